@@ -1,0 +1,392 @@
+//! Bytes of an image file in, upright 8-bit RGB pixels out.
+//!
+//! What a file holds is told from its contents; its name is not looked at. Where this differs from
+//! `Image.open(path).convert("RGB")`, which timm's data sets do:
+//!
+//! | | here | Pillow |
+//! | --- | --- | --- |
+//! | transparency | laid over white | dropped, which shows whatever colour lies under it |
+//! | 16-bit grey | the high byte | values over 255 become 255: a nearly white image |
+//! | Exif orientation | applied | ignored |
+//!
+//! 16-bit colour takes the high byte in both. JPEG pixels are within 2 grey levels of Pillow's, and
+//! within 4 where chroma is subsampled, because inverse transforms and upsampling differ between
+//! decoders; every other format agrees to the bit.
+
+use std::io::Cursor;
+use std::path::Path;
+
+use image::metadata::Orientation;
+use image::{
+    DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, Pixel, Rgb, RgbImage,
+};
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
+
+/// What a file may ask for before it is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecodeLimits {
+    /// Most pixels (width × height) of an image. Checked against the file's header before any pixel
+    /// is decoded, so that a small file cannot claim all memory.
+    pub max_pixels: u64,
+}
+
+impl Default for DecodeLimits {
+    /// 178,956,970 pixels, at which Pillow raises its decompression bomb error.
+    fn default() -> Self {
+        DecodeLimits {
+            max_pixels: 178_956_970,
+        }
+    }
+}
+
+/// Why bytes could not be made into pixels. The caller adds which file they came from.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// The contents begin like no image format.
+    #[error("not an image: the contents are none of JPEG, PNG, WebP, BMP, GIF or TIFF")]
+    NotAnImage,
+    /// An image, but in a format that is not read.
+    #[error("{format} images are not supported: convert to JPEG, PNG, WebP, BMP, GIF or TIFF")]
+    UnsupportedFormat {
+        /// The format's name.
+        format: &'static str,
+    },
+    /// A supported format with contents that are not read.
+    #[error("unsupported {format} image: {reason}; save it as 8-bit RGB")]
+    UnsupportedContents {
+        /// The format's name.
+        format: &'static str,
+        /// What is not supported.
+        reason: String,
+    },
+    /// More pixels than [`DecodeLimits`] allow.
+    #[error("{width}×{height} pixels are more than the limit of {max_pixels}: make the image smaller")]
+    TooManyPixels {
+        /// Width in pixels.
+        width: u64,
+        /// Height in pixels.
+        height: u64,
+        /// The limit.
+        max_pixels: u64,
+    },
+    /// The file ends early or its contents contradict themselves.
+    #[error("damaged or truncated {format} image: {reason}")]
+    Damaged {
+        /// The format's name.
+        format: &'static str,
+        /// The decoder's own words.
+        reason: String,
+    },
+    /// The file could not be read at all.
+    #[error("cannot read the file: {0}")]
+    Read(#[from] std::io::Error),
+}
+
+/// Decodes an image file.
+///
+/// # Errors
+/// [`DecodeError::Read`] if the file cannot be read, else as [`decode`].
+pub fn decode_file(path: &Path, limits: &DecodeLimits) -> Result<RgbImage, DecodeError> {
+    decode(&std::fs::read(path)?, limits)
+}
+
+/// Decodes the contents of an image file: JPEG, PNG, WebP, BMP, GIF (the first frame) or TIFF (the
+/// first page), grey, palette or colour, turned upright as Exif says.
+///
+/// # Errors
+/// If the contents are not an image of these formats, are damaged or cut short, or have more pixels
+/// than `limits` allow.
+pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage, DecodeError> {
+    let format = image::guess_format(bytes).map_err(|_| DecodeError::NotAnImage)?;
+    let (pixels, orientation) = match format {
+        ImageFormat::Jpeg => decode_jpeg(bytes, limits)?,
+        ImageFormat::Png
+        | ImageFormat::WebP
+        | ImageFormat::Bmp
+        | ImageFormat::Gif
+        | ImageFormat::Tiff => decode_other(bytes, format, limits)?,
+        _ => {
+            return Err(DecodeError::UnsupportedFormat {
+                format: name(format),
+            });
+        }
+    };
+    let mut upright = DynamicImage::ImageRgb8(pixels);
+    upright.apply_orientation(orientation);
+    Ok(upright.into_rgb8())
+}
+
+fn name(format: ImageFormat) -> &'static str {
+    match format {
+        ImageFormat::Jpeg => "JPEG",
+        ImageFormat::Png => "PNG",
+        ImageFormat::WebP => "WebP",
+        ImageFormat::Bmp => "BMP",
+        ImageFormat::Gif => "GIF",
+        ImageFormat::Tiff => "TIFF",
+        other => other.extensions_str().first().copied().unwrap_or("such"),
+    }
+}
+
+fn check_size(width: u64, height: u64, limits: &DecodeLimits) -> Result<(), DecodeError> {
+    if width.saturating_mul(height) > limits.max_pixels {
+        return Err(DecodeError::TooManyPixels {
+            width,
+            height,
+            max_pixels: limits.max_pixels,
+        });
+    }
+    Ok(())
+}
+
+/// Decodes a JPEG, strictly if possible.
+///
+/// The strict decoder notices files that end early, but also refuses harmless oddities such as stray
+/// bytes between segments. So a complete file that it refuses gets a second, lenient attempt.
+fn decode_jpeg(
+    bytes: &[u8],
+    limits: &DecodeLimits,
+) -> Result<(RgbImage, Orientation), DecodeError> {
+    decode_jpeg_with(bytes, limits, true).or_else(|error| match error {
+        DecodeError::Damaged { .. } if has_end_of_image(bytes) => {
+            decode_jpeg_with(bytes, limits, false)
+        }
+        error => Err(error),
+    })
+}
+
+fn decode_jpeg_with(
+    bytes: &[u8],
+    limits: &DecodeLimits,
+    strict: bool,
+) -> Result<(RgbImage, Orientation), DecodeError> {
+    let damaged = |reason: String| DecodeError::Damaged {
+        format: "JPEG",
+        reason,
+    };
+    // `max_pixels` bounds the size; the decoder's own limit on each side would refuse panoramas.
+    let options = DecoderOptions::default()
+        .set_strict_mode(strict)
+        .set_max_width(usize::MAX)
+        .set_max_height(usize::MAX)
+        .jpeg_set_out_colorspace(ColorSpace::RGB);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    decoder
+        .decode_headers()
+        .map_err(|error| damaged(error.to_string()))?;
+    let (width, height) = decoder
+        .dimensions()
+        .ok_or_else(|| damaged("the header has no dimensions".to_owned()))?;
+    check_size(width as u64, height as u64, limits)?;
+    let pixels = decoder
+        .decode()
+        .map_err(|error| damaged(error.to_string()))?;
+    let orientation = decoder
+        .exif()
+        .and_then(|exif| Orientation::from_exif_chunk(exif))
+        .unwrap_or(Orientation::NoTransforms);
+    let image = RgbImage::from_raw(width as u32, height as u32, pixels)
+        .ok_or_else(|| damaged("fewer pixels than the header says".to_owned()))?;
+    Ok((image, orientation))
+}
+
+/// Whether a JPEG has its end marker, possibly with something appended.
+///
+/// Within the compressed data the byte 0xFF is always followed by 0 or a restart marker, so the pair
+/// cannot occur by chance.
+fn has_end_of_image(bytes: &[u8]) -> bool {
+    const END_OF_IMAGE: [u8; 2] = [0xFF, 0xD9];
+    const MOST_APPENDED: usize = 4096;
+    let tail = &bytes[bytes.len().saturating_sub(MOST_APPENDED)..];
+    tail.windows(2).any(|pair| pair == END_OF_IMAGE)
+}
+
+fn decode_other(
+    bytes: &[u8],
+    format: ImageFormat,
+    limits: &DecodeLimits,
+) -> Result<(RgbImage, Orientation), DecodeError> {
+    let to_error = |error: ImageError| match error {
+        ImageError::Unsupported(reason) => DecodeError::UnsupportedContents {
+            format: name(format),
+            reason: reason.to_string(),
+        },
+        error => DecodeError::Damaged {
+            format: name(format),
+            reason: error.to_string(),
+        },
+    };
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    // The decoders' own buffers: 16 bytes a pixel hold RGBA in 32-bit floats.
+    let mut memory = Limits::no_limits();
+    memory.max_alloc = Some(limits.max_pixels.saturating_mul(16).max(1 << 20));
+    reader.limits(memory);
+    let mut decoder = reader.into_decoder().map_err(to_error)?;
+    let (width, height) = decoder.dimensions();
+    check_size(u64::from(width), u64::from(height), limits)?;
+    // An image with damaged metadata is still an image.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let decoded = DynamicImage::from_decoder(decoder).map_err(to_error)?;
+    let pixels = to_rgb8(decoded).ok_or_else(|| DecodeError::UnsupportedContents {
+        format: name(format),
+        reason: "its pixels are floating-point numbers".to_owned(),
+    })?;
+    Ok((pixels, orientation))
+}
+
+/// Converts pixels to 8-bit RGB; `None` for floating-point pixels, which have no agreed range.
+fn to_rgb8(image: DynamicImage) -> Option<RgbImage> {
+    let (width, height) = (image.width(), image.height());
+    let high = |value: u16| (value >> 8) as u8;
+    let rgb = match image {
+        DynamicImage::ImageRgb8(image) => image,
+        DynamicImage::ImageLuma8(image) => convert(&image, |&[grey]: &[u8; 1]| [grey; 3]),
+        DynamicImage::ImageLumaA8(image) => {
+            convert(&image, |&[grey, alpha]: &[u8; 2]| over_white([grey; 3], alpha))
+        }
+        DynamicImage::ImageRgba8(image) => {
+            convert(&image, |&[r, g, b, alpha]: &[u8; 4]| over_white([r, g, b], alpha))
+        }
+        DynamicImage::ImageLuma16(image) => {
+            convert(&image, |&[grey]: &[u16; 1]| [high(grey); 3])
+        }
+        DynamicImage::ImageLumaA16(image) => convert(&image, |&[grey, alpha]: &[u16; 2]| {
+            over_white([high(grey); 3], high(alpha))
+        }),
+        DynamicImage::ImageRgb16(image) => {
+            convert(&image, |&[r, g, b]: &[u16; 3]| [high(r), high(g), high(b)])
+        }
+        DynamicImage::ImageRgba16(image) => convert(&image, |&[r, g, b, alpha]: &[u16; 4]| {
+            over_white([high(r), high(g), high(b)], high(alpha))
+        }),
+        _ => return None,
+    };
+    debug_assert_eq!(rgb.dimensions(), (width, height));
+    Some(rgb)
+}
+
+/// Converts each pixel, given as an array of its channels.
+fn convert<P: Pixel, const N: usize>(
+    image: &image::ImageBuffer<P, Vec<P::Subpixel>>,
+    to_rgb: impl Fn(&[P::Subpixel; N]) -> [u8; 3],
+) -> RgbImage {
+    let mut converted = RgbImage::new(image.width(), image.height());
+    let sources = image.as_raw().as_chunks().0;
+    for (out, source) in converted.pixels_mut().zip(sources) {
+        *out = Rgb(to_rgb(source));
+    }
+    converted
+}
+
+/// A colour with transparency, seen on white paper.
+fn over_white(colour: [u8; 3], alpha: u8) -> [u8; 3] {
+    let alpha = u32::from(alpha);
+    colour.map(|value| ((u32::from(value) * alpha + 255 * (255 - alpha) + 127) / 255) as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::data::resize::fixtures::{bytes, cases, path};
+
+    fn decode_fixture(name: &str) -> Result<RgbImage, DecodeError> {
+        decode_file(&path("formats").join(name), &DecodeLimits::default())
+    }
+
+    #[test]
+    fn every_format_decodes_to_the_recorded_pixels() {
+        for case in cases("decode") {
+            let decoded = decode_fixture(&case.file).unwrap_or_else(|e| panic!("{}: {e}", case.file));
+            case.assert_matches(&decoded, case.tolerance);
+        }
+    }
+
+    #[test]
+    fn truncated_files_are_damaged() {
+        for case in cases("decode") {
+            let whole = bytes(&format!("formats/{}", case.file));
+            // Only the first of two frames is needed, and it fills the first half of the file.
+            let shares: &[f64] = match case.file.as_str() {
+                "animated.gif" => &[0.2, 0.4],
+                _ => &[0.3, 0.6, 0.9],
+            };
+            for share in shares {
+                let part = &whole[..(whole.len() as f64 * share) as usize];
+                let result = decode(part, &DecodeLimits::default());
+                assert!(
+                    matches!(result, Err(DecodeError::Damaged { .. })),
+                    "{} cut to {share}: {:?}",
+                    case.file,
+                    result.map(|image| image.dimensions())
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn stray_bytes_between_jpeg_segments_are_forgiven() {
+        let mut file = bytes("formats/rgb.jpg");
+        let tables = file.windows(2).position(|pair| pair == [0xFF, 0xDB]).unwrap();
+        file.splice(tables..tables, [0; 6]);
+        let decoded = decode(&file, &DecodeLimits::default()).unwrap();
+        assert_eq!(decoded, decode_fixture("rgb.jpg").unwrap());
+    }
+
+    #[test]
+    fn size_is_checked_before_pixels_are_decoded() {
+        let limits = DecodeLimits { max_pixels: 32 * 24 - 1 };
+        for case in cases("decode") {
+            let whole = bytes(&format!("formats/{}", case.file));
+            let error = decode(&whole, &limits).unwrap_err();
+            assert!(matches!(error, DecodeError::TooManyPixels { .. }), "{}: {error}", case.file);
+        }
+        // A PNG header that claims 4 × 10⁹ pixels, and no pixels at all.
+        let mut bomb = bytes("formats/rgb.png");
+        bomb.truncate(33);
+        bomb[16..24].copy_from_slice(&[0, 1, 0, 0, 0, 1, 0, 0]);
+        assert!(decode(&bomb, &DecodeLimits::default()).is_err());
+    }
+
+    #[test]
+    fn other_contents_are_told_apart() {
+        let decode = |bytes: &[u8]| decode(bytes, &DecodeLimits::default()).unwrap_err();
+        assert!(matches!(decode(b""), DecodeError::NotAnImage));
+        assert!(matches!(decode(b"path,label\ncat.jpg,0\n"), DecodeError::NotAnImage));
+        let avif = decode(b"\0\0\0\x20ftypavif\0\0\0\0avifmif1miafMA1B");
+        assert_eq!(
+            avif.to_string(),
+            "avif images are not supported: convert to JPEG, PNG, WebP, BMP, GIF or TIFF"
+        );
+        let missing = decode_fixture("missing.png").unwrap_err();
+        assert!(matches!(missing, DecodeError::Read(_)));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn mutated_files_never_panic(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        ) {
+            for case in cases("decode") {
+                let mut file = bytes(&format!("formats/{}", case.file));
+                for (position, value) in &changes {
+                    let position = position.index(file.len());
+                    file[position] = *value;
+                }
+                // A small limit keeps a header that claims millions of pixels from slowing the test.
+                let _ = decode(&file, &DecodeLimits { max_pixels: 1 << 16 });
+            }
+        }
+
+        #[test]
+        fn random_bytes_never_panic(contents in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode(&contents, &DecodeLimits::default());
+        }
+    }
+}

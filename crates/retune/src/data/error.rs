@@ -1,0 +1,211 @@
+//! What can be wrong with data, each in one sentence that says where and what to do.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::SplitName;
+use super::decode::DecodeError;
+
+/// An error in reading, splitting or loading data.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// Nothing lies at the path.
+    #[error("no data at {}: check the path", .path.display())]
+    NotFound {
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// The operating system refused a file or folder.
+    #[error("cannot read {}: {source}", .path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+    /// The path exists but holds no known layout.
+    #[error(
+        "{} is not data that can be read: give a folder of class folders, a folder with train/ and val/, a folder of \
+         images, a .csv or .jsonl manifest, or a folder of IDX files", .path.display()
+    )]
+    Unrecognized {
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// A folder was searched and no image was found in it.
+    #[error("no images in {} (looked for {extensions})", .path.display())]
+    NoImages {
+        /// The folder.
+        path: PathBuf,
+        /// The file name extensions that count as images.
+        extensions: String,
+    },
+    /// A class folder's name is not valid Unicode and cannot be a class name.
+    #[error("the folder name {} is not valid UTF-8 and cannot be a class name: rename it", .path.display())]
+    NameNotUnicode {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Class folders without a single image, in the data to train on.
+    #[error("no images in the class folders {}: add images or remove the folders", Listed(.folders))]
+    EmptyClasses {
+        /// The folders, relative to the data's root.
+        folders: Vec<String>,
+    },
+    /// Training needs at least two classes.
+    #[error("{} has {} for training, and at least two classes are needed", .path.display(), Classes(.classes))]
+    TooFewClasses {
+        /// The data's root.
+        path: PathBuf,
+        /// The classes found.
+        classes: Vec<String>,
+    },
+    /// A class occurs in an evaluation split and never in training.
+    #[error(
+        "the {split} split has images of the class `{class}`, which the training split lacks: add training images or \
+         leave the class out"
+    )]
+    ClassNotInTraining {
+        /// The split that has the class.
+        split: SplitName,
+        /// The class.
+        class: String,
+    },
+    /// A data set has a class that the model's class list lacks.
+    #[error("{} has the class `{class}`, which is none of the model's classes: {}", .path.display(), Listed(.known))]
+    UnknownClass {
+        /// The data's root.
+        path: PathBuf,
+        /// The unknown class.
+        class: String,
+        /// The model's classes.
+        known: Vec<String>,
+    },
+    /// The data has no split of that name.
+    #[error("{} has no `{split}` split: it has {}", .path.display(), Listed(.available))]
+    NoSuchSplit {
+        /// The data's root.
+        path: PathBuf,
+        /// The split asked for.
+        split: SplitName,
+        /// The splits there are.
+        available: Vec<String>,
+    },
+    /// A label is needed where an image has none.
+    #[error("the image {name} has no label, and training and accuracy need one for every image")]
+    Unlabelled {
+        /// The image, relative to the data's root.
+        name: String,
+    },
+    /// Fractions that leave nothing for training or are no fractions.
+    #[error(
+        "cannot hold out {validation} for validation and {test} for testing: each must be at least 0 and their sum \
+         less than 1"
+    )]
+    BadFractions {
+        /// The validation fraction.
+        validation: f64,
+        /// The test fraction.
+        test: f64,
+    },
+    /// A line of a manifest cannot be used.
+    #[error("{}, line {line}: {problem}", .path.display())]
+    Manifest {
+        /// The manifest.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// An IDX file is malformed, or does not fit its companion.
+    #[error("{}: {problem}", .path.display())]
+    Idx {
+        /// The IDX file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// An image cannot be decoded.
+    #[error("cannot decode {}: {source}", .path.display())]
+    Decode {
+        /// The image file.
+        path: PathBuf,
+        /// The decoder's reason.
+        source: DecodeError,
+    },
+    /// An image file is too large to be read.
+    #[error("{} has {bytes} bytes, more than the {limit} that an image file may have", .path.display())]
+    FileTooLarge {
+        /// The image file.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+        /// The largest size accepted.
+        limit: u64,
+    },
+    /// Options of a loader that contradict each other or its data.
+    #[error("cannot load batches: {0}")]
+    LoaderOptions(String),
+    /// The loading thread could not be started, or panicked.
+    #[error(
+        "the thread that loads images could not be started or stopped before the end of the epoch: try fewer threads"
+    )]
+    LoaderStopped,
+}
+
+/// A list of names for an error: all of a short list, the beginning of a long one.
+struct Listed<'a>(&'a [String]);
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 20;
+        if self.0.is_empty() {
+            return f.write_str("none");
+        }
+        let shown = &self.0[..self.0.len().min(SHOWN)];
+        f.write_str(&shown.join(", "))?;
+        match self.0.len() - shown.len() {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
+/// A small number of classes in words: `no class`, or `the single class NAME`.
+struct Classes<'a>(&'a [String]);
+
+impl fmt::Display for Classes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            [] => f.write_str("no class"),
+            [one] => write!(f, "the single class `{one}`"),
+            many => Listed(many).fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_list_is_cut_and_counted() {
+        let names: Vec<String> = (0..25).map(|i| format!("c{i}")).collect();
+        let text = Listed(&names).to_string();
+        assert!(text.starts_with("c0, c1, "), "{text}");
+        assert!(text.ends_with("c19 and 5 more"), "{text}");
+        assert_eq!(Listed(&names[..2]).to_string(), "c0, c1");
+    }
+
+    #[test]
+    fn messages_name_what_and_where() {
+        let error = DataError::UnknownClass {
+            path: "shifted".into(),
+            class: "zebra".into(),
+            known: vec!["cat".into(), "dog".into()],
+        };
+        assert_eq!(error.to_string(), "shifted has the class `zebra`, which is none of the model's classes: cat, dog");
+    }
+}

@@ -1,0 +1,42 @@
+//! From files to batches of numbers.
+//!
+//! ```text
+//! path ─ source ─► DataSource ─ split ─► Dataset ─ loader ─► Batch
+//!         folder                             │
+//!         manifest                        decode ─► [transform] ─► augment or preprocess ─► normalise ─► mix
+//!         idx                                └──────────── cache ───────────┘
+//! ```
+//!
+//! [`DataSource::open`] recognises what lies at a path and lists its images; nothing is decoded yet.
+//! A [`Dataset`] is one ordered list of [`Sample`]s with one class list: a split of the source, or a
+//! part of one ([`split`]). A [`Loader`] decodes, preprocesses and normalises its images on
+//! background threads and yields [`Batch`]es in an order that depends on the seed alone, never on
+//! the number of threads. Decoded images are kept by [`cache`], so that each is decoded once in a run.
+//!
+//! This module knows no model: the input size, mean and standard deviation come in as
+//! [`preprocess::Preprocessing`].
+
+pub mod augment;
+pub mod cache;
+pub mod decode;
+mod error;
+mod folder;
+mod idx;
+pub mod loader;
+mod manifest;
+pub mod mix;
+pub mod order;
+mod positional;
+pub mod preprocess;
+pub mod randaugment;
+pub mod resize;
+pub mod source;
+pub mod split;
+
+pub use cache::{CacheOptions, ImageCache};
+pub use error::DataError;
+pub use idx::IdxImages;
+pub use loader::{Batch, Batches, ImageTransform, Loader, LoaderOptions};
+pub use order::Order;
+pub use source::{DataSource, Dataset, ImageSource, Sample, SplitName};
+pub use split::SplitFractions;

@@ -1,0 +1,425 @@
+//! Models by their name on the Hugging Face hub, such as `timm/resnet18.a1_in1k`.
+//!
+//! Files go where Hugging Face's own tools keep them (`models--OWNER--NAME/{blobs,refs,snapshots}` below the cache
+//! folder), so that what timm has downloaded is found here and the other way round. The rules for the folder, the token
+//! and the environment variables are those of the Python package `huggingface_hub`
+//! (<https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables>). A revision that is cached
+//! completely is used without asking the network whether it has moved since.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use thiserror::Error;
+
+mod cache;
+mod client;
+
+use cache::RepositoryCache;
+use client::{Client, RemoteFile, Transfer};
+
+const CONFIG_FILE: &str = "config.json";
+/// In order of preference.
+const WEIGHT_FILES: [(&str, WeightFormat); 2] =
+    [("model.safetensors", WeightFormat::Safetensors), ("pytorch_model.bin", WeightFormat::PytorchPickle)];
+
+/// A model repository of the hub and the revision wanted of it.
+///
+/// Written `OWNER/NAME` or `OWNER/NAME@REVISION`, where the revision is a branch, a tag or a commit; timm's prefix
+/// `hf-hub:` may stand in front.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelName {
+    repository: String,
+    revision: String,
+}
+
+impl ModelName {
+    /// `OWNER/NAME`.
+    pub fn repository(&self) -> &str {
+        &self.repository
+    }
+
+    /// Branch, tag or commit; `main` unless another was written.
+    pub fn revision(&self) -> &str {
+        &self.revision
+    }
+}
+
+impl FromStr for ModelName {
+    type Err = HubError;
+
+    fn from_str(text: &str) -> Result<Self, HubError> {
+        let invalid = |reason| HubError::InvalidName { name: text.to_owned(), reason };
+        let bare = ["hf-hub:", "hf_hub:"].iter().find_map(|prefix| text.strip_prefix(prefix));
+        let bare = bare.unwrap_or(text);
+        let (repository, revision) = bare.split_once('@').unwrap_or((bare, "main"));
+        let Some((owner, name)) = repository.split_once('/') else {
+            return Err(invalid("an owner and a name are needed, as in timm/resnet18.a1_in1k"));
+        };
+        if !is_plain(owner) || !is_plain(name) {
+            return Err(invalid("owner and name consist of letters, digits, '-', '_' and '.'"));
+        }
+        if !revision.split('/').all(is_plain) {
+            return Err(invalid("what follows '@' must be a branch, a tag or a commit"));
+        }
+        Ok(Self { repository: repository.to_owned(), revision: revision.to_owned() })
+    }
+}
+
+impl fmt::Display for ModelName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.repository)?;
+        if self.revision == "main" { Ok(()) } else { write!(formatter, "@{}", self.revision) }
+    }
+}
+
+/// Whether a word is safe as one component of a path and of an address.
+fn is_plain(word: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    !word.is_empty() && word.len() <= 96 && word.bytes().all(allowed) && !word.starts_with('.')
+}
+
+/// Where the hub is, and where its files are kept.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HubOptions {
+    /// The folder that holds one `models--OWNER--NAME` folder for each repository.
+    pub cache_dir: PathBuf,
+    /// Address of the hub, without a slash at the end.
+    pub endpoint: String,
+    /// Access token, for gated and private repositories.
+    pub token: Option<String>,
+    /// Use nothing but the cache.
+    pub offline: bool,
+}
+
+impl fmt::Debug for HubOptions {
+    /// Without the token, so that no log shows it.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("HubOptions")
+            .field("cache_dir", &self.cache_dir)
+            .field("endpoint", &self.endpoint)
+            .field("token", &self.token.as_ref().map(|_| "***"))
+            .field("offline", &self.offline)
+            .finish()
+    }
+}
+
+impl HubOptions {
+    /// What the environment says, by the rules of `huggingface_hub`:
+    ///
+    /// - the cache is `HF_HUB_CACHE`, else `HUGGINGFACE_HUB_CACHE`, else `hub` in `HF_HOME`, which is itself
+    ///   `huggingface` in `XDG_CACHE_HOME` or in `~/.cache` unless it is set;
+    /// - the token is `HF_TOKEN`, else `HUGGING_FACE_HUB_TOKEN`, else the content of the file `HF_TOKEN_PATH`, which is
+    ///   `token` in `HF_HOME` unless it is set;
+    /// - the address is `HF_ENDPOINT`, else `https://huggingface.co`;
+    /// - `HF_HUB_OFFLINE` or, if that is unset, `TRANSFORMERS_OFFLINE` set to `1`, `true`, `yes` or `on` means offline.
+    ///
+    /// # Errors
+    /// [`HubError::NoHome`] when neither these variables nor a home directory say where the cache is.
+    pub fn from_env() -> Result<Self, HubError> {
+        Self::from_variables(|name| std::env::var_os(name), std::env::home_dir())
+    }
+
+    fn from_variables(variable: impl Fn(&str) -> Option<OsString>, home: Option<PathBuf>) -> Result<Self, HubError> {
+        let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let text = |name: &str| set(name).and_then(|value| value.into_string().ok());
+        let path = |name: &str| set(name).map(|value| expand_home(value.into(), home.as_deref()));
+
+        let hub_home = path("HF_HOME").or_else(|| {
+            let caches = path("XDG_CACHE_HOME");
+            let caches = caches.or_else(|| home.as_ref().map(|home| home.join(".cache")));
+            caches.map(|caches| caches.join("huggingface"))
+        });
+        let cache_dir = path("HF_HUB_CACHE")
+            .or_else(|| path("HUGGINGFACE_HUB_CACHE"))
+            .or_else(|| hub_home.as_ref().map(|home| home.join("hub")))
+            .ok_or(HubError::NoHome)?;
+        let token_file = path("HF_TOKEN_PATH").or_else(|| hub_home.as_ref().map(|home| home.join("token")));
+        let token = text("HF_TOKEN")
+            .or_else(|| text("HUGGING_FACE_HUB_TOKEN"))
+            .or_else(|| std::fs::read_to_string(token_file?).ok())
+            .map(|token| token.trim().to_owned())
+            .filter(|token| !token.is_empty());
+        let endpoint = text("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned());
+        let offline = text("HF_HUB_OFFLINE").or_else(|| text("TRANSFORMERS_OFFLINE"));
+        let offline =
+            offline.is_some_and(|value| ["1", "true", "yes", "on"].contains(&value.to_ascii_lowercase().as_str()));
+        let endpoint = endpoint.trim_end_matches('/').to_owned();
+        Ok(Self { cache_dir, endpoint, token, offline })
+    }
+}
+
+fn expand_home(path: PathBuf, home: Option<&Path>) -> PathBuf {
+    match (path.strip_prefix("~"), home) {
+        (Ok(rest), Some(home)) => home.join(rest),
+        _ => path,
+    }
+}
+
+/// How a repository keeps its weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WeightFormat {
+    /// `model.safetensors`
+    Safetensors,
+    /// `pytorch_model.bin`, a pickled state dictionary; taken only where there is no `model.safetensors`.
+    PytorchPickle,
+}
+
+/// A model of the hub in the local cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CachedModel {
+    /// The folder that holds both files.
+    pub directory: PathBuf,
+    /// Its `config.json`.
+    pub config: PathBuf,
+    /// Its weights.
+    pub weights: PathBuf,
+    /// How the weights are kept.
+    pub weight_format: WeightFormat,
+    /// The commit that the revision stands for.
+    pub commit: String,
+}
+
+/// How far a download has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DownloadProgress<'a> {
+    /// Name of the file within its repository.
+    pub file: &'a str,
+    /// Bytes received so far, those of an earlier, interrupted download included.
+    pub received: u64,
+    /// Bytes of the whole file.
+    pub total: u64,
+}
+
+/// Why a model could not be had from the hub. Every message is one sentence that ends in what to do.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum HubError {
+    /// Not a name of the form `OWNER/NAME[@REVISION]`.
+    #[error("\"{name}\" is no model name of the hub: {reason}")]
+    InvalidName {
+        /// What was given.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// Nothing says where the cache is.
+    #[error("there is no home directory to cache models in; set HF_HOME to a folder")]
+    NoHome,
+    /// Offline, and the cache lacks a file.
+    #[error("{model} is not in the cache {} and HF_HUB_OFFLINE is set; unset it, or download the model once while online", cache_dir.display())]
+    NotCached {
+        /// The model wanted.
+        model: String,
+        /// The cache searched.
+        cache_dir: PathBuf,
+    },
+    /// The repository does not exist, or is private.
+    #[error(
+        "{endpoint} has no model {repository} that you may read; check the name{suggestion}, or set HF_TOKEN if it is private"
+    )]
+    RepositoryNotFound {
+        /// Address of the hub.
+        endpoint: String,
+        /// `OWNER/NAME`.
+        repository: String,
+        /// ` (did you mean …?)`, or nothing.
+        suggestion: String,
+    },
+    /// The repository has no such branch, tag or commit.
+    #[error("{repository} has no revision {revision}; leave \"@{revision}\" out to take its main branch")]
+    RevisionNotFound {
+        /// `OWNER/NAME`.
+        repository: String,
+        /// The revision wanted.
+        revision: String,
+    },
+    /// The repository lacks a file that a model needs.
+    #[error(
+        "{repository} has no {file}, so it holds no model in timm's format; choose a repository that `retune models` lists"
+    )]
+    FileNotFound {
+        /// `OWNER/NAME`.
+        repository: String,
+        /// The file or files looked for.
+        file: String,
+    },
+    /// The terms of a gated repository are not accepted, or no token was sent.
+    #[error(
+        "{repository} is gated; accept its terms at {endpoint}/{repository} and set HF_TOKEN to a token of that account"
+    )]
+    Gated {
+        /// Address of the hub.
+        endpoint: String,
+        /// `OWNER/NAME`.
+        repository: String,
+    },
+    /// The hub refuses the token.
+    #[error(
+        "{endpoint} refuses the access token for {repository} (status {status}); set HF_TOKEN to a valid token, or unset it for a public model"
+    )]
+    TokenRefused {
+        /// Address of the hub.
+        endpoint: String,
+        /// `OWNER/NAME`.
+        repository: String,
+        /// 401 or 403.
+        status: u16,
+    },
+    /// Any other status than success.
+    #[error("{address} answered with status {status}; try again later")]
+    Status {
+        /// The address asked.
+        address: String,
+        /// The status of its answer.
+        status: u16,
+    },
+    /// No connection, or it broke.
+    #[error(
+        "{address} could not be reached ({reason}); check the network, or set HF_HUB_OFFLINE=1 to use the cache only"
+    )]
+    Network {
+        /// The address asked.
+        address: String,
+        /// What the connection reported.
+        reason: String,
+    },
+    /// An answer that is not as the hub gives it.
+    #[error("{address} does not answer as a Hugging Face hub does ({reason}); check HF_ENDPOINT")]
+    UnexpectedAnswer {
+        /// The address asked.
+        address: String,
+        /// What is wrong with the answer.
+        reason: String,
+    },
+    /// Fewer bytes arrived than the file has. They are kept, and the next try continues after them.
+    #[error(
+        "the download of {file} of {repository} broke off after {received} of {total} bytes; run the command again to continue it"
+    )]
+    Truncated {
+        /// `OWNER/NAME`.
+        repository: String,
+        /// The file.
+        file: String,
+        /// Bytes received.
+        received: u64,
+        /// Bytes of the whole file.
+        total: u64,
+    },
+    /// The bytes that arrived are not those of the file.
+    #[error(
+        "the download of {file} of {repository} does not have the checksum that the hub names and was discarded; run the command again"
+    )]
+    Corrupt {
+        /// `OWNER/NAME`.
+        repository: String,
+        /// The file.
+        file: String,
+    },
+    /// The cache cannot be read or written.
+    #[error("the model cache cannot be used: {}: {source}; check its permissions and free space, or set HF_HOME to another folder", path.display())]
+    Cache {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system reported.
+        source: std::io::Error,
+    },
+    /// The caller's progress function asked to stop; what has arrived is kept for the next try.
+    #[error("the download was interrupted; run the command again to continue it")]
+    Interrupted,
+}
+
+/// Finds a model in the cache, or downloads it: its `config.json` and its `model.safetensors`, or, where a repository
+/// has none of the latter, its `pytorch_model.bin`.
+///
+/// A download that breaks off is continued by the next call. A file enters the cache only when it is whole, and when its
+/// SHA-256 is right where the hub names one (it does for weights). `on_progress` is called as bytes arrive and can stop
+/// the download by returning [`ControlFlow::Break`].
+///
+/// # Errors
+/// [`HubError`], which says what to do about it.
+pub fn fetch_model(
+    name: &ModelName,
+    options: &HubOptions,
+    mut on_progress: impl FnMut(DownloadProgress<'_>) -> ControlFlow<()>,
+) -> Result<CachedModel, HubError> {
+    let cache = RepositoryCache::new(&options.cache_dir, name.repository());
+    if let Some(model) = cached_model(&cache, name.revision()) {
+        return Ok(model);
+    }
+    if options.offline {
+        let cache_dir = options.cache_dir.clone();
+        return Err(HubError::NotCached { model: name.to_string(), cache_dir });
+    }
+    let client = Client::new(options, name.repository());
+    let config = client.find(CONFIG_FILE, name.revision())?.ok_or_else(|| HubError::FileNotFound {
+        repository: name.repository().to_owned(),
+        file: CONFIG_FILE.to_owned(),
+    })?;
+    // From here on by commit: a push between the two files must not mix two models.
+    let commit = config.commit.clone();
+    let (weights, weight_format) = find_weights(&client, name, &commit)?;
+    for file in [&config, &weights] {
+        download(&client, &cache, file, &commit, &mut on_progress)?;
+    }
+    // Last, so that the revision never names a commit whose files are not there.
+    cache.write_reference(name.revision(), &commit)?;
+    Ok(model_at(&cache, commit, weights.name, weight_format))
+}
+
+fn cached_model(cache: &RepositoryCache, revision: &str) -> Option<CachedModel> {
+    // A commit needs no reference; it names its snapshot itself.
+    let commit = cache.reference(revision).unwrap_or_else(|| revision.to_owned());
+    cache.snapshot_file(&commit, CONFIG_FILE)?;
+    let (weights, format) = WEIGHT_FILES.into_iter().find(|(file, _)| cache.snapshot_file(&commit, file).is_some())?;
+    Some(model_at(cache, commit, weights, format))
+}
+
+fn model_at(cache: &RepositoryCache, commit: String, weights: &str, weight_format: WeightFormat) -> CachedModel {
+    let directory = cache.snapshot(&commit);
+    CachedModel {
+        config: directory.join(CONFIG_FILE),
+        weights: directory.join(weights),
+        directory,
+        weight_format,
+        commit,
+    }
+}
+
+fn find_weights(client: &Client<'_>, name: &ModelName, commit: &str) -> Result<(RemoteFile, WeightFormat), HubError> {
+    for (file, format) in WEIGHT_FILES {
+        if let Some(found) = client.find(file, commit)? {
+            return Ok((found, format));
+        }
+    }
+    Err(HubError::FileNotFound {
+        repository: name.repository().to_owned(),
+        file: WEIGHT_FILES.map(|(file, _)| file).join(" and no "),
+    })
+}
+
+fn download(
+    client: &Client<'_>,
+    cache: &RepositoryCache,
+    file: &RemoteFile,
+    commit: &str,
+    on_progress: &mut impl FnMut(DownloadProgress<'_>) -> ControlFlow<()>,
+) -> Result<(), HubError> {
+    if cache.snapshot_file(commit, file.name).is_some() {
+        return Ok(());
+    }
+    // Held until the file is in place: of two processes that want it, the second finds it there.
+    let _lock = cache.lock(&file.etag)?;
+    if !cache.has_blob(&file.etag) {
+        let partial = cache.partial_blob(&file.etag)?;
+        Transfer { client, file, commit, partial: &partial }.run(on_progress)?;
+        cache.complete_blob(&file.etag)?;
+    }
+    cache.link_snapshot_file(commit, file.name, &file.etag)
+}
+
+#[cfg(test)]
+mod tests;

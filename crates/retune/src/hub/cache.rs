@@ -1,0 +1,126 @@
+//! The cache's layout, as `huggingface_hub` documents it ("Understand caching"): contents by their etag in `blobs`, the
+//! files of each commit as links to them in `snapshots`, what each branch or tag stands for in `refs`.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::HubError;
+
+/// One repository's part of the cache.
+pub(super) struct RepositoryCache {
+    folder: PathBuf,
+    locks: PathBuf,
+}
+
+impl RepositoryCache {
+    pub(super) fn new(cache_dir: &Path, repository: &str) -> Self {
+        let folder = format!("models--{}", repository.replace('/', "--"));
+        Self { locks: cache_dir.join(".locks").join(&folder), folder: cache_dir.join(folder) }
+    }
+
+    pub(super) fn snapshot(&self, commit: &str) -> PathBuf {
+        self.folder.join("snapshots").join(commit)
+    }
+
+    /// The file's path, if it is there with its content.
+    pub(super) fn snapshot_file(&self, commit: &str, file: &str) -> Option<PathBuf> {
+        let path = self.snapshot(commit).join(file);
+        path.is_file().then_some(path)
+    }
+
+    /// The commit that a branch or tag stood for when it was last fetched.
+    pub(super) fn reference(&self, revision: &str) -> Option<String> {
+        let commit = fs::read_to_string(self.reference_path(revision)).ok()?;
+        let commit = commit.trim();
+        super::is_plain(commit).then(|| commit.to_owned())
+    }
+
+    pub(super) fn write_reference(&self, revision: &str, commit: &str) -> Result<(), HubError> {
+        if revision == commit {
+            return Ok(());
+        }
+        let path = self.reference_path(revision);
+        create_parent(&path)?;
+        let beside = path.with_extension(format!("{}.incomplete", std::process::id()));
+        let written = File::create(&beside).and_then(|mut file| {
+            file.write_all(commit.as_bytes())?;
+            file.sync_all()
+        });
+        written.map_err(cache_error(&beside))?;
+        fs::rename(&beside, &path).map_err(cache_error(&path))
+    }
+
+    fn reference_path(&self, revision: &str) -> PathBuf {
+        self.folder.join("refs").join(revision)
+    }
+
+    fn blob(&self, etag: &str) -> PathBuf {
+        self.folder.join("blobs").join(etag)
+    }
+
+    pub(super) fn has_blob(&self, etag: &str) -> bool {
+        self.blob(etag).is_file()
+    }
+
+    /// Where a content is gathered until it is whole; `huggingface_hub` continues from the same file.
+    pub(super) fn partial_blob(&self, etag: &str) -> Result<PathBuf, HubError> {
+        let path = self.folder.join("blobs").join(format!("{etag}.incomplete"));
+        create_parent(&path)?;
+        Ok(path)
+    }
+
+    /// Makes a partial content that is whole the blob of that etag.
+    pub(super) fn complete_blob(&self, etag: &str) -> Result<(), HubError> {
+        let (partial, blob) = (self.partial_blob(etag)?, self.blob(etag));
+        fs::rename(&partial, &blob).map_err(cache_error(&blob))
+    }
+
+    pub(super) fn link_snapshot_file(&self, commit: &str, file: &str, etag: &str) -> Result<(), HubError> {
+        let path = self.snapshot(commit).join(file);
+        create_parent(&path)?;
+        // A link whose content was deleted from the cache is in the way of its successor.
+        if path.is_symlink() && !path.exists() {
+            fs::remove_file(&path).map_err(cache_error(&path))?;
+        }
+        match link(&self.blob(etag), etag, &path) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            result => result.map_err(cache_error(&path)),
+        }
+    }
+
+    /// Waits for, and holds, the lock that `huggingface_hub` takes for the same content. Dropping the file releases it.
+    pub(super) fn lock(&self, etag: &str) -> Result<File, HubError> {
+        let path = self.locks.join(format!("{etag}.lock"));
+        create_parent(&path)?;
+        let file = File::create(&path).map_err(cache_error(&path))?;
+        match file.lock() {
+            // Some network file systems have no locks; two processes then write the same bytes.
+            Err(error) if error.kind() != std::io::ErrorKind::Unsupported => Err(cache_error(&path)(error)),
+            _ => Ok(file),
+        }
+    }
+}
+
+#[cfg(unix)]
+fn link(_blob: &Path, etag: &str, path: &Path) -> std::io::Result<()> {
+    // Relative, so that the cache can be moved as a whole.
+    std::os::unix::fs::symlink(Path::new("../../blobs").join(etag), path)
+}
+
+#[cfg(not(unix))]
+fn link(blob: &Path, _etag: &str, path: &Path) -> std::io::Result<()> {
+    // Symbolic links need a privilege on Windows; `huggingface_hub` moves the content instead, and a hard link does the
+    // same without losing it.
+    fs::hard_link(blob, path)
+}
+
+fn create_parent(path: &Path) -> Result<(), HubError> {
+    let parent = path.parent().unwrap_or(path);
+    fs::create_dir_all(parent).map_err(cache_error(parent))
+}
+
+/// Names the path in an error of the file system.
+pub(super) fn cache_error(path: &Path) -> impl Fn(std::io::Error) -> HubError {
+    move |source| HubError::Cache { path: path.to_owned(), source }
+}

@@ -1,0 +1,299 @@
+//! The part of the hub's protocol that downloads files: `HEAD` and `GET` of `/OWNER/NAME/resolve/REVISION/FILE`.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Duration;
+
+use ring::digest::{Context, SHA256};
+use ureq::http::{HeaderMap, Response};
+use ureq::{Agent, Body};
+
+use super::cache::cache_error;
+use super::{DownloadProgress, HubError, HubOptions, is_plain};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// Longest silence of a connection that is not taken for dead.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
+const BUFFER_BYTES: usize = 256 * 1024;
+/// Redirects within the hub that a question may take; a renamed repository takes one.
+const MAX_REDIRECTS: usize = 5;
+
+/// Asks one repository of a hub.
+pub(super) struct Client<'a> {
+    agent: Agent,
+    options: &'a HubOptions,
+    repository: &'a str,
+}
+
+/// What the hub says of a file.
+pub(super) struct RemoteFile {
+    pub name: &'static str,
+    /// Names the content; the SHA-256 of files in large-file storage.
+    pub etag: String,
+    pub size: u64,
+    pub commit: String,
+}
+
+impl<'a> Client<'a> {
+    pub(super) fn new(options: &'a HubOptions, repository: &'a str) -> Self {
+        let agent = Agent::config_builder()
+            .user_agent(concat!("retune/", env!("CARGO_PKG_VERSION")))
+            .http_status_as_error(false)
+            // The token is for the hub, not for the storage that it redirects to.
+            .redirect_auth_headers(ureq::config::RedirectAuthHeaders::SameHost)
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_recv_response(Some(SILENCE_TIMEOUT))
+            .timeout_per_read(Some(SILENCE_TIMEOUT))
+            .build()
+            .new_agent();
+        Self { agent, options, repository }
+    }
+
+    /// Asks for a file's size and etag; `None` when the revision has no such file.
+    pub(super) fn find(&self, name: &'static str, revision: &str) -> Result<Option<RemoteFile>, HubError> {
+        let mut address = self.address(name, revision);
+        for _ in 0..MAX_REDIRECTS {
+            let request = self.agent.head(&address).header("Accept-Encoding", "identity");
+            // The first answer of the hub carries the headers; the storage behind it knows nothing of commits.
+            let request = request.config().max_redirects(0).max_redirects_will_error(false).build();
+            let response = self.authorized(request).call().map_err(network_error(&address))?;
+            let status = response.status();
+            if status.is_redirection() && !response.headers().contains_key("x-repo-commit") {
+                let location = header(response.headers(), "location");
+                address = self.within_hub(&address, location.unwrap_or_default())?;
+                continue;
+            }
+            if status.is_success() || status.is_redirection() {
+                return self.remote_file(name, &address, response.headers()).map(Some);
+            }
+            return match self.refusal(&address, revision, &response) {
+                HubError::FileNotFound { .. } => Ok(None),
+                error => Err(error),
+            };
+        }
+        Err(unexpected(&address, "too many redirects"))
+    }
+
+    fn address(&self, name: &str, revision: &str) -> String {
+        let revision = revision.replace('/', "%2F");
+        format!("{}/{}/resolve/{revision}/{name}", self.options.endpoint, self.repository)
+    }
+
+    fn authorized<B>(&self, request: ureq::RequestBuilder<B>) -> ureq::RequestBuilder<B> {
+        match &self.options.token {
+            Some(token) => request.header("Authorization", format!("Bearer {token}")),
+            None => request,
+        }
+    }
+
+    /// The address that a redirect names, which must stay on the hub since it is sent the token.
+    fn within_hub(&self, address: &str, location: &str) -> Result<String, HubError> {
+        let endpoint = &self.options.endpoint;
+        if location.starts_with('/') && !location.starts_with("//") {
+            return Ok(format!("{endpoint}{location}"));
+        }
+        match location.strip_prefix(endpoint.as_str()) {
+            Some(path) if path.starts_with('/') => Ok(location.to_owned()),
+            _ => Err(unexpected(address, "a redirect to another host without x-repo-commit")),
+        }
+    }
+
+    fn remote_file(&self, name: &'static str, address: &str, headers: &HeaderMap) -> Result<RemoteFile, HubError> {
+        let needed = |value: Option<&str>, what: &str| {
+            value.map(str::to_owned).ok_or_else(|| unexpected(address, &format!("no {what}")))
+        };
+        let commit = needed(header(headers, "x-repo-commit"), "x-repo-commit")?;
+        let etag = header(headers, "x-linked-etag").or_else(|| header(headers, "etag"));
+        let etag = needed(etag, "etag")?;
+        let etag = etag.trim_start_matches("W/").trim_matches('"').to_owned();
+        // Both become names of files.
+        if !is_plain(&etag) || !is_plain(&commit) {
+            return Err(unexpected(address, "an etag or commit with odd characters"));
+        }
+        let size = header(headers, "x-linked-size").or_else(|| header(headers, "content-length"));
+        let size = size.and_then(|size| size.parse().ok());
+        let size = size.ok_or_else(|| unexpected(address, "no content-length"))?;
+        Ok(RemoteFile { name, etag, size, commit })
+    }
+
+    /// What a status other than success means; the hub says it in `x-error-code`.
+    fn refusal(&self, address: &str, revision: &str, response: &Response<Body>) -> HubError {
+        let endpoint = self.options.endpoint.clone();
+        let repository = self.repository.to_owned();
+        let status = response.status().as_u16();
+        match (status, header(response.headers(), "x-error-code").unwrap_or_default()) {
+            (_, "GatedRepo") => HubError::Gated { endpoint, repository },
+            (404, "RevisionNotFound") => HubError::RevisionNotFound { repository, revision: revision.to_owned() },
+            (404, "EntryNotFound") => HubError::FileNotFound { repository, file: address.to_owned() },
+            (401 | 403, _) if self.options.token.is_some() => HubError::TokenRefused { endpoint, repository, status },
+            (403, _) => HubError::Gated { endpoint, repository },
+            // To those without a token the hub does not tell a private repository from none.
+            (401 | 404, _) => {
+                let suggestion = suggestion(&repository);
+                HubError::RepositoryNotFound { endpoint, repository, suggestion }
+            }
+            _ => HubError::Status { address: address.to_owned(), status },
+        }
+    }
+}
+
+/// Most who forget an owner, or take a wrong one, mean timm's weights.
+fn suggestion(repository: &str) -> String {
+    match repository.split_once('/') {
+        Some((owner, name)) if owner != "timm" => format!(" (did you mean timm/{name}?)"),
+        _ => " (timm's names end in a tag, as in timm/resnet18.a1_in1k)".to_owned(),
+    }
+}
+
+/// One file on its way into the cache.
+pub(super) struct Transfer<'a> {
+    pub client: &'a Client<'a>,
+    pub file: &'a RemoteFile,
+    pub commit: &'a str,
+    /// Where the bytes are gathered; those already there are kept.
+    pub partial: &'a Path,
+}
+
+impl Transfer<'_> {
+    /// Downloads what is missing, then checks length and checksum. Nothing but a whole, correct file returns `Ok`.
+    pub(super) fn run(
+        &self,
+        on_progress: &mut impl FnMut(DownloadProgress<'_>) -> ControlFlow<()>,
+    ) -> Result<(), HubError> {
+        let mut output =
+            OpenOptions::new().create(true).append(true).open(self.partial).map_err(cache_error(self.partial))?;
+        let mut received = output.metadata().map_err(cache_error(self.partial))?.len();
+        if received > self.file.size {
+            self.restart(&output)?;
+            received = 0;
+        }
+        if received < self.file.size {
+            received = self.receive(&mut output, received, on_progress)?;
+        }
+        output.sync_all().map_err(cache_error(self.partial))?;
+        drop(output);
+        if received != self.file.size {
+            return Err(self.truncated(received));
+        }
+        self.verify()
+    }
+
+    fn receive(
+        &self,
+        output: &mut File,
+        mut received: u64,
+        on_progress: &mut impl FnMut(DownloadProgress<'_>) -> ControlFlow<()>,
+    ) -> Result<u64, HubError> {
+        let RemoteFile { name: file, size: total, .. } = *self.file;
+        let mut body = match self.request(received)? {
+            Answer::Rest(body) => body,
+            Answer::Whole(body) => {
+                self.restart(output)?;
+                received = 0;
+                body
+            }
+        };
+        let mut buffer = vec![0; BUFFER_BYTES];
+        loop {
+            if on_progress(DownloadProgress { file, received, total }).is_break() {
+                return Err(HubError::Interrupted);
+            }
+            let count = match body.read(&mut buffer) {
+                Ok(0) => return Ok(received),
+                Ok(count) => count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(_) => return Err(self.truncated(received)),
+            };
+            output.write_all(&buffer[..count]).map_err(cache_error(self.partial))?;
+            received += count as u64;
+            if received > total {
+                self.restart(output)?;
+                return Err(self.corrupt());
+            }
+        }
+    }
+
+    fn request(&self, received: u64) -> Result<Answer, HubError> {
+        let client = self.client;
+        let address = client.address(self.file.name, self.commit);
+        let mut request = client.agent.get(&address).header("Accept-Encoding", "identity");
+        if received > 0 {
+            request = request.header("Range", format!("bytes={received}-"));
+        }
+        let response = client.authorized(request).call().map_err(network_error(&address))?;
+        match response.status().as_u16() {
+            206 => {
+                let range = header(response.headers(), "content-range").unwrap_or_default();
+                if !range.starts_with(&format!("bytes {received}-")) {
+                    return Err(unexpected(&address, "another range of bytes than was asked for"));
+                }
+                Ok(Answer::Rest(response.into_body().into_reader()))
+            }
+            200 => Ok(Answer::Whole(response.into_body().into_reader())),
+            _ => Err(client.refusal(&address, self.commit, &response)),
+        }
+    }
+
+    fn restart(&self, output: &File) -> Result<(), HubError> {
+        output.set_len(0).map_err(cache_error(self.partial))
+    }
+
+    /// Files in large-file storage have their SHA-256 as etag; others (a small `config.json`) have a git hash, and
+    /// their length is all that is checked.
+    fn verify(&self) -> Result<(), HubError> {
+        let etag = &self.file.etag;
+        if etag.len() != 64 || !etag.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Ok(());
+        }
+        if sha256(self.partial).map_err(cache_error(self.partial))? == etag.to_ascii_lowercase() {
+            return Ok(());
+        }
+        std::fs::remove_file(self.partial).map_err(cache_error(self.partial))?;
+        Err(self.corrupt())
+    }
+
+    fn truncated(&self, received: u64) -> HubError {
+        let RemoteFile { name, size: total, .. } = *self.file;
+        let repository = self.client.repository.to_owned();
+        HubError::Truncated { repository, file: name.to_owned(), received, total }
+    }
+
+    fn corrupt(&self) -> HubError {
+        let repository = self.client.repository.to_owned();
+        HubError::Corrupt { repository, file: self.file.name.to_owned() }
+    }
+}
+
+enum Answer {
+    /// The bytes after those that are there.
+    Rest(ureq::BodyReader<'static>),
+    /// All bytes.
+    Whole(ureq::BodyReader<'static>),
+}
+
+fn sha256(path: &Path) -> std::io::Result<String> {
+    let mut file = File::open(path)?;
+    let mut context = Context::new(&SHA256);
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            count => context.update(&buffer[..count]),
+        }
+    }
+    Ok(context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+fn network_error(address: &str) -> impl Fn(ureq::Error) -> HubError {
+    move |error| HubError::Network { address: address.to_owned(), reason: error.to_string() }
+}
+
+fn unexpected(address: &str, reason: &str) -> HubError {
+    HubError::UnexpectedAnswer { address: address.to_owned(), reason: reason.to_owned() }
+}

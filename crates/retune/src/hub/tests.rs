@@ -1,0 +1,431 @@
+//! Against a hub of a few lines, which answers on a local port as the real one does.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use tempfile::TempDir;
+
+use super::*;
+
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+const CONFIG: &[u8] = b"{\"architecture\": \"resnet18\"}";
+const NAME: &str = "timm/tiny.test";
+
+fn weights() -> Vec<u8> {
+    (0..100_000_u32).map(|i| (i * 31 % 251) as u8).collect()
+}
+
+/// What the hub holds and how it misbehaves.
+#[derive(Clone, Default)]
+struct Content {
+    files: HashMap<&'static str, Vec<u8>>,
+    /// The weights are cut off after so many bytes of each answer.
+    cut_after: Option<usize>,
+    /// Answers with this status and `x-error-code` instead.
+    refusal: Option<(u16, &'static str)>,
+    /// The token without which it answers 401 GatedRepo.
+    token: Option<&'static str>,
+    /// Etag of large files, instead of their SHA-256.
+    wrong_checksum: bool,
+    ignores_ranges: bool,
+    /// The repository was renamed from `timm/old.test`.
+    renamed: bool,
+}
+
+impl Content {
+    fn tiny() -> Self {
+        let files = HashMap::from([("config.json", CONFIG.to_vec()), ("model.safetensors", weights())]);
+        Self { files, ..Self::default() }
+    }
+}
+
+/// A request as the server saw it: `GET /path`, and its headers in lower case.
+#[derive(Clone, Debug)]
+struct Request {
+    method: String,
+    path: String,
+    headers: HashMap<String, String>,
+}
+
+struct TinyHub {
+    content: Arc<Mutex<Content>>,
+    requests: Arc<Mutex<Vec<Request>>>,
+    cache: TempDir,
+    endpoint: String,
+}
+
+impl TinyHub {
+    fn start(content: Content) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let content = Arc::new(Mutex::new(content));
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let (shared, log) = (Arc::clone(&content), Arc::clone(&requests));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let content = shared.lock().unwrap().clone();
+                if let Some(request) = read_request(&stream) {
+                    log.lock().unwrap().push(request.clone());
+                    // A client that hangs up early is one of the things tested.
+                    let _ = answer(&content, &request, stream);
+                }
+            }
+        });
+        Self { content, requests, cache: TempDir::new().unwrap(), endpoint }
+    }
+
+    fn options(&self) -> HubOptions {
+        HubOptions {
+            cache_dir: self.cache.path().to_owned(),
+            endpoint: self.endpoint.clone(),
+            token: None,
+            offline: false,
+        }
+    }
+
+    fn fetch(&self) -> Result<CachedModel, HubError> {
+        fetch_with(NAME, &self.options())
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Content)) {
+        change(&mut self.content.lock().unwrap());
+    }
+
+    /// The requests since the last call, as `METHOD FILE`.
+    fn requests(&self) -> Vec<String> {
+        let requests = std::mem::take(&mut *self.requests.lock().unwrap());
+        let file = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+        requests.into_iter().map(|r| format!("{} {}", r.method, file(&r.path))).collect()
+    }
+
+    fn partial_bytes(&self) -> Vec<u64> {
+        let blobs = self.cache.path().join("models--timm--tiny.test/blobs");
+        let entries = fs::read_dir(blobs).unwrap().map(Result::unwrap);
+        let partial = entries.filter(|e| e.path().to_string_lossy().ends_with(".incomplete"));
+        partial.map(|entry| entry.metadata().unwrap().len()).collect()
+    }
+}
+
+fn fetch_with(name: &str, options: &HubOptions) -> Result<CachedModel, HubError> {
+    fetch_model(&name.parse()?, options, |_| ControlFlow::Continue(()))
+}
+
+fn read_request(stream: &TcpStream) -> Option<Request> {
+    let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+    let first = lines.next()?;
+    let mut words = first.split(' ');
+    let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
+    let headers = lines
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| {
+            let (name, value) = line.split_once(": ")?;
+            Some((name.to_lowercase(), value.to_owned()))
+        })
+        .collect();
+    Some(Request { method, path, headers })
+}
+
+fn answer(content: &Content, request: &Request, mut stream: TcpStream) -> std::io::Result<()> {
+    let mut send = |status: u16, headers: &str, body: &[u8]| {
+        let body = if request.method == "HEAD" { &[] } else { body };
+        write!(stream, "HTTP/1.1 {status} -\r\nConnection: close\r\n{headers}\r\n")?;
+        stream.write_all(body)
+    };
+    if let Some((status, code)) = content.refusal {
+        return send(status, &format!("X-Error-Code: {code}\r\nContent-Length: 0\r\n"), &[]);
+    }
+    let authorization = request.headers.get("authorization");
+    if let Some(token) = content.token
+        && authorization != Some(&format!("Bearer {token}"))
+    {
+        return send(401, "X-Error-Code: GatedRepo\r\nContent-Length: 0\r\n", &[]);
+    }
+    if content.renamed && request.path.starts_with("/timm/old.test/") {
+        let location = request.path.replace("old.test", "tiny.test");
+        return send(307, &format!("Location: {location}\r\nContent-Length: 0\r\n"), &[]);
+    }
+    let stored = request.path.strip_prefix("/storage/");
+    let file = stored.or_else(|| {
+        let file = request.path.strip_prefix("/timm/tiny.test/resolve/")?;
+        let (revision, file) = file.split_once('/')?;
+        ["main", COMMIT].contains(&revision).then_some(file)
+    });
+    let Some(file) = file else {
+        return send(404, "X-Error-Code: RevisionNotFound\r\nContent-Length: 0\r\n", &[]);
+    };
+    let Some(bytes) = content.files.get(file) else {
+        return send(404, "X-Error-Code: EntryNotFound\r\nContent-Length: 0\r\n", &[]);
+    };
+    // Small files are answered at once; large ones redirect to a storage, and the redirect says what they are.
+    if stored.is_none() && file != "config.json" {
+        let digest = if content.wrong_checksum {
+            "0".repeat(64)
+        } else {
+            let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
+            digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+        };
+        let headers = format!(
+            "X-Repo-Commit: {COMMIT}\r\nX-Linked-Etag: \"{digest}\"\r\nX-Linked-Size: {}\r\n\
+             Location: /storage/{file}\r\nContent-Length: 0\r\n",
+            bytes.len()
+        );
+        return send(302, &headers, &[]);
+    }
+    let range = request.headers.get("range").filter(|_| !content.ignores_ranges);
+    let start = range.and_then(|r| r.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+    let rest = &bytes[start.unwrap_or(0)..];
+    let (status, range) = match start {
+        Some(start) => {
+            let (last, total) = (bytes.len() - 1, bytes.len());
+            (206, format!("Content-Range: bytes {start}-{last}/{total}\r\n"))
+        }
+        None => (200, String::new()),
+    };
+    let headers = format!(
+        "ETag: \"a94a8fe5ccb19ba61c4c0873d391e987982fbbd3\"\r\nX-Repo-Commit: {COMMIT}\r\n{range}Content-Length: {}\r\n",
+        rest.len()
+    );
+    let cut = if stored.is_some() { content.cut_after.unwrap_or(usize::MAX) } else { usize::MAX };
+    send(status, &headers, &rest[..rest.len().min(cut)])
+}
+
+#[test]
+fn downloads_once_and_then_asks_nothing() {
+    let hub = TinyHub::start(Content::tiny());
+    let mut seen = Vec::new();
+    let model = fetch_model(&NAME.parse().unwrap(), &hub.options(), |progress| {
+        seen.push((progress.file.to_owned(), progress.received, progress.total));
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    assert_eq!(fs::read(&model.config).unwrap(), CONFIG);
+    assert_eq!(fs::read(&model.weights).unwrap(), weights());
+    assert_eq!(model.weight_format, WeightFormat::Safetensors);
+    assert_eq!(model.commit, COMMIT);
+    let snapshot = hub.cache.path().join("models--timm--tiny.test/snapshots").join(COMMIT);
+    assert_eq!(model.directory, snapshot);
+    let total = weights().len() as u64;
+    assert_eq!(seen.last(), Some(&("model.safetensors".to_owned(), total, total)));
+    let requests = hub.requests();
+    assert_eq!(
+        requests,
+        [
+            "HEAD config.json",
+            "HEAD model.safetensors",
+            "GET config.json",
+            "GET model.safetensors",
+            "GET model.safetensors"
+        ]
+    );
+
+    assert_eq!(hub.fetch().unwrap(), model);
+    assert_eq!(fetch_with(&format!("hf-hub:{NAME}@{COMMIT}"), &hub.options()).unwrap(), model);
+    let offline = HubOptions { offline: true, ..hub.options() };
+    assert_eq!(fetch_with(NAME, &offline).unwrap(), model);
+    assert!(hub.requests().is_empty());
+}
+
+#[cfg(unix)]
+#[test]
+fn the_cache_is_laid_out_as_huggingface_hub_lays_it_out() {
+    let hub = TinyHub::start(Content::tiny());
+    let model = hub.fetch().unwrap();
+    let folder = hub.cache.path().join("models--timm--tiny.test");
+    assert_eq!(fs::read_to_string(folder.join("refs/main")).unwrap(), COMMIT);
+    let link = fs::read_link(&model.config).unwrap();
+    assert_eq!(link, Path::new("../../blobs/a94a8fe5ccb19ba61c4c0873d391e987982fbbd3"));
+    assert!(hub.partial_bytes().is_empty());
+}
+
+#[test]
+fn a_transfer_that_breaks_off_is_refused_and_then_continued() {
+    let hub = TinyHub::start(Content { cut_after: Some(60_000), ..Content::tiny() });
+    let error = hub.fetch().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the download of model.safetensors of timm/tiny.test broke off after 60000 of 100000 bytes; run the command \
+         again to continue it"
+    );
+    assert_eq!(hub.partial_bytes(), [60_000]);
+    let offline = HubOptions { offline: true, ..hub.options() };
+    assert!(matches!(fetch_with(NAME, &offline), Err(HubError::NotCached { .. })));
+
+    let model = hub.fetch().unwrap();
+    assert_eq!(fs::read(&model.weights).unwrap(), weights());
+    let requests = hub.requests.lock().unwrap();
+    assert_eq!(requests.last().unwrap().headers["range"], "bytes=60000-");
+}
+
+#[test]
+fn a_server_without_ranges_starts_over() {
+    let hub = TinyHub::start(Content { cut_after: Some(60_000), ..Content::tiny() });
+    hub.fetch().unwrap_err();
+    hub.change(|content| {
+        content.cut_after = None;
+        content.ignores_ranges = true;
+    });
+    assert_eq!(fs::read(hub.fetch().unwrap().weights).unwrap(), weights());
+}
+
+#[test]
+fn a_wrong_checksum_is_refused_and_nothing_of_it_kept() {
+    let hub = TinyHub::start(Content { wrong_checksum: true, ..Content::tiny() });
+    assert!(matches!(hub.fetch(), Err(HubError::Corrupt { file, .. }) if file == "model.safetensors"));
+    assert!(hub.partial_bytes().is_empty());
+    hub.change(|content| content.wrong_checksum = false);
+    assert_eq!(fs::read(hub.fetch().unwrap().weights).unwrap(), weights());
+}
+
+#[test]
+fn interrupting_keeps_what_has_arrived() {
+    let hub = TinyHub::start(Content::tiny());
+    let result = fetch_model(&NAME.parse().unwrap(), &hub.options(), |progress| {
+        let enough = progress.file == "model.safetensors" && progress.received > 0;
+        if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert!(matches!(result, Err(HubError::Interrupted)));
+    assert!(hub.partial_bytes()[0] > 0);
+    assert_eq!(fs::read(hub.fetch().unwrap().weights).unwrap(), weights());
+}
+
+#[test]
+fn takes_the_pickled_weights_where_there_are_no_safetensors() {
+    let mut content = Content::tiny();
+    let weights = content.files.remove("model.safetensors").unwrap();
+    content.files.insert("pytorch_model.bin", weights);
+    let hub = TinyHub::start(content);
+    let model = hub.fetch().unwrap();
+    assert_eq!(model.weight_format, WeightFormat::PytorchPickle);
+    assert!(model.weights.ends_with("pytorch_model.bin"));
+    assert_eq!(hub.fetch().unwrap(), model);
+
+    hub.change(|content| content.files.retain(|name, _| *name == "config.json"));
+    let elsewhere = TempDir::new().unwrap();
+    let options = HubOptions { cache_dir: elsewhere.path().to_owned(), ..hub.options() };
+    assert_eq!(
+        fetch_with(NAME, &options).unwrap_err().to_string(),
+        "timm/tiny.test has no model.safetensors and no pytorch_model.bin, so it holds no model in timm's format; choose \
+         a repository that `retune models` lists"
+    );
+}
+
+#[test]
+fn follows_a_renamed_repository_and_sends_the_token() {
+    let hub = TinyHub::start(Content { renamed: true, token: Some("secret"), ..Content::tiny() });
+    let options = HubOptions { token: Some("secret".to_owned()), ..hub.options() };
+    let model = fetch_with("timm/old.test", &options).unwrap();
+    assert_eq!(fs::read(model.weights).unwrap(), weights());
+    assert!(!format!("{options:?}").contains("secret"));
+
+    assert_eq!(
+        hub.fetch().unwrap_err().to_string(),
+        format!(
+            "timm/tiny.test is gated; accept its terms at {}/timm/tiny.test and set HF_TOKEN to a token of that account",
+            hub.endpoint
+        )
+    );
+}
+
+#[test]
+fn refusals_say_what_to_do() {
+    let hub = TinyHub::start(Content::tiny());
+    let endpoint = hub.endpoint.clone();
+    let with_token = HubOptions { token: Some("stale".to_owned()), ..hub.options() };
+
+    assert_eq!(
+        fetch_with("timm/tiny.test@v9", &hub.options()).unwrap_err().to_string(),
+        "timm/tiny.test has no revision v9; leave \"@v9\" out to take its main branch"
+    );
+    // Without a token the hub answers 401 for a repository that does not exist.
+    hub.change(|content| content.refusal = Some((401, "RepoNotFound")));
+    assert_eq!(
+        fetch_with("tim/tiny.test", &hub.options()).unwrap_err().to_string(),
+        format!(
+            "{endpoint} has no model tim/tiny.test that you may read; check the name (did you mean timm/tiny.test?), or \
+             set HF_TOKEN if it is private"
+        )
+    );
+    hub.change(|content| content.refusal = Some((404, "RepoNotFound")));
+    assert!(matches!(hub.fetch(), Err(HubError::RepositoryNotFound { .. })));
+    assert!(matches!(fetch_with(NAME, &with_token), Err(HubError::RepositoryNotFound { .. })));
+    hub.change(|content| content.refusal = Some((401, "")));
+    assert!(matches!(fetch_with(NAME, &with_token), Err(HubError::TokenRefused { status: 401, .. })));
+    hub.change(|content| content.refusal = Some((403, "GatedRepo")));
+    assert!(matches!(fetch_with(NAME, &with_token), Err(HubError::Gated { .. })));
+    hub.change(|content| content.refusal = Some((503, "")));
+    assert!(matches!(hub.fetch(), Err(HubError::Status { status: 503, .. })));
+}
+
+#[test]
+fn no_server_and_no_cache_are_two_different_errors() {
+    let cache = TempDir::new().unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let options = HubOptions {
+        cache_dir: cache.path().to_owned(),
+        endpoint: format!("http://{closed}"),
+        token: None,
+        offline: false,
+    };
+    assert!(matches!(fetch_with(NAME, &options), Err(HubError::Network { .. })));
+    let offline = HubOptions { offline: true, ..options };
+    assert_eq!(
+        fetch_with(NAME, &offline).unwrap_err().to_string(),
+        format!(
+            "timm/tiny.test is not in the cache {} and HF_HUB_OFFLINE is set; unset it, or download the model once while \
+             online",
+            cache.path().display()
+        )
+    );
+}
+
+#[test]
+fn names_are_read_with_prefix_and_revision() {
+    let name: ModelName = "hf-hub:timm/resnet18.a1_in1k@refs/pr/1".parse().unwrap();
+    assert_eq!((name.repository(), name.revision()), ("timm/resnet18.a1_in1k", "refs/pr/1"));
+    assert_eq!(name.to_string(), "timm/resnet18.a1_in1k@refs/pr/1");
+    let name: ModelName = "timm/resnet18.a1_in1k".parse().unwrap();
+    assert_eq!((name.revision(), name.to_string().as_str()), ("main", "timm/resnet18.a1_in1k"));
+    for bad in ["", "resnet18", "timm/", "/x", "a/b/c", "../x/y", "timm/..", "timm/x@", "timm/x@../y", "t m/x"] {
+        assert!(matches!(bad.parse::<ModelName>(), Err(HubError::InvalidName { .. })), "{bad}");
+    }
+}
+
+#[test]
+fn the_environment_is_read_by_huggingface_hubs_rules() {
+    let folder = TempDir::new().unwrap();
+    let home = folder.path().join("home");
+    let options = |variables: &[(&str, &str)]| {
+        let variables: HashMap<String, String> =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        HubOptions::from_variables(|name| variables.get(name).map(Into::into), Some(home.clone())).unwrap()
+    };
+    let plain = options(&[]);
+    assert_eq!(plain.cache_dir, home.join(".cache/huggingface/hub"));
+    assert_eq!(plain.endpoint, "https://huggingface.co");
+    assert_eq!((plain.token, plain.offline), (None, false));
+
+    let cache_dir = |variables: &[(&str, &str)]| options(variables).cache_dir;
+    let (xdg, hf_home, cache) = (("XDG_CACHE_HOME", "/x"), ("HF_HOME", "/h"), ("HF_HUB_CACHE", "~/c"));
+    assert_eq!(cache_dir(&[xdg]), Path::new("/x/huggingface/hub"));
+    assert_eq!(cache_dir(&[xdg, hf_home]), Path::new("/h/hub"));
+    assert_eq!(cache_dir(&[xdg, hf_home, ("HUGGINGFACE_HUB_CACHE", "/old")]), Path::new("/old"));
+    assert_eq!(cache_dir(&[xdg, hf_home, cache, ("HUGGINGFACE_HUB_CACHE", "/old")]), home.join("c"));
+
+    let written = folder.path().join("token");
+    fs::write(&written, "from-file\n").unwrap();
+    let hf_home = ("HF_HOME", folder.path().to_str().unwrap());
+    assert_eq!(options(&[hf_home]).token.as_deref(), Some("from-file"));
+    let token_path = ("HF_TOKEN_PATH", written.to_str().unwrap());
+    assert_eq!(options(&[token_path]).token.as_deref(), Some("from-file"));
+    assert_eq!(options(&[hf_home, ("HF_TOKEN", " given ")]).token.as_deref(), Some("given"));
+
+    assert_eq!(options(&[("HF_ENDPOINT", "http://mirror/")]).endpoint, "http://mirror");
+    for (value, offline) in [("1", true), ("ON", true), ("True", true), ("0", false), ("", false)] {
+        assert_eq!(options(&[("HF_HUB_OFFLINE", value)]).offline, offline, "{value}");
+    }
+    assert!(options(&[("TRANSFORMERS_OFFLINE", "1")]).offline);
+    assert!(HubOptions::from_variables(|_| None, None).is_err());
+}

@@ -1,0 +1,311 @@
+//! A model over a dataset: accuracy, predictions, and the activations at any layer.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+
+use crate::data::{Batch, DataError, Loader, Order};
+use crate::models::parameters::host_values;
+use crate::models::{Activation, Model, ModelError};
+use crate::monitor::Monitor;
+
+/// Why a pass over a dataset ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum InferenceError {
+    /// An image could not be loaded.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The layer is unknown.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The model gave NaN or infinity.
+    #[error("the model's output for '{image}' is not finite; are its weights and the preprocessing right?")]
+    NotFinite {
+        /// The image.
+        image: String,
+    },
+    /// The model has no classifier.
+    #[error("the model has no classifier (num_classes is 0); fit it first, or use its features")]
+    NoClassifier,
+    /// The user asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// Accuracy and loss on a dataset.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// Images with a label.
+    pub n: usize,
+    /// Share of images whose most likely class is their label, 0 to 1.
+    pub accuracy: f64,
+    /// Wilson's 95 % interval of the accuracy.
+    pub accuracy_interval: [f64; 2],
+    /// Mean over the classes present of the accuracy in each.
+    pub balanced_accuracy: f64,
+    /// Mean cross-entropy.
+    pub loss: f64,
+    /// The lowest accuracy of a group, where samples belong to groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worst_group: Option<GroupAccuracy>,
+}
+
+/// The accuracy of one group of samples.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GroupAccuracy {
+    /// The group.
+    pub group: String,
+    /// Its images.
+    pub n: usize,
+    /// Share that is right, 0 to 1.
+    pub accuracy: f64,
+}
+
+impl Evaluation {
+    /// Whether this is better than `other`: more accurate, then of lower loss.
+    pub fn is_better_than(&self, other: &Self) -> bool {
+        (self.accuracy, -self.loss) > (other.accuracy, -other.loss)
+    }
+}
+
+/// Wilson's score interval of a proportion at 95 % (Wilson 1927), which stays inside 0 to 1 and
+/// holds for few images too.
+pub fn wilson_interval(right: usize, n: usize) -> [f64; 2] {
+    const Z: f64 = 1.959_963_984_540_054;
+    if n == 0 {
+        return [0.0, 1.0];
+    }
+    let n = n as f64;
+    let share = right as f64 / n;
+    let centre = share + Z * Z / (2.0 * n);
+    let reach = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
+    let scale = 1.0 + Z * Z / n;
+    [((centre - reach) / scale).max(0.0), ((centre + reach) / scale).min(1.0)]
+}
+
+/// A batch's images as a tensor `[n, 3, height, width]`.
+pub fn images(batch: &Batch, device: &Device) -> Tensor<4> {
+    let shape = [batch.n, 3, batch.height, batch.width];
+    Tensor::from_data(TensorData::new(batch.images.clone(), shape), device)
+}
+
+/// Runs the model over every image in order and hands each batch's output at `layer` on, row-major
+/// with one row an image.
+///
+/// # Errors
+/// The first image that cannot be loaded or whose output is not finite; an interruption.
+pub fn for_each_batch(
+    model: &Model,
+    loader: &Loader,
+    layer: Layer,
+    task: &str,
+    monitor: &dyn Monitor,
+    mut take: impl FnMut(&Batch, Vec<f32>),
+) -> Result<(), InferenceError> {
+    let device = model.parameters.tensors()[0].device();
+    monitor.start(task, loader.dataset().len());
+    for batch in loader.epoch(0, Order::Sequential, 0) {
+        let batch = batch?;
+        if monitor.cancelled() {
+            return Err(InferenceError::Interrupted);
+        }
+        let rows = host_values(layer.output(model, images(&batch, &device)));
+        let width = rows.len() / batch.n;
+        if let Some(at) = rows.iter().position(|value| !value.is_finite()) {
+            let image = loader.dataset().samples[batch.indices[at / width]].name.clone();
+            return Err(InferenceError::NotFinite { image });
+        }
+        take(&batch, rows);
+        monitor.advance(batch.n);
+    }
+    monitor.finish();
+    Ok(())
+}
+
+/// Where in a model features are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// The preprocessed image, channels first, flattened.
+    Input,
+    /// The output of the block with this index, flattened.
+    Block(usize),
+    /// What the head sees.
+    Pooled,
+    /// The head's output.
+    Logits,
+}
+
+impl Layer {
+    /// Understands `input`, `pooled`, `logits` and every block's or stage's name (a stage's output
+    /// is its last block's).
+    ///
+    /// # Errors
+    /// An unknown name, with the closest known one.
+    pub fn parse(name: &str, model: &Model) -> Result<Self, ModelError> {
+        Ok(match name {
+            "input" => Self::Input,
+            "pooled" => Self::Pooled,
+            "logits" => Self::Logits,
+            _ => Self::Block(model.network().find_blocks(name)?.end - 1),
+        })
+    }
+
+    fn output(self, model: &Model, images: Tensor<4>) -> Tensor<2> {
+        let images = Activation::Map(images);
+        match self {
+            Self::Input => images.flatten(),
+            Self::Block(block) => model.forward_range(images, 0..block + 1).flatten(),
+            Self::Pooled => model.forward_range(images, 0..model.head()).pool(),
+            Self::Logits => model.forward_range(images, 0..model.head() + 1).flatten(),
+        }
+    }
+}
+
+/// Features of a whole dataset in memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Features {
+    /// Row-major, one row an image.
+    pub values: Vec<f32>,
+    /// Features of each image.
+    pub width: usize,
+}
+
+/// Extracts the features of every image at `layer`.
+///
+/// # Errors
+/// As [`for_each_batch`].
+pub fn extract(
+    model: &Model,
+    loader: &Loader,
+    layer: Layer,
+    task: &str,
+    monitor: &dyn Monitor,
+) -> Result<Features, InferenceError> {
+    let mut values = Vec::new();
+    for_each_batch(model, loader, layer, task, monitor, |_, rows| values.extend(rows))?;
+    let width = values.len() / loader.dataset().len().max(1);
+    Ok(Features { values, width })
+}
+
+/// Evaluates a model on a labelled dataset.
+///
+/// # Errors
+/// As [`for_each_batch`]; a model without a classifier; an image without a label.
+pub fn evaluate(
+    model: &Model,
+    loader: &Loader,
+    task: &str,
+    monitor: &dyn Monitor,
+) -> Result<Evaluation, InferenceError> {
+    let classes = model.config().num_classes();
+    if classes == 0 {
+        return Err(InferenceError::NoClassifier);
+    }
+    let dataset = loader.dataset();
+    dataset.labels()?;
+    let mut tally = Tally::default();
+    for_each_batch(model, loader, Layer::Logits, task, monitor, |batch, rows| {
+        for (row, (&label, &index)) in rows.chunks_exact(classes).zip(batch.labels.iter().zip(&batch.indices)) {
+            tally.add(row, label, dataset.samples[index].group.as_deref());
+        }
+    })?;
+    Ok(tally.evaluation())
+}
+
+/// Counts while the images go by.
+#[derive(Default)]
+struct Tally {
+    loss: f64,
+    right: usize,
+    n: usize,
+    classes: std::collections::BTreeMap<usize, (usize, usize)>,
+    groups: std::collections::BTreeMap<String, (usize, usize)>,
+}
+
+impl Tally {
+    fn add(&mut self, logits: &[f32], label: usize, group: Option<&str>) {
+        let right = most_likely(logits) == label;
+        self.loss += cross_entropy(logits, label);
+        self.right += usize::from(right);
+        self.n += 1;
+        let count = |entry: &mut (usize, usize)| {
+            entry.0 += usize::from(right);
+            entry.1 += 1;
+        };
+        count(self.classes.entry(label).or_default());
+        if let Some(group) = group {
+            count(self.groups.entry(group.to_owned()).or_default());
+        }
+    }
+
+    fn evaluation(self) -> Evaluation {
+        let share = |(right, n): (usize, usize)| right as f64 / n.max(1) as f64;
+        let per_class: Vec<f64> = self.classes.values().map(|&counts| share(counts)).collect();
+        let worst_group = self
+            .groups
+            .into_iter()
+            .map(|(group, counts)| GroupAccuracy { group, n: counts.1, accuracy: share(counts) })
+            .min_by(|one, other| one.accuracy.total_cmp(&other.accuracy));
+        Evaluation {
+            n: self.n,
+            accuracy: share((self.right, self.n)),
+            accuracy_interval: wilson_interval(self.right, self.n),
+            balanced_accuracy: per_class.iter().sum::<f64>() / per_class.len().max(1) as f64,
+            loss: self.loss / self.n.max(1) as f64,
+            worst_group,
+        }
+    }
+}
+
+/// Index of the largest logit, the first of equal ones.
+pub fn most_likely(logits: &[f32]) -> usize {
+    let mut best = 0;
+    for (class, logit) in logits.iter().enumerate() {
+        if *logit > logits[best] {
+            best = class;
+        }
+    }
+    best
+}
+
+/// Probabilities of the classes.
+pub fn softmax(logits: &[f32]) -> Vec<f64> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let exponentials: Vec<f64> = logits.iter().map(|logit| f64::from(logit - largest).exp()).collect();
+    let total: f64 = exponentials.iter().sum();
+    exponentials.into_iter().map(|value| value / total).collect()
+}
+
+fn cross_entropy(logits: &[f32], label: usize) -> f64 {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let total: f64 = logits.iter().map(|logit| f64::from(logit - largest).exp()).sum();
+    total.ln() + f64::from(largest - logits[label])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wilson_interval_matches_published_values() {
+        // Newcombe 1998, table I: 81 of 263 gives 0.2553 to 0.3662; 0 of 20 gives 0 to 0.1611.
+        let [low, high] = wilson_interval(81, 263);
+        assert!((low - 0.2553).abs() < 5e-5 && (high - 0.3662).abs() < 5e-5, "{low} {high}");
+        let [low, high] = wilson_interval(0, 20);
+        assert!(low == 0.0 && (high - 0.1611).abs() < 5e-5, "{low} {high}");
+    }
+
+    #[test]
+    fn the_worst_group_and_the_balance_of_classes_are_counted() {
+        let mut tally = Tally::default();
+        tally.add(&[2.0, 1.0], 0, Some("sun"));
+        tally.add(&[2.0, 1.0], 0, Some("sun"));
+        tally.add(&[2.0, 1.0], 1, Some("snow"));
+        let evaluation = tally.evaluation();
+        assert!((evaluation.accuracy - 2.0 / 3.0).abs() < 1e-12);
+        assert!((evaluation.balanced_accuracy - 0.5).abs() < 1e-12);
+        assert_eq!(evaluation.worst_group.unwrap().group, "snow");
+        // Cross-entropies by hand: ln(1 + e⁻¹) twice and ln(1 + e).
+        let expected = (2.0 * (1.0 + (-1f64).exp()).ln() + (1.0 + 1f64.exp()).ln()) / 3.0;
+        assert!((evaluation.loss - expected).abs() < 1e-9);
+    }
+}

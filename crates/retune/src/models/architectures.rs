@@ -1,0 +1,351 @@
+//! The architectures that can be built, by timm's names: a table read off timm
+//! (`scripts/architectures.py`), and the network that an entry and its overrides describe.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::chain::{Block, Chain};
+use super::convnext::{ConvNeXt, ConvNeXtConfig};
+use super::efficientnet::{EfficientNet, EfficientNetConfig};
+use super::parameters::{ParameterBuilder, ParameterSpec};
+use super::resnet::{ResNet, ResNetConfig};
+use super::vit::{ViT, ViTConfig};
+use super::weights::PositionGrid;
+
+/// A family of architectures, one source file each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// Residual networks.
+    ResNet,
+    /// Vision transformers.
+    ViT,
+    /// ConvNeXt V1 and V2.
+    ConvNeXt,
+    /// EfficientNet, Lite, V2 and MobileNetV2.
+    EfficientNet,
+}
+
+impl Family {
+    fn key(self) -> &'static str {
+        match self {
+            Self::ResNet => "resnet",
+            Self::ViT => "vit",
+            Self::ConvNeXt => "convnext",
+            Self::EfficientNet => "efficientnet",
+        }
+    }
+}
+
+/// One entry of the table.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Architecture {
+    /// Its family.
+    pub family: Family,
+    args: Map<String, Value>,
+    cfg: Map<String, Value>,
+    /// Learnable scalars with the default number of classes.
+    pub parameters: u64,
+    tags: Vec<String>,
+}
+
+impl Architecture {
+    /// Hub repositories that hold weights for it, timm's default first.
+    pub fn repositories(&self, name: &str) -> Vec<String> {
+        let repository = |tag: &String| {
+            if tag.contains('/') { tag.clone() } else { format!("timm/{name}.{tag}") }
+        };
+        self.tags.iter().map(repository).collect()
+    }
+
+    /// timm's `pretrained_cfg` for it, complete.
+    pub fn pretrained_cfg(&self) -> Map<String, Value> {
+        merged(TABLE.defaults.get("pretrained_cfg"), &self.cfg)
+    }
+}
+
+#[derive(Deserialize)]
+struct Table {
+    defaults: BTreeMap<String, Map<String, Value>>,
+    architectures: BTreeMap<String, Architecture>,
+    aliases: BTreeMap<String, String>,
+    unsupported: BTreeMap<String, String>,
+}
+
+static TABLE: LazyLock<Table> = LazyLock::new(|| {
+    // The file is part of the program; a unit test parses it.
+    serde_json::from_str(include_str!("architectures.json"))
+        .expect("the table of architectures compiled into the program is valid")
+});
+
+fn merged(base: Option<&Map<String, Value>>, over: &Map<String, Value>) -> Map<String, Value> {
+    let mut merged = base.cloned().unwrap_or_default();
+    merged.extend(over.iter().map(|(key, value)| (key.clone(), value.clone())));
+    merged
+}
+
+/// Why an architecture cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchitectureError {
+    /// No such name.
+    #[error("unknown architecture '{name}'{suggestion}; `retune models` lists those that can be built", suggestion = did_you_mean(name))]
+    Unknown {
+        /// The name asked for.
+        name: String,
+    },
+    /// timm has it, retune does not.
+    #[error("the architecture '{name}' is not supported: {reason}")]
+    Unsupported {
+        /// The name asked for.
+        name: String,
+        /// What it would need.
+        reason: String,
+    },
+    /// `model_args` holds something that does not fit.
+    #[error("model_args of '{name}' do not fit: {reason}")]
+    Arguments {
+        /// The architecture.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+fn did_you_mean(name: &str) -> String {
+    closest(name, TABLE.architectures.keys().map(String::as_str))
+        .map(|closest| format!(" (did you mean '{closest}'?)"))
+        .unwrap_or_default()
+}
+
+/// The candidate that is most like `name`, if any is close.
+pub fn closest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .map(|candidate| (edit_distance(name, candidate), candidate))
+        .min()
+        .filter(|(distance, _)| *distance <= name.len() / 3)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Levenshtein's distance.
+fn edit_distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (index, from) in one.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = index + 1;
+        for (column, to) in other.iter().enumerate() {
+            let replaced = diagonal + usize::from(from != *to);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[other.len()]
+}
+
+/// All names that can be built with their entries, sorted.
+pub fn all() -> impl Iterator<Item = (&'static str, &'static Architecture)> {
+    TABLE.architectures.iter().map(|(name, entry)| (name.as_str(), entry))
+}
+
+/// Looks a name up; a tag behind a dot (`resnet18.a1_in1k`) is left out, timm's old names are
+/// understood.
+///
+/// # Errors
+/// An unknown name (with the closest known one) or one that is not supported (with the reason).
+pub fn find(name: &str) -> Result<(&'static str, &'static Architecture), ArchitectureError> {
+    let plain = name.split('.').next().unwrap_or(name);
+    let plain = TABLE.aliases.get(plain).map_or(plain, String::as_str);
+    if let Some((name, entry)) = TABLE.architectures.get_key_value(plain) {
+        return Ok((name, entry));
+    }
+    Err(match TABLE.unsupported.get(plain) {
+        Some(reason) => {
+            ArchitectureError::Unsupported { name: plain.to_owned(), reason: reason.clone() }
+        }
+        None => ArchitectureError::Unknown { name: plain.to_owned() },
+    })
+}
+
+/// A network without its parameters' values: the chain of blocks and the parameters' specs.
+pub struct Network {
+    pub(crate) chain: Box<dyn Chain>,
+    /// Names, shapes and roles of its parameters.
+    pub specs: Arc<[ParameterSpec]>,
+    pub(crate) positions: Option<PositionGrid>,
+    family: Family,
+    required_size: Option<(usize, usize)>,
+}
+
+impl std::fmt::Debug for Network {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Network").field("family", &self.family).finish_non_exhaustive()
+    }
+}
+
+impl Network {
+    /// The ordered list of blocks; the last is the classifier `head`.
+    pub fn blocks(&self) -> &[Block] {
+        self.chain.blocks()
+    }
+
+    /// Whether images of this height and width can go in; the reason where they cannot.
+    pub fn check_input_size(&self, height: usize, width: usize) -> Result<(), String> {
+        if let Some((expected_height, expected_width)) = self.required_size {
+            return if (height, width) == (expected_height, expected_width) {
+                Ok(())
+            } else {
+                Err(format!("it takes images of {expected_height}×{expected_width}"))
+            };
+        }
+        // ConvNeXt's unpadded convolutions halve the size five times.
+        let least = if self.family == Family::ConvNeXt { 32 } else { 8 };
+        if height < least || width < least {
+            return Err(format!("it takes images of at least {least}×{least}"));
+        }
+        Ok(())
+    }
+}
+
+/// Arguments that act in training alone, or on the random start that weights replace.
+const WITHOUT_EFFECT: [&str; 12] = [
+    "drop_rate",
+    "drop_path_rate",
+    "drop_block_rate",
+    "proj_drop_rate",
+    "attn_drop_rate",
+    "pos_drop_rate",
+    "patch_drop_rate",
+    "weight_init",
+    "fix_init",
+    "zero_init_last",
+    "head_init_scale",
+    "dynamic_img_size",
+];
+
+/// Builds the network of an architecture with `model_args` laid over timm's own arguments.
+/// `image_size` is height and width; transformers need it.
+///
+/// # Errors
+/// An unknown or unsupported name, or an argument that does not fit.
+pub fn build(
+    name: &str,
+    model_args: &Map<String, Value>,
+    num_classes: usize,
+    image_size: Option<(usize, usize)>,
+) -> Result<Network, ArchitectureError> {
+    let (name, entry) = find(name)?;
+    let wrong = |reason: String| ArchitectureError::Arguments { name: name.to_owned(), reason };
+
+    let mut given = model_args.clone();
+    given.retain(|key, _| !WITHOUT_EFFECT.contains(&key.as_str()));
+    given.remove("num_classes");
+    for (key, only) in [("in_chans", 3), ("output_stride", 32)] {
+        if let Some(value) = given.remove(key)
+            && value != Value::from(only)
+        {
+            return Err(wrong(format!("{key} must be {only}, not {value}")));
+        }
+    }
+    if entry.family != Family::ViT
+        && let Some(value) = given.remove("global_pool")
+        && value != Value::from("avg")
+    {
+        return Err(wrong(format!("global_pool must be \"avg\", not {value}")));
+    }
+
+    let mut args = merged(TABLE.defaults.get(entry.family.key()), &entry.args);
+    args.extend(given);
+    args.insert("num_classes".into(), num_classes.into());
+    if entry.family == Family::ViT
+        && let Some((height, width)) = image_size
+    {
+        args.insert("img_size".into(), vec![height, width].into());
+    }
+    network(entry.family, args).map_err(wrong)
+}
+
+fn network(family: Family, args: Map<String, Value>) -> Result<Network, String> {
+    let mut builder = ParameterBuilder::new();
+    let mut positions = None;
+    let mut required_size = None;
+    let chain: Box<dyn Chain> = match family {
+        Family::ResNet => {
+            let config: ResNetConfig = parse(args)?;
+            config.check()?;
+            Box::new(ResNet::new(&config, &mut builder))
+        }
+        Family::ViT => {
+            let config: ViTConfig = parse(args)?;
+            config.check()?;
+            positions = Some(PositionGrid { prefix: config.embedded_prefix_tokens() });
+            required_size = Some(config.img_size.height_and_width());
+            Box::new(ViT::new(&config, &mut builder))
+        }
+        Family::ConvNeXt => {
+            let config: ConvNeXtConfig = parse(args)?;
+            config.check()?;
+            Box::new(ConvNeXt::new(&config, &mut builder))
+        }
+        Family::EfficientNet => {
+            let config: EfficientNetConfig = parse(args)?;
+            config.check()?;
+            Box::new(EfficientNet::new(&config, &mut builder))
+        }
+    };
+    Ok(Network { chain, specs: builder.finish(), positions, family, required_size })
+}
+
+fn parse<T: DeserializeOwned>(args: Map<String, Value>) -> Result<T, String> {
+    serde_json::from_value(Value::Object(args)).map_err(|error| error.to_string())
+}
+
+/// Checks that every named size is between 1 and a bound beyond any real model's.
+pub(crate) fn check_sizes<'a>(
+    sizes: impl IntoIterator<Item = (&'a str, usize)>,
+) -> Result<(), String> {
+    const MOST: usize = 65_536;
+    for (name, size) in sizes {
+        if size == 0 || size > MOST {
+            return Err(format!("{name} must be between 1 and {MOST}, not {size}"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_entry_builds_with_timms_parameter_count() {
+        for (name, entry) in all() {
+            let classes = entry.pretrained_cfg()["num_classes"].as_u64().unwrap() as usize;
+            let network = build(name, &Map::new(), classes, None)
+                .unwrap_or_else(|error| panic!("{name}: {error}"));
+            let learnable = network.specs.iter().filter(|spec| spec.role.is_trainable());
+            let count: u64 = learnable.map(|spec| spec.len() as u64).sum();
+            assert_eq!(count, entry.parameters, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_typo_is_answered_with_the_closest_name() {
+        let error = find("resnet81").unwrap_err().to_string();
+        assert!(error.contains("did you mean 'resnet18'"), "{error}");
+    }
+
+    #[test]
+    fn arguments_that_do_not_fit_are_refused() {
+        let refused = |args: Value| {
+            let args = args.as_object().unwrap().clone();
+            build("resnet18", &args, 10, None).unwrap_err().to_string()
+        };
+        assert!(refused(serde_json::json!({"channels": [0, 1, 2, 3]})).contains("channels"));
+        assert!(refused(serde_json::json!({"in_chans": 1})).contains("in_chans must be 3"));
+        assert!(refused(serde_json::json!({"attention": "yes"})).contains("attention"));
+    }
+}

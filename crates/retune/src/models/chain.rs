@@ -1,0 +1,132 @@
+//! The one shape that every architecture has: an ordered chain of blocks that can be entered and
+//! left anywhere.
+
+use std::ops::Range;
+
+use burn::tensor::Tensor;
+
+use super::layers::{Pass, global_average};
+
+/// What flows from one block to the next.
+#[derive(Clone, Debug)]
+pub enum Activation {
+    /// Feature maps (or the image itself), `[batch, channels, height, width]`.
+    Map(Tensor<4>),
+    /// Tokens of a transformer, `[batch, tokens, width]`.
+    Tokens(Tensor<3>),
+    /// Pooled features or logits, `[batch, width]`.
+    Vector(Tensor<2>),
+}
+
+impl Activation {
+    /// Shape of one example, without the batch.
+    pub fn example_shape(&self) -> Vec<usize> {
+        match self {
+            Self::Map(x) => x.dims()[1..].to_vec(),
+            Self::Tokens(x) => x.dims()[1..].to_vec(),
+            Self::Vector(x) => x.dims()[1..].to_vec(),
+        }
+    }
+
+    /// All values of an example in a row, `[batch, …]` flattened.
+    pub fn flatten(self) -> Tensor<2> {
+        match self {
+            Self::Map(x) => x.flatten(1, 3),
+            Self::Tokens(x) => x.flatten(1, 2),
+            Self::Vector(x) => x,
+        }
+    }
+
+    /// The mean over positions or tokens, `[batch, width]`; a vector stays as it is.
+    pub fn pool(self) -> Tensor<2> {
+        match self {
+            Self::Map(x) => global_average(x),
+            Self::Tokens(x) => {
+                let [batch, _, width] = x.dims();
+                x.mean_dim(1).reshape([batch, width])
+            }
+            Self::Vector(x) => x,
+        }
+    }
+
+    /// The same values, cut off from automatic differentiation.
+    pub fn inner(self) -> Self {
+        match self {
+            Self::Map(x) => Self::Map(x.inner()),
+            Self::Tokens(x) => Self::Tokens(x.inner()),
+            Self::Vector(x) => Self::Vector(x.inner()),
+        }
+    }
+
+    /// The same values as a constant on the device's differentiating side.
+    pub fn into_autodiff(self) -> Self {
+        match self {
+            Self::Map(x) => Self::Map(Tensor::from_inner(x)),
+            Self::Tokens(x) => Self::Tokens(Tensor::from_inner(x)),
+            Self::Vector(x) => Self::Vector(Tensor::from_inner(x)),
+        }
+    }
+
+    /// The feature maps.
+    ///
+    /// # Panics
+    /// If the chain brings something else here: a mistake in an architecture, not in its input.
+    pub(crate) fn into_map(self) -> Tensor<4> {
+        match self {
+            Self::Map(x) => x,
+            other => panic!("expected feature maps, found shape {:?}", other.example_shape()),
+        }
+    }
+
+    /// The tokens; panics as [`Activation::into_map`] does.
+    pub(crate) fn into_tokens(self) -> Tensor<3> {
+        match self {
+            Self::Tokens(x) => x,
+            other => panic!("expected tokens, found shape {:?}", other.example_shape()),
+        }
+    }
+}
+
+/// A block's name and the stage that it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Block {
+    /// Name at block granularity, such as `layer1.0`.
+    pub name: String,
+    /// Name at stage granularity, such as `layer1`.
+    pub stage: String,
+}
+
+impl Block {
+    pub(crate) fn new(name: impl Into<String>, stage: impl Into<String>) -> Self {
+        Self { name: name.into(), stage: stage.into() }
+    }
+
+    /// A block that is a stage by itself.
+    pub(crate) fn alone(name: impl Into<String>) -> Self {
+        let name = name.into();
+        Self { stage: name.clone(), name }
+    }
+}
+
+/// An architecture: from the image through its blocks to the logits. The last block is the
+/// classifier.
+pub(crate) trait Chain: Send + Sync {
+    /// The blocks from input to output; the last is called `head`.
+    fn blocks(&self) -> &[Block];
+
+    /// Runs one block.
+    fn forward_block(&self, block: usize, x: Activation, pass: &mut Pass) -> Activation;
+}
+
+/// Runs a range of blocks.
+pub(crate) fn forward_range(
+    chain: &dyn Chain,
+    x: Activation,
+    blocks: Range<usize>,
+    pass: &mut Pass,
+) -> Activation {
+    blocks.fold(x, |x, block| {
+        pass.enter_block(block);
+        chain.forward_block(block, x, pass)
+    })
+}

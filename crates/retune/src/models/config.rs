@@ -1,0 +1,239 @@
+//! `config.json`, as the Hugging Face hub keeps it for timm models.
+
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use super::architectures::{self, ArchitectureError};
+use crate::data::preprocess::{CropMode, Preprocessing};
+use crate::data::resize::Interpolation;
+use crate::files::{self, FileError};
+
+/// Why a `config.json` could not be understood.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// It is not JSON, or not an object.
+    #[error("{path} is not a JSON object: {reason}")]
+    NotJson {
+        /// The file.
+        path: String,
+        /// The parser's reason, with line and column.
+        reason: String,
+    },
+    /// A key is missing, or its value is not what it must be.
+    #[error("{path}: '{key}' must be {expected}")]
+    Key {
+        /// The file.
+        path: String,
+        /// The key.
+        key: &'static str,
+        /// What is expected.
+        expected: &'static str,
+    },
+    /// The architecture cannot be built.
+    #[error("{path}: {source}")]
+    Architecture {
+        /// The file.
+        path: String,
+        /// Why not.
+        source: ArchitectureError,
+    },
+}
+
+/// The content of a `config.json`. Keys that retune does not know are kept as they are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelConfig {
+    document: Map<String, Value>,
+    architecture: String,
+    num_classes: usize,
+    preprocessing: Preprocessing,
+}
+
+impl ModelConfig {
+    /// The configuration of an architecture without weights: timm's defaults.
+    ///
+    /// # Errors
+    /// An architecture that is unknown or not supported.
+    pub fn of_architecture(name: &str) -> Result<Self, ConfigError> {
+        let (name, entry) = architectures::find(name)
+            .map_err(|source| ConfigError::Architecture { path: "--arch".into(), source })?;
+        let document = json!({ "architecture": name, "pretrained_cfg": entry.pretrained_cfg() });
+        Self::from_document(document, "--arch")
+    }
+
+    /// Reads a `config.json`.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is not JSON, names an unknown architecture or has a key of the
+    /// wrong type.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = files::read_text(path)?;
+        let name = path.display().to_string();
+        let document = serde_json::from_str(&text)
+            .map_err(|error| ConfigError::NotJson { path: name.clone(), reason: error.to_string() })?;
+        Self::from_document(document, &name)
+    }
+
+    fn from_document(document: Value, path: &str) -> Result<Self, ConfigError> {
+        let Value::Object(document) = document else {
+            let reason = "it holds another kind of value".into();
+            return Err(ConfigError::NotJson { path: path.into(), reason });
+        };
+        let wrong = |key, expected| ConfigError::Key { path: path.into(), key, expected };
+        let architecture = document
+            .get("architecture")
+            .and_then(Value::as_str)
+            .ok_or_else(|| wrong("architecture", "the name of a timm architecture"))?;
+        let (architecture, entry) = architectures::find(architecture)
+            .map_err(|source| ConfigError::Architecture { path: path.into(), source })?;
+
+        // Older hub files keep pretrained_cfg's keys at the top.
+        let given = document.get("pretrained_cfg").and_then(Value::as_object).unwrap_or(&document);
+        let mut cfg = entry.pretrained_cfg();
+        cfg.extend(given.iter().filter(|(_, value)| !value.is_null()).map(|(k, v)| (k.clone(), v.clone())));
+
+        let classes = document.get("num_classes").or_else(|| cfg.get("num_classes"));
+        let num_classes = classes
+            .and_then(Value::as_u64)
+            .filter(|&count| count <= 1_000_000)
+            .ok_or_else(|| wrong("num_classes", "a whole number"))? as usize;
+        let preprocessing = preprocessing(&cfg, path)?;
+        Ok(Self { architecture: architecture.into(), num_classes, preprocessing, document })
+    }
+
+    /// timm's name of the architecture, without a tag.
+    pub fn architecture(&self) -> &str {
+        &self.architecture
+    }
+
+    /// Width of the logits; 0 for a model that only extracts features.
+    pub fn num_classes(&self) -> usize {
+        self.num_classes
+    }
+
+    /// Names of the classes, in the order of the logits, where the file has them.
+    pub fn label_names(&self) -> Option<Vec<String>> {
+        let names = self.document.get("label_names").or_else(|| {
+            self.document.get("pretrained_cfg").and_then(|cfg| cfg.get("label_names"))
+        })?;
+        let names: Vec<String> =
+            names.as_array()?.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect();
+        (names.len() == self.num_classes).then_some(names)
+    }
+
+    /// Overrides of the architecture's own arguments.
+    pub fn model_args(&self) -> Map<String, Value> {
+        self.document.get("model_args").and_then(Value::as_object).cloned().unwrap_or_default()
+    }
+
+    /// How images are prepared for this model.
+    pub fn preprocessing(&self) -> &Preprocessing {
+        &self.preprocessing
+    }
+
+    /// The same model with other classes.
+    pub fn with_classes(mut self, classes: &[String]) -> Self {
+        self.num_classes = classes.len();
+        self.document.insert("num_classes".into(), classes.len().into());
+        self.document.insert("label_names".into(), classes.into());
+        for key in ["label_descriptions", "label_name_to_index"] {
+            self.document.remove(key);
+        }
+        self.set_cfg("num_classes", classes.len().into());
+        if let Some(Value::Object(cfg)) = self.document.get_mut("pretrained_cfg") {
+            cfg.remove("label_names");
+            cfg.remove("label_descriptions");
+        }
+        self
+    }
+
+    /// The same model with images prepared otherwise; timm reads the same from what is written.
+    pub fn with_preprocessing(mut self, preprocessing: Preprocessing) -> Self {
+        let Preprocessing { width, height, interpolation, crop_pct, crop_mode, mean, std } =
+            preprocessing.clone();
+        self.set_cfg("input_size", json!([3, height, width]));
+        self.set_cfg("interpolation", json!(interpolation));
+        self.set_cfg("crop_pct", json!(crop_pct));
+        self.set_cfg("crop_mode", json!(crop_mode));
+        self.set_cfg("mean", json!(mean));
+        self.set_cfg("std", json!(std));
+        if let Some(Value::Object(args)) = self.document.get_mut("model_args")
+            && args.contains_key("img_size")
+        {
+            args.insert("img_size".into(), json!([height, width]));
+        }
+        self.preprocessing = preprocessing;
+        self
+    }
+
+    fn set_cfg(&mut self, key: &str, value: Value) {
+        let cfg = self.document.entry("pretrained_cfg").or_insert_with(|| Value::Object(Map::new()));
+        if let Value::Object(cfg) = cfg {
+            cfg.insert(key.into(), value);
+        }
+    }
+
+    /// Writes the file, whole or not at all.
+    ///
+    /// # Errors
+    /// Names the path and the reason.
+    pub fn write(&self, path: &Path) -> Result<(), ConfigError> {
+        let mut text = serde_json::to_string_pretty(&self.document)
+            .map_err(|error| ConfigError::NotJson { path: path.display().to_string(), reason: error.to_string() })?;
+        text.push('\n');
+        files::write_atomically(path, |out| out.write_all(text.as_bytes()))?;
+        Ok(())
+    }
+}
+
+fn preprocessing(cfg: &Map<String, Value>, path: &str) -> Result<Preprocessing, ConfigError> {
+    let wrong = |key, expected| ConfigError::Key { path: path.into(), key, expected };
+    let size = cfg.get("input_size").and_then(Value::as_array).map(Vec::as_slice);
+    let (height, width) = match size {
+        Some([channels, height, width]) if channels.as_u64() == Some(3) => {
+            (image_side(height), image_side(width))
+        }
+        _ => (None, None),
+    };
+    let (Some(height), Some(width)) = (height, width) else {
+        return Err(wrong("input_size", "[3, height, width]"));
+    };
+    let triple = |key: &'static str| -> Result<[f32; 3], ConfigError> {
+        cfg.get(key)
+            .and_then(|value| serde_json::from_value::<[f32; 3]>(value.clone()).ok())
+            .filter(|values| values.iter().all(|value| value.is_finite()))
+            .ok_or_else(|| wrong(key, "three finite numbers"))
+    };
+    let std = triple("std")?;
+    if std.iter().any(|&value| value <= 0.0) {
+        return Err(wrong("std", "three positive numbers"));
+    }
+    Ok(Preprocessing {
+        width,
+        height,
+        interpolation: cfg
+            .get("interpolation")
+            .and_then(Value::as_str)
+            .and_then(|name| name.parse::<Interpolation>().ok())
+            .ok_or_else(|| wrong("interpolation", "the name of an interpolation"))?,
+        crop_pct: cfg
+            .get("crop_pct")
+            .and_then(Value::as_f64)
+            .filter(|value| (0.01..=1.0).contains(value))
+            .ok_or_else(|| wrong("crop_pct", "a number between 0.01 and 1"))?,
+        crop_mode: cfg
+            .get("crop_mode")
+            .and_then(Value::as_str)
+            .and_then(|name| name.parse::<CropMode>().ok())
+            .ok_or_else(|| wrong("crop_mode", "center, squash or border"))?,
+        mean: triple("mean")?,
+        std,
+    })
+}
+
+fn image_side(value: &Value) -> Option<u32> {
+    value.as_u64().filter(|side| (1..=16_384).contains(side)).map(|side| side as u32)
+}

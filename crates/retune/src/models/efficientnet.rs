@@ -1,0 +1,292 @@
+//! EfficientNet (Tan & Le 2019, arXiv 1905.11946), EfficientNet-Lite, EfficientNetV2 (arXiv
+//! 2104.00298) and their relatives made of inverted residuals (MobileNetV2, arXiv 1801.04381).
+//! Parameter names and numerics follow timm's `efficientnet.py`, with the `tf_` variants' `SAME`
+//! padding and epsilon.
+//!
+//! Chain: `stem → blocks.0.0 → … → blocks.s.n → conv_head → head`. The `conv_head` block ends with
+//! pooled features.
+
+use burn::tensor::Tensor;
+use burn::tensor::activation::sigmoid;
+use serde::Deserialize;
+
+use super::architectures::check_sizes;
+use super::chain::{Activation, Block, Chain};
+use super::layers::{
+    ActivationFunction, Classifier, Conv2d, ConvNorm, ConvShape, Padding, Pass, global_average,
+};
+use super::parameters::ParameterBuilder;
+
+/// The sizes of an EfficientNet as built (timm derives them by scaling and rounding; the table of
+/// architectures holds the results).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EfficientNetConfig {
+    pub stem_size: usize,
+    /// Channels of the last convolution; 0 where there is none.
+    pub num_features: usize,
+    pub pad_type: PadType,
+    pub act_layer: ActivationFunction,
+    pub norm_eps: f64,
+    pub stages: Vec<Vec<BlockRow>>,
+    pub num_classes: usize,
+}
+
+impl EfficientNetConfig {
+    /// Refuses sizes that no network can have.
+    pub fn check(&self) -> Result<(), String> {
+        check_sizes([("stem_size", self.stem_size)])?;
+        for row in self.stages.iter().flatten() {
+            check_sizes([
+                ("kernel", row.kernel),
+                ("stride", row.stride),
+                ("out", row.out),
+                ("repeats", row.repeats),
+                ("squeeze", row.squeeze.unwrap_or(1)),
+            ])?;
+            if matches!(row.kind, BlockKind::InvertedResidual | BlockKind::EdgeResidual) {
+                check_sizes([("expanded", row.expanded)])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) enum PadType {
+    /// PyTorch's symmetric padding.
+    #[serde(rename = "")]
+    Symmetric,
+    /// TensorFlow's.
+    #[serde(rename = "same")]
+    Same,
+}
+
+impl PadType {
+    fn of(self, kernel: usize) -> Padding {
+        match self {
+            Self::Same if kernel > 1 => Padding::Same,
+            _ => Padding::centred(kernel),
+        }
+    }
+}
+
+/// Consecutive equal blocks of a stage.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BlockRow {
+    #[serde(rename = "type")]
+    pub kind: BlockKind,
+    /// Size of the spatial convolution.
+    pub kernel: usize,
+    #[serde(default = "one")]
+    pub stride: usize,
+    /// Channels between expansion and projection.
+    #[serde(default)]
+    pub expanded: usize,
+    pub out: usize,
+    /// Channels of the squeeze-and-excitation bottleneck.
+    #[serde(default)]
+    pub squeeze: Option<usize>,
+    /// The block's input is added to its output.
+    #[serde(default)]
+    pub skip: bool,
+    #[serde(default = "one")]
+    pub repeats: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) enum BlockKind {
+    #[serde(rename = "ds")]
+    DepthwiseSeparable,
+    #[serde(rename = "ir")]
+    InvertedResidual,
+    /// Expansion and spatial convolution fused into one (EfficientNetV2's fused MBConv).
+    #[serde(rename = "er")]
+    EdgeResidual,
+    #[serde(rename = "cn")]
+    Convolution,
+}
+
+/// An EfficientNet as a chain of blocks.
+pub(crate) struct EfficientNet {
+    blocks: Vec<Block>,
+    activation: ActivationFunction,
+    stem: ConvNorm,
+    body: Vec<MobileBlock>,
+    conv_head: Option<ConvNorm>,
+    head: Classifier,
+}
+
+impl EfficientNet {
+    pub fn new(config: &EfficientNetConfig, builder: &mut ParameterBuilder) -> Self {
+        let mut blocks = vec![Block::alone("stem")];
+        builder.enter_block(0);
+        let stem_shape =
+            ConvShape::new(3, config.stem_size, 3).stride(2).padding(config.pad_type.of(3));
+        let stem = ConvNorm::new(builder, ("conv_stem", "bn1"), stem_shape, config.norm_eps);
+
+        let mut body = Vec::new();
+        let mut inputs = config.stem_size;
+        for (stage, rows) in config.stages.iter().enumerate() {
+            let stage_name = format!("blocks.{stage}");
+            let repeated = rows.iter().flat_map(|row| std::iter::repeat_n(row, row.repeats));
+            for (index, row) in repeated.enumerate() {
+                let name = format!("{stage_name}.{index}");
+                builder.enter_block(blocks.len());
+                body.push(builder.within(name.as_str(), |builder| {
+                    MobileBlock::new(config, builder, row, inputs)
+                }));
+                blocks.push(Block::new(name, stage_name.as_str()));
+                inputs = row.out;
+            }
+        }
+
+        let conv_head = (config.num_features > 0).then(|| {
+            builder.enter_block(blocks.len());
+            blocks.push(Block::alone("conv_head"));
+            let shape = ConvShape::new(inputs, config.num_features, 1);
+            inputs = config.num_features;
+            ConvNorm::new(builder, ("conv_head", "bn2"), shape, config.norm_eps)
+        });
+
+        builder.enter_block(blocks.len());
+        blocks.push(Block::alone("head"));
+        let head = Classifier::new(builder, "classifier", inputs, config.num_classes);
+        Self { blocks, activation: config.act_layer, stem, body, conv_head, head }
+    }
+}
+
+impl Chain for EfficientNet {
+    fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    fn forward_block(&self, block: usize, x: Activation, pass: &mut Pass) -> Activation {
+        if block == 0 {
+            return Activation::Map(self.activation.apply(self.stem.forward(x.into_map(), pass)));
+        }
+        if let Some(body) = self.body.get(block - 1) {
+            return Activation::Map(body.forward(x.into_map(), pass));
+        }
+        match &self.conv_head {
+            Some(conv_head) if block == self.body.len() + 1 => {
+                let maps = self.activation.apply(conv_head.forward(x.into_map(), pass));
+                Activation::Vector(global_average(maps))
+            }
+            _ => self.head.forward(x, pass),
+        }
+    }
+}
+
+/// One block of the body: convolutions, an optional squeeze-and-excitation after the spatial one,
+/// an optional skip.
+struct MobileBlock {
+    /// Convolutions up to and including the spatial one, each followed by the nonlinearity.
+    activated: Vec<ConvNorm>,
+    activation: ActivationFunction,
+    squeeze: Option<SqueezeExcitation>,
+    /// The last convolution, which no nonlinearity follows.
+    projection: Option<ConvNorm>,
+    skip: bool,
+}
+
+impl MobileBlock {
+    fn new(
+        config: &EfficientNetConfig,
+        builder: &mut ParameterBuilder,
+        row: &BlockRow,
+        inputs: usize,
+    ) -> Self {
+        let epsilon = config.norm_eps;
+        let pointwise = |inputs, outputs| ConvShape::new(inputs, outputs, 1);
+        let spatial = |inputs, outputs| {
+            ConvShape::new(inputs, outputs, row.kernel)
+                .stride(row.stride)
+                .padding(config.pad_type.of(row.kernel))
+        };
+        let mut layer = |names, shape| ConvNorm::new(builder, names, shape, epsilon);
+        // In the order in which timm registers them.
+        let activated = match row.kind {
+            BlockKind::DepthwiseSeparable => {
+                vec![layer(("conv_dw", "bn1"), spatial(inputs, inputs).groups(inputs))]
+            }
+            BlockKind::InvertedResidual => {
+                let depthwise = spatial(row.expanded, row.expanded).groups(row.expanded);
+                vec![
+                    layer(("conv_pw", "bn1"), pointwise(inputs, row.expanded)),
+                    layer(("conv_dw", "bn2"), depthwise),
+                ]
+            }
+            BlockKind::EdgeResidual => {
+                vec![layer(("conv_exp", "bn1"), spatial(inputs, row.expanded))]
+            }
+            BlockKind::Convolution => vec![layer(("conv", "bn1"), spatial(inputs, row.out))],
+        };
+        let (width, projection) = match row.kind {
+            BlockKind::DepthwiseSeparable => (inputs, Some(("conv_pw", "bn2"))),
+            BlockKind::InvertedResidual => (row.expanded, Some(("conv_pwl", "bn3"))),
+            BlockKind::EdgeResidual => (row.expanded, Some(("conv_pwl", "bn2"))),
+            BlockKind::Convolution => (row.out, None),
+        };
+        let squeeze = row.squeeze.map(|squeezed| {
+            SqueezeExcitation::new(builder, width, squeezed, config.act_layer)
+        });
+        let projection = projection
+            .map(|names| ConvNorm::new(builder, names, pointwise(width, row.out), epsilon));
+        Self { activated, activation: config.act_layer, squeeze, projection, skip: row.skip }
+    }
+
+    fn forward(&self, x: Tensor<4>, pass: &mut Pass) -> Tensor<4> {
+        let shortcut = self.skip.then(|| x.clone());
+        let x = self
+            .activated
+            .iter()
+            .fold(x, |x, layer| self.activation.apply(layer.forward(x, pass)));
+        let x = match &self.squeeze {
+            Some(squeeze) => squeeze.forward(x, pass),
+            None => x,
+        };
+        let x = match &self.projection {
+            Some(projection) => projection.forward(x, pass),
+            None => x,
+        };
+        match shortcut {
+            Some(shortcut) => x + shortcut,
+            None => x,
+        }
+    }
+}
+
+/// Channel-wise gates computed from the pooled channels (arXiv 1709.01507).
+struct SqueezeExcitation {
+    reduce: Conv2d,
+    activation: ActivationFunction,
+    expand: Conv2d,
+}
+
+impl SqueezeExcitation {
+    fn new(
+        builder: &mut ParameterBuilder,
+        width: usize,
+        squeezed: usize,
+        activation: ActivationFunction,
+    ) -> Self {
+        builder.within("se", |builder| Self {
+            reduce: Conv2d::new(builder, "conv_reduce", ConvShape::new(width, squeezed, 1), true),
+            activation,
+            expand: Conv2d::new(builder, "conv_expand", ConvShape::new(squeezed, width, 1), true),
+        })
+    }
+
+    fn forward(&self, x: Tensor<4>, pass: &Pass) -> Tensor<4> {
+        let [batch, channels, _, _] = x.dims();
+        let pooled = global_average(x.clone()).reshape([batch, channels, 1, 1]);
+        let squeezed = self.activation.apply(self.reduce.forward(pooled, pass));
+        x * sigmoid(self.expand.forward(squeezed, pass))
+    }
+}

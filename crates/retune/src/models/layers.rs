@@ -1,0 +1,412 @@
+//! The layers that the architectures are made of, with PyTorch's parameter shapes and timm's
+//! numerics. A layer knows which parameters it uses; a [`Pass`] brings their values.
+
+use burn::tensor::activation;
+use burn::tensor::module;
+use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
+use burn::tensor::Tensor;
+
+use super::chain::Activation;
+use super::parameters::{Initialization, ParameterBuilder, ParameterId, Parameters, Role};
+
+/// Running statistics that a BatchNorm layer would have after the batch it has just seen.
+pub struct ObservedStatistics {
+    /// The running mean's parameter.
+    pub mean_id: ParameterId,
+    /// The running variance's parameter.
+    pub variance_id: ParameterId,
+    /// Mean over the batch and positions, `[channels]`.
+    pub mean: Tensor<1>,
+    /// Unbiased variance over the batch and positions, `[channels]`.
+    pub variance: Tensor<1>,
+}
+
+/// One run through blocks: the parameter values to use, and how BatchNorm behaves.
+pub struct Pass<'a> {
+    parameters: &'a Parameters,
+    /// For each block, whether it normalizes by the batch's own statistics; empty for none.
+    batch_statistics: &'a [bool],
+    current_block: usize,
+    observed: Vec<ObservedStatistics>,
+}
+
+impl<'a> Pass<'a> {
+    /// A pass that normalizes by running statistics everywhere, as in evaluation.
+    pub fn evaluation(parameters: &'a Parameters) -> Self {
+        Self::training(parameters, &[])
+    }
+
+    /// A pass in which the blocks marked in `batch_statistics` normalize by the batch's statistics
+    /// (PyTorch's training mode) and report them.
+    pub fn training(parameters: &'a Parameters, batch_statistics: &'a [bool]) -> Self {
+        Self { parameters, batch_statistics, current_block: 0, observed: Vec::new() }
+    }
+
+    /// What the BatchNorm layers saw, in the order they ran; empty in evaluation.
+    pub fn into_observed(self) -> Vec<ObservedStatistics> {
+        self.observed
+    }
+
+    pub(crate) fn enter_block(&mut self, block: usize) {
+        self.current_block = block;
+    }
+
+    pub(crate) fn get<const D: usize>(&self, id: ParameterId, shape: [usize; D]) -> Tensor<D> {
+        self.parameters.get(id, shape)
+    }
+
+    pub(crate) fn flat(&self, id: ParameterId) -> Tensor<1> {
+        self.parameters.flat(id)
+    }
+
+    fn uses_batch_statistics(&self) -> bool {
+        self.batch_statistics.get(self.current_block).copied().unwrap_or(false)
+    }
+}
+
+/// Nonlinearities by timm's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ActivationFunction {
+    Identity,
+    Relu,
+    Relu6,
+    Silu,
+    Gelu,
+    GeluTanh,
+    QuickGelu,
+}
+
+impl ActivationFunction {
+    pub fn apply<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        match self {
+            Self::Identity => x,
+            Self::Relu => activation::relu(x),
+            Self::Relu6 => activation::relu6(x),
+            Self::Silu => activation::silu(x),
+            Self::Gelu => activation::gelu(x),
+            Self::GeluTanh => activation::gelu_approximate(x),
+            // x · sigmoid(1.702 x), as OpenAI's CLIP approximates GELU.
+            Self::QuickGelu => x.clone() * activation::sigmoid(x.mul_scalar(1.702)),
+        }
+    }
+}
+
+/// Padding of a convolution or pooling window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Padding {
+    /// The same number of zeros on every side.
+    Symmetric(usize),
+    /// TensorFlow's `SAME`: as many zeros as make the output `ceil(input / stride)`, the odd one
+    /// at the end.
+    Same,
+}
+
+impl Padding {
+    /// PyTorch's usual padding, which keeps the size at stride 1.
+    pub fn centred(kernel: usize) -> Self {
+        Self::Symmetric(kernel / 2)
+    }
+
+    fn before_and_after(self, input: usize, kernel: usize, stride: usize) -> (usize, usize) {
+        match self {
+            Self::Symmetric(padding) => (padding, padding),
+            Self::Same => {
+                let output = input.div_ceil(stride);
+                let total = ((output - 1) * stride + kernel).saturating_sub(input);
+                (total / 2, total - total / 2)
+            }
+        }
+    }
+}
+
+/// What a convolution is built from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConvShape {
+    pub inputs: usize,
+    pub outputs: usize,
+    pub kernel: usize,
+    pub stride: usize,
+    pub padding: Padding,
+    pub groups: usize,
+}
+
+impl ConvShape {
+    /// A convolution with PyTorch's usual padding, stride 1 and one group.
+    pub fn new(inputs: usize, outputs: usize, kernel: usize) -> Self {
+        Self { inputs, outputs, kernel, stride: 1, padding: Padding::centred(kernel), groups: 1 }
+    }
+
+    pub fn stride(self, stride: usize) -> Self {
+        Self { stride, ..self }
+    }
+
+    pub fn padding(self, padding: Padding) -> Self {
+        Self { padding, ..self }
+    }
+
+    pub fn groups(self, groups: usize) -> Self {
+        Self { groups, ..self }
+    }
+}
+
+/// 2-D convolution over `[batch, channels, height, width]`.
+#[derive(Clone, Debug)]
+pub(crate) struct Conv2d {
+    weight: ParameterId,
+    bias: Option<ParameterId>,
+    shape: ConvShape,
+}
+
+impl Conv2d {
+    pub fn new(builder: &mut ParameterBuilder, name: &str, shape: ConvShape, bias: bool) -> Self {
+        let ConvShape { inputs, outputs, kernel, groups, .. } = shape;
+        // He et al. 2015 (fan-out), as timm initializes its convolutional networks.
+        let fan_out = (kernel * kernel * outputs / groups).max(1);
+        let deviation = (2.0 / fan_out as f32).sqrt();
+        builder.within(name, |builder| Self {
+            weight: builder.parameter(
+                "weight",
+                &[outputs, inputs / groups, kernel, kernel],
+                Role::Weight,
+                Initialization::TruncatedNormal(deviation),
+            ),
+            bias: bias.then(|| {
+                builder.parameter("bias", &[outputs], Role::Bias, Initialization::Constant(0.0))
+            }),
+            shape,
+        })
+    }
+
+    fn weight(&self, pass: &Pass) -> Tensor<4> {
+        let ConvShape { inputs, outputs, kernel, groups, .. } = self.shape;
+        pass.get(self.weight, [outputs, inputs / groups, kernel, kernel])
+    }
+
+    fn convolve(&self, x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>) -> Tensor<4> {
+        let ConvShape { kernel, stride, padding, groups, .. } = self.shape;
+        let [_, _, height, width] = x.dims();
+        let (top, bottom) = padding.before_and_after(height, kernel, stride);
+        let (left, right) = padding.before_and_after(width, kernel, stride);
+        let padding = [(top, bottom), (left, right)];
+        let options = ConvOptions::new_with_padding([stride, stride], padding, [1, 1], groups);
+        module::conv2d(x, weight, bias, options)
+    }
+
+    pub fn forward(&self, x: Tensor<4>, pass: &Pass) -> Tensor<4> {
+        self.convolve(x, self.weight(pass), self.bias.map(|bias| pass.flat(bias)))
+    }
+}
+
+/// BatchNorm over the channels of `[batch, channels, height, width]`; momentum 0.1 as in PyTorch.
+#[derive(Clone, Debug)]
+pub(crate) struct BatchNorm {
+    weight: ParameterId,
+    bias: ParameterId,
+    running_mean: ParameterId,
+    running_variance: ParameterId,
+    epsilon: f64,
+}
+
+impl BatchNorm {
+    pub fn new(builder: &mut ParameterBuilder, name: &str, channels: usize, epsilon: f64) -> Self {
+        let constant = Initialization::Constant;
+        builder.within(name, |builder| Self {
+            weight: builder.parameter("weight", &[channels], Role::NormWeight, constant(1.0)),
+            bias: builder.parameter("bias", &[channels], Role::NormBias, constant(0.0)),
+            running_mean: builder.parameter("running_mean", &[channels], Role::Statistic, constant(0.0)),
+            running_variance: builder.parameter("running_var", &[channels], Role::Statistic, constant(1.0)),
+            epsilon,
+        })
+    }
+
+    fn normalize_by_batch(&self, x: Tensor<4>, pass: &mut Pass) -> Tensor<4> {
+        let [batch, _, height, width] = x.dims();
+        let (weight, bias) = (pass.flat(self.weight), pass.flat(self.bias));
+        let normalized = module::batch_norm_train(x, weight, bias, self.epsilon);
+        // PyTorch keeps the unbiased variance as the running one.
+        let count = (batch * height * width) as f64;
+        let unbiased = normalized.variance.mul_scalar(count / (count - 1.0).max(1.0));
+        pass.observed.push(ObservedStatistics {
+            mean_id: self.running_mean,
+            variance_id: self.running_variance,
+            mean: normalized.mean.inner(),
+            variance: unbiased.inner(),
+        });
+        normalized.output
+    }
+
+    /// The affine map that the layer is while its statistics are fixed: `(scale, shift)`.
+    fn scale_and_shift(&self, pass: &Pass) -> (Tensor<1>, Tensor<1>) {
+        let deviation = pass.flat(self.running_variance).add_scalar(self.epsilon).sqrt();
+        let scale = pass.flat(self.weight) / deviation;
+        let shift = pass.flat(self.bias) - pass.flat(self.running_mean) * scale.clone();
+        (scale, shift)
+    }
+}
+
+/// A convolution without bias followed by BatchNorm.
+///
+/// While the statistics are fixed, the normalization is folded into the convolution's weight: the
+/// same function and the same gradients, without a pass over the activations.
+#[derive(Clone, Debug)]
+pub(crate) struct ConvNorm {
+    conv: Conv2d,
+    norm: BatchNorm,
+}
+
+impl ConvNorm {
+    pub fn new(
+        builder: &mut ParameterBuilder,
+        (conv, norm): (&str, &str),
+        shape: ConvShape,
+        epsilon: f64,
+    ) -> Self {
+        Self {
+            conv: Conv2d::new(builder, conv, shape, false),
+            norm: BatchNorm::new(builder, norm, shape.outputs, epsilon),
+        }
+    }
+
+    pub fn forward(&self, x: Tensor<4>, pass: &mut Pass) -> Tensor<4> {
+        if pass.uses_batch_statistics() {
+            let convolved = self.conv.forward(x, pass);
+            return self.norm.normalize_by_batch(convolved, pass);
+        }
+        let (scale, shift) = self.norm.scale_and_shift(pass);
+        let weight = self.conv.weight(pass) * scale.reshape([self.conv.shape.outputs, 1, 1, 1]);
+        self.conv.convolve(x, weight, Some(shift))
+    }
+}
+
+/// Layer normalization over the last dimension.
+#[derive(Clone, Debug)]
+pub(crate) struct LayerNorm {
+    weight: ParameterId,
+    bias: Option<ParameterId>,
+    epsilon: f64,
+}
+
+impl LayerNorm {
+    pub fn new(builder: &mut ParameterBuilder, name: &str, channels: usize, epsilon: f64) -> Self {
+        let constant = Initialization::Constant;
+        builder.within(name, |builder| Self {
+            weight: builder.parameter("weight", &[channels], Role::NormWeight, constant(1.0)),
+            bias: Some(builder.parameter("bias", &[channels], Role::NormBias, constant(0.0))),
+            epsilon,
+        })
+    }
+
+    pub fn forward<const D: usize>(&self, x: Tensor<D>, pass: &Pass) -> Tensor<D> {
+        let bias = self.bias.map(|bias| pass.flat(bias));
+        module::layer_norm(x, pass.flat(self.weight), bias, self.epsilon)
+    }
+
+    /// Normalizes the channels of `[batch, channels, height, width]`.
+    pub fn forward_map(&self, x: Tensor<4>, pass: &Pass) -> Tensor<4> {
+        channels_first(self.forward(channels_last(x), pass))
+    }
+}
+
+/// A linear layer, `x · weightᵀ + bias`, over the last dimension.
+#[derive(Clone, Debug)]
+pub(crate) struct Linear {
+    weight: ParameterId,
+    bias: Option<ParameterId>,
+    inputs: usize,
+    outputs: usize,
+}
+
+impl Linear {
+    pub fn new(
+        builder: &mut ParameterBuilder,
+        name: &str,
+        (inputs, outputs): (usize, usize),
+        bias: bool,
+    ) -> Self {
+        Self::with_weight_shape(builder, name, &[outputs, inputs], bias)
+    }
+
+    /// A linear layer that is stored as a 1×1 convolution, `[outputs, inputs, 1, 1]`.
+    pub fn stored_as_convolution(
+        builder: &mut ParameterBuilder,
+        name: &str,
+        (inputs, outputs): (usize, usize),
+        bias: bool,
+    ) -> Self {
+        Self::with_weight_shape(builder, name, &[outputs, inputs, 1, 1], bias)
+    }
+
+    fn with_weight_shape(builder: &mut ParameterBuilder, name: &str, shape: &[usize], bias: bool) -> Self {
+        let (outputs, inputs) = (shape[0], shape[1]);
+        builder.within(name, |builder| Self {
+            weight: builder.parameter("weight", shape, Role::Weight, Initialization::TruncatedNormal(0.02)),
+            bias: bias.then(|| {
+                builder.parameter("bias", &[outputs], Role::Bias, Initialization::Constant(0.0))
+            }),
+            inputs,
+            outputs,
+        })
+    }
+
+    pub fn forward<const D: usize>(&self, x: Tensor<D>, pass: &Pass) -> Tensor<D> {
+        let weight = pass.get(self.weight, [self.outputs, self.inputs]).transpose();
+        module::linear(x, weight, self.bias.map(|bias| pass.flat(bias)))
+    }
+}
+
+/// The last block: pools what is not pooled yet and classifies it. With no classes (a model that
+/// only extracts features) it has no parameters and gives the pooled features.
+#[derive(Clone, Debug)]
+pub(crate) struct Classifier {
+    linear: Option<Linear>,
+}
+
+impl Classifier {
+    pub fn new(builder: &mut ParameterBuilder, name: &str, features: usize, classes: usize) -> Self {
+        let linear = (classes > 0).then(|| Linear::new(builder, name, (features, classes), true));
+        Self { linear }
+    }
+
+    pub fn forward(&self, x: Activation, pass: &Pass) -> Activation {
+        let pooled = x.pool();
+        Activation::Vector(match &self.linear {
+            Some(linear) => linear.forward(pooled, pass),
+            None => pooled,
+        })
+    }
+}
+
+/// `[batch, channels, height, width]` → `[batch, height, width, channels]`.
+pub(crate) fn channels_last(x: Tensor<4>) -> Tensor<4> {
+    x.permute([0, 2, 3, 1])
+}
+
+/// `[batch, height, width, channels]` → `[batch, channels, height, width]`.
+pub(crate) fn channels_first(x: Tensor<4>) -> Tensor<4> {
+    x.permute([0, 3, 1, 2])
+}
+
+/// Mean over height and width: `[batch, channels, height, width]` → `[batch, channels]`.
+pub(crate) fn global_average(x: Tensor<4>) -> Tensor<2> {
+    let [batch, channels, height, width] = x.dims();
+    x.reshape([batch, channels, height * width]).mean_dim(2).reshape([batch, channels])
+}
+
+/// Largest value of each window; stride 2 with a window of 3 is the ResNet stem's.
+pub(crate) fn max_pool(x: Tensor<4>, kernel: usize, stride: usize, padding: usize) -> Tensor<4> {
+    let options = MaxPoolOptions::new([kernel, kernel])
+        .with_stride([stride, stride])
+        .with_padding([padding, padding]);
+    module::max_pool2d(x, options)
+}
+
+/// Mean of 2×2 windows, the last one cut at the border and averaged over what is there
+/// (PyTorch's `ceil_mode=True, count_include_pad=False`).
+pub(crate) fn average_pool_2(x: Tensor<4>, stride: usize) -> Tensor<4> {
+    let options = AvgPoolOptions::new([2, 2])
+        .with_stride([stride, stride])
+        .with_ceil_mode(true)
+        .with_count_include_pad(false);
+    module::avg_pool2d(x, options)
+}

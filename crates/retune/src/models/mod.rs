@@ -1,0 +1,339 @@
+//! Pretrained image models in timm's format.
+//!
+//! ```text
+//! config.json ─ config ─► architectures ─► Network (a chain of blocks, parameter specs)
+//! weights ───── weights ────────────────► Parameters (a list of named tensors)
+//!                                          └─ Model = Network + Parameters + ModelConfig
+//! ```
+//!
+//! Each family is one file that reads like its paper: [`resnet`](self), vit, convnext,
+//! efficientnet. All of them are a `Chain`: an ordered list of blocks that can be entered and left
+//! anywhere with [`Model::forward_range`], and whose last block is the classifier `head`.
+
+pub mod architectures;
+mod chain;
+pub mod config;
+mod convnext;
+mod efficientnet;
+mod layers;
+pub mod parameters;
+mod position_embedding;
+mod resnet;
+mod vit;
+pub mod weights;
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor};
+
+pub use architectures::Network;
+pub use chain::{Activation, Block};
+pub use config::ModelConfig;
+pub use layers::{ObservedStatistics, Pass};
+pub use parameters::{ParameterSpec, Parameters, Role};
+
+use crate::data::preprocess::Preprocessing;
+use crate::files::{self, FileError};
+
+/// Name of the weights' file in a model directory.
+pub const WEIGHTS_FILE: &str = "model.safetensors";
+/// Name of the configuration's file in a model directory.
+pub const CONFIG_FILE: &str = "config.json";
+
+/// Why a model could not be loaded, changed or saved.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// The configuration is at fault.
+    #[error(transparent)]
+    Config(#[from] config::ConfigError),
+    /// The weights are at fault.
+    #[error(transparent)]
+    Weights(#[from] weights::WeightsError),
+    /// The architecture or its arguments are at fault.
+    #[error(transparent)]
+    Architecture(#[from] architectures::ArchitectureError),
+    /// A file or folder is at fault.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Nothing is at the path.
+    #[error("no model at {path}: it is neither a directory with config.json nor a weights file", path = .0.display())]
+    NotFound(PathBuf),
+    /// The directory is not a model's.
+    #[error("{path} is not a model: it lacks {lacks}", path = path.display())]
+    Incomplete {
+        /// The directory.
+        path: PathBuf,
+        /// The file that is not there.
+        lacks: &'static str,
+    },
+    /// A weights file alone does not say what it is the weights of.
+    #[error("{path} holds weights only; name their architecture with --arch", path = .0.display())]
+    ArchitectureNeeded(PathBuf),
+    /// `--arch` was given for something that says itself what it is.
+    #[error("{path} names its own architecture in config.json; leave --arch out", path = .0.display())]
+    ArchitectureNotNeeded(PathBuf),
+    /// The image size does not suit the architecture.
+    #[error("{architecture} cannot take images of {height}×{width}: {reason}")]
+    InputSize {
+        /// The architecture.
+        architecture: String,
+        /// Height asked for.
+        height: u32,
+        /// Width asked for.
+        width: u32,
+        /// What it takes.
+        reason: String,
+    },
+    /// No such layer.
+    #[error("unknown layer '{name}'{suggestion}; `retune layers` lists them")]
+    UnknownLayer {
+        /// The name asked for.
+        name: String,
+        /// The closest known name, as a clause.
+        suggestion: String,
+    },
+}
+
+/// How a new classifier head starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeadInitialization {
+    /// All zeros: every class is equally likely at first.
+    Zeros,
+    /// Small normal weights (standard deviation 0.02), zero bias.
+    Normal,
+    /// The model's own head; the classes must be the same.
+    Keep,
+}
+
+/// A network, its parameters, and what a user needs to know of it.
+#[derive(Clone, Debug)]
+pub struct Model {
+    config: ModelConfig,
+    network: Arc<Network>,
+    /// The values of its parameters.
+    pub parameters: Parameters,
+}
+
+impl Model {
+    /// Loads a model from a directory (`config.json`, `model.safetensors`), or from a weights file
+    /// with the architecture's name. `preprocessing` replaces the model's own (its position
+    /// embedding is resampled to another image size).
+    ///
+    /// # Errors
+    /// Anything missing, unreadable or inconsistent, by name.
+    pub fn load(
+        path: &Path,
+        architecture: Option<&str>,
+        change: impl FnOnce(&Preprocessing) -> Preprocessing,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
+        let (config, weights) = locate(path, architecture)?;
+        let weights = weights.ok_or_else(|| ModelError::Incomplete {
+            path: path.to_owned(),
+            lacks: WEIGHTS_FILE,
+        })?;
+        let preprocessing = change(config.preprocessing());
+        let mut model = Self::initialize(config.with_preprocessing(preprocessing), 0, device)?;
+        let tensors = weights::read_tensors(&weights)?;
+        weights::assign(&mut model.parameters, tensors, model.network.positions, &weights)?;
+        Ok(model)
+    }
+
+    /// The configuration alone: the network with random parameters drawn from `seed`.
+    ///
+    /// # Errors
+    /// As [`Model::load`], but weights are not looked for.
+    pub fn from_scratch(
+        path: Option<&Path>,
+        architecture: Option<&str>,
+        change: impl FnOnce(&Preprocessing) -> Preprocessing,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
+        let config = match (path, architecture) {
+            (Some(path), architecture) => locate(path, architecture)?.0,
+            (None, Some(name)) => ModelConfig::of_architecture(name)?,
+            (None, None) => return Err(ModelError::ArchitectureNeeded(PathBuf::from("nothing"))),
+        };
+        let preprocessing = change(config.preprocessing());
+        Self::initialize(config.with_preprocessing(preprocessing), seed, device)
+    }
+
+    /// Builds the network of a configuration and fills it randomly.
+    ///
+    /// # Errors
+    /// Arguments or an image size that the architecture cannot have.
+    pub fn initialize(config: ModelConfig, seed: u64, device: &Device) -> Result<Self, ModelError> {
+        let preprocessing = config.preprocessing();
+        let size = (preprocessing.height as usize, preprocessing.width as usize);
+        let network = architectures::build(
+            config.architecture(),
+            &config.model_args(),
+            config.num_classes(),
+            Some(size),
+        )?;
+        network.check_input_size(size.0, size.1).map_err(|reason| ModelError::InputSize {
+            architecture: config.architecture().to_owned(),
+            height: preprocessing.height,
+            width: preprocessing.width,
+            reason,
+        })?;
+        let parameters = Parameters::initialize(network.specs.clone(), seed, device);
+        Ok(Self { config, network: Arc::new(network), parameters })
+    }
+
+    /// What `config.json` says.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The network without its values.
+    pub fn network(&self) -> &Arc<Network> {
+        &self.network
+    }
+
+    /// The ordered list of blocks; the last is the classifier `head`.
+    pub fn blocks(&self) -> &[Block] {
+        self.network.blocks()
+    }
+
+    /// Index of the classifier.
+    pub fn head(&self) -> usize {
+        self.blocks().len() - 1
+    }
+
+    /// Learnable scalars in each block.
+    pub fn block_parameters(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.blocks().len()];
+        for spec in self.network.specs.iter().filter(|spec| spec.role.is_trainable()) {
+            counts[spec.block] += spec.len();
+        }
+        counts
+    }
+
+    /// Indices of the head's weight (`[classes, features]`) and bias in the list of parameters;
+    /// `None` for a model without a classifier.
+    pub fn head_parameters(&self) -> Option<(usize, usize)> {
+        let head = self.head();
+        let of_role = |role| {
+            self.network.specs.iter().position(|spec| spec.block == head && spec.role == role)
+        };
+        Some((of_role(Role::Weight)?, of_role(Role::Bias)?))
+    }
+
+    /// Runs `blocks` on `x` by running statistics, as in evaluation.
+    pub fn forward_range(&self, x: Activation, blocks: Range<usize>) -> Activation {
+        self.network.forward_range(x, blocks, &mut Pass::evaluation(&self.parameters))
+    }
+
+    /// Images `[batch, 3, height, width]` to logits `[batch, classes]`.
+    pub fn logits(&self, images: Tensor<4>) -> Tensor<2> {
+        self.forward_range(Activation::Map(images), 0..self.blocks().len()).pool()
+    }
+
+    /// Images `[batch, 3, height, width]` to the features that the head sees, `[batch, features]`.
+    pub fn pooled_features(&self, images: Tensor<4>) -> Tensor<2> {
+        self.forward_range(Activation::Map(images), 0..self.head()).pool()
+    }
+
+    /// The same body with a head for other classes.
+    ///
+    /// # Errors
+    /// Arguments that the architecture cannot have (none that it did not have before).
+    pub fn with_classes(
+        &self,
+        classes: &[String],
+        head: HeadInitialization,
+        seed: u64,
+    ) -> Result<Self, ModelError> {
+        let device = self.parameters.tensors()[0].device();
+        let config = self.config.clone().with_classes(classes);
+        let mut renewed = Self::initialize(config, seed, &device)?;
+        for (index, spec) in renewed.network.specs.clone().iter().enumerate() {
+            let same = self.parameters.position(&spec.name).filter(|&old| {
+                let keeps = spec.block != renewed.head() || head == HeadInitialization::Keep;
+                keeps && self.network.specs[old].shape == spec.shape
+            });
+            match same {
+                Some(old) => renewed.parameters.set(index, self.parameters.tensors()[old].clone()),
+                None if head == HeadInitialization::Zeros => {
+                    renewed.parameters.set_values(index, vec![0.0; spec.len()]);
+                }
+                None => {}
+            }
+        }
+        Ok(renewed)
+    }
+
+    /// Saves a directory that timm loads with `strict=True`.
+    ///
+    /// # Errors
+    /// Names the path and the reason.
+    pub fn save(&self, directory: &Path) -> Result<(), ModelError> {
+        files::create_folder(directory)?;
+        weights::write_safetensors(&directory.join(WEIGHTS_FILE), &self.parameters)?;
+        self.config.write(&directory.join(CONFIG_FILE))?;
+        Ok(())
+    }
+}
+
+impl Network {
+    /// Runs `blocks` on `x` with the parameters and the BatchNorm behaviour of `pass`.
+    pub fn forward_range(&self, x: Activation, blocks: Range<usize>, pass: &mut Pass) -> Activation {
+        chain::forward_range(self.chain.as_ref(), x, blocks, pass)
+    }
+
+    /// Index of the block called `name`, or of the first block of the stage called so.
+    ///
+    /// # Errors
+    /// An unknown name, with the closest known one.
+    pub fn find_blocks(&self, name: &str) -> Result<Range<usize>, ModelError> {
+        let blocks = self.blocks();
+        if let Some(index) = blocks.iter().position(|block| block.name == name) {
+            return Ok(index..index + 1);
+        }
+        if let Some(first) = blocks.iter().position(|block| block.stage == name) {
+            let count = blocks[first..].iter().take_while(|block| block.stage == name).count();
+            return Ok(first..first + count);
+        }
+        let names = blocks.iter().flat_map(|block| [block.name.as_str(), block.stage.as_str()]);
+        let suggestion = architectures::closest(name, names)
+            .map(|closest| format!(" (did you mean '{closest}'?)"))
+            .unwrap_or_default();
+        Err(ModelError::UnknownLayer { name: name.to_owned(), suggestion })
+    }
+}
+
+/// The configuration at a path, and its weights file if there is one.
+fn locate(
+    path: &Path,
+    architecture: Option<&str>,
+) -> Result<(ModelConfig, Option<PathBuf>), ModelError> {
+    if path.is_file() {
+        let name =
+            architecture.ok_or_else(|| ModelError::ArchitectureNeeded(path.to_owned()))?;
+        return Ok((ModelConfig::of_architecture(name)?, Some(path.to_owned())));
+    }
+    if !path.is_dir() {
+        return Err(ModelError::NotFound(path.to_owned()));
+    }
+    // A run directory keeps its best model under `model/`.
+    let inner = path.join("model");
+    let directory =
+        if !path.join(CONFIG_FILE).is_file() && inner.is_dir() { inner } else { path.to_owned() };
+    let config = directory.join(CONFIG_FILE);
+    if !config.is_file() {
+        return Err(ModelError::Incomplete { path: path.to_owned(), lacks: CONFIG_FILE });
+    }
+    if architecture.is_some() {
+        return Err(ModelError::ArchitectureNotNeeded(path.to_owned()));
+    }
+    let weights = [WEIGHTS_FILE, "pytorch_model.bin"]
+        .iter()
+        .map(|name| directory.join(name))
+        .find(|path| path.is_file());
+    Ok((ModelConfig::read(&config)?, weights))
+}

@@ -1,0 +1,249 @@
+//! A model's parameters as plain data: an ordered list of named tensors.
+//!
+//! The architecture (which layer uses which parameter) and the parameters (their values) are kept
+//! apart. So a checkpoint, an average of two models, a frozen-tensor check or an optimizer step is
+//! a loop over a list and knows no architecture, and the same architecture runs on tracked tensors
+//! while it trains and on plain ones while it is evaluated.
+
+use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::RngExt;
+
+use crate::random;
+
+/// What a parameter is to its layer; optimizers and methods choose by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// The weight of a linear layer or convolution.
+    Weight,
+    /// The bias of a linear layer or convolution.
+    Bias,
+    /// The scale of a normalization layer.
+    NormWeight,
+    /// The shift of a normalization layer.
+    NormBias,
+    /// A class token, register tokens or a position embedding.
+    Embedding,
+    /// The per-channel factor of a residual branch (layer scale).
+    LayerScale,
+    /// A running statistic of a BatchNorm layer: never trained by gradients.
+    Statistic,
+}
+
+impl Role {
+    /// Whether gradients train it (all but running statistics).
+    pub fn is_trainable(self) -> bool {
+        self != Role::Statistic
+    }
+}
+
+/// How a parameter is filled when no weights are loaded.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Initialization {
+    /// Every element has this value.
+    Constant(f32),
+    /// Independent normal values with mean 0 and this standard deviation, redrawn beyond two
+    /// standard deviations.
+    TruncatedNormal(f32),
+    /// Uniform in `-bound..bound`.
+    Uniform(f32),
+}
+
+/// Name, shape and place of one parameter. The value is kept beside it in [`Parameters`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParameterSpec {
+    /// timm's name, such as `layer1.0.conv1.weight`.
+    pub name: String,
+    /// PyTorch's shape.
+    pub shape: Vec<usize>,
+    /// What it is to its layer.
+    pub role: Role,
+    /// Index of the block that holds it.
+    pub block: usize,
+    /// How it is filled without pretrained weights.
+    pub initialization: Initialization,
+}
+
+impl ParameterSpec {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether it holds no element (never so in a real model).
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether weight decay applies, as timm decides it: not to vectors, biases, tokens and
+    /// position embeddings.
+    pub fn decays(&self) -> bool {
+        self.shape.len() > 1 && self.role == Role::Weight
+    }
+
+    fn initial_values(&self, seed: u64) -> Vec<f32> {
+        // Seeded by name, so that a wider head or another depth leaves every other tensor alike.
+        let mut generator = random::generator(seed, &[random::hash(self.name.as_bytes())]);
+        let mut draw = || match self.initialization {
+            Initialization::Constant(value) => value,
+            Initialization::TruncatedNormal(deviation) => {
+                random::truncated_normal(&mut generator) * deviation
+            }
+            Initialization::Uniform(bound) => generator.random_range(-1.0f32..1.0) * bound,
+        };
+        (0..self.len()).map(|_| draw()).collect()
+    }
+}
+
+/// Index of a parameter in its model's list; a layer holds these instead of tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ParameterId(pub(crate) usize);
+
+impl ParameterId {
+    /// Position in the model's list of parameters.
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
+/// The values of all parameters of a model, in the order of its specs.
+///
+/// Each is kept flat; [`Parameters::get`] gives it its shape. Cloning shares the memory.
+#[derive(Clone, Debug)]
+pub struct Parameters {
+    specs: Arc<[ParameterSpec]>,
+    tensors: Vec<Tensor<1>>,
+}
+
+impl Parameters {
+    /// Freshly initialized parameters, the same for the same seed and names.
+    pub fn initialize(specs: Arc<[ParameterSpec]>, seed: u64, device: &Device) -> Self {
+        let tensors = specs
+            .iter()
+            .map(|spec| Tensor::from_data(TensorData::new(spec.initial_values(seed), [spec.len()]), device))
+            .collect();
+        Self { specs, tensors }
+    }
+
+    /// Parameters from flat values in the order of `specs`.
+    ///
+    /// # Panics
+    /// If the number of tensors differs from the number of specs (a caller's error, not input's).
+    pub fn from_tensors(specs: Arc<[ParameterSpec]>, tensors: Vec<Tensor<1>>) -> Self {
+        assert_eq!(specs.len(), tensors.len(), "one tensor for each parameter");
+        Self { specs, tensors }
+    }
+
+    /// Names, shapes and roles, in order.
+    pub fn specs(&self) -> &Arc<[ParameterSpec]> {
+        &self.specs
+    }
+
+    /// The flat tensors, in order.
+    pub fn tensors(&self) -> &[Tensor<1>] {
+        &self.tensors
+    }
+
+    /// One parameter in its shape.
+    pub(crate) fn get<const D: usize>(&self, id: ParameterId, shape: [usize; D]) -> Tensor<D> {
+        self.tensors[id.0].clone().reshape(shape)
+    }
+
+    /// One parameter flat.
+    pub fn flat(&self, id: ParameterId) -> Tensor<1> {
+        self.tensors[id.0].clone()
+    }
+
+    /// The values of the parameter at `index`, flat, on the host.
+    pub fn values(&self, index: usize) -> Vec<f32> {
+        host_values(self.tensors[index].clone())
+    }
+
+    /// Replaces the tensor at `index`.
+    pub fn set(&mut self, index: usize, tensor: Tensor<1>) {
+        self.tensors[index] = tensor;
+    }
+
+    /// Replaces the values at `index`, on the same device.
+    pub fn set_values(&mut self, index: usize, values: Vec<f32>) {
+        let device = self.tensors[index].device();
+        let length = values.len();
+        self.tensors[index] = Tensor::from_data(TensorData::new(values, [length]), &device);
+    }
+
+    /// Takes the tensor at `index` out and puts back what `update` makes of it, so that an update
+    /// in place finds no second owner.
+    pub fn update(&mut self, index: usize, update: impl FnOnce(Tensor<1>) -> Tensor<1>) {
+        let device = self.tensors[index].device();
+        let taken = std::mem::replace(&mut self.tensors[index], Tensor::empty([1], &device));
+        self.tensors[index] = update(taken);
+    }
+
+    /// Index of the parameter called `name`.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.specs.iter().position(|spec| spec.name == name)
+    }
+
+    /// Total number of elements that gradients can train (statistics left out).
+    pub fn trainable_count(&self) -> usize {
+        self.specs.iter().filter(|spec| spec.role.is_trainable()).map(ParameterSpec::len).sum()
+    }
+}
+
+/// Copies a tensor's values to the host as `f32`.
+pub(crate) fn host_values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().iter::<f32>().collect()
+}
+
+/// Collects the parameters of a model while its layers are built, keeping the dotted names.
+pub(crate) struct ParameterBuilder {
+    specs: Vec<ParameterSpec>,
+    scope: Vec<String>,
+    block: usize,
+}
+
+impl ParameterBuilder {
+    pub fn new() -> Self {
+        Self { specs: Vec::new(), scope: Vec::new(), block: 0 }
+    }
+
+    /// Builds something whose parameters are named `name.*` (several segments may be dotted).
+    pub fn within<T>(&mut self, name: impl Into<String>, build: impl FnOnce(&mut Self) -> T) -> T {
+        self.scope.push(name.into());
+        let built = build(self);
+        self.scope.pop();
+        built
+    }
+
+    /// From here on, parameters belong to the block with this index.
+    pub fn enter_block(&mut self, block: usize) {
+        self.block = block;
+    }
+
+    pub fn parameter(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        role: Role,
+        initialization: Initialization,
+    ) -> ParameterId {
+        let mut full_name = self.scope.join(".");
+        if !full_name.is_empty() {
+            full_name.push('.');
+        }
+        full_name.push_str(name);
+        self.specs.push(ParameterSpec {
+            name: full_name,
+            shape: shape.to_vec(),
+            role,
+            block: self.block,
+            initialization,
+        });
+        ParameterId(self.specs.len() - 1)
+    }
+
+    pub fn finish(self) -> Arc<[ParameterSpec]> {
+        self.specs.into()
+    }
+}

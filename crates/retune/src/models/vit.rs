@@ -1,0 +1,432 @@
+//! Vision transformers: Dosovitskiy et al. 2021 (arXiv 2010.11929); DeiT III (arXiv 2204.07118);
+//! CLIP's pre-norm and quick-GELU (arXiv 2103.00020); DINOv2's layer scale (arXiv 2304.07193) and
+//! registers (arXiv 2309.16588). Parameter names and numerics follow timm's
+//! `vision_transformer.py`.
+//!
+//! Chain: `stem → blocks.0 → … → blocks.n → norm → head`. The stem gives tokens, the norm block
+//! ends with pooled features.
+
+use burn::tensor::Tensor;
+use burn::tensor::activation::softmax;
+use serde::Deserialize;
+
+use super::architectures::check_sizes;
+use super::chain::{Activation, Block, Chain};
+use super::layers::{ActivationFunction, Classifier, Conv2d, ConvShape, LayerNorm, Linear, Padding, Pass};
+use super::parameters::{Initialization, ParameterBuilder, ParameterId, Role};
+
+/// timm's arguments of a vision transformer (its names and defaults).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ViTConfig {
+    pub img_size: ImageSize,
+    pub patch_size: usize,
+    pub embed_dim: usize,
+    pub depth: usize,
+    pub num_heads: usize,
+    pub mlp_ratio: f64,
+    pub qkv_bias: bool,
+    pub qk_norm: bool,
+    /// Initial layer scale; without it there is none.
+    pub init_values: Option<f32>,
+    pub class_token: bool,
+    /// The position embedding does not cover class and register tokens.
+    pub no_embed_class: bool,
+    pub reg_tokens: usize,
+    pub global_pool: Pooling,
+    /// Normalize before the first block (CLIP).
+    pub pre_norm: bool,
+    pub final_norm: bool,
+    /// Normalize the pooled features instead of the tokens; by default where the pooling averages.
+    pub fc_norm: Option<bool>,
+    pub norm_eps: f64,
+    pub act_layer: ActivationFunction,
+    pub num_classes: usize,
+}
+
+impl Default for ViTConfig {
+    fn default() -> Self {
+        Self {
+            img_size: ImageSize::Square(224),
+            patch_size: 16,
+            embed_dim: 768,
+            depth: 12,
+            num_heads: 12,
+            mlp_ratio: 4.0,
+            qkv_bias: true,
+            qk_norm: false,
+            init_values: None,
+            class_token: true,
+            no_embed_class: false,
+            reg_tokens: 0,
+            global_pool: Pooling::Token,
+            pre_norm: false,
+            final_norm: true,
+            fc_norm: None,
+            norm_eps: 1e-6,
+            act_layer: ActivationFunction::Gelu,
+            num_classes: 1000,
+        }
+    }
+}
+
+impl ViTConfig {
+    /// Class and register tokens in front of the patches.
+    pub fn prefix_tokens(&self) -> usize {
+        usize::from(self.class_token) + self.reg_tokens
+    }
+
+    /// Leading positions of the embedding that belong to no patch.
+    pub fn embedded_prefix_tokens(&self) -> usize {
+        if self.no_embed_class { 0 } else { self.prefix_tokens() }
+    }
+
+    fn patches(&self) -> usize {
+        let (height, width) = self.img_size.height_and_width();
+        (height / self.patch_size) * (width / self.patch_size)
+    }
+
+    /// Refuses sizes that no transformer can have.
+    pub fn check(&self) -> Result<(), String> {
+        let (height, width) = self.img_size.height_and_width();
+        check_sizes([
+            ("patch_size", self.patch_size),
+            ("embed_dim", self.embed_dim),
+            ("depth", self.depth),
+            ("num_heads", self.num_heads),
+            ("image height / patch_size", height / self.patch_size.max(1)),
+            ("image width / patch_size", width / self.patch_size.max(1)),
+            ("embed_dim × mlp_ratio", (self.embed_dim as f64 * self.mlp_ratio) as usize),
+        ])?;
+        if !self.embed_dim.is_multiple_of(self.num_heads) {
+            return Err(format!(
+                "embed_dim {} is not a multiple of num_heads {}",
+                self.embed_dim, self.num_heads
+            ));
+        }
+        if !(height.is_multiple_of(self.patch_size) && width.is_multiple_of(self.patch_size)) {
+            return Err(format!(
+                "the image size {height}×{width} is not a multiple of the patch size {}",
+                self.patch_size
+            ));
+        }
+        if self.global_pool == Pooling::Token && !self.class_token {
+            return Err("global_pool \"token\" needs a class_token".into());
+        }
+        Ok(())
+    }
+
+    fn normalizes_pooled(&self) -> bool {
+        self.final_norm && self.fc_norm.unwrap_or(self.global_pool == Pooling::Average)
+    }
+}
+
+/// One side of a square, or height and width.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum ImageSize {
+    Square(usize),
+    Rectangle([usize; 2]),
+}
+
+impl ImageSize {
+    pub fn height_and_width(self) -> (usize, usize) {
+        match self {
+            Self::Square(side) => (side, side),
+            Self::Rectangle([height, width]) => (height, width),
+        }
+    }
+}
+
+/// How tokens become one vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) enum Pooling {
+    #[serde(rename = "token")]
+    Token,
+    #[serde(rename = "avg")]
+    Average,
+}
+
+/// A vision transformer as a chain of blocks.
+pub(crate) struct ViT {
+    blocks: Vec<Block>,
+    stem: Stem,
+    encoder: Vec<EncoderBlock>,
+    pool: Pool,
+    head: Classifier,
+}
+
+impl ViT {
+    pub fn new(config: &ViTConfig, builder: &mut ParameterBuilder) -> Self {
+        let mut blocks = vec![Block::alone("stem")];
+        builder.enter_block(0);
+        let stem = Stem::new(config, builder);
+
+        let mut encoder = Vec::new();
+        for index in 0..config.depth {
+            let name = format!("blocks.{index}");
+            builder.enter_block(blocks.len());
+            encoder.push(builder.within(name.as_str(), |builder| EncoderBlock::new(config, builder)));
+            blocks.push(Block::alone(name));
+        }
+
+        builder.enter_block(blocks.len());
+        let pool = Pool::new(config, builder);
+        blocks.push(Block::alone("norm"));
+
+        builder.enter_block(blocks.len());
+        let head = Classifier::new(builder, "head", config.embed_dim, config.num_classes);
+        blocks.push(Block::alone("head"));
+        Self { blocks, stem, encoder, pool, head }
+    }
+}
+
+impl Chain for ViT {
+    fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    fn forward_block(&self, block: usize, x: Activation, pass: &mut Pass) -> Activation {
+        let encoder_end = self.encoder.len() + 1;
+        match block {
+            0 => Activation::Tokens(self.stem.forward(x.into_map(), pass)),
+            block if block < encoder_end => {
+                Activation::Tokens(self.encoder[block - 1].forward(x.into_tokens(), pass))
+            }
+            block if block == encoder_end => {
+                Activation::Vector(self.pool.forward(x.into_tokens(), pass))
+            }
+            _ => self.head.forward(x, pass),
+        }
+    }
+}
+
+/// Patches to tokens, class and register tokens, position embedding.
+struct Stem {
+    projection: Conv2d,
+    class_token: Option<ParameterId>,
+    register_tokens: Option<ParameterId>,
+    registers: usize,
+    position_embedding: ParameterId,
+    /// Tokens that the position embedding covers.
+    positions: usize,
+    embeds_prefix: bool,
+    norm: Option<LayerNorm>,
+    width: usize,
+}
+
+impl Stem {
+    fn new(config: &ViTConfig, builder: &mut ParameterBuilder) -> Self {
+        let width = config.embed_dim;
+        let mut embedding = |name: &str, tokens: usize, deviation: f32| {
+            let initialization = Initialization::TruncatedNormal(deviation);
+            builder.parameter(name, &[1, tokens, width], Role::Embedding, initialization)
+        };
+        let class_token = config.class_token.then(|| embedding("cls_token", 1, 1e-6));
+        let register_tokens =
+            (config.reg_tokens > 0).then(|| embedding("reg_token", config.reg_tokens, 1e-6));
+        let positions = config.embedded_prefix_tokens() + config.patches();
+        let position_embedding = embedding("pos_embed", positions, 0.02);
+
+        let patch = config.patch_size;
+        let shape = ConvShape::new(3, width, patch).stride(patch).padding(Padding::Symmetric(0));
+        let projection = builder.within("patch_embed", |builder| {
+            Conv2d::new(builder, "proj", shape, !config.pre_norm)
+        });
+        let norm =
+            config.pre_norm.then(|| LayerNorm::new(builder, "norm_pre", width, config.norm_eps));
+        Self {
+            projection,
+            class_token,
+            register_tokens,
+            registers: config.reg_tokens,
+            position_embedding,
+            positions,
+            embeds_prefix: !config.no_embed_class,
+            norm,
+            width,
+        }
+    }
+
+    fn forward(&self, image: Tensor<4>, pass: &Pass) -> Tensor<3> {
+        let patches = self.projection.forward(image, pass).flatten::<3>(2, 3).swap_dims(1, 2);
+        let position = pass.get(self.position_embedding, [1, self.positions, self.width]);
+        let x = if self.embeds_prefix {
+            self.with_prefix(patches, pass) + position
+        } else {
+            self.with_prefix(patches + position, pass)
+        };
+        match &self.norm {
+            Some(norm) => norm.forward(x, pass),
+            None => x,
+        }
+    }
+
+    fn with_prefix(&self, patches: Tensor<3>, pass: &Pass) -> Tensor<3> {
+        let [batch, _, width] = patches.dims();
+        let mut parts = Vec::with_capacity(3);
+        for (token, count) in [(self.class_token, 1), (self.register_tokens, self.registers)] {
+            if let Some(token) = token {
+                parts.push(pass.get(token, [1, count, width]).repeat_dim(0, batch));
+            }
+        }
+        parts.push(patches);
+        Tensor::cat(parts, 1)
+    }
+}
+
+/// Pre-norm transformer block with optional layer scale.
+struct EncoderBlock {
+    norm1: LayerNorm,
+    attention: Attention,
+    scale1: Option<ParameterId>,
+    norm2: LayerNorm,
+    mlp: Mlp,
+    scale2: Option<ParameterId>,
+}
+
+impl EncoderBlock {
+    fn new(config: &ViTConfig, builder: &mut ParameterBuilder) -> Self {
+        let (width, epsilon) = (config.embed_dim, config.norm_eps);
+        let layer_scale = |builder: &mut ParameterBuilder, name: &str| {
+            config.init_values.map(|value| {
+                let initialization = Initialization::Constant(value);
+                builder.within(name, |builder| {
+                    builder.parameter("gamma", &[width], Role::LayerScale, initialization)
+                })
+            })
+        };
+        Self {
+            norm1: LayerNorm::new(builder, "norm1", width, epsilon),
+            attention: builder.within("attn", |builder| Attention::new(config, builder)),
+            scale1: layer_scale(builder, "ls1"),
+            norm2: LayerNorm::new(builder, "norm2", width, epsilon),
+            mlp: builder.within("mlp", |builder| Mlp::new(config, builder)),
+            scale2: layer_scale(builder, "ls2"),
+        }
+    }
+
+    fn forward(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
+        let attended = self.attention.forward(self.norm1.forward(x.clone(), pass), pass);
+        let x = x + scaled(attended, self.scale1, pass);
+        let transformed = self.mlp.forward(self.norm2.forward(x.clone(), pass), pass);
+        x + scaled(transformed, self.scale2, pass)
+    }
+}
+
+fn scaled(branch: Tensor<3>, scale: Option<ParameterId>, pass: &Pass) -> Tensor<3> {
+    match scale {
+        Some(scale) => branch * pass.flat(scale).unsqueeze(),
+        None => branch,
+    }
+}
+
+/// Multi-head self-attention.
+struct Attention {
+    qkv: Linear,
+    /// Normalization of queries and keys in each head.
+    query_key_norm: Option<(LayerNorm, LayerNorm)>,
+    projection: Linear,
+    heads: usize,
+}
+
+impl Attention {
+    fn new(config: &ViTConfig, builder: &mut ParameterBuilder) -> Self {
+        let (width, heads) = (config.embed_dim, config.num_heads);
+        Self {
+            qkv: Linear::new(builder, "qkv", (width, 3 * width), config.qkv_bias),
+            query_key_norm: config.qk_norm.then(|| {
+                let mut norm = |name| LayerNorm::new(builder, name, width / heads, config.norm_eps);
+                (norm("q_norm"), norm("k_norm"))
+            }),
+            projection: Linear::new(builder, "proj", (width, width), true),
+            heads,
+        }
+    }
+
+    fn forward(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
+        let [batch, tokens, width] = x.dims();
+        let head_width = width / self.heads;
+        // [batch, tokens, 3, heads, head_width] → three of [batch, heads, tokens, head_width].
+        let qkv = self.qkv.forward(x, pass).reshape([batch, tokens, 3, self.heads, head_width]);
+        let part = |index: usize| {
+            qkv.clone()
+                .slice([0..batch, 0..tokens, index..index + 1, 0..self.heads, 0..head_width])
+                .reshape([batch, tokens, self.heads, head_width])
+                .swap_dims(1, 2)
+        };
+        let (mut query, mut key, value) = (part(0), part(1), part(2));
+        if let Some((query_norm, key_norm)) = &self.query_key_norm {
+            query = query_norm.forward(query, pass);
+            key = key_norm.forward(key, pass);
+        }
+        let scores = query.mul_scalar((head_width as f64).powf(-0.5)).matmul(key.swap_dims(2, 3));
+        let mixed = softmax(scores, 3).matmul(value);
+        let joined = mixed.swap_dims(1, 2).reshape([batch, tokens, width]);
+        self.projection.forward(joined, pass)
+    }
+}
+
+/// Two linear layers with a nonlinearity between them.
+struct Mlp {
+    fc1: Linear,
+    activation: ActivationFunction,
+    fc2: Linear,
+}
+
+impl Mlp {
+    fn new(config: &ViTConfig, builder: &mut ParameterBuilder) -> Self {
+        let width = config.embed_dim;
+        let hidden = (width as f64 * config.mlp_ratio) as usize;
+        Self {
+            fc1: Linear::new(builder, "fc1", (width, hidden), true),
+            activation: config.act_layer,
+            fc2: Linear::new(builder, "fc2", (hidden, width), true),
+        }
+    }
+
+    fn forward(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
+        self.fc2.forward(self.activation.apply(self.fc1.forward(x, pass)), pass)
+    }
+}
+
+/// Final normalization and pooling, in the order that the configuration asks for.
+struct Pool {
+    token_norm: Option<LayerNorm>,
+    pooling: Pooling,
+    prefix: usize,
+    pooled_norm: Option<LayerNorm>,
+}
+
+impl Pool {
+    fn new(config: &ViTConfig, builder: &mut ParameterBuilder) -> Self {
+        let mut norm = |name: &str, wanted: bool| {
+            wanted.then(|| LayerNorm::new(builder, name, config.embed_dim, config.norm_eps))
+        };
+        Self {
+            token_norm: norm("norm", config.final_norm && !config.normalizes_pooled()),
+            pooling: config.global_pool,
+            prefix: config.prefix_tokens(),
+            pooled_norm: norm("fc_norm", config.normalizes_pooled()),
+        }
+    }
+
+    fn forward(&self, tokens: Tensor<3>, pass: &Pass) -> Tensor<2> {
+        let tokens = match &self.token_norm {
+            Some(norm) => norm.forward(tokens, pass),
+            None => tokens,
+        };
+        let [batch, count, width] = tokens.dims();
+        let pooled = match self.pooling {
+            Pooling::Token => tokens.narrow(1, 0, 1).reshape([batch, width]),
+            Pooling::Average => tokens
+                .narrow(1, self.prefix, count - self.prefix)
+                .mean_dim(1)
+                .reshape([batch, width]),
+        };
+        match &self.pooled_norm {
+            Some(norm) => norm.forward(pooled, pass),
+            None => pooled,
+        }
+    }
+}

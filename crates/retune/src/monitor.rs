@@ -1,0 +1,29 @@
+//! How long work reports its progress and learns that it should stop.
+
+/// Receives progress; the command line draws bars from it.
+pub trait Monitor: Sync {
+    /// A task of `total` units (images, steps, …) begins.
+    fn start(&self, task: &str, total: usize);
+    /// That many units are done.
+    fn advance(&self, units: usize);
+    /// The task is done.
+    fn finish(&self);
+    /// Something that a user should read.
+    fn message(&self, text: &str);
+    /// Whether the user asked to stop; asked between batches.
+    fn cancelled(&self) -> bool;
+}
+
+/// Reports nothing and never stops.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Monitor for Silent {
+    fn start(&self, _: &str, _: usize) {}
+    fn advance(&self, _: usize) {}
+    fn finish(&self) {}
+    fn message(&self, _: &str) {}
+    fn cancelled(&self) -> bool {
+        false
+    }
+}

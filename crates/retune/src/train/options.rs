@@ -1,0 +1,90 @@
+//! What a user can set about training beyond the plan.
+
+use serde::{Deserialize, Serialize};
+
+use super::optimizer::OptimizerOptions;
+use crate::data::augment::Augmentation;
+use crate::data::mix::Mix;
+
+/// What BatchNorm layers of trained blocks do. Those of frozen blocks never change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BatchNormPolicy {
+    /// Normalize by the pretrained running statistics and leave them as they are, as LP-FT and
+    /// surgical fine-tuning do.
+    #[default]
+    Frozen,
+    /// Normalize by each batch and update the running statistics (PyTorch's training mode).
+    Train,
+    /// Train as `Frozen`, then measure the statistics anew on the training images after each epoch.
+    Recalibrate,
+}
+
+impl std::str::FromStr for BatchNormPolicy {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Ok(match name {
+            "frozen" => Self::Frozen,
+            "train" => Self::Train,
+            "recalibrate" => Self::Recalibrate,
+            _ => return Err("expected frozen, train or recalibrate".into()),
+        })
+    }
+}
+
+/// Which state of the model a phase hands on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Keep {
+    /// The epoch that is most accurate on validation (then, of lower loss).
+    #[default]
+    Best,
+    /// The last epoch.
+    Last,
+}
+
+impl std::str::FromStr for Keep {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Ok(match name {
+            "best" => Self::Best,
+            "last" => Self::Last,
+            _ => return Err("expected best or last".into()),
+        })
+    }
+}
+
+/// Options of gradient training, in a form that `run.toml` keeps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainOptions {
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Images in a batch.
+    pub batch_size: usize,
+    /// Draw the images of an epoch in a random order.
+    pub shuffle: bool,
+    /// Update rule.
+    pub optimizer: OptimizerOptions,
+    /// Largest norm of all gradients together; larger ones are scaled down to it.
+    pub clip_norm: Option<f64>,
+    /// BatchNorm of trained blocks.
+    pub batch_norm: BatchNormPolicy,
+    /// Which state a phase hands on.
+    pub keep: Keep,
+    /// Part of the target spread evenly over all classes.
+    pub label_smoothing: f64,
+    /// Weigh classes by the inverse of their number of images.
+    pub balanced_classes: bool,
+    /// Random changes of training images.
+    pub augmentation: Augmentation,
+    /// Mixup and cutmix.
+    pub mix: Mix,
+    /// Steps between checkpoints within an epoch; one is written after every epoch in any case.
+    pub checkpoint_every: Option<usize>,
+    /// Memory for decoded images, in bytes; what does not fit goes to a temporary file.
+    pub cache_bytes: u64,
+    /// Threads that decode images.
+    pub threads: usize,
+}

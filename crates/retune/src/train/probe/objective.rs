@@ -1,0 +1,341 @@
+//! The penalised multinomial logistic loss over a whole feature matrix.
+
+use rayon::prelude::*;
+
+use super::FeatureMatrix;
+use super::kernel::{self, Shape};
+use super::lbfgs::Objective;
+
+/// Bytes of features that one chunk reads; half of a common second-level cache, so that the gradient finds the chunk
+/// still there after the logits.
+const CHUNK_BYTES: usize = 256 * 1024;
+/// Bytes that all partial gradients together may take.
+const PARTIAL_GRADIENT_BYTES: usize = 256 * 1024 * 1024;
+/// Partial gradients at most; more would give no machine of today more to do in parallel.
+const MAX_SEGMENTS: usize = 64;
+
+/// How features are seen by the penalty: `(x − centre) / scale`. The features themselves stay as they are; the change
+/// of coordinates is folded into the weights.
+#[derive(Clone, Debug)]
+pub(super) struct Coordinates {
+    pub centre: Vec<f64>,
+    pub scale: f64,
+}
+
+impl Coordinates {
+    /// The weights (k×d, then k biases) that act on the features as they are.
+    pub(super) fn unscaled(&self, parameters: &[f64], classes: usize) -> Classifier {
+        let columns = self.centre.len();
+        let (weight, bias) = parameters.split_at(classes * columns);
+        let weight: Vec<f32> = weight.iter().map(|w| (w / self.scale) as f32).collect();
+        let bias = bias
+            .iter()
+            .zip(weight.chunks_exact(columns))
+            .map(|(bias, weight)| {
+                // The rounded weights: the bias then cancels exactly what they do to the centre.
+                let shift: f64 = weight.iter().zip(&self.centre).map(|(w, m)| f64::from(*w) * m).sum();
+                (bias - shift) as f32
+            })
+            .collect();
+        Classifier { weight, bias }
+    }
+}
+
+/// A linear classifier of features as they are: weight k×d row-major, bias k.
+#[derive(Clone, Debug)]
+pub(super) struct Classifier {
+    pub weight: Vec<f32>,
+    pub bias: Vec<f32>,
+}
+
+/// Mean cross-entropy and accuracy on one set.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Score {
+    pub loss: f64,
+    pub accuracy: f64,
+}
+
+/// Which rows are computed together. It depends on the sizes alone, never on the number of threads, and so the order of
+/// every sum is fixed.
+#[derive(Clone, Copy, Debug)]
+struct Chunking {
+    rows: usize,
+    chunk_rows: usize,
+    segment_rows: usize,
+}
+
+impl Chunking {
+    fn new(rows: usize, columns: usize, classes: usize) -> Self {
+        let chunk_rows = (CHUNK_BYTES / (columns * size_of::<f32>())).clamp(16, 256) / 4 * 4;
+        let chunks = rows.div_ceil(chunk_rows);
+        let affordable = PARTIAL_GRADIENT_BYTES / (columns * classes * size_of::<f64>());
+        let segments = chunks.min(affordable.clamp(4, MAX_SEGMENTS));
+        Self { rows, chunk_rows, segment_rows: chunks.div_ceil(segments) * chunk_rows }
+    }
+
+    fn segments(&self) -> usize {
+        self.rows.div_ceil(self.segment_rows)
+    }
+
+    fn chunks(&self, segment: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+        let end = ((segment + 1) * self.segment_rows).min(self.rows);
+        let chunk_rows = self.chunk_rows;
+        (segment * self.segment_rows..end).step_by(chunk_rows).map(move |start| start..(start + chunk_rows).min(end))
+    }
+}
+
+/// Mean weighted cross-entropy + penalty/2 · ‖W‖², with W the weights on [`Coordinates`]. The parameters are W (k×d,
+/// row-major) followed by k biases, which are not penalised.
+pub(super) struct PenalisedLoss<'a> {
+    features: FeatureMatrix<'a>,
+    labels: &'a [usize],
+    classes: usize,
+    class_weights: Option<&'a [f64]>,
+    coordinates: &'a Coordinates,
+    chunking: Chunking,
+    total_weight: f64,
+    pub penalty: f64,
+}
+
+impl<'a> PenalisedLoss<'a> {
+    pub(super) fn new(
+        features: FeatureMatrix<'a>,
+        labels: &'a [usize],
+        classes: usize,
+        class_weights: Option<&'a [f64]>,
+        coordinates: &'a Coordinates,
+    ) -> Self {
+        let total_weight = match class_weights {
+            None => labels.len() as f64,
+            Some(weights) => labels.iter().map(|label| weights[*label]).sum(),
+        };
+        Self {
+            features,
+            labels,
+            classes,
+            class_weights,
+            coordinates,
+            chunking: Chunking::new(features.rows(), features.columns(), classes),
+            total_weight,
+            penalty: 0.0,
+        }
+    }
+
+    /// Sets the penalty to that of scikit-learn's `C`, whose loss is a sum and not a mean.
+    pub(super) fn set_inverse_strength(&mut self, inverse_strength: f64) {
+        self.penalty = 1.0 / (inverse_strength * self.total_weight);
+    }
+
+    /// Sum of the weights of all rows: the factor between this loss and scikit-learn's.
+    pub(super) fn total_weight(&self) -> f64 {
+        self.total_weight
+    }
+
+    pub(super) fn parameters(&self) -> usize {
+        self.classes * (self.features.columns() + 1)
+    }
+
+    fn segment(&self, segment: usize, classifier: &Classifier) -> PartialLoss {
+        let (columns, classes) = (self.features.columns(), self.classes);
+        let mut partial = PartialLoss::zero(classes, columns);
+        let mut logits = vec![0.0; self.chunking.chunk_rows * classes];
+        let mut chunk_gradient = vec![0.0_f32; classes * columns];
+        for rows in self.chunking.chunks(segment) {
+            let shape = Shape { rows: rows.len(), columns, classes };
+            let features = self.features.row_range(rows.clone());
+            let residual = &mut logits[..shape.rows * classes];
+            kernel::logits(shape, features, &classifier.weight, &classifier.bias, residual);
+            for (row, label) in residual.chunks_exact_mut(classes).zip(&self.labels[rows]) {
+                let weight = self.class_weights.map_or(1.0, |weights| weights[*label]);
+                partial.loss += weight * cross_entropy_to_residual(row, *label, weight as f32);
+                for (sum, residual) in partial.bias.iter_mut().zip(&*row) {
+                    *sum += f64::from(*residual);
+                }
+            }
+            chunk_gradient.fill(0.0);
+            kernel::accumulate_gradient(shape, features, residual, &mut chunk_gradient);
+            // Single precision inside a chunk, double across chunks: the error does not grow with the number of rows.
+            for (sum, chunk) in partial.weight.iter_mut().zip(&chunk_gradient) {
+                *sum += f64::from(*chunk);
+            }
+        }
+        partial
+    }
+}
+
+impl Objective for PenalisedLoss<'_> {
+    fn evaluate(&mut self, point: &[f64], gradient: &mut [f64]) -> f64 {
+        let columns = self.features.columns();
+        let classifier = self.coordinates.unscaled(point, self.classes);
+        let partials: Vec<PartialLoss> =
+            (0..self.chunking.segments()).into_par_iter().map(|segment| self.segment(segment, &classifier)).collect();
+        let mut total = PartialLoss::zero(self.classes, columns);
+        for partial in &partials {
+            total.add(partial);
+        }
+
+        let (weight, _) = point.split_at(self.classes * columns);
+        let (weight_gradient, bias_gradient) = gradient.split_at_mut(self.classes * columns);
+        let Coordinates { centre, scale } = self.coordinates;
+        let per_row = 1.0 / self.total_weight;
+        let class_rows = weight_gradient
+            .chunks_exact_mut(columns)
+            .zip(total.weight.chunks_exact(columns))
+            .zip(weight.chunks_exact(columns))
+            .zip(&total.bias);
+        for (((gradient, data), weight), residual) in class_rows {
+            for (column, gradient) in gradient.iter_mut().enumerate() {
+                let centred = (data[column] - residual * centre[column]) / scale;
+                *gradient = centred * per_row + self.penalty * weight[column];
+            }
+        }
+        for (gradient, residual) in bias_gradient.iter_mut().zip(&total.bias) {
+            *gradient = residual * per_row;
+        }
+        let squared_weights: f64 = weight.iter().map(|w| w * w).sum();
+        total.loss * per_row + 0.5 * self.penalty * squared_weights
+    }
+}
+
+/// Sums over some rows: the loss and its gradient by the weights and biases on the features as they are.
+struct PartialLoss {
+    loss: f64,
+    weight: Vec<f64>,
+    bias: Vec<f64>,
+}
+
+impl PartialLoss {
+    fn zero(classes: usize, columns: usize) -> Self {
+        Self { loss: 0.0, weight: vec![0.0; classes * columns], bias: vec![0.0; classes] }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.loss += other.loss;
+        for (sum, value) in self.weight.iter_mut().zip(&other.weight) {
+            *sum += value;
+        }
+        for (sum, value) in self.bias.iter_mut().zip(&other.bias) {
+            *sum += value;
+        }
+    }
+}
+
+/// Turns a row of logits into `weight · (softmax − one-hot)` and returns its cross-entropy, unweighted.
+fn cross_entropy_to_residual(row: &mut [f32], label: usize, weight: f32) -> f64 {
+    let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let margin = f64::from(row[label]) - f64::from(largest);
+    let mut sum = 0.0_f32;
+    for value in row.iter_mut() {
+        *value = (*value - largest).exp();
+        sum += *value;
+    }
+    let scale = weight / sum;
+    for value in row.iter_mut() {
+        *value *= scale;
+    }
+    row[label] -= weight;
+    f64::from(sum).ln() - margin
+}
+
+/// Mean cross-entropy and accuracy of a classifier; of equal logits the first class is the answer.
+pub(super) fn score(features: FeatureMatrix<'_>, labels: &[usize], classifier: &Classifier) -> Score {
+    let (columns, classes) = (features.columns(), classifier.bias.len());
+    let chunking = Chunking::new(features.rows(), columns, classes);
+    let partials: Vec<(f64, usize)> = (0..chunking.segments())
+        .into_par_iter()
+        .map(|segment| {
+            let mut logits = vec![0.0; chunking.chunk_rows * classes];
+            let (mut loss, mut correct) = (0.0, 0);
+            for rows in chunking.chunks(segment) {
+                let shape = Shape { rows: rows.len(), columns, classes };
+                let logits = &mut logits[..shape.rows * classes];
+                let values = features.row_range(rows.clone());
+                kernel::logits(shape, values, &classifier.weight, &classifier.bias, logits);
+                for (row, label) in logits.chunks_exact_mut(classes).zip(&labels[rows]) {
+                    correct += usize::from(first_largest(row) == *label);
+                    loss += cross_entropy_to_residual(row, *label, 1.0);
+                }
+            }
+            (loss, correct)
+        })
+        .collect();
+    let loss: f64 = partials.iter().map(|partial| partial.0).sum();
+    let correct: usize = partials.iter().map(|partial| partial.1).sum();
+    let rows = labels.len() as f64;
+    Score { loss: loss / rows, accuracy: correct as f64 / rows }
+}
+
+fn first_largest(row: &[f32]) -> usize {
+    let mut largest = 0;
+    for (index, value) in row.iter().enumerate() {
+        if *value > row[largest] {
+            largest = index;
+        }
+    }
+    largest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> (Vec<f32>, Vec<usize>) {
+        let features = (0..30 * 5).map(|i| ((i * 29 % 83) as f32 - 30.0) / 20.0).collect();
+        let labels = (0..30).map(|i| i * i % 3).collect();
+        (features, labels)
+    }
+
+    #[test]
+    fn gradient_equals_finite_differences() {
+        let (features, labels) = example();
+        let features = FeatureMatrix::new(&features, 5).unwrap();
+        let coordinates = Coordinates { centre: vec![0.3, -0.1, 0.2, 0.0, 0.5], scale: 1.7 };
+        let class_weights = [0.5, 2.0, 1.0];
+        let mut loss = PenalisedLoss::new(features, &labels, 3, Some(&class_weights), &coordinates);
+        loss.set_inverse_strength(0.3);
+        let point: Vec<f64> = (0..loss.parameters()).map(|i| ((i * 7 % 11) as f64 - 5.0) / 10.0).collect();
+        let mut gradient = vec![0.0; point.len()];
+        let mut unused = vec![0.0; point.len()];
+        loss.evaluate(&point, &mut gradient);
+        // Logits carry an error of about 1e-7 each; over a step of 1e-2 that is 1e-5 of slope, and the third
+        // derivative adds about step² / 6 = 2e-5.
+        let step = 1e-2;
+        for index in 0..point.len() {
+            let mut shifted = point.clone();
+            shifted[index] += step;
+            let above = loss.evaluate(&shifted, &mut unused);
+            shifted[index] -= 2.0 * step;
+            let below = loss.evaluate(&shifted, &mut unused);
+            let numerical = (above - below) / (2.0 * step);
+            assert!((numerical - gradient[index]).abs() < 5e-5, "{index}: {numerical} {gradient:?}");
+        }
+    }
+
+    #[test]
+    fn value_and_gradient_are_the_same_bits_on_any_number_of_threads() {
+        let features: Vec<f32> = (0..3000 * 40).map(|i| ((i * 29 % 83) as f32 - 30.0) / 20.0).collect();
+        let labels: Vec<usize> = (0..3000).map(|i| i * i % 7).collect();
+        let coordinates = Coordinates { centre: vec![0.25; 40], scale: 1.2 };
+        let evaluate = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let features = FeatureMatrix::new(&features, 40).unwrap();
+                let mut loss = PenalisedLoss::new(features, &labels, 7, None, &coordinates);
+                let point: Vec<f64> = (0..loss.parameters()).map(|i| (i % 13) as f64 / 50.0).collect();
+                let mut gradient = vec![0.0; point.len()];
+                let value = loss.evaluate(&point, &mut gradient);
+                (value, gradient)
+            })
+        };
+        assert_eq!(evaluate(1), evaluate(3));
+    }
+
+    #[test]
+    fn chunks_cover_every_row_once() {
+        for (rows, columns, classes) in [(1, 1, 2), (10_000, 512, 10), (777, 3, 4), (5000, 2048, 1000)] {
+            let chunking = Chunking::new(rows, columns, classes);
+            let covered: Vec<usize> = (0..chunking.segments()).flat_map(|s| chunking.chunks(s)).flatten().collect();
+            assert!(covered.into_iter().eq(0..rows));
+        }
+    }
+}

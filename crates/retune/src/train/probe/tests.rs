@@ -1,0 +1,228 @@
+//! Against scikit-learn's optima (`tests/fixtures/probe/generate.py`), and the errors.
+
+use super::*;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Fixture {
+    columns: usize,
+    classes: usize,
+    features: Vec<f32>,
+    labels: Vec<usize>,
+    validation_features: Vec<f32>,
+    validation_labels: Vec<usize>,
+    raw: Vec<Optimum>,
+    balanced: Vec<Optimum>,
+    scaled: Vec<Optimum>,
+}
+
+#[derive(Deserialize)]
+struct Optimum {
+    inverse_strength: f64,
+    coef: Vec<f64>,
+    intercept: Vec<f64>,
+    objective: f64,
+}
+
+impl Fixture {
+    fn load() -> Self {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/probe/digits.json");
+        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+    }
+
+    fn train(&self) -> FeatureMatrix<'_> {
+        FeatureMatrix::new(&self.features, self.columns).unwrap()
+    }
+
+    fn validation(&self) -> FeatureMatrix<'_> {
+        FeatureMatrix::new(&self.validation_features, self.columns).unwrap()
+    }
+
+    fn fit_path(&self, options: &ProbeOptions) -> Result<Probe, ProbeError> {
+        fit_path(self.train(), &self.labels, self.validation(), &self.validation_labels, self.classes, options, |_| {
+            ControlFlow::Continue(())
+        })
+    }
+}
+
+fn precise(class_weights: Option<Vec<f64>>) -> SolverOptions {
+    SolverOptions { max_iterations: 2000, tolerance: 1e-6, class_weights }
+}
+
+fn assert_same_optimum(fitted: &LinearClassifier, expected: &Optimum) {
+    // A gradient below 1e-6 of its start puts the objective within about 1e-10 of the optimum; what is left is the
+    // single-precision rounding of each row's loss.
+    let relative = (fitted.diagnostics.objective - expected.objective).abs() / expected.objective;
+    assert!(relative < 1e-6, "C = {}: {relative:e}", expected.inverse_strength);
+    let largest = expected.coef.iter().fold(0.0_f64, |largest, w| largest.max(w.abs()));
+    for (fitted, expected) in fitted.weight.iter().zip(&expected.coef) {
+        // Where the loss is flat, weights are known less well than the loss.
+        assert!((f64::from(*fitted) - expected).abs() < 1e-3 * largest, "{fitted} {expected}");
+    }
+    // scikit-learn leaves the sum of the biases where it started, at zero; so does a gradient method here.
+    for (fitted, expected) in fitted.bias.iter().zip(&expected.intercept) {
+        assert!((f64::from(*fitted) - expected).abs() < 2e-3 * (1.0 + expected.abs()), "{fitted} {expected}");
+    }
+}
+
+#[test]
+fn fit_one_finds_scikit_learns_optimum() {
+    let fixture = Fixture::load();
+    for expected in &fixture.raw {
+        let fitted =
+            fit_one(fixture.train(), &fixture.labels, fixture.classes, expected.inverse_strength, &precise(None))
+                .unwrap();
+        assert_same_optimum(&fitted, expected);
+    }
+}
+
+#[test]
+fn balanced_class_weights_find_scikit_learns_balanced_optimum() {
+    let fixture = Fixture::load();
+    let weights = balanced_class_weights(&fixture.labels, fixture.classes);
+    for expected in &fixture.balanced {
+        let fitted = fit_one(
+            fixture.train(),
+            &fixture.labels,
+            fixture.classes,
+            expected.inverse_strength,
+            &precise(Some(weights.clone())),
+        )
+        .unwrap();
+        assert_same_optimum(&fitted, expected);
+    }
+}
+
+#[test]
+fn the_path_passes_through_scikit_learns_optima_on_scaled_features() {
+    let fixture = Fixture::load();
+    let mut inverse_strengths: Vec<f64> = fixture.scaled.iter().map(|optimum| optimum.inverse_strength).collect();
+    // The order given does not matter.
+    inverse_strengths.reverse();
+    let options = ProbeOptions { inverse_strengths, solver: precise(None) };
+    let probe = fixture.fit_path(&options).unwrap();
+    assert_eq!(probe.path.len(), fixture.scaled.len());
+    for (point, expected) in probe.path.iter().zip(&fixture.scaled) {
+        assert_eq!(point.inverse_strength, expected.inverse_strength);
+        let relative = (point.diagnostics.objective - expected.objective).abs() / expected.objective;
+        assert!(relative < 1e-6, "C = {}: {relative:e}", expected.inverse_strength);
+    }
+
+    let chosen = probe.path.iter().find(|point| point.inverse_strength == probe.inverse_strength).unwrap();
+    for point in &probe.path {
+        assert!(point.validation_accuracy <= chosen.validation_accuracy);
+        if point.validation_accuracy == chosen.validation_accuracy {
+            assert!(point.validation_loss >= chosen.validation_loss);
+        }
+    }
+    // What is returned is the chosen fit, for the features as they are.
+    let classifier = Classifier { weight: probe.weight.clone(), bias: probe.bias.clone() };
+    let on_validation = score(fixture.validation(), &fixture.validation_labels, &classifier);
+    assert_eq!(on_validation.accuracy, chosen.validation_accuracy);
+    assert_eq!(on_validation.loss, chosen.validation_loss);
+    assert!(chosen.validation_accuracy > 0.6);
+}
+
+#[test]
+fn the_path_does_not_depend_on_the_scale_of_the_features() {
+    let fixture = Fixture::load();
+    let options = ProbeOptions { inverse_strengths: vec![1e-2], solver: precise(None) };
+    let original = fixture.fit_path(&options).unwrap();
+    // A power of two scales single-precision numbers without rounding.
+    let scaled = Fixture {
+        features: fixture.features.iter().map(|value| value * 64.0).collect(),
+        validation_features: fixture.validation_features.iter().map(|value| value * 64.0).collect(),
+        ..Fixture::load()
+    };
+    let rescaled = scaled.fit_path(&options).unwrap();
+    for (original, rescaled) in original.weight.iter().zip(&rescaled.weight) {
+        assert!((original - rescaled * 64.0).abs() < 1e-5);
+    }
+}
+
+#[test]
+fn the_path_has_the_same_bits_on_any_number_of_threads() {
+    let fixture = Fixture::load();
+    let options = ProbeOptions { inverse_strengths: vec![1e-3, 1.0], ..Default::default() };
+    let fit = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| fixture.fit_path(&options).unwrap())
+    };
+    assert_eq!(fit(1), fit(3));
+}
+
+#[test]
+fn a_class_without_rows_and_constant_features_are_no_obstacle() {
+    let features = vec![2.0_f32; 6 * 3];
+    let labels = [0, 1, 0, 0, 1, 0];
+    let features = FeatureMatrix::new(&features, 3).unwrap();
+    let options = ProbeOptions { inverse_strengths: vec![1.0], ..Default::default() };
+    let probe = fit_path(features, &labels, features, &labels, 3, &options, |_| ControlFlow::Continue(())).unwrap();
+    assert_eq!(probe.path[0].validation_accuracy, 4.0 / 6.0);
+    assert!(probe.weight.iter().chain(&probe.bias).all(|value| value.is_finite()));
+}
+
+#[test]
+fn progress_counts_and_can_interrupt() {
+    let fixture = Fixture::load();
+    let mut seen = Vec::new();
+    let result = fit_path(
+        fixture.train(),
+        &fixture.labels,
+        fixture.validation(),
+        &fixture.validation_labels,
+        fixture.classes,
+        &ProbeOptions { inverse_strengths: vec![0.1, 1.0], ..Default::default() },
+        |progress| {
+            seen.push(progress);
+            if progress.fitted == 1 && progress.iteration == 2 {
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        },
+    );
+    assert_eq!(result, Err(ProbeError::Interrupted));
+    assert_eq!(seen[0], ProbeProgress { fitted: 0, strengths: 2, iteration: 1 });
+    assert_eq!(seen.last(), Some(&ProbeProgress { fitted: 1, strengths: 2, iteration: 2 }));
+}
+
+#[test]
+fn errors_name_the_place() {
+    let options = ProbeOptions { inverse_strengths: vec![1.0], ..Default::default() };
+    let fit = |train: &[f32], labels: &[usize], validation: &[f32], options: &ProbeOptions| {
+        let train = FeatureMatrix::new(train, 2)?;
+        let validation = FeatureMatrix::new(validation, 2)?;
+        let validation_labels = vec![0; validation.rows()];
+        fit_path(train, labels, validation, &validation_labels, 2, options, |_| ControlFlow::Continue(()))
+    };
+    let message = |result: Result<Probe, ProbeError>| result.unwrap_err().to_string();
+    let good = [0.0, 1.0, 2.0, 3.0];
+
+    assert_eq!(
+        message(fit(&[0.0, 1.0, f32::NAN, 3.0], &[0, 1], &good, &options)),
+        "row 1 of the training set holds NaN as feature 0; features must be finite"
+    );
+    assert_eq!(
+        message(fit(&good, &[0, 1], &[0.0, 1.0, 2.0, f32::INFINITY], &options)),
+        "row 1 of the validation set holds inf as feature 1; features must be finite"
+    );
+    assert_eq!(
+        message(fit(&good, &[0, 2], &good, &options)),
+        "row 1 of the training set has label 2, but there are 2 classes (0 to 1)"
+    );
+    assert_eq!(message(fit(&good, &[0], &good, &options)), "the training set has 2 rows of features but 1 labels");
+    assert_eq!(
+        message(fit(&good, &[0, 1], &[], &options)),
+        "the validation set has no images; a linear probe needs at least one"
+    );
+    assert_eq!(
+        message(fit(&good[..3], &[0, 1], &good, &options)),
+        "3 feature values do not make whole rows of 2 features"
+    );
+    let negative = ProbeOptions { inverse_strengths: vec![-1.0], ..Default::default() };
+    assert_eq!(message(fit(&good, &[0, 1], &good, &negative)), "inverse strength must be a positive number, not -1");
+    // Four rows of class 0 add up to more than single precision holds before the four of class 1 take it back.
+    let enormous = FeatureMatrix::new(&[3e38; 16], 2).unwrap();
+    let overflow = fit_one(enormous, &[0, 0, 0, 0, 1, 1, 1, 1], 2, 1.0, &SolverOptions::default());
+    assert!(matches!(overflow, Err(ProbeError::Overflow { .. })));
+}
