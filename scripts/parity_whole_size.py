@@ -59,7 +59,7 @@ def compare(binary, name, size, data, folder):
         if cfg.get("fixed_input_size"):
             model_args["img_size"] = size
     model = timm.create_model(name, pretrained=False, num_classes=CLASSES, **model_args)
-    randomize(model, seed=11, calibration_size=cfg["input_size"][1:])
+    randomize(model, seed=11, calibration_size=cfg["input_size"][1:], residual_scale=0.2)
     write_directory(model, folder / name, name, CLASSES, model_args, {"input_size": cfg["input_size"]})
     started = time.monotonic()
     found, paths = timm_reference.run_features(binary, folder / name, data, "logits", folder / "logits.npz")

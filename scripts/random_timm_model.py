@@ -17,8 +17,21 @@ CONFIGURATION_KEYS = (
 )  # fmt: skip
 
 
-def randomize(model, seed, calibration_size):
-    """Give `model` seeded random weights; `calibration_size` (height, width) is the input that sets BatchNorm statistics."""
+def scale_residual_branches(model, factor):
+    """Scale what each residual block with BatchNorm adds to its shortcut."""
+    for module in model.modules():
+        if getattr(module, "has_skip", False) or hasattr(module, "zero_init_last"):
+            last = next(getattr(module, name) for name in ("bn3", "bn2", "bn1") if hasattr(module, name))
+            last.weight.mul_(factor)
+
+
+def randomize(model, seed, calibration_size, residual_scale=1.0):
+    """Give `model` seeded random weights.
+
+    `calibration_size` (height, width) is the input that sets BatchNorm statistics. `residual_scale` below one keeps deep
+    models with BatchNorm well conditioned: at random weights each normalized layer amplifies a relative rounding error,
+    and over a hundred of them it grows from 1e-7 to 1e-3, in timm itself between batches of one and of four.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def normal(shape):
@@ -41,6 +54,7 @@ def randomize(model, seed, calibration_size):
                 tensor.copy_(1.0 + 0.2 * normal(tensor.shape))
             else:
                 tensor.copy_(0.2 * normal(tensor.shape))
+        scale_residual_branches(model, residual_scale)
         norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
         if norms:
             # Statistics of real activations, then shaken: with arbitrary ones a deep network's activations explode.

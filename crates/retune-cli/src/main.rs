@@ -1,1 +1,34 @@
-fn main(){}
+//! The `retune` command: fine-tunes pretrained image models so that they stay good when the data shifts.
+//!
+//! `arguments` turn the command line into values of the library, `commands` call the library, `output` and `progress`
+//! show what it found.
+#![warn(missing_docs)]
+
+mod arguments;
+mod commands;
+mod failure;
+mod interrupt;
+mod output;
+mod progress;
+
+use std::panic;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::arguments::{Arguments, usage};
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    panic::set_hook(Box::new(|defect| eprintln!("error: {defect}; please report this as a defect of retune")));
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage::report(&error),
+    };
+    match panic::catch_unwind(|| commands::run(arguments)) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(failure)) => failure.report(),
+        // The hook has said what happened.
+        Err(_) => ExitCode::from(Failure::DEFECT),
+    }
+}

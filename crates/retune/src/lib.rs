@@ -12,9 +12,13 @@
 //! [`train`] knows a plan and not who made it.
 #![warn(missing_docs)]
 
+pub mod analysis;
 pub mod data;
 pub mod device;
 pub mod files;
+pub mod fit;
+#[cfg(feature = "hub")]
+pub mod hub;
 pub mod inference;
 pub mod methods;
 pub mod models;

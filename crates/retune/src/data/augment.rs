@@ -37,12 +37,8 @@ pub enum AugmentPolicy {
 
 impl AugmentPolicy {
     /// Every policy, from none to the strongest.
-    pub const ALL: [AugmentPolicy; 4] = [
-        AugmentPolicy::None,
-        AugmentPolicy::Flip,
-        AugmentPolicy::Standard,
-        AugmentPolicy::RandAugment,
-    ];
+    pub const ALL: [AugmentPolicy; 4] =
+        [AugmentPolicy::None, AugmentPolicy::Flip, AugmentPolicy::Standard, AugmentPolicy::RandAugment];
 
     /// The name used on the command line and in files.
     pub fn name(self) -> &'static str {
@@ -76,9 +72,7 @@ impl FromStr for AugmentPolicy {
         AugmentPolicy::ALL
             .into_iter()
             .find(|policy| policy.name() == name)
-            .ok_or_else(|| UnknownAugmentPolicy {
-                name: name.to_owned(),
-            })
+            .ok_or_else(|| UnknownAugmentPolicy { name: name.to_owned() })
     }
 }
 
@@ -140,10 +134,7 @@ pub enum AugmentationError {
 impl Augmentation {
     /// A policy with its default parameters.
     pub fn new(policy: AugmentPolicy) -> Self {
-        Augmentation {
-            policy,
-            ..Augmentation::default()
-        }
+        Augmentation { policy, ..Augmentation::default() }
     }
 
     /// Checks that the parameters make sense; [`Augmentation::apply`] relies on it.
@@ -159,17 +150,14 @@ impl Augmentation {
         if !(low > 0.0 && low <= high && high.is_finite()) {
             return Err(AugmentationError::Ratio(low, high));
         }
-        let probabilities = [
-            ("hflip", self.hflip),
-            ("RandAugment probability", self.rand_augment.probability),
-        ];
+        let probabilities = [("hflip", self.hflip), ("RandAugment probability", self.rand_augment.probability)];
         for (name, value) in probabilities {
             if !(0.0..=1.0).contains(&value) {
                 return Err(AugmentationError::Probability { name, value });
             }
         }
         let (mean, std) = (self.rand_augment.magnitude, self.rand_augment.magnitude_std);
-        if !(0.0..=10.0).contains(&mean) || !(std.is_finite() && std >= 0.0) {
+        if !((0.0..=10.0).contains(&mean) && std.is_finite() && std >= 0.0) {
             return Err(AugmentationError::Magnitude { mean, std });
         }
         Ok(())
@@ -189,12 +177,7 @@ impl Augmentation {
     /// Crops are resized by the model's own interpolation. (timm's training script draws bilinear or
     /// bicubic at random; a model that is fine-tuned to keep what it knows should see in training
     /// what it will see in evaluation.)
-    pub fn apply(
-        &self,
-        image: &RgbImage,
-        preprocessing: &Preprocessing,
-        random: &mut impl Rng,
-    ) -> RgbImage {
+    pub fn apply(&self, image: &RgbImage, preprocessing: &Preprocessing, random: &mut impl Rng) -> RgbImage {
         let fitted = match self.policy {
             AugmentPolicy::None => return preprocessing.apply(image),
             AugmentPolicy::Flip => preprocessing.apply(image),
@@ -204,20 +187,11 @@ impl Augmentation {
                 preprocessing.resize_whole(&crop.to_image())
             }
         };
-        let flipped = if random.random::<f64>() < self.hflip {
-            imageops::flip_horizontal(&fitted)
-        } else {
-            fitted
-        };
+        let flipped = if random.random::<f64>() < self.hflip { imageops::flip_horizontal(&fitted) } else { fitted };
         if self.policy != AugmentPolicy::RandAugment {
             return flipped;
         }
-        self.rand_augment.apply(
-            flipped,
-            preprocessing.interpolation,
-            preprocessing.mean_colour(),
-            random,
-        )
+        self.rand_augment.apply(flipped, preprocessing.interpolation, preprocessing.mean_colour(), random)
     }
 
     /// torchvision's `RandomResizedCrop`: area uniform, ratio log-uniform, place uniform; after ten
@@ -327,10 +301,7 @@ mod tests {
 
     #[test]
     fn standard_resizes_the_drawn_crop() {
-        let augmentation = Augmentation {
-            hflip: 0.0,
-            ..Augmentation::default()
-        };
+        let augmentation = Augmentation { hflip: 0.0, ..Augmentation::default() };
         let photo = source("photo");
         let crop = augmentation.draw_crop(61, 47, &mut augmentation_rng(3, 1, 5));
         let crop = imageops::crop_imm(&photo, crop.left, crop.top, crop.width, crop.height);
@@ -367,10 +338,7 @@ mod tests {
 
     #[test]
     fn long_images_fall_back_to_the_central_crop() {
-        let augmentation = Augmentation {
-            scale: (0.9, 1.0),
-            ..Augmentation::default()
-        };
+        let augmentation = Augmentation { scale: (0.9, 1.0), ..Augmentation::default() };
         let wide = augmentation.draw_crop(1000, 30, &mut augmentation_rng(0, 0, 0));
         let expected = Window { left: 480, top: 0, width: 40, height: 30 };
         assert_eq!(wide, expected);

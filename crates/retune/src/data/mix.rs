@@ -51,10 +51,7 @@ impl Mix {
     /// # Errors
     /// The first parameter that is negative or not a finite number.
     pub fn validate(&self) -> Result<(), MixError> {
-        let parameters = [
-            ("mixup alpha", self.mixup_alpha),
-            ("cutmix alpha", self.cutmix_alpha),
-        ];
+        let parameters = [("mixup alpha", self.mixup_alpha), ("cutmix alpha", self.cutmix_alpha)];
         for (name, value) in parameters {
             if !(value.is_finite() && value >= 0.0) {
                 return Err(MixError { name, value });
@@ -147,12 +144,7 @@ fn blend(images: &mut [f32], image_length: usize, share: f32) {
     }
 }
 
-fn paste(
-    images: &mut [f32],
-    [height, width]: [usize; 2],
-    rows: Range<usize>,
-    columns: Range<usize>,
-) {
+fn paste(images: &mut [f32], [height, width]: [usize; 2], rows: Range<usize>, columns: Range<usize>) {
     for (one, other) in partners(images, 3 * height * width) {
         for row in (0..3).flat_map(|channel| rows.clone().map(move |row| channel * height + row)) {
             let pasted = row * width + columns.start..row * width + columns.end;
@@ -265,9 +257,7 @@ mod tests {
     fn both_take_turns() {
         let mix = Mix { mixup_alpha: 0.2, cutmix_alpha: 1.0 };
         let mut random = ChaCha8Rng::seed_from_u64(3);
-        let pastes = (0..400)
-            .filter(|_| matches!(mix.draw(SHAPE, &mut random), Some(Mixing::Paste(..))))
-            .count();
+        let pastes = (0..400).filter(|_| matches!(mix.draw(SHAPE, &mut random), Some(Mixing::Paste(..)))).count();
         // Four standard deviations of 400 tosses of a coin.
         assert!((160..=240).contains(&pastes), "{pastes}");
     }

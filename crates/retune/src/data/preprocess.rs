@@ -59,9 +59,7 @@ impl FromStr for CropMode {
         CropMode::ALL
             .into_iter()
             .find(|mode| mode.name() == name)
-            .ok_or_else(|| UnknownCropMode {
-                name: name.to_owned(),
-            })
+            .ok_or_else(|| UnknownCropMode { name: name.to_owned() })
     }
 }
 
@@ -117,20 +115,14 @@ impl Preprocessing {
     pub fn validate(&self) -> Result<(), PreprocessingError> {
         let sides = 1..=16384;
         if !sides.contains(&self.width) || !sides.contains(&self.height) {
-            return Err(PreprocessingError::Size {
-                width: self.width,
-                height: self.height,
-            });
+            return Err(PreprocessingError::Size { width: self.width, height: self.height });
         }
         if !(0.05..=1.0).contains(&self.crop_pct) {
             return Err(PreprocessingError::CropPct(self.crop_pct));
         }
         let usable = |std: &f32| std.is_finite() && *std > 0.0;
         if !self.mean.iter().all(|mean| mean.is_finite()) || !self.std.iter().all(usable) {
-            return Err(PreprocessingError::Statistics {
-                mean: self.mean,
-                std: self.std,
-            });
+            return Err(PreprocessingError::Statistics { mean: self.mean, std: self.std });
         }
         Ok(())
     }
@@ -143,12 +135,7 @@ impl Preprocessing {
         let (width, height) = self.resized_size(image);
         let across = Placement::centred(width, self.width);
         let down = Placement::centred(height, self.height);
-        let window = Window {
-            left: across.cut,
-            top: down.cut,
-            width: across.kept,
-            height: down.kept,
-        };
+        let window = Window { left: across.cut, top: down.cut, width: across.kept, height: down.kept };
         let resized = resize_window(image, width, height, window, self.interpolation);
         if resized.dimensions() == (self.width, self.height) {
             return resized;
@@ -205,9 +192,8 @@ impl Preprocessing {
             return;
         }
         for (channel, plane) in out.chunks_exact_mut(pixels.len()).enumerate() {
-            let levels: [f32; 256] = std::array::from_fn(|level| {
-                (level as f32 / 255.0 - self.mean[channel]) / self.std[channel]
-            });
+            let levels: [f32; 256] =
+                std::array::from_fn(|level| (level as f32 / 255.0 - self.mean[channel]) / self.std[channel]);
             for (value, pixel) in plane.iter_mut().zip(pixels) {
                 *value = levels[usize::from(pixel[channel])];
             }
@@ -219,21 +205,12 @@ impl Preprocessing {
 /// number of pixels.
 fn short_side(image: &RgbImage, side: f64) -> (f64, f64) {
     let (width, height) = (f64::from(image.width()), f64::from(image.height()));
-    if width <= height {
-        (side, (side * height / width).floor())
-    } else {
-        ((side * width / height).floor(), side)
-    }
+    if width <= height { (side, (side * height / width).floor()) } else { ((side * width / height).floor(), side) }
 }
 
 /// timm's `ResizeKeepRatio`: both sides divided by one ratio, chosen between the two that would make
 /// a side fit, and rounded.
-fn keep_ratio(
-    image: &RgbImage,
-    width: f64,
-    height: f64,
-    choose: fn(f64, f64) -> f64,
-) -> (f64, f64) {
+fn keep_ratio(image: &RgbImage, width: f64, height: f64, choose: fn(f64, f64) -> f64) -> (f64, f64) {
     let (image_width, image_height) = (f64::from(image.width()), f64::from(image.height()));
     let ratio = choose(image_height / height, image_width / width);
     let scaled = |side: f64| (side / ratio).round_ties_even();

@@ -35,12 +35,7 @@ pub struct RandAugment {
 impl Default for RandAugment {
     /// timm's `rand-m9-mstd0.5-inc1`.
     fn default() -> Self {
-        RandAugment {
-            magnitude: 9.0,
-            magnitude_std: 0.5,
-            layers: 2,
-            probability: 0.5,
-        }
+        RandAugment { magnitude: 9.0, magnitude_std: 0.5, layers: 2, probability: 0.5 }
     }
 }
 
@@ -65,9 +60,7 @@ impl RandAugment {
             let noise: f64 = random.sample(StandardNormal);
             let magnitude = self.magnitude + noise * self.magnitude_std;
             let negative = random.random::<bool>();
-            operation
-                .at(magnitude, negative)
-                .apply(image, sampling(interpolation), fill)
+            operation.at(magnitude, negative).apply(image, sampling(interpolation), fill)
         })
     }
 }
@@ -285,11 +278,7 @@ mod tests {
     #[test]
     fn tiny_images_survive() {
         let mut random = ChaCha8Rng::seed_from_u64(1);
-        let always = RandAugment {
-            layers: 40,
-            probability: 1.0,
-            ..RandAugment::default()
-        };
+        let always = RandAugment { layers: 40, probability: 1.0, ..RandAugment::default() };
         for (width, height) in [(0, 0), (1, 1), (2, 5), (3, 1)] {
             let image = RgbImage::new(width, height);
             let augmented = always.apply(image, Interpolation::Bilinear, [9; 3], &mut random);

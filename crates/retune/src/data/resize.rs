@@ -125,9 +125,7 @@ impl FromStr for Interpolation {
         Interpolation::ALL
             .into_iter()
             .find(|interpolation| interpolation.name() == name)
-            .ok_or_else(|| UnknownInterpolation {
-                name: name.to_owned(),
-            })
+            .ok_or_else(|| UnknownInterpolation { name: name.to_owned() })
     }
 }
 
@@ -135,12 +133,7 @@ impl FromStr for Interpolation {
 ///
 /// An image that already has the size is returned unchanged, whatever the interpolation. A source or
 /// target without pixels gives a black image of the target size.
-pub fn resize(
-    image: &RgbImage,
-    width: u32,
-    height: u32,
-    interpolation: Interpolation,
-) -> RgbImage {
+pub fn resize(image: &RgbImage, width: u32, height: u32, interpolation: Interpolation) -> RgbImage {
     resize_part(image, whole(image), Target::new(width, height), interpolation)
 }
 
@@ -203,12 +196,7 @@ struct Target {
 
 impl Target {
     fn new(width: u32, height: u32) -> Self {
-        Target {
-            width,
-            height,
-            columns: 0..width,
-            rows: 0..height,
-        }
+        Target { width, height, columns: 0..width, rows: 0..height }
     }
 
     /// A black image of the size that is computed.
@@ -223,12 +211,7 @@ fn whole(image: &RgbImage) -> [f64; 4] {
 }
 
 /// Dispatches to the library that `interpolation` follows.
-fn resize_part(
-    image: &RgbImage,
-    source: [f64; 4],
-    target: Target,
-    interpolation: Interpolation,
-) -> RgbImage {
+fn resize_part(image: &RgbImage, source: [f64; 4], target: Target, interpolation: Interpolation) -> RgbImage {
     let limits = whole(image);
     let source: [f64; 4] = std::array::from_fn(|edge| source[edge].clamp(0.0, limits[edge % 2 + 2]));
     // Written so that a box with a NaN counts as empty.

@@ -12,9 +12,9 @@ use super::chain::{Block, Chain};
 use super::convnext::{ConvNeXt, ConvNeXtConfig};
 use super::efficientnet::{EfficientNet, EfficientNetConfig};
 use super::parameters::{ParameterBuilder, ParameterSpec};
+use super::position_embedding::PositionGrid;
 use super::resnet::{ResNet, ResNetConfig};
 use super::vit::{ViT, ViTConfig};
-use super::weights::PositionGrid;
 
 /// A family of architectures, one source file each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, serde::Serialize)]
@@ -178,6 +178,7 @@ pub struct Network {
     pub(crate) positions: Option<PositionGrid>,
     family: Family,
     required_size: Option<(usize, usize)>,
+    least_size: usize,
 }
 
 impl std::fmt::Debug for Network {
@@ -201,8 +202,7 @@ impl Network {
                 Err(format!("it takes images of {expected_height}×{expected_width}"))
             };
         }
-        // ConvNeXt's unpadded convolutions halve the size five times.
-        let least = if self.family == Family::ConvNeXt { 32 } else { 8 };
+        let least = self.least_size;
         if height < least || width < least {
             return Err(format!("it takes images of at least {least}×{least}"));
         }
@@ -272,6 +272,8 @@ fn network(family: Family, args: Map<String, Value>) -> Result<Network, String> 
     let mut builder = ParameterBuilder::new();
     let mut positions = None;
     let mut required_size = None;
+    // Padded convolutions take any size; below this nothing is left to see.
+    let mut least_size = 8;
     let chain: Box<dyn Chain> = match family {
         Family::ResNet => {
             let config: ResNetConfig = parse(args)?;
@@ -281,13 +283,14 @@ fn network(family: Family, args: Map<String, Value>) -> Result<Network, String> 
         Family::ViT => {
             let config: ViTConfig = parse(args)?;
             config.check()?;
-            positions = Some(PositionGrid { prefix: config.embedded_prefix_tokens() });
+            positions = Some(config.position_grid());
             required_size = Some(config.img_size.height_and_width());
             Box::new(ViT::new(&config, &mut builder))
         }
         Family::ConvNeXt => {
             let config: ConvNeXtConfig = parse(args)?;
             config.check()?;
+            least_size = config.least_size();
             Box::new(ConvNeXt::new(&config, &mut builder))
         }
         Family::EfficientNet => {
@@ -296,7 +299,7 @@ fn network(family: Family, args: Map<String, Value>) -> Result<Network, String> 
             Box::new(EfficientNet::new(&config, &mut builder))
         }
     };
-    Ok(Network { chain, specs: builder.finish(), positions, family, required_size })
+    Ok(Network { chain, specs: builder.finish(), positions, family, required_size, least_size })
 }
 
 fn parse<T: DeserializeOwned>(args: Map<String, Value>) -> Result<T, String> {

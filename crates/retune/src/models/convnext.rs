@@ -75,6 +75,17 @@ impl ConvNeXtConfig {
         check_sizes([("patch_size", self.patch_size)])
     }
 
+    /// The smallest image whose maps the unpadded downsampling convolutions do not use up.
+    pub fn least_size(&self) -> usize {
+        let stages = self.depths.len() as u32;
+        match self.stem_type {
+            StemKind::Patch if self.patch_size == 2 => 2 * 2usize.pow(stages),
+            StemKind::Patch => self.patch_size * 2usize.pow(stages - 1),
+            // The overlapping stem is padded and rounds up.
+            _ => 4 * 2usize.pow(stages - 1) - 3,
+        }
+    }
+
     fn epsilon(&self) -> f64 {
         self.norm_eps.unwrap_or(1e-6)
     }

@@ -4,24 +4,29 @@
 
 use super::weights::NamedTensor;
 
-/// Resamples `[1, prefix + old grid, width]` to `shape`; the prefix is kept as it is. `None` where
-/// the shapes do not describe square grids of the same width.
-pub(crate) fn resample(embedding: &NamedTensor, shape: &[usize], prefix: usize) -> Option<Vec<f32>> {
-    let (&[1, old_positions, width], &[1, new_positions, new_width]) =
-        (embedding.shape.as_slice(), shape)
-    else {
-        return None;
-    };
-    let old_side = square_root(old_positions.checked_sub(prefix)?)?;
-    let new_side = square_root(new_positions.checked_sub(prefix)?)?;
-    if width != new_width || old_side == 0 || new_side == 0 {
+/// The layout of a model's position embedding.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PositionGrid {
+    /// Leading positions that belong to no patch.
+    pub prefix: usize,
+    /// Rows of patches.
+    pub rows: usize,
+    /// Patches in a row.
+    pub columns: usize,
+}
+
+/// Resamples `[1, prefix + side², width]` to `grid`; the prefix is kept as it is. `None` where the
+/// embedding does not describe a square grid of this width.
+pub(crate) fn resample(embedding: &NamedTensor, grid: PositionGrid, width: usize) -> Option<Vec<f32>> {
+    let &[1, positions, embedded_width] = embedding.shape.as_slice() else { return None };
+    let side = square_root(positions.checked_sub(grid.prefix)?)?;
+    if width != embedded_width || side == 0 {
         return None;
     }
-    let (kept, grid) = embedding.values.split_at_checked(prefix * width)?;
-    let taps = taps(old_side, new_side);
-    // Rows of patches are `old_side × width` values; columns are resampled inside each row.
-    let columns = resample_axis(grid, old_side, width, &taps);
-    let resampled = resample_axis(&columns, 1, new_side * width, &taps);
+    let (kept, patches) = embedding.values.split_at_checked(grid.prefix * width)?;
+    // A row of patches is `side × width` values; columns are resampled inside each row.
+    let columns = resample_axis(patches, side, width, &taps(side, grid.columns));
+    let resampled = resample_axis(&columns, 1, grid.columns * width, &taps(side, grid.rows));
     Some(kept.iter().copied().chain(resampled).collect())
 }
 
@@ -94,9 +99,13 @@ mod tests {
         NamedTensor { shape: vec![1, prefix + side * side, 1], values }
     }
 
+    fn grid(prefix: usize, rows: usize, columns: usize) -> PositionGrid {
+        PositionGrid { prefix, rows, columns }
+    }
+
     #[test]
     fn a_constant_stays_constant_and_the_prefix_is_kept() {
-        let resampled = resample(&embedding(2, 4, |_, _| 3.0), &[1, 2 + 49, 1], 2).unwrap();
+        let resampled = resample(&embedding(2, 4, |_, _| 3.0), grid(2, 7, 7), 1).unwrap();
         assert_eq!(resampled[..2], [7.0, 7.0]);
         // Weights are normalized, so only rounding to f32 is left.
         assert!(resampled[2..].iter().all(|value| (value - 3.0).abs() < 1e-6));
@@ -104,15 +113,15 @@ mod tests {
 
     #[test]
     fn rows_and_columns_are_not_swapped() {
-        let resampled = resample(&embedding(0, 3, |row, _| row as f32), &[1, 36, 1], 0).unwrap();
-        let at = |row: usize, column: usize| resampled[row * 6 + column];
-        assert!((at(2, 0) - at(2, 5)).abs() < 1e-6);
+        let resampled = resample(&embedding(0, 3, |row, _| row as f32), grid(0, 6, 5), 1).unwrap();
+        let at = |row: usize, column: usize| resampled[row * 5 + column];
+        assert!((at(2, 0) - at(2, 4)).abs() < 1e-6);
         assert!(at(4, 3) > at(1, 3) + 0.5);
     }
 
     #[test]
     fn shapes_that_are_no_grids_are_refused() {
-        assert!(resample(&embedding(0, 3, |_, _| 0.0), &[1, 35, 1], 0).is_none());
-        assert!(resample(&embedding(0, 3, |_, _| 0.0), &[1, 36, 2], 0).is_none());
+        assert!(resample(&embedding(1, 3, |_, _| 0.0), grid(0, 6, 6), 1).is_none());
+        assert!(resample(&embedding(0, 3, |_, _| 0.0), grid(0, 6, 6), 2).is_none());
     }
 }

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::architectures::check_sizes;
 use super::chain::{Activation, Block, Chain};
 use super::layers::{ActivationFunction, Classifier, Conv2d, ConvShape, LayerNorm, Linear, Padding, Pass};
+use super::position_embedding::PositionGrid;
 use super::parameters::{Initialization, ParameterBuilder, ParameterId, Role};
 
 /// timm's arguments of a vision transformer (its names and defaults).
@@ -76,14 +77,14 @@ impl ViTConfig {
         usize::from(self.class_token) + self.reg_tokens
     }
 
-    /// Leading positions of the embedding that belong to no patch.
-    pub fn embedded_prefix_tokens(&self) -> usize {
-        if self.no_embed_class { 0 } else { self.prefix_tokens() }
-    }
-
-    fn patches(&self) -> usize {
+    /// The layout of the position embedding.
+    pub fn position_grid(&self) -> PositionGrid {
         let (height, width) = self.img_size.height_and_width();
-        (height / self.patch_size) * (width / self.patch_size)
+        PositionGrid {
+            prefix: if self.no_embed_class { 0 } else { self.prefix_tokens() },
+            rows: height / self.patch_size,
+            columns: width / self.patch_size,
+        }
     }
 
     /// Refuses sizes that no transformer can have.
@@ -225,7 +226,8 @@ impl Stem {
         let class_token = config.class_token.then(|| embedding("cls_token", 1, 1e-6));
         let register_tokens =
             (config.reg_tokens > 0).then(|| embedding("reg_token", config.reg_tokens, 1e-6));
-        let positions = config.embedded_prefix_tokens() + config.patches();
+        let grid = config.position_grid();
+        let positions = grid.prefix + grid.rows * grid.columns;
         let position_embedding = embedding("pos_embed", positions, 0.02);
 
         let patch = config.patch_size;

@@ -8,7 +8,7 @@ use pytorch_reader::{DType, PytorchReader};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::parameters::{ParameterSpec, Parameters};
-use super::position_embedding;
+use super::position_embedding::{self, PositionGrid};
 use crate::files::{self, FileError};
 
 /// Why weights could not be taken from a file, or written to one.
@@ -209,14 +209,6 @@ fn widen(kind: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
     })
 }
 
-/// How a model's position embedding is laid out, so that one made for another grid can be
-/// resampled.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct PositionGrid {
-    /// Leading positions that belong to no patch.
-    pub prefix: usize,
-}
-
 /// Fills `parameters` from a file's tensors.
 ///
 /// # Errors
@@ -269,7 +261,7 @@ fn checked(
     }
     if spec.name == "pos_embed"
         && let Some(grid) = positions
-        && let Some(values) = position_embedding::resample(&tensor, &spec.shape, grid.prefix)
+        && let Some(values) = position_embedding::resample(&tensor, grid, spec.shape[2])
     {
         return Ok(values);
     }

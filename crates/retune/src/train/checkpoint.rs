@@ -143,6 +143,11 @@ fn optimizer_tensors(state: &State) -> BTreeMap<String, NamedTensor> {
     tensors
 }
 
+/// Whether there is a checkpoint to resume from.
+pub(super) fn exists(directory: &Path) -> bool {
+    directory.exists() || with_suffix(directory, ".before").exists()
+}
+
 /// Reads what [`save`] wrote into a model of the same network and a new optimizer.
 pub(super) fn load(directory: &Path, mut model: Model, mut optimizer: Optimizer) -> Result<State, TrainError> {
     // An interruption between the two renames leaves the checkpoint under its old name.

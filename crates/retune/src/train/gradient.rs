@@ -12,46 +12,81 @@ use crate::models::{Activation, Model, ObservedStatistics, Parameters, Pass};
 /// PyTorch's momentum of BatchNorm's running statistics.
 const STATISTICS_MOMENTUM: f64 = 0.1;
 
-/// What a step needs besides the model and the batch.
-pub(super) struct StepSettings<'a> {
-    /// Learning rate of each block; 0 where it is frozen.
-    pub rates: &'a [f64],
-    /// For each block, whether the phase trains it at all (its rate may be 0 for a moment).
+/// What is differentiated.
+#[derive(Clone, Copy, Debug)]
+pub struct Differentiation<'a> {
+    /// For each block, whether its parameters get gradients.
     pub trained: &'a [bool],
-    /// For each block, whether BatchNorm uses and updates batch statistics.
+    /// For each block, whether BatchNorm normalizes by the batch; empty for none.
     pub batch_statistics: &'a [bool],
     /// Factor on the loss of each class.
     pub class_weights: Option<&'a [f64]>,
+}
+
+/// A batch's loss and its gradients.
+pub struct LossGradients {
+    /// Mean cross-entropy.
+    pub loss: f64,
+    /// Images whose most likely class was right.
+    pub correct: usize,
+    /// One for each parameter in the model's order; `None` where it is frozen.
+    pub gradients: Vec<Option<Vec<f32>>>,
+    /// Running statistics that BatchNorm layers in training mode saw.
+    pub observed: Vec<ObservedStatistics>,
+}
+
+/// The gradients of a batch's loss. Nothing below the first trained block is differentiated.
+pub fn loss_gradients(model: &Model, batch: &Batch, what: &Differentiation) -> LossGradients {
+    let specs = &model.network().specs;
+    let device = model.parameters.tensors()[0].device();
+    let first = what.trained.iter().position(|&trained| trained).unwrap_or(0);
+    let end = model.blocks().len();
+
+    let images = Activation::Map(inference::images(batch, &device));
+    let entry = model.forward_range(images, 0..first).into_autodiff();
+
+    let tracked = tracked_parameters(model, what.trained);
+    let mut pass = Pass::training(&tracked, what.batch_statistics);
+    let logits = model.network().forward_range(entry, first..end, &mut pass).pool();
+    let observed = pass.into_observed();
+
+    let correct = count_correct(logits.clone().inner(), batch);
+    let targets = weighted_targets(batch, model.config().num_classes(), what.class_weights);
+    let loss = cross_entropy(logits, targets, &device);
+    let value = f64::from(loss.clone().inner().into_scalar::<f32>());
+
+    let mut found = loss.backward();
+    let gradients = tracked
+        .tensors()
+        .iter()
+        .zip(specs.iter())
+        .map(|(tensor, spec)| {
+            let wanted = what.trained[spec.block] && spec.role.is_trainable();
+            wanted.then(|| tensor.grad_remove(&mut found).map(host_values)).flatten()
+        })
+        .collect();
+    LossGradients { loss: value, correct, gradients, observed }
+}
+
+/// How far a step goes.
+pub(super) struct StepSize<'a> {
+    /// Learning rate of each block.
+    pub rates: &'a [f64],
     /// Largest norm of all gradients together.
     pub clip_norm: Option<f64>,
 }
 
-/// What a step saw before it changed the parameters.
-pub(super) struct StepOutcome {
-    /// Mean loss of the batch.
-    pub loss: f64,
-    /// Images whose most likely class was right.
-    pub correct: usize,
-}
-
-/// Runs a batch forward and backward and updates the trained parameters. Nothing below the first
-/// trained block is differentiated.
-pub(super) fn step(
-    model: &mut Model,
-    optimizer: &mut Optimizer,
-    batch: &Batch,
-    settings: &StepSettings,
-) -> StepOutcome {
+/// Updates the trained parameters and the running statistics by a batch's gradients.
+pub(super) fn step(model: &mut Model, optimizer: &mut Optimizer, found: LossGradients, size: &StepSize) {
     let specs = model.network().specs.clone();
-    let (gradients, observed, outcome) = differentiate(model, batch, settings);
-    let scale = clipping_scale(&gradients, settings.clip_norm);
-    for (index, gradient) in gradients.into_iter().enumerate() {
+    let scale = clipping_scale(&found.gradients, size.clip_norm);
+    for (index, gradient) in found.gradients.into_iter().enumerate() {
         let Some(mut gradient) = gradient else { continue };
         if scale < 1.0 {
             gradient.iter_mut().for_each(|value| *value *= scale);
         }
         let spec = &specs[index];
-        let rate = settings.rates[spec.block];
+        let rate = size.rates[spec.block];
         model.parameters.update(index, |tensor| {
             let device = tensor.device();
             let mut values = host_values(tensor);
@@ -60,46 +95,7 @@ pub(super) fn step(
             Tensor::from_data(TensorData::new(values, [length]), &device)
         });
     }
-    update_statistics(&mut model.parameters, observed);
-    outcome
-}
-
-/// Gradients of the trained parameters (`None` for all others), and what was seen on the way.
-#[allow(clippy::type_complexity)]
-fn differentiate(
-    model: &Model,
-    batch: &Batch,
-    settings: &StepSettings,
-) -> (Vec<Option<Vec<f32>>>, Vec<ObservedStatistics>, StepOutcome) {
-    let specs = &model.network().specs;
-    let device = model.parameters.tensors()[0].device();
-    let first = settings.trained.iter().position(|&trained| trained).unwrap_or(0);
-    let end = model.blocks().len();
-
-    let images = Activation::Map(inference::images(batch, &device));
-    let entry = model.forward_range(images, 0..first).into_autodiff();
-
-    let tracked = tracked_parameters(model, settings.trained);
-    let mut pass = Pass::training(&tracked, settings.batch_statistics);
-    let logits = model.network().forward_range(entry, first..end, &mut pass).pool();
-    let observed = pass.into_observed();
-
-    let correct = count_correct(logits.clone().inner(), batch);
-    let targets = weighted_targets(batch, model.config().num_classes(), settings.class_weights);
-    let loss = cross_entropy(logits, targets, &device);
-    let loss_value = f64::from(loss.clone().inner().into_scalar::<f32>());
-
-    let mut gradients = loss.backward();
-    let gradients = tracked
-        .tensors()
-        .iter()
-        .zip(specs.iter())
-        .map(|(tensor, spec)| {
-            let wanted = settings.trained[spec.block] && spec.role.is_trainable();
-            wanted.then(|| tensor.grad_remove(&mut gradients).map(host_values)).flatten()
-        })
-        .collect();
-    (gradients, observed, StepOutcome { loss: loss_value, correct })
+    update_statistics(&mut model.parameters, found.observed);
 }
 
 /// The parameters on the differentiating side, the trained ones tracked.

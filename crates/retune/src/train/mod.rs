@@ -13,7 +13,8 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use self::checkpoint::{BestEpoch, Progress, RunningTotals, State};
-use self::gradient::{Recalibration, StepSettings};
+use self::gradient::{Recalibration, StepSize};
+pub use self::gradient::{Differentiation, LossGradients, loss_gradients};
 use self::metrics::{MetricsFile, MetricsRow};
 use self::optimizer::Optimizer;
 use self::options::{BatchNormPolicy, Keep, TrainOptions};
@@ -131,7 +132,9 @@ impl Trainer<'_> {
         self.plan.check(model.blocks())?;
         let optimizer = Optimizer::new(self.options.optimizer, model.network().specs.len());
         let state = match (resume, self.checkpoint_directory()) {
-            (true, Some(directory)) => checkpoint::load(&directory, model, optimizer)?,
+            (true, Some(directory)) if checkpoint::exists(&directory) => {
+                checkpoint::load(&directory, model, optimizer)?
+            }
             _ => State {
                 progress: Progress::default(),
                 initial: model.parameters.clone(),
@@ -409,15 +412,16 @@ impl Run<'_> {
                 return Err(TrainError::Interrupted);
             }
             let rates = descent.rates_at(epoch * descent.steps_per_epoch + self.state.progress.batch);
-            let settings = descent.step_settings(&rates);
-            let outcome = gradient::step(&mut self.state.model, &mut self.state.optimizer, &batch, &settings);
-            if !outcome.loss.is_finite() {
+            let found = loss_gradients(&self.state.model, &batch, &descent.differentiation());
+            if !found.loss.is_finite() {
                 monitor.finish();
                 return Ok(Ending::Diverged);
             }
             let progress = &mut self.state.progress;
-            progress.running.loss += outcome.loss * batch.n as f64;
-            progress.running.correct += outcome.correct;
+            progress.running.loss += found.loss * batch.n as f64;
+            progress.running.correct += found.correct;
+            let size = StepSize { rates: &rates, clip_norm: trainer.options.clip_norm };
+            gradient::step(&mut self.state.model, &mut self.state.optimizer, found, &size);
             progress.running.images += batch.n;
             progress.batch += 1;
             monitor.advance(batch.n);
@@ -499,7 +503,6 @@ struct Descent<'a> {
     trained: Vec<bool>,
     batch_statistics: Vec<bool>,
     class_weights: Option<Vec<f64>>,
-    clip_norm: Option<f64>,
     steps_per_epoch: usize,
 }
 
@@ -529,7 +532,6 @@ impl<'a> Descent<'a> {
             trained,
             batch_statistics,
             class_weights: trainer.class_weights(),
-            clip_norm: trainer.options.clip_norm,
             steps_per_epoch: loaders.training.batches_per_epoch(),
         }
     }
@@ -560,13 +562,11 @@ impl<'a> Descent<'a> {
             .collect()
     }
 
-    fn step_settings<'s>(&'s self, rates: &'s [f64]) -> StepSettings<'s> {
-        StepSettings {
-            rates,
+    fn differentiation(&self) -> Differentiation<'_> {
+        Differentiation {
             trained: &self.trained,
             batch_statistics: &self.batch_statistics,
             class_weights: self.class_weights.as_deref(),
-            clip_norm: self.clip_norm,
         }
     }
 

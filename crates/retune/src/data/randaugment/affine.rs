@@ -18,12 +18,7 @@ pub(super) enum Sampling {
 
 /// Takes each output pixel (x, y) from (a·x + b·y + c, d·x + e·y + f) of `image`, coordinates being
 /// those of pixel centres, and `fill` from outside it.
-pub(super) fn transform(
-    image: &RgbImage,
-    [a, b, c, d, e, f]: [f64; 6],
-    sampling: Sampling,
-    fill: [u8; 3],
-) -> RgbImage {
+pub(super) fn transform(image: &RgbImage, [a, b, c, d, e, f]: [f64; 6], sampling: Sampling, fill: [u8; 3]) -> RgbImage {
     let (width, height) = (f64::from(image.width()), f64::from(image.height()));
     RgbImage::from_fn(image.width(), image.height(), |column, row| {
         let (x, y) = (f64::from(column) + 0.5, f64::from(row) + 0.5);
@@ -64,8 +59,7 @@ fn sample<const N: usize>(
     let (x, y) = (x - 0.5, y - 0.5);
     let (width, height) = (i64::from(image.width()), i64::from(image.height()));
     let confined = |position: i64, size: i64| position.clamp(0, size - 1) as usize;
-    let columns: [usize; N] =
-        std::array::from_fn(|tap| confined(x.floor() as i64 + first + tap as i64, width));
+    let columns: [usize; N] = std::array::from_fn(|tap| confined(x.floor() as i64 + first + tap as i64, width));
     let rows: [&[[u8; 3]]; N] = std::array::from_fn(|tap| {
         let row = confined(y.floor() as i64 + first + tap as i64, height);
         &as_pixels(image.as_raw())[row * width as usize..][..width as usize]

@@ -49,24 +49,12 @@ pub(super) fn posterize(image: RgbImage, bits: u32) -> RgbImage {
 
 /// Inverts the values from `threshold` on.
 pub(super) fn solarize(image: RgbImage, threshold: u32) -> RgbImage {
-    map_all(image, |level| {
-        if u32::from(level) < threshold {
-            level
-        } else {
-            255 - level
-        }
-    })
+    map_all(image, |level| if u32::from(level) < threshold { level } else { 255 - level })
 }
 
 /// Adds `amount` to the values in the darker half.
 pub(super) fn solarize_add(image: RgbImage, amount: u8) -> RgbImage {
-    map_all(image, |level| {
-        if level < 128 {
-            level.saturating_add(amount)
-        } else {
-            level
-        }
-    })
+    map_all(image, |level| if level < 128 { level.saturating_add(amount) } else { level })
 }
 
 /// Moves each pixel away from its own grey.
@@ -122,10 +110,7 @@ fn smooth(image: &RgbImage) -> RgbImage {
                     + f32::from(pixels[at + 3]) * NEIGHBOUR
             };
             // Rounding depends on the order of additions: Pillow starts from the row below.
-            let sum = 0.5
-                + three(at + row_bytes, NEIGHBOUR)
-                + three(at, CENTRE)
-                + three(at - row_bytes, NEIGHBOUR);
+            let sum = 0.5 + three(at + row_bytes, NEIGHBOUR) + three(at, CENTRE) + three(at - row_bytes, NEIGHBOUR);
             smoothed.as_mut()[at] = sum as u8;
         }
     }
@@ -153,10 +138,7 @@ fn map_all(mut image: RgbImage, becomes: impl Fn(u8) -> u8) -> RgbImage {
 }
 
 /// Maps each channel by a table made from its histogram; `None` leaves the channel as it is.
-fn map_channels(
-    mut image: RgbImage,
-    table: impl Fn(&[u64; 256]) -> Option<Table>,
-) -> RgbImage {
+fn map_channels(mut image: RgbImage, table: impl Fn(&[u64; 256]) -> Option<Table>) -> RgbImage {
     let mut histograms = [[0u64; 256]; 3];
     for pixel in image.pixels() {
         for (histogram, value) in histograms.iter_mut().zip(pixel.0) {

@@ -40,9 +40,7 @@ pub(crate) struct Case {
 
 /// The path of a fixture file.
 pub(crate) fn path(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/fixtures/pixels")
-        .join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pixels").join(name)
 }
 
 /// The bytes of a fixture file.
@@ -52,9 +50,7 @@ pub(crate) fn bytes(name: &str) -> Vec<u8> {
 
 /// A source image.
 pub(crate) fn source(name: &str) -> RgbImage {
-    image::load_from_memory(&bytes(&format!("{name}.png")))
-        .expect("a readable source image")
-        .into_rgb8()
+    image::load_from_memory(&bytes(&format!("{name}.png"))).expect("a readable source image").into_rgb8()
 }
 
 /// Every case of a kind; at least one.
@@ -87,8 +83,8 @@ impl Case {
 
 /// The 64-bit FNV-1a hash, in hexadecimal.
 fn fnv1a(bytes: &[u8]) -> String {
-    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
     format!("{hash:016x}")
 }

@@ -40,10 +40,7 @@ pub(super) fn nearest(image: &RgbImage, target: &Target) -> RgbImage {
 fn nearest_positions(source_size: u32, target_size: u32, wanted: &Range<u32>) -> Vec<usize> {
     let scale = 1.0 / (f64::from(target_size) / f64::from(source_size));
     let last = source_size as usize - 1;
-    wanted
-        .clone()
-        .map(|index| ((f64::from(index) * scale) as usize).min(last))
-        .collect()
+    wanted.clone().map(|index| ((f64::from(index) * scale) as usize).min(last)).collect()
 }
 
 /// The 2×2 source pixels around each output pixel's centre.
@@ -135,11 +132,7 @@ fn centre(index: f64, scale: f64) -> (i64, f32) {
 fn straddling(index: f64, scale: f64) -> (i64, f32) {
     let low = (index * scale).floor();
     let beyond = ((index + 1.0) - (low + 1.0) * (1.0 / scale)) as f32;
-    let fraction = if beyond <= 0.0 {
-        0.0
-    } else {
-        beyond - beyond.floor()
-    };
+    let fraction = if beyond <= 0.0 { 0.0 } else { beyond - beyond.floor() };
     (low as i64, fraction)
 }
 
@@ -234,11 +227,7 @@ fn sample<const N: usize>(
 /// The mean over the area of each output pixel, source pixels on its edges counting in part.
 fn area_mean(image: &RgbImage, target: &Target) -> RgbImage {
     // Four whole pixels are summed as integers and their halves rounded up; otherwise halves go to even.
-    let round = if halves(image, target) {
-        f32::round
-    } else {
-        f32::round_ties_even
-    };
+    let round = if halves(image, target) { f32::round } else { f32::round_ties_even };
     let columns = covered(image.width(), target.width, &target.columns);
     let rows = covered(image.height(), target.height, &target.rows);
     let source_width = image.width() as usize;

@@ -29,24 +29,14 @@ pub(super) struct Filter {
     weight: fn(f64) -> f64,
 }
 
-pub(super) const BOX: Filter = Filter {
-    support: 0.5,
-    weight: |x| if x > -0.5 && x <= 0.5 { 1.0 } else { 0.0 },
-};
+pub(super) const BOX: Filter = Filter { support: 0.5, weight: |x| if x > -0.5 && x <= 0.5 { 1.0 } else { 0.0 } };
 
-pub(super) const BILINEAR: Filter = Filter {
-    support: 1.0,
-    weight: |x| (1.0 - x.abs()).max(0.0),
-};
+pub(super) const BILINEAR: Filter = Filter { support: 1.0, weight: |x| (1.0 - x.abs()).max(0.0) };
 
 pub(super) const HAMMING: Filter = Filter {
     support: 1.0,
     weight: |x| {
-        if x.abs() < 1.0 {
-            sinc(x) * (0.54 + 0.46 * (PI * x).cos())
-        } else {
-            0.0
-        }
+        if x.abs() < 1.0 { sinc(x) * (0.54 + 0.46 * (PI * x).cos()) } else { 0.0 }
     },
 };
 
@@ -68,20 +58,12 @@ pub(super) const BICUBIC: Filter = Filter {
 pub(super) const LANCZOS: Filter = Filter {
     support: 3.0,
     weight: |x| {
-        if (-3.0..3.0).contains(&x) {
-            sinc(x) * sinc(x / 3.0)
-        } else {
-            0.0
-        }
+        if (-3.0..3.0).contains(&x) { sinc(x) * sinc(x / 3.0) } else { 0.0 }
     },
 };
 
 fn sinc(x: f64) -> f64 {
-    if x == 0.0 {
-        1.0
-    } else {
-        (PI * x).sin() / (PI * x)
-    }
+    if x == 0.0 { 1.0 } else { (PI * x).sin() / (PI * x) }
 }
 
 /// How one axis of the source maps to the same axis of the target.
@@ -99,18 +81,8 @@ impl Axis {
         // Pillow's C code receives the box in single precision.
         let [left, top, right, bottom] = source.map(|edge| f64::from(edge as f32));
         [
-            Axis {
-                source_size: image.width(),
-                low: left,
-                high: right,
-                target_size: target.width,
-            },
-            Axis {
-                source_size: image.height(),
-                low: top,
-                high: bottom,
-                target_size: target.height,
-            },
+            Axis { source_size: image.width(), low: left, high: right, target_size: target.width },
+            Axis { source_size: image.height(), low: top, high: bottom, target_size: target.height },
         ]
     }
 
@@ -204,12 +176,7 @@ impl Taps {
 
 /// Resamples the part of `image` inside `source` (left, top, right, bottom; not empty, within the
 /// image) to the target.
-pub(super) fn resample(
-    image: &RgbImage,
-    source: [f64; 4],
-    target: &Target,
-    filter: &Filter,
-) -> RgbImage {
+pub(super) fn resample(image: &RgbImage, source: [f64; 4], target: &Target, filter: &Filter) -> RgbImage {
     let [across, down] = Axis::pair(image, source, target);
     let down_first = goes_down_first(&across, &down);
     let columns = across.changes().then(|| Taps::new(&across, &target.columns, filter));
@@ -254,53 +221,46 @@ fn rows_of(image: &RgbImage, rows: Range<usize>) -> &[u8] {
     &image.as_raw()[rows.start * row_bytes..rows.end * row_bytes]
 }
 
+/// Rows that are resampled across together: enough for the compiler to make SIMD loops of their sums.
+const ROWS: usize = 16;
+
+/// The pixels of one column in [`ROWS`] rows, each padded to four bytes.
+type Cell = [u8; 4 * ROWS];
+
 /// Resamples each row of `pixels` (packed RGB, `row_bytes` a row).
 fn resample_across(pixels: &[u8], row_bytes: usize, taps: &Taps) -> Vec<u8> {
-    /// Rows resampled together: they share the reading of weights, and their sums stay in registers.
-    const ROWS: usize = 4;
-    // A pixel is read as four bytes, which is one SIMD load; the fourth is thrown away. Only the very
-    // last pixel has no byte after it, so the last row is copied to where it has one.
-    let row_count = pixels.len() / row_bytes;
-    let last_start = row_count.saturating_sub(1) * row_bytes;
-    let mut last_row = pixels[last_start..].to_vec();
-    last_row.push(0);
-    let row = |index: usize| match index * row_bytes {
-        start if start == last_start => last_row.as_slice(),
-        start => &pixels[start..=start + row_bytes],
-    };
     let out_width = taps.starts.len();
-    let mut resampled = vec![0; row_count * out_width * 3];
+    let mut resampled = vec![0; pixels.len() / row_bytes * out_width * 3];
+    let mut cells: Vec<Cell> = vec![[0; 4 * ROWS]; row_bytes / 3];
     Arch::new().dispatch(|| {
-        let mut blocks = as_pixels_mut(&mut resampled).chunks_exact_mut(out_width * ROWS);
-        let mut done = 0;
-        for out in &mut blocks {
-            resample_rows::<ROWS>(std::array::from_fn(|offset| row(done + offset)), taps, out);
-            done += ROWS;
-        }
-        for out in blocks.into_remainder().chunks_exact_mut(out_width) {
-            resample_rows([row(done)], taps, out);
-            done += 1;
+        let out_blocks = as_pixels_mut(&mut resampled).chunks_mut(out_width * ROWS);
+        for (block, out) in pixels.chunks(row_bytes * ROWS).zip(out_blocks) {
+            // A last block of fewer rows leaves the others' old pixels; their results have no place.
+            for (row, row_pixels) in block.chunks_exact(row_bytes).enumerate() {
+                for (cell, pixel) in cells.iter_mut().zip(as_pixels(row_pixels)) {
+                    cell[row * 4..row * 4 + 3].copy_from_slice(pixel);
+                }
+            }
+            resample_cells(&cells, taps, out);
         }
     });
     resampled
 }
 
-/// Resamples rows of packed RGB, each with one byte of padding after it, into consecutive rows.
+/// Resamples up to [`ROWS`] rows, as many as `out` holds.
 #[inline(always)]
-fn resample_rows<const ROWS: usize>(rows: [&[u8]; ROWS], taps: &Taps, out: &mut [[u8; 3]]) {
-    let out_width = out.len() / ROWS;
+fn resample_cells(cells: &[Cell], taps: &Taps, out: &mut [[u8; 3]]) {
+    let out_width = taps.starts.len();
     for (column, (start, weights)) in taps.iter().enumerate() {
-        let windows = rows.map(|row| &row[start * 3..(start + weights.len()) * 3 + 1]);
-        let mut sums = [[ONE_HALF; 4]; ROWS];
-        for (tap, &weight) in weights.iter().enumerate() {
-            for (sums, window) in sums.iter_mut().zip(windows) {
-                for (sum, &value) in sums.iter_mut().zip(&window[tap * 3..tap * 3 + 4]) {
-                    *sum += i32::from(value) * weight;
-                }
+        let mut sums = [ONE_HALF; 4 * ROWS];
+        for (cell, &weight) in cells[start..start + weights.len()].iter().zip(weights) {
+            for (sum, &value) in sums.iter_mut().zip(cell) {
+                *sum += i32::from(value) * weight;
             }
         }
-        for (row, sums) in sums.into_iter().enumerate() {
-            out[row * out_width + column] = [to_byte(sums[0]), to_byte(sums[1]), to_byte(sums[2])];
+        let bytes = sums.map(to_byte);
+        for (out_row, pixel) in out.chunks_exact_mut(out_width).zip(bytes.as_chunks::<4>().0) {
+            out_row[column] = [pixel[0], pixel[1], pixel[2]];
         }
     }
 }
@@ -309,9 +269,7 @@ fn resample_rows<const ROWS: usize>(rows: [&[u8]; ROWS], taps: &Taps, out: &mut 
 fn resample_down(pixels: &[u8], row_bytes: usize, taps: &Taps) -> Vec<u8> {
     let mut resampled = vec![0; taps.starts.len() * row_bytes];
     Arch::new().dispatch(|| {
-        for ((start, weights), out_row) in
-            taps.iter().zip(resampled.chunks_exact_mut(row_bytes))
-        {
+        for ((start, weights), out_row) in taps.iter().zip(resampled.chunks_exact_mut(row_bytes)) {
             let rows = &pixels[start * row_bytes..(start + weights.len()) * row_bytes];
             combine_rows(rows, row_bytes, weights, out_row);
         }

@@ -54,10 +54,7 @@ fn positions<const N: usize>(
 ) -> Vec<Taps<N>> {
     let scale = source_size as f32 / target_size as f32;
     let last = source_size as usize - 1;
-    wanted
-        .clone()
-        .map(|index| taps(index as f32, scale, last))
-        .collect()
+    wanted.clone().map(|index| taps(index as f32, scale, last)).collect()
 }
 
 fn nearest_taps(index: f32, scale: f32, last: usize) -> Taps<1> {
@@ -86,20 +83,11 @@ fn bicubic_taps(index: f32, scale: f32, last: usize) -> Taps<4> {
 fn cubic_weights(fraction: f32) -> [f32; 4] {
     let near = |x: f32| ((CUBIC_A + 2.0) * x - (CUBIC_A + 3.0)) * x * x + 1.0;
     let far = |x: f32| ((CUBIC_A * x - 5.0 * CUBIC_A) * x + 8.0 * CUBIC_A) * x - 4.0 * CUBIC_A;
-    [
-        far(fraction + 1.0),
-        near(fraction),
-        near(1.0 - fraction),
-        far(2.0 - fraction),
-    ]
+    [far(fraction + 1.0), near(fraction), near(1.0 - fraction), far(2.0 - fraction)]
 }
 
 /// Interpolates across each needed row, then between the rows.
-fn sample<const N: usize>(
-    image: &RgbImage,
-    columns: &[Taps<N>],
-    rows: &[Taps<N>],
-) -> RgbImage {
+fn sample<const N: usize>(image: &RgbImage, columns: &[Taps<N>], rows: &[Taps<N>]) -> RgbImage {
     let source_width = image.width() as usize;
     let pixels = as_pixels(image.as_raw());
     let mut sampled = RgbImage::new(columns.len() as u32, rows.len() as u32);

@@ -1,0 +1,77 @@
+//! Which images a command reads.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use clap::Args;
+use retune::data::{DataSource, Dataset, Loader, SplitName};
+use retune::fit::{EvaluationSource, evaluation_loader};
+use retune::models::Model;
+
+use super::parse;
+use crate::failure::Failure;
+use crate::output::Console;
+
+/// The images of a command that only reads them.
+#[derive(Args)]
+#[command(next_help_heading = "Data")]
+pub struct DataArguments {
+    /// A folder of class folders, train/ with val/ and test/ of them, a .csv or .jsonl manifest, or IDX files
+    #[arg(short, long, value_name = "PATH")]
+    pub data: PathBuf,
+    /// The split to read, such as train, val or test [default: every image]
+    #[arg(long, value_name = "NAME")]
+    split: Option<String>,
+    /// Read images from this data in batches of this many
+    #[command(flatten)]
+    pub batches: BatchArguments,
+}
+
+impl DataArguments {
+    /// Opens the data and picks the split.
+    pub fn open(&self) -> Result<Dataset, Failure> {
+        Ok(DataSource::open(&self.data)?.split(&self.split_name())?)
+    }
+
+    /// The split that is read.
+    pub fn split_name(&self) -> SplitName {
+        self.split.as_deref().map_or(SplitName::All, SplitName::from)
+    }
+}
+
+/// How images go through a model that is not trained.
+#[derive(Args)]
+pub struct BatchArguments {
+    /// Images in a batch
+    #[arg(long, value_name = "N", default_value = "32", value_parser = parse::count, allow_hyphen_values = true)]
+    batch_size: usize,
+}
+
+impl BatchArguments {
+    /// A loader that goes through the images once, as `model` wants them.
+    pub fn loader(&self, dataset: Dataset, model: &Model, console: &Console) -> Result<Loader, Failure> {
+        Ok(evaluation_loader(dataset, model, self.batch_size, console.threads)?)
+    }
+}
+
+/// Further sets to evaluate on.
+#[derive(Args)]
+#[command(next_help_heading = "Data")]
+pub struct EvaluationArguments {
+    /// A further set to evaluate on, in the same layouts; can be given several times
+    #[arg(long = "eval", value_name = "NAME=PATH", value_parser = parse::evaluation)]
+    evaluations: Vec<EvaluationSource>,
+}
+
+impl EvaluationArguments {
+    /// The sets, no two of one name.
+    pub fn sources(&self) -> Result<Vec<EvaluationSource>, Failure> {
+        let mut names = BTreeSet::new();
+        match self.evaluations.iter().find(|source| !names.insert(&source.name)) {
+            None => Ok(self.evaluations.clone()),
+            Some(twice) => {
+                Err(Failure::Mistake(format!("two --eval sets are called '{}'; give each its own NAME=", twice.name)))
+            }
+        }
+    }
+}

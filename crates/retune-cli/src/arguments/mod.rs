@@ -1,0 +1,63 @@
+//! What users type, and the library's values that it stands for.
+//!
+//! Options that several commands share are groups here, each in a file with its conversion; what only one command
+//! takes is beside that command.
+
+pub mod data;
+pub mod method;
+pub mod model;
+pub mod parse;
+pub mod training;
+pub mod usage;
+
+use clap::{Args, Parser};
+
+use crate::commands::Command;
+
+/// Fine-tune pretrained image models so that they stay good when the data shifts.
+#[derive(Parser)]
+#[command(name = "retune", version, arg_required_else_help = true, max_term_width = 120)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// How to talk and how hard to work.
+    #[command(flatten)]
+    pub global: GlobalArguments,
+}
+
+/// Options of every command.
+#[derive(Args)]
+#[command(next_help_heading = "General options")]
+pub struct GlobalArguments {
+    /// Print results as JSON on standard output, and nothing else there
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Show no progress and no messages
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say more about what is done
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// Threads that compute, and as many that decode images [default: one for each processor]
+    #[arg(long, global = true, value_name = "N", value_parser = parse::count, allow_hyphen_values = true)]
+    pub threads: Option<usize>,
+}
+
+impl GlobalArguments {
+    /// The number of threads wanted, or one for each processor.
+    pub fn thread_count(&self) -> usize {
+        self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,130 @@
+//! Where a model comes from and how its images are prepared.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use retune::data::preprocess::CropMode;
+use retune::data::resize::Interpolation;
+use retune::fit::{ModelSource, PreprocessingChange};
+use retune::models::Model;
+
+use super::parse::{self, named};
+use crate::failure::Failure;
+use crate::output::Console;
+
+/// Which model.
+#[derive(Args)]
+#[command(next_help_heading = "Model")]
+pub struct ModelArguments {
+    /// A model directory, a run directory, a weights file (with --arch) or a hub name such as timm/resnet18.a1_in1k
+    #[arg(short, long, value_name = "MODEL")]
+    model: Option<String>,
+    /// The architecture of a weights file or of a model --from-scratch; `retune models` lists them
+    #[arg(long, value_name = "NAME")]
+    arch: Option<String>,
+    /// Start from random weights
+    #[arg(long)]
+    from_scratch: bool,
+    /// What computes: cpu, or cuda or wgpu where the program was built with it
+    #[arg(long, value_name = "NAME", default_value = "cpu")]
+    pub device: String,
+}
+
+impl ModelArguments {
+    /// Finds the model, on the hub if need be.
+    pub fn source(&self, console: &Console) -> Result<ModelSource, Failure> {
+        let path = match &self.model {
+            Some(model) => Some(locate(model, console)?),
+            None if self.arch.is_some() && self.from_scratch => None,
+            None => {
+                let missing = "name a model with --model, or an architecture with --arch and --from-scratch";
+                return Err(Failure::Mistake(missing.into()));
+            }
+        };
+        Ok(ModelSource { path, architecture: self.arch.clone(), from_scratch: self.from_scratch })
+    }
+
+    /// Finds and loads the model.
+    pub fn load(&self, change: &PreprocessingChange, console: &Console) -> Result<Model, Failure> {
+        // Only a model from scratch depends on the seed, and only training has a seed of its own.
+        const SEED: u64 = 0;
+        Ok(self.source(console)?.load(change, SEED, &self.device)?)
+    }
+}
+
+/// The path of a model: its own, or that of a hub's model in the cache.
+fn locate(model: &str, console: &Console) -> Result<PathBuf, Failure> {
+    let path = Path::new(model);
+    if path.exists() { Ok(absolute(path)) } else { from_hub(model, console) }
+}
+
+#[cfg(feature = "hub")]
+fn from_hub(model: &str, console: &Console) -> Result<PathBuf, Failure> {
+    use retune::hub::{HubError, HubOptions, ModelName, fetch_model};
+    use retune::monitor::Monitor;
+    use std::ops::ControlFlow;
+
+    let Ok(name) = model.parse::<ModelName>() else {
+        let form = "there is nothing at this path, and a model of the hub is written OWNER/NAME";
+        return Err(Failure::in_file(Path::new(model), form));
+    };
+    let fetched = fetch_model(&name, &HubOptions::from_env()?, |progress| {
+        console.progress.bytes(&format!("{name}: {}", progress.file), progress.received, progress.total);
+        if console.progress.cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    console.progress.finish();
+    match fetched {
+        Ok(fetched) => Ok(fetched.directory),
+        Err(HubError::Interrupted) => Err(HubError::Interrupted.into()),
+        // A mistyped path looks like the name of a model.
+        Err(error) => Err(Failure::Mistake(format!("there is no file or folder {model}, and from the hub: {error}"))),
+    }
+}
+
+#[cfg(not(feature = "hub"))]
+fn from_hub(model: &str, _: &Console) -> Result<PathBuf, Failure> {
+    Err(Failure::in_file(Path::new(model), "there is nothing at this path (this build cannot download from the hub)"))
+}
+
+/// The path from the root, so that a run can be resumed from another folder.
+pub fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// Changes to the model's own preprocessing.
+#[derive(Args)]
+#[command(next_help_heading = "Preprocessing (default: the model's own)")]
+pub struct PreprocessingArguments {
+    /// Height and width of images, in pixels
+    #[arg(long, value_name = "N", value_parser = parse::image_side, allow_hyphen_values = true)]
+    size: Option<u32>,
+    /// How images are resized
+    #[arg(long, value_name = "NAME", value_parser = named::<Interpolation>(Interpolation::ALL.map(Interpolation::name)))]
+    interpolation: Option<Interpolation>,
+    /// How images of another shape are fitted
+    #[arg(long, value_name = "NAME", value_parser = named::<CropMode>(CropMode::ALL.map(CropMode::name)))]
+    crop_mode: Option<CropMode>,
+    /// Part of the resized image's side that is kept
+    #[arg(long, value_name = "X", value_parser = parse::crop_fraction, allow_hyphen_values = true)]
+    crop_pct: Option<f64>,
+    /// Mean of each channel, from 0 to 1
+    #[arg(long, value_name = "R,G,B", value_parser = parse::channels, allow_hyphen_values = true)]
+    mean: Option<[f32; 3]>,
+    /// Standard deviation of each channel
+    #[arg(long, value_name = "R,G,B", value_parser = parse::positive_channels, allow_hyphen_values = true)]
+    std: Option<[f32; 3]>,
+}
+
+impl PreprocessingArguments {
+    /// As the library takes them.
+    pub fn change(&self) -> PreprocessingChange {
+        PreprocessingChange {
+            size: self.size,
+            interpolation: self.interpolation,
+            crop_mode: self.crop_mode,
+            crop_pct: self.crop_pct,
+            mean: self.mean,
+            std: self.std,
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Parsers of single values: what they accept, and what they say otherwise.
+
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::builder::{PossibleValue, TypedValueParser};
+use clap::error::Error;
+use retune::fit::EvaluationSource;
+
+/// A whole number from 1.
+pub fn count(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&count| count > 0).ok_or_else(|| "must be a whole number above 0".to_owned())
+}
+
+/// A number above 0.
+pub fn positive(text: &str) -> Result<f64, String> {
+    number(text, |value| value > 0.0, "must be a number above 0")
+}
+
+/// A number from 0.
+pub fn non_negative(text: &str) -> Result<f64, String> {
+    number(text, |value| value >= 0.0, "must be a number that is not negative")
+}
+
+/// A number from 0 to below 1.
+pub fn below_one(text: &str) -> Result<f64, String> {
+    number(text, |value| (0.0..1.0).contains(&value), "must be at least 0 and less than 1")
+}
+
+/// A part that is neither nothing nor everything.
+pub fn proper_fraction(text: &str) -> Result<f64, String> {
+    number(text, |value| value > 0.0 && value < 1.0, "must be between 0 and 1")
+}
+
+/// The part of an image's side that a crop keeps.
+pub fn crop_fraction(text: &str) -> Result<f64, String> {
+    number(text, |value| (0.05..=1.0).contains(&value), "must be from 0.05 to 1")
+}
+
+/// The side of an image in pixels.
+pub fn image_side(text: &str) -> Result<u32, String> {
+    let side: Option<u32> = text.parse().ok();
+    side.filter(|side| (1..=16_384).contains(side)).ok_or_else(|| "must be a whole number from 1 to 16384".to_owned())
+}
+
+/// A number for each channel.
+pub fn channels(text: &str) -> Result<[f32; 3], String> {
+    let values: Option<Vec<f32>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
+    values
+        .and_then(|values| <[f32; 3]>::try_from(values).ok())
+        .filter(|values| values.iter().all(|value| value.is_finite()))
+        .ok_or_else(|| "must be three numbers R,G,B".to_owned())
+}
+
+/// A number above 0 for each channel.
+pub fn positive_channels(text: &str) -> Result<[f32; 3], String> {
+    let values = channels(text)?;
+    let positive = values.iter().all(|&value| value > 0.0);
+    if positive { Ok(values) } else { Err("must be three numbers R,G,B above 0".to_owned()) }
+}
+
+/// `NAME=PATH`.
+pub fn evaluation(text: &str) -> Result<EvaluationSource, String> {
+    match text.split_once('=') {
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => {
+            Ok(EvaluationSource { name: name.to_owned(), path: PathBuf::from(path) })
+        }
+        _ => Err("must be NAME=PATH".to_owned()),
+    }
+}
+
+/// NaN fits no range, because every comparison with it is false.
+fn number(text: &str, fits: impl Fn(f64) -> bool, expected: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|value: &f64| value.is_finite() && fits(*value)).ok_or_else(|| expected.to_owned())
+}
+
+/// A value of the library that has a name: the names show in help and completions, and a wrong one gets the library's
+/// own sentence.
+#[derive(Clone)]
+pub struct Named<T> {
+    names: Vec<&'static str>,
+    parse: fn(&str) -> Result<T, String>,
+}
+
+/// Values that go by one of `names`.
+pub fn named<T>(names: impl IntoIterator<Item = &'static str>) -> Named<T>
+where
+    T: FromStr<Err: Display>,
+{
+    Named { names: names.into_iter().collect(), parse: |text| text.parse().map_err(|error: T::Err| error.to_string()) }
+}
+
+impl<T> Named<T> {
+    /// Values that `parse` reads.
+    pub fn read_by(names: impl IntoIterator<Item = &'static str>, parse: fn(&str) -> Result<T, String>) -> Self {
+        Self { names: names.into_iter().collect(), parse }
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> TypedValueParser for Named<T> {
+    type Value = T;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &std::ffi::OsStr,
+    ) -> Result<T, Error> {
+        let parse = self.parse;
+        let parse = move |text: &str| parse(text);
+        parse.parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.names.iter().map(PossibleValue::new)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_out_of_range_and_nan_are_refused() {
+        assert_eq!(positive("1e-3"), Ok(1e-3));
+        for text in ["0", "-1", "nan", "inf", "x", ""] {
+            assert!(positive(text).is_err(), "{text}");
+        }
+        assert_eq!(non_negative("0"), Ok(0.0));
+        assert!(non_negative("-0.1").is_err());
+        assert_eq!((below_one("0"), below_one("1").is_err()), (Ok(0.0), true));
+        assert!(proper_fraction("0").is_err() && proper_fraction("1").is_err());
+        assert!(crop_fraction("0.01").is_err());
+        assert_eq!(crop_fraction("1"), Ok(1.0));
+        assert_eq!((count("3"), count("0").is_err(), count("-2").is_err()), (Ok(3), true, true));
+        assert!(image_side("0").is_err() && image_side("100000").is_err());
+    }
+
+    #[test]
+    fn channels_are_three_numbers() {
+        assert_eq!(channels("0.5, 0.25,-1"), Ok([0.5, 0.25, -1.0]));
+        for text in ["1,2", "1,2,3,4", "1,2,x", "1,2,nan"] {
+            assert!(channels(text).is_err(), "{text}");
+        }
+        assert!(positive_channels("0.2,0,0.2").is_err());
+    }
+
+    #[test]
+    fn an_evaluation_set_has_a_name_and_a_path() {
+        let parsed = evaluation("shifted=data/a=b").unwrap();
+        assert_eq!((parsed.name.as_str(), parsed.path), ("shifted", PathBuf::from("data/a=b")));
+        for text in ["shifted", "=data", "shifted="] {
+            assert!(evaluation(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! How training goes, beyond the plan.
+
+use clap::Args;
+use retune::data::augment::{AugmentPolicy, Augmentation};
+use retune::data::mix::Mix;
+use retune::models::HeadInitialization;
+use retune::train::optimizer::{OptimizerKind, OptimizerOptions};
+use retune::train::options::{BatchNormPolicy, Keep, TrainOptions};
+
+use super::parse::{self, Named, named};
+
+/// Options of gradient training.
+#[derive(Args)]
+#[command(next_help_heading = "Training")]
+pub struct TrainingArguments {
+    /// Part of each class held out for validation, where the data has no such split
+    #[arg(long, value_name = "X", default_value = "0.2", value_parser = parse::proper_fraction, allow_hyphen_values = true)]
+    pub val_fraction: f64,
+    /// Images in a batch
+    #[arg(long, value_name = "N", default_value = "32", value_parser = parse::count, allow_hyphen_values = true)]
+    batch_size: usize,
+    /// Take the images of every epoch in the same order
+    #[arg(long)]
+    no_shuffle: bool,
+    /// Part of each target spread evenly over all classes
+    #[arg(long, value_name = "X", default_value = "0", value_parser = parse::below_one, allow_hyphen_values = true)]
+    label_smoothing: f64,
+    /// Weigh classes by the inverse of their number of images
+    #[arg(long, value_name = "NAME", default_value = "none",
+          value_parser = Named::read_by(["none", "balanced"], class_weights))]
+    class_weights: ClassWeights,
+    /// Random changes of training images
+    #[arg(long, value_name = "NAME", default_value = "none",
+          value_parser = named::<AugmentPolicy>(AugmentPolicy::ALL.map(AugmentPolicy::name)))]
+    augment: AugmentPolicy,
+    /// Blend images in shares drawn from Beta(X, X); 0 is off
+    #[arg(long, value_name = "X", default_value = "0", value_parser = parse::non_negative, allow_hyphen_values = true)]
+    mixup: f64,
+    /// Paste rectangles between images, of shares drawn from Beta(X, X); 0 is off
+    #[arg(long, value_name = "X", default_value = "0", value_parser = parse::non_negative, allow_hyphen_values = true)]
+    cutmix: f64,
+    /// Update rule
+    #[arg(long, value_name = "NAME", default_value = "adamw",
+          value_parser = named::<OptimizerKind>(["sgd", "adam", "adamw"]))]
+    optimizer: OptimizerKind,
+    /// Momentum of sgd
+    #[arg(long, value_name = "X", default_value = "0.9", value_parser = parse::below_one, allow_hyphen_values = true)]
+    momentum: f64,
+    /// Weight decay [default: 0.05 for adamw, 0 for sgd and adam]
+    #[arg(long, value_name = "X", value_parser = parse::non_negative, allow_hyphen_values = true)]
+    weight_decay: Option<f64>,
+    /// Scale gradients down to this norm where theirs is larger [default: never]
+    #[arg(long, value_name = "X", value_parser = parse::positive, allow_hyphen_values = true)]
+    clip_norm: Option<f64>,
+    /// BatchNorm of trained blocks: its running statistics stay, follow the batches, or are measured anew
+    #[arg(long, value_name = "NAME", default_value = "frozen",
+          value_parser = named::<BatchNormPolicy>(["frozen", "train", "recalibrate"]))]
+    bn: BatchNormPolicy,
+    /// How the head starts
+    #[arg(long, value_name = "NAME", default_value = "zeros",
+          value_parser = Named::read_by(["zeros", "normal", "keep"], head_initialization))]
+    pub head_init: HeadInitialization,
+    /// Which epoch's model is kept: the one best on validation, or the last
+    #[arg(long, value_name = "NAME", default_value = "best", value_parser = named::<Keep>(["best", "last"]))]
+    save: Keep,
+    /// Write a checkpoint after this many steps too [default: only after every epoch]
+    #[arg(long, value_name = "STEPS", value_parser = parse::count, allow_hyphen_values = true)]
+    checkpoint_every: Option<usize>,
+    /// Memory for decoded images, in MiB; what does not fit goes to a temporary file
+    #[arg(long, value_name = "N", default_value = "512")]
+    cache_mb: u32,
+    /// Seed of everything random
+    #[arg(long, value_name = "N", default_value = "0")]
+    seed: u64,
+}
+
+impl TrainingArguments {
+    /// As the library takes them.
+    pub fn options(&self, threads: usize) -> TrainOptions {
+        TrainOptions {
+            seed: self.seed,
+            batch_size: self.batch_size,
+            shuffle: !self.no_shuffle,
+            optimizer: self.optimizer(),
+            clip_norm: self.clip_norm,
+            batch_norm: self.bn,
+            keep: self.save,
+            label_smoothing: self.label_smoothing,
+            balanced_classes: self.class_weights == ClassWeights::Balanced,
+            augmentation: Augmentation::new(self.augment),
+            mix: Mix { mixup_alpha: self.mixup, cutmix_alpha: self.cutmix },
+            checkpoint_every: self.checkpoint_every,
+            cache_bytes: u64::from(self.cache_mb) << 20,
+            threads,
+        }
+    }
+
+    fn optimizer(&self) -> OptimizerOptions {
+        let defaults = OptimizerOptions::default();
+        // Decay that is added to the gradient, as sgd and adam do, means something else than adamw's.
+        let weight_decay = match (self.weight_decay, self.optimizer) {
+            (Some(decay), _) => decay as f32,
+            (None, OptimizerKind::AdamW) => defaults.weight_decay,
+            (None, OptimizerKind::Sgd | OptimizerKind::Adam) => 0.0,
+        };
+        OptimizerOptions { kind: self.optimizer, momentum: self.momentum as f32, weight_decay, ..defaults }
+    }
+}
+
+/// Whether classes weigh the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ClassWeights {
+    None,
+    Balanced,
+}
+
+fn class_weights(name: &str) -> Result<ClassWeights, String> {
+    match name {
+        "none" => Ok(ClassWeights::None),
+        "balanced" => Ok(ClassWeights::Balanced),
+        _ => Err("expected none or balanced".into()),
+    }
+}
+
+fn head_initialization(name: &str) -> Result<HeadInitialization, String> {
+    match name {
+        "zeros" => Ok(HeadInitialization::Zeros),
+        "normal" => Ok(HeadInitialization::Normal),
+        "keep" => Ok(HeadInitialization::Keep),
+        _ => Err("expected zeros, normal or keep".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        training: TrainingArguments,
+    }
+
+    fn options(line: &[&str]) -> TrainOptions {
+        let line = ["fit"].iter().chain(line);
+        Line::try_parse_from(line).unwrap_or_else(|error| panic!("{error}")).training.options(2)
+    }
+
+    #[test]
+    fn weight_decay_suits_the_optimizer_unless_it_is_given() {
+        assert_eq!(options(&[]).optimizer.weight_decay, 0.05);
+        assert_eq!(options(&["--optimizer", "sgd"]).optimizer.weight_decay, 0.0);
+        assert_eq!(options(&["--optimizer", "sgd", "--weight-decay", "0.1"]).optimizer.weight_decay, 0.1);
+    }
+
+    #[test]
+    fn every_option_arrives() {
+        let line = "--batch-size 7 --no-shuffle --label-smoothing 0.1 --class-weights balanced --augment flip --mixup 0.2 \
+                    --cutmix 1 --momentum 0.5 --clip-norm 2 --bn train --save last --checkpoint-every 5 --cache-mb 3 --seed 9";
+        let options = options(&line.split_whitespace().collect::<Vec<_>>());
+        assert_eq!((options.batch_size, options.shuffle, options.seed, options.threads), (7, false, 9, 2));
+        assert_eq!((options.label_smoothing, options.balanced_classes), (0.1, true));
+        assert_eq!(options.augmentation.policy, AugmentPolicy::Flip);
+        assert_eq!(options.mix, Mix { mixup_alpha: 0.2, cutmix_alpha: 1.0 });
+        assert_eq!((options.optimizer.momentum, options.clip_norm), (0.5, Some(2.0)));
+        assert_eq!((options.batch_norm, options.keep), (BatchNormPolicy::Train, Keep::Last));
+        assert_eq!((options.checkpoint_every, options.cache_bytes), (Some(5), 3 << 20));
+    }
+}

@@ -1,0 +1,56 @@
+//! Mistakes on the command line itself, in one sentence each.
+
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+
+/// Prints help, the version, or what is wrong, and says with which status to exit.
+pub fn report(error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            // A reader that has gone needs no help.
+            let _ = std::io::Write::write_all(&mut std::io::stdout(), error.render().to_string().as_bytes());
+            ExitCode::SUCCESS
+        }
+        _ => {
+            eprintln!("{}", sentence(&error.render().to_string()));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// clap's first paragraph and its tips in one line, without the usage that `--help` shows.
+fn sentence(rendered: &str) -> String {
+    let mut paragraphs = rendered.split("\n\n").map(|paragraph| {
+        let lines: Vec<&str> = paragraph.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        lines.join(" ")
+    });
+    let mut sentence = paragraphs.next().unwrap_or_default();
+    for tip in paragraphs.filter(|paragraph| paragraph.starts_with("tip:")) {
+        sentence.push_str(&format!(" ({tip})"));
+    }
+    sentence
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arguments::Arguments;
+    use clap::Parser;
+
+    fn message(arguments: &[&str]) -> String {
+        let all = ["retune"].iter().chain(arguments);
+        sentence(&Arguments::try_parse_from(all).err().unwrap().render().to_string())
+    }
+
+    #[test]
+    fn mistakes_are_one_line_that_names_the_option() {
+        let unknown = message(&["fit", "--epoch", "3"]);
+        assert!(unknown.contains("'--epoch'") && unknown.contains("'--epochs'"), "{unknown}");
+        let choice = message(&["fit", "--optimizer", "lion"]);
+        assert!(choice.contains("'--optimizer <NAME>'") && choice.contains("sgd, adam or adamw"), "{choice}");
+        for text in [unknown, choice, message(&["features"])] {
+            assert_eq!(text.lines().count(), 1, "{text}");
+        }
+    }
+}

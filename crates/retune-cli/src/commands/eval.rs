@@ -1,0 +1,79 @@
+//! `retune eval`: accuracy and loss of a model on any data.
+
+use std::path::Path;
+
+use clap::Args;
+use indexmap::IndexMap;
+use retune::data::{DataSource, Dataset};
+use retune::fit::evaluation_split;
+use retune::inference::{self, Evaluation};
+use retune::models::Model;
+use serde::Serialize;
+
+use crate::arguments::data::{DataArguments, EvaluationArguments};
+use crate::arguments::model::{ModelArguments, PreprocessingArguments};
+use crate::failure::Failure;
+use crate::output::{Console, results};
+
+/// Options of `retune eval`.
+#[derive(Args)]
+pub struct EvalArguments {
+    #[command(flatten)]
+    model: ModelArguments,
+    #[command(flatten)]
+    data: DataArguments,
+    #[command(flatten)]
+    evaluations: EvaluationArguments,
+    #[command(flatten)]
+    preprocessing: PreprocessingArguments,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    architecture: &'a str,
+    splits: &'a IndexMap<String, Evaluation>,
+}
+
+/// Evaluates the model on every set.
+pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> {
+    let mut sets = vec![(arguments.data.split_name().to_string(), arguments.data.open()?)];
+    for source in arguments.evaluations.sources()? {
+        if source.name == sets[0].0 {
+            let reason = format!("--eval {0}= has the name of the data's own set; choose another than '{0}'", source.name);
+            return Err(Failure::Mistake(reason));
+        }
+        sets.push((source.name, evaluation_split(&DataSource::open(&source.path)?)?));
+    }
+    let model = arguments.model.load(&arguments.preprocessing.change(), console)?;
+    for (_, dataset) in &mut sets {
+        *dataset = with_model_classes(dataset, &model)?;
+        dataset.labels()?;
+    }
+
+    let mut splits = IndexMap::new();
+    for (name, dataset) in sets {
+        let loader = arguments.data.batches.loader(dataset, &model, console)?;
+        let task = format!("evaluating {name}");
+        splits.insert(name, inference::evaluate(&model, &loader, &task, &console.progress)?);
+    }
+    let document = Document { architecture: model.config().architecture(), splits: &splits };
+    console.print(&document, || results::table(&splits))
+}
+
+/// The dataset with labels that index the model's classes: by name where the model knows the names of its classes, else
+/// by position, which at least their number must support.
+fn with_model_classes(dataset: &Dataset, model: &Model) -> Result<Dataset, Failure> {
+    let config = model.config();
+    if let Some(names) = config.label_names() {
+        return Ok(dataset.align_classes(&names)?);
+    }
+    if config.num_classes() == dataset.classes.len() {
+        return Ok(dataset.clone());
+    }
+    Err(class_count_differs(&dataset.root, dataset.classes.len(), config.num_classes()))
+}
+
+fn class_count_differs(root: &Path, data: usize, model: usize) -> Failure {
+    let reason = format!("it has {data} classes, and the model {model} without names; fit the model to this data first");
+    Failure::in_file(root, reason)
+}

@@ -1,0 +1,53 @@
+//! `retune features`: the activations of images at a layer, in a file.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use retune::analysis::features::{self, FeatureFormat};
+use retune::inference::Layer;
+use serde::Serialize;
+
+use crate::arguments::data::DataArguments;
+use crate::arguments::model::{ModelArguments, PreprocessingArguments};
+use crate::failure::Failure;
+use crate::output::Console;
+
+/// Options of `retune features`.
+#[derive(Args)]
+pub struct FeaturesArguments {
+    /// The file to write, .npz or .safetensors
+    #[arg(short, long, value_name = "FILE")]
+    out: PathBuf,
+    /// Where in the model: input, pooled (what the head sees), logits, or a name that `retune layers` lists
+    #[arg(long, value_name = "NAME", default_value = "pooled")]
+    layer: String,
+    #[command(flatten)]
+    model: ModelArguments,
+    #[command(flatten)]
+    data: DataArguments,
+    #[command(flatten)]
+    preprocessing: PreprocessingArguments,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    path: &'a Path,
+    layer: &'a str,
+    images: usize,
+    width: usize,
+}
+
+/// Writes the features of every image.
+pub fn run(arguments: &FeaturesArguments, console: &Console) -> Result<(), Failure> {
+    let FeaturesArguments { out, layer, .. } = arguments;
+    FeatureFormat::of(out)?;
+    let dataset = arguments.data.open()?;
+    let model = arguments.model.load(&arguments.preprocessing.change(), console)?;
+    let place = Layer::parse(layer, &model)?;
+    let loader = arguments.data.batches.loader(dataset, &model, console)?;
+    let shape = features::write(&model, &loader, place, out, &console.progress)?;
+    let document = Document { path: out, layer, images: shape.images, width: shape.width };
+    console.print(&document, || {
+        format!("{} values of each of {} images at '{layer}' in {}", shape.width, shape.images, out.display())
+    })
+}

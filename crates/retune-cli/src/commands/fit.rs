@@ -1,0 +1,120 @@
+//! `retune fit`: train, or go on with a run that was interrupted.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use retune::fit::{self, FitError, FitOptions, Summary};
+
+use crate::arguments::data::EvaluationArguments;
+use crate::arguments::method::MethodArguments;
+use crate::arguments::model::{ModelArguments, PreprocessingArguments, absolute};
+use crate::arguments::training::TrainingArguments;
+use crate::failure::Failure;
+use crate::output::{Console, results};
+
+/// Options of `retune fit`.
+#[derive(Args)]
+pub struct FitArguments {
+    #[command(flatten)]
+    model: ModelArguments,
+    /// The images: a folder of class folders, train/ with val/ and test/ of them, a .csv or .jsonl manifest, or IDX files
+    #[arg(short, long, value_name = "PATH", help_heading = "Data")]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    evaluations: EvaluationArguments,
+    /// The run directory to write
+    #[arg(short, long, value_name = "RUN", help_heading = "Data")]
+    out: Option<PathBuf>,
+    /// Go on with this interrupted run; all its other options are those it began with
+    #[arg(long, value_name = "RUN", help_heading = "Data", conflicts_with_all = [
+        "ModelArguments", "data", "EvaluationArguments", "out", "MethodArguments", "PreprocessingArguments", "TrainingArguments",
+    ])]
+    resume: Option<PathBuf>,
+    #[command(flatten)]
+    method: MethodArguments,
+    #[command(flatten)]
+    training: TrainingArguments,
+    #[command(flatten)]
+    preprocessing: PreprocessingArguments,
+}
+
+/// Trains and prints what came of it.
+pub fn run(arguments: &FitArguments, console: &Console) -> Result<(), Failure> {
+    let (run, fitted) = match &arguments.resume {
+        Some(run) => (run.as_path(), fit::resume(run, &console.progress)),
+        None => {
+            let out = arguments.out.as_deref().ok_or_else(|| missing("--out", "the run directory to write"))?;
+            (out, start(arguments, out, console)?)
+        }
+    };
+    let summary = fitted.map_err(|error| failure(&error, run))?;
+    console.print(&summary, || results::summary(&summary, run))
+}
+
+fn start(arguments: &FitArguments, out: &Path, console: &Console) -> Result<Result<Summary, FitError>, Failure> {
+    let data = arguments.data.as_deref().ok_or_else(|| missing("--data", "the images to train on"))?;
+    let plan = arguments.method.source()?;
+    let mut evaluations = arguments.evaluations.sources()?;
+    for evaluation in &mut evaluations {
+        evaluation.path = absolute(&evaluation.path);
+    }
+    let options = FitOptions {
+        data: absolute(data),
+        validation_fraction: arguments.training.val_fraction,
+        head_initialization: arguments.training.head_init,
+        device: arguments.model.device.clone(),
+        model: arguments.model.source(console)?,
+        preprocessing: arguments.preprocessing.change(),
+        train: arguments.training.options(console.threads),
+        evaluations,
+    };
+    console.detail(|| toml::to_string(&options).unwrap_or_default());
+    let traces = Traces::before(out);
+    let fitted = fit::start(&options, &plan, out, &console.progress);
+    if fitted.as_ref().is_err_and(|error| !error.is_interruption()) {
+        traces.remove_unless_resumable(out);
+    }
+    Ok(fitted)
+}
+
+fn missing(option: &str, what: &str) -> Failure {
+    Failure::Mistake(format!("{option} is missing: name {what}, or a run to go on with by --resume"))
+}
+
+fn failure(error: &FitError, run: &Path) -> Failure {
+    if error.is_interruption() {
+        Failure::Interrupted(Some(format!("go on with `retune fit --resume {}`", run.display())))
+    } else {
+        Failure::Mistake(error.to_string())
+    }
+}
+
+/// What a failed run would leave behind that was not there before.
+struct Traces {
+    /// The outermost folder that the run would make; `None` where `out` is there already.
+    outermost: Option<PathBuf>,
+    /// Whether `out` was an empty folder.
+    was_empty: bool,
+}
+
+impl Traces {
+    fn before(out: &Path) -> Self {
+        let absent = out.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists());
+        let was_empty = fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_none());
+        Self { outermost: absent.last().map(Path::to_owned), was_empty }
+    }
+
+    /// A run that failed before its first checkpoint has nothing to resume, and would only block its own name.
+    fn remove_unless_resumable(&self, out: &Path) {
+        if out.join("checkpoint").exists() {
+            return;
+        }
+        // The failure itself is what the user must hear of, not that tidying up failed too.
+        if let Some(folder) = &self.outermost {
+            let _ = fs::remove_dir_all(folder);
+        } else if self.was_empty {
+            let _ = fs::remove_dir_all(out).and_then(|()| fs::create_dir(out));
+        }
+    }
+}

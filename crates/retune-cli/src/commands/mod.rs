@@ -1,0 +1,58 @@
+//! One file for each subcommand: its own options, the library calls it makes, what it prints.
+
+mod completions;
+mod eval;
+mod features;
+mod fit;
+mod layers;
+mod models;
+mod plan;
+mod predict;
+
+use clap::Subcommand;
+
+use crate::arguments::Arguments;
+use crate::failure::Failure;
+use crate::interrupt;
+use crate::output::Console;
+
+/// What to do.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Fine-tune a model on your images
+    Fit(Box<fit::FitArguments>),
+    /// Show what a method would train, how fast and for how long
+    Plan(Box<plan::PlanArguments>),
+    /// Measure a model's accuracy and loss on labelled images
+    Eval(Box<eval::EvalArguments>),
+    /// Name the most likely classes of images
+    Predict(Box<predict::PredictArguments>),
+    /// Write the features of images at a layer to a file
+    Features(Box<features::FeaturesArguments>),
+    /// List a model's stages and blocks
+    Layers(Box<layers::LayersArguments>),
+    /// List the architectures that can be built, and the hub's weights for them
+    Models(models::ModelsArguments),
+    /// Print a script that completes commands and options in a shell
+    Completions(completions::CompletionsArguments),
+}
+
+/// Runs what the user asked for.
+pub fn run(arguments: Arguments) -> Result<(), Failure> {
+    if let Some(threads) = arguments.global.threads {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+        pool.map_err(|error| Failure::Mistake(format!("cannot start {threads} threads: {error}")))?;
+    }
+    interrupt::listen(!arguments.global.quiet)?;
+    let console = Console::new(&arguments.global);
+    match arguments.command {
+        Command::Fit(arguments) => fit::run(&arguments, &console),
+        Command::Plan(arguments) => plan::run(&arguments, &console),
+        Command::Eval(arguments) => eval::run(&arguments, &console),
+        Command::Predict(arguments) => predict::run(&arguments, &console),
+        Command::Features(arguments) => features::run(&arguments, &console),
+        Command::Layers(arguments) => layers::run(&arguments, &console),
+        Command::Models(arguments) => models::run(&arguments, &console),
+        Command::Completions(arguments) => completions::run(&arguments),
+    }
+}

@@ -1,0 +1,58 @@
+//! `retune plan`: the plan before anything trains.
+
+use clap::Args;
+use retune::models::Block;
+use retune::plan::Plan;
+use serde::Serialize;
+
+use crate::arguments::method::MethodArguments;
+use crate::arguments::model::{ModelArguments, PreprocessingArguments};
+use crate::failure::Failure;
+use crate::output::{self, Console};
+
+/// Options of `retune plan`.
+#[derive(Args)]
+pub struct PlanArguments {
+    #[command(flatten)]
+    model: ModelArguments,
+    #[command(flatten)]
+    method: MethodArguments,
+    #[command(flatten)]
+    preprocessing: PreprocessingArguments,
+    /// Print the plan as TOML, to be edited and given to `retune fit --plan`
+    #[arg(long, conflicts_with = "json")]
+    toml: bool,
+}
+
+/// The plan with what its block names stand for.
+#[derive(Serialize)]
+struct Document<'a> {
+    architecture: &'a str,
+    blocks: Vec<BlockSize<'a>>,
+    #[serde(flatten)]
+    plan: &'a Plan,
+}
+
+#[derive(Serialize)]
+struct BlockSize<'a> {
+    #[serde(flatten)]
+    block: &'a Block,
+    parameters: usize,
+}
+
+/// Prints the plan for the model.
+pub fn run(arguments: &PlanArguments, console: &Console) -> Result<(), Failure> {
+    let source = arguments.method.source()?;
+    let model = arguments.model.load(&arguments.preprocessing.change(), console)?;
+    let plan = source.resolve(&model)?;
+    if arguments.toml {
+        return output::write(plan.to_toml()?.trim_end());
+    }
+    let sizes = model.blocks().iter().zip(model.block_parameters());
+    let document = Document {
+        architecture: model.config().architecture(),
+        blocks: sizes.map(|(block, parameters)| BlockSize { block, parameters }).collect(),
+        plan: &plan,
+    };
+    console.print(&document, || output::plan::describe(&plan, &model))
+}

@@ -1,0 +1,122 @@
+//! `retune predict`: the most likely classes of images.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use retune::data::{DataSource, Dataset, Sample};
+use retune::inference::{self, InferenceError, Layer, softmax};
+use serde::Serialize;
+
+use crate::arguments::data::BatchArguments;
+use crate::arguments::model::{ModelArguments, PreprocessingArguments};
+use crate::arguments::parse;
+use crate::failure::Failure;
+use crate::output::results::percent;
+use crate::output::table::{Align, Table};
+use crate::output::Console;
+
+/// Options of `retune predict`.
+#[derive(Args)]
+pub struct PredictArguments {
+    /// Image files, or folders of them
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<PathBuf>,
+    /// Classes to name for each image
+    #[arg(long, value_name = "K", default_value = "5", value_parser = parse::count, allow_hyphen_values = true)]
+    top: usize,
+    #[command(flatten)]
+    batches: BatchArguments,
+    #[command(flatten)]
+    model: ModelArguments,
+    #[command(flatten)]
+    preprocessing: PreprocessingArguments,
+}
+
+/// What the model says of an image.
+#[derive(Serialize)]
+struct Prediction {
+    path: String,
+    classes: Vec<ClassProbability>,
+}
+
+#[derive(Serialize)]
+struct ClassProbability {
+    /// The class's name, or its index where the model has no names.
+    class: String,
+    index: usize,
+    probability: f64,
+}
+
+/// Prints the top classes of every image.
+pub fn run(arguments: &PredictArguments, console: &Console) -> Result<(), Failure> {
+    let dataset = images(&arguments.images)?;
+    let model = arguments.model.load(&arguments.preprocessing.change(), console)?;
+    let classes = model.config().num_classes();
+    if classes == 0 {
+        return Err(InferenceError::NoClassifier.into());
+    }
+    let names = model.config().label_names();
+    let loader = arguments.batches.loader(dataset, &model, console)?;
+
+    let mut predictions = Vec::with_capacity(loader.dataset().len());
+    inference::for_each_batch(&model, &loader, Layer::Logits, "predicting", &console.progress, |batch, rows| {
+        for (logits, &index) in rows.chunks_exact(classes).zip(&batch.indices) {
+            let path = loader.dataset().samples[index].name.clone();
+            predictions.push(Prediction { path, classes: most_likely(logits, arguments.top, names.as_deref()) });
+        }
+    })?;
+    console.print(&predictions, || table(&predictions).to_string())
+}
+
+/// All images at the paths, named as the user would name them.
+fn images(paths: &[PathBuf]) -> Result<Dataset, Failure> {
+    let mut samples = Vec::new();
+    for path in paths {
+        let named = |sample: Sample| {
+            let name = if path.is_dir() { path.join(&sample.name) } else { path.clone() };
+            Sample { name: name.display().to_string(), label: None, ..sample }
+        };
+        samples.extend(DataSource::open(path)?.all().samples.into_iter().map(named));
+    }
+    Ok(Dataset { samples, ..Dataset::from_files::<&Path>(&[]) })
+}
+
+/// The `top` classes of the largest logits; of equal ones, the first.
+fn most_likely(logits: &[f32], top: usize, names: Option<&[String]>) -> Vec<ClassProbability> {
+    let probabilities = softmax(logits);
+    let mut order: Vec<usize> = (0..logits.len()).collect();
+    order.sort_by(|&one, &other| logits[other].total_cmp(&logits[one]));
+    let entry = |&index: &usize| {
+        let class = names.and_then(|names| names.get(index)).cloned().unwrap_or_else(|| index.to_string());
+        ClassProbability { class, index, probability: probabilities[index] }
+    };
+    order.iter().take(top).map(entry).collect()
+}
+
+fn table(predictions: &[Prediction]) -> Table {
+    let mut table = Table::new([("image", Align::Left), ("class", Align::Left), ("probability", Align::Right)]);
+    for prediction in predictions {
+        for (rank, class) in prediction.classes.iter().enumerate() {
+            let path = if rank == 0 { prediction.path.as_str() } else { "" };
+            table.row([path, &class.class, &percent(class.probability)]);
+        }
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_likely_classes_come_first_with_names_where_there_are_some() {
+        let top = most_likely(&[0.0, 2.0, 2.0, 1.0], 3, None);
+        assert_eq!(top.iter().map(|entry| entry.index).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(top[0].class, "1");
+        // By hand: e² / (1 + 2e² + e).
+        let e = std::f64::consts::E;
+        assert!((top[0].probability - e * e / (1.0 + 2.0 * e * e + e)).abs() < 1e-6);
+        let names = ["ant".to_owned(), "bee".to_owned()];
+        assert_eq!(most_likely(&[0.0, 1.0], 5, Some(&names))[0].class, "bee");
+    }
+}

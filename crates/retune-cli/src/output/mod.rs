@@ -1,0 +1,59 @@
+//! What commands print on standard output.
+
+pub mod plan;
+pub mod results;
+pub mod table;
+
+use std::io::Write;
+
+use serde::Serialize;
+
+use crate::arguments::GlobalArguments;
+use crate::failure::Failure;
+use crate::progress::Progress;
+use retune::monitor::Monitor;
+
+/// Where a command's results and progress go.
+pub struct Console {
+    /// Bars or lines on standard error.
+    pub progress: Progress,
+    /// Threads that decode images.
+    pub threads: usize,
+    json: bool,
+    verbose: bool,
+}
+
+impl Console {
+    /// What the options of every command ask for.
+    pub fn new(options: &GlobalArguments) -> Self {
+        Self {
+            progress: Progress::new(options.quiet, options.verbose),
+            threads: options.thread_count(),
+            json: options.json,
+            verbose: options.verbose,
+        }
+    }
+
+    /// Prints a result: as JSON with `--json`, else as text.
+    pub fn print(&self, document: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        let text = if self.json {
+            serde_json::to_string_pretty(document).map_err(|error| Failure::Mistake(error.to_string()))?
+        } else {
+            text()
+        };
+        write(text.trim_end_matches('\n'))
+    }
+
+    /// Says something that only `--verbose` asks for.
+    pub fn detail(&self, text: impl FnOnce() -> String) {
+        if self.verbose {
+            self.progress.message(&text());
+        }
+    }
+}
+
+/// Prints text and a line break.
+pub fn write(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}").and_then(|()| out.flush()).map_err(|error| Failure::of_output(&error))
+}

@@ -1,0 +1,91 @@
+//! Accuracies and losses as a table.
+
+use std::path::Path;
+use std::time::Duration;
+
+use indicatif::HumanCount;
+use retune::fit::Summary;
+use retune::inference::Evaluation;
+
+use super::table::{Align, Table};
+use crate::progress::Rounded;
+
+/// One row for each set.
+pub fn table<'a>(splits: impl IntoIterator<Item = (&'a String, &'a Evaluation)>) -> String {
+    let splits: Vec<_> = splits.into_iter().collect();
+    let grouped = splits.iter().any(|(_, evaluation)| evaluation.worst_group.is_some());
+    let mut columns = vec![
+        ("set", Align::Left),
+        ("n", Align::Right),
+        ("accuracy", Align::Right),
+        ("95 % interval", Align::Right),
+        ("loss", Align::Right),
+    ];
+    if grouped {
+        columns.push(("worst group", Align::Left));
+    }
+    let mut table = Table::new(columns);
+    for (name, evaluation) in splits {
+        let [low, high] = evaluation.accuracy_interval;
+        let mut cells = vec![
+            name.clone(),
+            HumanCount(evaluation.n as u64).to_string(),
+            percent(evaluation.accuracy),
+            format!("{:.1}–{:.1} %", 100.0 * low, 100.0 * high),
+            format!("{:.4}", evaluation.loss),
+        ];
+        if let Some(worst) = &evaluation.worst_group {
+            cells.push(format!("{} {} (n = {})", worst.group, percent(worst.accuracy), worst.n));
+        }
+        table.row(cells);
+    }
+    table.to_string()
+}
+
+/// What a run found and where its model is.
+pub fn summary(summary: &Summary, run: &Path) -> String {
+    let mut text = format!(
+        "{} on {}: {} images, {} of the model's parameters trained, {}\n",
+        summary.method,
+        summary.architecture,
+        HumanCount(summary.training_images as u64),
+        HumanCount(summary.trained_parameters as u64),
+        Rounded(Duration::try_from_secs_f64(summary.seconds).unwrap_or_default()),
+    );
+    for phase in &summary.phases {
+        let chosen = match (phase.learning_rate, phase.inverse_strength) {
+            (Some(rate), _) => format!("epoch {} at learning rate {rate:e}", phase.epoch),
+            (None, Some(strength)) => format!("inverse strength {strength:.2e}"),
+            (None, None) => format!("epoch {}", phase.epoch),
+        };
+        let accuracy = percent(phase.validation.accuracy);
+        text.push_str(&format!("  {}: {chosen}, {accuracy} right on validation\n", phase.phase));
+    }
+    format!("{text}\n{}\nmodel: {}\n", table(&summary.splits), run.join("model").display())
+}
+
+/// A share of 1 in percent.
+pub fn percent(share: f64) -> String {
+    format!("{:.1} %", 100.0 * share)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accuracies_come_with_their_intervals() {
+        let evaluation = Evaluation {
+            n: 1500,
+            accuracy: 0.75,
+            accuracy_interval: [0.7274, 0.7713],
+            balanced_accuracy: 0.7,
+            loss: 0.51234,
+            worst_group: None,
+        };
+        let table = table([(&"val".to_owned(), &evaluation)]);
+        let row = table.lines().nth(1).unwrap();
+        let cells: Vec<&str> = row.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+        assert_eq!(cells, ["val", "1,500", "75.0 %", "72.7–77.1 %", "0.5123"]);
+    }
+}

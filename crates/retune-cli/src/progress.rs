@@ -1,0 +1,211 @@
+//! Progress on standard error: bars on a terminal, plain lines elsewhere, nothing with `--quiet`.
+
+use std::fmt;
+use std::io::IsTerminal;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressStyle};
+use retune::monitor::Monitor;
+
+use crate::interrupt;
+
+/// Plain lines of one task are at least this far apart.
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
+
+const COUNT_BAR: &str = "{prefix} {wide_bar} {human_pos}/{human_len} {per_sec} {eta} left";
+const BYTES_BAR: &str = "{prefix} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
+
+/// Shows one task after another.
+pub struct Progress {
+    display: Display,
+    task: Mutex<Option<Task>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Display {
+    Nothing,
+    Lines,
+    Bars {
+        /// Whether a finished bar stays on the screen.
+        stay: bool,
+    },
+}
+
+/// What a task counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Count,
+    Bytes,
+}
+
+struct Task {
+    name: String,
+    unit: Unit,
+    total: u64,
+    done: u64,
+    started: Instant,
+    last_line: Instant,
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    /// What suits standard error and the user's wishes.
+    pub fn new(quiet: bool, verbose: bool) -> Self {
+        let display = match (quiet, std::io::stderr().is_terminal()) {
+            (true, _) => Display::Nothing,
+            (false, true) => Display::Bars { stay: verbose },
+            (false, false) => Display::Lines,
+        };
+        Self { display, task: Mutex::new(None) }
+    }
+
+    /// How much of a file has arrived.
+    pub fn bytes(&self, file: &str, received: u64, total: u64) {
+        let under_way = self.task().as_ref().is_some_and(|task| task.name == file);
+        if !under_way {
+            self.begin(file, Unit::Bytes, total);
+        }
+        self.update(|task| task.done = received);
+    }
+
+    fn task(&self) -> MutexGuard<'_, Option<Task>> {
+        // A panic elsewhere must not hide behind one here.
+        self.task.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, name: &str, unit: Unit, total: u64) {
+        if self.display == Display::Nothing {
+            return;
+        }
+        self.finish();
+        let bar = matches!(self.display, Display::Bars { .. }).then(|| new_bar(name, unit, total));
+        let now = Instant::now();
+        *self.task() = Some(Task { name: name.to_owned(), unit, total, done: 0, started: now, last_line: now, bar });
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Task)) {
+        let mut task = self.task();
+        let Some(task) = task.as_mut() else { return };
+        change(task);
+        match &task.bar {
+            Some(bar) => bar.set_position(task.done),
+            None if task.last_line.elapsed() >= LINE_INTERVAL => {
+                task.last_line = Instant::now();
+                eprintln!("{}", task.under_way());
+            }
+            None => {}
+        }
+    }
+}
+
+fn new_bar(name: &str, unit: Unit, total: u64) -> ProgressBar {
+    let template = match unit {
+        Unit::Count => COUNT_BAR,
+        Unit::Bytes => BYTES_BAR,
+    };
+    // A unit test parses both templates.
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(total).with_style(style).with_prefix(name.to_owned())
+}
+
+impl Task {
+    fn amount(&self, amount: u64) -> String {
+        match self.unit {
+            Unit::Count => HumanCount(amount).to_string(),
+            Unit::Bytes => HumanBytes(amount).to_string(),
+        }
+    }
+
+    /// Units each second so far.
+    fn rate(&self) -> f64 {
+        self.done as f64 / self.started.elapsed().as_secs_f64().max(1e-9)
+    }
+
+    fn under_way(&self) -> String {
+        let left = (self.total.saturating_sub(self.done)) as f64 / self.rate().max(1e-9);
+        // A stalled task has no time left to tell.
+        let left = Duration::try_from_secs_f64(left).map_or_else(|_| "unknown".to_owned(), |left| Rounded(left).to_string());
+        let (done, total) = (self.amount(self.done), self.amount(self.total));
+        format!("{}: {done} of {total}, {}, {left} left", self.name, self.per_second())
+    }
+
+    fn finished(&self) -> String {
+        let elapsed = Rounded(self.started.elapsed());
+        format!("{}: {} in {elapsed}, {}", self.name, self.amount(self.done), self.per_second())
+    }
+
+    fn per_second(&self) -> String {
+        match self.unit {
+            Unit::Count if self.rate() < 10.0 => format!("{:.1}/s", self.rate()),
+            _ => format!("{}/s", self.amount(self.rate() as u64)),
+        }
+    }
+}
+
+/// A duration in words, with tenths where seconds are few.
+pub struct Rounded(pub Duration);
+
+impl fmt::Display for Rounded {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 < Duration::from_secs(10) {
+            write!(formatter, "{:.1} seconds", self.0.as_secs_f64())
+        } else {
+            write!(formatter, "{}", HumanDuration(self.0))
+        }
+    }
+}
+
+impl Monitor for Progress {
+    fn start(&self, task: &str, total: usize) {
+        self.begin(task, Unit::Count, total as u64);
+    }
+
+    fn advance(&self, units: usize) {
+        self.update(|task| task.done += units as u64);
+    }
+
+    fn finish(&self) {
+        let Some(task) = self.task().take() else { return };
+        match (&task.bar, self.display) {
+            (Some(bar), Display::Bars { stay: true }) => bar.abandon(),
+            (Some(bar), _) => bar.finish_and_clear(),
+            (None, _) => eprintln!("{}", task.finished()),
+        }
+    }
+
+    fn message(&self, text: &str) {
+        if self.display == Display::Nothing {
+            return;
+        }
+        match self.task().as_ref().and_then(|task| task.bar.as_ref()) {
+            Some(bar) => bar.suspend(|| eprintln!("{text}")),
+            None => eprintln!("{text}"),
+        }
+    }
+
+    fn cancelled(&self) -> bool {
+        interrupt::is_requested()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_templates_are_valid() {
+        for template in [COUNT_BAR, BYTES_BAR] {
+            assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
+        }
+    }
+
+    #[test]
+    fn a_line_says_how_far_how_fast_and_how_long() {
+        let started = Instant::now() - Duration::from_secs(20);
+        let name = "epoch 1 of 3".to_owned();
+        let task = Task { name, unit: Unit::Count, total: 4000, done: 1000, started, last_line: started, bar: None };
+        // 1000 in 20 s leave a minute for the other 3000 (a little more by the time that the test takes).
+        assert_eq!(task.under_way(), "epoch 1 of 3: 1,000 of 4,000, 49/s, 60 seconds left".replace("49", &format!("{}", task.rate() as u64)));
+    }
+}

@@ -1,0 +1,3 @@
+//! What models make of data: features written out for other tools.
+
+pub mod features;

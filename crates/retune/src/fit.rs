@@ -1,0 +1,449 @@
+//! From paths to a run directory: what `retune fit` does.
+//!
+//! A run directory holds `run.toml` (every resolved option), `plan.toml`, `metrics.jsonl`,
+//! `summary.json`, `model/` (loadable by timm) and, while it is under way, `checkpoint/`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use crate::data::preprocess::{CropMode, Preprocessing};
+use crate::data::resize::Interpolation;
+use crate::data::{CacheOptions, DataError, DataSource, Dataset, Loader, LoaderOptions, SplitName};
+use crate::device::{self, UnknownDevice};
+use crate::files::{self, FileError};
+use crate::inference::{self, Evaluation, InferenceError};
+use crate::methods::{Method, MethodOptions};
+use crate::models::{HeadInitialization, Model, ModelError};
+use crate::monitor::Monitor;
+use crate::plan::{Plan, PlanError};
+use crate::train::options::TrainOptions;
+use crate::train::{PhaseOutcome, TrainError, Trained, Trainer};
+
+const RUN_FILE: &str = "run.toml";
+const PLAN_FILE: &str = "plan.toml";
+const SUMMARY_FILE: &str = "summary.json";
+const MODEL_FOLDER: &str = "model";
+const CHECKPOINT_FOLDER: &str = "checkpoint";
+
+/// Why a fit ended without a result.
+#[derive(Debug, thiserror::Error)]
+pub enum FitError {
+    /// The data is at fault.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The model is at fault.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The plan is at fault.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// Training failed, or was interrupted.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// The final evaluation failed, or was interrupted.
+    #[error(transparent)]
+    Inference(#[from] InferenceError),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// No such device.
+    #[error(transparent)]
+    Device(#[from] UnknownDevice),
+    /// The output directory holds something already.
+    #[error(
+        "{path} already holds something; name another --out, or go on with `retune fit --resume {path}`",
+        path = .0.display()
+    )]
+    OutputTaken(PathBuf),
+    /// The directory is no run.
+    #[error("{path} is not a run directory: it lacks {RUN_FILE}", path = .0.display())]
+    NotARun(PathBuf),
+    /// `run.toml` cannot be understood.
+    #[error("{path} cannot be understood: {reason}", path = path.display())]
+    RunFile {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// Keeping the head needs the same classes.
+    #[error("--head-init keep needs the model's own classes, but it has {model} and the data has {data}")]
+    HeadCannotBeKept {
+        /// Classes of the model.
+        model: usize,
+        /// Classes of the data.
+        data: usize,
+    },
+    /// Two evaluation sets of one name.
+    #[error("two evaluation sets are called '{0}'; give each its own NAME=")]
+    DuplicateName(String),
+}
+
+impl FitError {
+    /// Whether the user stopped it.
+    pub fn is_interruption(&self) -> bool {
+        matches!(
+            self,
+            Self::Train(TrainError::Interrupted | TrainError::Inference(InferenceError::Interrupted))
+                | Self::Inference(InferenceError::Interrupted)
+        )
+    }
+}
+
+/// Where a model comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelSource {
+    /// A model directory, a run directory or a weights file.
+    pub path: Option<PathBuf>,
+    /// The architecture of a weights file, or of a model from scratch.
+    pub architecture: Option<String>,
+    /// Start from random weights instead of the file's.
+    pub from_scratch: bool,
+}
+
+impl ModelSource {
+    /// Loads the model, or draws it from `seed`.
+    ///
+    /// # Errors
+    /// Anything missing, unreadable or inconsistent, by name.
+    pub fn load(&self, change: &PreprocessingChange, seed: u64, device: &str) -> Result<Model, FitError> {
+        let device = device::by_name(device)?;
+        let change = |own: &Preprocessing| change.apply(own);
+        let architecture = self.architecture.as_deref();
+        Ok(match (&self.path, self.from_scratch) {
+            (Some(path), false) => Model::load(path, architecture, change, &device)?,
+            (path, _) => Model::from_scratch(path.as_deref(), architecture, change, seed, &device)?,
+        })
+    }
+}
+
+/// What a user changes of a model's own preprocessing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PreprocessingChange {
+    /// Height and width in pixels.
+    pub size: Option<u32>,
+    /// How images are resized.
+    pub interpolation: Option<Interpolation>,
+    /// How images of another shape are fitted.
+    pub crop_mode: Option<CropMode>,
+    /// Share of the resized image's side that is kept.
+    pub crop_pct: Option<f64>,
+    /// Mean of each channel, in 0 to 1.
+    pub mean: Option<[f32; 3]>,
+    /// Standard deviation of each channel, in 0 to 1.
+    pub std: Option<[f32; 3]>,
+}
+
+impl PreprocessingChange {
+    /// The model's own preprocessing with the changes made.
+    pub fn apply(&self, own: &Preprocessing) -> Preprocessing {
+        Preprocessing {
+            width: self.size.unwrap_or(own.width),
+            height: self.size.unwrap_or(own.height),
+            interpolation: self.interpolation.unwrap_or(own.interpolation),
+            crop_pct: self.crop_pct.unwrap_or(own.crop_pct),
+            crop_mode: self.crop_mode.unwrap_or(own.crop_mode),
+            mean: self.mean.unwrap_or(own.mean),
+            std: self.std.unwrap_or(own.std),
+        }
+    }
+}
+
+/// A further set to evaluate on; it never chooses anything.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvaluationSource {
+    /// Its name in tables.
+    pub name: String,
+    /// Its images.
+    pub path: PathBuf,
+}
+
+/// Every resolved option of a run but its plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FitOptions {
+    /// The images to train and validate on.
+    pub data: PathBuf,
+    /// Part of each class held out for validation where the data has no such split.
+    pub validation_fraction: f64,
+    /// How the head starts before gradients train it.
+    pub head_initialization: HeadInitialization,
+    /// `cpu`, `wgpu` or `cuda`.
+    pub device: String,
+    /// The pretrained model.
+    pub model: ModelSource,
+    /// Changes to its preprocessing.
+    pub preprocessing: PreprocessingChange,
+    /// How phases train.
+    pub train: TrainOptions,
+    /// Further sets to evaluate on.
+    #[serde(default)]
+    pub evaluations: Vec<EvaluationSource>,
+}
+
+/// Where a run's plan comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PlanSource {
+    /// A method makes it.
+    Method(Method, MethodOptions),
+    /// It was written by hand.
+    Written(Plan),
+}
+
+impl PlanSource {
+    /// The plan for a model, checked against its blocks.
+    ///
+    /// # Errors
+    /// A block or number that does not fit.
+    pub fn resolve(&self, model: &Model) -> Result<Plan, PlanError> {
+        let plan = match self {
+            Self::Method(method, options) => method.plan(model.blocks(), options),
+            Self::Written(plan) => plan.clone(),
+        };
+        plan.check(model.blocks())?;
+        Ok(plan)
+    }
+}
+
+/// `summary.json`: what a run found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The method, as the plan names it.
+    pub method: String,
+    /// timm's name of the architecture.
+    pub architecture: String,
+    /// The run's seed.
+    pub seed: u64,
+    /// Epochs of the last phase after which its parameters were kept.
+    pub best_epoch: usize,
+    /// Seconds of training, without the final evaluation.
+    pub seconds: f64,
+    /// Images trained on.
+    pub training_images: usize,
+    /// Learnable scalars that the plan trained.
+    pub trained_parameters: usize,
+    /// Class names in the order of the logits.
+    pub classes: Vec<String>,
+    /// What each phase found.
+    pub phases: Vec<PhaseOutcome>,
+    /// Accuracy and loss on each set: `val`, the data's own test splits, then every `--eval`.
+    pub splits: IndexMap<String, Evaluation>,
+}
+
+/// Datasets of a fit, their labels in the order of the model's classes.
+#[derive(Clone, Debug)]
+pub struct FitData {
+    /// Images to train on.
+    pub train: Dataset,
+    /// Images that choose rates, strengths and epochs.
+    pub validation: Dataset,
+    /// Sets that only the final model is evaluated on.
+    pub evaluations: Vec<(String, Dataset)>,
+}
+
+impl FitData {
+    /// Opens and checks all sources of a fit.
+    ///
+    /// # Errors
+    /// What is wrong with the data, by path and class; two sets of one name.
+    pub fn open(options: &FitOptions) -> Result<Self, FitError> {
+        let source = DataSource::open(&options.data)?;
+        let (train, validation) = source.train_and_validation(options.validation_fraction, options.train.seed)?;
+        let mut evaluations = Vec::new();
+        for name in source.splits.keys().filter(|name| matches!(name, SplitName::Other(_))) {
+            evaluations.push((name.to_string(), source.split(name)?));
+        }
+        for evaluation in &options.evaluations {
+            let dataset = evaluation_split(&DataSource::open(&evaluation.path)?)?;
+            evaluations.push((evaluation.name.clone(), dataset.align_classes(&train.classes)?));
+        }
+        let mut names = std::collections::BTreeSet::from(["val"]);
+        for (name, dataset) in &evaluations {
+            dataset.labels()?;
+            if !names.insert(name) {
+                return Err(FitError::DuplicateName(name.clone()));
+            }
+        }
+        Ok(Self { train, validation, evaluations })
+    }
+}
+
+/// The images of a further evaluation set: its test split if it has just one, else all of it.
+///
+/// # Errors
+/// None for a source that was opened.
+pub fn evaluation_split(source: &DataSource) -> Result<Dataset, DataError> {
+    let mut tests = source.splits.keys().filter(|name| matches!(name, SplitName::Other(_)));
+    match (tests.next(), tests.next()) {
+        (Some(only), None) => source.split(only),
+        _ => Ok(source.all()),
+    }
+}
+
+/// Fits a model and writes the run directory `out`.
+///
+/// # Errors
+/// The user's mistakes before anything is written; what goes wrong later leaves a directory that
+/// [`resume`] goes on from.
+pub fn start(
+    options: &FitOptions,
+    plan: &PlanSource,
+    out: &Path,
+    monitor: &dyn Monitor,
+) -> Result<Summary, FitError> {
+    let taken = out.is_file() || fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
+    if taken {
+        return Err(FitError::OutputTaken(out.to_owned()));
+    }
+    let data = FitData::open(options)?;
+    let model = prepare_model(options, &data)?;
+    let plan = plan.resolve(&model)?;
+
+    files::create_folder(out)?;
+    let run_text = toml::to_string(options)
+        .map_err(|error| FitError::RunFile { path: out.join(RUN_FILE), reason: error.to_string() })?;
+    let plan_text = plan.to_toml()?;
+    files::write_atomically(&out.join(PLAN_FILE), |file| file.write_all(plan_text.as_bytes()))?;
+    files::write_atomically(&out.join(RUN_FILE), |file| file.write_all(run_text.as_bytes()))?;
+    train_and_evaluate(options, &plan, model, &data, out, false, monitor)
+}
+
+/// Goes on with an interrupted run, or reports a finished one again.
+///
+/// # Errors
+/// As [`start`]; a directory that is no run.
+pub fn resume(out: &Path, monitor: &dyn Monitor) -> Result<Summary, FitError> {
+    if let Some(summary) = finished(out)? {
+        return Ok(summary);
+    }
+    let options = read_options(out)?;
+    let plan = Plan::from_toml(&files::read_text(&out.join(PLAN_FILE))?)?;
+    let data = FitData::open(&options)?;
+    let model = prepare_model(&options, &data)?;
+    train_and_evaluate(&options, &plan, model, &data, out, true, monitor)
+}
+
+/// Reads a run's options.
+///
+/// # Errors
+/// A directory that is no run, or a `run.toml` that cannot be understood.
+pub fn read_options(run: &Path) -> Result<FitOptions, FitError> {
+    let path = run.join(RUN_FILE);
+    if !path.is_file() {
+        return Err(FitError::NotARun(run.to_owned()));
+    }
+    toml::from_str(&files::read_text(&path)?)
+        .map_err(|error| FitError::RunFile { path, reason: error.to_string() })
+}
+
+/// A finished run's summary.
+fn finished(run: &Path) -> Result<Option<Summary>, FitError> {
+    let path = run.join(SUMMARY_FILE);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    serde_json::from_str(&files::read_text(&path)?)
+        .map(Some)
+        .map_err(|error| FitError::RunFile { path, reason: error.to_string() })
+}
+
+/// The pretrained model with a head for the data's classes.
+fn prepare_model(options: &FitOptions, data: &FitData) -> Result<Model, FitError> {
+    let seed = options.train.seed;
+    let model = options.model.load(&options.preprocessing, seed, &options.device)?;
+    let classes = &data.train.classes;
+    let head = options.head_initialization;
+    if head == HeadInitialization::Keep && model.config().num_classes() != classes.len() {
+        let model = model.config().num_classes();
+        return Err(FitError::HeadCannotBeKept { model, data: classes.len() });
+    }
+    Ok(model.with_classes(classes, head, seed)?)
+}
+
+fn train_and_evaluate(
+    options: &FitOptions,
+    plan: &Plan,
+    model: Model,
+    data: &FitData,
+    out: &Path,
+    resume: bool,
+    monitor: &dyn Monitor,
+) -> Result<Summary, FitError> {
+    let trainer = Trainer {
+        plan,
+        options: &options.train,
+        train: &data.train,
+        validation: &data.validation,
+        directory: Some(out),
+        monitor,
+    };
+    let trained = trainer.run(model, resume)?;
+    trained.model.save(&out.join(MODEL_FOLDER))?;
+    let summary = summarize(plan, &options.train, &trained, data, monitor)?;
+    let text = serde_json::to_string_pretty(&summary)
+        .map_err(|error| FitError::RunFile { path: out.join(SUMMARY_FILE), reason: error.to_string() })?;
+    files::write_atomically(&out.join(SUMMARY_FILE), |file| file.write_all(text.as_bytes()))?;
+    // The run is complete; what only resuming needs would triple its size.
+    let _ = fs::remove_dir_all(out.join(CHECKPOINT_FOLDER));
+    Ok(summary)
+}
+
+/// Evaluates a trained model on every set and puts the summary together.
+///
+/// # Errors
+/// An image that cannot be loaded; an interruption.
+pub fn summarize(
+    plan: &Plan,
+    options: &TrainOptions,
+    trained: &Trained,
+    data: &FitData,
+    monitor: &dyn Monitor,
+) -> Result<Summary, InferenceError> {
+    let model = &trained.model;
+    let last = trained.phases.last();
+    let mut splits = IndexMap::new();
+    if let Some(last) = last {
+        splits.insert("val".to_owned(), last.validation.clone());
+    }
+    for (name, dataset) in &data.evaluations {
+        let loader = evaluation_loader(dataset.clone(), model, options.batch_size, options.threads)?;
+        let evaluation = inference::evaluate(model, &loader, &format!("evaluating {name}"), monitor)?;
+        splits.insert(name.clone(), evaluation);
+    }
+    let trained_blocks = plan.trained_blocks(model.blocks());
+    let counts = model.block_parameters();
+    Ok(Summary {
+        method: plan.method.clone(),
+        architecture: model.config().architecture().to_owned(),
+        seed: options.seed,
+        best_epoch: last.map_or(0, |phase| phase.epoch),
+        seconds: trained.seconds,
+        training_images: data.train.len(),
+        trained_parameters: counts.iter().zip(&trained_blocks).filter(|(_, trained)| **trained).map(|(n, _)| n).sum(),
+        classes: data.train.classes.clone(),
+        phases: trained.phases.clone(),
+        splits,
+    })
+}
+
+/// A loader that goes through a dataset once, in order, keeping nothing.
+///
+/// # Errors
+/// A dataset without images.
+pub fn evaluation_loader(
+    dataset: Dataset,
+    model: &Model,
+    batch_size: usize,
+    threads: usize,
+) -> Result<Loader, DataError> {
+    let preprocessing = model.config().preprocessing().clone();
+    let nothing = CacheOptions { memory_bytes: 0, disk_bytes: 0, disk_folder: None };
+    let options = LoaderOptions {
+        threads,
+        cache: nothing,
+        ..LoaderOptions::deterministic(preprocessing, batch_size)
+    };
+    Loader::new(dataset, options)
+}

@@ -1,0 +1,295 @@
+//! Every family against timm and PyTorch: logits, pooled features, gradients, running statistics,
+//! resized position embeddings, and whole epochs of training. The fixtures and the program that
+//! made them are in `tests/fixtures/models`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use image::RgbImage;
+use retune::data::augment::{AugmentPolicy, Augmentation};
+use retune::data::mix::Mix;
+use retune::data::{Batch, Dataset, ImageSource, Sample};
+use retune::models::weights::{NamedTensor, read_tensors};
+use retune::models::{Model, Role};
+use retune::monitor::Silent;
+use retune::plan::{Gradient, Phase, Plan, Schedule, Solver};
+use retune::train::optimizer::{OptimizerKind, OptimizerOptions};
+use retune::train::options::{BatchNormPolicy, Keep, TrainOptions};
+use retune::train::{Differentiation, LossGradients, Trainer, loss_gradients};
+
+const LABELS: [usize; 2] = [1, 2];
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models")
+}
+
+/// Names of the fixture models.
+fn models() -> Vec<String> {
+    let entries = std::fs::read_dir(fixtures()).unwrap().map(|entry| entry.unwrap().path());
+    let mut names: Vec<String> = entries
+        .filter(|path| path.join("expected.safetensors").is_file())
+        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    names.sort();
+    assert!(names.len() > 25, "the fixtures are there");
+    names
+}
+
+fn load(name: &str, size: Option<[usize; 2]>) -> Model {
+    let resize = |own: &retune::data::preprocess::Preprocessing| {
+        let mut changed = own.clone();
+        if let Some([height, width]) = size {
+            (changed.width, changed.height) = (width as u32, height as u32);
+            // The pixels as they are, scaled as the generator scales them.
+            (changed.crop_pct, changed.mean, changed.std) = (1.0, [0.5; 3], [0.5; 3]);
+        }
+        changed
+    };
+    Model::load(&fixtures().join(name), None, resize, &Device::flex()).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn expected(name: &str) -> BTreeMap<String, NamedTensor> {
+    read_tensors(&fixtures().join(name).join("expected.safetensors")).unwrap()
+}
+
+fn batch(input: &NamedTensor) -> Batch {
+    Batch {
+        number: 0,
+        images: input.values.clone(),
+        labels: LABELS.into(),
+        indices: vec![0, 1],
+        targets: None,
+        n: 2,
+        height: input.shape[2],
+        width: input.shape[3],
+    }
+}
+
+fn tensor(input: &NamedTensor) -> Tensor<4> {
+    let shape: [usize; 4] = input.shape.clone().try_into().unwrap();
+    Tensor::from_data(TensorData::new(input.values.clone(), shape), &Device::flex())
+}
+
+/// Largest difference relative to the largest expected value.
+fn relative_difference(found: &[f32], expected: &[f32]) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    let largest = expected.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+    let difference = found.iter().zip(expected).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
+    f64::from(difference) / f64::from(largest.max(1e-12))
+}
+
+fn gradients(model: &Model, batch: &Batch, training_mode: bool) -> LossGradients {
+    let all = vec![true; model.blocks().len()];
+    let batch_statistics = if training_mode { all.as_slice() } else { &[] };
+    let what = Differentiation { trained: &all, batch_statistics, class_weights: None };
+    loss_gradients(model, batch, &what)
+}
+
+/// Both sides compute in float32 with sums in another order, so they differ by a few units in the
+/// last place (6e-8) times the depth; 1e-4 is what the design asks for.
+const LOGITS_TOLERANCE: f64 = 1e-4;
+/// Gradients pass every layer twice; 1e-3 is what the design asks for.
+const GRADIENT_TOLERANCE: f64 = 1e-3;
+
+#[test]
+fn logits_and_pooled_features_are_timms() {
+    for name in models() {
+        let (model, expected) = (load(&name, None), expected(&name));
+        let logits: Vec<f32> = model.logits(tensor(&expected["input"])).into_data().iter().collect();
+        let difference = relative_difference(&logits, &expected["logits"].values);
+        assert!(difference < LOGITS_TOLERANCE, "{name}: logits differ by {difference:e}");
+        let pooled: Vec<f32> = model.pooled_features(tensor(&expected["input"])).into_data().iter().collect();
+        let difference = relative_difference(&pooled, &expected["pooled"].values);
+        assert!(difference < LOGITS_TOLERANCE, "{name}: pooled features differ by {difference:e}");
+    }
+}
+
+#[test]
+fn gradients_are_pytorchs() {
+    for name in models() {
+        let (model, expected) = (load(&name, None), expected(&name));
+        let found = gradients(&model, &batch(&expected["input"]), false);
+        let loss = f64::from(expected["loss"].values[0]);
+        assert!((found.loss - loss).abs() < 1e-4 * loss.abs(), "{name}: loss {} is not {loss}", found.loss);
+        for (spec, gradient) in model.network().specs.iter().zip(&found.gradients) {
+            if spec.role == Role::Statistic {
+                assert!(gradient.is_none());
+                continue;
+            }
+            let gradient = gradient.as_ref().unwrap_or_else(|| panic!("{name}: no gradient of {}", spec.name));
+            let known = &expected[&format!("grad.{}", spec.name)].values;
+            let difference = relative_difference(gradient, known);
+            assert!(difference < GRADIENT_TOLERANCE, "{name}: {} differs by {difference:e}", spec.name);
+        }
+    }
+}
+
+#[test]
+fn batch_norm_in_training_mode_is_pytorchs() {
+    let mut checked = 0;
+    for name in models() {
+        let (mut model, expected) = (load(&name, None), expected(&name));
+        if !expected.contains_key("train.loss") {
+            continue;
+        }
+        let found = gradients(&model, &batch(&expected["input"]), true);
+        let loss = f64::from(expected["train.loss"].values[0]);
+        assert!((found.loss - loss).abs() < 1e-3 * loss.abs(), "{name}: loss {} is not {loss}", found.loss);
+        for (spec, gradient) in model.network().specs.clone().iter().zip(&found.gradients) {
+            let Some(gradient) = gradient else { continue };
+            let norm = gradient.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+            let known = f64::from(expected[&format!("train.grad_norm.{}", spec.name)].values[0]);
+            // Two images with small maps make some batch variances tiny, and 1/σ magnifies rounding.
+            assert!((norm - known).abs() < 1e-2 * known + 1e-5, "{name}: {} {norm} is not {known}", spec.name);
+        }
+        for seen in found.observed {
+            for (id, value) in [(seen.mean_id, seen.mean), (seen.variance_id, seen.variance)] {
+                let old = Tensor::<1>::from_data(
+                    TensorData::new(model.parameters.values(id.index()), [value.dims()[0]]),
+                    &Device::flex(),
+                );
+                model.parameters.set(id.index(), old.mul_scalar(0.9) + value.mul_scalar(0.1));
+                let statistic = &model.network().specs[id.index()].name;
+                let known = &expected[&format!("train.{statistic}")].values;
+                let difference = relative_difference(&model.parameters.values(id.index()), known);
+                assert!(difference < GRADIENT_TOLERANCE, "{name}: {statistic} differs by {difference:e}");
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 100, "BatchNorm layers were checked");
+}
+
+#[test]
+fn position_embeddings_are_resampled_as_timm_does() {
+    let mut checked = 0;
+    for name in models() {
+        let expected = expected(&name);
+        let Some(input) = expected.get("resized.input") else { continue };
+        let model = load(&name, Some([input.shape[2], input.shape[3]]));
+        let position = model.parameters.position("pos_embed").unwrap();
+        let difference =
+            relative_difference(&model.parameters.values(position), &expected["resized.pos_embed"].values);
+        assert!(difference < 1e-5, "{name}: position embedding differs by {difference:e}");
+        let logits: Vec<f32> = model.logits(tensor(input)).into_data().iter().collect();
+        let difference = relative_difference(&logits, &expected["resized.logits"].values);
+        assert!(difference < LOGITS_TOLERANCE, "{name}: logits differ by {difference:e}");
+        checked += 1;
+    }
+    assert!(checked >= 2, "resized models were checked");
+}
+
+/// The 24 images that PyTorch was trained on, as a dataset in memory.
+fn training_images() -> Dataset {
+    // Bytes and labels are integers, which the library's reader of weights rightly refuses.
+    let bytes = std::fs::read(fixtures().join("sgd_epoch/images.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let images = file.tensor("images").unwrap();
+    let labels = file.tensor("labels").unwrap();
+    let &[count, channels, height, width] = images.shape() else { panic!("four dimensions") };
+    let samples = (0..count).map(|index| {
+        let pixels = &images.data()[index * channels * height * width..][..channels * height * width];
+        let at = |x: u32, y: u32| {
+            let offset = y as usize * width + x as usize;
+            image::Rgb([0, 1, 2].map(|channel| pixels[channel * height * width + offset]))
+        };
+        let image = RgbImage::from_fn(width as u32, height as u32, at);
+        Sample {
+            image: ImageSource::Memory(Arc::new(image)),
+            label: Some(labels.data()[index * 8] as usize),
+            group: None,
+            name: format!("{index}"),
+        }
+    });
+    let classes = (0..5).map(|class| format!("{class}")).collect();
+    Dataset { root: PathBuf::new(), classes, samples: samples.collect() }
+}
+
+fn train_one_epoch(run: &str) -> (Model, Model) {
+    let (fixture, recipe) = run.split_once('.').unwrap();
+    let mut optimizer =
+        OptimizerOptions { kind: OptimizerKind::Sgd, momentum: 0.0, weight_decay: 0.0, ..OptimizerOptions::default() };
+    let mut rate = 0.05;
+    let mut batch_norm = BatchNormPolicy::Frozen;
+    match recipe {
+        "sgd" => {}
+        "sgd_train" => batch_norm = BatchNormPolicy::Train,
+        "momentum" => (optimizer.momentum, optimizer.weight_decay) = (0.9, 0.01),
+        "adamw" => {
+            (rate, optimizer.kind, optimizer.weight_decay) = (1e-3, OptimizerKind::AdamW, 0.05);
+        }
+        _ => panic!("unknown recipe {recipe}"),
+    }
+    let model = load(fixture, Some([32, 32]));
+    let solver = Solver::Gradient(Gradient {
+        epochs: 1,
+        learning_rates: vec![rate],
+        schedule: Schedule::Constant,
+        warmup_epochs: 0.0,
+        rates: model.blocks().iter().map(|block| (block.name.clone(), 1.0)).collect(),
+    });
+    let plan = Plan { method: "ft".into(), phases: vec![Phase { name: "all".into(), solver }] };
+    let options = TrainOptions {
+        seed: 0,
+        batch_size: 8,
+        shuffle: false,
+        optimizer,
+        clip_norm: None,
+        batch_norm,
+        keep: Keep::Last,
+        label_smoothing: 0.0,
+        balanced_classes: false,
+        augmentation: Augmentation { policy: AugmentPolicy::None, ..Augmentation::default() },
+        mix: Mix::default(),
+        checkpoint_every: None,
+        cache_bytes: 1 << 20,
+        threads: 1,
+    };
+    let data = training_images();
+    let trainer = Trainer {
+        plan: &plan,
+        options: &options,
+        train: &data,
+        validation: &data,
+        directory: None,
+        monitor: &Silent,
+    };
+    let trained = trainer.run(model.clone(), false).unwrap();
+    (model, trained.model)
+}
+
+#[test]
+fn an_epoch_moves_every_tensor_as_pytorch_does() {
+    let runs = std::fs::read_dir(fixtures().join("sgd_epoch")).unwrap();
+    let mut checked = 0;
+    for path in runs.map(|entry| entry.unwrap().path()) {
+        let run = path.file_stem().unwrap().to_str().unwrap();
+        if run == "images" {
+            continue;
+        }
+        let (before, after) = train_one_epoch(run);
+        let expected = read_tensors(&path).unwrap();
+        for (index, spec) in before.network().specs.iter().enumerate() {
+            let start = before.parameters.values(index);
+            let moved = |end: &[f32]| -> Vec<f32> { end.iter().zip(&start).map(|(end, start)| end - start).collect() };
+            let found = moved(&after.parameters.values(index));
+            let known = moved(&expected[&format!("final.{}", spec.name)].values);
+            let norm = |values: &[f32]| values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+            let error: Vec<f32> = found.iter().zip(&known).map(|(found, known)| found - known).collect();
+            // Within 1 % of the way PyTorch went; where it hardly went anywhere, rounding of the
+            // weights themselves (6e-8 of their size) is all there is.
+            let rounding = 1e-6 * norm(&start);
+            assert!(
+                norm(&error) <= 0.01 * norm(&known) + rounding,
+                "{run}: {} went {:e}, which is {:e} off",
+                spec.name,
+                norm(&known),
+                norm(&error)
+            );
+            checked += 1;
+        }
+    }
+    assert!(checked > 200, "tensors were checked");
+}
