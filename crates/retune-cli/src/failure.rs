@@ -62,8 +62,7 @@ impl Failure {
 
 /// A message of several lines (parsers quote the source in the middle of theirs) as one.
 fn one_line(message: &str) -> String {
-    let is_quotation =
-        |line: &&str| line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ').starts_with('|');
+    let is_quotation = |line: &&str| line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ').starts_with('|');
     let lines = message.lines().filter(|line| !is_quotation(line)).map(str::trim).filter(|line| !line.is_empty());
     lines.collect::<Vec<_>>().join(": ")
 }
@@ -138,7 +137,8 @@ mod tests {
 
     #[test]
     fn a_parsers_quotation_is_left_out() {
-        let message = "not a plan: TOML parse error at line 3, column 10\n  |\n3 | epochs = x\n  |          ^\nno such value\n";
+        let message =
+            "not a plan: TOML parse error at line 3, column 10\n  |\n3 | epochs = x\n  |          ^\nno such value\n";
         assert_eq!(one_line(message), "not a plan: TOML parse error at line 3, column 10: no such value");
     }
 }

@@ -125,7 +125,8 @@ impl Task {
     fn under_way(&self) -> String {
         let left = (self.total.saturating_sub(self.done)) as f64 / self.rate().max(1e-9);
         // A stalled task has no time left to tell.
-        let left = Duration::try_from_secs_f64(left).map_or_else(|_| "unknown".to_owned(), |left| Rounded(left).to_string());
+        let left =
+            Duration::try_from_secs_f64(left).map_or_else(|_| "unknown".to_owned(), |left| Rounded(left).to_string());
         let (done, total) = (self.amount(self.done), self.amount(self.total));
         format!("{}: {done} of {total}, {}, {left} left", self.name, self.per_second())
     }
@@ -206,6 +207,9 @@ mod tests {
         let name = "epoch 1 of 3".to_owned();
         let task = Task { name, unit: Unit::Count, total: 4000, done: 1000, started, last_line: started, bar: None };
         // 1000 in 20 s leave a minute for the other 3000 (a little more by the time that the test takes).
-        assert_eq!(task.under_way(), "epoch 1 of 3: 1,000 of 4,000, 49/s, 60 seconds left".replace("49", &format!("{}", task.rate() as u64)));
+        assert_eq!(
+            task.under_way(),
+            "epoch 1 of 3: 1,000 of 4,000, 49/s, 60 seconds left".replace("49", &format!("{}", task.rate() as u64))
+        );
     }
 }

@@ -75,8 +75,8 @@ pub struct Plan {
 }
 
 /// A stretch of training.
+// Unknown keys are refused by the solver that this is flattened with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Phase {
     /// Its name in tables and metrics.
     pub name: String,
@@ -313,6 +313,12 @@ mod tests {
         let probe = Solver::LogisticRegression(LogisticRegression::default());
         plan.phases.push(Phase { name: "probe".into(), solver: probe });
         assert_eq!(Plan::from_toml(&plan.to_toml().unwrap()).unwrap(), plan);
+    }
+
+    #[test]
+    fn a_misspelt_key_is_refused() {
+        let text = gradient(&[("head", 1.0)]).to_toml().unwrap().replace("warmup_epochs", "warm_up_epochs");
+        assert!(Plan::from_toml(&text).unwrap_err().to_string().contains("warm_up_epochs"));
     }
 
     #[test]

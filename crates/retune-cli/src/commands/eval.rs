@@ -39,7 +39,8 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
     let mut sets = vec![(arguments.data.split_name().to_string(), arguments.data.open()?)];
     for source in arguments.evaluations.sources()? {
         if source.name == sets[0].0 {
-            let reason = format!("--eval {0}= has the name of the data's own set; choose another than '{0}'", source.name);
+            let reason =
+                format!("--eval {0}= has the name of the data's own set; choose another than '{0}'", source.name);
             return Err(Failure::Mistake(reason));
         }
         sets.push((source.name, evaluation_split(&DataSource::open(&source.path)?)?));
@@ -74,6 +75,7 @@ fn with_model_classes(dataset: &Dataset, model: &Model) -> Result<Dataset, Failu
 }
 
 fn class_count_differs(root: &Path, data: usize, model: usize) -> Failure {
-    let reason = format!("it has {data} classes, and the model {model} without names; fit the model to this data first");
+    let reason =
+        format!("it has {data} classes, and the model {model} without names; fit the model to this data first");
     Failure::in_file(root, reason)
 }

@@ -11,9 +11,9 @@ use crate::arguments::data::BatchArguments;
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
 use crate::arguments::parse;
 use crate::failure::Failure;
+use crate::output::Console;
 use crate::output::results::percent;
 use crate::output::table::{Align, Table};
-use crate::output::Console;
 
 /// Options of `retune predict`.
 #[derive(Args)]

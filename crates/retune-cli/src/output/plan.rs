@@ -46,7 +46,9 @@ fn solver(solver: &Solver) -> String {
             let least = strengths.iter().copied().fold(f64::INFINITY, f64::min);
             let most = strengths.iter().copied().fold(0.0, f64::max);
             let count = strengths.len();
-            format!("logistic regression on fixed features, the best of {count} inverse strengths {least:.0e} to {most:.0e}")
+            format!(
+                "logistic regression on fixed features, the best of {count} inverse strengths {least:.0e} to {most:.0e}"
+            )
         }
         Solver::Gradient(gradient) => descent(gradient),
     }

@@ -18,7 +18,10 @@ pub struct Table {
 impl Table {
     /// A table without rows.
     pub fn new(columns: impl IntoIterator<Item = (impl Into<String>, Align)>) -> Self {
-        Self { columns: columns.into_iter().map(|(heading, align)| (heading.into(), align)).collect(), rows: Vec::new() }
+        Self {
+            columns: columns.into_iter().map(|(heading, align)| (heading.into(), align)).collect(),
+            rows: Vec::new(),
+        }
     }
 
     /// Adds a row at the end.

@@ -337,8 +337,8 @@ mod tests {
 
     #[test]
     fn a_typo_is_answered_with_the_closest_name() {
-        let error = find("resnet81").unwrap_err().to_string();
-        assert!(error.contains("did you mean 'resnet18'"), "{error}");
+        let error = find("convnextt_tiny").unwrap_err().to_string();
+        assert!(error.contains("did you mean 'convnext_tiny'"), "{error}");
     }
 
     #[test]

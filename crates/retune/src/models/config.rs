@@ -70,11 +70,17 @@ impl ModelConfig {
     /// A file that cannot be read, is not JSON, names an unknown architecture or has a key of the
     /// wrong type.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = files::read_text(path)?;
-        let name = path.display().to_string();
-        let document = serde_json::from_str(&text)
-            .map_err(|error| ConfigError::NotJson { path: name.clone(), reason: error.to_string() })?;
-        Self::from_document(document, &name)
+        Self::parse(&files::read_text(path)?, &path.display().to_string())
+    }
+
+    /// Parses the text of a `config.json`; `path` is for messages.
+    ///
+    /// # Errors
+    /// As [`ModelConfig::read`].
+    pub fn parse(text: &str, path: &str) -> Result<Self, ConfigError> {
+        let document = serde_json::from_str(text)
+            .map_err(|error| ConfigError::NotJson { path: path.to_owned(), reason: error.to_string() })?;
+        Self::from_document(document, path)
     }
 
     fn from_document(document: Value, path: &str) -> Result<Self, ConfigError> {

@@ -142,6 +142,18 @@ impl Model {
         Ok(model)
     }
 
+    /// A model from the contents of its two files, as when they are compiled into a program.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn from_contents(config: &str, weights: &[u8], device: &Device) -> Result<Self, ModelError> {
+        let mut model = Self::initialize(ModelConfig::parse(config, CONFIG_FILE)?, 0, device)?;
+        let path = Path::new(WEIGHTS_FILE);
+        let tensors = weights::parse_safetensors(weights, path)?;
+        weights::assign(&mut model.parameters, tensors, model.network.positions, path)?;
+        Ok(model)
+    }
+
     /// The configuration alone: the network with random parameters drawn from `seed`.
     ///
     /// # Errors

@@ -105,12 +105,6 @@ impl ViTConfig {
                 self.embed_dim, self.num_heads
             ));
         }
-        if !(height.is_multiple_of(self.patch_size) && width.is_multiple_of(self.patch_size)) {
-            return Err(format!(
-                "the image size {height}×{width} is not a multiple of the patch size {}",
-                self.patch_size
-            ));
-        }
         if self.global_pool == Pooling::Token && !self.class_token {
             return Err("global_pool \"token\" needs a class_token".into());
         }

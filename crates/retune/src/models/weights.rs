@@ -131,8 +131,12 @@ fn is_batch_counter(name: &str) -> bool {
 }
 
 fn read_safetensors(path: &Path) -> Result<BTreeMap<String, NamedTensor>, WeightsError> {
-    let bytes = files::read(path)?;
-    let parsed = SafeTensors::deserialize(&bytes).map_err(|error| WeightsError::Unreadable {
+    parse_safetensors(&files::read(path)?, path)
+}
+
+/// Reads the float tensors of a `.safetensors` file's content; `path` is for messages.
+pub(crate) fn parse_safetensors(bytes: &[u8], path: &Path) -> Result<BTreeMap<String, NamedTensor>, WeightsError> {
+    let parsed = SafeTensors::deserialize(bytes).map_err(|error| WeightsError::Unreadable {
         path: path.to_owned(),
         format: "safetensors",
         reason: error.to_string(),

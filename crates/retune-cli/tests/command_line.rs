@@ -1,0 +1,323 @@
+//! The whole program, driven as users drive it, on tiny images of two colours.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use image::{Rgb, RgbImage};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A model of five classes with a few thousand parameters.
+fn model() -> String {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../retune/tests/fixtures/models");
+    models.join("resnet_basic").display().to_string()
+}
+
+/// A folder with data, in which the program runs.
+struct Workplace {
+    folder: TempDir,
+}
+
+impl Workplace {
+    /// `data/` with 24 images of each class, and `shifted/` with 6 of them, darker.
+    fn new() -> Self {
+        let workplace = Self { folder: tempfile::tempdir().unwrap() };
+        for class in ["green", "red"] {
+            workplace.images(&format!("data/{class}"), class, 24, 200);
+            workplace.images(&format!("shifted/{class}"), class, 6, 120);
+        }
+        workplace
+    }
+
+    fn path(&self, relative: &str) -> PathBuf {
+        self.folder.path().join(relative)
+    }
+
+    /// Noisy images in which one channel is brighter than the others.
+    fn images(&self, folder: &str, class: &str, count: u32, brightness: u8) {
+        fs::create_dir_all(self.path(folder)).unwrap();
+        for number in 0..count {
+            let image = RgbImage::from_fn(32, 32, |x, y| {
+                let noise = (x * 7 + y * 13 + number * 29) % 50;
+                let mut channels = [noise as u8, noise as u8, 30];
+                channels[usize::from(class == "green")] = brightness - noise as u8;
+                Rgb(channels)
+            });
+            image.save(self.path(folder).join(format!("{number:02}.png"))).unwrap();
+        }
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_retune"));
+        command.args(line.split_whitespace()).current_dir(self.folder.path());
+        // A model's name must never reach a network from a test.
+        command.env("HF_HUB_OFFLINE", "1").env("HF_HOME", self.path("cache"));
+        command
+    }
+
+    fn run(&self, line: &str) -> Output {
+        self.command(line).output().unwrap()
+    }
+
+    /// Standard output of a run that must succeed.
+    fn succeeds(&self, line: &str) -> String {
+        let output = self.run(line);
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn json(&self, line: &str) -> Value {
+        serde_json::from_str(&self.succeeds(line)).unwrap()
+    }
+
+    /// The one sentence on standard error of a run that must end with status 2, print no result and leave no file.
+    fn refuses(&self, line: &str) -> String {
+        let before = self.listing();
+        let output = self.run(line);
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{line}: {message}");
+        assert!(output.stdout.is_empty(), "{line}");
+        let errors: Vec<&str> = message.lines().filter(|line| line.starts_with("error: ")).collect();
+        assert_eq!(errors.len(), 1, "{line}: {message}");
+        assert_eq!(message.lines().last(), Some(errors[0]), "{line}: {message}");
+        assert_eq!(self.listing(), before, "{line}");
+        errors[0].to_owned()
+    }
+
+    /// Every file and folder but the cache.
+    fn listing(&self) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        let mut folders = vec![self.folder.path().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path.clone());
+                }
+                found.push(path);
+            }
+        }
+        found.sort();
+        found
+    }
+
+    fn file(&self, relative: &str) -> Vec<u8> {
+        fs::read(self.path(relative)).unwrap()
+    }
+}
+
+fn fit(options: &str) -> String {
+    format!("fit --model {} --data data --epochs 2 --lr 1e-3 {options}", model())
+}
+
+#[test]
+fn lp_ft_end_to_end_and_what_can_be_done_with_its_run() {
+    let here = Workplace::new();
+    let text = here.succeeds(&fit("--eval shifted=shifted --out run"));
+    for expected in ["lp-ft on resnet18", "accuracy", "val", "shifted", "run/model"] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    for file in
+        ["run.toml", "plan.toml", "metrics.jsonl", "summary.json", "model/config.json", "model/model.safetensors"]
+    {
+        assert!(here.path("run").join(file).is_file(), "{file}");
+    }
+    assert!(!here.path("run/checkpoint").exists());
+
+    let summary: Value = serde_json::from_slice(&here.file("run/summary.json")).unwrap();
+    // The colours are all that tells the classes apart, and any features of a network hold them.
+    assert_eq!(summary["splits"]["val"]["accuracy"], 1.0);
+    assert_eq!(summary["splits"]["shifted"]["n"], 12);
+    assert_eq!(summary["classes"], serde_json::json!(["green", "red"]));
+
+    let again = here.json("fit --resume run --json");
+    assert_eq!(again, summary);
+    let evaluated = here.json("eval --model run --data shifted --eval own=data --json");
+    // The same images in batches of another size, so equal to rounding.
+    let loss = |value: &Value| value["loss"].as_f64().unwrap();
+    assert!((loss(&evaluated["splits"]["all"]) - loss(&summary["splits"]["shifted"])).abs() < 1e-5);
+    assert_eq!(evaluated["splits"]["own"]["n"], 48);
+
+    let predictions = here.json("predict --model run data/red/00.png data/green --top 1 --json");
+    assert_eq!(predictions.as_array().unwrap().len(), 25);
+    assert_eq!(predictions[0]["path"], "data/red/00.png");
+    assert_eq!(predictions[0]["classes"][0]["class"], "red");
+    assert_eq!(predictions[1]["path"], "data/green/00.png");
+    assert_eq!(predictions[1]["classes"][0]["class"], "green");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_resumes_to_the_same_bytes() {
+    let here = Workplace::new();
+    let options = "--method ft --epochs 200 --lr 1e-3 --augment flip --checkpoint-every 1 --save last";
+    let line = |out| format!("fit --model {} --data data {options} --out {out}", model());
+    here.succeeds(&line("whole"));
+
+    let mut running = here.command(&line("broken")).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while fs::metadata(here.path("broken/metrics.jsonl")).map_or(0, |data| data.len()) == 0 {
+        assert!(Instant::now() < deadline, "no epoch ended");
+        assert!(running.try_wait().unwrap().is_none(), "the run ended by itself");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let sent = Command::new("kill").args(["-INT", &running.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let output = running.wait_with_output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(130), "{message}");
+    assert!(message.contains("retune fit --resume broken"), "{message}");
+    assert!(!here.path("broken/summary.json").exists());
+
+    here.succeeds("fit --resume broken");
+    assert!(here.file("broken/model/model.safetensors") == here.file("whole/model/model.safetensors"));
+    let rows = |run: &str| String::from_utf8(here.file(&format!("{run}/metrics.jsonl"))).unwrap().lines().count();
+    assert_eq!(rows("broken"), rows("whole"));
+}
+
+#[test]
+fn newcomers_mistakes_get_one_sentence_and_leave_nothing() {
+    let here = Workplace::new();
+    here.images("single/red", "red", 4, 200);
+    for (folder, class) in [("train/red", "red"), ("train/green", "green"), ("val/red", "red"), ("val/blue", "green")] {
+        here.images(&format!("unknown_class/{folder}"), class, 3, 200);
+    }
+    fs::create_dir(here.path("spoiled")).unwrap();
+    for class in ["green", "red"] {
+        here.images(&format!("spoiled/{class}"), class, 4, 200);
+    }
+    fs::write(here.path("spoiled/red/notes.png"), "not an image").unwrap();
+    fs::write(here.path("notes.txt"), "not an image").unwrap();
+    fs::write(here.path("plan.toml"), "method = \"mine\"\n[[phase]]\nname = 3\n").unwrap();
+
+    let model = model();
+    let base = format!("fit --model {model} --epochs 1 --lr 1e-3 --out new/run");
+    for (line, expected) in [
+        (format!("{base} --data absent"), "absent"),
+        (format!("{base} --data notes.txt"), "notes.txt"),
+        (format!("{base} --data spoiled"), "notes.png"),
+        (format!("{base} --data single"), "at least two classes"),
+        (format!("{base} --data unknown_class"), "`blue`"),
+        (format!("{base} --data data --eval other=unknown_class"), "`blue`"),
+        (format!("{base} --data data --eval unnamed"), "NAME=PATH"),
+        (format!("{base} --data data --method magic"), "unknown method 'magic'"),
+        (format!("{base} --data data --lr -1e-3"), "above 0"),
+        (format!("{base} --data data --lr nan"), "above 0"),
+        (format!("{base} --data data --batch-size 0"), "--batch-size"),
+        (format!("{base} --data data --warmup-epochs 2"), "--warmup-epochs"),
+        (format!("{base} --data data --device abacus"), "'abacus'"),
+        (format!("{base} --data data --size 4"), "8×8"),
+        (format!("{base} --data data --head-init keep"), "--head-init"),
+        (format!("fit --model {model} --data data --epochs 0 --out new"), "--epochs"),
+        (format!("fit --model {model} --data data --plan plan.toml --out new"), "plan.toml"),
+        (format!("fit --model {model} --data data --plan absent.toml --out new"), "absent.toml"),
+        (format!("fit --model {model} --data data --out shifted"), "shifted"),
+        (format!("fit --model {model} --data data"), "--out"),
+        (format!("fit --model {model} --out new"), "--data"),
+        ("fit --data data --out new".to_owned(), "--model"),
+        ("fit --model ./absent --data data --out new".to_owned(), "./absent"),
+        ("fit --model owner/absent --data data --out new".to_owned(), "owner/absent"),
+        ("fit --model data --data data --out new".to_owned(), "config.json"),
+        ("fit --resume data".to_owned(), "not a run directory"),
+        ("fit --resume data --lr 1".to_owned(), "--resume"),
+        (format!("features --model {model} --data data --layer layer9 --out f.npz"), "layer9"),
+        (format!("features --model {model} --data data --out f.parquet"), "Parquet"),
+        (format!("features --model {model} --data data --out f.txt"), ".npz"),
+        (format!("features --model {model} --data spoiled --out f.npz"), "notes.png"),
+        (format!("features --model {model} --data data --out absent/f.npz"), "absent/f.npz"),
+        (format!("predict --model {model} notes.txt"), "notes.txt"),
+        (format!("eval --model {model} --data data"), "classes"),
+        (format!("eval --model {model} --data data --split test"), "`test`"),
+        ("models nothing-like-it".to_owned(), "nothing-like-it"),
+        ("layers --arch resnet81 --from-scratch".to_owned(), "did you mean"),
+        ("fit --epoch 3".to_owned(), "'--epochs'"),
+        ("train".to_owned(), "'train'"),
+    ] {
+        let message = here.refuses(&line);
+        assert!(message.contains(expected), "{line}: {message}");
+    }
+}
+
+#[test]
+fn a_plan_printed_as_toml_can_be_trained() {
+    let here = Workplace::new();
+    let toml = here.succeeds(&format!("plan --model {} --method ft --epochs 1 --lr 1e-3 --toml", model()));
+    fs::write(here.path("plan.toml"), toml).unwrap();
+    here.succeeds(&format!("fit --model {} --data data --plan plan.toml --out run", model()));
+    assert_eq!(here.file("run/plan.toml"), here.file("plan.toml"));
+
+    let table = here.succeeds(&format!("plan --model {} --method lp", model()));
+    let treatment = |block: &str| table.lines().find(|line| line.starts_with(block)).unwrap().to_owned();
+    assert!(treatment("stem").ends_with("frozen") && treatment("head").ends_with("to the optimum"), "{table}");
+    let plan = here.json(&format!("plan --model {} --json", model()));
+    assert_eq!(plan["method"], "lp-ft");
+    assert_eq!(plan["blocks"][0]["name"], "stem");
+}
+
+#[test]
+fn layers_and_models_are_listed() {
+    let here = Workplace::new();
+    let layers = here.json(&format!("layers --model {} --json", model()));
+    let names: Vec<&str> =
+        layers["layers"].as_array().unwrap().iter().map(|layer| layer["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["stem", "layer1.0", "layer1.1", "layer2.0", "layer3.0", "layer4.0", "head"]);
+    assert_eq!(layers["layers"][6]["output"], serde_json::json!([5]));
+    assert_eq!(layers["layers"][6]["parameters"], 5 * 12 + 5);
+
+    let models = here.json("models resnet18* --json");
+    assert_eq!(models[0]["name"], "resnet18");
+    assert_eq!(models[0]["repositories"][0], "timm/resnet18.a1_in1k");
+    assert!(here.succeeds("models vit_small").lines().skip(1).all(|line| line.contains("vit_small")));
+}
+
+#[test]
+fn features_are_readable_arrays() {
+    let here = Workplace::new();
+    let written = here.json(&format!("features --model {} --data data --layer layer2 --out f.npz --json", model()));
+    assert_eq!((written["images"].as_u64(), written["width"].as_u64()), (Some(48), Some(8 * 5 * 5)));
+    let mut archive = zip::ZipArchive::new(File::open(here.path("f.npz")).unwrap()).unwrap();
+    for (name, header) in [
+        ("features", "{'descr': '<f4', 'fortran_order': False, 'shape': (48, 200), }"),
+        ("labels", "{'descr': '<i8', 'fortran_order': False, 'shape': (48,), }"),
+        ("paths", "{'descr': '<U12', 'fortran_order': False, 'shape': (48,), }"),
+        ("classes", "{'descr': '<U5', 'fortran_order': False, 'shape': (2,), }"),
+    ] {
+        let mut bytes = Vec::new();
+        archive.by_name(&format!("{name}.npy")).unwrap().read_to_end(&mut bytes).unwrap();
+        assert!(bytes.starts_with(b"\x93NUMPY\x01\x00"), "{name}");
+        let text = String::from_utf8_lossy(&bytes[10..128]).into_owned();
+        assert!(text.starts_with(header), "{name}: {text}");
+    }
+    assert_eq!(archive.len(), 4);
+
+    here.succeeds(&format!("features --model {} --data data --out f.safetensors", model()));
+    let bytes = here.file("f.safetensors");
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    assert_eq!(tensors.tensor("features").unwrap().shape(), [48, 12]);
+}
+
+#[test]
+fn nothing_but_results_is_on_standard_output_and_quiet_is_quiet() {
+    let here = Workplace::new();
+    let output = here.run(&fit("--method lp --out run --json --quiet --threads 1"));
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(summary["method"], "lp");
+    let output = here.run("eval --model run --data data");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("evaluating all: 48 in "));
+}
+
+#[test]
+fn help_version_and_completions() {
+    let here = Workplace::new();
+    assert!(here.succeeds("").contains("Usage: retune"));
+    assert!(here.succeeds("--version").starts_with("retune "));
+    assert!(here.succeeds("fit --help").contains("--checkpoint-every"));
+    for (shell, expected) in [("bash", "complete -F"), ("zsh", "#compdef retune"), ("fish", "complete -c retune")] {
+        let script = here.succeeds(&format!("completions {shell}"));
+        assert!(script.contains(expected) && script.contains("label-smoothing"), "{shell}");
+    }
+}
