@@ -1,6 +1,7 @@
 //! One file for each subcommand: its own options, the library calls it makes, what it prints.
 
 mod completions;
+mod demo;
 mod eval;
 mod features;
 mod fit;
@@ -19,6 +20,8 @@ use crate::output::Console;
 /// What to do.
 #[derive(Subcommand)]
 pub enum Command {
+    /// Try the methods on shifted data that the program carries: no model, no images needed
+    Demo(demo::DemoArguments),
     /// Fine-tune a model on your images
     Fit(Box<fit::FitArguments>),
     /// Show what a method would train, how fast and for how long
@@ -46,6 +49,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     interrupt::listen(!arguments.global.quiet)?;
     let console = Console::new(&arguments.global);
     match arguments.command {
+        Command::Demo(arguments) => demo::run(&arguments, &console),
         Command::Fit(arguments) => fit::run(&arguments, &console),
         Command::Plan(arguments) => plan::run(&arguments, &console),
         Command::Eval(arguments) => eval::run(&arguments, &console),

@@ -155,14 +155,14 @@ impl Monitor for StoppedByFailure<'_> {
 
 /// A file under way.
 enum Target<'a> {
-    Npz(NpzFile<'a>),
+    Npz(Box<NpzFile<'a>>),
     Safetensors(SafetensorsFile<'a>),
 }
 
 impl<'a> Target<'a> {
     fn new(format: FeatureFormat, file: &'a File, dataset: &'a Dataset) -> Self {
         match format {
-            FeatureFormat::Npz => Self::Npz(NpzFile::new(file, dataset)),
+            FeatureFormat::Npz => Self::Npz(Box::new(NpzFile::new(file, dataset))),
             FeatureFormat::Safetensors => Self::Safetensors(SafetensorsFile::new(file, dataset)),
         }
     }

@@ -158,14 +158,26 @@ impl ModelConfig {
 
     /// The same model with images prepared otherwise; timm reads the same from what is written.
     pub fn with_preprocessing(mut self, preprocessing: Preprocessing) -> Self {
-        let Preprocessing { width, height, interpolation, crop_pct, crop_mode, mean, std } =
-            preprocessing.clone();
-        self.set_cfg("input_size", json!([3, height, width]));
-        self.set_cfg("interpolation", json!(interpolation));
-        self.set_cfg("crop_pct", json!(crop_pct));
-        self.set_cfg("crop_mode", json!(crop_mode));
-        self.set_cfg("mean", json!(mean));
-        self.set_cfg("std", json!(std));
+        let (old, new) = (self.preprocessing.clone(), &preprocessing);
+        // What stays is left as it is written, to the digit.
+        let changes = [
+            (
+                "input_size",
+                (old.height, old.width) != (new.height, new.width),
+                json!([3, new.height, new.width]),
+            ),
+            ("interpolation", old.interpolation != new.interpolation, json!(new.interpolation)),
+            ("crop_pct", old.crop_pct != new.crop_pct, json!(new.crop_pct)),
+            ("crop_mode", old.crop_mode != new.crop_mode, json!(new.crop_mode)),
+            ("mean", old.mean != new.mean, json!(new.mean.map(shortest))),
+            ("std", old.std != new.std, json!(new.std.map(shortest))),
+        ];
+        for (key, changed, value) in changes {
+            if changed {
+                self.set_cfg(key, value);
+            }
+        }
+        let (height, width) = (new.height, new.width);
         if let Some(Value::Object(args)) = self.document.get_mut("model_args")
             && args.contains_key("img_size")
         {
@@ -238,6 +250,11 @@ fn preprocessing(cfg: &Map<String, Value>, path: &str) -> Result<Preprocessing, 
         mean: triple("mean")?,
         std,
     })
+}
+
+/// The value as a user would write it: 0.485, not the digits of its nearest `f32`.
+fn shortest(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or_else(|_| f64::from(value))
 }
 
 fn image_side(value: &Value) -> Option<u32> {

@@ -68,7 +68,9 @@ fn header(dataset: &Dataset, width: usize) -> io::Result<Vec<u8>> {
     let mut text = serde_json::to_vec(&document)?;
     text.resize(text.len().next_multiple_of(size_of::<u64>()), b' ');
     if text.len() > LONGEST_HEADER {
-        return Err(io::Error::other("the paths are too many for the metadata of .safetensors; name a .npz file instead"));
+        return Err(io::Error::other(
+            "the paths are too many for the metadata of .safetensors; name a .npz file instead",
+        ));
     }
     let length = (text.len() as u64).to_le_bytes();
     Ok([&length, text.as_slice()].concat())
