@@ -58,10 +58,7 @@ pub fn create_folder(path: &Path) -> Result<(), FileError> {
 ///
 /// # Errors
 /// Names the path and the reason (a full disk, say); what was there before is left as it was.
-pub fn write_atomically(
-    path: &Path,
-    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> Result<(), FileError> {
+pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), FileError> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".partial-{}", std::process::id()));
     let beside = PathBuf::from(beside);

@@ -77,6 +77,9 @@ pub enum FitError {
         /// Classes of the data.
         data: usize,
     },
+    /// No image is left to validate on.
+    #[error("{path} leaves no image for validation; give it more images of each class, a val/ folder, or a larger --val-fraction", path = .0.display())]
+    NothingToValidate(PathBuf),
     /// Two evaluation sets of one name.
     #[error("two evaluation sets are called '{0}'; give each its own NAME=")]
     DuplicateName(String),
@@ -85,11 +88,7 @@ pub enum FitError {
 impl FitError {
     /// Whether the user stopped it.
     pub fn is_interruption(&self) -> bool {
-        matches!(
-            self,
-            Self::Train(TrainError::Interrupted | TrainError::Inference(InferenceError::Interrupted))
-                | Self::Inference(InferenceError::Interrupted)
-        )
+        matches!(self, Self::Train(TrainError::Interrupted) | Self::Inference(InferenceError::Interrupted))
     }
 }
 
@@ -251,6 +250,9 @@ impl FitData {
     pub fn open(options: &FitOptions) -> Result<Self, FitError> {
         let source = DataSource::open(&options.data)?;
         let (train, validation) = source.train_and_validation(options.validation_fraction, options.train.seed)?;
+        if validation.is_empty() {
+            return Err(FitError::NothingToValidate(options.data.clone()));
+        }
         let mut evaluations = Vec::new();
         for name in source.splits.keys().filter(|name| matches!(name, SplitName::Other(_))) {
             evaluations.push((name.to_string(), source.split(name)?));
@@ -287,12 +289,7 @@ pub fn evaluation_split(source: &DataSource) -> Result<Dataset, DataError> {
 /// # Errors
 /// The user's mistakes before anything is written; what goes wrong later leaves a directory that
 /// [`resume`] goes on from.
-pub fn start(
-    options: &FitOptions,
-    plan: &PlanSource,
-    out: &Path,
-    monitor: &dyn Monitor,
-) -> Result<Summary, FitError> {
+pub fn start(options: &FitOptions, plan: &PlanSource, out: &Path, monitor: &dyn Monitor) -> Result<Summary, FitError> {
     let taken = out.is_file() || fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
     if taken {
         return Err(FitError::OutputTaken(out.to_owned()));
@@ -334,8 +331,7 @@ pub fn read_options(run: &Path) -> Result<FitOptions, FitError> {
     if !path.is_file() {
         return Err(FitError::NotARun(run.to_owned()));
     }
-    toml::from_str(&files::read_text(&path)?)
-        .map_err(|error| FitError::RunFile { path, reason: error.to_string() })
+    toml::from_str(&files::read_text(&path)?).map_err(|error| FitError::RunFile { path, reason: error.to_string() })
 }
 
 /// A finished run's summary.
@@ -440,10 +436,6 @@ pub fn evaluation_loader(
 ) -> Result<Loader, DataError> {
     let preprocessing = model.config().preprocessing().clone();
     let nothing = CacheOptions { memory_bytes: 0, disk_bytes: 0, disk_folder: None };
-    let options = LoaderOptions {
-        threads,
-        cache: nothing,
-        ..LoaderOptions::deterministic(preprocessing, batch_size)
-    };
+    let options = LoaderOptions { threads, cache: nothing, ..LoaderOptions::deterministic(preprocessing, batch_size) };
     Loader::new(dataset, options)
 }

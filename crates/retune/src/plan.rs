@@ -184,11 +184,7 @@ fn slanted_triangle(step: f64, steps: f64) -> f64 {
     const CUT_FRACTION: f64 = 0.1;
     const RATIO: f64 = 32.0;
     let cut = (steps * CUT_FRACTION).floor().max(1.0);
-    let p = if step < cut {
-        step / cut
-    } else {
-        1.0 - (step - cut) / (cut * (1.0 / CUT_FRACTION - 1.0))
-    };
+    let p = if step < cut { step / cut } else { 1.0 - (step - cut) / (cut * (1.0 / CUT_FRACTION - 1.0)) };
     (1.0 + p.max(0.0) * (RATIO - 1.0)) / RATIO
 }
 
@@ -240,10 +236,9 @@ impl Phase {
                 let head = blocks.len().saturating_sub(1);
                 (0..blocks.len()).map(|block| if block == head { 1.0 } else { 0.0 }).collect()
             }
-            Solver::Gradient(gradient) => blocks
-                .iter()
-                .map(|block| gradient.rates.get(&block.name).copied().unwrap_or(0.0))
-                .collect(),
+            Solver::Gradient(gradient) => {
+                blocks.iter().map(|block| gradient.rates.get(&block.name).copied().unwrap_or(0.0)).collect()
+            }
         }
     }
 
@@ -292,7 +287,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn blocks() -> Vec<Block> {
-        ["stem", "layer1.0", "head"].map(|name| Block::alone(name)).into()
+        ["stem", "layer1.0", "head"].map(Block::alone).into()
     }
 
     fn gradient(rates: &[(&str, f64)]) -> Plan {

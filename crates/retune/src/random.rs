@@ -4,8 +4,8 @@
 //! results do not depend on the number of threads, and a resumed run draws what an uninterrupted
 //! one would have drawn.
 
-use rand::{RngExt, SeedableRng};
 use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
 
 /// A generator for one purpose: the same for the same `seed` and `path`.
 ///

@@ -170,8 +170,7 @@ fn position_embeddings_are_resampled_as_timm_does() {
         let Some(input) = expected.get("resized.input") else { continue };
         let model = load(&name, Some([input.shape[2], input.shape[3]]));
         let position = model.parameters.position("pos_embed").unwrap();
-        let difference =
-            relative_difference(&model.parameters.values(position), &expected["resized.pos_embed"].values);
+        let difference = relative_difference(&model.parameters.values(position), &expected["resized.pos_embed"].values);
         assert!(difference < 1e-5, "{name}: position embedding differs by {difference:e}");
         let logits: Vec<f32> = model.logits(tensor(input)).into_data().iter().collect();
         let difference = relative_difference(&logits, &expected["resized.logits"].values);
@@ -248,14 +247,8 @@ fn train_one_epoch(run: &str) -> (Model, Model) {
         threads: 1,
     };
     let data = training_images();
-    let trainer = Trainer {
-        plan: &plan,
-        options: &options,
-        train: &data,
-        validation: &data,
-        directory: None,
-        monitor: &Silent,
-    };
+    let trainer =
+        Trainer { plan: &plan, options: &options, train: &data, validation: &data, directory: None, monitor: &Silent };
     let trained = trainer.run(model.clone(), false).unwrap();
     (model, trained.model)
 }

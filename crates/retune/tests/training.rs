@@ -70,7 +70,13 @@ fn options() -> TrainOptions {
     }
 }
 
-fn train(plan: &Plan, options: &TrainOptions, directory: Option<&Path>, monitor: &dyn Monitor, resume: bool) -> Result<Trained, TrainError> {
+fn train(
+    plan: &Plan,
+    options: &TrainOptions,
+    directory: Option<&Path>,
+    monitor: &dyn Monitor,
+    resume: bool,
+) -> Result<Trained, TrainError> {
     let (train, validation) = (images(42), images(12));
     Trainer { plan, options, train: &train, validation: &validation, directory, monitor }.run(model(), resume)
 }

@@ -26,9 +26,9 @@ use retune::train::{TrainError, Trainer};
 use serde::Serialize;
 
 use crate::failure::Failure;
+use crate::output::Console;
 use crate::output::results::percent;
 use crate::output::table::{Align, Table};
-use crate::output::Console;
 
 const BACKBONE_CONFIG: &str = include_str!("../../assets/demo/backbone/config.json");
 const BACKBONE_WEIGHTS: &[u8] = include_bytes!("../../assets/demo/backbone/model.safetensors");

@@ -77,9 +77,7 @@ impl FromStr for Method {
     type Err = UnknownMethod;
 
     fn from_str(name: &str) -> Result<Self, UnknownMethod> {
-        ALL.into_iter()
-            .find(|method| method.name() == name)
-            .ok_or_else(|| UnknownMethod(name.to_owned()))
+        ALL.into_iter().find(|method| method.name() == name).ok_or_else(|| UnknownMethod(name.to_owned()))
     }
 }
 
@@ -113,7 +111,7 @@ mod tests {
 
     #[test]
     fn every_plan_fits_its_blocks_and_every_name_parses() {
-        let blocks: Vec<Block> = ["stem", "layer1.0", "head"].map(|name| Block::alone(name)).into();
+        let blocks: Vec<Block> = ["stem", "layer1.0", "head"].map(Block::alone).into();
         for method in ALL {
             assert_eq!(method.name().parse::<Method>().unwrap(), method);
             method.plan(&blocks, &MethodOptions::default()).check(&blocks).unwrap();
@@ -122,7 +120,7 @@ mod tests {
 
     #[test]
     fn lp_ft_is_lp_and_then_ft() {
-        let blocks: Vec<Block> = ["stem", "head"].map(|name| Block::alone(name)).into();
+        let blocks: Vec<Block> = ["stem", "head"].map(Block::alone).into();
         let phases = |method: Method| method.plan(&blocks, &MethodOptions::default()).phases;
         let joined = [phases(Method::Lp), phases(Method::Ft)].concat();
         assert_eq!(phases(Method::LpFt), joined);

@@ -163,9 +163,7 @@ pub fn find(name: &str) -> Result<(&'static str, &'static Architecture), Archite
         return Ok((name, entry));
     }
     Err(match TABLE.unsupported.get(plain) {
-        Some(reason) => {
-            ArchitectureError::Unsupported { name: plain.to_owned(), reason: reason.clone() }
-        }
+        Some(reason) => ArchitectureError::Unsupported { name: plain.to_owned(), reason: reason.clone() },
         None => ArchitectureError::Unknown { name: plain.to_owned() },
     })
 }
@@ -211,7 +209,7 @@ impl Network {
 }
 
 /// Arguments that act in training alone, or on the random start that weights replace.
-const WITHOUT_EFFECT: [&str; 12] = [
+const WITHOUT_EFFECT: [&str; 13] = [
     "drop_rate",
     "drop_path_rate",
     "drop_block_rate",
@@ -224,6 +222,7 @@ const WITHOUT_EFFECT: [&str; 12] = [
     "zero_init_last",
     "head_init_scale",
     "dynamic_img_size",
+    "dynamic_img_pad",
 ];
 
 /// Builds the network of an architecture with `model_args` laid over timm's own arguments.
@@ -245,14 +244,14 @@ pub fn build(
     given.remove("num_classes");
     for (key, only) in [("in_chans", 3), ("output_stride", 32)] {
         if let Some(value) = given.remove(key)
-            && value != Value::from(only)
+            && value != only
         {
             return Err(wrong(format!("{key} must be {only}, not {value}")));
         }
     }
     if entry.family != Family::ViT
         && let Some(value) = given.remove("global_pool")
-        && value != Value::from("avg")
+        && value != "avg"
     {
         return Err(wrong(format!("global_pool must be \"avg\", not {value}")));
     }
@@ -307,9 +306,7 @@ fn parse<T: DeserializeOwned>(args: Map<String, Value>) -> Result<T, String> {
 }
 
 /// Checks that every named size is between 1 and a bound beyond any real model's.
-pub(crate) fn check_sizes<'a>(
-    sizes: impl IntoIterator<Item = (&'a str, usize)>,
-) -> Result<(), String> {
+pub(crate) fn check_sizes<'a>(sizes: impl IntoIterator<Item = (&'a str, usize)>) -> Result<(), String> {
     const MOST: usize = 65_536;
     for (name, size) in sizes {
         if size == 0 || size > MOST {
@@ -327,8 +324,7 @@ mod tests {
     fn every_entry_builds_with_timms_parameter_count() {
         for (name, entry) in all() {
             let classes = entry.pretrained_cfg()["num_classes"].as_u64().unwrap() as usize;
-            let network = build(name, &Map::new(), classes, None)
-                .unwrap_or_else(|error| panic!("{name}: {error}"));
+            let network = build(name, &Map::new(), classes, None).unwrap_or_else(|error| panic!("{name}: {error}"));
             let learnable = network.specs.iter().filter(|spec| spec.role.is_trainable());
             let count: u64 = learnable.map(|spec| spec.len() as u64).sum();
             assert_eq!(count, entry.parameters, "{name}");

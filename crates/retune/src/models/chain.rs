@@ -119,12 +119,7 @@ pub(crate) trait Chain: Send + Sync {
 }
 
 /// Runs a range of blocks.
-pub(crate) fn forward_range(
-    chain: &dyn Chain,
-    x: Activation,
-    blocks: Range<usize>,
-    pass: &mut Pass,
-) -> Activation {
+pub(crate) fn forward_range(chain: &dyn Chain, x: Activation, blocks: Range<usize>, pass: &mut Pass) -> Activation {
     blocks.fold(x, |x, block| {
         pass.enter_block(block);
         chain.forward_block(block, x, pass)

@@ -58,8 +58,8 @@ impl ModelConfig {
     /// # Errors
     /// An architecture that is unknown or not supported.
     pub fn of_architecture(name: &str) -> Result<Self, ConfigError> {
-        let (name, entry) = architectures::find(name)
-            .map_err(|source| ConfigError::Architecture { path: "--arch".into(), source })?;
+        let (name, entry) =
+            architectures::find(name).map_err(|source| ConfigError::Architecture { path: "--arch".into(), source })?;
         let document = json!({ "architecture": name, "pretrained_cfg": entry.pretrained_cfg() });
         Self::from_document(document, "--arch")
     }
@@ -122,11 +122,11 @@ impl ModelConfig {
 
     /// Names of the classes, in the order of the logits, where the file has them.
     pub fn label_names(&self) -> Option<Vec<String>> {
-        let names = self.document.get("label_names").or_else(|| {
-            self.document.get("pretrained_cfg").and_then(|cfg| cfg.get("label_names"))
-        })?;
-        let names: Vec<String> =
-            names.as_array()?.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect();
+        let names = self
+            .document
+            .get("label_names")
+            .or_else(|| self.document.get("pretrained_cfg").and_then(|cfg| cfg.get("label_names")))?;
+        let names: Vec<String> = names.as_array()?.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect();
         (names.len() == self.num_classes).then_some(names)
     }
 
@@ -161,11 +161,7 @@ impl ModelConfig {
         let (old, new) = (self.preprocessing.clone(), &preprocessing);
         // What stays is left as it is written, to the digit.
         let changes = [
-            (
-                "input_size",
-                (old.height, old.width) != (new.height, new.width),
-                json!([3, new.height, new.width]),
-            ),
+            ("input_size", (old.height, old.width) != (new.height, new.width), json!([3, new.height, new.width])),
             ("interpolation", old.interpolation != new.interpolation, json!(new.interpolation)),
             ("crop_pct", old.crop_pct != new.crop_pct, json!(new.crop_pct)),
             ("crop_mode", old.crop_mode != new.crop_mode, json!(new.crop_mode)),
@@ -211,9 +207,7 @@ fn preprocessing(cfg: &Map<String, Value>, path: &str) -> Result<Preprocessing, 
     let wrong = |key, expected| ConfigError::Key { path: path.into(), key, expected };
     let size = cfg.get("input_size").and_then(Value::as_array).map(Vec::as_slice);
     let (height, width) = match size {
-        Some([channels, height, width]) if channels.as_u64() == Some(3) => {
-            (image_side(height), image_side(width))
-        }
+        Some([channels, height, width]) if channels.as_u64() == Some(3) => (image_side(height), image_side(width)),
         _ => (None, None),
     };
     let (Some(height), Some(width)) = (height, width) else {

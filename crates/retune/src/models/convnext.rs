@@ -10,9 +10,8 @@ use serde::Deserialize;
 use super::architectures::check_sizes;
 use super::chain::{Activation, Block, Chain};
 use super::layers::{
-    ActivationFunction, Classifier, Conv2d, ConvShape, LayerNorm, Linear, Padding, Pass,
-    channels_first,
-    channels_last, global_average,
+    ActivationFunction, Classifier, Conv2d, ConvShape, LayerNorm, Linear, Padding, Pass, channels_first, channels_last,
+    global_average,
 };
 use super::parameters::{Initialization, ParameterBuilder, ParameterId, Role};
 
@@ -145,8 +144,7 @@ impl ConvNeXt {
             let stride = if stage > 0 || stem_stride == 2 { 2 } else { 1 };
             for index in 0..depth {
                 builder.enter_block(blocks.len());
-                let downsample = (index == 0 && (stride > 1 || inputs != width))
-                    .then_some((inputs, stride));
+                let downsample = (index == 0 && (stride > 1 || inputs != width)).then_some((inputs, stride));
                 body.push(builder.within(stage_name.as_str(), |builder| {
                     ConvNeXtBlock::new(config, builder, stage, index, width, downsample)
                 }));
@@ -160,9 +158,7 @@ impl ConvNeXt {
         blocks.push(Block::alone("norm"));
 
         builder.enter_block(blocks.len());
-        let head = builder.within("head", |builder| {
-            Classifier::new(builder, "fc", features, config.num_classes)
-        });
+        let head = builder.within("head", |builder| Classifier::new(builder, "fc", features, config.num_classes));
         blocks.push(Block::alone("head"));
         Self { blocks, stem, body, pool, head }
     }
@@ -177,9 +173,7 @@ impl Chain for ConvNeXt {
         let body_end = self.body.len() + 1;
         match block {
             0 => Activation::Map(self.stem.forward(x.into_map(), pass)),
-            block if block < body_end => {
-                Activation::Map(self.body[block - 1].forward(x.into_map(), pass))
-            }
+            block if block < body_end => Activation::Map(self.body[block - 1].forward(x.into_map(), pass)),
             block if block == body_end => Activation::Vector(self.pool.forward(x.into_map(), pass)),
             _ => self.head.forward(x, pass),
         }
@@ -200,8 +194,7 @@ impl Stem {
         let bias = config.conv_bias;
         if config.stem_type == StemKind::Patch {
             let patch = config.patch_size;
-            let shape =
-                ConvShape::new(3, width, patch).stride(patch).padding(Padding::Symmetric(0));
+            let shape = ConvShape::new(3, width, patch).stride(patch).padding(Padding::Symmetric(0));
             return Self {
                 first: Conv2d::new(builder, "0", shape, bias),
                 activation: ActivationFunction::Identity,
@@ -265,8 +258,7 @@ impl ConvNeXtBlock {
     ) -> Self {
         let downsample = downsample.map(|(inputs, stride)| {
             let kernel = if stride > 1 { 2 } else { 1 };
-            let shape =
-                ConvShape::new(inputs, width, kernel).stride(stride).padding(Padding::Symmetric(0));
+            let shape = ConvShape::new(inputs, width, kernel).stride(stride).padding(Padding::Symmetric(0));
             builder.within("downsample", |builder| {
                 let norm = LayerNorm::new(builder, "0", inputs, config.epsilon());
                 (norm, Conv2d::new(builder, "1", shape, config.conv_bias))
@@ -360,9 +352,8 @@ impl Pool {
         }
         builder.within("head", |builder| {
             let pooled_norm = Some(LayerNorm::new(builder, "norm", width, epsilon));
-            let hidden = config
-                .head_hidden_size
-                .map(|hidden| Linear::new(builder, "pre_logits.fc", (width, hidden), true));
+            let hidden =
+                config.head_hidden_size.map(|hidden| Linear::new(builder, "pre_logits.fc", (width, hidden), true));
             let features = config.head_hidden_size.unwrap_or(width);
             (Self { map_norm: None, pooled_norm, hidden }, features)
         })

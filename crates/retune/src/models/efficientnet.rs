@@ -12,9 +12,7 @@ use serde::Deserialize;
 
 use super::architectures::check_sizes;
 use super::chain::{Activation, Block, Chain};
-use super::layers::{
-    ActivationFunction, Classifier, Conv2d, ConvNorm, ConvShape, Padding, Pass, global_average,
-};
+use super::layers::{ActivationFunction, Classifier, Conv2d, ConvNorm, ConvShape, Padding, Pass, global_average};
 use super::parameters::ParameterBuilder;
 
 /// The sizes of an EfficientNet as built (timm derives them by scaling and rounding; the table of
@@ -126,8 +124,7 @@ impl EfficientNet {
     pub fn new(config: &EfficientNetConfig, builder: &mut ParameterBuilder) -> Self {
         let mut blocks = vec![Block::alone("stem")];
         builder.enter_block(0);
-        let stem_shape =
-            ConvShape::new(3, config.stem_size, 3).stride(2).padding(config.pad_type.of(3));
+        let stem_shape = ConvShape::new(3, config.stem_size, 3).stride(2).padding(config.pad_type.of(3));
         let stem = ConvNorm::new(builder, ("conv_stem", "bn1"), stem_shape, config.norm_eps);
 
         let mut body = Vec::new();
@@ -138,9 +135,7 @@ impl EfficientNet {
             for (index, row) in repeated.enumerate() {
                 let name = format!("{stage_name}.{index}");
                 builder.enter_block(blocks.len());
-                body.push(builder.within(name.as_str(), |builder| {
-                    MobileBlock::new(config, builder, row, inputs)
-                }));
+                body.push(builder.within(name.as_str(), |builder| MobileBlock::new(config, builder, row, inputs)));
                 blocks.push(Block::new(name, stage_name.as_str()));
                 inputs = row.out;
             }
@@ -196,18 +191,11 @@ struct MobileBlock {
 }
 
 impl MobileBlock {
-    fn new(
-        config: &EfficientNetConfig,
-        builder: &mut ParameterBuilder,
-        row: &BlockRow,
-        inputs: usize,
-    ) -> Self {
+    fn new(config: &EfficientNetConfig, builder: &mut ParameterBuilder, row: &BlockRow, inputs: usize) -> Self {
         let epsilon = config.norm_eps;
         let pointwise = |inputs, outputs| ConvShape::new(inputs, outputs, 1);
         let spatial = |inputs, outputs| {
-            ConvShape::new(inputs, outputs, row.kernel)
-                .stride(row.stride)
-                .padding(config.pad_type.of(row.kernel))
+            ConvShape::new(inputs, outputs, row.kernel).stride(row.stride).padding(config.pad_type.of(row.kernel))
         };
         let mut layer = |names, shape| ConvNorm::new(builder, names, shape, epsilon);
         // In the order in which timm registers them.
@@ -217,10 +205,7 @@ impl MobileBlock {
             }
             BlockKind::InvertedResidual => {
                 let depthwise = spatial(row.expanded, row.expanded).groups(row.expanded);
-                vec![
-                    layer(("conv_pw", "bn1"), pointwise(inputs, row.expanded)),
-                    layer(("conv_dw", "bn2"), depthwise),
-                ]
+                vec![layer(("conv_pw", "bn1"), pointwise(inputs, row.expanded)), layer(("conv_dw", "bn2"), depthwise)]
             }
             BlockKind::EdgeResidual => {
                 vec![layer(("conv_exp", "bn1"), spatial(inputs, row.expanded))]
@@ -233,20 +218,14 @@ impl MobileBlock {
             BlockKind::EdgeResidual => (row.expanded, Some(("conv_pwl", "bn2"))),
             BlockKind::Convolution => (row.out, None),
         };
-        let squeeze = row.squeeze.map(|squeezed| {
-            SqueezeExcitation::new(builder, width, squeezed, config.act_layer)
-        });
-        let projection = projection
-            .map(|names| ConvNorm::new(builder, names, pointwise(width, row.out), epsilon));
+        let squeeze = row.squeeze.map(|squeezed| SqueezeExcitation::new(builder, width, squeezed, config.act_layer));
+        let projection = projection.map(|names| ConvNorm::new(builder, names, pointwise(width, row.out), epsilon));
         Self { activated, activation: config.act_layer, squeeze, projection, skip: row.skip }
     }
 
     fn forward(&self, x: Tensor<4>, pass: &mut Pass) -> Tensor<4> {
         let shortcut = self.skip.then(|| x.clone());
-        let x = self
-            .activated
-            .iter()
-            .fold(x, |x, layer| self.activation.apply(layer.forward(x, pass)));
+        let x = self.activated.iter().fold(x, |x, layer| self.activation.apply(layer.forward(x, pass)));
         let x = match &self.squeeze {
             Some(squeeze) => squeeze.forward(x, pass),
             None => x,
@@ -270,12 +249,7 @@ struct SqueezeExcitation {
 }
 
 impl SqueezeExcitation {
-    fn new(
-        builder: &mut ParameterBuilder,
-        width: usize,
-        squeezed: usize,
-        activation: ActivationFunction,
-    ) -> Self {
+    fn new(builder: &mut ParameterBuilder, width: usize, squeezed: usize, activation: ActivationFunction) -> Self {
         builder.within("se", |builder| Self {
             reduce: Conv2d::new(builder, "conv_reduce", ConvShape::new(width, squeezed, 1), true),
             activation,

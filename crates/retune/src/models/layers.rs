@@ -1,10 +1,10 @@
 //! The layers that the architectures are made of, with PyTorch's parameter shapes and timm's
 //! numerics. A layer knows which parameters it uses; a [`Pass`] brings their values.
 
+use burn::tensor::Tensor;
 use burn::tensor::activation;
 use burn::tensor::module;
 use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
-use burn::tensor::Tensor;
 
 use super::chain::Activation;
 use super::parameters::{Initialization, ParameterBuilder, ParameterId, Parameters, Role};
@@ -171,9 +171,7 @@ impl Conv2d {
                 Role::Weight,
                 Initialization::TruncatedNormal(deviation),
             ),
-            bias: bias.then(|| {
-                builder.parameter("bias", &[outputs], Role::Bias, Initialization::Constant(0.0))
-            }),
+            bias: bias.then(|| builder.parameter("bias", &[outputs], Role::Bias, Initialization::Constant(0.0))),
             shape,
         })
     }
@@ -256,12 +254,7 @@ pub(crate) struct ConvNorm {
 }
 
 impl ConvNorm {
-    pub fn new(
-        builder: &mut ParameterBuilder,
-        (conv, norm): (&str, &str),
-        shape: ConvShape,
-        epsilon: f64,
-    ) -> Self {
+    pub fn new(builder: &mut ParameterBuilder, (conv, norm): (&str, &str), shape: ConvShape, epsilon: f64) -> Self {
         Self {
             conv: Conv2d::new(builder, conv, shape, false),
             norm: BatchNorm::new(builder, norm, shape.outputs, epsilon),
@@ -318,12 +311,7 @@ pub(crate) struct Linear {
 }
 
 impl Linear {
-    pub fn new(
-        builder: &mut ParameterBuilder,
-        name: &str,
-        (inputs, outputs): (usize, usize),
-        bias: bool,
-    ) -> Self {
+    pub fn new(builder: &mut ParameterBuilder, name: &str, (inputs, outputs): (usize, usize), bias: bool) -> Self {
         Self::with_weight_shape(builder, name, &[outputs, inputs], bias)
     }
 
@@ -341,9 +329,7 @@ impl Linear {
         let (outputs, inputs) = (shape[0], shape[1]);
         builder.within(name, |builder| Self {
             weight: builder.parameter("weight", shape, Role::Weight, Initialization::TruncatedNormal(0.02)),
-            bias: bias.then(|| {
-                builder.parameter("bias", &[outputs], Role::Bias, Initialization::Constant(0.0))
-            }),
+            bias: bias.then(|| builder.parameter("bias", &[outputs], Role::Bias, Initialization::Constant(0.0))),
             inputs,
             outputs,
         })
@@ -395,18 +381,14 @@ pub(crate) fn global_average(x: Tensor<4>) -> Tensor<2> {
 
 /// Largest value of each window; stride 2 with a window of 3 is the ResNet stem's.
 pub(crate) fn max_pool(x: Tensor<4>, kernel: usize, stride: usize, padding: usize) -> Tensor<4> {
-    let options = MaxPoolOptions::new([kernel, kernel])
-        .with_stride([stride, stride])
-        .with_padding([padding, padding]);
+    let options = MaxPoolOptions::new([kernel, kernel]).with_stride([stride, stride]).with_padding([padding, padding]);
     module::max_pool2d(x, options)
 }
 
 /// Mean of 2×2 windows, the last one cut at the border and averaged over what is there
 /// (PyTorch's `ceil_mode=True, count_include_pad=False`).
 pub(crate) fn average_pool_2(x: Tensor<4>, stride: usize) -> Tensor<4> {
-    let options = AvgPoolOptions::new([2, 2])
-        .with_stride([stride, stride])
-        .with_ceil_mode(true)
-        .with_count_include_pad(false);
+    let options =
+        AvgPoolOptions::new([2, 2]).with_stride([stride, stride]).with_ceil_mode(true).with_count_include_pad(false);
     module::avg_pool2d(x, options)
 }

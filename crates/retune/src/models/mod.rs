@@ -131,10 +131,7 @@ impl Model {
         device: &Device,
     ) -> Result<Self, ModelError> {
         let (config, weights) = locate(path, architecture)?;
-        let weights = weights.ok_or_else(|| ModelError::Incomplete {
-            path: path.to_owned(),
-            lacks: WEIGHTS_FILE,
-        })?;
+        let weights = weights.ok_or_else(|| ModelError::Incomplete { path: path.to_owned(), lacks: WEIGHTS_FILE })?;
         let preprocessing = change(config.preprocessing());
         let mut model = Self::initialize(config.with_preprocessing(preprocessing), 0, device)?;
         let tensors = weights::read_tensors(&weights)?;
@@ -181,12 +178,8 @@ impl Model {
     pub fn initialize(config: ModelConfig, seed: u64, device: &Device) -> Result<Self, ModelError> {
         let preprocessing = config.preprocessing();
         let size = (preprocessing.height as usize, preprocessing.width as usize);
-        let network = architectures::build(
-            config.architecture(),
-            &config.model_args(),
-            config.num_classes(),
-            Some(size),
-        )?;
+        let network =
+            architectures::build(config.architecture(), &config.model_args(), config.num_classes(), Some(size))?;
         network.check_input_size(size.0, size.1).map_err(|reason| ModelError::InputSize {
             architecture: config.architecture().to_owned(),
             height: preprocessing.height,
@@ -230,9 +223,7 @@ impl Model {
     /// `None` for a model without a classifier.
     pub fn head_parameters(&self) -> Option<(usize, usize)> {
         let head = self.head();
-        let of_role = |role| {
-            self.network.specs.iter().position(|spec| spec.block == head && spec.role == role)
-        };
+        let of_role = |role| self.network.specs.iter().position(|spec| spec.block == head && spec.role == role);
         Some((of_role(Role::Weight)?, of_role(Role::Bias)?))
     }
 
@@ -255,12 +246,7 @@ impl Model {
     ///
     /// # Errors
     /// Arguments that the architecture cannot have (none that it did not have before).
-    pub fn with_classes(
-        &self,
-        classes: &[String],
-        head: HeadInitialization,
-        seed: u64,
-    ) -> Result<Self, ModelError> {
+    pub fn with_classes(&self, classes: &[String], head: HeadInitialization, seed: u64) -> Result<Self, ModelError> {
         let device = self.parameters.tensors()[0].device();
         let config = self.config.clone().with_classes(classes);
         let mut renewed = Self::initialize(config, seed, &device)?;
@@ -320,13 +306,9 @@ impl Network {
 }
 
 /// The configuration at a path, and its weights file if there is one.
-fn locate(
-    path: &Path,
-    architecture: Option<&str>,
-) -> Result<(ModelConfig, Option<PathBuf>), ModelError> {
+fn locate(path: &Path, architecture: Option<&str>) -> Result<(ModelConfig, Option<PathBuf>), ModelError> {
     if path.is_file() {
-        let name =
-            architecture.ok_or_else(|| ModelError::ArchitectureNeeded(path.to_owned()))?;
+        let name = architecture.ok_or_else(|| ModelError::ArchitectureNeeded(path.to_owned()))?;
         return Ok((ModelConfig::of_architecture(name)?, Some(path.to_owned())));
     }
     if !path.is_dir() {
@@ -334,8 +316,7 @@ fn locate(
     }
     // A run directory keeps its best model under `model/`.
     let inner = path.join("model");
-    let directory =
-        if !path.join(CONFIG_FILE).is_file() && inner.is_dir() { inner } else { path.to_owned() };
+    let directory = if !path.join(CONFIG_FILE).is_file() && inner.is_dir() { inner } else { path.to_owned() };
     let config = directory.join(CONFIG_FILE);
     if !config.is_file() {
         return Err(ModelError::Incomplete { path: path.to_owned(), lacks: CONFIG_FILE });
@@ -343,9 +324,7 @@ fn locate(
     if architecture.is_some() {
         return Err(ModelError::ArchitectureNotNeeded(path.to_owned()));
     }
-    let weights = [WEIGHTS_FILE, "pytorch_model.bin"]
-        .iter()
-        .map(|name| directory.join(name))
-        .find(|path| path.is_file());
+    let weights =
+        [WEIGHTS_FILE, "pytorch_model.bin"].iter().map(|name| directory.join(name)).find(|path| path.is_file());
     Ok((ModelConfig::read(&config)?, weights))
 }

@@ -87,9 +87,7 @@ impl ParameterSpec {
         let mut generator = random::generator(seed, &[random::hash(self.name.as_bytes())]);
         let mut draw = || match self.initialization {
             Initialization::Constant(value) => value,
-            Initialization::TruncatedNormal(deviation) => {
-                random::truncated_normal(&mut generator) * deviation
-            }
+            Initialization::TruncatedNormal(deviation) => random::truncated_normal(&mut generator) * deviation,
             Initialization::Uniform(bound) => generator.random_range(-1.0f32..1.0) * bound,
         };
         (0..self.len()).map(|_| draw()).collect()

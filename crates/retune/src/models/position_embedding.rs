@@ -42,9 +42,10 @@ fn resample_axis(values: &[f32], outer: usize, inner: usize, taps: &[Taps]) -> V
     for slab in values.chunks_exact(old * inner) {
         for Taps { first, weights } in taps {
             for position in 0..inner {
-                let sum = weights.iter().enumerate().map(|(tap, weight)| {
-                    weight * f64::from(slab[(first + tap) * inner + position])
-                });
+                let sum = weights
+                    .iter()
+                    .enumerate()
+                    .map(|(tap, weight)| weight * f64::from(slab[(first + tap) * inner + position]));
                 resampled.push(sum.sum::<f64>() as f32);
             }
         }
@@ -68,9 +69,8 @@ fn taps(old: usize, new: usize) -> Vec<Taps> {
             let centre = scale * (index as f64 + 0.5);
             let first = (centre - support + 0.5).max(0.0) as usize;
             let end = ((centre + support + 0.5) as usize).min(old);
-            let weights: Vec<f64> = (first..end)
-                .map(|source| keys((source as f64 - centre + 0.5) / widening))
-                .collect();
+            let weights: Vec<f64> =
+                (first..end).map(|source| keys((source as f64 - centre + 0.5) / widening)).collect();
             let total: f64 = weights.iter().sum();
             Taps { first, weights: weights.into_iter().map(|weight| weight / total).collect() }
         })

@@ -8,9 +8,7 @@ use serde::Deserialize;
 
 use super::architectures::check_sizes;
 use super::chain::{Activation, Block, Chain};
-use super::layers::{
-    ActivationFunction, Classifier, ConvNorm, ConvShape, Pass, average_pool_2, max_pool,
-};
+use super::layers::{ActivationFunction, Classifier, ConvNorm, ConvShape, Pass, average_pool_2, max_pool};
 use super::parameters::ParameterBuilder;
 use burn::tensor::Tensor;
 
@@ -131,9 +129,8 @@ impl ResNet {
                 builder.enter_block(blocks.len());
                 let name = format!("{stage_name}.{index}");
                 let stride = if index == 0 && stage > 0 { 2 } else { 1 };
-                let residual = builder.within(name.as_str(), |builder| {
-                    Residual::new(config, builder, kind, inputs, width, stride)
-                });
+                let residual = builder
+                    .within(name.as_str(), |builder| Residual::new(config, builder, kind, inputs, width, stride));
                 inputs = residual.outputs;
                 residuals.push(residual);
                 blocks.push(Block::new(name, stage_name.as_str()));
@@ -187,15 +184,15 @@ impl Stem {
             (("conv1.3", "conv1.4"), ConvShape::new(first, width, 3)),
             (("conv1.6", "bn1"), ConvShape::new(width, outputs, 3)),
         ];
-        let convolutions =
-            layers.map(|(names, shape)| ConvNorm::new(builder, names, shape, EPSILON)).into();
+        let convolutions = layers.map(|(names, shape)| ConvNorm::new(builder, names, shape, EPSILON)).into();
         (Self { convolutions }, outputs)
     }
 
     fn forward(&self, image: Tensor<4>, pass: &mut Pass) -> Tensor<4> {
-        let x = self.convolutions.iter().fold(image, |x, convolution| {
-            ActivationFunction::Relu.apply(convolution.forward(x, pass))
-        });
+        let x = self
+            .convolutions
+            .iter()
+            .fold(image, |x, convolution| ActivationFunction::Relu.apply(convolution.forward(x, pass)));
         max_pool(x, 3, 2, 1)
     }
 }
@@ -221,11 +218,8 @@ impl Residual {
             BlockKind::Bottleneck => bottleneck_shapes(config, inputs, width, stride),
         };
         let names = [("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3")];
-        let branch = shapes
-            .into_iter()
-            .zip(names)
-            .map(|(shape, names)| ConvNorm::new(builder, names, shape, EPSILON))
-            .collect();
+        let branch =
+            shapes.into_iter().zip(names).map(|(shape, names)| ConvNorm::new(builder, names, shape, EPSILON)).collect();
         let shortcut = (stride != 1 || inputs != outputs)
             .then(|| Shortcut::new(config.avg_down, builder, inputs, outputs, stride));
         Self { branch, shortcut, outputs }
@@ -248,19 +242,11 @@ impl Residual {
 }
 
 fn basic_shapes(inputs: usize, width: usize, stride: usize) -> (Vec<ConvShape>, usize) {
-    let shapes = vec![
-        ConvShape::new(inputs, width, 3).stride(stride),
-        ConvShape::new(width, width, 3),
-    ];
+    let shapes = vec![ConvShape::new(inputs, width, 3).stride(stride), ConvShape::new(width, width, 3)];
     (shapes, width)
 }
 
-fn bottleneck_shapes(
-    config: &ResNetConfig,
-    inputs: usize,
-    width: usize,
-    stride: usize,
-) -> (Vec<ConvShape>, usize) {
+fn bottleneck_shapes(config: &ResNetConfig, inputs: usize, width: usize, stride: usize) -> (Vec<ConvShape>, usize) {
     let inner = width * config.base_width / 64 * config.cardinality;
     let outputs = width * 4;
     let shapes = vec![
@@ -279,13 +265,7 @@ struct Shortcut {
 }
 
 impl Shortcut {
-    fn new(
-        averages: bool,
-        builder: &mut ParameterBuilder,
-        inputs: usize,
-        outputs: usize,
-        stride: usize,
-    ) -> Self {
+    fn new(averages: bool, builder: &mut ParameterBuilder, inputs: usize, outputs: usize, stride: usize) -> Self {
         let shape = ConvShape::new(inputs, outputs, 1);
         if averages {
             let names = ("downsample.1", "downsample.2");

@@ -13,8 +13,8 @@ use serde::Deserialize;
 use super::architectures::check_sizes;
 use super::chain::{Activation, Block, Chain};
 use super::layers::{ActivationFunction, Classifier, Conv2d, ConvShape, LayerNorm, Linear, Padding, Pass};
-use super::position_embedding::PositionGrid;
 use super::parameters::{Initialization, ParameterBuilder, ParameterId, Role};
+use super::position_embedding::PositionGrid;
 
 /// timm's arguments of a vision transformer (its names and defaults).
 #[derive(Clone, Debug, Deserialize)]
@@ -100,10 +100,7 @@ impl ViTConfig {
             ("embed_dim × mlp_ratio", (self.embed_dim as f64 * self.mlp_ratio) as usize),
         ])?;
         if !self.embed_dim.is_multiple_of(self.num_heads) {
-            return Err(format!(
-                "embed_dim {} is not a multiple of num_heads {}",
-                self.embed_dim, self.num_heads
-            ));
+            return Err(format!("embed_dim {} is not a multiple of num_heads {}", self.embed_dim, self.num_heads));
         }
         if self.global_pool == Pooling::Token && !self.class_token {
             return Err("global_pool \"token\" needs a class_token".into());
@@ -185,12 +182,8 @@ impl Chain for ViT {
         let encoder_end = self.encoder.len() + 1;
         match block {
             0 => Activation::Tokens(self.stem.forward(x.into_map(), pass)),
-            block if block < encoder_end => {
-                Activation::Tokens(self.encoder[block - 1].forward(x.into_tokens(), pass))
-            }
-            block if block == encoder_end => {
-                Activation::Vector(self.pool.forward(x.into_tokens(), pass))
-            }
+            block if block < encoder_end => Activation::Tokens(self.encoder[block - 1].forward(x.into_tokens(), pass)),
+            block if block == encoder_end => Activation::Vector(self.pool.forward(x.into_tokens(), pass)),
             _ => self.head.forward(x, pass),
         }
     }
@@ -218,19 +211,15 @@ impl Stem {
             builder.parameter(name, &[1, tokens, width], Role::Embedding, initialization)
         };
         let class_token = config.class_token.then(|| embedding("cls_token", 1, 1e-6));
-        let register_tokens =
-            (config.reg_tokens > 0).then(|| embedding("reg_token", config.reg_tokens, 1e-6));
+        let register_tokens = (config.reg_tokens > 0).then(|| embedding("reg_token", config.reg_tokens, 1e-6));
         let grid = config.position_grid();
         let positions = grid.prefix + grid.rows * grid.columns;
         let position_embedding = embedding("pos_embed", positions, 0.02);
 
         let patch = config.patch_size;
         let shape = ConvShape::new(3, width, patch).stride(patch).padding(Padding::Symmetric(0));
-        let projection = builder.within("patch_embed", |builder| {
-            Conv2d::new(builder, "proj", shape, !config.pre_norm)
-        });
-        let norm =
-            config.pre_norm.then(|| LayerNorm::new(builder, "norm_pre", width, config.norm_eps));
+        let projection = builder.within("patch_embed", |builder| Conv2d::new(builder, "proj", shape, !config.pre_norm));
+        let norm = config.pre_norm.then(|| LayerNorm::new(builder, "norm_pre", width, config.norm_eps));
         Self {
             projection,
             class_token,
@@ -287,9 +276,7 @@ impl EncoderBlock {
         let layer_scale = |builder: &mut ParameterBuilder, name: &str| {
             config.init_values.map(|value| {
                 let initialization = Initialization::Constant(value);
-                builder.within(name, |builder| {
-                    builder.parameter("gamma", &[width], Role::LayerScale, initialization)
-                })
+                builder.within(name, |builder| builder.parameter("gamma", &[width], Role::LayerScale, initialization))
             })
         };
         Self {
@@ -396,9 +383,8 @@ struct Pool {
 
 impl Pool {
     fn new(config: &ViTConfig, builder: &mut ParameterBuilder) -> Self {
-        let mut norm = |name: &str, wanted: bool| {
-            wanted.then(|| LayerNorm::new(builder, name, config.embed_dim, config.norm_eps))
-        };
+        let mut norm =
+            |name: &str, wanted: bool| wanted.then(|| LayerNorm::new(builder, name, config.embed_dim, config.norm_eps));
         Self {
             token_norm: norm("norm", config.final_norm && !config.normalizes_pooled()),
             pooling: config.global_pool,
@@ -415,10 +401,7 @@ impl Pool {
         let [batch, count, width] = tokens.dims();
         let pooled = match self.pooling {
             Pooling::Token => tokens.narrow(1, 0, 1).reshape([batch, width]),
-            Pooling::Average => tokens
-                .narrow(1, self.prefix, count - self.prefix)
-                .mean_dim(1)
-                .reshape([batch, width]),
+            Pooling::Average => tokens.narrow(1, self.prefix, count - self.prefix).mean_dim(1).reshape([batch, width]),
         };
         match &self.pooled_norm {
             Some(norm) => norm.forward(pooled, pass),

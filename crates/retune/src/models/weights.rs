@@ -156,11 +156,7 @@ pub(crate) fn parse_safetensors(bytes: &[u8], path: &Path) -> Result<BTreeMap<St
 fn read_pytorch(path: &Path) -> Result<BTreeMap<String, NamedTensor>, WeightsError> {
     // Opened first for the plain "no such file" message.
     std::fs::File::open(path).map_err(|error| FileError::new("read", path, error))?;
-    let unreadable = |reason: String| WeightsError::Unreadable {
-        path: path.to_owned(),
-        format: "PyTorch",
-        reason,
-    };
+    let unreadable = |reason: String| WeightsError::Unreadable { path: path.to_owned(), format: "PyTorch", reason };
     // Training scripts wrap the weights in a dictionary under one of these names.
     let wrapped = ["state_dict_ema", "state_dict", "model"]
         .iter()
@@ -196,13 +192,10 @@ fn read_pytorch(path: &Path) -> Result<BTreeMap<String, NamedTensor>, WeightsErr
 
 /// Little-endian floats of any width as `f32`; `None` for other element types.
 fn widen(kind: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
-    let halves = |convert: fn(u16) -> f32| {
-        bytes.chunks_exact(2).map(|b| convert(u16::from_le_bytes([b[0], b[1]]))).collect()
-    };
+    let halves =
+        |convert: fn(u16) -> f32| bytes.chunks_exact(2).map(|b| convert(u16::from_le_bytes([b[0], b[1]]))).collect();
     Some(match kind {
-        Dtype::F32 => {
-            bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
-        }
+        Dtype::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
         Dtype::F64 => bytes
             .chunks_exact(8)
             .map(|b| f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f32)
@@ -238,11 +231,7 @@ pub(crate) fn assign(
         taken.push(checked(spec, tensor, positions, path)?);
     }
     if let Some(first) = tensors.keys().next() {
-        return Err(WeightsError::Extra {
-            path: path.to_owned(),
-            first: first.clone(),
-            others: tensors.len() - 1,
-        });
+        return Err(WeightsError::Extra { path: path.to_owned(), first: first.clone(), others: tensors.len() - 1 });
     }
     for (index, values) in taken.into_iter().enumerate() {
         parameters.set_values(index, values);
@@ -292,10 +281,7 @@ pub fn write_safetensors(path: &Path, parameters: &Parameters) -> Result<(), Wei
 ///
 /// # Errors
 /// Names the path and the reason, such as a full disk.
-pub fn write_tensors(
-    path: &Path,
-    tensors: BTreeMap<String, NamedTensor>,
-) -> Result<(), WeightsError> {
+pub fn write_tensors(path: &Path, tensors: BTreeMap<String, NamedTensor>) -> Result<(), WeightsError> {
     let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
         .into_iter()
         .map(|(name, tensor)| {
@@ -303,11 +289,7 @@ pub fn write_tensors(
             (name, tensor.shape, bytes)
         })
         .collect();
-    let unwritable = |reason: String| WeightsError::Unreadable {
-        path: path.to_owned(),
-        format: "safetensors",
-        reason,
-    };
+    let unwritable = |reason: String| WeightsError::Unreadable { path: path.to_owned(), format: "safetensors", reason };
     let mut views = Vec::with_capacity(bytes.len());
     for (name, shape, bytes) in &bytes {
         let view = TensorView::new(Dtype::F32, shape.clone(), bytes)
@@ -316,8 +298,7 @@ pub fn write_tensors(
     }
     // timm and transformers want to know which framework's layout it is.
     let metadata = [("format".to_owned(), "pt".to_owned())].into();
-    let serialized = safetensors::serialize(views, Some(metadata))
-        .map_err(|error| unwritable(error.to_string()))?;
+    let serialized = safetensors::serialize(views, Some(metadata)).map_err(|error| unwritable(error.to_string()))?;
     files::write_atomically(path, |out| out.write_all(&serialized))?;
     Ok(())
 }

@@ -87,9 +87,7 @@ pub(super) fn save(directory: &Path, state: &State) -> Result<(), TrainError> {
     }
     let before = with_suffix(directory, ".before");
     let _ = fs::remove_dir_all(&before);
-    let rename = |from: &Path, to: &Path| {
-        fs::rename(from, to).map_err(|error| FileError::new("rename", from, error))
-    };
+    let rename = |from: &Path, to: &Path| fs::rename(from, to).map_err(|error| FileError::new("rename", from, error));
     if directory.exists() {
         rename(directory, &before)?;
     }
@@ -185,11 +183,7 @@ pub(super) fn load(directory: &Path, mut model: Model, mut optimizer: Optimizer)
     Ok(State { progress: saved.progress, model, initial, phase_start, best, optimizer })
 }
 
-fn parameter_state(
-    spec: &ParameterSpec,
-    steps: u64,
-    moments: &mut BTreeMap<String, NamedTensor>,
-) -> ParameterState {
+fn parameter_state(spec: &ParameterSpec, steps: u64, moments: &mut BTreeMap<String, NamedTensor>) -> ParameterState {
     let mut take = |kind: &str| {
         let tensor = moments.remove(&format!("{kind}.{}", spec.name));
         tensor.filter(|tensor| tensor.values.len() == spec.len()).map(|tensor| tensor.values).unwrap_or_default()

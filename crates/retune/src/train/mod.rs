@@ -13,8 +13,8 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use self::checkpoint::{BestEpoch, Progress, RunningTotals, State};
-use self::gradient::{Recalibration, StepSize};
 pub use self::gradient::{Differentiation, LossGradients, loss_gradients};
+use self::gradient::{Recalibration, StepSize};
 use self::metrics::{MetricsFile, MetricsRow};
 use self::optimizer::Optimizer;
 use self::options::{BatchNormPolicy, Keep, TrainOptions};
@@ -43,7 +43,7 @@ pub enum TrainError {
     Data(#[from] DataError),
     /// A pass over a dataset failed.
     #[error(transparent)]
-    Inference(#[from] InferenceError),
+    Inference(InferenceError),
     /// The linear probe failed.
     #[error(transparent)]
     Probe(#[from] ProbeError),
@@ -75,6 +75,15 @@ pub enum TrainError {
     /// The user asked to stop; the checkpoint is written.
     #[error("interrupted")]
     Interrupted,
+}
+
+impl From<InferenceError> for TrainError {
+    fn from(error: InferenceError) -> Self {
+        match error {
+            InferenceError::Interrupted => Self::Interrupted,
+            other => Self::Inference(other),
+        }
+    }
 }
 
 /// What a phase found.
@@ -262,12 +271,7 @@ impl Run<'_> {
         let started = Instant::now();
         let model = &self.state.model;
         let layer = Layer::Pooled;
-        let extract = |loader: &Loader, task: &str| {
-            inference::extract(model, loader, layer, task, monitor).map_err(|error| match error {
-                InferenceError::Interrupted => TrainError::Interrupted,
-                other => other.into(),
-            })
-        };
+        let extract = |loader: &Loader, task: &str| inference::extract(model, loader, layer, task, monitor);
         let train = extract(&self.loaders.plain, "features of training images")?;
         let validation = extract(&self.loaders.validation, "features of validation images")?;
 
@@ -368,6 +372,12 @@ impl Run<'_> {
                 Err(TrainError::Inference(InferenceError::NotFinite { .. })) => return Ok(Ending::Diverged),
                 other => other?,
             };
+            self.trainer.monitor.message(&format!(
+                "{}: {:.1} % right on validation, loss {:.4}",
+                descent.task(self.state.progress.epoch - 1),
+                100.0 * validation.accuracy,
+                validation.loss
+            ));
             let seconds = started.elapsed().as_secs_f64();
             self.metrics.append(&descent.row(
                 &self.state.progress,
@@ -461,13 +471,8 @@ impl Run<'_> {
 
     fn validate(&mut self, task: &str) -> Result<Evaluation, TrainError> {
         let monitor = self.trainer.monitor;
-        match inference::evaluate(&self.state.model, &self.loaders.validation, task, monitor) {
-            Err(InferenceError::Interrupted) => {
-                // The epoch before is already in the last checkpoint's past: it is repeated.
-                Err(TrainError::Interrupted)
-            }
-            other => Ok(other?),
-        }
+        let evaluation = inference::evaluate(&self.state.model, &self.loaders.validation, task, monitor);
+        evaluation.map_err(TrainError::from)
     }
 
     /// Checks that every tensor of a block that no phase trains is byte for byte as it was.
@@ -597,12 +602,11 @@ fn fit_probe(
 ) -> Result<probe::Probe, TrainError> {
     monitor.start("linear probe", options.inverse_strengths.len());
     let mut reported = 0;
-    let probe =
-        probe::fit_path(train, train_labels, validation, validation_labels, classes, options, |progress| {
-            monitor.advance(progress.fitted - reported);
-            reported = progress.fitted;
-            if monitor.cancelled() { std::ops::ControlFlow::Break(()) } else { std::ops::ControlFlow::Continue(()) }
-        });
+    let probe = probe::fit_path(train, train_labels, validation, validation_labels, classes, options, |progress| {
+        monitor.advance(progress.fitted - reported);
+        reported = progress.fitted;
+        if monitor.cancelled() { std::ops::ControlFlow::Break(()) } else { std::ops::ControlFlow::Continue(()) }
+    });
     monitor.finish();
     match probe {
         Err(ProbeError::Interrupted) => Err(TrainError::Interrupted),
