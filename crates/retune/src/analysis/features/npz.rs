@@ -3,7 +3,7 @@
 //! The array format is version 1.0 of NumPy's documentation (`numpy.lib.format`).
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
@@ -16,14 +16,49 @@ const ALIGNMENT: usize = 64;
 
 /// An archive whose `features` are under way.
 pub(super) struct NpzFile<'a> {
-    archive: ZipWriter<BufWriter<&'a File>>,
+    archive: ZipWriter<OneFailure<BufWriter<&'a File>>>,
     dataset: &'a Dataset,
     begun: bool,
 }
 
+/// Fails once, then swallows what comes. An archive that is dropped after a failure would try to
+/// finish itself, fail again, and print that on standard error.
+struct OneFailure<W> {
+    file: W,
+    failed: bool,
+}
+
+impl<W> OneFailure<W> {
+    fn unless_failed<T>(&mut self, swallowed: T, act: impl FnOnce(&mut W) -> io::Result<T>) -> io::Result<T> {
+        if self.failed {
+            return Ok(swallowed);
+        }
+        let result = act(&mut self.file);
+        self.failed = result.is_err();
+        result
+    }
+}
+
+impl<W: Write> Write for OneFailure<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.unless_failed(bytes.len(), |file| file.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.unless_failed((), Write::flush)
+    }
+}
+
+impl<W: Seek> Seek for OneFailure<W> {
+    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
+        self.unless_failed(0, |file| file.seek(position))
+    }
+}
+
 impl<'a> NpzFile<'a> {
     pub fn new(file: &'a File, dataset: &'a Dataset) -> Self {
-        Self { archive: ZipWriter::new(BufWriter::with_capacity(1 << 20, file)), dataset, begun: false }
+        let file = OneFailure { file: BufWriter::with_capacity(1 << 20, file), failed: false };
+        Self { archive: ZipWriter::new(file), dataset, begun: false }
     }
 
     pub fn append(&mut self, rows: &[f32], width: usize) -> io::Result<()> {
@@ -94,6 +129,23 @@ fn array_header(kind: &str, shape: &[usize]) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_once() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+        }
+        let mut file = OneFailure { file: Full, failed: false };
+        assert_eq!(file.write(b"features").unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(file.write(b"more").unwrap(), 4);
+        assert!(file.flush().is_ok());
+    }
 
     #[test]
     fn headers_are_aligned_and_end_in_a_line_break() {
