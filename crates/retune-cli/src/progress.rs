@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 use retune::monitor::Monitor;
 
 use crate::interrupt;
@@ -13,7 +13,7 @@ use crate::interrupt;
 /// Plain lines of one task are at least this far apart.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
-const COUNT_BAR: &str = "{prefix} {wide_bar} {human_pos}/{human_len} {per_sec} {eta} left";
+const COUNT_BAR: &str = "{prefix} {wide_bar} {human_pos}/{human_len} {rate} {eta} left";
 const BYTES_BAR: &str = "{prefix} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
 
 /// Shows one task after another.
@@ -106,7 +106,16 @@ fn new_bar(name: &str, unit: Unit, total: u64) -> ProgressBar {
     };
     // A unit test parses both templates.
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style = style.with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
+        // A bar that cannot be drawn whole is no reason to stop.
+        let _ = out.write_str(&rate_in_words(state.per_sec()));
+    });
     ProgressBar::new(total).with_style(style).with_prefix(name.to_owned())
+}
+
+/// Units a second, with a decimal where they are few.
+fn rate_in_words(rate: f64) -> String {
+    if rate < 10.0 { format!("{rate:.1}/s") } else { format!("{}/s", HumanCount(rate as u64)) }
 }
 
 impl Task {
@@ -138,8 +147,8 @@ impl Task {
 
     fn per_second(&self) -> String {
         match self.unit {
-            Unit::Count if self.rate() < 10.0 => format!("{:.1}/s", self.rate()),
-            _ => format!("{}/s", self.amount(self.rate() as u64)),
+            Unit::Count => rate_in_words(self.rate()),
+            Unit::Bytes => format!("{}/s", self.amount(self.rate() as u64)),
         }
     }
 }

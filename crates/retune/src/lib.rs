@@ -9,7 +9,20 @@
 //! ```
 //!
 //! [`data`] knows no model, [`models`] know no method, [`methods`] know only block lists, and
-//! [`train`] knows a plan and not who made it.
+//! [`train`] knows a plan and not who made it. [`fit`] does the whole job, from paths to a run
+//! directory; the pieces are there for everything else:
+//!
+//! ```
+//! use retune::methods::{Method, MethodOptions};
+//! use retune::models::Model;
+//!
+//! let cpu = retune::device::by_name("cpu")?;
+//! let model = Model::from_scratch(None, Some("test_resnet"), Clone::clone, 0, &cpu)?;
+//! let plan = Method::LpFt.plan(model.blocks(), &MethodOptions::default());
+//! plan.check(model.blocks())?;
+//! assert_eq!(plan.phases[0].block_rates(model.blocks()).last(), Some(&1.0));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![warn(missing_docs)]
 
 pub mod analysis;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use indicatif::HumanCount;
 use retune::fit::Summary;
 use retune::inference::Evaluation;
+use retune::train::PhaseOutcome;
 
 use super::table::{Align, Table};
 use crate::progress::Rounded;
@@ -61,7 +62,23 @@ pub fn summary(summary: &Summary, run: &Path) -> String {
         let accuracy = percent(phase.validation.accuracy);
         text.push_str(&format!("  {}: {chosen}, {accuracy} right on validation\n", phase.phase));
     }
-    format!("{text}\n{}\nmodel: {}\n", table(&summary.splits), run.join("model").display())
+    let warning = no_gain(&summary.phases).map(|warning| format!("{warning}\n\n")).unwrap_or_default();
+    format!("{text}\n{}\n{warning}model: {}\n", table(&summary.splits), run.join("model").display())
+}
+
+/// Says so where the last phase is less accurate on validation than the one before it.
+fn no_gain(phases: &[PhaseOutcome]) -> Option<String> {
+    let [.., before, last] = phases else { return None };
+    let (start, end) = (before.validation.accuracy, last.validation.accuracy);
+    (end < start).then(|| {
+        format!(
+            "note: {} did not help on validation ({} after {}); try a smaller --lr, or stop at the {}",
+            last.phase,
+            percent(end),
+            percent(start),
+            before.phase
+        )
+    })
 }
 
 /// A share of 1 in percent.
@@ -72,6 +89,28 @@ pub fn percent(share: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_phase_that_loses_accuracy_is_told() {
+        let outcome = |phase: &str, accuracy: f64| PhaseOutcome {
+            phase: phase.to_owned(),
+            learning_rate: None,
+            inverse_strength: None,
+            epoch: 1,
+            validation: Evaluation {
+                n: 100,
+                accuracy,
+                accuracy_interval: [0.0, 1.0],
+                balanced_accuracy: accuracy,
+                loss: 1.0,
+                worst_group: None,
+            },
+        };
+        let worse = no_gain(&[outcome("linear probe", 0.9), outcome("fine-tuning", 0.8)]).unwrap();
+        assert!(worse.contains("80.0 % after 90.0 %"), "{worse}");
+        assert!(no_gain(&[outcome("linear probe", 0.8), outcome("fine-tuning", 0.9)]).is_none());
+        assert!(no_gain(&[outcome("fine-tuning", 0.9)]).is_none());
+    }
 
     #[test]
     fn accuracies_come_with_their_intervals() {

@@ -6,8 +6,8 @@
 //!                                          └─ Model = Network + Parameters + ModelConfig
 //! ```
 //!
-//! Each family is one file that reads like its paper: [`resnet`](self), vit, convnext,
-//! efficientnet. All of them are a `Chain`: an ordered list of blocks that can be entered and left
+//! Each family is one file that reads like its paper: `resnet.rs`, `vit.rs`, `convnext.rs`,
+//! `efficientnet.rs`. All of them are a `Chain`: an ordered list of blocks that can be entered and left
 //! anywhere with [`Model::forward_range`], and whose last block is the classifier `head`.
 
 pub mod architectures;
