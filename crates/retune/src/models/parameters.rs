@@ -193,7 +193,7 @@ impl Parameters {
 /// them, not copied.
 pub(crate) fn host_values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     let data = tensor.into_data_as::<f32>();
-    data.into_vec().expect("data that was just converted to f32 holds f32")
+    data.try_into_vec().expect("data that was just converted to f32 holds f32")
 }
 
 /// Collects the parameters of a model while its layers are built, keeping the dotted names.
