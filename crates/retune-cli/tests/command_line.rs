@@ -191,6 +191,9 @@ fn newcomers_mistakes_get_one_sentence_and_leave_nothing() {
     }
     fs::write(here.path("spoiled/red/notes.png"), "not an image").unwrap();
     fs::write(here.path("notes.txt"), "not an image").unwrap();
+    let headless = "method = \"mine\"\n[[phase]]\nname = \"middle\"\nsolver = \"gradient\"\nepochs = 1\n\
+                    learning_rates = [1e-3]\nrates = { \"layer2.0\" = 1.0 }\n";
+    fs::write(here.path("headless.toml"), headless).unwrap();
     fs::write(here.path("plan.toml"), "method = \"mine\"\n[[phase]]\nname = 3\n").unwrap();
 
     let model = model();
@@ -213,6 +216,7 @@ fn newcomers_mistakes_get_one_sentence_and_leave_nothing() {
         (format!("{base} --data data --head-init keep"), "--head-init"),
         (format!("fit --model {model} --data data --epochs 0 --out new"), "--epochs"),
         (format!("fit --model {model} --data data --plan plan.toml --out new"), "plan.toml"),
+        (format!("fit --model {model} --data data --plan headless.toml --out new"), "--head-init keep"),
         (format!("fit --model {model} --data data --plan absent.toml --out new"), "absent.toml"),
         (format!("fit --model {model} --data data --out shifted"), "shifted"),
         (format!("fit --model {model} --data data"), "--out"),

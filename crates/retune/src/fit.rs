@@ -80,6 +80,11 @@ pub enum FitError {
     /// No image is left to validate on.
     #[error("{path} leaves no image for validation; give it more images of each class, a val/ folder, or a larger --val-fraction", path = .0.display())]
     NothingToValidate(PathBuf),
+    /// The head is new, and nothing would train it.
+    #[error(
+        "the plan never trains the head, which starts anew; give it a rate, or take the model's own with --head-init keep"
+    )]
+    NewHeadFrozen,
     /// Two evaluation sets of one name.
     #[error("two evaluation sets are called '{0}'; give each its own NAME=")]
     DuplicateName(String),
@@ -297,6 +302,10 @@ pub fn start(options: &FitOptions, plan: &PlanSource, out: &Path, monitor: &dyn 
     let data = FitData::open(options)?;
     let model = prepare_model(options, &data)?;
     let plan = plan.resolve(&model)?;
+    let trains_head = plan.trained_blocks(model.blocks())[model.head()];
+    if !trains_head && options.head_initialization != HeadInitialization::Keep {
+        return Err(FitError::NewHeadFrozen);
+    }
 
     files::create_folder(out)?;
     let run_text = toml::to_string(options)
