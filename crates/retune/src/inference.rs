@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Batch, DataError, Loader, Order};
+use crate::data::{Batch, DataError, Dataset, Loader, Order};
 use crate::models::parameters::host_values;
 use crate::models::{Activation, Model, ModelError};
 use crate::monitor::Monitor;
@@ -208,6 +208,21 @@ pub fn evaluate(
             tally.add(row, label, dataset.samples[index].group.as_deref());
         }
     })?;
+    Ok(tally.evaluation())
+}
+
+/// Evaluates logits that are at hand, one row for each image of the dataset in order.
+///
+/// # Errors
+/// An image without a label.
+pub fn evaluate_logits<'a>(
+    dataset: &Dataset,
+    rows: impl IntoIterator<Item = &'a [f32]>,
+) -> Result<Evaluation, InferenceError> {
+    let mut tally = Tally::default();
+    for ((row, label), sample) in rows.into_iter().zip(dataset.labels()?).zip(&dataset.samples) {
+        tally.add(row, label, sample.group.as_deref());
+    }
     Ok(tally.evaluation())
 }
 

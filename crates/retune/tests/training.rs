@@ -10,6 +10,8 @@ use image::RgbImage;
 use retune::data::augment::{AugmentPolicy, Augmentation};
 use retune::data::mix::Mix;
 use retune::data::{Dataset, ImageSource, Sample};
+use retune::fit;
+use retune::inference;
 use retune::methods::{Method, MethodOptions};
 use retune::models::{HeadInitialization, Model, Role};
 use retune::monitor::{Monitor, Silent};
@@ -130,7 +132,14 @@ fn a_linear_probe_changes_the_head_alone_and_learns() {
     for ((name, old), (_, new)) in bits(&model()).into_iter().zip(bits(&trained.model)) {
         assert_eq!(old != new, name.starts_with("fc."), "{name}");
     }
-    assert!(trained.phases[0].validation.accuracy > 0.9, "{:?}", trained.phases[0].validation);
+    let told = &trained.phases[0].validation;
+    assert!(told.accuracy > 0.9, "{told:?}");
+    // What the phase says of its head, from the features, is what the whole model does.
+    let loader = fit::evaluation_loader(images(12), &trained.model, 5, 1).unwrap();
+    let measured = inference::evaluate(&trained.model, &loader, "validation", &Silent).unwrap();
+    assert_eq!(told.accuracy, measured.accuracy);
+    // Sums in another order and precision: a few units of float32's last place.
+    assert!((told.loss - measured.loss).abs() < 1e-5, "{} is not {}", told.loss, measured.loss);
 }
 
 /// Asks to stop after so many images.

@@ -141,6 +141,20 @@ pub struct Probe {
     pub path: Vec<PathPoint>,
 }
 
+impl Probe {
+    /// Logits of features, row-major: one row of features, and of logits, an image.
+    pub fn logits(&self, features: &[f32]) -> Vec<f32> {
+        let classes = self.bias.len();
+        let columns = self.weight.len() / classes;
+        let logit = |row: &[f32], class: usize| {
+            let weight = &self.weight[class * columns..(class + 1) * columns];
+            let products = row.iter().zip(weight).map(|(feature, weight)| f64::from(*feature) * f64::from(*weight));
+            (products.sum::<f64>() + f64::from(self.bias[class])) as f32
+        };
+        features.chunks_exact(columns).flat_map(|row| (0..classes).map(move |class| logit(row, class))).collect()
+    }
+}
+
 /// One fit of the path.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PathPoint {

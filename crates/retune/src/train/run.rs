@@ -187,9 +187,11 @@ impl<'a> Run<'a> {
         }
         let (weight, bias) = model.head_parameters().ok_or(InferenceError::NoClassifier)?;
         let inverse_strength = probe.inverse_strength;
+        let logits = probe.logits(&validation.values);
+        let rows = logits.chunks_exact(probe.bias.len());
+        let validation = inference::evaluate_logits(self.trainer.validation, rows)?;
         self.state.model.parameters.set_values(weight, probe.weight);
         self.state.model.parameters.set_values(bias, probe.bias);
-        let validation = self.validate("validation")?;
         Ok(PhaseOutcome {
             phase: phase.name.clone(),
             learning_rate: None,
