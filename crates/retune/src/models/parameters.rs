@@ -107,7 +107,7 @@ impl ParameterId {
 
 /// The values of all parameters of a model, in the order of its specs.
 ///
-/// Each is kept flat; [`Parameters::get`] gives it its shape. Cloning shares the memory.
+/// Each is kept flat; the layer that uses it gives it its shape. Cloning shares the memory.
 #[derive(Clone, Debug)]
 pub struct Parameters {
     specs: Arc<[ParameterSpec]>,
