@@ -228,6 +228,10 @@ impl Model {
     }
 
     /// Runs `blocks` on `x` by running statistics, as in evaluation.
+    ///
+    /// # Panics
+    /// If `x` is not what the first of the blocks takes (the output of the block before it), or the
+    /// range goes past the last block: a mistake in the calling program, which no input can make.
     pub fn forward_range(&self, x: Activation, blocks: Range<usize>) -> Activation {
         self.network.forward_range(x, blocks, &mut Pass::evaluation(&self.parameters))
     }
@@ -280,6 +284,9 @@ impl Model {
 
 impl Network {
     /// Runs `blocks` on `x` with the parameters and the BatchNorm behaviour of `pass`.
+    ///
+    /// # Panics
+    /// As [`Model::forward_range`].
     pub fn forward_range(&self, x: Activation, blocks: Range<usize>, pass: &mut Pass) -> Activation {
         chain::forward_range(self.chain.as_ref(), x, blocks, pass)
     }
