@@ -19,14 +19,18 @@ use crate::methods::{Method, MethodOptions};
 use crate::models::{HeadInitialization, Model, ModelError};
 use crate::monitor::Monitor;
 use crate::plan::{Plan, PlanError};
+use crate::train::average::interpolate;
 use crate::train::options::TrainOptions;
-use crate::train::{PhaseOutcome, TrainError, Trained, Trainer};
+use crate::train::{Line, PhaseOutcome, Shared, TrainError, Trained, Trainer};
 
 const RUN_FILE: &str = "run.toml";
 const PLAN_FILE: &str = "plan.toml";
 const SUMMARY_FILE: &str = "summary.json";
 const MODEL_FOLDER: &str = "model";
 const CHECKPOINT_FOLDER: &str = "checkpoint";
+
+/// The shares at which WiSE-FT's authors draw their curve.
+const CURVE_ALPHAS: [f64; 11] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
 
 /// Why a fit ended without a result.
 #[derive(Debug, thiserror::Error)]
@@ -203,7 +207,7 @@ impl PlanSource {
     /// A block or number that does not fit.
     pub fn resolve(&self, model: &Model) -> Result<Plan, PlanError> {
         let plan = match self {
-            Self::Method(method, options) => method.plan(model.blocks(), options),
+            Self::Method(method, options) => method.plan(model.blocks(), options)?,
             Self::Written(plan) => plan.clone(),
         };
         plan.check(model.blocks())?;
@@ -233,6 +237,18 @@ pub struct Summary {
     /// What each phase found.
     pub phases: Vec<PhaseOutcome>,
     /// Accuracy and loss on each set: `val`, the data's own test splits, then every `--eval`.
+    pub splits: IndexMap<String, Evaluation>,
+    /// The same for models along the line of weights that an interpolation was taken from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interpolation: Option<Vec<CurvePoint>>,
+}
+
+/// A model on a line between two.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CurvePoint {
+    /// The share of the end's weights, 0 to 1.
+    pub alpha: f64,
+    /// Accuracy and loss on each set.
     pub splits: IndexMap<String, Evaluation>,
 }
 
@@ -289,12 +305,19 @@ pub fn evaluation_split(source: &DataSource) -> Result<Dataset, DataError> {
     }
 }
 
-/// Fits a model and writes the run directory `out`.
+/// Fits a model and writes the run directory `out`. Runs that are made together can share decoded
+/// images and features.
 ///
 /// # Errors
 /// The user's mistakes before anything is written; what goes wrong later leaves a directory that
 /// [`resume`] goes on from.
-pub fn start(options: &FitOptions, plan: &PlanSource, out: &Path, monitor: &dyn Monitor) -> Result<Summary, FitError> {
+pub fn start(
+    options: &FitOptions,
+    plan: &PlanSource,
+    out: &Path,
+    shared: Option<&Shared>,
+    monitor: &dyn Monitor,
+) -> Result<Summary, FitError> {
     let taken = out.is_file() || fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
     if taken {
         return Err(FitError::OutputTaken(out.to_owned()));
@@ -313,14 +336,14 @@ pub fn start(options: &FitOptions, plan: &PlanSource, out: &Path, monitor: &dyn 
     let plan_text = plan.to_toml()?;
     files::write_atomically(&out.join(PLAN_FILE), |file| file.write_all(plan_text.as_bytes()))?;
     files::write_atomically(&out.join(RUN_FILE), |file| file.write_all(run_text.as_bytes()))?;
-    train_and_evaluate(options, &plan, model, &data, out, false, monitor)
+    RunDirectory { options, plan: &plan, data: &data, out, shared, monitor }.train_and_evaluate(model, false)
 }
 
 /// Goes on with an interrupted run, or reports a finished one again.
 ///
 /// # Errors
 /// As [`start`]; a directory that is no run.
-pub fn resume(out: &Path, monitor: &dyn Monitor) -> Result<Summary, FitError> {
+pub fn resume(out: &Path, shared: Option<&Shared>, monitor: &dyn Monitor) -> Result<Summary, FitError> {
     if let Some(summary) = finished(out)? {
         return Ok(summary);
     }
@@ -328,7 +351,8 @@ pub fn resume(out: &Path, monitor: &dyn Monitor) -> Result<Summary, FitError> {
     let plan = Plan::from_toml(&files::read_text(&out.join(PLAN_FILE))?)?;
     let data = FitData::open(&options)?;
     let model = prepare_model(&options, &data)?;
-    train_and_evaluate(&options, &plan, model, &data, out, true, monitor)
+    let run = RunDirectory { options: &options, plan: &plan, data: &data, out, shared, monitor };
+    run.train_and_evaluate(model, true)
 }
 
 /// Reads a run's options.
@@ -343,8 +367,11 @@ pub fn read_options(run: &Path) -> Result<FitOptions, FitError> {
     toml::from_str(&files::read_text(&path)?).map_err(|error| FitError::RunFile { path, reason: error.to_string() })
 }
 
-/// A finished run's summary.
-fn finished(run: &Path) -> Result<Option<Summary>, FitError> {
+/// A finished run's summary; `None` of a run that is not finished.
+///
+/// # Errors
+/// A summary that cannot be read.
+pub fn finished(run: &Path) -> Result<Option<Summary>, FitError> {
     let path = run.join(SUMMARY_FILE);
     if !path.is_file() {
         return Ok(None);
@@ -367,32 +394,38 @@ fn prepare_model(options: &FitOptions, data: &FitData) -> Result<Model, FitError
     Ok(model.with_classes(classes, head, seed)?)
 }
 
-fn train_and_evaluate(
-    options: &FitOptions,
-    plan: &Plan,
-    model: Model,
-    data: &FitData,
-    out: &Path,
-    resume: bool,
-    monitor: &dyn Monitor,
-) -> Result<Summary, FitError> {
-    let trainer = Trainer {
-        plan,
-        options: &options.train,
-        train: &data.train,
-        validation: &data.validation,
-        directory: Some(out),
-        monitor,
-    };
-    let trained = trainer.run(model, resume)?;
-    trained.model.save(&out.join(MODEL_FOLDER))?;
-    let summary = summarize(plan, &options.train, &trained, data, monitor)?;
-    let text = serde_json::to_string_pretty(&summary)
-        .map_err(|error| FitError::RunFile { path: out.join(SUMMARY_FILE), reason: error.to_string() })?;
-    files::write_atomically(&out.join(SUMMARY_FILE), |file| file.write_all(text.as_bytes()))?;
-    // The run is complete; what only resuming needs would triple its size.
-    let _ = fs::remove_dir_all(out.join(CHECKPOINT_FOLDER));
-    Ok(summary)
+/// A run that is being made.
+struct RunDirectory<'a> {
+    options: &'a FitOptions,
+    plan: &'a Plan,
+    data: &'a FitData,
+    out: &'a Path,
+    shared: Option<&'a Shared>,
+    monitor: &'a dyn Monitor,
+}
+
+impl RunDirectory<'_> {
+    fn train_and_evaluate(&self, model: Model, resume: bool) -> Result<Summary, FitError> {
+        let Self { options, plan, data, out, shared, monitor } = *self;
+        let trainer = Trainer {
+            plan,
+            options: &options.train,
+            train: &data.train,
+            validation: &data.validation,
+            directory: Some(out),
+            shared,
+            monitor,
+        };
+        let trained = trainer.run(model, resume)?;
+        trained.model.save(&out.join(MODEL_FOLDER))?;
+        let summary = summarize(plan, &options.train, &trained, data, monitor)?;
+        let text = serde_json::to_string_pretty(&summary)
+            .map_err(|error| FitError::RunFile { path: out.join(SUMMARY_FILE), reason: error.to_string() })?;
+        files::write_atomically(&out.join(SUMMARY_FILE), |file| file.write_all(text.as_bytes()))?;
+        // The run is complete; what only resuming needs would triple its size.
+        let _ = fs::remove_dir_all(out.join(CHECKPOINT_FOLDER));
+        Ok(summary)
+    }
 }
 
 /// Evaluates a trained model on every set and puts the summary together.
@@ -413,12 +446,10 @@ pub fn summarize(
         splits.insert("val".to_owned(), last.validation.clone());
     }
     for (name, dataset) in &data.evaluations {
-        let loader = evaluation_loader(dataset.clone(), model, options.batch_size, options.threads)?;
-        let evaluation = inference::evaluate(model, &loader, &format!("evaluating {name}"), monitor)?;
+        let evaluation = evaluate_set(model, name, dataset, options, monitor)?;
         splits.insert(name.clone(), evaluation);
     }
-    let trained_blocks = plan.trained_blocks(model.blocks());
-    let counts = model.block_parameters();
+    let interpolation = trained.line.as_ref().map(|line| curve(model, line, options, data, monitor)).transpose()?;
     Ok(Summary {
         method: plan.method.clone(),
         architecture: model.config().architecture().to_owned(),
@@ -426,11 +457,51 @@ pub fn summarize(
         best_epoch: last.map_or(0, |phase| phase.epoch),
         seconds: trained.seconds,
         training_images: data.train.len(),
-        trained_parameters: counts.iter().zip(&trained_blocks).filter(|(_, trained)| **trained).map(|(n, _)| n).sum(),
+        trained_parameters: plan.learned_scalars(model.blocks(), &model.network().specs),
         classes: data.train.classes.clone(),
         phases: trained.phases.clone(),
         splits,
+        interpolation,
     })
+}
+
+fn evaluate_set(
+    model: &Model,
+    name: &str,
+    dataset: &Dataset,
+    options: &TrainOptions,
+    monitor: &dyn Monitor,
+) -> Result<Evaluation, InferenceError> {
+    let loader = evaluation_loader(dataset.clone(), model, options.batch_size, options.threads)?;
+    inference::evaluate(model, &loader, &format!("evaluating {name}"), monitor)
+}
+
+/// Evaluates models along a line on validation and every further set.
+///
+/// # Errors
+/// An image that cannot be loaded; an interruption.
+pub fn curve(
+    model: &Model,
+    line: &Line,
+    options: &TrainOptions,
+    data: &FitData,
+    monitor: &dyn Monitor,
+) -> Result<Vec<CurvePoint>, InferenceError> {
+    let sets = || {
+        let further = data.evaluations.iter().map(|(name, dataset)| (name.as_str(), dataset));
+        std::iter::once(("val", &data.validation)).chain(further)
+    };
+    CURVE_ALPHAS
+        .into_iter()
+        .map(|alpha| {
+            let model = model.with_parameters(interpolate(&line.start, &line.end, alpha));
+            let evaluate = |(name, dataset): (&str, &Dataset)| {
+                let task = format!("{name} at alpha {alpha}");
+                Ok((name.to_owned(), evaluate_set(&model, &task, dataset, options, monitor)?))
+            };
+            Ok(CurvePoint { alpha, splits: sets().map(evaluate).collect::<Result<_, InferenceError>>()? })
+        })
+        .collect()
 }
 
 /// A loader that goes through a dataset once, in order, keeping nothing.

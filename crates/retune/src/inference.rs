@@ -63,7 +63,12 @@ pub struct GroupAccuracy {
 impl Evaluation {
     /// Whether this is better than `other`: more accurate, then of lower loss.
     pub fn is_better_than(&self, other: &Self) -> bool {
-        (self.accuracy, -self.loss) > (other.accuracy, -other.loss)
+        self.order(other).is_gt()
+    }
+
+    /// How this compares with `other`: the greater is more accurate, then of lower loss.
+    pub fn order(&self, other: &Self) -> std::cmp::Ordering {
+        self.accuracy.total_cmp(&other.accuracy).then(other.loss.total_cmp(&self.loss))
     }
 }
 

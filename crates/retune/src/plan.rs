@@ -24,10 +24,14 @@
 //! # Ok::<(), retune::plan::PlanError>(())
 //! ```
 
-use indexmap::IndexMap;
+mod gradient;
+mod schedule;
+
 use serde::{Deserialize, Serialize};
 
-use crate::models::Block;
+pub use self::gradient::{Adaptive, Anchor, Averaging, Combine, Criterion, Gradient, LayerKind, LowRank, Selection};
+pub use self::schedule::Schedule;
+use crate::models::{Block, ParameterSpec, UnknownLayer};
 
 /// Why a plan cannot be run.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +50,20 @@ pub enum PlanError {
         /// The name.
         block: String,
     },
+    /// A layer that a method was asked to tune is none of the model's.
+    #[error(transparent)]
+    UnknownLayer(#[from] UnknownLayer),
+    /// A range of layers that ends before it begins.
+    #[error("'{last}' comes before '{first}' in the model; `retune layers` shows the order")]
+    ReversedRange {
+        /// The first layer asked for.
+        first: String,
+        /// The last layer asked for.
+        last: String,
+    },
+    /// An interpolation without a phase to interpolate over.
+    #[error("phase '{0}' interpolates over the phase before it, but it is the first")]
+    NothingToInterpolate(String),
     /// A phase trains nothing.
     #[error("phase '{0}' trains no block: give at least one a rate above 0")]
     NothingTrains(String),
@@ -94,6 +112,9 @@ pub enum Solver {
     LogisticRegression(LogisticRegression),
     /// Minibatch gradient descent.
     Gradient(Gradient),
+    /// A point on the line from the weights with which the phase before began to those with which
+    /// it ended (WiSE-FT: Wortsman et al. 2022, arXiv 2109.01903).
+    Interpolation(Interpolation),
 }
 
 /// Settings of a linear probe.
@@ -112,80 +133,12 @@ impl Default for LogisticRegression {
     }
 }
 
-/// Settings of gradient descent in a phase.
+/// Settings of an interpolation of weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Gradient {
-    /// Passes over the training images.
-    pub epochs: usize,
-    /// Base learning rates to try; with several, validation chooses.
-    pub learning_rates: Vec<f64>,
-    /// How the rate changes over the phase.
-    #[serde(default)]
-    pub schedule: Schedule,
-    /// Epochs in which the rate climbs linearly from 0, step by step; fractions count.
-    #[serde(default)]
-    pub warmup_epochs: f64,
-    /// Factor on the base rate for each block that trains; blocks that are not named are frozen.
-    pub rates: IndexMap<String, f64>,
-}
-
-/// How a learning rate changes over a phase, after its warm-up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Schedule {
-    /// It stays.
-    Constant,
-    /// It falls to 0 along a line.
-    Linear,
-    /// It falls to 0 along half a cosine (Loshchilov & Hutter 2017, arXiv 1608.03983).
-    #[default]
-    Cosine,
-    /// Slanted triangle (Howard & Ruder 2018, arXiv 1801.06146, section 3.2): up for a tenth of
-    /// the steps, then down to 1/32.
-    Slanted,
-}
-
-impl std::str::FromStr for Schedule {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        Ok(match name {
-            "constant" => Self::Constant,
-            "linear" => Self::Linear,
-            "cosine" => Self::Cosine,
-            "slanted" => Self::Slanted,
-            _ => return Err("expected constant, linear, cosine or slanted".into()),
-        })
-    }
-}
-
-impl Schedule {
-    /// Factor on the learning rate at `step` (from 0) of `steps`, of which the first
-    /// `warmup_steps` climb from 0.
-    pub fn factor(self, step: usize, steps: usize, warmup_steps: f64) -> f64 {
-        let position = step as f64;
-        if position < warmup_steps {
-            return position / warmup_steps;
-        }
-        let length = (steps as f64 - warmup_steps).max(1.0);
-        let progress = ((position - warmup_steps) / length).min(1.0);
-        match self {
-            Self::Constant => 1.0,
-            Self::Linear => 1.0 - progress,
-            Self::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
-            Self::Slanted => slanted_triangle(position - warmup_steps, length),
-        }
-    }
-}
-
-/// ULMFiT's equation 3 with `cut_frac` 0.1 and `ratio` 32, relative to the largest rate.
-fn slanted_triangle(step: f64, steps: f64) -> f64 {
-    const CUT_FRACTION: f64 = 0.1;
-    const RATIO: f64 = 32.0;
-    let cut = (steps * CUT_FRACTION).floor().max(1.0);
-    let p = if step < cut { step / cut } else { 1.0 - (step - cut) / (cut * (1.0 / CUT_FRACTION - 1.0)) };
-    (1.0 + p.max(0.0) * (RATIO - 1.0)) / RATIO
+pub struct Interpolation {
+    /// Shares of the end to try, 0 to 1; with several, validation chooses.
+    pub alphas: Vec<f64>,
 }
 
 impl Plan {
@@ -213,6 +166,9 @@ impl Plan {
         if self.phases.is_empty() {
             return Err(PlanError::Empty);
         }
+        if let Some(first @ Phase { solver: Solver::Interpolation(_), .. }) = self.phases.first() {
+            return Err(PlanError::NothingToInterpolate(first.name.clone()));
+        }
         self.phases.iter().try_for_each(|phase| phase.check(blocks))
     }
 
@@ -225,6 +181,43 @@ impl Plan {
             }
         }
         trained
+    }
+
+    /// For each parameter, whether any phase may change it by gradients or by drawing it anew;
+    /// running statistics of blocks that train count as theirs.
+    pub fn changed_parameters(&self, blocks: &[Block], specs: &[ParameterSpec]) -> Vec<bool> {
+        let head = blocks.len().saturating_sub(1);
+        let changes = |phase: &Phase, rates: &[f64], spec: &ParameterSpec| match &phase.solver {
+            Solver::LogisticRegression(_) => spec.block == head,
+            Solver::Interpolation(_) => false,
+            Solver::Gradient(gradient) => {
+                let trains = gradient.trains(spec, head) || !spec.role.is_trainable();
+                (rates[spec.block] > 0.0 && trains) || gradient.reinitialize.contains(&blocks[spec.block].name)
+            }
+        };
+        let mut changed = vec![false; specs.len()];
+        for phase in &self.phases {
+            let rates = phase.block_rates(blocks);
+            for (changed, spec) in changed.iter_mut().zip(specs) {
+                *changed |= changes(phase, &rates, spec);
+            }
+        }
+        changed
+    }
+
+    /// Scalars that the plan learns: of each parameter, the most that any phase learns for it.
+    pub fn learned_scalars(&self, blocks: &[Block], specs: &[ParameterSpec]) -> usize {
+        let head = blocks.len().saturating_sub(1);
+        let learned = |spec: &ParameterSpec| {
+            let of_phase = |phase: &Phase| match &phase.solver {
+                _ if phase.block_rates(blocks)[spec.block] == 0.0 => 0,
+                Solver::Gradient(gradient) if gradient.trains(spec, head) => gradient.learned_scalars(spec, head),
+                Solver::LogisticRegression(_) if spec.role.is_trainable() => spec.len(),
+                _ => 0,
+            };
+            self.phases.iter().map(of_phase).max().unwrap_or(0)
+        };
+        specs.iter().map(learned).sum()
     }
 }
 
@@ -239,45 +232,89 @@ impl Phase {
             Solver::Gradient(gradient) => {
                 blocks.iter().map(|block| gradient.rates.get(&block.name).copied().unwrap_or(0.0)).collect()
             }
+            Solver::Interpolation(_) => vec![0.0; blocks.len()],
         }
     }
 
     fn check(&self, blocks: &[Block]) -> Result<(), PlanError> {
-        let in_range = |what: &str, found: f64, fits: bool, expected: &'static str| {
-            if fits && found.is_finite() {
-                return Ok(());
-            }
-            let (phase, what) = (self.name.clone(), what.to_owned());
-            Err(PlanError::OutOfRange { phase, what, expected, found })
-        };
         match &self.solver {
             Solver::LogisticRegression(LogisticRegression { strengths }) => {
-                in_range("the number of strengths", strengths.len() as f64, !strengths.is_empty(), "above 0")?;
-                strengths.iter().try_for_each(|&value| in_range("a strength", value, value > 0.0, "above 0"))
+                self.in_range("the number of strengths", strengths.len() as f64, !strengths.is_empty(), "above 0")?;
+                strengths.iter().try_for_each(|&value| self.in_range("a strength", value, value > 0.0, "above 0"))
             }
-            Solver::Gradient(gradient) => {
-                let Gradient { epochs, learning_rates, warmup_epochs, rates, .. } = gradient;
-                in_range("epochs", *epochs as f64, *epochs > 0, "at least 1")?;
-                let count = learning_rates.len() as f64;
-                in_range("the number of learning rates", count, !learning_rates.is_empty(), "above 0")?;
-                for &rate in learning_rates {
-                    in_range("the learning rate", rate, rate > 0.0, "above 0")?;
-                }
-                let fits = (0.0..=*epochs as f64).contains(warmup_epochs);
-                in_range("warm-up epochs", *warmup_epochs, fits, "between 0 and the epochs")?;
-                for (block, &rate) in rates {
-                    in_range(&format!("the rate of '{block}'"), rate, rate >= 0.0, "at least 0")?;
-                    if !blocks.iter().any(|known| known.name == *block) {
-                        let (phase, block) = (self.name.clone(), block.clone());
-                        return Err(PlanError::UnknownBlock { phase, block });
-                    }
-                }
-                if rates.values().all(|&rate| rate == 0.0) {
-                    return Err(PlanError::NothingTrains(self.name.clone()));
-                }
-                Ok(())
+            Solver::Gradient(gradient) => self.check_gradient(gradient, blocks),
+            Solver::Interpolation(Interpolation { alphas }) => {
+                self.in_range("the number of alphas", alphas.len() as f64, !alphas.is_empty(), "above 0")?;
+                let between = |&alpha: &f64| self.in_range("alpha", alpha, (0.0..=1.0).contains(&alpha), "from 0 to 1");
+                alphas.iter().try_for_each(between)
             }
         }
+    }
+
+    fn check_gradient(&self, gradient: &Gradient, blocks: &[Block]) -> Result<(), PlanError> {
+        let Gradient { epochs, learning_rates, warmup_epochs, rates, .. } = gradient;
+        self.in_range("epochs", *epochs as f64, *epochs > 0, "at least 1")?;
+        let count = learning_rates.len() as f64;
+        self.in_range("the number of learning rates", count, !learning_rates.is_empty(), "above 0")?;
+        for &rate in learning_rates {
+            self.in_range("the learning rate", rate, rate > 0.0, "above 0")?;
+        }
+        let fits = (0.0..=*epochs as f64).contains(warmup_epochs);
+        self.in_range("warm-up epochs", *warmup_epochs, fits, "between 0 and the epochs")?;
+        for (block, &rate) in rates {
+            self.in_range(&format!("the rate of '{block}'"), rate, rate >= 0.0, "at least 0")?;
+        }
+        for block in rates.keys().chain(gradient.frozen_epochs.keys()).chain(&gradient.reinitialize) {
+            if !blocks.iter().any(|known| known.name == *block) {
+                return Err(PlanError::UnknownBlock { phase: self.name.clone(), block: block.clone() });
+            }
+        }
+        let trains = |(block, &rate): (&String, &f64)| {
+            rate > 0.0 && gradient.frozen_epochs.get(block).is_none_or(|frozen| frozen < epochs)
+        };
+        if !rates.iter().any(trains) {
+            return Err(PlanError::NothingTrains(self.name.clone()));
+        }
+        self.check_extras(gradient)
+    }
+
+    fn check_extras(&self, gradient: &Gradient) -> Result<(), PlanError> {
+        if let Some(Adaptive { criterion, batches, threshold, .. }) = &gradient.adaptive {
+            // A variance needs two values.
+            let least = if *criterion == Criterion::SignalToNoise { 2 } else { 1 };
+            let expected = if least == 2 { "at least 2" } else { "at least 1" };
+            self.in_range("the number of batches to measure", *batches as f64, *batches >= least, expected)?;
+            if let Some(threshold) = *threshold {
+                self.in_range("the threshold", threshold, threshold >= 0.0, "at least 0")?;
+            }
+        }
+        if let Some(Anchor { strength, head_strength }) = gradient.anchor {
+            for value in [strength, head_strength] {
+                self.in_range("the anchor's strength", value, value >= 0.0, "at least 0")?;
+            }
+        }
+        match gradient.average {
+            Some(Averaging::Exponential { decay }) => {
+                self.in_range("the average's decay", decay, (0.0..1.0).contains(&decay), "from 0 to below 1")?;
+            }
+            Some(Averaging::Epochs { from }) => {
+                let fits = (1..=gradient.epochs).contains(&from);
+                self.in_range("the first epoch to average", from as f64, fits, "between 1 and the epochs")?;
+            }
+            None => {}
+        }
+        if let Some(LowRank { rank, alpha }) = gradient.low_rank {
+            self.in_range("the rank", rank as f64, rank > 0, "above 0")?;
+            self.in_range("alpha", alpha, alpha > 0.0, "above 0")?;
+        }
+        Ok(())
+    }
+
+    fn in_range(&self, what: &str, found: f64, fits: bool, expected: &'static str) -> Result<(), PlanError> {
+        if fits && found.is_finite() {
+            return Ok(());
+        }
+        Err(PlanError::OutOfRange { phase: self.name.clone(), what: what.to_owned(), expected, found })
     }
 }
 
@@ -298,6 +335,7 @@ mod tests {
             schedule: Schedule::Cosine,
             warmup_epochs: 0.5,
             rates,
+            ..Gradient::default()
         });
         Plan { method: "test".into(), phases: vec![Phase { name: "one".into(), solver }] }
     }
@@ -307,6 +345,23 @@ mod tests {
         let mut plan = gradient(&[("stem", 0.25), ("head", 1.0)]);
         let probe = Solver::LogisticRegression(LogisticRegression::default());
         plan.phases.push(Phase { name: "probe".into(), solver: probe });
+        let interpolation = Solver::Interpolation(Interpolation { alphas: vec![0.25, 0.5] });
+        plan.phases.push(Phase { name: "line".into(), solver: interpolation });
+        let Solver::Gradient(everything) = &mut plan.phases[0].solver else { unreachable!() };
+        everything.parameters = Selection::NotNorms;
+        everything.combine = Combine::GreedySoup;
+        everything.reinitialize = vec!["layer1.0".into()];
+        everything.frozen_epochs.insert("stem".into(), 1);
+        everything.adaptive = Some(Adaptive {
+            criterion: Criterion::SignalToNoise,
+            layer: LayerKind::Block,
+            batches: 3,
+            threshold: Some(0.5),
+            restart_optimizer: true,
+        });
+        everything.anchor = Some(Anchor::default());
+        everything.average = Some(Averaging::Exponential { decay: 0.99 });
+        everything.low_rank = Some(LowRank::default());
         assert_eq!(Plan::from_toml(&plan.to_toml().unwrap()).unwrap(), plan);
     }
 

@@ -81,8 +81,9 @@ fn relative_difference(found: &[f32], expected: &[f32]) -> f64 {
 }
 
 fn gradients(model: &Model, batch: &Batch, training_mode: bool) -> LossGradients {
-    let all = vec![true; model.blocks().len()];
-    let batch_statistics = if training_mode { all.as_slice() } else { &[] };
+    let all = vec![true; model.network().specs.len()];
+    let blocks = vec![true; model.blocks().len()];
+    let batch_statistics = if training_mode { blocks.as_slice() } else { &[] };
     let what = Differentiation { trained: &all, batch_statistics, class_weights: None };
     loss_gradients(model, batch, &what)
 }
@@ -228,6 +229,7 @@ fn train_one_epoch(run: &str) -> (Model, Model) {
         schedule: Schedule::Constant,
         warmup_epochs: 0.0,
         rates: model.blocks().iter().map(|block| (block.name.clone(), 1.0)).collect(),
+        ..Gradient::default()
     });
     let plan = Plan { method: "ft".into(), phases: vec![Phase { name: "all".into(), solver }] };
     let options = TrainOptions {
@@ -247,8 +249,15 @@ fn train_one_epoch(run: &str) -> (Model, Model) {
         threads: 1,
     };
     let data = training_images();
-    let trainer =
-        Trainer { plan: &plan, options: &options, train: &data, validation: &data, directory: None, monitor: &Silent };
+    let trainer = Trainer {
+        plan: &plan,
+        options: &options,
+        train: &data,
+        validation: &data,
+        directory: None,
+        shared: None,
+        monitor: &Silent,
+    };
     let trained = trainer.run(model.clone(), false).unwrap();
     (model, trained.model)
 }

@@ -80,7 +80,8 @@ fn train(
     resume: bool,
 ) -> Result<Trained, TrainError> {
     let (train, validation) = (images(42), images(12));
-    Trainer { plan, options, train: &train, validation: &validation, directory, monitor }.run(model(), resume)
+    Trainer { plan, options, train: &train, validation: &validation, directory, shared: None, monitor }
+        .run(model(), resume)
 }
 
 fn gradient_plan(rates: &[(&str, f64)], learning_rates: &[f64]) -> Plan {
@@ -90,13 +91,14 @@ fn gradient_plan(rates: &[(&str, f64)], learning_rates: &[f64]) -> Plan {
         schedule: Schedule::Cosine,
         warmup_epochs: 0.5,
         rates: rates.iter().map(|&(name, rate)| (name.to_owned(), rate)).collect(),
+        ..Gradient::default()
     });
     Plan { method: "test".into(), phases: vec![Phase { name: "some blocks".into(), solver }] }
 }
 
 fn lp_ft() -> Plan {
     let options = MethodOptions { epochs: 2, learning_rates: vec![1e-3, 1e-4], ..MethodOptions::default() };
-    Method::LpFt.plan(model().blocks(), &options)
+    Method::LpFt.plan(model().blocks(), &options).unwrap()
 }
 
 fn bits(model: &Model) -> Vec<(String, Vec<u32>)> {
@@ -127,7 +129,7 @@ fn blocks_that_no_phase_trains_keep_every_bit() {
 
 #[test]
 fn a_linear_probe_changes_the_head_alone_and_learns() {
-    let plan = Method::Lp.plan(model().blocks(), &MethodOptions::default());
+    let plan = Method::Lp.plan(model().blocks(), &MethodOptions::default()).unwrap();
     let trained = train(&plan, &options(), None, &Silent, false).unwrap();
     for ((name, old), (_, new)) in bits(&model()).into_iter().zip(bits(&trained.model)) {
         assert_eq!(old != new, name.starts_with("fc."), "{name}");

@@ -28,6 +28,22 @@ pub fn below_one(text: &str) -> Result<f64, String> {
     number(text, |value| (0.0..1.0).contains(&value), "must be at least 0 and less than 1")
 }
 
+/// A number from 0 to 1.
+pub fn share(text: &str) -> Result<f64, String> {
+    number(text, |value| (0.0..=1.0).contains(&value), "must be a number from 0 to 1")
+}
+
+/// A factor that shrinks, or 1.
+pub fn factor(text: &str) -> Result<f64, String> {
+    number(text, |value| value > 0.0 && value <= 1.0, "must be above 0 and at most 1")
+}
+
+/// Two learning rates, `LOW..HIGH`.
+pub fn rate_range(text: &str) -> Result<[f64; 2], String> {
+    let ends = text.split_once("..").and_then(|(low, high)| Some([positive(low).ok()?, positive(high).ok()?]));
+    ends.filter(|[low, high]| low <= high).ok_or_else(|| "must be two learning rates LOW..HIGH".to_owned())
+}
+
 /// A part that is neither nothing nor everything.
 pub fn proper_fraction(text: &str) -> Result<f64, String> {
     number(text, |value| value > 0.0 && value < 1.0, "must be between 0 and 1")

@@ -56,10 +56,8 @@ pub struct TrainingArguments {
     #[arg(long, value_name = "NAME", default_value = "frozen",
           value_parser = named::<BatchNormPolicy>(["frozen", "train", "recalibrate"]))]
     bn: BatchNormPolicy,
-    /// How the head starts
-    #[arg(long, value_name = "NAME", default_value = "zeros",
-          value_parser = Named::read_by(["zeros", "normal", "keep"], head_initialization))]
-    pub head_init: HeadInitialization,
+    #[command(flatten)]
+    pub head: HeadArguments,
     /// Which epoch's model is kept: the one best on validation, or the last
     #[arg(long, value_name = "NAME", default_value = "best", value_parser = named::<Keep>(["best", "last"]))]
     save: Keep,
@@ -72,6 +70,16 @@ pub struct TrainingArguments {
     /// Seed of everything random
     #[arg(long, value_name = "N", default_value = "0")]
     seed: u64,
+}
+
+/// How training begins.
+#[derive(Args)]
+#[command(next_help_heading = "Training")]
+pub struct HeadArguments {
+    /// How the head starts; `keep` takes the model's own, for data with the same classes
+    #[arg(long, value_name = "NAME", default_value = "zeros",
+          value_parser = Named::read_by(["zeros", "normal", "keep"], head_initialization))]
+    pub head_init: HeadInitialization,
 }
 
 impl TrainingArguments {

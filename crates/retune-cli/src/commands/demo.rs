@@ -19,7 +19,6 @@ use retune::fit::{self, FitData, FitError, Summary};
 use retune::methods::{self, Method, MethodOptions};
 use retune::models::{HeadInitialization, Model};
 use retune::monitor::Monitor;
-use retune::plan::Schedule;
 use retune::train::optimizer::OptimizerOptions;
 use retune::train::options::{BatchNormPolicy, Keep, TrainOptions};
 use retune::train::{TrainError, Trainer};
@@ -105,13 +104,9 @@ fn fit(task: &Task, method: Method, backbone: &Model, seed: u64, console: &Conso
         evaluations: vec![("test".into(), task.test.clone()), ("shifted".into(), task.shifted.clone())],
     };
     let model = backbone.with_classes(&data.train.classes, HeadInitialization::Zeros, seed)?;
-    let method_options = MethodOptions {
-        epochs: EPOCHS,
-        learning_rates: LEARNING_RATES.into(),
-        schedule: Schedule::Cosine,
-        warmup_epochs: 0.0,
-    };
-    let plan = method.plan(model.blocks(), &method_options);
+    let method_options =
+        MethodOptions { epochs: EPOCHS, learning_rates: LEARNING_RATES.into(), ..MethodOptions::default() };
+    let plan = method.plan(model.blocks(), &method_options).map_err(|error| Failure::Mistake(error.to_string()))?;
     let options = train_options(seed, console.threads);
     let trainer = Trainer {
         plan: &plan,
@@ -119,6 +114,7 @@ fn fit(task: &Task, method: Method, backbone: &Model, seed: u64, console: &Conso
         train: &data.train,
         validation: &data.validation,
         directory: None,
+        shared: None,
         monitor: &console.progress,
     };
     let trained = trainer.run(model, false).map_err(of_training)?;

@@ -42,7 +42,7 @@ pub struct FitArguments {
 /// Trains and prints what came of it.
 pub fn run(arguments: &FitArguments, console: &Console) -> Result<(), Failure> {
     let (run, fitted) = match &arguments.resume {
-        Some(run) => (run.as_path(), fit::resume(run, &console.progress)),
+        Some(run) => (run.as_path(), fit::resume(run, None, &console.progress)),
         None => {
             let out = arguments.out.as_deref().ok_or_else(|| missing("--out", "the run directory to write"))?;
             (out, start(arguments, out, console)?)
@@ -54,7 +54,7 @@ pub fn run(arguments: &FitArguments, console: &Console) -> Result<(), Failure> {
 
 fn start(arguments: &FitArguments, out: &Path, console: &Console) -> Result<Result<Summary, FitError>, Failure> {
     let data = arguments.data.as_deref().ok_or_else(|| missing("--data", "the images to train on"))?;
-    let plan = arguments.method.source()?;
+    let plan = arguments.method.source(arguments.training.head.head_init)?;
     let mut evaluations = arguments.evaluations.sources()?;
     for evaluation in &mut evaluations {
         evaluation.path = absolute(&evaluation.path);
@@ -62,7 +62,7 @@ fn start(arguments: &FitArguments, out: &Path, console: &Console) -> Result<Resu
     let options = FitOptions {
         data: absolute(data),
         validation_fraction: arguments.training.val_fraction,
-        head_initialization: arguments.training.head_init,
+        head_initialization: arguments.training.head.head_init,
         device: arguments.model.device.clone(),
         model: arguments.model.source(console)?,
         preprocessing: arguments.preprocessing.change(),
@@ -71,7 +71,7 @@ fn start(arguments: &FitArguments, out: &Path, console: &Console) -> Result<Resu
     };
     console.detail(|| toml::to_string(&options).unwrap_or_default());
     let traces = Traces::before(out);
-    let fitted = fit::start(&options, &plan, out, &console.progress);
+    let fitted = fit::start(&options, &plan, out, None, &console.progress);
     if fitted.as_ref().is_err_and(|error| !error.is_interruption()) {
         traces.remove_unless_resumable(out);
     }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::arguments::method::MethodArguments;
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
+use crate::arguments::training::HeadArguments;
 use crate::failure::Failure;
 use crate::output::{self, Console};
 
@@ -17,6 +18,8 @@ pub struct PlanArguments {
     model: ModelArguments,
     #[command(flatten)]
     method: MethodArguments,
+    #[command(flatten)]
+    head: HeadArguments,
     #[command(flatten)]
     preprocessing: PreprocessingArguments,
     /// Print the plan as TOML, to be edited and given to `retune fit --plan`
@@ -42,7 +45,7 @@ struct BlockSize<'a> {
 
 /// Prints the plan for the model.
 pub fn run(arguments: &PlanArguments, console: &Console) -> Result<(), Failure> {
-    let source = arguments.method.source()?;
+    let source = arguments.method.source(arguments.head.head_init)?;
     let model = arguments.model.load(&arguments.preprocessing.change(), console)?;
     let plan = source.resolve(&model)?;
     if arguments.toml {

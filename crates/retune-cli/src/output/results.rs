@@ -54,16 +54,24 @@ pub fn summary(summary: &Summary, run: &Path) -> String {
         Rounded(Duration::try_from_secs_f64(summary.seconds).unwrap_or_default()),
     );
     for phase in &summary.phases {
-        let chosen = match (phase.learning_rate, phase.inverse_strength) {
-            (Some(rate), _) => format!("epoch {} at learning rate {rate:e}", phase.epoch),
-            (None, Some(strength)) => format!("inverse strength {strength:.2e}"),
-            (None, None) => format!("epoch {}", phase.epoch),
-        };
+        let chosen = chosen(phase);
         let accuracy = percent(phase.validation.accuracy);
         text.push_str(&format!("  {}: {chosen}, {accuracy} right on validation\n", phase.phase));
     }
     let warning = no_gain(&summary.phases).map(|warning| format!("{warning}\n\n")).unwrap_or_default();
     format!("{text}\n{}\n{warning}model: {}\n", table(&summary.splits), run.join("model").display())
+}
+
+/// What validation chose in a phase.
+fn chosen(phase: &PhaseOutcome) -> String {
+    let rates = |rates: &[f64]| rates.iter().map(|rate| format!("{rate:e}")).collect::<Vec<_>>().join(", ");
+    match phase {
+        PhaseOutcome { learning_rate: Some(rate), epoch, .. } => format!("epoch {epoch} at learning rate {rate:e}"),
+        PhaseOutcome { inverse_strength: Some(strength), .. } => format!("inverse strength {strength:.2e}"),
+        PhaseOutcome { soup: Some(soup), .. } => format!("average over learning rates {}", rates(soup)),
+        PhaseOutcome { alpha: Some(alpha), .. } => format!("alpha {alpha}"),
+        PhaseOutcome { epoch, .. } => format!("epoch {epoch}"),
+    }
 }
 
 /// Says so where the last phase is less accurate on validation than the one before it.
@@ -96,6 +104,8 @@ mod tests {
             phase: phase.to_owned(),
             learning_rate: None,
             inverse_strength: None,
+            soup: None,
+            alpha: None,
             epoch: 1,
             validation: Evaluation {
                 n: 100,

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use burn::tensor::Tensor;
 
+use super::architectures::closest;
 use super::layers::{Pass, global_average};
 
 /// What flows from one block to the next.
@@ -94,17 +95,62 @@ pub struct Block {
     pub name: String,
     /// Name at stage granularity, such as `layer1`.
     pub stage: String,
+    /// Whether layer-wise learning rates count it as one layer with the block before or after it,
+    /// as timm's `group_matcher` does with a transformer's last norm.
+    #[serde(skip)]
+    pub joins: Option<Neighbour>,
+}
+
+/// The block with which another counts as one layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Neighbour {
+    /// The block before it.
+    Previous,
+    /// The block after it.
+    Next,
+}
+
+/// No block or stage has the name.
+#[derive(Debug, thiserror::Error)]
+#[error("unknown layer '{name}'{suggestion}; `retune layers` lists them")]
+pub struct UnknownLayer {
+    /// The name asked for.
+    pub name: String,
+    /// The closest known name, as a clause.
+    pub suggestion: String,
 }
 
 impl Block {
     pub(crate) fn new(name: impl Into<String>, stage: impl Into<String>) -> Self {
-        Self { name: name.into(), stage: stage.into() }
+        Self { name: name.into(), stage: stage.into(), joins: None }
     }
 
     /// A block that is a stage by itself.
     pub(crate) fn alone(name: impl Into<String>) -> Self {
         let name = name.into();
-        Self { stage: name.clone(), name }
+        Self { stage: name.clone(), name, joins: None }
+    }
+
+    pub(crate) fn joining(self, neighbour: Neighbour) -> Self {
+        Self { joins: Some(neighbour), ..self }
+    }
+
+    /// The block called `name`, or the blocks of the stage called so.
+    ///
+    /// # Errors
+    /// An unknown name, with the closest known one.
+    pub fn find(blocks: &[Self], name: &str) -> Result<Range<usize>, UnknownLayer> {
+        if let Some(index) = blocks.iter().position(|block| block.name == name) {
+            return Ok(index..index + 1);
+        }
+        if let Some(first) = blocks.iter().position(|block| block.stage == name) {
+            let count = blocks[first..].iter().take_while(|block| block.stage == name).count();
+            return Ok(first..first + count);
+        }
+        let names = blocks.iter().flat_map(|block| [block.name.as_str(), block.stage.as_str()]);
+        let suggestion =
+            closest(name, names).map(|closest| format!(" (did you mean '{closest}'?)")).unwrap_or_default();
+        Err(UnknownLayer { name: name.to_owned(), suggestion })
     }
 }
 

@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 use serde::Deserialize;
 
 use super::architectures::check_sizes;
-use super::chain::{Activation, Block, Chain};
+use super::chain::{Activation, Block, Chain, Neighbour};
 use super::layers::{
     ActivationFunction, Classifier, Conv2d, ConvShape, LayerNorm, Linear, Padding, Pass, channels_first, channels_last,
     global_average,
@@ -155,7 +155,9 @@ impl ConvNeXt {
 
         builder.enter_block(blocks.len());
         let (pool, features) = Pool::new(config, builder, inputs);
-        blocks.push(Block::alone("norm"));
+        // timm counts a norm before pooling with the last block, and one after it with the head.
+        let neighbour = if config.head_norm_first { Neighbour::Previous } else { Neighbour::Next };
+        blocks.push(Block::alone("norm").joining(neighbour));
 
         builder.enter_block(blocks.len());
         let head = builder.within("head", |builder| Classifier::new(builder, "fc", features, config.num_classes));

@@ -11,7 +11,7 @@ use burn::tensor::activation::sigmoid;
 use serde::Deserialize;
 
 use super::architectures::check_sizes;
-use super::chain::{Activation, Block, Chain};
+use super::chain::{Activation, Block, Chain, Neighbour};
 use super::layers::{ActivationFunction, Classifier, Conv2d, ConvNorm, ConvShape, Padding, Pass, global_average};
 use super::parameters::ParameterBuilder;
 
@@ -143,7 +143,7 @@ impl EfficientNet {
 
         let conv_head = (config.num_features > 0).then(|| {
             builder.enter_block(blocks.len());
-            blocks.push(Block::alone("conv_head"));
+            blocks.push(Block::alone("conv_head").joining(Neighbour::Previous));
             let shape = ConvShape::new(inputs, config.num_features, 1);
             inputs = config.num_features;
             ConvNorm::new(builder, ("conv_head", "bn2"), shape, config.norm_eps)

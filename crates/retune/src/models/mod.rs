@@ -29,7 +29,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor};
 
 pub use architectures::Network;
-pub use chain::{Activation, Block};
+pub use chain::{Activation, Block, Neighbour, UnknownLayer};
 pub use config::ModelConfig;
 pub use layers::{ObservedStatistics, Pass};
 pub use parameters::{ParameterSpec, Parameters, Role};
@@ -87,13 +87,8 @@ pub enum ModelError {
         reason: String,
     },
     /// No such layer.
-    #[error("unknown layer '{name}'{suggestion}; `retune layers` lists them")]
-    UnknownLayer {
-        /// The name asked for.
-        name: String,
-        /// The closest known name, as a clause.
-        suggestion: String,
-    },
+    #[error(transparent)]
+    UnknownLayer(#[from] UnknownLayer),
 }
 
 /// How a new classifier head starts.
@@ -270,6 +265,15 @@ impl Model {
         Ok(renewed)
     }
 
+    /// The same network with other values of its parameters.
+    ///
+    /// # Panics
+    /// If they are not this network's (a caller's error, not input's).
+    pub fn with_parameters(&self, parameters: Parameters) -> Self {
+        assert_eq!(parameters.specs().len(), self.parameters.specs().len(), "parameters of the same network");
+        Self { parameters, ..self.clone() }
+    }
+
     /// Saves a directory that timm loads with `strict=True`.
     ///
     /// # Errors
@@ -296,19 +300,7 @@ impl Network {
     /// # Errors
     /// An unknown name, with the closest known one.
     pub fn find_blocks(&self, name: &str) -> Result<Range<usize>, ModelError> {
-        let blocks = self.blocks();
-        if let Some(index) = blocks.iter().position(|block| block.name == name) {
-            return Ok(index..index + 1);
-        }
-        if let Some(first) = blocks.iter().position(|block| block.stage == name) {
-            let count = blocks[first..].iter().take_while(|block| block.stage == name).count();
-            return Ok(first..first + count);
-        }
-        let names = blocks.iter().flat_map(|block| [block.name.as_str(), block.stage.as_str()]);
-        let suggestion = architectures::closest(name, names)
-            .map(|closest| format!(" (did you mean '{closest}'?)"))
-            .unwrap_or_default();
-        Err(ModelError::UnknownLayer { name: name.to_owned(), suggestion })
+        Ok(Block::find(self.blocks(), name)?)
     }
 }
 

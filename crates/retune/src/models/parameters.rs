@@ -133,6 +133,13 @@ impl Parameters {
         Self { specs, tensors }
     }
 
+    /// Draws the parameters that `chosen` names anew, the same values for the same seed and names.
+    pub fn reinitialize(&mut self, seed: u64, chosen: impl Fn(&ParameterSpec) -> bool) {
+        for (index, spec) in self.specs.clone().iter().enumerate().filter(|(_, spec)| chosen(spec)) {
+            self.set_values(index, spec.initial_values(seed));
+        }
+    }
+
     /// Names, shapes and roles, in order.
     pub fn specs(&self) -> &Arc<[ParameterSpec]> {
         &self.specs

@@ -11,7 +11,7 @@ use burn::tensor::activation::softmax;
 use serde::Deserialize;
 
 use super::architectures::check_sizes;
-use super::chain::{Activation, Block, Chain};
+use super::chain::{Activation, Block, Chain, Neighbour};
 use super::layers::{ActivationFunction, Classifier, Conv2d, ConvShape, LayerNorm, Linear, Padding, Pass};
 use super::parameters::{Initialization, ParameterBuilder, ParameterId, Role};
 use super::position_embedding::PositionGrid;
@@ -164,7 +164,7 @@ impl ViT {
 
         builder.enter_block(blocks.len());
         let pool = Pool::new(config, builder);
-        blocks.push(Block::alone("norm"));
+        blocks.push(Block::alone("norm").joining(Neighbour::Previous));
 
         builder.enter_block(blocks.len());
         let head = Classifier::new(builder, "head", config.embed_dim, config.num_classes);

@@ -6,8 +6,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use super::average::WeightAverage;
+use super::low_rank::{Adapters, TrainedAdapters};
 use super::optimizer::{Optimizer, ParameterState};
 use super::{PhaseOutcome, TrainError};
 use crate::files::{self, FileError};
@@ -28,8 +31,13 @@ pub(super) struct Progress {
     pub batch: usize,
     /// Sum of losses, right answers and images seen in the present epoch.
     pub running: RunningTotals,
-    /// The best epoch of the present phase.
+    /// The best epoch of the present learning rate.
     pub best: Option<BestEpoch>,
+    /// The best epochs of the learning rates that were tried and are kept.
+    pub finished: Vec<BestEpoch>,
+    /// Factor on the rate of each layer in the present epoch, where rates are adaptive, and of each
+    /// parameter.
+    pub multipliers: Option<(IndexMap<String, f64>, Vec<f64>)>,
     /// The phases that are done.
     pub outcomes: Vec<PhaseOutcome>,
     /// Length of `metrics.jsonl` at this point.
@@ -54,6 +62,14 @@ pub(super) struct BestEpoch {
     pub validation: Evaluation,
 }
 
+/// A model at the end of an epoch.
+#[derive(Clone, Debug)]
+pub(super) struct Snapshot {
+    pub parameters: Parameters,
+    /// The low-rank changes that are merged into the parameters.
+    pub adapters: Option<Adapters>,
+}
+
 /// The state of a run between two steps.
 pub(super) struct State {
     pub progress: Progress,
@@ -63,16 +79,28 @@ pub(super) struct State {
     pub initial: Parameters,
     /// Parameters at the start of the present phase.
     pub phase_start: Parameters,
-    /// Parameters of the best epoch of the present phase.
-    pub best: Option<Parameters>,
+    /// Parameters at the start of the phase before, where the present one goes back to them.
+    pub previous_start: Option<Parameters>,
+    /// The best epoch of the present learning rate.
+    pub best: Option<Snapshot>,
+    /// The models that go with [`Progress::finished`].
+    pub finished: Vec<Snapshot>,
     pub optimizer: Optimizer,
+    pub average: Option<WeightAverage>,
+    pub adapters: Option<TrainedAdapters>,
+    /// Low-rank changes in the model that the phases so far made.
+    pub final_adapters: Option<Adapters>,
 }
 
 const PROGRESS_FILE: &str = "progress.json";
 const CURRENT: &str = "current.safetensors";
 const INITIAL: &str = "initial.safetensors";
 const PHASE_START: &str = "phase_start.safetensors";
+const PREVIOUS_START: &str = "previous_start.safetensors";
 const BEST: &str = "best.safetensors";
+const AVERAGE: &str = "average.safetensors";
+const FINAL: &str = "final.safetensors";
+const ADAPTERS: &str = "adapters.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 
 /// Writes the state to `directory`, replacing what was there in one rename.
@@ -107,17 +135,51 @@ fn write_all(directory: &Path, state: &State) -> Result<(), TrainError> {
     weights::write_safetensors(&directory.join(CURRENT), &state.model.parameters)?;
     weights::write_safetensors(&directory.join(INITIAL), &state.initial)?;
     weights::write_safetensors(&directory.join(PHASE_START), &state.phase_start)?;
+    let average = state.average.as_ref().map(|average| &average.parameters);
+    for (name, parameters) in [(PREVIOUS_START, state.previous_start.as_ref()), (AVERAGE, average)] {
+        if let Some(parameters) = parameters {
+            weights::write_safetensors(&directory.join(name), parameters)?;
+        }
+    }
     if let Some(best) = &state.best {
-        weights::write_safetensors(&directory.join(BEST), best)?;
+        write_snapshot(directory, BEST, best)?;
+    }
+    for (number, snapshot) in state.finished.iter().enumerate() {
+        write_snapshot(directory, &finished_file(number), snapshot)?;
     }
     weights::write_tensors(&directory.join(OPTIMIZER), optimizer_tensors(state))?;
+    if let Some(adapters) = &state.final_adapters {
+        let tensors = adapters.tensors(&state.model.network().specs);
+        weights::write_tensors(&directory.join(low_rank_file(FINAL)), tensors)?;
+    }
+    let mut adapter_updates = Vec::new();
+    if let Some(adapters) = &state.adapters {
+        let (tensors, updates) = adapters.tensors(&state.model.network().specs);
+        weights::write_tensors(&directory.join(ADAPTERS), tensors)?;
+        adapter_updates = updates;
+    }
     let text = serde_json::to_string_pretty(&Saved {
         progress: state.progress.clone(),
         updates: state.optimizer.states().iter().map(|state| state.steps).collect(),
+        averaged: state.average.as_ref().map_or(0, |average| average.count),
+        adapter_updates,
     })
     .map_err(|error| TrainError::Checkpoint { path: directory.to_owned(), reason: error.to_string() })?;
     files::write_atomically(&directory.join(PROGRESS_FILE), |out| out.write_all(text.as_bytes()))?;
     Ok(())
+}
+
+fn write_snapshot(directory: &Path, name: &str, snapshot: &Snapshot) -> Result<(), TrainError> {
+    weights::write_safetensors(&directory.join(name), &snapshot.parameters)?;
+    if let Some(adapters) = &snapshot.adapters {
+        let tensors = adapters.tensors(snapshot.parameters.specs());
+        weights::write_tensors(&directory.join(low_rank_file(name)), tensors)?;
+    }
+    Ok(())
+}
+
+fn low_rank_file(name: &str) -> String {
+    format!("low_rank-{name}")
 }
 
 #[derive(Serialize, Deserialize)]
@@ -125,6 +187,14 @@ struct Saved {
     progress: Progress,
     /// Optimizer updates of each parameter; integers do not fit a float tensor.
     updates: Vec<u64>,
+    /// Steps or epochs that the average of weights holds.
+    averaged: u64,
+    /// Optimizer updates of each factor of low-rank changes.
+    adapter_updates: Vec<u64>,
+}
+
+fn finished_file(number: usize) -> String {
+    format!("finished-{number}.safetensors")
 }
 
 fn optimizer_tensors(state: &State) -> BTreeMap<String, NamedTensor> {
@@ -146,41 +216,78 @@ pub(super) fn exists(directory: &Path) -> bool {
     directory.exists() || with_suffix(directory, ".before").exists()
 }
 
-/// Reads what [`save`] wrote into a model of the same network and a new optimizer.
-pub(super) fn load(directory: &Path, mut model: Model, mut optimizer: Optimizer) -> Result<State, TrainError> {
+/// Reads what [`save`] wrote into `fresh`, the state of the same run before its first step;
+/// `adapters` makes the low-rank changes of the phase that the progress is in.
+pub(super) fn load(
+    directory: &Path,
+    fresh: State,
+    adapters: impl FnOnce(&Progress) -> Option<TrainedAdapters>,
+) -> Result<State, TrainError> {
     // An interruption between the two renames leaves the checkpoint under its old name.
     let before = with_suffix(directory, ".before");
     let directory = if directory.exists() { directory } else { &before };
     let path = directory.join(PROGRESS_FILE);
     let saved: Saved = serde_json::from_str(&files::read_text(&path)?)
         .map_err(|error| TrainError::Checkpoint { path, reason: error.to_string() })?;
+    let foreign = || {
+        let reason = "it belongs to another model or plan".to_owned();
+        TrainError::Checkpoint { path: directory.to_owned(), reason }
+    };
 
-    let read = |name: &str, into: &mut Parameters| -> Result<(), TrainError> {
+    let like = fresh.model.parameters.clone();
+    let read = |name: &str| -> Result<Parameters, TrainError> {
         let path = directory.join(name);
-        Ok(weights::assign(into, weights::read_tensors(&path)?, None, &path)?)
+        let mut parameters = like.clone();
+        weights::assign(&mut parameters, weights::read_tensors(&path)?, None, &path)?;
+        Ok(parameters)
     };
-    let mut initial = model.parameters.clone();
-    let mut phase_start = model.parameters.clone();
-    read(CURRENT, &mut model.parameters)?;
-    read(INITIAL, &mut initial)?;
-    read(PHASE_START, &mut phase_start)?;
-    let best = if directory.join(BEST).is_file() {
-        let mut best = model.parameters.clone();
-        read(BEST, &mut best)?;
-        Some(best)
-    } else {
-        None
+    let read_if_there = |name: &str| match directory.join(name).is_file() {
+        true => read(name).map(Some),
+        false => Ok(None),
     };
+    let mut state = fresh;
+    state.model.parameters = read(CURRENT)?;
+    state.initial = read(INITIAL)?;
+    state.phase_start = read(PHASE_START)?;
+    state.previous_start = read_if_there(PREVIOUS_START)?;
+    let average = read_if_there(AVERAGE)?;
+    state.average = average.map(|parameters| WeightAverage { parameters, count: saved.averaged });
+
+    let specs = state.model.network().specs.clone();
+    let fresh_adapters = adapters(&saved.progress);
+    if directory.join(ADAPTERS).is_file() {
+        let mut adapters = fresh_adapters.clone().ok_or_else(foreign)?;
+        let tensors = weights::read_tensors(&directory.join(ADAPTERS))?;
+        if !adapters.restore(&specs, tensors, &saved.adapter_updates) {
+            return Err(foreign());
+        }
+        state.adapters = Some(adapters);
+    }
+    let read_adapters = |name: &str| -> Result<Option<Adapters>, TrainError> {
+        let path = directory.join(low_rank_file(name));
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let mut adapters = fresh_adapters.clone().ok_or_else(foreign)?.adapters;
+        let fits = adapters.restore(&specs, &mut weights::read_tensors(&path)?);
+        if fits { Ok(Some(adapters)) } else { Err(foreign()) }
+    };
+    let read_snapshot = |name: &str| -> Result<Snapshot, TrainError> {
+        Ok(Snapshot { parameters: read(name)?, adapters: read_adapters(name)? })
+    };
+    state.final_adapters = read_adapters(FINAL)?;
+    state.best = directory.join(BEST).is_file().then(|| read_snapshot(BEST)).transpose()?;
+    let finished = 0..saved.progress.finished.len();
+    state.finished = finished.map(|number| read_snapshot(&finished_file(number))).collect::<Result<_, _>>()?;
     let mut moments = weights::read_tensors(&directory.join(OPTIMIZER))?;
-    let specs = model.network().specs.clone();
     if saved.updates.len() != specs.len() {
-        let reason = "it belongs to another model".to_owned();
-        return Err(TrainError::Checkpoint { path: directory.to_owned(), reason });
+        return Err(foreign());
     }
     for (index, (spec, steps)) in specs.iter().zip(saved.updates).enumerate() {
-        optimizer.restore(index, parameter_state(spec, steps, &mut moments));
+        state.optimizer.restore(index, parameter_state(spec, steps, &mut moments));
     }
-    Ok(State { progress: saved.progress, model, initial, phase_start, best, optimizer })
+    state.progress = saved.progress;
+    Ok(state)
 }
 
 fn parameter_state(spec: &ParameterSpec, steps: u64, moments: &mut BTreeMap<String, NamedTensor>) -> ParameterState {

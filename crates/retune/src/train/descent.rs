@@ -13,15 +13,30 @@ use crate::plan::{Gradient, Phase};
 /// A gradient phase at one learning rate.
 pub(super) struct Descent<'a> {
     phase: &'a Phase,
-    settings: &'a Gradient,
+    pub settings: &'a Gradient,
     base_rate: f64,
     trial: Option<String>,
     block_factors: Vec<f64>,
-    /// For each block, whether it trains.
-    pub trained: Vec<bool>,
-    batch_statistics: Vec<bool>,
+    /// Whole epochs for which each block stays frozen.
+    frozen_epochs: Vec<usize>,
+    /// For each parameter, its block.
+    block_of: Vec<usize>,
+    /// For each parameter, whether the phase trains it at all.
+    selected: Vec<bool>,
+    batch_norm: BatchNormPolicy,
     class_weights: Option<Vec<f64>>,
     pub steps_per_epoch: usize,
+}
+
+/// What trains in one epoch.
+pub(super) struct EpochRates {
+    /// Factor on the scheduled rate for each parameter; 0 where it is frozen.
+    factors: Vec<f64>,
+    /// For each parameter, whether it trains.
+    pub trained: Vec<bool>,
+    /// For each block, whether anything in it trains.
+    pub trained_blocks: Vec<bool>,
+    batch_statistics: Vec<bool>,
 }
 
 impl<'a> Descent<'a> {
@@ -33,22 +48,21 @@ impl<'a> Descent<'a> {
         settings: &'a Gradient,
         candidate: usize,
     ) -> Self {
-        let block_factors = phase.block_rates(model.blocks());
-        let trained: Vec<bool> = block_factors.iter().map(|&factor| factor > 0.0).collect();
-        let batch_statistics = match trainer.options.batch_norm {
-            BatchNormPolicy::Train => trained.clone(),
-            BatchNormPolicy::Frozen | BatchNormPolicy::Recalibrate => Vec::new(),
-        };
+        let specs = &model.network().specs;
+        let blocks = model.blocks();
         let base_rate = settings.learning_rates[candidate];
         let trials = settings.learning_rates.len();
+        let frozen = |name: &String| settings.frozen_epochs.get(name).copied().unwrap_or(0);
         Self {
             phase,
             settings,
             base_rate,
             trial: (trials > 1).then(|| format!("rate {base_rate:e}")),
-            block_factors,
-            trained,
-            batch_statistics,
+            block_factors: phase.block_rates(blocks),
+            frozen_epochs: blocks.iter().map(|block| frozen(&block.name)).collect(),
+            block_of: specs.iter().map(|spec| spec.block).collect(),
+            selected: specs.iter().map(|spec| settings.trains(spec, model.head())).collect(),
+            batch_norm: trainer.options.batch_norm,
             class_weights: trainer.class_weights(),
             steps_per_epoch,
         }
@@ -59,47 +73,70 @@ impl<'a> Descent<'a> {
         format!("{}{trial}, epoch {}/{}", self.phase.name, epoch + 1, self.settings.epochs)
     }
 
-    fn schedule_factor(&self, step: usize) -> f64 {
+    /// What trains in `epoch` (from 0), with a factor measured for each parameter if there is one.
+    pub fn epoch_rates(&self, epoch: usize, multipliers: Option<&[f64]>) -> EpochRates {
+        let factor = |parameter: usize| {
+            let block = self.block_of[parameter];
+            let thawed = epoch >= self.frozen_epochs[block];
+            if !thawed || !self.selected[parameter] {
+                return 0.0;
+            }
+            self.block_factors[block] * multipliers.map_or(1.0, |multipliers| multipliers[parameter])
+        };
+        let factors: Vec<f64> = (0..self.block_of.len()).map(factor).collect();
+        let trained: Vec<bool> = factors.iter().map(|&factor| factor > 0.0).collect();
+        let mut trained_blocks = vec![false; self.block_factors.len()];
+        for (&block, &trained) in self.block_of.iter().zip(&trained) {
+            trained_blocks[block] |= trained;
+        }
+        let batch_statistics = match self.batch_norm {
+            BatchNormPolicy::Train => trained_blocks.clone(),
+            BatchNormPolicy::Frozen | BatchNormPolicy::Recalibrate => Vec::new(),
+        };
+        EpochRates { factors, trained, trained_blocks, batch_statistics }
+    }
+
+    fn scheduled_rate(&self, step: usize) -> f64 {
         let steps = self.steps_per_epoch * self.settings.epochs;
         let warmup_steps = self.settings.warmup_epochs * self.steps_per_epoch as f64;
-        self.settings.schedule.factor(step, steps, warmup_steps)
+        self.base_rate * self.settings.schedule.factor(step, steps, warmup_steps)
     }
 
-    pub fn rates_at(&self, step: usize) -> Vec<f64> {
-        let rate = self.base_rate * self.schedule_factor(step);
-        self.block_factors.iter().map(|factor| factor * rate).collect()
+    /// The rate of each parameter at a step of the phase.
+    pub fn rates_at(&self, step: usize, epoch: &EpochRates) -> Vec<f64> {
+        let rate = self.scheduled_rate(step);
+        epoch.factors.iter().map(|factor| factor * rate).collect()
     }
 
-    pub fn mean_rates(&self, model: &Model, epoch: usize) -> IndexMap<String, f64> {
+    /// The mean rate of each block over an epoch: over its steps, and over its parameters where
+    /// they differ.
+    pub fn mean_rates(&self, model: &Model, epoch: usize, rates: &EpochRates) -> IndexMap<String, f64> {
         let steps = epoch * self.steps_per_epoch..(epoch + 1) * self.steps_per_epoch;
-        let mean = steps.map(|step| self.schedule_factor(step)).sum::<f64>() / self.steps_per_epoch as f64;
-        let blocks = model.blocks().iter().zip(&self.block_factors);
-        blocks
-            .filter(|(_, factor)| **factor > 0.0)
-            .map(|(block, factor)| (block.name.clone(), factor * self.base_rate * mean))
-            .collect()
+        let mean = steps.map(|step| self.scheduled_rate(step)).sum::<f64>() / self.steps_per_epoch as f64;
+        let mut of_blocks = vec![(0.0, 0); model.blocks().len()];
+        for (parameter, &block) in self.block_of.iter().enumerate().filter(|(parameter, _)| rates.trained[*parameter]) {
+            of_blocks[block].0 += rates.factors[parameter];
+            of_blocks[block].1 += 1;
+        }
+        let blocks = model.blocks().iter().zip(of_blocks).filter(|(_, (_, count))| *count > 0);
+        blocks.map(|(block, (sum, count))| (block.name.clone(), mean * sum / f64::from(count))).collect()
     }
 
-    pub fn differentiation(&self) -> Differentiation<'_> {
+    pub fn differentiation<'b>(&'b self, epoch: &'b EpochRates) -> Differentiation<'b> {
         Differentiation {
-            trained: &self.trained,
-            batch_statistics: &self.batch_statistics,
+            trained: &epoch.trained,
+            batch_statistics: &epoch.batch_statistics,
             class_weights: self.class_weights.as_deref(),
         }
     }
 
     pub fn row(&self, progress: &Progress, split: &str, loss: f64, accuracy: f64, seconds: f64) -> MetricsRow {
         MetricsRow {
-            phase: self.phase.name.clone(),
             epoch: progress.epoch,
             step: progress.epoch * self.steps_per_epoch,
-            split: split.to_owned(),
-            loss,
-            accuracy,
             seconds,
             learning_rate: Some(self.base_rate),
-            inverse_strength: None,
-            rates: None,
+            ..MetricsRow::new(&self.phase.name, split, loss, accuracy)
         }
     }
 }

@@ -3,11 +3,13 @@
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 
+use super::low_rank::TrainedAdapters;
 use super::optimizer::Optimizer;
 use crate::data::Batch;
 use crate::inference;
 use crate::models::parameters::host_values;
 use crate::models::{Activation, Model, ObservedStatistics, Parameters, Pass};
+use crate::plan::Anchor;
 
 /// PyTorch's momentum of BatchNorm's running statistics.
 const STATISTICS_MOMENTUM: f64 = 0.1;
@@ -15,7 +17,7 @@ const STATISTICS_MOMENTUM: f64 = 0.1;
 /// What is differentiated.
 #[derive(Clone, Copy, Debug)]
 pub struct Differentiation<'a> {
-    /// For each block, whether its parameters get gradients.
+    /// For each parameter in the model's order, whether it gets a gradient.
     pub trained: &'a [bool],
     /// For each block, whether BatchNorm normalizes by the batch; empty for none.
     pub batch_statistics: &'a [bool],
@@ -35,12 +37,14 @@ pub struct LossGradients {
     pub observed: Vec<ObservedStatistics>,
 }
 
-/// The gradients of a batch's loss. Nothing below the first trained block is differentiated.
+/// The gradients of a batch's loss. Nothing below the first block with a trained parameter is
+/// differentiated.
 pub fn loss_gradients(model: &Model, batch: &Batch, what: &Differentiation) -> LossGradients {
     let specs = &model.network().specs;
     let device = model.parameters.tensors()[0].device();
-    let first = what.trained.iter().position(|&trained| trained).unwrap_or(0);
     let end = model.blocks().len();
+    let trained = specs.iter().zip(what.trained).filter(|(_, trained)| **trained);
+    let first = trained.map(|(spec, _)| spec.block).min().unwrap_or(end);
 
     let images = Activation::Map(inference::images(batch, &device));
     let entry = model.forward_range(images, 0..first).into_autodiff();
@@ -55,47 +59,89 @@ pub fn loss_gradients(model: &Model, batch: &Batch, what: &Differentiation) -> L
     let loss = cross_entropy(logits, targets, &device);
     let value = f64::from(loss.clone().inner().into_scalar::<f32>());
 
+    if first == end {
+        let gradients = vec![None; specs.len()];
+        return LossGradients { loss: value, correct, gradients, observed };
+    }
     let mut found = loss.backward();
     let gradients = tracked
         .tensors()
         .iter()
         .zip(specs.iter())
-        .map(|(tensor, spec)| {
-            let wanted = what.trained[spec.block] && spec.role.is_trainable();
+        .zip(what.trained)
+        .map(|((tensor, spec), &trained)| {
+            let wanted = trained && spec.role.is_trainable();
             wanted.then(|| tensor.grad_remove(&mut found).map(host_values)).flatten()
         })
         .collect();
     LossGradients { loss: value, correct, gradients, observed }
 }
 
-/// How far a step goes.
-pub(super) struct StepSize<'a> {
-    /// Learning rate of each block.
+/// How a step is made of gradients.
+pub(super) struct StepRule<'a> {
+    /// Learning rate of each parameter.
     pub rates: &'a [f64],
     /// Largest norm of all gradients together.
     pub clip_norm: Option<f64>,
+    /// L2-SP's penalty, the pretrained parameters, and the head's block.
+    pub anchor: Option<(Anchor, &'a Parameters, usize)>,
 }
 
-/// Updates the trained parameters and the running statistics by a batch's gradients.
-pub(super) fn step(model: &mut Model, optimizer: &mut Optimizer, found: LossGradients, size: &StepSize) {
+/// Updates the trained parameters and the running statistics by a batch's gradients. Low-rank
+/// changes come with the weights that they change.
+pub(super) fn step(
+    model: &mut Model,
+    optimizer: &mut Optimizer,
+    adapters: Option<(&mut TrainedAdapters, &Parameters)>,
+    mut found: LossGradients,
+    rule: &StepRule,
+) {
     let specs = model.network().specs.clone();
-    let scale = clipping_scale(&found.gradients, size.clip_norm);
+    if let Some((anchor, pretrained, head)) = rule.anchor {
+        add_anchor(&mut found.gradients, &model.parameters, anchor, pretrained, head);
+    }
+    let mut factors = adapters.as_ref().map(|(adapters, _)| adapters.take_gradients(&mut found.gradients));
+    let all = found.gradients.iter_mut().flatten();
+    let all = all.chain(factors.iter_mut().flatten().flatten().flat_map(|factors| [&mut factors.a, &mut factors.b]));
+    clip(all.collect(), rule.clip_norm);
+
     for (index, gradient) in found.gradients.into_iter().enumerate() {
-        let Some(mut gradient) = gradient else { continue };
-        if scale < 1.0 {
-            gradient.iter_mut().for_each(|value| *value *= scale);
-        }
-        let spec = &specs[index];
-        let rate = size.rates[spec.block];
+        let Some(gradient) = gradient else { continue };
+        let decays = specs[index].decays() && rule.anchor.is_none();
         model.parameters.update(index, |tensor| {
             let device = tensor.device();
             let mut values = host_values(tensor);
-            optimizer.update(index, &mut values, &gradient, rate, spec.decays());
+            optimizer.update(index, &mut values, &gradient, rule.rates[index], decays);
             let length = values.len();
             Tensor::from_data(TensorData::new(values, [length]), &device)
         });
     }
+    if let Some(((adapters, base), factors)) = adapters.zip(factors) {
+        adapters.step(&factors, rule.rates, base, &mut model.parameters);
+    }
     update_statistics(&mut model.parameters, found.observed);
+}
+
+/// Adds the gradient of L2-SP's penalty.
+fn add_anchor(
+    gradients: &mut [Option<Vec<f32>>],
+    parameters: &Parameters,
+    anchor: Anchor,
+    pretrained: &Parameters,
+    head: usize,
+) {
+    for (index, gradient) in gradients.iter_mut().enumerate() {
+        let Some(gradient) = gradient else { continue };
+        let values = parameters.values(index);
+        if parameters.specs()[index].block == head {
+            let strength = anchor.head_strength as f32;
+            gradient.iter_mut().zip(values).for_each(|(gradient, value)| *gradient += strength * value);
+        } else {
+            let strength = anchor.strength as f32;
+            let moved = values.into_iter().zip(pretrained.values(index)).map(|(value, start)| value - start);
+            gradient.iter_mut().zip(moved).for_each(|(gradient, moved)| *gradient += strength * moved);
+        }
+    }
 }
 
 /// The parameters on the differentiating side, the trained ones tracked.
@@ -105,10 +151,10 @@ fn tracked_parameters(model: &Model, trained: &[bool]) -> Parameters {
         .parameters
         .tensors()
         .iter()
-        .zip(specs.iter())
-        .map(|(tensor, spec)| {
+        .zip(specs.iter().zip(trained))
+        .map(|(tensor, (spec, &trained))| {
             let tensor = Tensor::from_inner(tensor.clone());
-            if trained[spec.block] && spec.role.is_trainable() { tensor.require_grad() } else { tensor }
+            if trained && spec.role.is_trainable() { tensor.require_grad() } else { tensor }
         })
         .collect();
     Parameters::from_tensors(specs, tensors)
@@ -149,13 +195,16 @@ fn count_correct(logits: Tensor<2>, batch: &Batch) -> usize {
     rows.filter(|(row, label)| inference::most_likely(row) == **label).count()
 }
 
-/// Factor that brings the norm of all gradients together down to `limit`.
-fn clipping_scale(gradients: &[Option<Vec<f32>>], limit: Option<f64>) -> f32 {
-    let Some(limit) = limit else { return 1.0 };
-    let squares = gradients.iter().flatten().flatten().map(|&value| f64::from(value).powi(2));
+/// Scales all gradients so that their norm together is at most `limit`.
+fn clip(mut gradients: Vec<&mut Vec<f32>>, limit: Option<f64>) {
+    let Some(limit) = limit else { return };
+    let squares = gradients.iter().flat_map(|gradient| gradient.iter()).map(|&value| f64::from(value).powi(2));
     // PyTorch's guard against division by zero.
     let norm = squares.sum::<f64>().sqrt() + 1e-6;
-    (limit / norm).min(1.0) as f32
+    let scale = (limit / norm).min(1.0) as f32;
+    if scale < 1.0 {
+        gradients.iter_mut().flat_map(|gradient| gradient.iter_mut()).for_each(|value| *value *= scale);
+    }
 }
 
 fn update_statistics(parameters: &mut Parameters, observed: Vec<ObservedStatistics>) {

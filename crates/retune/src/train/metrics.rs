@@ -32,9 +32,45 @@ pub struct MetricsRow {
     /// Inverse strength of the penalty, in linear probes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inverse_strength: Option<f64>,
+    /// Share of the end, in interpolations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alpha: Option<f64>,
     /// Mean learning rate of each trained block over the epoch, on training rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rates: Option<IndexMap<String, f64>>,
+    /// Factor on the rate of each measured layer in the epoch, where rates are adaptive, on training
+    /// rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_multipliers: Option<IndexMap<String, f64>>,
+}
+
+impl MetricsRow {
+    /// A row with what all rows have, to be filled up.
+    pub(super) fn new(phase: &str, split: &str, loss: f64, accuracy: f64) -> Self {
+        Self {
+            phase: phase.to_owned(),
+            epoch: 0,
+            step: 0,
+            split: split.to_owned(),
+            loss,
+            accuracy,
+            seconds: 0.0,
+            learning_rate: None,
+            inverse_strength: None,
+            alpha: None,
+            rates: None,
+            rate_multipliers: None,
+        }
+    }
+}
+
+/// Reads a run's `metrics.jsonl`; a last line that is cut off is left out.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn read(path: &Path) -> Result<Vec<MetricsRow>, FileError> {
+    let text = crate::files::read_text(path)?;
+    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }
 
 /// Appends rows to a file, or nowhere.

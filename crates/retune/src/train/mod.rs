@@ -1,27 +1,34 @@
 //! The trainer: runs any [`Plan`], and does not know who made it.
 
+pub mod average;
 mod checkpoint;
 mod descent;
 mod gradient;
+pub mod low_rank;
 pub mod metrics;
 pub mod optimizer;
 pub mod options;
 pub mod probe;
+mod rates;
 mod run;
+mod shared;
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 pub use self::gradient::{Differentiation, LossGradients, loss_gradients};
+use self::low_rank::Adapters;
 use self::options::TrainOptions;
 use self::probe::ProbeError;
+pub use self::rates::{LayerMeasures, measure_layers};
 use self::run::Run;
+pub use self::shared::Shared;
 use crate::data::{DataError, Dataset};
 use crate::files::FileError;
 use crate::inference::{Evaluation, InferenceError};
-use crate::models::Model;
 use crate::models::weights::WeightsError;
+use crate::models::{Model, Parameters};
 use crate::monitor::Monitor;
 use crate::plan::{Plan, PlanError};
 
@@ -90,10 +97,33 @@ pub struct PhaseOutcome {
     /// The inverse strength chosen, in linear probes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inverse_strength: Option<f64>,
-    /// Epochs after which the parameters were kept; 0 for a linear probe.
+    /// The learning rates whose weights were averaged, in soups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub soup: Option<Vec<f64>>,
+    /// The share of the fine-tuned weights chosen, in interpolations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alpha: Option<f64>,
+    /// Epochs after which the parameters were kept; 0 for a linear probe and an interpolation.
     pub epoch: usize,
     /// Accuracy and loss on validation at that point.
     pub validation: Evaluation,
+}
+
+impl PhaseOutcome {
+    /// An outcome with what all phases have, to be filled up.
+    fn new(phase: &str, epoch: usize, validation: Evaluation) -> Self {
+        let phase = phase.to_owned();
+        Self { phase, learning_rate: None, inverse_strength: None, soup: None, alpha: None, epoch, validation }
+    }
+}
+
+/// The ends of a line of models.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// The parameters at share 0.
+    pub start: Parameters,
+    /// The parameters at share 1.
+    pub end: Parameters,
 }
 
 /// A trained model and how it came about.
@@ -103,6 +133,10 @@ pub struct Trained {
     pub model: Model,
     /// One for each phase.
     pub phases: Vec<PhaseOutcome>,
+    /// The line that the model was taken from, if the last phase is an interpolation.
+    pub line: Option<Line>,
+    /// The low-rank changes that are merged into the model, if a single set of them is.
+    pub low_rank: Option<Adapters>,
     /// Seconds of work, those before an interruption included.
     pub seconds: f64,
 }
@@ -119,6 +153,8 @@ pub struct Trainer<'a> {
     pub validation: &'a Dataset,
     /// Where metrics and checkpoints go; `None` keeps nothing on disk.
     pub directory: Option<&'a Path>,
+    /// What runs that are made together share.
+    pub shared: Option<&'a Shared>,
     /// Where progress goes.
     pub monitor: &'a dyn Monitor,
 }

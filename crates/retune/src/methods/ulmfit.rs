@@ -1,0 +1,50 @@
+//! ULMFiT's classifier fine-tuning (Howard & Ruder 2018, arXiv 1801.06146, section 3.3): one more
+//! layer is unfrozen each epoch, from the last; each layer's rate is that of the next ÷ 2.6; and the
+//! rate follows a slanted triangle over the whole of training, as the paper's equation 3 has it.
+//!
+//! It is one phase whose blocks join in one after the other, and not a phase for each block: so the
+//! triangle spans all steps, and the optimizer keeps what it knows of the blocks that trained
+//! before.
+
+use indexmap::IndexMap;
+
+use super::discriminative::falling_rates;
+use super::layers::Granularity;
+use super::{MethodOptions, UnfreezeOrder, phase};
+use crate::models::Block;
+use crate::plan::{Gradient, Phase, Schedule};
+
+const DECAY: f64 = 1.0 / 2.6;
+
+pub(super) fn phases(blocks: &[Block], options: &MethodOptions) -> Vec<Phase> {
+    let granularity = options.granularity.unwrap_or(Granularity::Stage);
+    let decay = options.decay.unwrap_or(DECAY);
+    let gradient = Gradient {
+        schedule: options.schedule.unwrap_or(Schedule::Slanted),
+        rates: falling_rates(blocks, &vec![true; blocks.len()], granularity, |layers_back, _| {
+            decay.powf(layers_back as f64)
+        }),
+        frozen_epochs: frozen_epochs(blocks, granularity, options),
+        ..options.gradient()
+    };
+    vec![phase("gradual unfreezing", gradient)]
+}
+
+/// One more layer joins every epoch; where there are fewer epochs than layers, several do, so that
+/// all of them train in the last epoch.
+fn frozen_epochs(blocks: &[Block], granularity: Granularity, options: &MethodOptions) -> IndexMap<String, usize> {
+    let mut layers = granularity.layers(blocks);
+    if options.unfreeze == UnfreezeOrder::LastToFirst {
+        layers.reverse();
+    }
+    let count = layers.len();
+    let head = blocks.len().saturating_sub(1);
+    let mut frozen = IndexMap::new();
+    for (turn, layer) in layers.into_iter().enumerate() {
+        let epoch = if options.epochs >= count { turn } else { turn * options.epochs / count };
+        for block in layer.filter(|&block| epoch > 0 && !(options.new_head && block == head)) {
+            frozen.insert(blocks[block].name.clone(), epoch);
+        }
+    }
+    frozen
+}

@@ -1,0 +1,274 @@
+//! Gradient descent in a phase: what trains, how fast, and what becomes of the candidates.
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use super::Schedule;
+use crate::models::{ParameterSpec, Role};
+
+/// Settings of gradient descent in a phase.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gradient {
+    /// Passes over the training images.
+    pub epochs: usize,
+    /// Base learning rates to try; with several, validation chooses.
+    pub learning_rates: Vec<f64>,
+    /// How the rate changes over the phase.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// Epochs in which the rate climbs linearly from 0, step by step; fractions count.
+    #[serde(default)]
+    pub warmup_epochs: f64,
+    /// Which parameters of the blocks that train do so.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub parameters: Selection,
+    /// What is made of the models that the learning rates gave.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub combine: Combine,
+    /// Blocks whose parameters are drawn anew when the phase begins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reinitialize: Vec<String>,
+    /// Factor on the base rate for each block that trains; blocks that are not named are frozen.
+    pub rates: IndexMap<String, f64>,
+    /// Whole epochs for which a block stays frozen before it trains too (gradual unfreezing).
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub frozen_epochs: IndexMap<String, usize>,
+    /// Rates measured anew before every epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adaptive: Option<Adaptive>,
+    /// A pull back to the pretrained weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anchor: Option<Anchor>,
+    /// An average over training, evaluated and kept in place of the weights themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub average: Option<Averaging>,
+    /// Train low-rank changes of the weights instead of the weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub low_rank: Option<LowRank>,
+}
+
+impl Default for Gradient {
+    /// Ten epochs at 1e-4 with a cosine schedule, and nothing that trains yet.
+    fn default() -> Self {
+        Self {
+            epochs: 10,
+            learning_rates: vec![1e-4],
+            schedule: Schedule::default(),
+            warmup_epochs: 0.0,
+            parameters: Selection::default(),
+            combine: Combine::default(),
+            reinitialize: Vec::new(),
+            rates: IndexMap::new(),
+            frozen_epochs: IndexMap::new(),
+            adaptive: None,
+            anchor: None,
+            average: None,
+            low_rank: None,
+        }
+    }
+}
+
+impl Gradient {
+    /// Whether the phase ever changes a parameter of a block that trains; `head` is the
+    /// classifier's block, which trains whole whatever else is selected.
+    pub fn trains(&self, spec: &ParameterSpec, head: usize) -> bool {
+        if !spec.role.is_trainable() {
+            return false;
+        }
+        if spec.block == head {
+            return true;
+        }
+        match &self.low_rank {
+            Some(_) => LowRank::fits(spec),
+            None => self.parameters.contains(spec.role),
+        }
+    }
+
+    /// Scalars that the phase learns for a parameter that it trains.
+    pub fn learned_scalars(&self, spec: &ParameterSpec, head: usize) -> usize {
+        match &self.low_rank {
+            Some(low_rank) if spec.block != head => low_rank.scalars(spec),
+            _ => spec.len(),
+        }
+    }
+}
+
+/// Which parameters of a block train. Those of the head always do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Selection {
+    /// All of them.
+    #[default]
+    All,
+    /// All but those of normalization layers.
+    NotNorms,
+    /// Scales and shifts of normalization layers (Frankle et al. 2021, arXiv 2003.00152).
+    Norms,
+    /// Every bias and shift (BitFit: Ben Zaken et al. 2022, arXiv 2106.10199).
+    Biases,
+}
+
+impl Selection {
+    fn contains(self, role: Role) -> bool {
+        let norm = matches!(role, Role::NormWeight | Role::NormBias);
+        match self {
+            Self::All => true,
+            Self::NotNorms => !norm,
+            Self::Norms => norm,
+            Self::Biases => matches!(role, Role::Bias | Role::NormBias),
+        }
+    }
+}
+
+/// What is made of the models that a phase's learning rates gave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Combine {
+    /// The one that is best on validation.
+    #[default]
+    Best,
+    /// The average of all (Wortsman et al. 2022, arXiv 2203.05482).
+    UniformSoup,
+    /// An average to which each is added, best first, if validation does not lose by it (the same
+    /// paper, recipe 1).
+    GreedySoup,
+}
+
+/// Rates that are measured before every epoch: factors on those of the plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adaptive {
+    /// What is measured.
+    pub criterion: Criterion,
+    /// What counts as one layer.
+    #[serde(default)]
+    pub layer: LayerKind,
+    /// Training batches whose gradients are measured.
+    #[serde(default = "default_batches")]
+    pub batches: usize,
+    /// Layers under it stay frozen for the epoch, the others train at the full rate; without one,
+    /// the factor is the measure itself, divided by the largest layer's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<f64>,
+    /// Whether the optimizer forgets its moments before every epoch.
+    #[serde(default)]
+    pub restart_optimizer: bool,
+}
+
+fn default_batches() -> usize {
+    5
+}
+
+/// What an adaptive rate follows. In all formulas, g is the gradient of a batch's loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Criterion {
+    /// ‖g‖ / ‖w‖, averaged over the batches (Lee et al. 2023, arXiv 2210.11466, section 4).
+    RelativeGradientNorm,
+    /// mean(g)² / variance(g) over the batches for each scalar, averaged over the layer and divided
+    /// by the largest layer's: the signal-to-noise ratio as the same section describes it.
+    SignalToNoise,
+    /// The ratio as the authors' code has it: g² / variance of g along a tensor's first axis,
+    /// averaged over scalars and batches, not normalized.
+    SignalToNoiseOfficial,
+}
+
+/// What counts as one layer where rates are measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LayerKind {
+    /// Every parameter tensor by itself, as the authors' code has it.
+    #[default]
+    Tensor,
+    /// All selected tensors of a block together.
+    Block,
+    /// All selected tensors of a stage together.
+    Stage,
+}
+
+impl std::str::FromStr for LayerKind {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Ok(match name {
+            "tensor" => Self::Tensor,
+            "block" => Self::Block,
+            "stage" => Self::Stage,
+            _ => return Err("expected tensor, block or stage".into()),
+        })
+    }
+}
+
+/// L2-SP (Li, Grandvalet & Davoine 2018, arXiv 1802.01483): a penalty of
+/// `strength / 2 · ‖w − w₀‖²` on pretrained parameters, where w₀ are those that the run began with,
+/// and of `head_strength / 2 · ‖w‖²` on the head's. It takes the place of weight decay.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Anchor {
+    /// The paper's α.
+    pub strength: f64,
+    /// The paper's β.
+    pub head_strength: f64,
+}
+
+impl Default for Anchor {
+    /// The paper's usual values (section 4.1).
+    fn default() -> Self {
+        Self { strength: 0.1, head_strength: 0.01 }
+    }
+}
+
+/// An average of the weights over training; running statistics are averaged with them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Averaging {
+    /// Exponential moving average, updated after every step t = 0, 1, …: the old average counts by
+    /// min(decay, (1 + t) / (10 + t)), so that a short run is not tied to its start.
+    Exponential {
+        /// Largest weight of the old average.
+        decay: f64,
+    },
+    /// The equal average of the weights after each epoch from this one (counted from 1) on
+    /// (stochastic weight averaging: Izmailov et al. 2018, arXiv 1803.05407).
+    Epochs {
+        /// First epoch that counts.
+        from: usize,
+    },
+}
+
+/// LoRA (Hu et al. 2022, arXiv 2106.09685): a weight becomes `W + alpha / rank · B A`, of which only
+/// `A` (`rank × inputs`, small random values) and `B` (`outputs × rank`, zeros) are trained. A
+/// convolution counts as the matrix `outputs × (inputs · height · width)`, as in PEFT.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LowRank {
+    /// Rank of the change.
+    pub rank: usize,
+    /// The change is scaled by `alpha / rank`.
+    pub alpha: f64,
+}
+
+impl Default for LowRank {
+    fn default() -> Self {
+        Self { rank: 8, alpha: 16.0 }
+    }
+}
+
+impl LowRank {
+    /// Whether a parameter can have a low-rank change: a matrix or a convolution that mixes
+    /// channels. A depthwise convolution does not: it has no two axes to factor.
+    pub fn fits(spec: &ParameterSpec) -> bool {
+        spec.role == Role::Weight && spec.shape.len() >= 2 && spec.shape[1] > 1
+    }
+
+    /// Scalars of `A` and `B` together.
+    pub fn scalars(&self, spec: &ParameterSpec) -> usize {
+        let outputs = spec.shape.first().copied().unwrap_or(1).max(1);
+        self.rank * (outputs + spec.len() / outputs)
+    }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}

@@ -1,0 +1,61 @@
+//! How a learning rate changes over a phase.
+
+use serde::{Deserialize, Serialize};
+
+/// How a learning rate changes over a phase, after its warm-up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    /// It stays.
+    Constant,
+    /// It falls to 0 along a line.
+    Linear,
+    /// It falls to 0 along half a cosine (Loshchilov & Hutter 2017, arXiv 1608.03983).
+    #[default]
+    Cosine,
+    /// Slanted triangle (Howard & Ruder 2018, arXiv 1801.06146, section 3.2): up for a tenth of
+    /// the steps, then down to 1/32.
+    Slanted,
+}
+
+impl std::str::FromStr for Schedule {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Ok(match name {
+            "constant" => Self::Constant,
+            "linear" => Self::Linear,
+            "cosine" => Self::Cosine,
+            "slanted" => Self::Slanted,
+            _ => return Err("expected constant, linear, cosine or slanted".into()),
+        })
+    }
+}
+
+impl Schedule {
+    /// Factor on the learning rate at `step` (from 0) of `steps`, of which the first
+    /// `warmup_steps` climb from 0.
+    pub fn factor(self, step: usize, steps: usize, warmup_steps: f64) -> f64 {
+        let position = step as f64;
+        if position < warmup_steps {
+            return position / warmup_steps;
+        }
+        let length = (steps as f64 - warmup_steps).max(1.0);
+        let progress = ((position - warmup_steps) / length).min(1.0);
+        match self {
+            Self::Constant => 1.0,
+            Self::Linear => 1.0 - progress,
+            Self::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
+            Self::Slanted => slanted_triangle(position - warmup_steps, length),
+        }
+    }
+}
+
+/// ULMFiT's equation 3 with `cut_frac` 0.1 and `ratio` 32, relative to the largest rate.
+fn slanted_triangle(step: f64, steps: f64) -> f64 {
+    const CUT_FRACTION: f64 = 0.1;
+    const RATIO: f64 = 32.0;
+    let cut = (steps * CUT_FRACTION).floor().max(1.0);
+    let p = if step < cut { step / cut } else { 1.0 - (step - cut) / (cut * (1.0 / CUT_FRACTION - 1.0)) };
+    (1.0 + p.max(0.0) * (RATIO - 1.0)) / RATIO
+}

@@ -1,0 +1,114 @@
+//! Averages of weights: over training, over several models, and along a line.
+
+use crate::models::Parameters;
+use crate::plan::Averaging;
+
+/// An average over training.
+#[derive(Clone, Debug)]
+pub(super) struct WeightAverage {
+    /// The average so far.
+    pub parameters: Parameters,
+    /// Steps (exponential) or epochs (equal) that it holds.
+    pub count: u64,
+}
+
+impl WeightAverage {
+    /// Before the first step: the weights that training starts from.
+    pub fn new(start: &Parameters) -> Self {
+        Self { parameters: start.clone(), count: 0 }
+    }
+
+    /// Takes the weights after a step in.
+    pub fn after_step(&mut self, averaging: Averaging, weights: &Parameters) {
+        if let Averaging::Exponential { decay } = averaging {
+            let count = self.count as f64;
+            let kept = decay.min((1.0 + count) / (10.0 + count));
+            self.parameters = interpolate(&self.parameters, weights, 1.0 - kept);
+            self.count += 1;
+        }
+    }
+
+    /// Takes the weights after the epoch numbered `epoch` (from 1) in.
+    pub fn after_epoch(&mut self, averaging: Averaging, epoch: usize, weights: &Parameters) {
+        if let Averaging::Epochs { from } = averaging
+            && epoch >= from
+        {
+            self.count += 1;
+            self.parameters = interpolate(&self.parameters, weights, 1.0 / self.count as f64);
+        }
+    }
+}
+
+/// `start + share · (end − start)`; exactly `start` at 0, `end` at 1, and where both are the same.
+pub fn interpolate(start: &Parameters, end: &Parameters, share: f64) -> Parameters {
+    if share >= 1.0 {
+        return end.clone();
+    }
+    let tensors = start.tensors().iter().zip(end.tensors());
+    let between = tensors.map(|(start, end)| start.clone() + (end.clone() - start.clone()).mul_scalar(share));
+    Parameters::from_tensors(start.specs().clone(), between.collect())
+}
+
+/// The equal average of several models' weights; `None` of none.
+pub fn average<'a>(models: impl IntoIterator<Item = &'a Parameters>) -> Option<Parameters> {
+    let mut models = models.into_iter();
+    let mut mean = models.next()?.clone();
+    for (index, model) in models.enumerate() {
+        mean = interpolate(&mean, model, 1.0 / (index + 2) as f64);
+    }
+    Some(mean)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::parameters::Initialization;
+    use crate::models::{ParameterSpec, Role};
+
+    fn constant(value: f32) -> Parameters {
+        let initialization = Initialization::Constant(value);
+        let spec = ParameterSpec { name: "w".into(), shape: vec![2], role: Role::Weight, block: 0, initialization };
+        Parameters::initialize(vec![spec].into(), 0, &burn::tensor::Device::flex())
+    }
+
+    fn value(parameters: &Parameters) -> f32 {
+        parameters.values(0)[0]
+    }
+
+    #[test]
+    fn an_average_of_models_is_their_mean() {
+        let models = [1.0, 2.0, 6.0].map(constant);
+        assert!((value(&average(&models).unwrap()) - 3.0).abs() < 1e-6);
+        assert!(average(&[]).is_none());
+    }
+
+    #[test]
+    fn a_line_has_its_ends_exactly() {
+        let (start, end) = (constant(0.1), constant(0.7));
+        for (share, expected) in [(0.0, 0.1), (0.5, 0.4), (1.0, 0.7)] {
+            assert_eq!(value(&interpolate(&start, &end, share)), expected);
+        }
+        assert_eq!(value(&interpolate(&start, &start, 0.3)), 0.1);
+    }
+
+    #[test]
+    fn the_exponential_average_starts_quickly() {
+        let averaging = Averaging::Exponential { decay: 0.9 };
+        let mut average = WeightAverage::new(&constant(0.0));
+        average.after_step(averaging, &constant(1.0));
+        // The first step keeps min(0.9, 1 / 10) of the start.
+        assert!((value(&average.parameters) - 0.9).abs() < 1e-6);
+        average.after_epoch(averaging, 1, &constant(5.0));
+        assert_eq!(average.count, 1);
+    }
+
+    #[test]
+    fn the_average_of_epochs_leaves_early_ones_out() {
+        let averaging = Averaging::Epochs { from: 2 };
+        let mut average = WeightAverage::new(&constant(0.0));
+        for epoch in 1..=3 {
+            average.after_epoch(averaging, epoch, &constant(epoch as f32));
+        }
+        assert!((value(&average.parameters) - 2.5).abs() < 1e-6 && average.count == 2);
+    }
+}

@@ -1,0 +1,84 @@
+//! One model out of several: the best, a soup, or a point on the line between two.
+
+use super::Run;
+use crate::inference::Evaluation;
+use crate::plan::{Combine, Gradient, Interpolation, Phase};
+use crate::train::average::{average, interpolate};
+use crate::train::checkpoint::{BestEpoch, Snapshot};
+use crate::train::metrics::MetricsRow;
+use crate::train::{PhaseOutcome, TrainError};
+
+impl Run<'_> {
+    /// Makes one model of what the learning rates gave.
+    pub(super) fn combine(&mut self, phase: &Phase, settings: &Gradient) -> Result<PhaseOutcome, TrainError> {
+        let found = self.state.progress.finished.clone();
+        let mut ingredients: Vec<(BestEpoch, Snapshot)> = found.into_iter().zip(self.state.finished.clone()).collect();
+        // A stable sort: of equal ones, the rate named first comes first.
+        ingredients.sort_by(|(one, _), (other, _)| other.validation.order(&one.validation));
+        let rate = |best: &BestEpoch| settings.learning_rates[best.candidate];
+        let first = ingredients[0].0.clone();
+        let (chosen, validation) = match settings.combine {
+            Combine::Best => (1, Some(first.validation.clone())),
+            Combine::UniformSoup => (ingredients.len(), None),
+            Combine::GreedySoup => {
+                let (chosen, validation) = self.greedy(&mut ingredients)?;
+                (chosen, Some(validation))
+            }
+        };
+        ingredients.truncate(chosen);
+        let models = ingredients.iter().map(|(_, snapshot)| &snapshot.parameters);
+        let parameters = average(models).expect("at least one learning rate gave a model");
+        let validation = match validation {
+            Some(validation) => validation,
+            None => self.evaluate(parameters.clone(), "validation of the soup")?,
+        };
+        self.state.model.parameters = parameters;
+        self.state.final_adapters = match ingredients.as_slice() {
+            [(_, only)] => only.adapters.clone(),
+            _ => None,
+        };
+        let soup = settings.combine != Combine::Best;
+        Ok(PhaseOutcome {
+            learning_rate: (!soup).then(|| rate(&first)),
+            soup: soup.then(|| ingredients.iter().map(|(best, _)| rate(best)).collect()),
+            ..PhaseOutcome::new(&phase.name, first.epoch, validation)
+        })
+    }
+
+    /// Moves the ingredients of the greedy soup to the front; their number and how good they are
+    /// together.
+    fn greedy(&mut self, ingredients: &mut [(BestEpoch, Snapshot)]) -> Result<(usize, Evaluation), TrainError> {
+        let mut chosen = 1;
+        let mut validation = ingredients[0].0.validation.clone();
+        for candidate in 1..ingredients.len() {
+            ingredients.swap(chosen, candidate);
+            let soup = average(ingredients[..=chosen].iter().map(|(_, snapshot)| &snapshot.parameters));
+            let Some(soup) = soup else { break };
+            let tried = self.evaluate(soup, "validation of a larger soup")?;
+            if tried.accuracy >= validation.accuracy {
+                validation = tried;
+                chosen += 1;
+            }
+        }
+        Ok((chosen, validation))
+    }
+
+    /// Takes the point on the line over the phase before that is best on validation.
+    pub(super) fn interpolate(&mut self, phase: &Phase, settings: &Interpolation) -> Result<PhaseOutcome, TrainError> {
+        let end = self.state.model.parameters.clone();
+        let start = self.state.previous_start.clone().unwrap_or_else(|| self.state.phase_start.clone());
+        let mut best: Option<(f64, Evaluation)> = None;
+        for &alpha in &settings.alphas {
+            let found = self.evaluate(interpolate(&start, &end, alpha), &format!("validation at alpha {alpha}"))?;
+            let row = MetricsRow::new(&phase.name, "val", found.loss, found.accuracy);
+            self.metrics.append(&MetricsRow { alpha: Some(alpha), ..row })?;
+            if best.as_ref().is_none_or(|(_, best)| found.is_better_than(best)) {
+                best = Some((alpha, found));
+            }
+        }
+        let (alpha, validation) = best.expect("a plan that was checked has an alpha");
+        self.state.model.parameters = interpolate(&start, &end, alpha);
+        self.state.final_adapters = None;
+        Ok(PhaseOutcome { alpha: Some(alpha), ..PhaseOutcome::new(&phase.name, 0, validation) })
+    }
+}

@@ -1,0 +1,324 @@
+//! Gradient descent as a phase: each learning rate in turn, epoch after epoch.
+
+use std::time::Instant;
+
+use indexmap::IndexMap;
+
+use super::{Ending, Run};
+use crate::data::Order;
+use crate::inference::{self, Evaluation, InferenceError};
+use crate::models::Parameters;
+use crate::plan::{Adaptive, Combine, Criterion, Gradient, Phase};
+use crate::train::average::WeightAverage;
+use crate::train::checkpoint::{BestEpoch, Progress, RunningTotals, Snapshot};
+use crate::train::descent::{Descent, EpochRates};
+use crate::train::gradient::{self, Recalibration, StepRule, loss_gradients};
+use crate::train::low_rank::{Adapters, TrainedAdapters};
+use crate::train::optimizer::Optimizer;
+use crate::train::options::{BatchNormPolicy, Keep};
+use crate::train::rates::measure_layers;
+use crate::train::{PhaseOutcome, TrainError, Trainer};
+
+/// Batches whose statistics a recalibration averages; more change little.
+const RECALIBRATION_BATCHES: usize = 100;
+
+impl Run<'_> {
+    /// Trains by gradient descent at each learning rate in turn and makes one model of the results.
+    pub(super) fn descend(&mut self, phase: &Phase, settings: &Gradient) -> Result<PhaseOutcome, TrainError> {
+        for candidate in self.state.progress.candidate..settings.learning_rates.len() {
+            if let Ending::Diverged = self.try_rate(phase, settings, candidate)? {
+                let rate = settings.learning_rates[candidate];
+                self.trainer.monitor.message(&format!("learning rate {rate:e} diverged and is left out"));
+            }
+            self.end_candidate(settings.combine);
+            let progress = &mut self.state.progress;
+            (progress.candidate, progress.epoch, progress.batch) = (candidate + 1, 0, 0);
+            progress.running = RunningTotals::default();
+            progress.multipliers = None;
+        }
+        if self.state.finished.is_empty() {
+            let rates: Vec<String> = settings.learning_rates.iter().map(|rate| format!("{rate:e}")).collect();
+            return Err(TrainError::Diverged { phase: phase.name.clone(), rates: rates.join(", ") });
+        }
+        self.combine(phase, settings)
+    }
+
+    /// Keeps the best epoch of a learning rate: every one for a soup, else the best of all rates.
+    fn end_candidate(&mut self, combine: Combine) {
+        let state = &mut self.state;
+        let Some((found, snapshot)) = state.progress.best.take().zip(state.best.take()) else { return };
+        if combine == Combine::Best {
+            let kept = state.progress.finished.first();
+            if kept.is_some_and(|kept| !found.validation.is_better_than(&kept.validation)) {
+                return;
+            }
+            state.progress.finished.clear();
+            state.finished.clear();
+        }
+        state.progress.finished.push(found);
+        state.finished.push(snapshot);
+    }
+
+    fn try_rate(&mut self, phase: &Phase, settings: &Gradient, candidate: usize) -> Result<Ending, TrainError> {
+        let steps_per_epoch = self.loaders.training.batches_per_epoch();
+        let descent = Descent::new(self.trainer, &self.state.model, steps_per_epoch, phase, settings, candidate);
+        if self.state.progress.epoch == 0 && self.state.progress.batch == 0 {
+            self.begin_candidate(&descent)?;
+        }
+        while self.state.progress.epoch < settings.epochs {
+            if let Ending::Diverged = self.epoch(&descent)? {
+                return Ok(Ending::Diverged);
+            }
+            let task = format!("validation after epoch {}", self.state.progress.epoch);
+            let started = Instant::now();
+            let validation = match self.validate(&task) {
+                Err(TrainError::Inference(InferenceError::NotFinite { .. })) => return Ok(Ending::Diverged),
+                other => other?,
+            };
+            self.trainer.monitor.message(&format!(
+                "{}: {:.1} % right on validation, loss {:.4}",
+                descent.task(self.state.progress.epoch - 1),
+                100.0 * validation.accuracy,
+                validation.loss
+            ));
+            let seconds = started.elapsed().as_secs_f64();
+            self.metrics.append(&descent.row(
+                &self.state.progress,
+                "val",
+                validation.loss,
+                validation.accuracy,
+                seconds,
+            ))?;
+            self.consider(candidate, validation, settings);
+            self.save_checkpoint()?;
+        }
+        Ok(Ending::Finished)
+    }
+
+    /// The state before a learning rate's first step.
+    fn begin_candidate(&mut self, descent: &Descent) -> Result<(), TrainError> {
+        let settings = descent.settings;
+        self.state.model.parameters = self.state.phase_start.clone();
+        let count = self.state.model.network().specs.len();
+        self.state.optimizer = Optimizer::new(self.trainer.options.optimizer, count);
+        if !settings.reinitialize.is_empty() {
+            self.reinitialize(&settings.reinitialize)?;
+        }
+        self.state.average = settings.average.map(|_| WeightAverage::new(&self.state.model.parameters));
+        self.state.adapters = low_rank_changes(self.trainer, &self.state.model, settings);
+        Ok(())
+    }
+
+    /// Draws the parameters of blocks anew; their running statistics are measured, because those of
+    /// the pretrained weights fit no others.
+    fn reinitialize(&mut self, names: &[String]) -> Result<(), TrainError> {
+        let blocks = self.state.model.blocks().iter();
+        let renewed: Vec<bool> = blocks.map(|block| names.contains(&block.name)).collect();
+        self.state.model.parameters.reinitialize(self.trainer.options.seed, |spec| renewed[spec.block]);
+        self.recalibrate(&renewed)
+    }
+
+    /// Keeps the present weights if they are the best of this learning rate so far.
+    fn consider(&mut self, candidate: usize, validation: Evaluation, settings: &Gradient) {
+        let epoch = self.state.progress.epoch;
+        if self.trainer.options.keep == Keep::Last && epoch < settings.epochs {
+            return;
+        }
+        // Before the average has begun there is nothing yet of what was asked for.
+        if self.state.average.as_ref().is_some_and(|average| average.count == 0) {
+            return;
+        }
+        let best = &self.state.progress.best;
+        if best.as_ref().is_none_or(|best| validation.is_better_than(&best.validation)) {
+            self.state.progress.best = Some(BestEpoch { candidate, epoch, validation });
+            // An average of low-rank changes is not of low rank.
+            let adapters = self.state.adapters.as_ref().filter(|_| self.state.average.is_none());
+            let adapters = adapters.map(|trained| trained.adapters.clone());
+            self.state.best = Some(Snapshot { parameters: self.evaluated_parameters().clone(), adapters });
+        }
+    }
+
+    /// The average over training where there is one, else the weights themselves.
+    fn evaluated_parameters(&self) -> &Parameters {
+        let average = self.state.average.as_ref().filter(|average| average.count > 0);
+        average.map_or(&self.state.model.parameters, |average| &average.parameters)
+    }
+
+    /// One pass over the training images, or the rest of one.
+    fn epoch(&mut self, descent: &Descent) -> Result<Ending, TrainError> {
+        let (trainer, monitor) = (self.trainer, self.trainer.monitor);
+        let started = Instant::now();
+        let epoch = self.state.progress.epoch;
+        let rates = match self.epoch_rates(descent, epoch)? {
+            Some(rates) => rates,
+            None => return Ok(Ending::Diverged),
+        };
+        monitor.start(&descent.task(epoch), trainer.train.len());
+        monitor.advance(self.state.progress.running.images);
+        let batches = self.loaders.training.epoch(epoch as u64, self.order(), self.state.progress.batch);
+        for batch in batches {
+            let batch = batch?;
+            if monitor.cancelled() {
+                self.save_checkpoint()?;
+                return Err(TrainError::Interrupted);
+            }
+            let found = loss_gradients(&self.state.model, &batch, &descent.differentiation(&rates));
+            if !found.loss.is_finite() {
+                monitor.finish();
+                return Ok(Ending::Diverged);
+            }
+            let progress = &mut self.state.progress;
+            progress.running.loss += found.loss * batch.n as f64;
+            progress.running.correct += found.correct;
+            self.step(descent, &rates, found);
+            let progress = &mut self.state.progress;
+            progress.running.images += batch.n;
+            progress.batch += 1;
+            monitor.advance(batch.n);
+            let due = trainer.options.checkpoint_every.is_some_and(|steps| progress.batch.is_multiple_of(steps));
+            if due && progress.batch < descent.steps_per_epoch {
+                self.save_checkpoint()?;
+            }
+        }
+        monitor.finish();
+        self.end_epoch(descent, &rates, started.elapsed().as_secs_f64())?;
+        Ok(Ending::Finished)
+    }
+
+    fn order(&self) -> Order {
+        let options = self.trainer.options;
+        if options.shuffle { Order::Shuffled { seed: options.seed } } else { Order::Sequential }
+    }
+
+    /// What trains in this epoch; measures adaptive rates where they are not measured yet. `None`
+    /// if the gradients are not finite.
+    fn epoch_rates(&mut self, descent: &Descent, epoch: usize) -> Result<Option<EpochRates>, TrainError> {
+        let Some(adaptive) = &descent.settings.adaptive else {
+            return Ok(Some(descent.epoch_rates(epoch, None)));
+        };
+        if self.state.progress.multipliers.is_none() {
+            let plain = descent.epoch_rates(epoch, None);
+            let batches = self.loaders.training.epoch(epoch as u64, self.order(), 0).take(adaptive.batches);
+            let what = descent.differentiation(&plain);
+            let measured = measure_layers(&self.state.model, batches, &what, adaptive.criterion, adaptive.layer)?;
+            let multipliers = measured.multipliers(adaptive);
+            if multipliers.values().any(|value| !value.is_finite()) {
+                return Ok(None);
+            }
+            self.trainer.monitor.message(&format!("{}: {}", descent.task(epoch), describe(adaptive, &multipliers)));
+            let of_parameters = measured.for_parameters(&multipliers);
+            self.state.progress.multipliers = Some((multipliers, of_parameters));
+            if adaptive.restart_optimizer {
+                self.restart_optimizer();
+            }
+        }
+        let multipliers = self.state.progress.multipliers.as_ref().map(|(_, of_parameters)| of_parameters.as_slice());
+        Ok(Some(descent.epoch_rates(epoch, multipliers)))
+    }
+
+    fn restart_optimizer(&mut self) {
+        let options = self.trainer.options.optimizer;
+        self.state.optimizer = Optimizer::new(options, self.state.model.network().specs.len());
+        if let Some(adapters) = &mut self.state.adapters {
+            adapters.restart_optimizer(options);
+        }
+    }
+
+    fn step(&mut self, descent: &Descent, rates: &EpochRates, found: gradient::LossGradients) {
+        let settings = descent.settings;
+        let Progress { epoch, batch, .. } = self.state.progress;
+        let rates = descent.rates_at(epoch * descent.steps_per_epoch + batch, rates);
+        let head = self.state.model.head();
+        let state = &mut self.state;
+        let rule = StepRule {
+            rates: &rates,
+            clip_norm: self.trainer.options.clip_norm,
+            anchor: settings.anchor.map(|anchor| (anchor, &state.initial, head)),
+        };
+        let adapters = state.adapters.as_mut().map(|adapters| (adapters, &state.phase_start));
+        gradient::step(&mut state.model, &mut state.optimizer, adapters, found, &rule);
+        if let Some((average, averaging)) = state.average.as_mut().zip(settings.average) {
+            average.after_step(averaging, &state.model.parameters);
+        }
+    }
+
+    fn end_epoch(&mut self, descent: &Descent, rates: &EpochRates, seconds: f64) -> Result<(), TrainError> {
+        if self.trainer.options.batch_norm == BatchNormPolicy::Recalibrate {
+            self.recalibrate(&rates.trained_blocks)?;
+        }
+        let state = &mut self.state;
+        let epoch = state.progress.epoch;
+        if let Some((average, averaging)) = state.average.as_mut().zip(descent.settings.average) {
+            average.after_epoch(averaging, epoch + 1, &state.model.parameters);
+        }
+        let totals = std::mem::take(&mut state.progress.running);
+        (state.progress.epoch, state.progress.batch) = (epoch + 1, 0);
+        let multipliers = state.progress.multipliers.take();
+        let images = totals.images.max(1) as f64;
+        let (loss, accuracy) = (totals.loss / images, totals.correct as f64 / images);
+        let mut row = descent.row(&state.progress, "train", loss, accuracy, seconds);
+        row.rates = Some(descent.mean_rates(&state.model, epoch, rates));
+        row.rate_multipliers = multipliers.map(|(of_layers, _)| of_layers);
+        self.metrics.append(&row)?;
+        Ok(())
+    }
+
+    fn recalibrate(&mut self, blocks: &[bool]) -> Result<(), TrainError> {
+        let mut recalibration = Recalibration::new(self.state.model.network().specs.len());
+        for batch in self.loaders.plain.loader.epoch(0, Order::Sequential, 0).take(RECALIBRATION_BATCHES) {
+            recalibration.observe(&self.state.model, &batch?, blocks);
+        }
+        recalibration.finish(&mut self.state.model.parameters);
+        Ok(())
+    }
+
+    /// Evaluates the weights that would be kept.
+    fn validate(&mut self, task: &str) -> Result<Evaluation, TrainError> {
+        let parameters = self.evaluated_parameters().clone();
+        self.evaluate(parameters, task)
+    }
+
+    /// Evaluates any parameters on the validation images.
+    pub(super) fn evaluate(&mut self, parameters: Parameters, task: &str) -> Result<Evaluation, TrainError> {
+        let model = self.state.model.with_parameters(parameters);
+        let evaluation = inference::evaluate(&model, &self.loaders.validation.loader, task, self.trainer.monitor);
+        evaluation.map_err(TrainError::from)
+    }
+}
+
+/// The low-rank changes that a phase trains, as they are before its first step.
+pub(super) fn low_rank_changes(
+    trainer: &Trainer,
+    model: &crate::models::Model,
+    settings: &Gradient,
+) -> Option<TrainedAdapters> {
+    let low_rank = settings.low_rank?;
+    let specs = &model.network().specs;
+    let head = model.head();
+    let blocks = model.blocks();
+    let changed = |index: &usize| {
+        let spec = &specs[*index];
+        let rate = settings.rates.get(&blocks[spec.block].name);
+        spec.block != head && rate.is_some_and(|&rate| rate > 0.0) && settings.trains(spec, head)
+    };
+    let adapters = Adapters::new(low_rank, specs, (0..specs.len()).filter(changed), trainer.options.seed);
+    Some(TrainedAdapters::new(adapters, trainer.options.optimizer))
+}
+
+/// What a measure found, in a line: the layers that train fastest, or how many train at all.
+fn describe(adaptive: &Adaptive, multipliers: &IndexMap<String, f64>) -> String {
+    const SHOWN: usize = 4;
+    let name = match adaptive.criterion {
+        Criterion::RelativeGradientNorm => "relative gradient norm",
+        Criterion::SignalToNoise | Criterion::SignalToNoiseOfficial => "signal-to-noise ratio",
+    };
+    if adaptive.threshold.is_some() {
+        let on = multipliers.values().filter(|value| **value > 0.0).count();
+        return format!("{on} of {} layers train by their {name}", multipliers.len());
+    }
+    let mut sorted: Vec<(&String, &f64)> = multipliers.iter().collect();
+    sorted.sort_by(|one, other| other.1.total_cmp(one.1));
+    let shown: Vec<String> =
+        sorted.into_iter().take(SHOWN).map(|(layer, value)| format!("{layer} × {value:.2}")).collect();
+    format!("rates by {name}: {}, …", shown.join(", "))
+}
