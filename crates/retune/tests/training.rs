@@ -12,13 +12,14 @@ use retune::data::mix::Mix;
 use retune::data::{Dataset, ImageSource, Sample};
 use retune::fit;
 use retune::inference;
+use retune::methods::layers::Granularity;
 use retune::methods::{Method, MethodOptions};
 use retune::models::{HeadInitialization, Model, Role};
 use retune::monitor::{Monitor, Silent};
-use retune::plan::{Gradient, Phase, Plan, Schedule, Solver};
+use retune::plan::{Averaging, Gradient, Phase, Plan, Schedule, Solver};
 use retune::train::optimizer::OptimizerOptions;
 use retune::train::options::{BatchNormPolicy, Keep, TrainOptions};
-use retune::train::{TrainError, Trained, Trainer};
+use retune::train::{Shared, TrainError, Trained, Trainer};
 
 const CLASSES: [&str; 3] = ["stripes", "checks", "plain"];
 
@@ -181,6 +182,155 @@ fn a_resumed_run_ends_with_the_same_bits_wherever_it_stopped() {
         assert!(bits(&resumed.model) == bits(&whole.model), "stopped after {stop} images");
         assert_eq!(resumed.phases, whole.phases);
     }
+}
+
+/// Plans that between them use everything that a checkpoint must keep.
+fn plans_with_state() -> Vec<(Plan, TrainOptions)> {
+    let methods = |method: Method, change: fn(&mut MethodOptions)| {
+        let mut options = MethodOptions { epochs: 3, learning_rates: vec![1e-3, 1e-4], ..MethodOptions::default() };
+        change(&mut options);
+        method.plan(model().blocks(), &options).unwrap()
+    };
+    let nothing = |_: &mut MethodOptions| {};
+    let trained = || TrainOptions { batch_norm: BatchNormPolicy::Train, ..options() };
+    vec![
+        (methods(Method::AutoRgn, nothing), options()),
+        (methods(Method::AutoSnr, |options| options.snr_threshold = Some(0.1)), options()),
+        (methods(Method::Lora, nothing), options()),
+        (methods(Method::Ulmfit, |options| options.average = Some(Averaging::Exponential { decay: 0.9 })), trained()),
+        (methods(Method::GreedySoup, nothing), trained()),
+        (methods(Method::UniformSoup, |options| options.average = Some(Averaging::Epochs { from: 2 })), options()),
+        (methods(Method::WiseFt, |options| options.alphas = vec![0.25, 0.75]), options()),
+        (methods(Method::Discriminative, |options| options.reinitialize = 1), options()),
+        (methods(Method::L2Sp, nothing), options()),
+    ]
+}
+
+#[test]
+fn every_method_resumes_to_the_same_bits() {
+    for (plan, options) in plans_with_state() {
+        let whole = train(&plan, &options, None, &Silent, false).unwrap();
+        for stop in [70, 190] {
+            let folder = tempfile::tempdir().unwrap();
+            let monitor = StopAfter { images: stop, seen: AtomicUsize::new(0) };
+            let stopped = train(&plan, &options, Some(folder.path()), &monitor, false);
+            assert!(stopped.is_err(), "{}: stopping after {stop} images came too late to test anything", plan.method);
+            let resumed = train(&plan, &options, Some(folder.path()), &Silent, true).unwrap();
+            assert!(bits(&resumed.model) == bits(&whole.model), "{} stopped after {stop} images", plan.method);
+            assert_eq!(resumed.phases, whole.phases);
+            let factors = |trained: &Trained| trained.low_rank.as_ref().map(|adapters| adapters.factors().clone());
+            assert_eq!(factors(&resumed), factors(&whole), "{}", plan.method);
+        }
+    }
+}
+
+#[test]
+fn unfreezing_goes_block_by_block_and_metrics_say_so() {
+    let options = MethodOptions {
+        epochs: 3,
+        learning_rates: vec![1e-3],
+        granularity: Some(Granularity::Stage),
+        ..MethodOptions::default()
+    };
+    let plan = Method::Ulmfit.plan(model().blocks(), &options).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    train(&plan, &self::options(), Some(folder.path()), &Silent, false).unwrap();
+    let rows = retune::train::metrics::read(&folder.path().join("metrics.jsonl")).unwrap();
+    let trained: Vec<Vec<String>> =
+        rows.into_iter().filter_map(|row| row.rates).map(|rates| rates.into_keys().collect()).collect();
+    // Six stages in three epochs: two more each epoch, from the head down.
+    assert_eq!(trained[0], ["layer4.0", "head"]);
+    assert!(trained[1].starts_with(&["layer2.0".to_owned()]), "{:?}", trained[1]);
+    assert!(trained[2].starts_with(&["stem".to_owned()]), "{:?}", trained[2]);
+}
+
+#[test]
+fn relative_gradient_norms_are_measured_every_epoch_and_scale_the_rates() {
+    let options = MethodOptions { epochs: 2, learning_rates: vec![1e-3], ..MethodOptions::default() };
+    let plan = Method::AutoRgn.plan(model().blocks(), &options).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let trained = train(&plan, &self::options(), Some(folder.path()), &Silent, false).unwrap();
+    let rows = retune::train::metrics::read(&folder.path().join("metrics.jsonl")).unwrap();
+    let measured: Vec<_> = rows.iter().filter_map(|row| row.rate_multipliers.as_ref()).collect();
+    assert_eq!(measured.len(), 2);
+    // The head is zero at first: it has no relative size, and sends no gradient to the body.
+    assert_eq!(measured[0]["fc.weight"], 1.0);
+    assert_eq!(measured[0]["conv1.weight"], 0.0);
+    assert!(measured[1]["conv1.weight"] > 0.0 && measured[1].values().any(|&value| value == 1.0));
+    for (name, (old, new)) in bits(&model()).iter().zip(bits(&trained.model)).map(|(old, new)| (&old.0, (&old.1, new.1))) {
+        let spec = &trained.model.network().specs[trained.model.parameters.position(name).unwrap()];
+        let norm = matches!(spec.role, Role::NormWeight | Role::NormBias | Role::Statistic);
+        assert_eq!(*old != new, !norm && trained.phases[0].epoch == 2 || name.starts_with("fc."), "{name}");
+    }
+}
+
+#[test]
+fn a_soup_is_the_average_of_what_its_rates_gave() {
+    let options = MethodOptions { epochs: 1, learning_rates: vec![1e-3, 1e-4], ..MethodOptions::default() };
+    let of = |method: Method, rates: &[f64]| {
+        let options = MethodOptions { learning_rates: rates.into(), ..options.clone() };
+        let plan = method.plan(model().blocks(), &options).unwrap();
+        train(&plan, &self::options(), None, &Silent, false).unwrap()
+    };
+    let soup = of(Method::UniformSoup, &[1e-3, 1e-4]);
+    assert_eq!(soup.phases[1].soup.as_ref().unwrap().len(), 2);
+    let (one, other) = (of(Method::LpFt, &[1e-3]).model, of(Method::LpFt, &[1e-4]).model);
+    for index in 0..one.network().specs.len() {
+        let mean = one.parameters.values(index).into_iter().zip(other.parameters.values(index));
+        for (found, (one, other)) in soup.model.parameters.values(index).into_iter().zip(mean) {
+            // A rounding or two of float32.
+            assert!((found - (one + other) / 2.0).abs() <= 1e-6 * (1.0 + found.abs()));
+        }
+    }
+    let greedy = of(Method::GreedySoup, &[1e-3, 1e-4]);
+    let best = of(Method::LpFt, &[1e-3, 1e-4]);
+    assert!(greedy.phases[1].validation.accuracy >= best.phases[1].validation.accuracy);
+}
+
+#[test]
+fn an_interpolation_lies_between_the_probe_and_fine_tuning() {
+    let options = MethodOptions { epochs: 2, learning_rates: vec![1e-3], ..MethodOptions::default() };
+    let plan = |method: Method| method.plan(model().blocks(), &options).unwrap();
+    let run = |plan: &Plan| train(plan, &self::options(), None, &Silent, false).unwrap();
+    let wise = run(&plan(Method::WiseFt));
+    let line = wise.line.unwrap();
+    let (probe, tuned) = (run(&plan(Method::Lp)).model, run(&plan(Method::LpFt)).model);
+    for index in 0..probe.network().specs.len() {
+        assert_eq!(line.start.values(index), probe.parameters.values(index));
+        assert_eq!(line.end.values(index), tuned.parameters.values(index));
+        let ends = line.start.values(index).into_iter().zip(line.end.values(index));
+        for (found, (start, end)) in wise.model.parameters.values(index).into_iter().zip(ends) {
+            // A rounding or two of float32.
+            assert!((found - (start + end) / 2.0).abs() <= 1e-6 * (1.0 + found.abs()));
+        }
+    }
+}
+
+#[test]
+fn runs_that_share_end_as_runs_that_do_not() {
+    let shared = Shared::default();
+    let (train_images, validation) = (images(42), images(12));
+    let (plan, options) = (lp_ft(), options());
+    let alone = train(&plan, &options, None, &Silent, false).unwrap();
+    let counter = StopAfter { images: usize::MAX, seen: AtomicUsize::new(0) };
+    for _ in 0..2 {
+        let trainer = Trainer {
+            plan: &plan,
+            options: &options,
+            train: &train_images,
+            validation: &validation,
+            directory: None,
+            shared: Some(&shared),
+            monitor: &counter,
+        };
+        let together = trainer.run(model(), false).unwrap();
+        assert!(bits(&together.model) == bits(&alone.model));
+    }
+    let both = counter.seen.load(Ordering::Relaxed);
+    let single = StopAfter { images: usize::MAX, seen: AtomicUsize::new(0) };
+    train(&plan, &options, None, &single, false).unwrap();
+    // The second run computed no features of the 42 + 12 images.
+    assert_eq!(both, 2 * single.seen.load(Ordering::Relaxed) - 54);
 }
 
 #[test]
