@@ -18,7 +18,7 @@
 //!
 //! let cpu = retune::device::by_name("cpu")?;
 //! let model = Model::from_scratch(None, Some("test_resnet"), Clone::clone, 0, &cpu)?;
-//! let plan = Method::LpFt.plan(model.blocks(), &MethodOptions::default());
+//! let plan = Method::LpFt.plan(model.blocks(), &MethodOptions::default())?;
 //! plan.check(model.blocks())?;
 //! assert_eq!(plan.phases[0].block_rates(model.blocks()).last(), Some(&1.0));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -38,4 +38,5 @@ pub mod models;
 pub mod monitor;
 pub mod plan;
 pub mod random;
+pub mod report;
 pub mod train;

@@ -257,7 +257,9 @@ fn relative_gradient_norms_are_measured_every_epoch_and_scale_the_rates() {
     assert_eq!(measured[0]["fc.weight"], 1.0);
     assert_eq!(measured[0]["conv1.weight"], 0.0);
     assert!(measured[1]["conv1.weight"] > 0.0 && measured[1].values().any(|&value| value == 1.0));
-    for (name, (old, new)) in bits(&model()).iter().zip(bits(&trained.model)).map(|(old, new)| (&old.0, (&old.1, new.1))) {
+    for (name, (old, new)) in
+        bits(&model()).iter().zip(bits(&trained.model)).map(|(old, new)| (&old.0, (&old.1, new.1)))
+    {
         let spec = &trained.model.network().specs[trained.model.parameters.position(name).unwrap()];
         let norm = matches!(spec.role, Role::NormWeight | Role::NormBias | Role::Statistic);
         assert_eq!(*old != new, !norm && trained.phases[0].epoch == 2 || name.starts_with("fc."), "{name}");

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use retune::fit::{self, FitError, FitOptions, Summary};
+use retune::report;
 
 use crate::arguments::data::EvaluationArguments;
 use crate::arguments::method::MethodArguments;
@@ -49,6 +50,7 @@ pub fn run(arguments: &FitArguments, console: &Console) -> Result<(), Failure> {
         }
     };
     let summary = fitted.map_err(|error| failure(&error, run))?;
+    report::run::draw(run, &summary).map_err(|error| Failure::Mistake(error.to_string()))?;
     console.print(&summary, || results::summary(&summary, run))
 }
 

@@ -1,0 +1,4 @@
+//! Pictures of runs and comparisons.
+
+pub mod plot;
+pub mod run;

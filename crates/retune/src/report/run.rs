@@ -1,0 +1,98 @@
+//! Pictures of one run.
+
+use std::path::Path;
+
+use indexmap::IndexMap;
+
+use super::plot::{LogAxes, PlotError, Series, heat_map, lines};
+use crate::files;
+use crate::fit::{CurvePoint, Summary};
+use crate::train::metrics::{self, MetricsRow};
+
+/// Name of the folder in a run directory.
+pub const PLOTS_FOLDER: &str = "plots";
+
+/// Draws a finished run into its folder `plots/`: loss by epoch, the blocks' learning rates, the
+/// multipliers of adaptive rates, and the curve of an interpolation; each where the run has it, as
+/// SVG and PNG.
+///
+/// # Errors
+/// A file that cannot be read or written.
+pub fn draw(run: &Path, summary: &Summary) -> Result<(), PlotError> {
+    let rows = metrics::read(&run.join("metrics.jsonl"))?;
+    let folder = run.join(PLOTS_FOLDER);
+    for (number, outcome) in summary.phases.iter().enumerate() {
+        let Some(rate) = outcome.learning_rate.or(outcome.soup.as_ref().and_then(|rates| rates.first().copied()))
+        else {
+            continue;
+        };
+        let chosen: Vec<&MetricsRow> =
+            rows.iter().filter(|row| row.phase == outcome.phase && row.learning_rate == Some(rate)).collect();
+        files::create_folder(&folder)?;
+        // Most plans have one phase of gradient descent; its files need no number.
+        let only =
+            summary.phases.iter().filter(|phase| phase.learning_rate.is_some() || phase.soup.is_some()).count() == 1;
+        let suffix = if only { String::new() } else { format!("_{}", number + 1) };
+        let title = format!("{}, learning rate {rate:e}", outcome.phase);
+        losses(&title, &chosen).save_both(&folder, &format!("loss{suffix}"))?;
+        block_rates(&title, &chosen).save_both(&folder, &format!("rates{suffix}"))?;
+        if chosen.iter().any(|row| row.rate_multipliers.is_some()) {
+            multipliers(&title, &chosen).save_both(&folder, &format!("rate_multipliers{suffix}"))?;
+        }
+    }
+    if let Some(curve) = &summary.interpolation {
+        files::create_folder(&folder)?;
+        interpolation(curve).save_both(&folder, "interpolation")?;
+    }
+    Ok(())
+}
+
+fn losses(title: &str, rows: &[&MetricsRow]) -> super::plot::Plot {
+    let series = ["train", "val"].map(|split| Series {
+        name: split.to_owned(),
+        points: rows.iter().filter(|row| row.split == split).map(|row| (row.epoch as f64, row.loss)).collect(),
+    });
+    lines(title, "epoch", "loss", LogAxes::default(), &series)
+}
+
+fn block_rates(title: &str, rows: &[&MetricsRow]) -> super::plot::Plot {
+    let mut blocks: IndexMap<&str, Vec<(f64, f64)>> = IndexMap::new();
+    for row in rows {
+        for (block, &rate) in row.rates.iter().flatten() {
+            blocks.entry(block).or_default().push((row.epoch as f64, rate));
+        }
+    }
+    let series: Vec<Series> =
+        blocks.into_iter().map(|(name, points)| Series { name: name.to_owned(), points }).collect();
+    lines(title, "epoch", "mean learning rate", LogAxes { x: false, y: true }, &series)
+}
+
+fn multipliers(title: &str, rows: &[&MetricsRow]) -> super::plot::Plot {
+    let measured: Vec<(usize, &IndexMap<String, f64>)> =
+        rows.iter().filter_map(|row| Some((row.epoch, row.rate_multipliers.as_ref()?))).collect();
+    // Blocks may join in later; the longest measure names them all.
+    let layers: Vec<String> = measured
+        .iter()
+        .map(|(_, multipliers)| multipliers.keys().cloned().collect::<Vec<_>>())
+        .max_by_key(Vec::len)
+        .unwrap_or_default();
+    let epochs: Vec<String> = measured.iter().map(|(epoch, _)| epoch.to_string()).collect();
+    let values: Vec<Vec<f64>> = layers
+        .iter()
+        .map(|layer| measured.iter().map(|(_, of_layers)| of_layers.get(layer).copied().unwrap_or(0.0)).collect())
+        .collect();
+    heat_map(&format!("{title}: factor on each layer's rate"), "epoch", &layers, &epochs, &values)
+}
+
+/// Accuracy along a line of weights, for every set.
+pub fn interpolation(curve: &[CurvePoint]) -> super::plot::Plot {
+    let sets = curve.first().map(|point| point.splits.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
+    let series: Vec<Series> = sets
+        .into_iter()
+        .map(|set| {
+            let points = curve.iter().filter_map(|point| Some((point.alpha, point.splits.get(&set)?.accuracy)));
+            Series { points: points.collect(), name: set }
+        })
+        .collect();
+    lines("Between the two ends, in weights", "share of the end (alpha)", "accuracy", LogAxes::default(), &series)
+}
