@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use crate::data::leak::Contents;
 use crate::data::preprocess::{CropMode, Preprocessing};
 use crate::data::resize::Interpolation;
 use crate::data::{CacheOptions, DataError, DataSource, Dataset, Loader, LoaderOptions, SplitName};
@@ -330,6 +331,8 @@ pub fn start(
         return Err(FitError::NewHeadFrozen);
     }
 
+    warn_of_leaks(&data, monitor);
+
     files::create_folder(out)?;
     let run_text = toml::to_string(options)
         .map_err(|error| FitError::RunFile { path: out.join(RUN_FILE), reason: error.to_string() })?;
@@ -337,6 +340,27 @@ pub fn start(
     files::write_atomically(&out.join(PLAN_FILE), |file| file.write_all(plan_text.as_bytes()))?;
     files::write_atomically(&out.join(RUN_FILE), |file| file.write_all(run_text.as_bytes()))?;
     RunDirectory { options, plan: &plan, data: &data, out, shared, monitor }.train_and_evaluate(model, false)
+}
+
+/// Says which of the further sets hold images that are trained on.
+fn warn_of_leaks(data: &FitData, monitor: &dyn Monitor) {
+    if data.evaluations.is_empty() {
+        return;
+    }
+    let training = Contents::of(&data.train);
+    for (name, dataset) in &data.evaluations {
+        let shared = training.shared_with(dataset);
+        if let Some(example) = shared.first() {
+            monitor.message(&format!(
+                "warning: {} of the {} images of '{name}' are also training images, such as {} ({} there): what it says \
+                 about new images is too good",
+                shared.len(),
+                dataset.len(),
+                example.first,
+                example.second,
+            ));
+        }
+    }
 }
 
 /// Goes on with an interrupted run, or reports a finished one again.

@@ -204,7 +204,7 @@ fn training_images() -> Dataset {
         }
     });
     let classes = (0..5).map(|class| format!("{class}")).collect();
-    Dataset { root: PathBuf::new(), classes, samples: samples.collect() }
+    Dataset { root: PathBuf::new(), classes, samples: samples.collect(), corruptions: Vec::new() }
 }
 
 fn train_one_epoch(run: &str) -> (Model, Model) {

@@ -51,7 +51,7 @@ fn images(count: usize) -> Dataset {
         }
     });
     let classes = CLASSES.iter().map(|&name| name.to_owned()).collect();
-    Dataset { root: PathBuf::new(), classes, samples: samples.collect() }
+    Dataset { root: PathBuf::new(), classes, samples: samples.collect(), corruptions: Vec::new() }
 }
 
 fn options() -> TrainOptions {

@@ -205,7 +205,7 @@ fn dataset(
         })
     });
     let classes = classes.iter().map(|&name| name.to_owned()).collect();
-    Dataset { root: PathBuf::from(Path::new("demo")), classes, samples: samples.collect() }
+    Dataset { root: PathBuf::from(Path::new("demo")), classes, samples: samples.collect(), corruptions: Vec::new() }
 }
 
 fn describe(task: &Task, runs: &[Summary]) -> String {

@@ -16,6 +16,14 @@ pub enum DataError {
         /// The path as given.
         path: PathBuf,
     },
+    /// Something that is no shift follows a path.
+    #[error("{} is followed by something unknown: {reason}", .path.display())]
+    UnknownShift {
+        /// The path.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// The operating system refused a file or folder.
     #[error("cannot read {}: {source}", .path.display())]
     Io {

@@ -155,7 +155,13 @@ impl Listing {
             .into_iter()
             .map(|(split, samples)| (split, samples.into_iter().map(to_sample).collect()))
             .collect();
-        Ok(DataSource { root: root.to_owned(), splits, empty_class_folders: self.empty_class_folders, classes })
+        Ok(DataSource {
+            root: root.to_owned(),
+            splits,
+            empty_class_folders: self.empty_class_folders,
+            classes,
+            corruptions: Vec::new(),
+        })
     }
 }
 

@@ -256,7 +256,13 @@ pub(super) fn open(root: &Path) -> Result<Option<DataSource>, DataError> {
     splits.retain(|_, samples| !samples.is_empty());
     let class_count = largest_label.map_or(0, |label| usize::from(label) + 1);
     let classes = class_names(root, class_count)?;
-    Ok(Some(DataSource { root: root.to_owned(), classes, splits, empty_class_folders: Vec::new() }))
+    Ok(Some(DataSource {
+        root: root.to_owned(),
+        classes,
+        splits,
+        empty_class_folders: Vec::new(),
+        corruptions: Vec::new(),
+    }))
 }
 
 fn open_labels(path: &Path, images: usize) -> Result<Vec<u8>, DataError> {

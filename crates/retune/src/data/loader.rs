@@ -29,6 +29,9 @@ const CHANNELS: usize = 3;
 /// Keeps the draws for a batch apart from the draws for the images in it.
 const MIX_KEY: u64 = 0x6d69_7869_6e67_0003;
 
+/// A corrupted set is a set: the same whatever the seed of training.
+const CORRUPTION_SEED: u64 = 0;
+
 /// A change of a decoded image at its native size, before preprocessing, such as a corruption. It is
 /// given the sample's index and must return the same pixels for the same image and index.
 pub type ImageTransform = Arc<dyn Fn(&RgbImage, u64) -> RgbImage + Send + Sync>;
@@ -318,7 +321,8 @@ impl Pipeline {
         Ok(Batch { number, images, labels, indices: indices.to_vec(), targets, n: indices.len(), height, width })
     }
 
-    /// The sample's image at the model's input size. What is the same in every epoch comes from the
+    /// The sample's image at the model's input size, where corruptions set in: their severities are
+    /// meant for that size, as in ImageNet-C. What is the same in every epoch comes from the
     /// cache: the preprocessed image or, where augmentation follows, the decoded one.
     fn input_image(&self, epoch: u64, index: usize) -> Result<Arc<RgbImage>, DataError> {
         let LoaderOptions { preprocessing, augmentation, seed, .. } = &self.options;
@@ -326,7 +330,11 @@ impl Pipeline {
         let retention = if source.is_raw() { Retention::MemoryOnly } else { Retention::MemoryThenDisk };
         let augmented = |decoded: &RgbImage| {
             let mut rng = augmentation_rng(*seed, epoch, index as u64);
-            Arc::new(augmentation.apply(decoded, preprocessing, &mut rng))
+            let image = augmentation.apply(decoded, preprocessing, &mut rng);
+            let corruptions = self.dataset.corruptions.iter();
+            Arc::new(
+                corruptions.fold(image, |image, corruption| corruption.apply(&image, CORRUPTION_SEED, index as u64)),
+            )
         };
         if augmentation.is_deterministic() {
             return self.cache.get_or_decode(index, retention, || Ok(augmented(&*self.decoded(index)?)));

@@ -86,7 +86,7 @@ fn source_from_rows(manifest: &Path, root: PathBuf, rows: Vec<Row>) -> Result<Da
             name: row.path,
         });
     }
-    Ok(DataSource { root, classes, splits, empty_class_folders: Vec::new() })
+    Ok(DataSource { root, classes, splits, empty_class_folders: Vec::new(), corruptions: Vec::new() })
 }
 
 /// Where the columns of a CSV manifest are.

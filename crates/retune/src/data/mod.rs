@@ -3,7 +3,7 @@
 //! ```text
 //! path ─ source ─► DataSource ─ split ─► Dataset ─ loader ─► Batch
 //!         folder                             │
-//!         manifest                        decode ─► [transform] ─► augment or preprocess ─► normalise ─► mix
+//!         manifest                        decode ─► augment or preprocess ─► corrupt ─► normalise ─► mix
 //!         idx                                └──────────── cache ───────────┘
 //! ```
 //!
@@ -18,10 +18,12 @@
 
 pub mod augment;
 pub mod cache;
+pub mod corruption;
 pub mod decode;
 mod error;
 mod folder;
 mod idx;
+pub mod leak;
 pub mod loader;
 mod manifest;
 pub mod mix;
@@ -30,6 +32,7 @@ mod positional;
 pub mod preprocess;
 pub mod randaugment;
 pub mod resize;
+pub mod shift;
 pub mod source;
 pub mod split;
 

@@ -9,8 +9,10 @@ use std::sync::Arc;
 use image::RgbImage;
 
 use super::DataError;
+use super::corruption::Corruption;
 use super::decode::{DecodeLimits, decode};
 use super::idx::IdxImages;
+use super::shift::{self, Shift};
 use super::{folder, idx, manifest};
 
 /// The largest image file that is read, in bytes. No photograph comes near it; a mistaken path might.
@@ -86,6 +88,8 @@ pub struct Dataset {
     pub classes: Vec<String>,
     /// The samples. A sample's position here is its index everywhere else.
     pub samples: Vec<Sample>,
+    /// What is done to every image at the model's input size, one after the other.
+    pub corruptions: Vec<Corruption>,
 }
 
 impl Dataset {
@@ -99,7 +103,8 @@ impl Dataset {
             group: None,
             name: slashed(path.as_ref()),
         };
-        Self { root: PathBuf::new(), classes: Vec::new(), samples: paths.iter().map(sample).collect() }
+        let samples = paths.iter().map(sample).collect();
+        Self { root: PathBuf::new(), classes: Vec::new(), samples, corruptions: Vec::new() }
     }
 
     /// The number of samples.
@@ -143,7 +148,12 @@ impl Dataset {
     #[must_use]
     pub fn select(&self, indices: &[usize]) -> Self {
         let samples = indices.iter().map(|&index| self.samples[index].clone()).collect();
-        Self { root: self.root.clone(), classes: self.classes.clone(), samples }
+        Self { samples, ..self.without_samples() }
+    }
+
+    fn without_samples(&self) -> Self {
+        let (root, classes, corruptions) = (self.root.clone(), self.classes.clone(), self.corruptions.clone());
+        Self { root, classes, samples: Vec::new(), corruptions }
     }
 
     /// The same samples with labels that index `known`, the class list of a model.
@@ -169,7 +179,7 @@ impl Dataset {
             Ok(Sample { label, ..sample.clone() })
         };
         let samples = self.samples.iter().map(align).collect::<Result<_, _>>()?;
-        Ok(Self { root: self.root.clone(), classes: known.to_vec(), samples })
+        Ok(Self { classes: known.to_vec(), samples, ..self.without_samples() })
     }
 }
 
@@ -220,19 +230,36 @@ pub struct DataSource {
     pub splits: BTreeMap<SplitName, Vec<Sample>>,
     /// Class folders that hold no image, relative to the root. Training refuses them in its split.
     pub empty_class_folders: Vec<String>,
+    /// What is done to every image on its way.
+    pub corruptions: Vec<Corruption>,
 }
 
 impl DataSource {
     /// Recognises the data at `path` and lists its samples.
     ///
     /// A folder may hold IDX files, `train/` with `val|valid|validation/` and `test*/`, class
-    /// folders, or plain images; a file may be a `.csv` or `.jsonl` manifest or one image.
+    /// folders, or plain images; a file may be a `.csv` or `.jsonl` manifest or one image. Shifts may
+    /// follow, as in `photos@fog:3` (see [`shift`]).
     ///
     /// # Errors
-    /// [`DataError::NotFound`], [`DataError::Unrecognized`], [`DataError::NoImages`], and what can
-    /// be wrong with a manifest or an IDX file.
+    /// [`DataError::NotFound`], [`DataError::Unrecognized`], [`DataError::NoImages`],
+    /// [`DataError::UnknownShift`], and what can be wrong with a manifest or an IDX file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, DataError> {
-        let path = path.as_ref();
+        let (path, shifts) = shift::split_location(path.as_ref())?;
+        let mut source = Self::open_unshifted(&path)?;
+        for shift in shifts {
+            match shift {
+                Shift::Corruption(corruption) => source.corruptions.push(corruption),
+                Shift::LabelFlip => {
+                    let classes = source.classes.len();
+                    source.splits.values_mut().for_each(|samples| shift::flip_labels(samples, classes));
+                }
+            }
+        }
+        Ok(source)
+    }
+
+    fn open_unshifted(path: &Path) -> Result<Self, DataError> {
         let kind = fs::metadata(path).map_err(|source| match source.kind() {
             std::io::ErrorKind::NotFound => DataError::NotFound { path: path.to_owned() },
             _ => DataError::Io { path: path.to_owned(), source },
@@ -261,6 +288,7 @@ impl DataSource {
             classes: Vec::new(),
             splits: BTreeMap::from([(SplitName::All, dataset.samples)]),
             empty_class_folders: Vec::new(),
+            corruptions: Vec::new(),
         }
     }
 
@@ -286,7 +314,8 @@ impl DataSource {
     }
 
     fn dataset(&self, samples: Vec<Sample>) -> Dataset {
-        Dataset { root: self.root.clone(), classes: self.classes.clone(), samples }
+        let (root, classes, corruptions) = (self.root.clone(), self.classes.clone(), self.corruptions.clone());
+        Dataset { root, classes, samples, corruptions }
     }
 
     /// What training would draw from: the training split, or everything where nothing is split.
@@ -360,6 +389,7 @@ pub(super) mod tests {
             root: PathBuf::new(),
             classes: (0..class_count).map(|class| format!("class{class}")).collect(),
             samples: labels.iter().enumerate().map(sample).collect(),
+            corruptions: Vec::new(),
         }
     }
 

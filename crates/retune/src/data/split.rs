@@ -242,6 +242,7 @@ mod tests {
             classes: dataset.classes.clone(),
             splits: splits.into_iter().map(|(name, samples)| (name, samples.to_vec())).collect(),
             empty_class_folders: Vec::new(),
+            corruptions: Vec::new(),
         };
         let unsplit = source(vec![(SplitName::All, &dataset.samples)]);
         let (train, validation) = unsplit.train_and_validation(0.2, 0).unwrap();

@@ -68,8 +68,9 @@ pub(super) fn loader_key(dataset: &Dataset, options: &LoaderOptions) -> u64 {
     // Without anything random the seed changes nothing.
     let seed = random.then_some(options.seed);
     let described = format!(
-        "{:?}{:?}{:?}{:?}{:?}{:?}{}{}{seed:?}",
+        "{:?}{:?}{:?}{:?}{:?}{:?}{:?}{}{}{seed:?}",
         dataset.root,
+        dataset.corruptions,
         dataset.classes,
         samples,
         options.preprocessing,

@@ -22,7 +22,8 @@ fn loader(model: &Model) -> Loader {
         name: format!("katze/größe-{index}.png"),
     };
     let classes = ["hund", "katze"].map(String::from).into();
-    let dataset = Dataset { root: PathBuf::new(), classes, samples: (0..5).map(sample).collect() };
+    let dataset =
+        Dataset { root: PathBuf::new(), classes, samples: (0..5).map(sample).collect(), corruptions: Vec::new() };
     let options = LoaderOptions::deterministic(model.config().preprocessing().clone(), 2);
     Loader::new(dataset, options).unwrap()
 }
