@@ -7,6 +7,7 @@ pub mod data;
 pub mod method;
 pub mod model;
 pub mod parse;
+pub mod run;
 pub mod training;
 pub mod usage;
 

@@ -38,6 +38,24 @@ pub fn factor(text: &str) -> Result<f64, String> {
     number(text, |value| value > 0.0 && value <= 1.0, "must be above 0 and at most 1")
 }
 
+/// The seeds of a comparison.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seeds(pub Vec<u64>);
+
+/// A number of seeds (then those from 0), or two or more seeds with commas.
+pub fn seeds(text: &str) -> Result<Seeds, String> {
+    let expected = || "must be how many seeds, or the seeds themselves with commas".to_owned();
+    let numbers: Vec<u64> = text.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|_| expected())?;
+    let mut seeds = match numbers.as_slice() {
+        [count @ 1..=1000] => (0..*count).collect(),
+        [_] => return Err(expected()),
+        _ => numbers,
+    };
+    let mut seen = std::collections::BTreeSet::new();
+    seeds.retain(|seed| seen.insert(*seed));
+    Ok(Seeds(seeds))
+}
+
 /// Two learning rates, `LOW..HIGH`.
 pub fn rate_range(text: &str) -> Result<[f64; 2], String> {
     let ends = text.split_once("..").and_then(|(low, high)| Some([positive(low).ok()?, positive(high).ok()?]));

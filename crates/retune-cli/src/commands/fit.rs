@@ -4,15 +4,27 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use retune::fit::{self, FitError, FitOptions, Summary};
+use retune::fit::{self, FitError, Summary};
 use retune::report;
 
 use crate::arguments::data::EvaluationArguments;
 use crate::arguments::method::MethodArguments;
-use crate::arguments::model::{ModelArguments, PreprocessingArguments, absolute};
+use crate::arguments::model::{ModelArguments, PreprocessingArguments};
+use crate::arguments::run::RunArguments;
 use crate::arguments::training::TrainingArguments;
 use crate::failure::Failure;
 use crate::output::{Console, results};
+
+/// What says how runs are made, which a run to go on with has settled.
+pub const RUN_OPTION_GROUPS: [&str; 7] = [
+    "ModelArguments",
+    "data",
+    "EvaluationArguments",
+    "out",
+    "PreprocessingArguments",
+    "TrainingArguments",
+    "HeadArguments",
+];
 
 /// Options of `retune fit`.
 #[derive(Args)]
@@ -28,9 +40,8 @@ pub struct FitArguments {
     #[arg(short, long, value_name = "RUN", help_heading = "Data")]
     out: Option<PathBuf>,
     /// Go on with this interrupted run; all its other options are those it began with
-    #[arg(long, value_name = "RUN", help_heading = "Data", conflicts_with_all = [
-        "ModelArguments", "data", "EvaluationArguments", "out", "MethodArguments", "PreprocessingArguments", "TrainingArguments",
-    ])]
+    #[arg(long, value_name = "RUN", help_heading = "Data", conflicts_with_all = RUN_OPTION_GROUPS,
+          conflicts_with = "MethodArguments")]
     resume: Option<PathBuf>,
     #[command(flatten)]
     method: MethodArguments,
@@ -57,20 +68,14 @@ pub fn run(arguments: &FitArguments, console: &Console) -> Result<(), Failure> {
 fn start(arguments: &FitArguments, out: &Path, console: &Console) -> Result<Result<Summary, FitError>, Failure> {
     let data = arguments.data.as_deref().ok_or_else(|| missing("--data", "the images to train on"))?;
     let plan = arguments.method.source(arguments.training.head.head_init)?;
-    let mut evaluations = arguments.evaluations.sources()?;
-    for evaluation in &mut evaluations {
-        evaluation.path = absolute(&evaluation.path);
-    }
-    let options = FitOptions {
-        data: absolute(data),
-        validation_fraction: arguments.training.val_fraction,
-        head_initialization: arguments.training.head.head_init,
-        device: arguments.model.device.clone(),
-        model: arguments.model.source(console)?,
-        preprocessing: arguments.preprocessing.change(),
-        train: arguments.training.options(console.threads),
-        evaluations,
+    let groups = RunArguments {
+        data,
+        model: &arguments.model,
+        evaluations: &arguments.evaluations,
+        training: &arguments.training,
+        preprocessing: &arguments.preprocessing,
     };
+    let options = groups.options(console)?;
     console.detail(|| toml::to_string(&options).unwrap_or_default());
     let traces = Traces::before(out);
     let fitted = fit::start(&options, &plan, out, None, &console.progress);

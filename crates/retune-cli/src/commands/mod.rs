@@ -1,5 +1,6 @@
 //! One file for each subcommand: its own options, the library calls it makes, what it prints.
 
+mod compare;
 mod completions;
 mod demo;
 mod eval;
@@ -24,6 +25,8 @@ pub enum Command {
     Demo(demo::DemoArguments),
     /// Fine-tune a model on your images
     Fit(Box<fit::FitArguments>),
+    /// Compare methods on the same data: a table with intervals, in distribution and under shift
+    Compare(Box<compare::CompareArguments>),
     /// Show what a method would train, how fast and for how long
     Plan(Box<plan::PlanArguments>),
     /// Measure a model's accuracy and loss on labelled images
@@ -51,6 +54,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Demo(arguments) => demo::run(&arguments, &console),
         Command::Fit(arguments) => fit::run(&arguments, &console),
+        Command::Compare(arguments) => compare::run(&arguments, &console),
         Command::Plan(arguments) => plan::run(&arguments, &console),
         Command::Eval(arguments) => eval::run(&arguments, &console),
         Command::Predict(arguments) => predict::run(&arguments, &console),

@@ -1,0 +1,45 @@
+//! What a run is made of, from the groups of options that `fit` and `compare` share.
+
+use std::path::Path;
+
+use retune::fit::FitOptions;
+
+use super::data::EvaluationArguments;
+use super::model::{ModelArguments, PreprocessingArguments, absolute};
+use super::training::TrainingArguments;
+use crate::failure::Failure;
+use crate::output::Console;
+
+/// Groups of options that make a run together.
+pub struct RunArguments<'a> {
+    /// The images to train on.
+    pub data: &'a Path,
+    /// The pretrained model.
+    pub model: &'a ModelArguments,
+    /// Further sets.
+    pub evaluations: &'a EvaluationArguments,
+    /// How to train.
+    pub training: &'a TrainingArguments,
+    /// Changes to the model's preprocessing.
+    pub preprocessing: &'a PreprocessingArguments,
+}
+
+impl RunArguments<'_> {
+    /// As the library takes them, with paths that hold wherever the run is gone on with.
+    pub fn options(&self, console: &Console) -> Result<FitOptions, Failure> {
+        let mut evaluations = self.evaluations.sources()?;
+        for evaluation in &mut evaluations {
+            evaluation.path = absolute(&evaluation.path);
+        }
+        Ok(FitOptions {
+            data: absolute(self.data),
+            validation_fraction: self.training.val_fraction,
+            head_initialization: self.training.head.head_init,
+            device: self.model.device.clone(),
+            model: self.model.source(console)?,
+            preprocessing: self.preprocessing.change(),
+            train: self.training.options(console.threads),
+            evaluations,
+        })
+    }
+}

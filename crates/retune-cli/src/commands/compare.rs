@@ -1,0 +1,149 @@
+//! `retune compare`: several methods and seeds on the same data, in one table.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use retune::compare::runner::{self, CompareError, CompareOptions};
+use retune::compare::table;
+use retune::methods::layers::LayerSelection;
+use retune::methods::{self, Method, MethodSpec};
+use retune::models::Model;
+
+use super::fit::RUN_OPTION_GROUPS;
+use crate::arguments::data::EvaluationArguments;
+use crate::arguments::method::MethodOptionArguments;
+use crate::arguments::model::{ModelArguments, PreprocessingArguments};
+use crate::arguments::parse;
+use crate::arguments::run::RunArguments;
+use crate::arguments::training::TrainingArguments;
+use crate::failure::Failure;
+use crate::output::Console;
+
+/// What `--methods` stands for.
+#[derive(Clone, Debug)]
+enum Choice {
+    /// Every method that needs no layers named.
+    All,
+    /// `surgical`, once for each stage.
+    SurgicalEach,
+    One(MethodSpec),
+}
+
+fn choice(text: &str) -> Result<Choice, String> {
+    match text {
+        "all" => Ok(Choice::All),
+        "surgical-each" => Ok(Choice::SurgicalEach),
+        "surgical" => Err("name the layers, as surgical:FIRST..LAST, or take surgical-each".into()),
+        _ => text.parse().map(Choice::One),
+    }
+}
+
+/// Options of `retune compare`.
+#[derive(Args)]
+pub struct CompareArguments {
+    #[command(flatten)]
+    model: ModelArguments,
+    /// The images, as `retune fit` takes them
+    #[arg(short, long, value_name = "PATH", help_heading = "Data")]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    evaluations: EvaluationArguments,
+    /// The directory to write; given again, what is finished there is not repeated
+    #[arg(short, long, value_name = "DIR", help_heading = "Data")]
+    out: Option<PathBuf>,
+    /// Go on with this comparison; all its other options are those it began with
+    #[arg(long, value_name = "DIR", help_heading = "Data", conflicts_with_all = RUN_OPTION_GROUPS,
+          conflicts_with_all = ["methods", "seeds", "MethodOptionArguments"])]
+    resume: Option<PathBuf>,
+    /// Methods with commas, some with layers (surgical:layer1..layer2, auto-rgn:stem+head); `all` is every method but
+    /// surgical, `surgical-each` is surgical on every stage alone
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "lp,ft,lp-ft", value_parser = choice,
+          help_heading = "Comparison")]
+    methods: Vec<Choice>,
+    /// How many seeds, or which ones with commas
+    #[arg(long, value_name = "N", default_value = "1", value_parser = parse::seeds, help_heading = "Comparison",
+          allow_hyphen_values = true)]
+    seeds: parse::Seeds,
+    /// Runs to make at the same time
+    #[arg(long, value_name = "N", default_value = "1", value_parser = parse::count, help_heading = "Comparison",
+          allow_hyphen_values = true)]
+    jobs: usize,
+    #[command(flatten)]
+    method: MethodOptionArguments,
+    #[command(flatten)]
+    training: TrainingArguments,
+    #[command(flatten)]
+    preprocessing: PreprocessingArguments,
+}
+
+/// Makes the runs and prints the table.
+pub fn run(arguments: &CompareArguments, console: &Console) -> Result<(), Failure> {
+    let (options, out) = match &arguments.resume {
+        Some(out) => (CompareOptions::read(out).map_err(|error| failure(&error, out))?, out),
+        None => {
+            let out = arguments.out.as_ref().ok_or_else(|| missing("--out", "the directory to write"))?;
+            (options(arguments, console)?, out)
+        }
+    };
+    let compared = runner::run(&options, out, arguments.jobs, &console.progress);
+    let comparison = compared.map_err(|error| failure(&error, out))?;
+    console.print(&comparison, || format!("{}\nruns, tables and pictures: {}", table::text(&comparison), out.display()))
+}
+
+fn options(arguments: &CompareArguments, console: &Console) -> Result<CompareOptions, Failure> {
+    let data = arguments.data.as_deref().ok_or_else(|| missing("--data", "the images to train on"))?;
+    let groups = RunArguments {
+        data,
+        model: &arguments.model,
+        evaluations: &arguments.evaluations,
+        training: &arguments.training,
+        preprocessing: &arguments.preprocessing,
+    };
+    Ok(CompareOptions {
+        methods: specs(arguments, console)?,
+        seeds: arguments.seeds.0.clone(),
+        method_options: arguments.method.resolve(arguments.training.head.head_init)?,
+        fit: groups.options(console)?,
+    })
+}
+
+/// The methods that `--methods` names, each once.
+fn specs(arguments: &CompareArguments, console: &Console) -> Result<Vec<MethodSpec>, Failure> {
+    let mut specs: Vec<MethodSpec> = Vec::new();
+    for choice in &arguments.methods {
+        let chosen = match choice {
+            Choice::One(spec) => vec![spec.clone()],
+            Choice::All => {
+                let plain = |method| MethodSpec { method, layers: LayerSelection::All };
+                methods::ALL.into_iter().filter(|&method| method != Method::Surgical).map(plain).collect()
+            }
+            Choice::SurgicalEach => each_stage(&arguments.model.load(&arguments.preprocessing.change(), console)?),
+        };
+        for spec in chosen {
+            if !specs.contains(&spec) {
+                specs.push(spec);
+            }
+        }
+    }
+    Ok(specs)
+}
+
+fn each_stage(model: &Model) -> Vec<MethodSpec> {
+    let mut stages: Vec<&str> = model.blocks().iter().map(|block| block.stage.as_str()).collect();
+    stages.dedup();
+    let alone =
+        |stage: &str| MethodSpec { method: Method::Surgical, layers: LayerSelection::Set(vec![stage.to_owned()]) };
+    stages.into_iter().map(alone).collect()
+}
+
+fn missing(option: &str, what: &str) -> Failure {
+    Failure::Mistake(format!("{option} is missing: name {what}, or a comparison to go on with by --resume"))
+}
+
+fn failure(error: &CompareError, out: &Path) -> Failure {
+    if error.is_interruption() {
+        Failure::Interrupted(Some(format!("go on with `retune compare --resume {}`", out.display())))
+    } else {
+        Failure::Mistake(error.to_string())
+    }
+}

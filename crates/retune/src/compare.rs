@@ -1,0 +1,216 @@
+//! Which method is best here: the same data, the same options, several methods and seeds.
+//!
+//! ```text
+//! Options ─ runner ─► a run directory for each method and seed ─► Comparison ─ table ─► text, Markdown, CSV, LaTeX
+//!                                                                     └─ statistics: intervals, what differs
+//! ```
+
+pub mod runner;
+pub mod statistics;
+pub mod table;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use self::statistics::{Estimate, paired_difference, proportion_difference};
+use crate::fit::Summary;
+use crate::inference::Evaluation;
+use crate::report::plot::{Plot, ScatterPoint, scatter};
+
+/// What several methods did on the same data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// The set that stands for data as in training: a test split, else `val`.
+    pub in_distribution: String,
+    /// The further sets, in the order of `--eval`.
+    pub shifted: Vec<String>,
+    /// A row for each method.
+    pub rows: Vec<MethodRow>,
+}
+
+/// The runs of one method.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MethodRow {
+    /// The method, with its layers where it has any.
+    pub label: String,
+    /// What each seed gave.
+    pub runs: IndexMap<u64, Summary>,
+}
+
+/// What is compared: a set's accuracy, or that of its worst group.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Column {
+    /// The set.
+    pub set: String,
+    /// Whether the accuracy of its worst group is meant.
+    pub worst_group: bool,
+}
+
+impl Column {
+    fn accuracy(&self, evaluation: &Evaluation) -> Option<f64> {
+        if self.worst_group {
+            evaluation.worst_group.as_ref().map(|group| group.accuracy)
+        } else {
+            Some(evaluation.accuracy)
+        }
+    }
+
+    /// Its heading.
+    pub fn heading(&self) -> String {
+        if self.worst_group { format!("{}, worst group", self.set) } else { self.set.clone() }
+    }
+}
+
+/// How a method stands in a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    /// It has the highest mean.
+    Best,
+    /// The data do not show that it is worse than the best.
+    NotSignificantlyWorse,
+    /// It is worse than the best.
+    Worse,
+    /// It has no value.
+    Missing,
+}
+
+impl MethodRow {
+    fn accuracies(&self, column: &Column) -> IndexMap<u64, f64> {
+        let of = |(&seed, summary): (&u64, &Summary)| Some((seed, column.accuracy(summary.splits.get(&column.set)?)?));
+        self.runs.iter().filter_map(of).collect()
+    }
+
+    /// Mean accuracy in a column with its interval: Student's at 90 % over seeds, or, of a single
+    /// run, Wilson's at 95 % over images (none for a worst group, whose choice Wilson does not know).
+    pub fn estimate(&self, column: &Column) -> Option<Estimate> {
+        let accuracies: Vec<f64> = self.accuracies(column).into_values().collect();
+        match accuracies.as_slice() {
+            [] => None,
+            [only] => {
+                let evaluation = self.runs.values().find_map(|summary| summary.splits.get(&column.set))?;
+                let interval = if column.worst_group { [*only; 2] } else { evaluation.accuracy_interval };
+                Some(Estimate { mean: *only, interval })
+            }
+            several => Some(Estimate::over_seeds(several)),
+        }
+    }
+
+    fn mean_of(&self, of: impl Fn(&Summary) -> f64) -> f64 {
+        self.runs.values().map(of).sum::<f64>() / self.runs.len().max(1) as f64
+    }
+
+    /// Mean seconds of training.
+    pub fn seconds(&self) -> f64 {
+        self.mean_of(|summary| summary.seconds)
+    }
+
+    /// Scalars that the method learned.
+    pub fn trained_parameters(&self) -> usize {
+        self.runs.values().map(|summary| summary.trained_parameters).max().unwrap_or(0)
+    }
+}
+
+impl Comparison {
+    /// Puts runs together; the order of methods and sets is that of the runs.
+    pub fn new(rows: Vec<MethodRow>, further: &[String]) -> Self {
+        let sets: Vec<&String> =
+            rows.first().and_then(|row| row.runs.values().next()).map_or(Vec::new(), |run| run.splits.keys().collect());
+        let own_test = sets.iter().find(|set| set.as_str() != "val" && !further.contains(set));
+        let in_distribution = own_test.map_or_else(|| "val".to_owned(), |set| (*set).clone());
+        let shifted: Vec<String> =
+            sets.into_iter().filter(|set| **set != in_distribution && set.as_str() != "val").cloned().collect();
+        Self { in_distribution, shifted, rows }
+    }
+
+    /// Every set, the one in distribution first, and after each that has groups, its worst group.
+    pub fn columns(&self) -> Vec<Column> {
+        let grouped = |set: &String| {
+            let mut runs = self.rows.iter().flat_map(|row| row.runs.values());
+            runs.any(|run| run.splits.get(set).is_some_and(|evaluation| evaluation.worst_group.is_some()))
+        };
+        let sets = std::iter::once(&self.in_distribution).chain(&self.shifted);
+        sets.flat_map(|set| {
+            let column = |worst_group| Column { set: set.clone(), worst_group };
+            [Some(column(false)), grouped(set).then(|| column(true))]
+        })
+        .flatten()
+        .collect()
+    }
+
+    /// How many seeds every method has.
+    pub fn seeds(&self) -> usize {
+        self.rows.iter().map(|row| row.runs.len()).min().unwrap_or(0)
+    }
+
+    /// How each method stands in a column.
+    ///
+    /// With several seeds, a method is worse than the best if the 90 % interval of their differences,
+    /// seed by seed, lies below 0 (a paired t-test). With one, if Newcombe's 95 % interval of the
+    /// difference of two independent proportions does; the images are the same for both, so this is
+    /// cautious.
+    pub fn standings(&self, column: &Column) -> Vec<Standing> {
+        let means: Vec<Option<f64>> =
+            self.rows.iter().map(|row| row.estimate(column).map(|estimate| estimate.mean)).collect();
+        let known = means.iter().enumerate().filter_map(|(index, mean)| Some((index, (*mean)?)));
+        // Of equal means, the method named first.
+        let best = known.fold(None, |best: Option<(usize, f64)>, (index, mean)| match best {
+            Some((_, highest)) if highest >= mean => best,
+            _ => Some((index, mean)),
+        });
+        let Some((best, _)) = best else { return vec![Standing::Missing; self.rows.len()] };
+        let standing = |index: usize| match means[index] {
+            None => Standing::Missing,
+            Some(_) if index == best => Standing::Best,
+            Some(_) if self.is_worse(&self.rows[index], &self.rows[best], column) => Standing::Worse,
+            Some(_) => Standing::NotSignificantlyWorse,
+        };
+        (0..self.rows.len()).map(standing).collect()
+    }
+
+    fn is_worse(&self, row: &MethodRow, best: &MethodRow, column: &Column) -> bool {
+        let (own, other) = (row.accuracies(column), best.accuracies(column));
+        let differences: Vec<f64> = own.iter().filter_map(|(seed, value)| Some(value - other.get(seed)?)).collect();
+        if differences.len() > 1 {
+            return paired_difference(&differences).interval[1] < 0.0;
+        }
+        let counts = |row: &MethodRow| {
+            let evaluation = row.runs.values().find_map(|run| run.splits.get(&column.set))?;
+            let accuracy = column.accuracy(evaluation)?;
+            let n = if column.worst_group { evaluation.worst_group.as_ref()?.n } else { evaluation.n };
+            Some(((accuracy * n as f64).round() as usize, n))
+        };
+        let difference = counts(row).zip(counts(best)).map(|(own, other)| proportion_difference(own, other));
+        difference.is_some_and(|[_, high]| high < 0.0)
+    }
+
+    /// Accuracy in distribution against accuracy on each shifted set, a picture for each.
+    pub fn scatters(&self) -> Vec<(String, Plot)> {
+        let column = |set: &String| Column { set: set.clone(), worst_group: false };
+        let own = column(&self.in_distribution);
+        self.shifted
+            .iter()
+            .map(|set| {
+                let point = |row: &MethodRow| {
+                    let (x, y) = (row.estimate(&own)?, row.estimate(&column(set))?);
+                    Some(ScatterPoint {
+                        label: row.label.clone(),
+                        x: 100.0 * x.mean,
+                        y: 100.0 * y.mean,
+                        x_interval: Some(x.interval.map(|end| 100.0 * end)),
+                        y_interval: Some(y.interval.map(|end| 100.0 * end)),
+                    })
+                };
+                let points: Vec<ScatterPoint> = self.rows.iter().filter_map(point).collect();
+                let x_label = format!("accuracy on {}, %", self.in_distribution);
+                (
+                    set.clone(),
+                    scatter("In distribution and under shift", &x_label, &format!("accuracy on {set}, %"), &points),
+                )
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,383 @@
+//! The runs of a comparison: made once, gone on with where they were interrupted.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use super::{Comparison, MethodRow, table};
+use crate::data::{DataSource, SplitName};
+use crate::files::{self, FileError};
+use crate::fit::{self, FitError, FitOptions, PlanSource, Summary};
+use crate::methods::{MethodOptions, MethodSpec};
+use crate::monitor::Monitor;
+use crate::report::{self, plot::PlotError};
+use crate::train::Shared;
+
+const OPTIONS_FILE: &str = "compare.toml";
+const RUNS_FOLDER: &str = "runs";
+
+/// Why a comparison ended without a table.
+#[derive(Debug, thiserror::Error)]
+pub enum CompareError {
+    /// A run failed.
+    #[error("{run}: {source}")]
+    Run {
+        /// The run.
+        run: String,
+        /// Why.
+        source: FitError,
+    },
+    /// The directory is another comparison's.
+    #[error("{path} holds a comparison with other options ({differs}); name another --out", path = path.display())]
+    OtherOptions {
+        /// The directory.
+        path: PathBuf,
+        /// Which option differs.
+        differs: String,
+    },
+    /// The directory holds something else.
+    #[error("{path} already holds something that is no comparison; name another --out", path = .0.display())]
+    OutputTaken(PathBuf),
+    /// The directory is no comparison.
+    #[error("{path} is not a comparison: it lacks {OPTIONS_FILE}", path = .0.display())]
+    NotAComparison(PathBuf),
+    /// `compare.toml` or a table cannot be read or written.
+    #[error("{path}: {reason}", path = path.display())]
+    Text {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A picture could not be written.
+    #[error(transparent)]
+    Plot(#[from] PlotError),
+}
+
+impl CompareError {
+    /// Whether the user stopped it.
+    pub fn is_interruption(&self) -> bool {
+        matches!(self, Self::Run { source, .. } if source.is_interruption())
+    }
+}
+
+/// Every resolved option of a comparison.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CompareOptions {
+    /// The methods, in the order of the table.
+    pub methods: Vec<MethodSpec>,
+    /// The seeds; each makes a run of every method.
+    pub seeds: Vec<u64>,
+    /// What the methods have in common.
+    pub method_options: MethodOptions,
+    /// What the runs have in common; their seed is set for each.
+    pub fit: FitOptions,
+}
+
+impl CompareOptions {
+    /// The options that a comparison was begun with.
+    ///
+    /// # Errors
+    /// A directory that is no comparison; a file that cannot be understood.
+    pub fn read(out: &Path) -> Result<Self, CompareError> {
+        let path = out.join(OPTIONS_FILE);
+        if !path.is_file() {
+            return Err(CompareError::NotAComparison(out.to_owned()));
+        }
+        let reason = |error: toml::de::Error| CompareError::Text { path: path.clone(), reason: error.to_string() };
+        toml::from_str(&files::read_text(&path)?).map_err(reason)
+    }
+
+    /// Writes the options, or checks that those there are the same but for methods and seeds, which
+    /// may grow.
+    fn claim(&self, out: &Path) -> Result<(), CompareError> {
+        let path = out.join(OPTIONS_FILE);
+        if path.is_file() {
+            let before = Self::read(out)?;
+            if let Some(differs) = self.difference(&before) {
+                return Err(CompareError::OtherOptions { path: out.to_owned(), differs });
+            }
+        } else if out.is_file() || fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
+            return Err(CompareError::OutputTaken(out.to_owned()));
+        }
+        files::create_folder(out)?;
+        let text = toml::to_string(self)
+            .map_err(|error| CompareError::Text { path: path.clone(), reason: error.to_string() })?;
+        Ok(files::write_atomically(&path, |file| file.write_all(text.as_bytes()))?)
+    }
+
+    /// The first option that makes runs of two comparisons differ.
+    fn difference(&self, before: &Self) -> Option<String> {
+        let flat = |options: &Self| {
+            let mut values = IndexMap::new();
+            let common = (&options.method_options, FitOptions { train: options.train_for(0), ..options.fit.clone() });
+            if let Ok(value) = serde_json::to_value(common) {
+                flatten(String::new(), &value, &mut values);
+            }
+            values
+        };
+        let (now, then) = (flat(self), flat(before));
+        let keys = now.keys().chain(then.keys());
+        keys.into_iter().find(|key| now.get(*key) != then.get(*key)).map(|key| {
+            let shown =
+                |values: &IndexMap<String, String>| values.get(key).cloned().unwrap_or_else(|| "nothing".into());
+            format!("{}: {} there, {} here", key.trim_start_matches(['.', '0', '1']), shown(&then), shown(&now))
+        })
+    }
+
+    fn train_for(&self, seed: u64) -> crate::train::options::TrainOptions {
+        // The number of threads changes no result.
+        crate::train::options::TrainOptions { seed, threads: 1, ..self.fit.train.clone() }
+    }
+}
+
+fn flatten(key: String, value: &serde_json::Value, into: &mut IndexMap<String, String>) {
+    match value {
+        serde_json::Value::Object(map) => {
+            map.iter().for_each(|(name, value)| flatten(format!("{key}.{name}"), value, into));
+        }
+        serde_json::Value::Array(list) if key.is_empty() => {
+            list.iter().enumerate().for_each(|(index, value)| flatten(format!("{key}.{index}"), value, into));
+        }
+        value => {
+            into.insert(key, value.to_string());
+        }
+    }
+}
+
+/// One run to be made.
+struct Job<'a> {
+    spec: &'a MethodSpec,
+    seed: u64,
+    out: PathBuf,
+}
+
+impl Job<'_> {
+    fn name(&self) -> String {
+        format!("{}, seed {}", self.spec.label(), self.seed)
+    }
+}
+
+/// Makes the runs that are not there yet, `jobs` at once, and writes the tables and pictures.
+///
+/// # Errors
+/// The first run that fails, or an interruption: then the same call goes on from there.
+pub fn run(
+    options: &CompareOptions,
+    out: &Path,
+    jobs: usize,
+    monitor: &dyn Monitor,
+) -> Result<Comparison, CompareError> {
+    options.claim(out)?;
+    let queue: VecDeque<Job> = options
+        .seeds
+        .iter()
+        .flat_map(|&seed| options.methods.iter().map(move |spec| (seed, spec)))
+        .map(|(seed, spec)| Job { spec, seed, out: run_directory(out, spec, seed) })
+        .collect();
+    let total = queue.len();
+    let crew = Crew {
+        options,
+        shared: SharedBySeed::new(options),
+        queue: Mutex::new(queue),
+        found: Mutex::new(Vec::new()),
+        failure: Mutex::new(None),
+        total,
+        alone: jobs <= 1,
+        monitor,
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..jobs.min(total) {
+            scope.spawn(|| crew.work());
+        }
+        crew.work();
+    });
+    if let Some(failure) = crew.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(failure);
+    }
+    let found = crew.found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let comparison = put_together(options, found);
+    write(&comparison, out)?;
+    Ok(comparison)
+}
+
+/// A run's place; a label becomes a name that every file system takes.
+fn run_directory(out: &Path, spec: &MethodSpec, seed: u64) -> PathBuf {
+    let safe =
+        |character: char| if character.is_ascii_alphanumeric() || "-._+".contains(character) { character } else { '_' };
+    let label: String = spec.label().chars().map(safe).collect();
+    out.join(RUNS_FOLDER).join(label).join(format!("seed-{seed}"))
+}
+
+fn put_together(options: &CompareOptions, found: Vec<(String, u64, Summary)>) -> Comparison {
+    let mut rows: Vec<MethodRow> =
+        options.methods.iter().map(|spec| MethodRow { label: spec.label(), runs: IndexMap::new() }).collect();
+    for seed in &options.seeds {
+        for row in &mut rows {
+            let of_row = found.iter().find(|(label, of_seed, _)| *label == row.label && of_seed == seed);
+            if let Some((_, _, summary)) = of_row {
+                row.runs.insert(*seed, summary.clone());
+            }
+        }
+    }
+    let further: Vec<String> = options.fit.evaluations.iter().map(|source| source.name.clone()).collect();
+    Comparison::new(rows, &further)
+}
+
+/// Writes the tables and pictures of a comparison.
+fn write(comparison: &Comparison, out: &Path) -> Result<(), CompareError> {
+    let failed = |name: &str, reason: String| CompareError::Text { path: out.join(name), reason };
+    let json =
+        serde_json::to_string_pretty(comparison).map_err(|error| failed("comparison.json", error.to_string()))?;
+    let csv = table::csv(comparison).map_err(|error| failed("comparison.csv", error.to_string()))?;
+    let texts = [
+        ("comparison.md", table::markdown(comparison)),
+        ("comparison.tex", table::latex(comparison)),
+        ("comparison.csv", csv),
+        ("comparison.json", json),
+    ];
+    for (name, text) in texts {
+        files::write_atomically(&out.join(name), |file| file.write_all(text.as_bytes()))?;
+    }
+    let scatters = comparison.scatters();
+    let only = scatters.len() == 1;
+    for (set, plot) in scatters {
+        let safe: String =
+            set.chars().map(|character| if character.is_ascii_alphanumeric() { character } else { '_' }).collect();
+        plot.save_both(out, &if only { "id_ood".to_owned() } else { format!("id_ood_{safe}") })?;
+    }
+    Ok(())
+}
+
+/// What runs share. Where the data has no validation split, each seed splits it otherwise, and
+/// keeping the images of all seeds would only cost memory.
+enum SharedBySeed {
+    Always(Shared),
+    Within(Mutex<IndexMap<u64, std::sync::Arc<Shared>>>),
+}
+
+impl SharedBySeed {
+    fn new(options: &CompareOptions) -> Self {
+        // A source that cannot be opened fails in the first run, with its reason.
+        let split =
+            DataSource::open(&options.fit.data).is_ok_and(|source| source.splits.contains_key(&SplitName::Validation));
+        if split { Self::Always(Shared::default()) } else { Self::Within(Mutex::default()) }
+    }
+
+    fn with<T>(&self, seed: u64, work: impl FnOnce(&Shared) -> T) -> T {
+        match self {
+            Self::Always(shared) => work(shared),
+            Self::Within(by_seed) => {
+                let shared = {
+                    let mut by_seed = by_seed.lock().unwrap_or_else(PoisonError::into_inner);
+                    // Jobs come seed by seed: what earlier seeds shared is done with, and lives on
+                    // only in the runs that still use it.
+                    by_seed.retain(|&known, _| known == seed);
+                    by_seed.entry(seed).or_default().clone()
+                };
+                work(&shared)
+            }
+        }
+    }
+}
+
+/// Threads that take jobs from one queue.
+struct Crew<'a> {
+    options: &'a CompareOptions,
+    shared: SharedBySeed,
+    queue: Mutex<VecDeque<Job<'a>>>,
+    found: Mutex<Vec<(String, u64, Summary)>>,
+    failure: Mutex<Option<CompareError>>,
+    total: usize,
+    alone: bool,
+    monitor: &'a dyn Monitor,
+}
+
+impl Crew<'_> {
+    fn work(&self) {
+        loop {
+            let failed = self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+            let job = self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let Some(job) = job.filter(|_| !failed) else { return };
+            match self.shared.with(job.seed, |shared| self.make(&job, shared)) {
+                Ok(summary) => {
+                    let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+                    found.push((job.spec.label(), job.seed, summary));
+                }
+                Err(failure) => {
+                    let mut first = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+                    first.get_or_insert(failure);
+                }
+            }
+        }
+    }
+
+    /// Makes a run, goes on with it, or reads what it found before.
+    fn make(&self, job: &Job, shared: &Shared) -> Result<Summary, CompareError> {
+        let of_run = |source: FitError| CompareError::Run { run: job.name(), source };
+        if let Some(summary) = fit::finished(&job.out).map_err(of_run)? {
+            return Ok(summary);
+        }
+        let done = self.found.lock().unwrap_or_else(PoisonError::into_inner).len();
+        self.monitor.message(&format!("run {} of {}: {}", done + 1, self.total, job.name()));
+        let prefix = if self.alone { None } else { Some(job.name()) };
+        let monitor = RunMonitor { inner: self.monitor, prefix };
+        let summary = if job.out.join("checkpoint").exists() {
+            fit::resume(&job.out, Some(shared), &monitor).map_err(of_run)?
+        } else {
+            // A run that stopped before its first checkpoint has nothing to go on from.
+            let _ = fs::remove_dir_all(&job.out);
+            let mut options = self.options.fit.clone();
+            options.train.seed = job.seed;
+            let plan = PlanSource::Method(job.spec.method, job.spec.options(&self.options.method_options));
+            fit::start(&options, &plan, &job.out, Some(shared), &monitor).map_err(of_run)?
+        };
+        report::run::draw(&job.out, &summary)?;
+        Ok(summary)
+    }
+}
+
+/// One of several runs that report at the same time: their messages carry a name, and no bar is
+/// drawn by more than one.
+struct RunMonitor<'a> {
+    inner: &'a dyn Monitor,
+    prefix: Option<String>,
+}
+
+impl Monitor for RunMonitor<'_> {
+    fn start(&self, task: &str, total: usize) {
+        if self.prefix.is_none() {
+            self.inner.start(task, total);
+        }
+    }
+
+    fn advance(&self, units: usize) {
+        if self.prefix.is_none() {
+            self.inner.advance(units);
+        }
+    }
+
+    fn finish(&self) {
+        if self.prefix.is_none() {
+            self.inner.finish();
+        }
+    }
+
+    fn message(&self, text: &str) {
+        match &self.prefix {
+            Some(prefix) => self.inner.message(&format!("[{prefix}] {text}")),
+            None => self.inner.message(text),
+        }
+    }
+
+    fn cancelled(&self) -> bool {
+        self.inner.cancelled()
+    }
+}

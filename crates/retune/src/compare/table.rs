@@ -1,0 +1,240 @@
+//! A comparison as a table: for a terminal, as Markdown, CSV or LaTeX.
+
+use std::io;
+
+use super::{Column, Comparison, MethodRow, Standing};
+
+/// The cells of a comparison, as text.
+struct Cells {
+    headings: Vec<String>,
+    rows: Vec<Vec<Cell>>,
+}
+
+struct Cell {
+    text: String,
+    standing: Option<Standing>,
+}
+
+impl Cell {
+    fn plain(text: impl Into<String>) -> Self {
+        Self { text: text.into(), standing: None }
+    }
+}
+
+impl Cells {
+    fn of(comparison: &Comparison) -> Self {
+        let columns = comparison.columns();
+        let several = comparison.seeds() > 1;
+        let standings: Vec<Vec<Standing>> = columns.iter().map(|column| comparison.standings(column)).collect();
+        let mut headings = vec!["method".to_owned()];
+        headings.extend(columns.iter().map(|column| format!("{}, %", column.heading())));
+        headings.extend(["trained".to_owned(), "seconds".to_owned()]);
+        let row = |(index, row): (usize, &MethodRow)| {
+            let mut cells = vec![Cell::plain(&row.label)];
+            for (column, standings) in columns.iter().zip(&standings) {
+                cells.push(Cell { text: accuracy(row, column, several), standing: Some(standings[index]) });
+            }
+            cells.push(Cell::plain(grouped(row.trained_parameters())));
+            cells.push(Cell::plain(format!("{:.1}", row.seconds())));
+            cells
+        };
+        Self { headings, rows: comparison.rows.iter().enumerate().map(row).collect() }
+    }
+}
+
+/// Mean and half the interval in percent, or the interval's ends where it is not even.
+fn accuracy(row: &MethodRow, column: &Column, several: bool) -> String {
+    match row.estimate(column) {
+        None => "–".to_owned(),
+        Some(estimate) if several => format!("{:.1} ± {:.1}", 100.0 * estimate.mean, 100.0 * estimate.reach()),
+        Some(estimate) if column.worst_group => format!("{:.1}", 100.0 * estimate.mean),
+        Some(estimate) => {
+            let [low, high] = estimate.interval;
+            format!("{:.1} ({:.1}–{:.1})", 100.0 * estimate.mean, 100.0 * low, 100.0 * high)
+        }
+    }
+}
+
+/// A whole number with a comma after every three digits.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// The table as columns of text: `*` marks the best of a column, `~` what is not significantly
+/// worse.
+pub fn text(comparison: &Comparison) -> String {
+    let cells = Cells::of(comparison);
+    let marked = |cell: &Cell| match cell.standing {
+        Some(Standing::Best) => format!("{} *", cell.text),
+        Some(Standing::NotSignificantlyWorse) => format!("{} ~", cell.text),
+        Some(_) => format!("{}  ", cell.text),
+        None => cell.text.clone(),
+    };
+    let mut lines = vec![cells.headings.clone()];
+    lines.extend(cells.rows.iter().map(|row| row.iter().map(marked).collect()));
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..cells.headings.len()).map(width).collect();
+    let mut text = String::new();
+    for line in &lines {
+        for (column, (cell, &width)) in line.iter().zip(&widths).enumerate() {
+            text.push_str(&if column == 0 { format!("{cell:<width$}") } else { format!("  {cell:>width$}") });
+        }
+        text.truncate(text.trim_end().len());
+        text.push('\n');
+    }
+    format!("{text}\n{}", notes(comparison))
+}
+
+/// The table as Markdown: the best of a column is bold, what is not significantly worse in italics.
+pub fn markdown(comparison: &Comparison) -> String {
+    let cells = Cells::of(comparison);
+    let escaped = |text: &str| text.replace('|', "\\|");
+    let marked = |cell: &Cell| match cell.standing {
+        Some(Standing::Best) => format!("**{}**", escaped(&cell.text)),
+        Some(Standing::NotSignificantlyWorse) => format!("*{}*", escaped(&cell.text)),
+        _ => escaped(&cell.text),
+    };
+    let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+    let mut text = line(cells.headings.iter().map(|heading| escaped(heading)).collect());
+    let rules = (0..cells.headings.len()).map(|column| if column == 0 { "---" } else { "---:" }.to_owned());
+    text.push_str(&line(rules.collect()));
+    for row in &cells.rows {
+        text.push_str(&line(row.iter().map(marked).collect()));
+    }
+    format!("{text}\n{}", notes(comparison))
+}
+
+/// The table as LaTeX for the package `booktabs`; marked as [`markdown`] is.
+pub fn latex(comparison: &Comparison) -> String {
+    let cells = Cells::of(comparison);
+    let marked = |cell: &Cell| match cell.standing {
+        Some(Standing::Best) => format!("\\textbf{{{}}}", latex_escaped(&cell.text)),
+        Some(Standing::NotSignificantlyWorse) => format!("\\textit{{{}}}", latex_escaped(&cell.text)),
+        _ => latex_escaped(&cell.text),
+    };
+    let line = |cells: Vec<String>| format!("{} \\\\\n", cells.join(" & "));
+    let mut text = format!(
+        "% needs \\usepackage{{booktabs}}\n\\begin{{tabular}}{{l{}}}\n\\toprule\n",
+        "r".repeat(cells.headings.len() - 1)
+    );
+    text.push_str(&line(cells.headings.iter().map(|heading| latex_escaped(heading)).collect()));
+    text.push_str("\\midrule\n");
+    for row in &cells.rows {
+        text.push_str(&line(row.iter().map(marked).collect()));
+    }
+    text.push_str("\\bottomrule\n\\end{tabular}\n");
+    text + &notes(comparison).lines().map(|note| format!("% {note}\n")).collect::<String>()
+}
+
+fn latex_escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for character in text.chars() {
+        match character {
+            '&' | '%' | '$' | '#' | '_' | '{' | '}' => escaped.extend(['\\', character]),
+            '~' => escaped.push_str("\\textasciitilde{}"),
+            '^' => escaped.push_str("\\textasciicircum{}"),
+            '\\' => escaped.push_str("\\textbackslash{}"),
+            '±' => escaped.push_str("$\\pm$"),
+            '–' => escaped.push_str("--"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+/// A row for each method, column and seed, for other programs; accuracies from 0 to 1.
+///
+/// # Errors
+/// None that text in memory meets.
+pub fn csv(comparison: &Comparison) -> io::Result<String> {
+    let mut rows = csv::Writer::from_writer(Vec::new());
+    rows.write_record([
+        "method",
+        "set",
+        "role",
+        "worst_group",
+        "seed",
+        "accuracy",
+        "n",
+        "mean",
+        "low",
+        "high",
+        "standing",
+        "trained_parameters",
+        "seconds",
+    ])?;
+    for column in comparison.columns() {
+        let standings = comparison.standings(&column);
+        let role = if column.set == comparison.in_distribution { "in-distribution" } else { "shifted" };
+        for (row, standing) in comparison.rows.iter().zip(standings) {
+            let Some(estimate) = row.estimate(&column) else { continue };
+            for (seed, run) in &row.runs {
+                let Some(evaluation) = run.splits.get(&column.set) else { continue };
+                let Some(accuracy) = column.accuracy(evaluation) else { continue };
+                let [low, high] = estimate.interval;
+                rows.write_record([
+                    row.label.clone(),
+                    column.set.clone(),
+                    role.to_owned(),
+                    column.worst_group.to_string(),
+                    seed.to_string(),
+                    accuracy.to_string(),
+                    evaluation.n.to_string(),
+                    estimate.mean.to_string(),
+                    low.to_string(),
+                    high.to_string(),
+                    serde_json::to_value(standing)
+                        .ok()
+                        .and_then(|name| name.as_str().map(str::to_owned))
+                        .unwrap_or_default(),
+                    run.trained_parameters.to_string(),
+                    run.seconds.to_string(),
+                ])?;
+            }
+        }
+    }
+    let bytes = rows.into_inner().map_err(|error| io::Error::other(error.to_string()))?;
+    String::from_utf8(bytes).map_err(io::Error::other)
+}
+
+/// What the intervals are, and which gaps are not significant.
+fn notes(comparison: &Comparison) -> String {
+    let seeds = comparison.seeds();
+    let mut notes = if seeds > 1 {
+        format!("Mean over {seeds} seeds ± half of Student's 90 % interval.\n")
+    } else {
+        "One seed, with Wilson's 95 % interval over images; it does not show how much seeds differ.\n".to_owned()
+    };
+    if comparison.in_distribution == "val" {
+        notes.push_str(
+            "There is no test split, so 'val' stands for it; it also chose rates and epochs, so it flatters.\n",
+        );
+    }
+    for column in comparison.columns() {
+        let standings = comparison.standings(&column);
+        let named = |wanted: Standing| -> Vec<&str> {
+            let rows = comparison.rows.iter().zip(&standings).filter(|(_, standing)| **standing == wanted);
+            rows.map(|(row, _)| row.label.as_str()).collect()
+        };
+        let (best, close) = (named(Standing::Best).join(", "), named(Standing::NotSignificantlyWorse));
+        let heading = column.heading();
+        let worse = named(Standing::Worse).len();
+        notes.push_str(&match (close.is_empty(), worse) {
+            (true, 0) => continue,
+            (true, _) => format!("{heading}: {best} is best, and every other method significantly worse.\n"),
+            (false, _) => {
+                format!("{heading}: {best} is highest; its lead is not significant over {}.\n", close.join(", "))
+            }
+        });
+    }
+    let test = if seeds > 1 { "paired t-test over seeds at 90 %" } else { "Newcombe's 95 % interval" };
+    notes + &format!("Significance: {test}, not corrected for the number of methods. Shifted sets chose nothing.\n")
+}
