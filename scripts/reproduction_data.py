@@ -12,6 +12,7 @@ DATA gets
     groups_seen.csv          three groups of garments, shown as five subclasses, split in the same way
     groups_unseen.csv        the same groups, shown as four other subclasses, split in the same way
     source_groups/           IDX files: the training images of the five seen subclasses, labelled by group
+                             (0 top, 1 shoe, 2 long)
 """
 
 import argparse
@@ -23,7 +24,6 @@ import numpy as np
 from PIL import Image
 
 CLASSES = ["t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"]
-GROUPS = ["top", "shoe", "long"]
 SEEN = {0: 0, 4: 0, 5: 1, 7: 1, 1: 2}
 UNSEEN = {2: 0, 6: 0, 9: 1, 3: 2}
 TRAIN, VALIDATION = 1_000, 500
@@ -66,9 +66,9 @@ if __name__ == "__main__":
     labels = read_idx(options.idx / "t10k-labels-idx1-ubyte.gz")
     for index, image in enumerate(images):
         Image.fromarray(image).save(options.out / "images" / f"{index:05}.png")
-    # Class names sort in the order of the labels, so that a pretrained head can be kept.
-    write_manifest(options.out / "garments.csv", labels, lambda label: f"{label} {CLASSES[label]}")
-    group = lambda subclasses: lambda label: f"{subclasses[label]} {GROUPS[subclasses[label]]}" if label in subclasses else None
+    write_manifest(options.out / "garments.csv", labels, lambda label: CLASSES[label])
+    # IDX files name their classes by number, and the groups' source model is trained on such.
+    group = lambda subclasses: lambda label: subclasses.get(label)
     write_manifest(options.out / "groups_seen.csv", labels, group(SEEN))
     write_manifest(options.out / "groups_unseen.csv", labels, group(UNSEEN))
 

@@ -75,7 +75,7 @@ pub enum FitError {
         reason: String,
     },
     /// Keeping the head needs the same classes.
-    #[error("--head-init keep needs the model's own classes, but it has {model} and the data has {data}")]
+    #[error("--head-init keep needs the model's own classes, but it has {model} without names and the data has {data}")]
     HeadCannotBeKept {
         /// Classes of the model.
         model: usize,
@@ -294,6 +294,20 @@ impl FitData {
     }
 }
 
+impl FitData {
+    /// The same images with labels that index `known`.
+    fn align_classes(self, known: &[String]) -> Result<Self, DataError> {
+        let further = self.evaluations.into_iter();
+        Ok(Self {
+            train: self.train.align_classes(known)?,
+            validation: self.validation.align_classes(known)?,
+            evaluations: further
+                .map(|(name, dataset)| Ok((name, dataset.align_classes(known)?)))
+                .collect::<Result<_, DataError>>()?,
+        })
+    }
+}
+
 /// The images of a further evaluation set: its test split if it has just one, else all of it.
 ///
 /// # Errors
@@ -323,8 +337,7 @@ pub fn start(
     if taken {
         return Err(FitError::OutputTaken(out.to_owned()));
     }
-    let data = FitData::open(options)?;
-    let model = prepare_model(options, &data)?;
+    let (model, data) = open(options)?;
     let plan = plan.resolve(&model)?;
     let trains_head = plan.trained_blocks(model.blocks())[model.head()];
     if !trains_head && options.head_initialization != HeadInitialization::Keep {
@@ -373,8 +386,7 @@ pub fn resume(out: &Path, shared: Option<&Shared>, monitor: &dyn Monitor) -> Res
     }
     let options = read_options(out)?;
     let plan = Plan::from_toml(&files::read_text(&out.join(PLAN_FILE))?)?;
-    let data = FitData::open(&options)?;
-    let model = prepare_model(&options, &data)?;
+    let (model, data) = open(&options)?;
     let run = RunDirectory { options: &options, plan: &plan, data: &data, out, shared, monitor };
     run.train_and_evaluate(model, true)
 }
@@ -405,17 +417,24 @@ pub fn finished(run: &Path) -> Result<Option<Summary>, FitError> {
         .map_err(|error| FitError::RunFile { path, reason: error.to_string() })
 }
 
-/// The pretrained model with a head for the data's classes.
-fn prepare_model(options: &FitOptions, data: &FitData) -> Result<Model, FitError> {
+/// The pretrained model with a head for the data's classes, and the data. A head that is kept keeps
+/// its classes in its own order, and the data's follow it by name.
+fn open(options: &FitOptions) -> Result<(Model, FitData), FitError> {
+    let mut data = FitData::open(options)?;
     let seed = options.train.seed;
     let model = options.model.load(&options.preprocessing, seed, &options.device)?;
-    let classes = &data.train.classes;
     let head = options.head_initialization;
-    if head == HeadInitialization::Keep && model.config().num_classes() != classes.len() {
-        let model = model.config().num_classes();
-        return Err(FitError::HeadCannotBeKept { model, data: classes.len() });
+    if head == HeadInitialization::Keep {
+        match model.config().label_names() {
+            Some(names) => data = data.align_classes(&names)?,
+            None if model.config().num_classes() == data.train.classes.len() => {}
+            None => {
+                let model = model.config().num_classes();
+                return Err(FitError::HeadCannotBeKept { model, data: data.train.classes.len() });
+            }
+        }
     }
-    Ok(model.with_classes(classes, head, seed)?)
+    Ok((model.with_classes(&data.train.classes, head, seed)?, data))
 }
 
 /// A run that is being made.

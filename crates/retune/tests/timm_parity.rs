@@ -2,15 +2,14 @@
 //! resized position embeddings, and whole epochs of training. The fixtures and the program that
 //! made them are in `tests/fixtures/models`.
 
+mod common;
+
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use image::RgbImage;
+use retune::data::Batch;
 use retune::data::augment::{AugmentPolicy, Augmentation};
 use retune::data::mix::Mix;
-use retune::data::{Batch, Dataset, ImageSource, Sample};
 use retune::models::weights::{NamedTensor, read_tensors};
 use retune::models::{Model, Role};
 use retune::monitor::Silent;
@@ -19,36 +18,9 @@ use retune::train::optimizer::{OptimizerKind, OptimizerOptions};
 use retune::train::options::{BatchNormPolicy, Keep, TrainOptions};
 use retune::train::{Differentiation, LossGradients, Trainer, loss_gradients};
 
+use common::{fixtures, load, models, training_images};
+
 const LABELS: [usize; 2] = [1, 2];
-
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models")
-}
-
-/// Names of the fixture models.
-fn models() -> Vec<String> {
-    let entries = std::fs::read_dir(fixtures()).unwrap().map(|entry| entry.unwrap().path());
-    let mut names: Vec<String> = entries
-        .filter(|path| path.join("expected.safetensors").is_file())
-        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
-        .collect();
-    names.sort();
-    assert!(names.len() > 25, "the fixtures are there");
-    names
-}
-
-fn load(name: &str, size: Option<[usize; 2]>) -> Model {
-    let resize = |own: &retune::data::preprocess::Preprocessing| {
-        let mut changed = own.clone();
-        if let Some([height, width]) = size {
-            (changed.width, changed.height) = (width as u32, height as u32);
-            // The pixels as they are, scaled as the generator scales them.
-            (changed.crop_pct, changed.mean, changed.std) = (1.0, [0.5; 3], [0.5; 3]);
-        }
-        changed
-    };
-    Model::load(&fixtures().join(name), None, resize, &Device::flex()).unwrap_or_else(|error| panic!("{name}: {error}"))
-}
 
 fn expected(name: &str) -> BTreeMap<String, NamedTensor> {
     read_tensors(&fixtures().join(name).join("expected.safetensors")).unwrap()
@@ -179,32 +151,6 @@ fn position_embeddings_are_resampled_as_timm_does() {
         checked += 1;
     }
     assert!(checked >= 2, "resized models were checked");
-}
-
-/// The 24 images that PyTorch was trained on, as a dataset in memory.
-fn training_images() -> Dataset {
-    // Bytes and labels are integers, which the library's reader of weights rightly refuses.
-    let bytes = std::fs::read(fixtures().join("sgd_epoch/images.safetensors")).unwrap();
-    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    let images = file.tensor("images").unwrap();
-    let labels = file.tensor("labels").unwrap();
-    let &[count, channels, height, width] = images.shape() else { panic!("four dimensions") };
-    let samples = (0..count).map(|index| {
-        let pixels = &images.data()[index * channels * height * width..][..channels * height * width];
-        let at = |x: u32, y: u32| {
-            let offset = y as usize * width + x as usize;
-            image::Rgb([0, 1, 2].map(|channel| pixels[channel * height * width + offset]))
-        };
-        let image = RgbImage::from_fn(width as u32, height as u32, at);
-        Sample {
-            image: ImageSource::Memory(Arc::new(image)),
-            label: Some(labels.data()[index * 8] as usize),
-            group: None,
-            name: format!("{index}"),
-        }
-    });
-    let classes = (0..5).map(|class| format!("{class}")).collect();
-    Dataset { root: PathBuf::new(), classes, samples: samples.collect(), corruptions: Vec::new() }
 }
 
 fn train_one_epoch(run: &str) -> (Model, Model) {

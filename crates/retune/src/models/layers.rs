@@ -168,7 +168,7 @@ impl Conv2d {
             weight: builder.parameter(
                 "weight",
                 &[outputs, inputs / groups, kernel, kernel],
-                Role::Weight,
+                if groups == 1 { Role::Weight } else { Role::GroupedWeight },
                 Initialization::TruncatedNormal(deviation),
             ),
             bias: bias.then(|| builder.parameter("bias", &[outputs], Role::Bias, Initialization::Constant(0.0))),

@@ -15,8 +15,10 @@ use crate::random;
 /// What a parameter is to its layer; optimizers and methods choose by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// The weight of a linear layer or convolution.
+    /// The weight of a linear layer or of a convolution that mixes all its channels.
     Weight,
+    /// The weight of a convolution in groups, a depthwise one included.
+    GroupedWeight,
     /// The bias of a linear layer or convolution.
     Bias,
     /// The scale of a normalization layer.
@@ -79,7 +81,7 @@ impl ParameterSpec {
     /// Whether weight decay applies, as timm decides it: not to vectors, biases, tokens and
     /// position embeddings.
     pub fn decays(&self) -> bool {
-        self.shape.len() > 1 && self.role == Role::Weight
+        self.shape.len() > 1 && matches!(self.role, Role::Weight | Role::GroupedWeight)
     }
 
     fn initial_values(&self, seed: u64) -> Vec<f32> {

@@ -164,7 +164,9 @@ impl ViT {
 
         builder.enter_block(blocks.len());
         let pool = Pool::new(config, builder);
-        blocks.push(Block::alone("norm").joining(Neighbour::Previous));
+        // timm counts a norm of tokens with the last block, and one of pooled features with the head.
+        let neighbour = if config.normalizes_pooled() { Neighbour::Next } else { Neighbour::Previous };
+        blocks.push(Block::alone("norm").joining(neighbour));
 
         builder.enter_block(blocks.len());
         let head = Classifier::new(builder, "head", config.embed_dim, config.num_classes);

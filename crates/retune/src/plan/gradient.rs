@@ -256,10 +256,10 @@ impl Default for LowRank {
 }
 
 impl LowRank {
-    /// Whether a parameter can have a low-rank change: a matrix or a convolution that mixes
-    /// channels. A depthwise convolution does not: it has no two axes to factor.
+    /// Whether a parameter can have a low-rank change: a matrix, or a convolution that mixes all
+    /// channels. One in groups is left out, as PEFT cannot merge its adapters either.
     pub fn fits(spec: &ParameterSpec) -> bool {
-        spec.role == Role::Weight && spec.shape.len() >= 2 && spec.shape[1] > 1
+        spec.role == Role::Weight && spec.shape.len() >= 2
     }
 
     /// Scalars of `A` and `B` together.
