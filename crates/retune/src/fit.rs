@@ -1,7 +1,7 @@
 //! From paths to a run directory: what `retune fit` does.
 //!
 //! A run directory holds `run.toml` (every resolved option), `plan.toml`, `metrics.jsonl`,
-//! `summary.json`, `model/` (loadable by timm) and, while it is under way, `checkpoint/`.
+//! `summary.json`, `model/` (loadable by timm), `adapter/` after low-rank training (loadable by PEFT) and, while it is under way, `checkpoint/`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,6 +28,7 @@ const RUN_FILE: &str = "run.toml";
 const PLAN_FILE: &str = "plan.toml";
 const SUMMARY_FILE: &str = "summary.json";
 const MODEL_FOLDER: &str = "model";
+const ADAPTER_FOLDER: &str = "adapter";
 const CHECKPOINT_FOLDER: &str = "checkpoint";
 
 /// The shares at which WiSE-FT's authors draw their curve.
@@ -419,7 +420,7 @@ pub fn finished(run: &Path) -> Result<Option<Summary>, FitError> {
 
 /// The pretrained model with a head for the data's classes, and the data. A head that is kept keeps
 /// its classes in its own order, and the data's follow it by name.
-fn open(options: &FitOptions) -> Result<(Model, FitData), FitError> {
+pub(crate) fn open(options: &FitOptions) -> Result<(Model, FitData), FitError> {
     let mut data = FitData::open(options)?;
     let seed = options.train.seed;
     let model = options.model.load(&options.preprocessing, seed, &options.device)?;
@@ -461,6 +462,9 @@ impl RunDirectory<'_> {
         };
         let trained = trainer.run(model, resume)?;
         trained.model.save(&out.join(MODEL_FOLDER))?;
+        if let Some(adapters) = &trained.low_rank {
+            adapters.save_for_peft(&trained.model, &out.join(ADAPTER_FOLDER)).map_err(TrainError::from)?;
+        }
         let summary = summarize(plan, &options.train, &trained, data, monitor)?;
         let text = serde_json::to_string_pretty(&summary)
             .map_err(|error| FitError::RunFile { path: out.join(SUMMARY_FILE), reason: error.to_string() })?;
@@ -492,7 +496,8 @@ pub fn summarize(
         let evaluation = evaluate_set(model, name, dataset, options, monitor)?;
         splits.insert(name.clone(), evaluation);
     }
-    let interpolation = trained.line.as_ref().map(|line| curve(model, line, options, data, monitor)).transpose()?;
+    let line = trained.line.as_ref();
+    let interpolation = line.map(|line| curve(model, line, &CURVE_ALPHAS, options, data, monitor)).transpose()?;
     Ok(Summary {
         method: plan.method.clone(),
         architecture: model.config().architecture().to_owned(),
@@ -508,7 +513,7 @@ pub fn summarize(
     })
 }
 
-fn evaluate_set(
+pub(crate) fn evaluate_set(
     model: &Model,
     name: &str,
     dataset: &Dataset,
@@ -526,25 +531,36 @@ fn evaluate_set(
 pub fn curve(
     model: &Model,
     line: &Line,
+    alphas: &[f64],
     options: &TrainOptions,
     data: &FitData,
     monitor: &dyn Monitor,
 ) -> Result<Vec<CurvePoint>, InferenceError> {
-    let sets = || {
-        let further = data.evaluations.iter().map(|(name, dataset)| (name.as_str(), dataset));
-        std::iter::once(("val", &data.validation)).chain(further)
-    };
-    CURVE_ALPHAS
-        .into_iter()
-        .map(|alpha| {
+    alphas
+        .iter()
+        .map(|&alpha| {
             let model = model.with_parameters(interpolate(&line.start, &line.end, alpha));
-            let evaluate = |(name, dataset): (&str, &Dataset)| {
-                let task = format!("{name} at alpha {alpha}");
-                Ok((name.to_owned(), evaluate_set(&model, &task, dataset, options, monitor)?))
-            };
-            Ok(CurvePoint { alpha, splits: sets().map(evaluate).collect::<Result<_, InferenceError>>()? })
+            let splits = evaluate_everywhere(&model, &format!("alpha {alpha}"), options, data, monitor)?;
+            Ok(CurvePoint { alpha, splits })
         })
         .collect()
+}
+
+/// Evaluates a model on validation and every further set; `name` is the model's in messages.
+pub(crate) fn evaluate_everywhere(
+    model: &Model,
+    name: &str,
+    options: &TrainOptions,
+    data: &FitData,
+    monitor: &dyn Monitor,
+) -> Result<IndexMap<String, Evaluation>, InferenceError> {
+    let further = data.evaluations.iter().map(|(set, dataset)| (set.as_str(), dataset));
+    let sets = std::iter::once(("val", &data.validation)).chain(further);
+    sets.map(|(set, dataset)| {
+        let evaluation = evaluate_set(model, &format!("{set}, {name}"), dataset, options, monitor)?;
+        Ok((set.to_owned(), evaluation))
+    })
+    .collect()
 }
 
 /// A loader that goes through a dataset once, in order, keeping nothing.

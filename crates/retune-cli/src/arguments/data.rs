@@ -55,7 +55,7 @@ impl BatchArguments {
 }
 
 /// Further sets to evaluate on.
-#[derive(Args)]
+#[derive(Args, Default)]
 #[command(next_help_heading = "Data")]
 pub struct EvaluationArguments {
     /// A further set to evaluate on, in the same layouts; can be given several times

@@ -7,9 +7,12 @@ mod eval;
 mod features;
 mod fit;
 mod layers;
+mod lr_find;
 mod models;
 mod plan;
 mod predict;
+mod soup;
+mod wise_ft;
 
 use clap::Subcommand;
 
@@ -29,6 +32,12 @@ pub enum Command {
     Compare(Box<compare::CompareArguments>),
     /// Show what a method would train, how fast and for how long
     Plan(Box<plan::PlanArguments>),
+    /// Find learning rates by the range test
+    LrFind(Box<lr_find::LrFindArguments>),
+    /// Evaluate models between the start and the end of a run, in weights
+    WiseFt(wise_ft::WiseFtArguments),
+    /// Average the weights of several runs
+    Soup(soup::SoupArguments),
     /// Measure a model's accuracy and loss on labelled images
     Eval(Box<eval::EvalArguments>),
     /// Name the most likely classes of images
@@ -56,6 +65,9 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Fit(arguments) => fit::run(&arguments, &console),
         Command::Compare(arguments) => compare::run(&arguments, &console),
         Command::Plan(arguments) => plan::run(&arguments, &console),
+        Command::LrFind(arguments) => lr_find::run(&arguments, &console),
+        Command::WiseFt(arguments) => wise_ft::run(&arguments, &console),
+        Command::Soup(arguments) => soup::run(&arguments, &console),
         Command::Eval(arguments) => eval::run(&arguments, &console),
         Command::Predict(arguments) => predict::run(&arguments, &console),
         Command::Features(arguments) => features::run(&arguments, &console),

@@ -1,3 +1,5 @@
-//! What models make of data: features written out for other tools.
+//! What models make of data, and models made of models: features written out, weights interpolated and averaged.
 
 pub mod features;
+pub mod learning_rate;
+pub mod mixing;

@@ -226,13 +226,15 @@ fn notes(comparison: &Comparison) -> String {
         };
         let (best, close) = (named(Standing::Best).join(", "), named(Standing::NotSignificantlyWorse));
         let heading = column.heading();
-        let worse = named(Standing::Worse).len();
-        notes.push_str(&match (close.is_empty(), worse) {
-            (true, 0) => continue,
-            (true, _) => format!("{heading}: {best} is best, and every other method significantly worse.\n"),
-            (false, _) => {
+        let worse = named(Standing::Worse);
+        notes.push_str(&match (close.len(), worse.len()) {
+            (0, 0) => continue,
+            (0, _) => format!("{heading}: {best} is best, and every other method significantly worse.\n"),
+            (_, 0) => format!("{heading}: {best} is highest, but its lead is not significant over any other.\n"),
+            (near, far) if near <= far => {
                 format!("{heading}: {best} is highest; its lead is not significant over {}.\n", close.join(", "))
             }
+            _ => format!("{heading}: {best} is highest; its lead is significant only over {}.\n", worse.join(", ")),
         });
     }
     let test = if seeds > 1 { "paired t-test over seeds at 90 %" } else { "Newcombe's 95 % interval" };

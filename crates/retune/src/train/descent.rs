@@ -39,6 +39,13 @@ pub(super) struct EpochRates {
     batch_statistics: Vec<bool>,
 }
 
+impl EpochRates {
+    /// The rate of each parameter where the scheduled rate is `rate`.
+    pub fn scaled(&self, rate: f64) -> Vec<f64> {
+        self.factors.iter().map(|factor| factor * rate).collect()
+    }
+}
+
 impl<'a> Descent<'a> {
     pub fn new(
         trainer: &Trainer,
@@ -104,8 +111,7 @@ impl<'a> Descent<'a> {
 
     /// The rate of each parameter at a step of the phase.
     pub fn rates_at(&self, step: usize, epoch: &EpochRates) -> Vec<f64> {
-        let rate = self.scheduled_rate(step);
-        epoch.factors.iter().map(|factor| factor * rate).collect()
+        epoch.scaled(self.scheduled_rate(step))
     }
 
     /// The mean rate of each block over an epoch: over its steps, and over its parameters where

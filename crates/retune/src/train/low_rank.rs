@@ -4,6 +4,8 @@
 //! forward pass changes and the weights are merged at the end by themselves. The factors' gradients
 //! follow from the weight's by the chain rule: `dA = scale · Bᵀ dW`, `dB = scale · dW Aᵀ`.
 
+mod peft;
+
 use std::collections::BTreeMap;
 
 use rand::RngExt;

@@ -9,6 +9,7 @@ pub mod metrics;
 pub mod optimizer;
 pub mod options;
 pub mod probe;
+pub mod range_test;
 mod rates;
 mod run;
 mod shared;

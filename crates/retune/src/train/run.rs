@@ -7,6 +7,8 @@ mod probing;
 use std::sync::Arc;
 use std::time::Instant;
 
+pub(super) use self::descending::low_rank_changes;
+
 use super::checkpoint::{self, Progress, State};
 use super::metrics::MetricsFile;
 use super::optimizer::Optimizer;
@@ -37,14 +39,14 @@ impl KeyedLoader {
 }
 
 /// The training images as they are, the training images as the phases see them, and validation.
-struct Loaders {
+pub(super) struct Loaders {
     plain: KeyedLoader,
     training: Loader,
     validation: KeyedLoader,
 }
 
 impl Loaders {
-    fn new(trainer: &Trainer, model: &Model) -> Result<Self, DataError> {
+    pub fn new(trainer: &Trainer, model: &Model) -> Result<Self, DataError> {
         let options = trainer.options;
         let plain_options = LoaderOptions {
             threads: options.threads,
@@ -69,6 +71,11 @@ impl Loaders {
         };
         let validation = KeyedLoader::new(trainer.validation, &plain_options, trainer.shared)?;
         Ok(Self { plain, training, validation })
+    }
+
+    /// The training images as the phases see them.
+    pub fn into_training(self) -> Loader {
+        self.training
     }
 }
 
@@ -107,7 +114,7 @@ impl<'a> Run<'a> {
         let state = match (resume, trainer.checkpoint_directory()) {
             (true, Some(directory)) if checkpoint::exists(&directory) => {
                 let low_rank = |phase: &Phase| match &phase.solver {
-                    Solver::Gradient(settings) => descending::low_rank_changes(trainer, &model, settings),
+                    Solver::Gradient(settings) => low_rank_changes(trainer, &model, settings),
                     _ => None,
                 };
                 checkpoint::load(&directory, fresh, |progress| {

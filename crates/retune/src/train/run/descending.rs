@@ -287,7 +287,7 @@ impl Run<'_> {
 }
 
 /// The low-rank changes that a phase trains, as they are before its first step.
-pub(super) fn low_rank_changes(
+pub(in crate::train) fn low_rank_changes(
     trainer: &Trainer,
     model: &crate::models::Model,
     settings: &Gradient,

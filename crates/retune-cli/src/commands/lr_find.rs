@@ -1,0 +1,92 @@
+//! `retune lr-find`: the learning-rate range test.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use retune::analysis::learning_rate::{self, GroupTest};
+use retune::files;
+use retune::train::range_test::RangeTestOptions;
+
+use super::wise_ft::failure;
+use crate::arguments::data::EvaluationArguments;
+use crate::arguments::model::{ModelArguments, PreprocessingArguments};
+use crate::arguments::parse;
+use crate::arguments::run::RunArguments;
+use crate::arguments::training::TrainingArguments;
+use crate::failure::Failure;
+use crate::output::Console;
+use crate::output::table::{Align, Table};
+
+/// Options of `retune lr-find`.
+#[derive(Args)]
+pub struct LrFindArguments {
+    #[command(flatten)]
+    model: ModelArguments,
+    /// The images to train on, as `retune fit` takes them
+    #[arg(short, long, value_name = "PATH", help_heading = "Data")]
+    data: PathBuf,
+    /// Test each stage alone too
+    #[arg(long, help_heading = "Range test")]
+    groups: bool,
+    /// The first learning rate
+    #[arg(long, value_name = "X", default_value = "1e-7", value_parser = parse::positive, help_heading = "Range test",
+          allow_hyphen_values = true)]
+    from: f64,
+    /// The last learning rate
+    #[arg(long, value_name = "X", default_value = "10", value_parser = parse::positive, help_heading = "Range test",
+          allow_hyphen_values = true)]
+    to: f64,
+    /// Steps, each on a batch
+    #[arg(long, value_name = "N", default_value = "100", value_parser = parse::count, help_heading = "Range test",
+          allow_hyphen_values = true)]
+    steps: usize,
+    /// Write the curves (lr_find.json, lr_find.svg, lr_find.png) into this folder
+    #[arg(short, long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    training: TrainingArguments,
+    #[command(flatten)]
+    preprocessing: PreprocessingArguments,
+}
+
+/// Runs the test and prints what it suggests.
+pub fn run(arguments: &LrFindArguments, console: &Console) -> Result<(), Failure> {
+    if arguments.from >= arguments.to {
+        let reason = format!("--from {} must be below --to {}", arguments.from, arguments.to);
+        return Err(Failure::Mistake(reason));
+    }
+    let groups = RunArguments {
+        data: &arguments.data,
+        model: &arguments.model,
+        evaluations: &EvaluationArguments::default(),
+        training: &arguments.training,
+        preprocessing: &arguments.preprocessing,
+    };
+    let options = groups.options(console)?;
+    let test = RangeTestOptions { lowest: arguments.from, highest: arguments.to, steps: arguments.steps };
+    let tests = learning_rate::find(&options, &test, arguments.groups, &console.progress).map_err(failure)?;
+    if let Some(out) = &arguments.out {
+        files::create_folder(out)?;
+        let text = serde_json::to_string_pretty(&tests).map_err(|error| Failure::Mistake(error.to_string()))?;
+        files::write_atomically(&out.join("lr_find.json"), |file| file.write_all(text.as_bytes()))?;
+        let plot = learning_rate::plot(&tests);
+        plot.save_both(out, "lr_find").map_err(|error| Failure::Mistake(error.to_string()))?;
+    }
+    console.print(&tests, || describe(&tests))
+}
+
+fn describe(tests: &[GroupTest]) -> String {
+    let columns =
+        [("trained", Align::Left), ("valley", Align::Right), ("steep", Align::Right), ("minimum", Align::Right)];
+    let mut table = Table::new(columns);
+    let rate = |rate: Option<f64>| rate.map_or_else(|| "–".to_owned(), |rate| format!("{rate:.1e}"));
+    for test in tests {
+        let found = test.suggestions;
+        table.row([test.group.clone(), rate(found.valley), rate(found.steep), rate(found.minimum)]);
+    }
+    let advice = match tests.first().and_then(|test| test.suggestions.valley) {
+        Some(valley) => format!("try --lr {valley:.1e}, or a few rates about it for validation to choose from"),
+        None => "the loss fell nowhere; try other --from and --to, or more --steps".to_owned(),
+    };
+    format!("{table}\n{advice}\n")
+}

@@ -1,0 +1,69 @@
+//! `retune soup`: the average of several runs' weights.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use indexmap::IndexMap;
+use retune::analysis::mixing::Soup;
+use retune::inference::Evaluation;
+use serde::Serialize;
+
+use super::wise_ft::failure;
+use crate::arguments::data::EvaluationArguments;
+use crate::arguments::model::absolute;
+use crate::failure::Failure;
+use crate::output::Console;
+use crate::output::results::percent;
+use crate::output::table::{Align, Table};
+
+/// Options of `retune soup`.
+#[derive(Args)]
+pub struct SoupArguments {
+    /// Finished runs that started from the same weights, as those of one comparison
+    #[arg(required = true, num_args = 2.., value_name = "RUN")]
+    runs: Vec<PathBuf>,
+    /// The model directory to write
+    #[arg(short, long, value_name = "DIR")]
+    out: PathBuf,
+    /// Leave out runs that make the soup less accurate on the runs' validation images
+    #[arg(long)]
+    greedy: bool,
+    #[command(flatten)]
+    evaluations: EvaluationArguments,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    chosen: &'a [PathBuf],
+    results: &'a IndexMap<String, IndexMap<String, Evaluation>>,
+}
+
+/// Makes the soup, saves it and prints what it and its ingredients do.
+pub fn run(arguments: &SoupArguments, console: &Console) -> Result<(), Failure> {
+    let mut further = arguments.evaluations.sources()?;
+    for source in &mut further {
+        source.path = absolute(&source.path);
+    }
+    if arguments.out.is_file() || std::fs::read_dir(&arguments.out).is_ok_and(|mut entries| entries.next().is_some()) {
+        let reason = format!("{} already holds something; name another --out", arguments.out.display());
+        return Err(Failure::Mistake(reason));
+    }
+    let soup = Soup::make(&arguments.runs, arguments.greedy, &further, &console.progress).map_err(failure)?;
+    soup.model.save(&arguments.out)?;
+    let document = Document { chosen: &soup.chosen, results: &soup.results };
+    console.print(&document, || {
+        let count = format!("{} of {} runs are in the soup", soup.chosen.len(), arguments.runs.len());
+        format!("{}\n{count}; model: {}\n", table(&soup.results), arguments.out.display())
+    })
+}
+
+fn table(results: &IndexMap<String, IndexMap<String, Evaluation>>) -> Table {
+    let sets = results.values().next().map(|sets| sets.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
+    let columns = sets.into_iter().map(|set| (set, Align::Right));
+    let mut table = Table::new(std::iter::once(("run".to_owned(), Align::Left)).chain(columns));
+    for (name, sets) in results {
+        let accuracies = sets.values().map(|evaluation| percent(evaluation.accuracy));
+        table.row(std::iter::once(name.clone()).chain(accuracies));
+    }
+    table
+}

@@ -1,0 +1,97 @@
+//! `retune wise-ft`: models on the line between the start and the end of a run.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use retune::analysis::mixing::{MixError, RunCurve};
+use retune::files;
+use retune::fit::CurvePoint;
+use retune::report;
+
+use crate::arguments::data::EvaluationArguments;
+use crate::arguments::model::absolute;
+use crate::arguments::parse;
+use crate::failure::Failure;
+use crate::output::Console;
+use crate::output::results::percent;
+use crate::output::table::{Align, Table};
+
+/// Options of `retune wise-ft`.
+#[derive(Args)]
+pub struct WiseFtArguments {
+    /// A finished run: the end of the line
+    run: PathBuf,
+    /// The start of the line, a run or model directory with the same classes [default: the run's pretrained model with
+    /// the head of a linear probe]
+    #[arg(long, value_name = "PATH")]
+    from: Option<PathBuf>,
+    /// Shares of the run's weights to evaluate
+    #[arg(long, value_name = "X,…", value_delimiter = ',', value_parser = parse::share, allow_hyphen_values = true,
+          default_value = "0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1")]
+    alphas: Vec<f64>,
+    #[command(flatten)]
+    evaluations: EvaluationArguments,
+    /// Write the curve (curve.json, curve.svg, curve.png) into this folder
+    #[arg(short, long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// Write the model at this share, or at the one best on validation, into the folder's model/
+    #[arg(long, value_name = "X|best", value_parser = share_or_best, requires = "out", allow_hyphen_values = true)]
+    save_alpha: Option<SavedShare>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum SavedShare {
+    Best,
+    Share(f64),
+}
+
+fn share_or_best(text: &str) -> Result<SavedShare, String> {
+    match text {
+        "best" => Ok(SavedShare::Best),
+        _ => parse::share(text).map(SavedShare::Share).map_err(|_| "must be a number from 0 to 1, or best".into()),
+    }
+}
+
+/// Evaluates the line and prints a table.
+pub fn run(arguments: &WiseFtArguments, console: &Console) -> Result<(), Failure> {
+    let mut further = arguments.evaluations.sources()?;
+    for source in &mut further {
+        source.path = absolute(&source.path);
+    }
+    let from = arguments.from.as_deref();
+    let curve =
+        RunCurve::measure(&arguments.run, from, &arguments.alphas, &further, &console.progress).map_err(failure)?;
+    if let Some(out) = &arguments.out {
+        files::create_folder(out)?;
+        let text = serde_json::to_string_pretty(&curve.points).map_err(|error| Failure::Mistake(error.to_string()))?;
+        files::write_atomically(&out.join("curve.json"), |file| file.write_all(text.as_bytes()))?;
+        let plot = report::run::interpolation(&curve.points);
+        plot.save_both(out, "curve").map_err(|error| Failure::Mistake(error.to_string()))?;
+        let share = match arguments.save_alpha {
+            Some(SavedShare::Share(share)) => Some(share),
+            Some(SavedShare::Best) => curve.best_on_validation(),
+            None => None,
+        };
+        if let Some(share) = share {
+            curve.model(share).save(&out.join("model"))?;
+        }
+    }
+    let best =
+        curve.best_on_validation().map(|alpha| format!("\nbest on validation: alpha {alpha}\n")).unwrap_or_default();
+    console.print(&curve.points, || format!("{}{best}", table(&curve.points)))
+}
+
+fn table(points: &[CurvePoint]) -> Table {
+    let sets = points.first().map(|point| point.splits.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
+    let columns = std::iter::once("alpha".to_owned()).chain(sets).map(|heading| (heading, Align::Right));
+    let mut table = Table::new(columns);
+    for point in points {
+        let accuracies = point.splits.values().map(|evaluation| percent(evaluation.accuracy));
+        table.row(std::iter::once(point.alpha.to_string()).chain(accuracies));
+    }
+    table
+}
+
+pub(super) fn failure(error: MixError) -> Failure {
+    if error.is_interruption() { Failure::Interrupted(None) } else { Failure::Mistake(error.to_string()) }
+}

@@ -1,0 +1,209 @@
+//! The learning-rate range test (Smith 2017, arXiv 1506.01186): the rate climbs from step to step
+//! while the loss is watched. Stopping rule, smoothing and suggestions are those of fastai's
+//! `lr_find`, by whose names they go.
+
+use serde::{Deserialize, Serialize};
+
+use super::descent::Descent;
+use super::gradient::{self, StepRule, loss_gradients};
+use super::optimizer::Optimizer;
+use super::run::{Loaders, low_rank_changes};
+use super::{TrainError, Trainer};
+use crate::data::Order;
+use crate::models::Model;
+use crate::plan::{Gradient, Phase, Solver};
+
+/// How the rate climbs.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RangeTestOptions {
+    /// The first rate.
+    pub lowest: f64,
+    /// The last rate.
+    pub highest: f64,
+    /// Steps, evenly spaced in logarithm.
+    pub steps: usize,
+}
+
+impl Default for RangeTestOptions {
+    fn default() -> Self {
+        Self { lowest: 1e-7, highest: 10.0, steps: 100 }
+    }
+}
+
+/// A step of the test.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RangePoint {
+    /// The learning rate.
+    pub rate: f64,
+    /// The batch's loss before the step.
+    pub loss: f64,
+    /// Exponential average of the losses so far (weight 0.98 on the past, corrected for its start).
+    pub smoothed: f64,
+}
+
+/// Loss against learning rate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RangeCurve {
+    /// The steps; fewer than asked for where the loss exploded.
+    pub points: Vec<RangePoint>,
+}
+
+/// Rates that a curve suggests; `None` where it is too short or never falls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Suggestions {
+    /// In the middle of the last two thirds of the longest fall of the smoothed loss.
+    pub valley: Option<f64>,
+    /// Where the smoothed loss falls fastest, against the rate's logarithm.
+    pub steep: Option<f64>,
+    /// A tenth of the rate at which the smoothed loss is lowest.
+    pub minimum: Option<f64>,
+}
+
+impl RangeCurve {
+    /// The rates that the curve suggests. The first tenth of the steps asked for and the last five
+    /// are left out, as fastai does: at first the average knows too little, at last the loss explodes.
+    pub fn suggestions(&self, options: &RangeTestOptions) -> Suggestions {
+        let from = options.steps / 10;
+        let to = self.points.len().saturating_sub(5);
+        let Some(points) = self.points.get(from..to).filter(|points| points.len() > 1) else {
+            return Suggestions::default();
+        };
+        let lowest = points.iter().min_by(|one, other| one.smoothed.total_cmp(&other.smoothed));
+        Suggestions { valley: valley(points), steep: steep(points), minimum: lowest.map(|point| point.rate / 10.0) }
+    }
+}
+
+fn steep(points: &[RangePoint]) -> Option<f64> {
+    let slope = |pair: &[RangePoint]| (pair[1].smoothed - pair[0].smoothed) / (pair[1].rate / pair[0].rate).ln();
+    let steepest = points.windows(2).min_by(|one, other| slope(one).total_cmp(&slope(other)))?;
+    (slope(steepest) < 0.0).then_some(steepest[0].rate)
+}
+
+/// Of the longest falling subsequence, the point halfway between its thirds.
+fn valley(points: &[RangePoint]) -> Option<f64> {
+    let mut lengths = vec![1usize; points.len()];
+    for end in 1..points.len() {
+        let before = (0..end).filter(|&start| points[end].smoothed < points[start].smoothed);
+        lengths[end] = 1 + before.map(|start| lengths[start]).max().unwrap_or(0);
+    }
+    let longest = *lengths.iter().max()?;
+    // The first of equally long ones.
+    let end = lengths.iter().position(|&length| length == longest)?;
+    if longest < 2 {
+        return None;
+    }
+    let third = longest / 3;
+    let at = (end + 1).saturating_sub(longest) + third + third / 2;
+    points.get(at).map(|point| point.rate)
+}
+
+impl Trainer<'_> {
+    /// Runs the range test on a copy of `model`, which stays as it is: what `settings` trains trains,
+    /// at its factors of the climbing rate; its epochs, rates and schedule play no part. It ends early
+    /// where the smoothed loss is above four times its lowest value, or not finite.
+    ///
+    /// # Errors
+    /// Settings that do not fit the model; an image that cannot be loaded; an interruption.
+    pub fn range_test(
+        &self,
+        model: &Model,
+        settings: &Gradient,
+        options: &RangeTestOptions,
+        task: &str,
+    ) -> Result<RangeCurve, TrainError> {
+        const PAST: f64 = 0.98;
+        const EXPLOSION: f64 = 4.0;
+        let settings = Gradient { learning_rates: vec![1.0], adaptive: None, average: None, ..settings.clone() };
+        let phase = Phase { name: task.to_owned(), solver: Solver::Gradient(settings.clone()) };
+        crate::plan::Plan { method: task.to_owned(), phases: vec![phase.clone()] }.check(model.blocks())?;
+
+        let mut model = model.clone();
+        let start = model.parameters.clone();
+        let loader = Loaders::new(self, &model)?.into_training();
+        let descent = Descent::new(self, &model, loader.batches_per_epoch(), &phase, &settings, 0);
+        // Blocks that join in later are tested as they will be in the end.
+        let rates = descent.epoch_rates(settings.epochs, None);
+        let mut optimizer = Optimizer::new(self.options.optimizer, model.network().specs.len());
+        let mut adapters = low_rank_changes(self, &model, &settings);
+        let growth = (options.highest / options.lowest).ln() / (options.steps.max(2) - 1) as f64;
+
+        let (mut points, mut average, mut lowest) = (Vec::new(), 0.0, f64::INFINITY);
+        self.monitor.start(task, options.steps);
+        'test: for epoch in 0u64.. {
+            for batch in loader.epoch(epoch, Order::Shuffled { seed: self.options.seed }, 0) {
+                let batch = batch?;
+                if self.monitor.cancelled() {
+                    return Err(TrainError::Interrupted);
+                }
+                let step = points.len();
+                if step == options.steps {
+                    break 'test;
+                }
+                let rate = options.lowest * (growth * step as f64).exp();
+                let found = loss_gradients(&model, &batch, &descent.differentiation(&rates));
+                let loss = found.loss;
+                average = PAST * average + (1.0 - PAST) * loss;
+                let smoothed = average / (1.0 - PAST.powi(step as i32 + 1));
+                if !smoothed.is_finite() || (smoothed > EXPLOSION * lowest && step > 0) {
+                    break 'test;
+                }
+                lowest = lowest.min(smoothed);
+                points.push(RangePoint { rate, loss, smoothed });
+                let rates = rates.scaled(rate);
+                let rule = StepRule {
+                    rates: &rates,
+                    clip_norm: self.options.clip_norm,
+                    anchor: settings.anchor.map(|anchor| (anchor, &start, model.head())),
+                };
+                let changed = adapters.as_mut().map(|adapters| (adapters, &start));
+                gradient::step(&mut model, &mut optimizer, changed, found, &rule);
+                self.monitor.advance(1);
+            }
+        }
+        self.monitor.finish();
+        Ok(RangeCurve { points })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn curve(losses: impl IntoIterator<Item = f64>) -> RangeCurve {
+        let points = losses.into_iter().enumerate().map(|(step, smoothed)| RangePoint {
+            rate: 10f64.powf(step as f64 / 10.0 - 7.0),
+            loss: smoothed,
+            smoothed,
+        });
+        RangeCurve { points: points.collect() }
+    }
+
+    fn all(steps: usize) -> RangeTestOptions {
+        RangeTestOptions { steps, ..RangeTestOptions::default() }
+    }
+
+    #[test]
+    fn suggestions_on_a_curve_with_known_answers() {
+        // Flat to step 29, down by one each step to 50, up again; twice as steep from 40 to 41.
+        let loss = |step: usize| match step {
+            0..30 => 30.0,
+            30..41 => 30.0 - (step - 29) as f64,
+            41..51 => 29.0 - (step - 29) as f64,
+            _ => 8.0 + (step - 50) as f64 * 3.0,
+        };
+        let found = curve((0..65).map(loss)).suggestions(&all(65));
+        let rate = |step: f64| 10f64.powf(step / 10.0 - 7.0);
+        let close = |found: Option<f64>, step: f64| (found.unwrap() / rate(step) - 1.0).abs() < 1e-9;
+        assert!(close(found.minimum, 50.0 - 10.0), "{found:?}");
+        assert!(close(found.steep, 40.0), "{found:?}");
+        // The fall has 22 points, from one of the flat ones on: thirds of 7, so 29 + 7 + 3.
+        assert!(close(found.valley, 39.0), "{found:?}");
+    }
+
+    #[test]
+    fn a_curve_that_is_short_or_only_climbs_suggests_nothing_wrong() {
+        assert_eq!(curve([1.0, 0.5]).suggestions(&all(100)), Suggestions::default());
+        let climbing = curve((0..40).map(|step| 1.0 + f64::from(step))).suggestions(&all(40));
+        assert_eq!((climbing.valley, climbing.steep), (None, None));
+    }
+}
