@@ -41,7 +41,7 @@ pub struct FitArguments {
     out: Option<PathBuf>,
     /// Go on with this interrupted run; all its other options are those it began with
     #[arg(long, value_name = "RUN", help_heading = "Data", conflicts_with_all = RUN_OPTION_GROUPS,
-          conflicts_with = "MethodArguments")]
+          conflicts_with_all = ["MethodArguments", "MethodOptionArguments"])]
     resume: Option<PathBuf>,
     #[command(flatten)]
     method: MethodArguments,

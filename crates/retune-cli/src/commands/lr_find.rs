@@ -7,7 +7,6 @@ use retune::analysis::learning_rate::{self, GroupTest};
 use retune::files;
 use retune::train::range_test::RangeTestOptions;
 
-use super::wise_ft::failure;
 use crate::arguments::data::EvaluationArguments;
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
 use crate::arguments::parse;
@@ -64,7 +63,7 @@ pub fn run(arguments: &LrFindArguments, console: &Console) -> Result<(), Failure
     };
     let options = groups.options(console)?;
     let test = RangeTestOptions { lowest: arguments.from, highest: arguments.to, steps: arguments.steps };
-    let tests = learning_rate::find(&options, &test, arguments.groups, &console.progress).map_err(failure)?;
+    let tests = learning_rate::find(&options, &test, arguments.groups, &console.progress)?;
     if let Some(out) = &arguments.out {
         files::create_folder(out)?;
         let text = serde_json::to_string_pretty(&tests).map_err(|error| Failure::Mistake(error.to_string()))?;

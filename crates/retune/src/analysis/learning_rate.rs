@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::mixing::{MixError, probed};
-use crate::fit::{self, FitOptions, PlanSource};
+use crate::fit::{self, FitError, FitOptions, PlanSource};
 use crate::methods::{Method, MethodOptions};
+use crate::models::HeadInitialization;
 use crate::monitor::Monitor;
 use crate::plan::{Gradient, Plan, Solver};
 use crate::report::plot::{LogAxes, Plot, Series, lines};
@@ -27,8 +27,8 @@ pub struct GroupTest {
 
 /// Runs the range test on what full fine-tuning would train and, with `groups`, on each stage alone.
 ///
-/// A new head is fitted as a linear probe first: under a head of zeros the body has no gradient, so
-/// its curve would say nothing.
+/// The model starts as a fit would. A new head trains along with every stage: without it, under a
+/// head of zeros, no gradient would reach the body.
 ///
 /// # Errors
 /// As a fit: data and models that do not go together; an interruption.
@@ -37,10 +37,10 @@ pub fn find(
     test: &RangeTestOptions,
     groups: bool,
     monitor: &dyn Monitor,
-) -> Result<Vec<GroupTest>, MixError> {
-    let (pretrained, data) = fit::open(options)?;
-    let model = probed(pretrained, options, &data, monitor)?;
-    let plan = PlanSource::Method(Method::Ft, MethodOptions::default()).resolve(&model).map_err(fit::FitError::from)?;
+) -> Result<Vec<GroupTest>, FitError> {
+    let (model, data) = fit::open(options)?;
+    let new_head = options.head_initialization != HeadInitialization::Keep;
+    let plan = PlanSource::Method(Method::Ft, MethodOptions::default()).resolve(&model)?;
     let trainer = Trainer {
         plan: &plan,
         options: &options.train,
@@ -59,8 +59,9 @@ pub fn find(
     stages
         .into_iter()
         .map(|group| {
-            let chosen = |stage: &str| group == WHOLE || stage == group;
-            let names = blocks.iter().filter(|block| chosen(&block.stage)).map(|block| block.name.clone());
+            let chosen =
+                |index: usize| group == WHOLE || blocks[index].stage == group || (new_head && index == model.head());
+            let names = (0..blocks.len()).filter(|&index| chosen(index)).map(|index| blocks[index].name.clone());
             let settings = Gradient { rates: names.map(|name| (name, 1.0)).collect(), ..first_descent(&plan) };
             let curve = trainer.range_test(&model, &settings, test, &format!("range test of {group}"))?;
             Ok(GroupTest { suggestions: curve.suggestions(test), group, curve })

@@ -141,7 +141,8 @@ impl RunCurve {
         let (pretrained, data) = fit::open(&options)?;
         let (from, start) = match start {
             Some(start) => (start.to_owned(), load(start, &options.device)?),
-            None => (path.clone(), probed(pretrained, &options, &data, monitor)?),
+            // Only the data can have changed since the run.
+            None => (options.data.clone(), probed(pretrained, &options, &data, monitor)?),
         };
         check_alike((&from, &start), (&path, &end))?;
         let line = Line { start: start.parameters, end: end.parameters.clone() };
@@ -163,12 +164,7 @@ impl RunCurve {
 }
 
 /// The pretrained model with a head that fits.
-pub(super) fn probed(
-    pretrained: Model,
-    options: &FitOptions,
-    data: &FitData,
-    monitor: &dyn Monitor,
-) -> Result<Model, MixError> {
+fn probed(pretrained: Model, options: &FitOptions, data: &FitData, monitor: &dyn Monitor) -> Result<Model, MixError> {
     if options.head_initialization == HeadInitialization::Keep {
         return Ok(pretrained);
     }
