@@ -23,9 +23,6 @@ surgical() {
 surgical input_noise "$backbone" "$data/garments.csv@gaussian_noise:4"
 surgical output "$backbone" "$data/garments.csv@label_flip"
 surgical feature "$out/source" "$data/groups_unseen.csv"
-surgical input_fog "$backbone" "$data/garments.csv@fog:4"
-surgical input_blur "$backbone" "$data/garments.csv@motion_blur:4"
-
 # Every method in distribution and on subclasses that training never showed, with a new head.
 "$retune" compare --model "$backbone" --data "$data/groups_seen.csv" --eval "unseen=$data/groups_unseen.csv" \
     --methods all --out "$out/unseen" "${common[@]}"
@@ -34,3 +31,6 @@ surgical input_blur "$backbone" "$data/garments.csv@motion_blur:4"
 "$retune" compare --model "$backbone" --data "$data/garments.csv" --methods lp,ft,lp-ft,discriminative,ulmfit,wise-ft \
     --eval "noise=$data/garments.csv@gaussian_noise:2" --eval "contrast=$data/garments.csv@contrast:2" \
     --eval "blur=$data/garments.csv@motion_blur:2" --out "$out/corrupted" "${common[@]}"
+
+# Another corruption.
+surgical input_fog "$backbone" "$data/garments.csv@fog:4"

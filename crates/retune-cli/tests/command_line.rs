@@ -4,12 +4,12 @@ mod common;
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::path::{Path, PathBuf};
+
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use common::{Workplace, fit, model};
-use image::{Rgb, RgbImage};
+
 use serde_json::Value;
 
 #[test]

@@ -26,6 +26,14 @@ pub enum InferenceError {
     /// The model has no classifier.
     #[error("the model has no classifier (num_classes is 0); fit it first, or use its features")]
     NoClassifier,
+    /// Features of two models that cannot be compared.
+    #[error("features of {before} values cannot be compared with features of {after}; are the models alike?")]
+    FeatureLengths {
+        /// Length before.
+        before: usize,
+        /// Length after.
+        after: usize,
+    },
     /// The user asked to stop.
     #[error("interrupted")]
     Interrupted,

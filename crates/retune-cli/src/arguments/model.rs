@@ -52,6 +52,14 @@ impl ModelArguments {
     }
 }
 
+impl ModelArguments {
+    /// Loads another model, on the same device, in its own preprocessing but for `change`.
+    pub fn load_other(&self, model: &str, change: &PreprocessingChange, console: &Console) -> Result<Model, Failure> {
+        let source = ModelSource { path: Some(locate(model, console)?), architecture: None, from_scratch: false };
+        Ok(source.load(change, 0, &self.device)?)
+    }
+}
+
 /// The path of a model: its own, or that of a hub's model in the cache.
 fn locate(model: &str, console: &Console) -> Result<PathBuf, Failure> {
     let path = Path::new(model);

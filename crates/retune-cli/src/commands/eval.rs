@@ -4,6 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 use indexmap::IndexMap;
+use retune::analysis::feature_change::{self, FeatureChange};
 use retune::data::{DataSource, Dataset};
 use retune::fit::evaluation_split;
 use retune::inference::{self, Evaluation};
@@ -24,6 +25,9 @@ pub struct EvalArguments {
     data: DataArguments,
     #[command(flatten)]
     evaluations: EvaluationArguments,
+    /// Also measure how far the features are from those of this model, such as the one that a run began with
+    #[arg(long, value_name = "MODEL")]
+    against: Option<String>,
     #[command(flatten)]
     preprocessing: PreprocessingArguments,
 }
@@ -32,6 +36,8 @@ pub struct EvalArguments {
 struct Document<'a> {
     architecture: &'a str,
     splits: &'a IndexMap<String, Evaluation>,
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    feature_change: &'a IndexMap<String, FeatureChange>,
 }
 
 /// Evaluates the model on every set.
@@ -51,14 +57,32 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
         dataset.labels()?;
     }
 
-    let mut splits = IndexMap::new();
+    let change = arguments.preprocessing.change();
+    let other = |model: &String| arguments.model.load_other(model, &change, console);
+    let before = arguments.against.as_ref().map(other).transpose()?;
+    let (mut splits, mut feature_change) = (IndexMap::new(), IndexMap::new());
     for (name, dataset) in sets {
-        let loader = arguments.data.batches.loader(dataset, &model, console)?;
+        let loader = arguments.data.batches.loader(dataset.clone(), &model, console)?;
         let task = format!("evaluating {name}");
-        splits.insert(name, inference::evaluate(&model, &loader, &task, &console.progress)?);
+        splits.insert(name.clone(), inference::evaluate(&model, &loader, &task, &console.progress)?);
+        if let Some(before) = &before {
+            let images = arguments.data.batches.loader(dataset, before, console)?;
+            let change = feature_change::measure((before, &images), (&model, &loader), &console.progress)?;
+            feature_change.insert(name, change);
+        }
     }
-    let document = Document { architecture: model.config().architecture(), splits: &splits };
-    console.print(&document, || results::table(&splits))
+    let document =
+        Document { architecture: model.config().architecture(), splits: &splits, feature_change: &feature_change };
+    console.print(&document, || format!("{}{}", results::table(&splits), moved(&feature_change)))
+}
+
+/// A line for each set on how far its features moved.
+fn moved(changes: &IndexMap<String, FeatureChange>) -> String {
+    let line = |(name, change): (&String, &FeatureChange)| {
+        let share = 100.0 * change.relative;
+        format!("features of {name} moved by {:.3} on average, {share:.1} % of their length before\n", change.distance)
+    };
+    changes.iter().map(line).collect()
 }
 
 /// The dataset with labels that index the model's classes: by name where the model knows the names of its classes, else

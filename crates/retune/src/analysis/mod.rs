@@ -1,5 +1,6 @@
 //! What models make of data, and models made of models: features written out, weights interpolated and averaged.
 
+pub mod feature_change;
 pub mod features;
 pub mod learning_rate;
 pub mod mixing;
