@@ -54,6 +54,11 @@ fn a_comparison_makes_runs_tables_and_pictures_and_repeats_nothing() {
     let message = workplace.refuses(&compare("--methods lp --out both --batch-size 5"));
     assert!(message.contains("batch_size: 32 there, 5 here"), "{message}");
     assert!(workplace.refuses(&compare("--methods lp,surgical --out other")).contains("surgical-each"));
+    // A mistake leaves nothing behind that would stand in the way of the corrected command.
+    let unknown = workplace.refuses(&compare("--methods lp,surgical:layr1 --out other"));
+    assert!(unknown.contains("did you mean 'layer1'"), "{unknown}");
+    workplace.refuses(&compare("--methods lp --out other").replace("--data data", "--data absent"));
+    assert!(!workplace.path("other").exists());
     assert!(workplace.refuses("compare --resume data").contains("not a comparison"));
 }
 

@@ -111,11 +111,42 @@ impl MethodRow {
     }
 }
 
+/// A comparison with what its tables show.
+#[derive(Clone, Debug, Serialize)]
+pub struct Document<'a> {
+    /// For each column, how the methods stand.
+    pub results: Vec<ColumnResult>,
+    /// The runs.
+    #[serde(flatten)]
+    pub comparison: &'a Comparison,
+}
+
+/// A column of a comparison.
+#[derive(Clone, Debug, Serialize)]
+pub struct ColumnResult {
+    /// What is compared.
+    #[serde(flatten)]
+    pub column: Column,
+    /// Each method's mean, interval and standing.
+    pub methods: Vec<MethodResult>,
+}
+
+/// A method in a column.
+#[derive(Clone, Debug, Serialize)]
+pub struct MethodResult {
+    /// The method.
+    pub label: String,
+    /// Mean and interval, 0 to 1; `None` without any run.
+    pub estimate: Option<Estimate>,
+    /// How it stands.
+    pub standing: Standing,
+}
+
 impl Comparison {
     /// Puts runs together; the order of methods and sets is that of the runs.
     pub fn new(rows: Vec<MethodRow>, further: &[String]) -> Self {
         let sets: Vec<&String> =
-            rows.first().and_then(|row| row.runs.values().next()).map_or(Vec::new(), |run| run.splits.keys().collect());
+            rows.iter().find_map(|row| row.runs.values().next()).map_or(Vec::new(), |run| run.splits.keys().collect());
         let own_test = sets.iter().find(|set| set.as_str() != "val" && !further.contains(set));
         let in_distribution = own_test.map_or_else(|| "val".to_owned(), |set| (*set).clone());
         let shifted: Vec<String> =
@@ -138,17 +169,18 @@ impl Comparison {
         .collect()
     }
 
-    /// How many seeds every method has.
+    /// How many seeds there are; a method that diverged may have fewer.
     pub fn seeds(&self) -> usize {
-        self.rows.iter().map(|row| row.runs.len()).min().unwrap_or(0)
+        self.rows.iter().map(|row| row.runs.len()).max().unwrap_or(0)
     }
 
     /// How each method stands in a column.
     ///
     /// With several seeds, a method is worse than the best if the 90 % interval of their differences,
-    /// seed by seed, lies below 0 (a paired t-test). With one, if Newcombe's 95 % interval of the
-    /// difference of two independent proportions does; the images are the same for both, so this is
-    /// cautious.
+    /// seed by seed, lies below 0 (a paired t-test). With one, or if every seed gave the same
+    /// difference, so that their spread says nothing, it is if Newcombe's 95 % interval of the
+    /// difference of two independent proportions lies below 0; the images are the same for both, so
+    /// this is cautious.
     pub fn standings(&self, column: &Column) -> Vec<Standing> {
         let means: Vec<Option<f64>> =
             self.rows.iter().map(|row| row.estimate(column).map(|estimate| estimate.mean)).collect();
@@ -171,8 +203,9 @@ impl Comparison {
     fn is_worse(&self, row: &MethodRow, best: &MethodRow, column: &Column) -> bool {
         let (own, other) = (row.accuracies(column), best.accuracies(column));
         let differences: Vec<f64> = own.iter().filter_map(|(seed, value)| Some(value - other.get(seed)?)).collect();
-        if differences.len() > 1 {
-            return paired_difference(&differences).interval[1] < 0.0;
+        let paired = paired_difference(&differences);
+        if differences.len() > 1 && paired.reach() > 1e-12 {
+            return paired.interval[1] < 0.0;
         }
         let counts = |row: &MethodRow| {
             let evaluation = row.runs.values().find_map(|run| run.splits.get(&column.set))?;
@@ -182,6 +215,19 @@ impl Comparison {
         };
         let difference = counts(row).zip(counts(best)).map(|(own, other)| proportion_difference(own, other));
         difference.is_some_and(|[_, high]| high < 0.0)
+    }
+
+    /// The comparison with what its tables show, for `comparison.json`.
+    pub fn document(&self) -> Document<'_> {
+        let result = |column: Column| {
+            let methods = self.rows.iter().zip(self.standings(&column)).map(|(row, standing)| MethodResult {
+                label: row.label.clone(),
+                estimate: row.estimate(&column),
+                standing,
+            });
+            ColumnResult { methods: methods.collect(), column }
+        };
+        Document { results: self.columns().into_iter().map(result).collect(), comparison: self }
     }
 
     /// Accuracy in distribution against accuracy on each shifted set, a picture for each.

@@ -195,6 +195,7 @@ pub struct FitOptions {
 
 /// Where a run's plan comes from.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a run has one")]
 pub enum PlanSource {
     /// A method makes it.
     Method(Method, MethodOptions),
@@ -339,11 +340,7 @@ pub fn start(
         return Err(FitError::OutputTaken(out.to_owned()));
     }
     let (model, data) = open(options)?;
-    let plan = plan.resolve(&model)?;
-    let trains_head = plan.trained_blocks(model.blocks())[model.head()];
-    if !trains_head && options.head_initialization != HeadInitialization::Keep {
-        return Err(FitError::NewHeadFrozen);
-    }
+    let plan = settled_plan(options, plan, &model)?;
 
     warn_of_leaks(&data, monitor);
 
@@ -354,6 +351,19 @@ pub fn start(
     files::write_atomically(&out.join(PLAN_FILE), |file| file.write_all(plan_text.as_bytes()))?;
     files::write_atomically(&out.join(RUN_FILE), |file| file.write_all(run_text.as_bytes()))?;
     RunDirectory { options, plan: &plan, data: &data, out, shared, monitor }.train_and_evaluate(model, false)
+}
+
+/// The plan for a model, after every check that can be made before training.
+///
+/// # Errors
+/// A block or number that does not fit; a new head that nothing would train.
+pub(crate) fn settled_plan(options: &FitOptions, plan: &PlanSource, model: &Model) -> Result<Plan, FitError> {
+    let plan = plan.resolve(model)?;
+    let trains_head = plan.trained_blocks(model.blocks())[model.head()];
+    if !trains_head && options.head_initialization != HeadInitialization::Keep {
+        return Err(FitError::NewHeadFrozen);
+    }
+    Ok(plan)
 }
 
 /// Says which of the further sets hold images that are trained on.

@@ -106,6 +106,7 @@ pub struct Phase {
 /// How a phase trains.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "solver", rename_all = "kebab-case")]
+#[expect(clippy::large_enum_variant, reason = "a plan has a handful")]
 pub enum Solver {
     /// The head alone, as multinomial logistic regression over fixed features, with the penalty's
     /// strength chosen on validation.

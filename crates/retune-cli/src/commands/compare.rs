@@ -60,10 +60,10 @@ pub struct CompareArguments {
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "lp,ft,lp-ft", value_parser = choice,
           help_heading = "Comparison")]
     methods: Vec<Choice>,
-    /// How many seeds, or which ones with commas
-    #[arg(long, value_name = "N", default_value = "1", value_parser = parse::seeds, help_heading = "Comparison",
+    /// How many seeds, or which ones with commas [default: the one of --seed]
+    #[arg(long, value_name = "N", value_parser = parse::seeds, help_heading = "Comparison", conflicts_with = "seed",
           allow_hyphen_values = true)]
-    seeds: parse::Seeds,
+    seeds: Option<parse::Seeds>,
     /// Runs to make at the same time
     #[arg(long, value_name = "N", default_value = "1", value_parser = parse::count, help_heading = "Comparison",
           allow_hyphen_values = true)]
@@ -87,7 +87,9 @@ pub fn run(arguments: &CompareArguments, console: &Console) -> Result<(), Failur
     };
     let compared = runner::run(&options, out, arguments.jobs, &console.progress);
     let comparison = compared.map_err(|error| failure(&error, out))?;
-    console.print(&comparison, || format!("{}\nruns, tables and pictures: {}", table::text(&comparison), out.display()))
+    console.print(&comparison.document(), || {
+        format!("{}\nruns, tables and pictures: {}", table::text(&comparison), out.display())
+    })
 }
 
 fn options(arguments: &CompareArguments, console: &Console) -> Result<CompareOptions, Failure> {
@@ -99,11 +101,12 @@ fn options(arguments: &CompareArguments, console: &Console) -> Result<CompareOpt
         training: &arguments.training,
         preprocessing: &arguments.preprocessing,
     };
+    let fit = groups.options(console)?;
     Ok(CompareOptions {
         methods: specs(arguments, console)?,
-        seeds: arguments.seeds.0.clone(),
+        seeds: arguments.seeds.as_ref().map_or_else(|| vec![fit.train.seed], |seeds| seeds.0.clone()),
         method_options: arguments.method.resolve(arguments.training.head.head_init)?,
-        fit: groups.options(console)?,
+        fit,
     })
 }
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use indexmap::IndexMap;
@@ -15,7 +16,7 @@ use crate::fit::{self, FitError, FitOptions, PlanSource, Summary};
 use crate::methods::{MethodOptions, MethodSpec};
 use crate::monitor::Monitor;
 use crate::report::{self, plot::PlotError};
-use crate::train::Shared;
+use crate::train::{Shared, TrainError};
 
 const OPTIONS_FILE: &str = "compare.toml";
 const RUNS_FOLDER: &str = "runs";
@@ -23,13 +24,16 @@ const RUNS_FOLDER: &str = "runs";
 /// Why a comparison ended without a table.
 #[derive(Debug, thiserror::Error)]
 pub enum CompareError {
+    /// The data, the model or a method is at fault.
+    #[error(transparent)]
+    Fit(Box<FitError>),
     /// A run failed.
     #[error("{run}: {source}")]
     Run {
         /// The run.
         run: String,
         /// Why.
-        source: FitError,
+        source: Box<FitError>,
     },
     /// The directory is another comparison's.
     #[error("{path} holds a comparison with other options ({differs}); name another --out", path = path.display())]
@@ -66,6 +70,11 @@ impl CompareError {
     pub fn is_interruption(&self) -> bool {
         matches!(self, Self::Run { source, .. } if source.is_interruption())
     }
+
+    fn is_divergence(&self) -> bool {
+        let Self::Run { source, .. } = self else { return false };
+        matches!(**source, FitError::Train(TrainError::Diverged { .. }))
+    }
 }
 
 /// Every resolved option of a comparison.
@@ -93,6 +102,22 @@ impl CompareOptions {
         }
         let reason = |error: toml::de::Error| CompareError::Text { path: path.clone(), reason: error.to_string() };
         toml::from_str(&files::read_text(&path)?).map_err(reason)
+    }
+
+    /// Finds the mistakes that would only show when some later run begins.
+    fn check(&self) -> Result<(), CompareError> {
+        let check = || -> Result<(), FitError> {
+            let (model, _) = fit::open(&self.fit)?;
+            for spec in &self.methods {
+                fit::settled_plan(&self.fit, &self.plan(spec), &model)?;
+            }
+            Ok(())
+        };
+        check().map_err(|error| CompareError::Fit(Box::new(error)))
+    }
+
+    fn plan(&self, spec: &MethodSpec) -> PlanSource {
+        PlanSource::Method(spec.method, spec.options(&self.method_options))
     }
 
     /// Writes the options, or checks that those there are the same but for methods and seeds, which
@@ -175,6 +200,7 @@ pub fn run(
     jobs: usize,
     monitor: &dyn Monitor,
 ) -> Result<Comparison, CompareError> {
+    options.check()?;
     options.claim(out)?;
     let queue: VecDeque<Job> = options
         .seeds
@@ -189,6 +215,7 @@ pub fn run(
         queue: Mutex::new(queue),
         found: Mutex::new(Vec::new()),
         failure: Mutex::new(None),
+        started: AtomicUsize::new(0),
         total,
         alone: jobs <= 1,
         monitor,
@@ -234,8 +261,8 @@ fn put_together(options: &CompareOptions, found: Vec<(String, u64, Summary)>) ->
 /// Writes the tables and pictures of a comparison.
 fn write(comparison: &Comparison, out: &Path) -> Result<(), CompareError> {
     let failed = |name: &str, reason: String| CompareError::Text { path: out.join(name), reason };
-    let json =
-        serde_json::to_string_pretty(comparison).map_err(|error| failed("comparison.json", error.to_string()))?;
+    let json = serde_json::to_string_pretty(&comparison.document())
+        .map_err(|error| failed("comparison.json", error.to_string()))?;
     let csv = table::csv(comparison).map_err(|error| failed("comparison.csv", error.to_string()))?;
     let texts = [
         ("comparison.md", table::markdown(comparison)),
@@ -295,6 +322,7 @@ struct Crew<'a> {
     queue: Mutex<VecDeque<Job<'a>>>,
     found: Mutex<Vec<(String, u64, Summary)>>,
     failure: Mutex<Option<CompareError>>,
+    started: AtomicUsize,
     total: usize,
     alone: bool,
     monitor: &'a dyn Monitor,
@@ -311,6 +339,9 @@ impl Crew<'_> {
                     let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
                     found.push((job.spec.label(), job.seed, summary));
                 }
+                Err(failure) if failure.is_divergence() => {
+                    self.monitor.message(&format!("{failure}; the run is left out of the table"));
+                }
                 Err(failure) => {
                     let mut first = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
                     first.get_or_insert(failure);
@@ -321,12 +352,12 @@ impl Crew<'_> {
 
     /// Makes a run, goes on with it, or reads what it found before.
     fn make(&self, job: &Job, shared: &Shared) -> Result<Summary, CompareError> {
-        let of_run = |source: FitError| CompareError::Run { run: job.name(), source };
+        let number = self.started.fetch_add(1, Ordering::Relaxed) + 1;
+        let of_run = |source: FitError| CompareError::Run { run: job.name(), source: Box::new(source) };
         if let Some(summary) = fit::finished(&job.out).map_err(of_run)? {
             return Ok(summary);
         }
-        let done = self.found.lock().unwrap_or_else(PoisonError::into_inner).len();
-        self.monitor.message(&format!("run {} of {}: {}", done + 1, self.total, job.name()));
+        self.monitor.message(&format!("run {number} of {}: {}", self.total, job.name()));
         let prefix = if self.alone { None } else { Some(job.name()) };
         let monitor = RunMonitor { inner: self.monitor, prefix };
         let summary = if job.out.join("checkpoint").exists() {
@@ -336,8 +367,7 @@ impl Crew<'_> {
             let _ = fs::remove_dir_all(&job.out);
             let mut options = self.options.fit.clone();
             options.train.seed = job.seed;
-            let plan = PlanSource::Method(job.spec.method, job.spec.options(&self.options.method_options));
-            fit::start(&options, &plan, &job.out, Some(shared), &monitor).map_err(of_run)?
+            fit::start(&options, &self.options.plan(job.spec), &job.out, Some(shared), &monitor).map_err(of_run)?
         };
         report::run::draw(&job.out, &summary)?;
         Ok(summary)

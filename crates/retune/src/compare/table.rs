@@ -90,7 +90,7 @@ pub fn text(comparison: &Comparison) -> String {
         text.truncate(text.trim_end().len());
         text.push('\n');
     }
-    format!("{text}\n{}", notes(comparison))
+    format!("{text}\n* best of the column, ~ not significantly worse\n{}", notes(comparison))
 }
 
 /// The table as Markdown: the best of a column is bold, what is not significantly worse in italics.
@@ -238,5 +238,9 @@ fn notes(comparison: &Comparison) -> String {
         });
     }
     let test = if seeds > 1 { "paired t-test over seeds at 90 %" } else { "Newcombe's 95 % interval" };
-    notes + &format!("Significance: {test}, not corrected for the number of methods. Shifted sets chose nothing.\n")
+    notes
+        + &format!(
+            "Significance: {test}, not corrected for the number of methods. Shifted sets chose nothing.\nSeconds are of training; runs share decoded \
+         images and features, and the first run to need them pays for them.\n"
+        )
 }

@@ -68,6 +68,14 @@ fn seeds_tell_what_differs() {
 }
 
 #[test]
+fn seeds_that_all_differ_by_the_same_are_no_proof() {
+    let comparison = comparison(&[("lp", &[[0.90, 0.5], [0.90, 0.5]]), ("ft", &[[0.91, 0.8], [0.91, 0.8]])]);
+    let columns = comparison.columns();
+    assert_eq!(comparison.standings(&columns[0]), [Standing::NotSignificantlyWorse, Standing::Best]);
+    assert_eq!(comparison.standings(&columns[1]), [Standing::Worse, Standing::Best]);
+}
+
+#[test]
 fn one_seed_has_intervals_over_images() {
     let comparison = comparison(&[("lp", &[[0.9, 0.5]]), ("ft", &[[0.92, 0.8]])]);
     let columns = comparison.columns();

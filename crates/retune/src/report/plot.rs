@@ -44,6 +44,8 @@ const MARKERS: [MarkerShape; 7] = [
 ];
 const WIDTH: f64 = 560.0;
 const HEIGHT: f64 = 420.0;
+/// Characters of a title that fit in a line.
+const TITLE_CHARACTERS: usize = 42;
 /// Pixels of a PNG for each unit of the drawing.
 const PNG_SCALE: f32 = 2.0;
 
@@ -157,6 +159,7 @@ pub fn heat_map(title: &str, x_label: &str, rows: &[String], columns: &[String],
 fn layout(parts: &[Drawn], [title, x_label, y_label]: [&str; 3]) -> Layout {
     Layout::auto_from_plots(parts)
         .with_title(escaped(title))
+        .with_title_wrap(TITLE_CHARACTERS)
         .with_x_label(escaped(x_label))
         .with_y_label(escaped(y_label))
         .with_legend_position(LegendPosition::OutsideRightTop)

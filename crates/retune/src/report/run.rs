@@ -81,7 +81,7 @@ fn multipliers(title: &str, rows: &[&MetricsRow]) -> super::plot::Plot {
         .iter()
         .map(|layer| measured.iter().map(|(_, of_layers)| of_layers.get(layer).copied().unwrap_or(0.0)).collect())
         .collect();
-    heat_map(&format!("{title}: factor on each layer's rate"), "epoch", &layers, &epochs, &values)
+    heat_map(&format!("{title}: factors on rates"), "epoch", &layers, &epochs, &values)
 }
 
 /// Accuracy along a line of weights, for every set.
