@@ -11,7 +11,7 @@ use retune::data::augment::{AugmentPolicy, Augmentation};
 use retune::data::mix::Mix;
 use retune::data::{Loader, LoaderOptions, Order};
 use retune::methods::{Method, MethodOptions};
-use retune::models::weights::{NamedTensor, write_tensors};
+use retune::models::weights::{NamedTensor, read_tensors, write_tensors};
 use retune::models::{Model, ParameterSpec, Parameters};
 use retune::monitor::Silent;
 use retune::plan::{
@@ -258,21 +258,32 @@ fn penalties_averages_selections_and_low_rank_changes_move_every_tensor_as_pytor
     }
 }
 
-/// Writes the factors that low-rank training starts from, for the generator of the fixtures:
-/// `cargo test --release -p retune --test methods_parity -- --ignored`.
+/// The runs of PyTorch with low-rank changes began at factors that retune drew. After a change of how they are drawn,
+/// `WRITE_FIXTURES=1` writes new ones, and the fixtures' generator is to be run again.
 #[test]
-#[ignore = "writes a fixture's input"]
-fn export_first_factors() {
+fn low_rank_training_starts_where_the_fixtures_did() {
     for name in ["resnet_basic", "vit", "convnext"] {
         let model = load(name, Some([32, 32]));
         let specs = &model.network().specs;
         let changed =
             (0..specs.len()).filter(|&index| specs[index].block != model.head() && LowRank::fits(&specs[index]));
         let adapters = Adapters::new(LowRank { rank: 2, alpha: 4.0 }, specs, changed, SEED);
-        let tensors = adapters.factors().iter().map(|(&index, factors)| {
-            let shape = vec![2, factors.a.len() / 2];
-            (specs[index].name.clone(), NamedTensor { shape, values: factors.a.clone() })
-        });
-        write_tensors(&folder().join(format!("first_factors/{name}.safetensors")), tensors.collect()).unwrap();
+        let tensors: BTreeMap<String, NamedTensor> = adapters
+            .factors()
+            .iter()
+            .map(|(&index, factors)| {
+                let shape = vec![2, factors.a.len() / 2];
+                (specs[index].name.clone(), NamedTensor { shape, values: factors.a.clone() })
+            })
+            .collect();
+        let path = folder().join(format!("first_factors/{name}.safetensors"));
+        if std::env::var_os("WRITE_FIXTURES").is_some() {
+            write_tensors(&path, tensors.clone()).unwrap();
+        }
+        let known = read_tensors(&path).unwrap();
+        assert!(known.keys().eq(tensors.keys()), "{name}");
+        for (tensor, found) in tensors {
+            assert!(found.values == known[&tensor].values, "{name}: {tensor}");
+        }
     }
 }
