@@ -1,0 +1,372 @@
+//! Convolution over channels-last maps, with what usually follows it: a scale and a shift for each
+//! output channel (a BatchNorm whose statistics are fixed), a residual, and limits (ReLU, ReLU6).
+
+mod depthwise;
+
+use std::borrow::Cow;
+
+use rayon::prelude::*;
+
+use crate::elementwise::dot;
+use crate::product::{
+    Axis, Destination, Epilogue, Gather, MatrixLayout, Panels, Part, Scale, TransposedProduct, product,
+    transposed_product,
+};
+use crate::shared::{SharedSlice, filled};
+
+/// Fewer input channels than this are read together with their neighbours along the line.
+const FEW_CHANNELS: usize = 8;
+
+/// The sizes of a convolution. Maps are `[batch, height, width, channels]`, weights
+/// `[outputs, inputs / groups, kernel, kernel]` as PyTorch keeps them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConvolutionShape {
+    /// Images in the batch.
+    pub batch: usize,
+    /// Height and width of the input.
+    pub input: (usize, usize),
+    /// Input channels.
+    pub inputs: usize,
+    /// Output channels.
+    pub outputs: usize,
+    /// Side of the window.
+    pub kernel: usize,
+    /// Step of the window.
+    pub stride: usize,
+    /// Zeros above and below the input.
+    pub vertical_padding: (usize, usize),
+    /// Zeros left and right of the input.
+    pub horizontal_padding: (usize, usize),
+    /// Groups of channels that are convolved by themselves.
+    pub groups: usize,
+}
+
+impl ConvolutionShape {
+    /// Height and width of the output.
+    pub fn output(&self) -> (usize, usize) {
+        let length = |input: usize, (before, after): (usize, usize)| {
+            (input + before + after).checked_sub(self.kernel).map_or(0, |rest| rest / self.stride + 1)
+        };
+        (length(self.input.0, self.vertical_padding), length(self.input.1, self.horizontal_padding))
+    }
+
+    /// Values of the output.
+    pub fn output_len(&self) -> usize {
+        let (height, width) = self.output();
+        self.batch * height * width * self.outputs
+    }
+
+    /// Values of the input.
+    pub fn input_len(&self) -> usize {
+        self.batch * self.input.0 * self.input.1 * self.inputs
+    }
+
+    /// Values of the weight.
+    pub fn weight_len(&self) -> usize {
+        self.outputs * self.inputs / self.groups * self.kernel * self.kernel
+    }
+
+    fn is_depthwise(&self) -> bool {
+        self.groups > 1 && self.groups == self.inputs && self.groups == self.outputs
+    }
+
+    fn window(&self) -> usize {
+        self.kernel * self.kernel
+    }
+
+    /// Input channels that a group reads, and output channels that it writes.
+    fn of_group(&self) -> (usize, usize) {
+        (self.inputs / self.groups, self.outputs / self.groups)
+    }
+
+    fn forward_axes(&self) -> (Axis, Axis) {
+        let (height, width) = self.output();
+        (
+            Axis::forward(height, self.input.0, self.kernel, self.stride, self.vertical_padding.0),
+            Axis::forward(width, self.input.1, self.kernel, self.stride, self.horizontal_padding.0),
+        )
+    }
+
+    fn backward_axes(&self) -> (Axis, Axis) {
+        let (height, width) = self.output();
+        (
+            Axis::backward(height, self.input.0, self.kernel, self.stride, self.vertical_padding.0),
+            Axis::backward(width, self.input.1, self.kernel, self.stride, self.horizontal_padding.0),
+        )
+    }
+}
+
+/// What follows the sums of a convolution.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct After<'a> {
+    /// Factor on each output channel.
+    pub scale: Option<&'a [f32]>,
+    /// Added to each output channel.
+    pub shift: Option<&'a [f32]>,
+    /// Added element by element, `[batch, height, width, outputs]`.
+    pub residual: Option<&'a [f32]>,
+    /// Least and largest result.
+    pub limits: Option<(f32, f32)>,
+}
+
+/// `limits(convolution(x, weight) · scale + shift + residual)`, `[batch, height, width, outputs]`.
+pub fn forward(shape: &ConvolutionShape, x: &[f32], weight: &[f32], after: After) -> Vec<f32> {
+    assert_eq!((x.len(), weight.len()), (shape.input_len(), shape.weight_len()), "sizes of the convolution");
+    // SAFETY: every output channel of every pixel is written, by the group that it is in.
+    unsafe { filled(shape.output_len(), |y| forward_into(shape, x, weight, after, y)) }
+}
+
+fn forward_into(shape: &ConvolutionShape, x: &[f32], weight: &[f32], after: After, y: &SharedSlice) {
+    if shape.is_depthwise() {
+        return depthwise::forward(shape, x, weight, after, y);
+    }
+    let reading = Reading::new(shape, x);
+    let arranged = reading.arrange(shape, weight);
+    let (_, outputs) = shape.of_group();
+    for group in 0..shape.groups {
+        let scale = after.scale.map_or(Scale::None, |scale| Scale::Columns(&scale[group * outputs..][..outputs]));
+        let panels = Panels::pack(&arranged, reading.weight_layout(shape, group), scale);
+        let epilogue = Epilogue {
+            shift: after.shift.map(|shift| &shift[group * outputs..][..outputs]),
+            residual: after.residual,
+            limits: after.limits,
+            accumulate: false,
+        };
+        let place = Destination { offset: group * outputs, stride: shape.outputs };
+        product(&reading.gather(shape, group), reading.source(), &panels, epilogue, y, place);
+    }
+}
+
+/// The gradient of the input, `[batch, height, width, inputs]`, from `gradient` of the scaled sums.
+pub fn input_gradient(shape: &ConvolutionShape, gradient: &[f32], weight: &[f32], scale: Option<&[f32]>) -> Vec<f32> {
+    assert_eq!((gradient.len(), weight.len()), (shape.output_len(), shape.weight_len()), "sizes of the convolution");
+    // SAFETY: every input channel of every pixel is written, by the group that it is in.
+    unsafe { filled(shape.input_len(), |dx| input_gradient_into(shape, gradient, weight, scale, dx)) }
+}
+
+fn input_gradient_into(
+    shape: &ConvolutionShape,
+    gradient: &[f32],
+    weight: &[f32],
+    scale: Option<&[f32]>,
+    dx: &SharedSlice,
+) {
+    if shape.is_depthwise() {
+        return depthwise::input_gradient(shape, gradient, weight, scale, dx);
+    }
+    let (inputs, outputs) = shape.of_group();
+    let (height, width) = shape.output();
+    let (vertical, horizontal) = shape.backward_axes();
+    for group in 0..shape.groups {
+        let layout = MatrixLayout {
+            taps: shape.window(),
+            depth: outputs,
+            columns: inputs,
+            start: group * outputs * inputs * shape.window(),
+            tap_stride: 1,
+            depth_stride: inputs * shape.window(),
+            column_stride: shape.window(),
+        };
+        let scale = scale.map_or(Scale::None, |scale| Scale::Depth(&scale[group * outputs..][..outputs]));
+        let panels = Panels::pack(weight, layout, scale);
+        let gather = Gather::new(
+            shape.batch,
+            height * width * shape.outputs,
+            (vertical.clone(), width * shape.outputs),
+            (horizontal.clone(), shape.outputs),
+            group * outputs,
+        );
+        let place = Destination { offset: group * inputs, stride: shape.inputs };
+        product(&gather, gradient, &panels, Epilogue::default(), dx, place);
+    }
+}
+
+/// The gradients of a convolution's weight and of its scale.
+pub struct WeightGradient {
+    /// As the weight.
+    pub weight: Vec<f32>,
+    /// One for each output channel, where it was asked for.
+    pub scale: Option<Vec<f32>>,
+}
+
+/// The gradient of the weight from `gradient` of the scaled sums; with the `weight` itself, the
+/// gradient of the scale too.
+pub fn weight_gradient(
+    shape: &ConvolutionShape,
+    x: &[f32],
+    gradient: &[f32],
+    scale: Option<&[f32]>,
+    weight: Option<&[f32]>,
+) -> WeightGradient {
+    assert_eq!((x.len(), gradient.len()), (shape.input_len(), shape.output_len()), "sizes of the convolution");
+    let mut dw = vec![0.0; shape.weight_len()];
+    if shape.is_depthwise() {
+        depthwise::weight_gradient(shape, x, gradient, &mut dw);
+    } else {
+        let reading = Reading::new(shape, x);
+        let shared = SharedSlice::new(&mut dw);
+        let (_, outputs) = shape.of_group();
+        for group in 0..shape.groups {
+            let layout = reading.weight_layout(shape, group);
+            let product = TransposedProduct {
+                gather: &reading.gather(shape, group),
+                source: reading.source(),
+                depth: layout.depth,
+                gradient,
+                gradient_offset: group * outputs,
+                gradient_stride: shape.outputs,
+                columns: outputs,
+            };
+            transposed_product(product, |part| unpack(&part, layout, &shared));
+        }
+        dw = reading.restore(shape, dw);
+    }
+    let row = (shape.weight_len() / shape.outputs.max(1)).max(1);
+    let scale_gradient = weight.map(|weight| {
+        dw.par_chunks(row).zip(weight.par_chunks(row)).map(|(dw, weight)| dot(dw, weight)).collect()
+    });
+    if let Some(scale) = scale {
+        let rows = dw.par_chunks_mut(row).zip(scale);
+        rows.for_each(|(dw, &scale)| dw.iter_mut().for_each(|dw| *dw *= scale));
+    }
+    WeightGradient { weight: dw, scale: scale_gradient }
+}
+
+/// Writes a part of a weight gradient where the weight keeps it.
+fn unpack(part: &Part, layout: MatrixLayout, weight: &SharedSlice) {
+    let MatrixLayout { taps, start, tap_stride, depth_stride, column_stride, .. } = layout;
+    let depths = part.depths.len();
+    for block in (0..depths).step_by(16) {
+        for (lane, column) in part.columns.clone().enumerate() {
+            for k in block..depths.min(block + 16) {
+                let at = start + (part.depths.start + k) * depth_stride + column * column_stride;
+                for tap in 0..taps {
+                    // SAFETY: parts differ in their columns or depths, so their elements do too.
+                    let out = unsafe { weight.part(at + tap * tap_stride, 1) };
+                    out[0] = part.values[(tap * depths + k) * part.width + lane];
+                }
+            }
+        }
+    }
+}
+
+/// The input as the product reads it.
+enum Reading<'a> {
+    /// Pixel by pixel, a tap for each place of the window.
+    Pixels(&'a [f32]),
+    /// The lines of a window whole, a tap for each: with few channels a pixel is too short a row.
+    /// The copy has the padding in it.
+    Lines { padded: Cow<'a, [f32]>, height: usize, width: usize },
+}
+
+impl<'a> Reading<'a> {
+    fn new(shape: &ConvolutionShape, x: &'a [f32]) -> Self {
+        if shape.groups > 1 || shape.inputs >= FEW_CHANNELS || shape.kernel == 1 {
+            return Self::Pixels(x);
+        }
+        let (out_height, out_width) = shape.output();
+        let height = out_height.saturating_sub(1) * shape.stride + shape.kernel;
+        let width = out_width.saturating_sub(1) * shape.stride + shape.kernel;
+        let (top, left) = (shape.vertical_padding.0, shape.horizontal_padding.0);
+        if (height, width) == shape.input && (top, left) == (0, 0) {
+            return Self::Lines { padded: x.into(), height, width };
+        }
+        let channels = shape.inputs;
+        let mut padded = vec![0.0; shape.batch * height * width * channels];
+        let copied = shape.input.1.min(width.saturating_sub(left)) * channels;
+        for image in 0..shape.batch {
+            for y in 0..shape.input.0.min(height.saturating_sub(top)) {
+                let from = (image * shape.input.0 + y) * shape.input.1 * channels;
+                let to = ((image * height + y + top) * width + left) * channels;
+                padded[to..to + copied].copy_from_slice(&x[from..from + copied]);
+            }
+        }
+        Self::Lines { padded: padded.into(), height, width }
+    }
+
+    fn source(&self) -> &[f32] {
+        match self {
+            Self::Pixels(x) => x,
+            Self::Lines { padded, .. } => padded,
+        }
+    }
+
+    fn gather(&self, shape: &ConvolutionShape, group: usize) -> Gather {
+        let channels = shape.inputs;
+        match self {
+            Self::Pixels(_) => {
+                let (vertical, horizontal) = shape.forward_axes();
+                let (height, width) = shape.input;
+                let start = group * shape.of_group().0;
+                Gather::new(
+                    shape.batch,
+                    height * width * channels,
+                    (vertical, width * channels),
+                    (horizontal, channels),
+                    start,
+                )
+            }
+            Self::Lines { height, width, .. } => {
+                let (out_height, out_width) = shape.output();
+                let vertical = Axis::forward(out_height, *height, shape.kernel, shape.stride, 0);
+                let horizontal = Axis::strided(out_width, shape.stride);
+                let image = height * width * channels;
+                Gather::new(shape.batch, image, (vertical, width * channels), (horizontal, channels), 0)
+            }
+        }
+    }
+
+    /// How the arranged weight of a group lies in memory, taps and depths as this reading has them.
+    fn weight_layout(&self, shape: &ConvolutionShape, group: usize) -> MatrixLayout {
+        let (inputs, outputs) = shape.of_group();
+        let window = shape.window();
+        match self {
+            Self::Pixels(_) => MatrixLayout {
+                taps: window,
+                depth: inputs,
+                columns: outputs,
+                start: group * outputs * inputs * window,
+                tap_stride: 1,
+                depth_stride: window,
+                column_stride: inputs * window,
+            },
+            Self::Lines { .. } => MatrixLayout {
+                taps: shape.kernel,
+                depth: shape.kernel * inputs,
+                columns: outputs,
+                start: 0,
+                tap_stride: shape.kernel * inputs,
+                depth_stride: 1,
+                column_stride: inputs * window,
+            },
+        }
+    }
+
+    /// The weight in the order in which this reading meets its elements.
+    fn arrange<'w>(&self, shape: &ConvolutionShape, weight: &'w [f32]) -> Cow<'w, [f32]> {
+        match self {
+            Self::Pixels(_) => weight.into(),
+            Self::Lines { .. } => swap_inner(weight, shape.inputs, shape.window()).into(),
+        }
+    }
+
+    /// The opposite of `arrange`, for a gradient.
+    fn restore(&self, shape: &ConvolutionShape, gradient: Vec<f32>) -> Vec<f32> {
+        match self {
+            Self::Pixels(_) => gradient,
+            Self::Lines { .. } => swap_inner(&gradient, shape.window(), shape.inputs),
+        }
+    }
+}
+
+/// `[…, rows, columns]` to `[…, columns, rows]`.
+fn swap_inner(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    let mut swapped = vec![0.0; values.len()];
+    let size = (rows * columns).max(1);
+    for (from, to) in values.chunks_exact(size).zip(swapped.chunks_exact_mut(size)) {
+        for (index, value) in from.iter().enumerate() {
+            to[index % columns * rows + index / columns] = *value;
+        }
+    }
+    swapped
+}

@@ -1,0 +1,11 @@
+//! Fused operators for training image models on a CPU.
+#![warn(missing_docs)]
+
+mod convolution;
+mod elementwise;
+pub mod memory;
+mod operator;
+pub mod operators;
+mod product;
+mod shared;
+mod vectors;

@@ -1,0 +1,187 @@
+//! An allocator that keeps large blocks for the next step.
+//!
+//! A training step asks for the same large blocks again and again. The system's allocator gives
+//! blocks of this size back to the operating system, which clears every page of them when they are
+//! asked for anew; for a wide, shallow layer that takes longer than its arithmetic.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::ptr;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Smaller blocks are left to the system's allocator.
+const SMALLEST: usize = 1 << 16;
+/// Sizes between one power of two and the next; a block is at most an eighth larger than asked for.
+const STEPS: usize = 8;
+const CLASSES: usize = (usize::BITS as usize - 16) * STEPS;
+/// Bytes that may be held beyond what was ever in use at once.
+const SLACK: usize = 64 << 20;
+
+/// The system's allocator, with large freed blocks kept for reuse. Together with those in use they
+/// are little more than what was ever in use at once.
+///
+/// ```
+/// #[global_allocator]
+/// static ALLOCATOR: retune_kernels::memory::KeepLargeBlocks = retune_kernels::memory::KeepLargeBlocks::new();
+/// let block = vec![1.0f32; 1 << 20];
+/// let address = block.as_ptr();
+/// drop(block);
+/// assert_eq!(vec![0.0f32; 1 << 20].as_ptr(), address);
+/// ```
+pub struct KeepLargeBlocks {
+    /// Addresses of the free blocks of each size.
+    free: [Mutex<Vec<usize>>; CLASSES],
+    free_bytes: AtomicUsize,
+    used_bytes: AtomicUsize,
+    most_used_bytes: AtomicUsize,
+}
+
+impl KeepLargeBlocks {
+    /// An allocator that keeps nothing yet.
+    #[allow(clippy::new_without_default, reason = "a static needs a constant function")]
+    pub const fn new() -> Self {
+        Self {
+            free: [const { Mutex::new(Vec::new()) }; CLASSES],
+            free_bytes: AtomicUsize::new(0),
+            used_bytes: AtomicUsize::new(0),
+            most_used_bytes: AtomicUsize::new(0),
+        }
+    }
+
+    /// A kept block, if there is one of the size.
+    fn take(&self, class: Class) -> Option<*mut u8> {
+        let used = self.used_bytes.fetch_add(class.size, Ordering::Relaxed) + class.size;
+        let most_used = self.most_used_bytes.fetch_max(used, Ordering::Relaxed).max(used);
+        // A lock that is held (or poisoned) means one more block from the system, no worse.
+        let address = self.free[class.index].try_lock().ok().and_then(|mut free| free.pop());
+        match address {
+            Some(address) => {
+                self.free_bytes.fetch_sub(class.size, Ordering::Relaxed);
+                Some(ptr::with_exposed_provenance_mut(address))
+            }
+            None => {
+                self.release_down_to(most_used + SLACK - used);
+                None
+            }
+        }
+    }
+
+    /// Gives kept blocks back to the system until no more than `limit` bytes are kept.
+    fn release_down_to(&self, limit: usize) {
+        // The largest first: few blocks make much room.
+        for (index, free) in self.free.iter().enumerate().rev() {
+            while self.free_bytes.load(Ordering::Relaxed) > limit {
+                let Some(address) = free.try_lock().ok().and_then(|mut free| free.pop()) else { break };
+                let class = Class::at(index);
+                self.free_bytes.fetch_sub(class.size, Ordering::Relaxed);
+                // SAFETY: a kept block was allocated with the layout of its class, and is in no list now.
+                unsafe { System.dealloc(ptr::with_exposed_provenance_mut(address), class.layout()) };
+            }
+        }
+    }
+
+    /// Keeps a block; false if it should go back to the system.
+    fn keep(&self, class: Class, block: *mut u8) -> bool {
+        self.used_bytes.fetch_sub(class.size, Ordering::Relaxed);
+        let Ok(mut free) = self.free[class.index].try_lock() else { return false };
+        free.push(block.expose_provenance());
+        self.free_bytes.fetch_add(class.size, Ordering::Relaxed);
+        true
+    }
+}
+
+/// A size of blocks.
+#[derive(Clone, Copy)]
+struct Class {
+    index: usize,
+    size: usize,
+}
+
+impl Class {
+    /// The class of a layout; nothing for small, oddly aligned and absurdly large ones.
+    fn of(layout: Layout) -> Option<Self> {
+        let size = layout.size();
+        if size < SMALLEST || size > isize::MAX as usize / 4 || layout.align() > 64 {
+            return None;
+        }
+        let power = size.ilog2() as usize;
+        let step = (1usize << power) / STEPS;
+        let steps = (size - (1 << power)).div_ceil(step);
+        Some(Self { index: (power - 16) * STEPS + steps, size: (1 << power) + steps * step })
+    }
+
+    /// The class with a number.
+    fn at(index: usize) -> Self {
+        let power = 1usize << (16 + index / STEPS);
+        Self { index, size: power + index % STEPS * (power / STEPS) }
+    }
+
+    fn layout(self) -> Layout {
+        // Sizes are checked by `of`; an alignment of a cache line suits every layout it accepts.
+        Layout::from_size_align(self.size, 64).expect("a size that `of` has accepted")
+    }
+}
+
+// SAFETY: blocks come from the system's allocator, each with the layout of its class, which is at
+// least as large and as aligned as the layout asked for and is found again from that layout when the
+// block is freed. A free block is in exactly one list, so it is handed out once.
+unsafe impl GlobalAlloc for KeepLargeBlocks {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        match Class::of(layout) {
+            // SAFETY: the caller's promise is passed on.
+            None => unsafe { System.alloc(layout) },
+            // SAFETY: a class's size is never zero.
+            Some(class) => self.take(class).unwrap_or_else(|| unsafe { System.alloc(class.layout()) }),
+        }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        let Some(class) = Class::of(layout) else {
+            // SAFETY: the caller's promise is passed on.
+            return unsafe { System.alloc_zeroed(layout) };
+        };
+        match self.take(class) {
+            Some(block) => {
+                // SAFETY: the block holds at least as many bytes as the layout.
+                unsafe { block.write_bytes(0, layout.size()) };
+                block
+            }
+            // SAFETY: a class's size is never zero.
+            None => unsafe { System.alloc_zeroed(class.layout()) },
+        }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        match Class::of(layout) {
+            // SAFETY: small blocks come straight from the system.
+            None => unsafe { System.dealloc(block, layout) },
+            Some(class) => {
+                if !self.keep(class, block) {
+                    // SAFETY: blocks of a class were allocated with its layout.
+                    unsafe { System.dealloc(block, class.layout()) };
+                }
+            }
+        }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        let Ok(new_layout) = Layout::from_size_align(new_size, layout.align()) else { return ptr::null_mut() };
+        match (Class::of(layout), Class::of(new_layout)) {
+            // SAFETY: the caller's promise is passed on.
+            (None, None) => unsafe { System.realloc(block, layout, new_size) },
+            (Some(old), Some(new)) if old.index == new.index => block,
+            _ => {
+                // SAFETY: `new_layout` is the layout that the caller asks for; the old block holds
+                // `layout.size()` bytes and is not used afterwards.
+                unsafe {
+                    let moved = self.alloc(new_layout);
+                    if !moved.is_null() {
+                        ptr::copy_nonoverlapping(block, moved, layout.size().min(new_size));
+                        self.dealloc(block, layout);
+                    }
+                    moved
+                }
+            }
+        }
+    }
+}

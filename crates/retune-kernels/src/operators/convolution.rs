@@ -1,0 +1,189 @@
+//! Convolutions and linear layers.
+
+use burn::tensor::Tensor;
+
+use crate::convolution::{After, ConvolutionShape, forward, input_gradient, weight_gradient};
+use crate::elementwise::{column_sums, mask_by_limits};
+use crate::operator::{Array, Kept, Needs, Operator, run};
+
+/// How a window moves over a map.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    /// Step between windows.
+    pub stride: usize,
+    /// Zeros above and below the map.
+    pub vertical_padding: (usize, usize),
+    /// Zeros left and right of the map.
+    pub horizontal_padding: (usize, usize),
+    /// Groups of channels that are convolved by themselves.
+    pub groups: usize,
+}
+
+/// What follows the sums of a convolution, in this order.
+#[derive(Clone, Debug, Default)]
+pub struct Following<const D: usize> {
+    /// Factor on each output channel, `[outputs]`.
+    pub scale: Option<Tensor<1>>,
+    /// Added to each output channel, `[outputs]`.
+    pub shift: Option<Tensor<1>>,
+    /// Added element by element, in the output's shape.
+    pub residual: Option<Tensor<D>>,
+    /// Least and largest result: `(0, ∞)` for ReLU, `(0, 6)` for ReLU6.
+    pub limits: Option<(f32, f32)>,
+}
+
+/// `limits(convolution(x, weight) · scale + shift + residual)` of `x` `[batch, height, width,
+/// inputs]` and `weight` `[outputs, inputs / groups, kernel, kernel]`, a map with `outputs` channels.
+///
+/// # Panics
+/// If the shapes do not fit together.
+pub fn convolution(x: Tensor<4>, weight: Tensor<4>, window: Window, following: Following<4>) -> Tensor<4> {
+    let [batch, height, width, inputs] = x.dims();
+    let [outputs, _, kernel, _] = weight.dims();
+    let Window { stride, vertical_padding, horizontal_padding, groups } = window;
+    let input = (height, width);
+    let shape =
+        ConvolutionShape { batch, input, inputs, outputs, kernel, stride, vertical_padding, horizontal_padding, groups };
+    let (height, width) = shape.output();
+    FusedConvolution::apply(shape, x, weight, following, vec![batch, height, width, outputs])
+}
+
+/// `limits((x · weightᵀ) · scale + shift + residual)` over the last dimension of `x`, `weight` being
+/// `[outputs, inputs]`.
+///
+/// # Panics
+/// If the shapes do not fit together.
+pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, following: Following<D>) -> Tensor<D> {
+    let [outputs, inputs] = weight.dims();
+    let mut output_shape = x.dims();
+    output_shape[D - 1] = outputs;
+    let rows = output_shape[..D - 1].iter().product();
+    let shape = ConvolutionShape {
+        batch: 1,
+        input: (1, rows),
+        inputs,
+        outputs,
+        kernel: 1,
+        stride: 1,
+        vertical_padding: (0, 0),
+        horizontal_padding: (0, 0),
+        groups: 1,
+    };
+    FusedConvolution::apply(shape, x, weight, following, output_shape.to_vec())
+}
+
+/// Inputs: x, weight, and what follows of scale, shift and residual.
+#[derive(Debug)]
+struct FusedConvolution {
+    shape: ConvolutionShape,
+    input_shape: Vec<usize>,
+    weight_shape: Vec<usize>,
+    output_shape: Vec<usize>,
+    has_scale: bool,
+    has_shift: bool,
+    has_residual: bool,
+    limits: Option<(f32, f32)>,
+}
+
+const X: usize = 0;
+const WEIGHT: usize = 1;
+
+impl FusedConvolution {
+    fn apply<const D: usize, const W: usize>(
+        shape: ConvolutionShape,
+        x: Tensor<D>,
+        weight: Tensor<W>,
+        following: Following<D>,
+        output_shape: Vec<usize>,
+    ) -> Tensor<D> {
+        let Following { scale, shift, residual, limits } = following;
+        let operator = Self {
+            shape,
+            input_shape: x.dims().to_vec(),
+            weight_shape: weight.dims().to_vec(),
+            output_shape,
+            has_scale: scale.is_some(),
+            has_shift: shift.is_some(),
+            has_residual: residual.is_some(),
+            limits,
+        };
+        let mut inputs = vec![x.into_dispatch(), weight.into_dispatch()];
+        inputs.extend(scale.map(Tensor::into_dispatch));
+        inputs.extend(shift.map(Tensor::into_dispatch));
+        inputs.extend(residual.map(Tensor::into_dispatch));
+        run(inputs, operator)
+    }
+
+    fn scale_place(&self) -> Option<usize> {
+        self.has_scale.then_some(2)
+    }
+
+    fn shift_place(&self) -> Option<usize> {
+        self.has_shift.then_some(2 + usize::from(self.has_scale))
+    }
+
+    fn residual_place(&self) -> Option<usize> {
+        self.has_residual.then_some(2 + usize::from(self.has_scale) + usize::from(self.has_shift))
+    }
+}
+
+impl Operator for FusedConvolution {
+    fn forward(&self, inputs: &[Array]) -> Array {
+        let at = |place: Option<usize>| place.map(|place| inputs[place].values());
+        let after = After {
+            scale: at(self.scale_place()),
+            shift: at(self.shift_place()),
+            residual: at(self.residual_place()),
+            limits: self.limits,
+        };
+        let y = forward(&self.shape, inputs[X].values(), inputs[WEIGHT].values(), after);
+        Array::new(y, &self.output_shape)
+    }
+
+    fn needs(&self, wanted: &[bool]) -> Needs {
+        let scale_is_wanted = self.scale_place().is_some_and(|place| wanted[place]);
+        let differentiates_weight = wanted[WEIGHT] || scale_is_wanted;
+        let mut inputs = vec![false; wanted.len()];
+        inputs[X] = differentiates_weight;
+        inputs[WEIGHT] = wanted[X] || scale_is_wanted;
+        if let Some(place) = self.scale_place() {
+            inputs[place] = wanted[X] || differentiates_weight;
+        }
+        Needs { inputs, output: self.limits.is_some() }
+    }
+
+    fn backward(&self, kept: Kept, gradient: Array, wanted: &[bool]) -> Vec<Option<Array>> {
+        let mut found = vec![None; wanted.len()];
+        let gradient = match (self.limits, &kept.output) {
+            (Some(limits), Some(output)) => {
+                let mut values = gradient.into_values();
+                mask_by_limits(&mut values, output.values(), limits);
+                Array::new(values, &self.output_shape)
+            }
+            _ => gradient,
+        };
+        if let Some(place) = self.residual_place().filter(|&place| wanted[place]) {
+            found[place] = Some(gradient.clone());
+        }
+        if let Some(place) = self.shift_place().filter(|&place| wanted[place]) {
+            found[place] = Some(Array::new(column_sums(gradient.values(), self.shape.outputs), &[self.shape.outputs]));
+        }
+        let scale_place = self.scale_place();
+        let scale = scale_place.and_then(|place| kept.inputs[place].as_ref()).map(Array::values);
+        let scale_is_wanted = scale_place.is_some_and(|place| wanted[place]);
+        if wanted[WEIGHT] || scale_is_wanted {
+            let x = kept.input(X);
+            let weight = kept.inputs[WEIGHT].as_ref().filter(|_| scale_is_wanted).map(Array::values);
+            let gradients = weight_gradient(&self.shape, x.values(), gradient.values(), scale, weight);
+            if let Some((place, scale)) = scale_place.zip(gradients.scale) {
+                found[place] = Some(Array::new(scale, &[self.shape.outputs]));
+            }
+            found[WEIGHT] = wanted[WEIGHT].then(|| Array::new(gradients.weight, &self.weight_shape));
+        }
+        if wanted[X] {
+            let dx = input_gradient(&self.shape, gradient.values(), kept.input(WEIGHT).values(), scale);
+            found[X] = Some(Array::new(dx, &self.input_shape));
+        }
+        found
+    }
+}

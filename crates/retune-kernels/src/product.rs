@@ -1,0 +1,221 @@
+//! The one matrix product under every convolution, linear layer and attention: rows gathered from
+//! anywhere times packed panels of weights.
+//!
+//! A destination row is the sum, over the taps of a window, of a source row times that tap's matrix.
+//! The source rows are never copied together (no `im2col`): a tile of rows keeps its sums in
+//! registers while it walks over the taps, and only looks up where each source row lies.
+
+mod gather;
+mod panels;
+mod transposed;
+
+pub(crate) use self::gather::{Axis, Gather};
+pub(crate) use self::panels::{MatrixLayout, Panels, Scale};
+use self::panels::panel_width;
+pub(crate) use self::transposed::{Part, TransposedProduct, transposed_product};
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use crate::shared::SharedSlice;
+use crate::vectors::{load, store};
+
+/// Destination rows in a tile where there are 32 vector registers: 24 sums, 2 weights, the rest for
+/// the source.
+const ROWS_OF_32_REGISTERS: usize = 12;
+/// The same where there are 16.
+const ROWS_OF_16_REGISTERS: usize = 4;
+/// Rows that one task computes for all its panels, so that a panel read into the cache is used often.
+const ROWS_OF_TASK: usize = 480;
+
+/// What becomes of the sums before they are written.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Epilogue<'a> {
+    /// Added to each column.
+    pub shift: Option<&'a [f32]>,
+    /// Added element by element, laid out as the destination.
+    pub residual: Option<&'a [f32]>,
+    /// Lower and upper limit of the result.
+    pub limits: Option<(f32, f32)>,
+    /// Whether the result is added to what the destination holds.
+    pub accumulate: bool,
+}
+
+/// Where the rows of a product go: row `r` starts at `offset + r · stride`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Destination {
+    pub offset: usize,
+    pub stride: usize,
+}
+
+/// `destination[row] = epilogue(Σ_tap source[gather(row, tap)] · panels[tap])` for every row.
+pub(crate) fn product(
+    gather: &Gather,
+    source: &[f32],
+    panels: &Panels,
+    epilogue: Epilogue,
+    destination: &SharedSlice,
+    place: Destination,
+) {
+    assert!(gather.largest_offset() + panels.depth() <= source.len(), "every source row is inside the source");
+    let rows = gather.rows();
+    assert!(rows == 0 || place.offset + (rows - 1) * place.stride + panels.columns() <= destination.len());
+    let zeros = vec![0.0; panels.depth()];
+    let row_tasks = rows.div_ceil(ROWS_OF_TASK).max(1);
+    // With few rows the panels are divided too, so that every thread has work.
+    let wanted = 4 * rayon::current_num_threads();
+    let panel_tasks = wanted.div_ceil(row_tasks).clamp(1, panels.count().max(1));
+    (0..row_tasks * panel_tasks).into_par_iter().for_each(|task| {
+        let (row_task, panel_task) = (task / panel_tasks, task % panel_tasks);
+        let share = |index: usize, count: usize, of: usize| index * of / count;
+        Arch::new().dispatch(Task {
+            gather,
+            source,
+            zeros: &zeros,
+            panels,
+            epilogue,
+            destination,
+            place,
+            rows: share(row_task, row_tasks, rows)..share(row_task + 1, row_tasks, rows),
+            panel_range: share(panel_task, panel_tasks, panels.count())
+                ..share(panel_task + 1, panel_tasks, panels.count()),
+        });
+    });
+}
+
+struct Task<'a> {
+    gather: &'a Gather,
+    source: &'a [f32],
+    zeros: &'a [f32],
+    panels: &'a Panels,
+    epilogue: Epilogue<'a>,
+    destination: &'a SharedSlice<'a>,
+    place: Destination,
+    rows: std::ops::Range<usize>,
+    panel_range: std::ops::Range<usize>,
+}
+
+impl WithSimd for Task<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        for panel in self.panel_range.clone() {
+            if S::REGISTER_COUNT >= 32 {
+                self.tiles::<S, ROWS_OF_32_REGISTERS>(simd, panel);
+            } else {
+                self.tiles::<S, ROWS_OF_16_REGISTERS>(simd, panel);
+            }
+        }
+    }
+}
+
+impl Task<'_> {
+    #[inline(always)]
+    fn tiles<S: Simd, const ROWS: usize>(&self, simd: S, panel: usize) {
+        let mut row = self.rows.start;
+        while row < self.rows.end {
+            let left = self.rows.end - row;
+            row += if left >= ROWS {
+                self.tile::<S, ROWS>(simd, panel, row, ROWS)
+            } else if left > 4 && ROWS > 4 {
+                self.tile::<S, 8>(simd, panel, row, left.min(8))
+            } else if left > 1 {
+                self.tile::<S, 4>(simd, panel, row, left.min(4))
+            } else {
+                self.tile::<S, 1>(simd, panel, row, 1)
+            };
+        }
+    }
+
+    /// One tile: `count` rows from `row` on, computed as `ROWS` of which the last may be idle.
+    /// Returns how many.
+    #[inline(always)]
+    fn tile<S: Simd, const ROWS: usize>(&self, simd: S, panel: usize, row: usize, count: usize) -> usize {
+        let mut sums = [[simd.splat_f32s(0.0); 2]; ROWS];
+        let places = self.gather.places::<ROWS>(row, count);
+        let depth = self.panels.depth();
+        for tap in 0..self.gather.taps() {
+            let Some(offsets) = self.gather.offsets(&places, tap) else { continue };
+            let mut pointers = [self.zeros.as_ptr(); ROWS];
+            for (pointer, offset) in pointers.iter_mut().zip(offsets) {
+                if offset >= 0 {
+                    // SAFETY: `product` has checked that every offset leaves room for a row.
+                    *pointer = unsafe { self.source.as_ptr().add(offset as usize) };
+                }
+            }
+            // SAFETY: each pointer is followed by `depth` readable values, in the source or in the
+            // zeros; a tap's panel holds `depth` rows of one panel width.
+            unsafe { accumulate(simd, &mut sums, pointers, depth, self.panels.tap(panel, tap)) };
+        }
+        self.finish(simd, sums, panel, &places.destination[..count]);
+        count
+    }
+
+    #[inline(always)]
+    fn finish<S: Simd, const ROWS: usize>(
+        &self,
+        simd: S,
+        sums: [[S::f32s; 2]; ROWS],
+        panel: usize,
+        rows: &[usize],
+    ) {
+        let lanes = S::F32_LANES;
+        let first = panel * panel_width::<S>();
+        let columns = (self.panels.columns() - first).min(panel_width::<S>());
+        for (half, start) in [0, lanes].into_iter().enumerate() {
+            if start >= columns {
+                break;
+            }
+            let width = (columns - start).min(lanes);
+            let load_at = |values: &[f32], at: usize| load(simd, &values[at..at + width]);
+            let shift = match self.epilogue.shift {
+                Some(shift) => load_at(shift, first + start),
+                None => simd.splat_f32s(0.0),
+            };
+            for (sums, row) in sums.iter().zip(rows) {
+                let at = self.place.offset + row * self.place.stride + first + start;
+                let mut value = simd.add_f32s(sums[half], shift);
+                if let Some(residual) = self.epilogue.residual {
+                    value = simd.add_f32s(value, load_at(residual, at));
+                }
+                if let Some((low, high)) = self.epilogue.limits {
+                    value = simd.min_f32s(simd.max_f32s(value, simd.splat_f32s(low)), simd.splat_f32s(high));
+                }
+                // SAFETY: tasks have different rows or panels, so no other task touches this part.
+                let out = unsafe { self.destination.part(at, width) };
+                if self.epilogue.accumulate {
+                    value = simd.add_f32s(value, load(simd, out));
+                }
+                store(simd, out, value);
+            }
+        }
+    }
+}
+
+/// `sums[r] += Σ_k rows[r][k] · panel[k]`.
+///
+/// # Safety
+/// Every row must point to `depth` readable values, the panel to `depth` times two vectors.
+#[inline(always)]
+unsafe fn accumulate<S: Simd, const ROWS: usize>(
+    simd: S,
+    sums: &mut [[S::f32s; 2]; ROWS],
+    rows: [*const f32; ROWS],
+    depth: usize,
+    panel: *const f32,
+) {
+    let mut panel = panel.cast::<S::f32s>();
+    for k in 0..depth {
+        // SAFETY: by the contract; panels are aligned to a vector.
+        unsafe {
+            let (left, right) = (panel.read_unaligned(), panel.add(1).read_unaligned());
+            panel = panel.add(2);
+            for r in 0..ROWS {
+                let factor = simd.splat_f32s(*rows[r].add(k));
+                sums[r][0] = simd.mul_add_e_f32s(factor, left, sums[r][0]);
+                sums[r][1] = simd.mul_add_e_f32s(factor, right, sums[r][1]);
+            }
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Weights rearranged for the product: panels of as many columns as two vector registers hold.
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+/// Depths that are packed together: what they take up stays in the first-level cache.
+const DEPTHS_TOGETHER: usize = 16;
+
+/// Columns of a panel with this instruction set.
+pub(crate) const fn panel_width<S: Simd>() -> usize {
+    2 * S::F32_LANES
+}
+
+/// Columns of a panel with the widest instruction set of this machine.
+pub(crate) fn widest_panel() -> usize {
+    struct Width;
+    impl WithSimd for Width {
+        type Output = usize;
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) -> usize {
+            panel_width::<S>()
+        }
+    }
+    Arch::new().dispatch(Width)
+}
+
+/// How a matrix for each tap lies in memory: element `(tap, k, column)` is at
+/// `start + tap · tap_stride + k · depth_stride + column · column_stride`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MatrixLayout {
+    pub taps: usize,
+    pub depth: usize,
+    pub columns: usize,
+    pub start: usize,
+    pub tap_stride: usize,
+    pub depth_stride: usize,
+    pub column_stride: usize,
+}
+
+/// A factor on every element, by its column or by its depth.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Scale<'a> {
+    None,
+    Columns(&'a [f32]),
+    Depth(&'a [f32]),
+}
+
+/// Packed weights: `panel × tap × depth × panel width`, columns past the last filled with zeros.
+#[derive(Clone, Debug)]
+pub(crate) struct Panels {
+    values: Vec<f32>,
+    taps: usize,
+    depth: usize,
+    columns: usize,
+    width: usize,
+}
+
+impl Panels {
+    /// Packs `matrix`, laid out as `layout` says, times `scale`.
+    pub fn pack(matrix: &[f32], layout: MatrixLayout, scale: Scale) -> Self {
+        let MatrixLayout { taps, depth, columns, .. } = layout;
+        let width = widest_panel();
+        let mut values = vec![0.0; columns.div_ceil(width) * taps * depth * width];
+        if taps * depth > 0 {
+            values.par_chunks_mut(taps * depth * width).enumerate().for_each(|(panel, out)| {
+                let first = panel * width;
+                pack_panel(matrix, layout, scale, first..columns.min(first + width), width, out);
+            });
+        }
+        Self { values, taps, depth, columns, width }
+    }
+
+    pub fn depth(&self) -> usize {
+        self.depth
+    }
+
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Number of panels.
+    pub fn count(&self) -> usize {
+        self.columns.div_ceil(self.width)
+    }
+
+    /// The weights of a tap in a panel: `depth` times a panel's width.
+    #[inline(always)]
+    pub fn tap(&self, panel: usize, tap: usize) -> *const f32 {
+        let size = self.depth * self.width;
+        self.values[(panel * self.taps + tap) * size..][..size].as_ptr()
+    }
+}
+
+fn pack_panel(
+    matrix: &[f32],
+    layout: MatrixLayout,
+    scale: Scale,
+    columns: std::ops::Range<usize>,
+    width: usize,
+    out: &mut [f32],
+) {
+    let MatrixLayout { taps, depth, start, tap_stride, depth_stride, column_stride, .. } = layout;
+    for block in (0..depth).step_by(DEPTHS_TOGETHER) {
+        for (lane, column) in columns.clone().enumerate() {
+            for k in block..depth.min(block + DEPTHS_TOGETHER) {
+                let factor = match scale {
+                    Scale::None => 1.0,
+                    Scale::Columns(factors) => factors[column],
+                    Scale::Depth(factors) => factors[k],
+                };
+                let from = start + k * depth_stride + column * column_stride;
+                for tap in 0..taps {
+                    out[(tap * depth + k) * width + lane] = matrix[from + tap * tap_stride] * factor;
+                }
+            }
+        }
+    }
+}

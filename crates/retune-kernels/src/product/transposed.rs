@@ -1,0 +1,158 @@
+//! The other product of training: a weight's gradient, `Σ_row source[row, tap]ᵀ · gradient[row]`.
+
+use std::ops::Range;
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::gather::Gather;
+use super::panels::{panel_width, widest_panel};
+
+/// Rows whose gradients are packed together; 32 KiB with the widest vectors, what a first-level
+/// cache holds.
+const ROWS_TOGETHER: usize = 256;
+
+/// A weight gradient to compute.
+#[derive(Clone, Copy)]
+pub(crate) struct TransposedProduct<'a> {
+    /// Where each tap of each row reads the source.
+    pub gather: &'a Gather,
+    pub source: &'a [f32],
+    /// Values of a source row.
+    pub depth: usize,
+    /// The gradients, a row for each of the gather's destination rows.
+    pub gradient: &'a [f32],
+    pub gradient_offset: usize,
+    pub gradient_stride: usize,
+    /// Values of a gradient row that take part.
+    pub columns: usize,
+}
+
+/// A finished part of a weight gradient.
+pub(crate) struct Part<'a> {
+    pub columns: Range<usize>,
+    pub depths: Range<usize>,
+    /// `taps × depths × width`, of which the leading `columns` count.
+    pub values: &'a [f32],
+    pub width: usize,
+}
+
+/// Computes the gradient part by part and hands each to `sink`. Every element is a sum over the rows
+/// in their order, whatever the number of threads.
+pub(crate) fn transposed_product(product: TransposedProduct, sink: impl Fn(Part) + Sync) {
+    let TransposedProduct { gather, source, depth, columns, .. } = product;
+    assert!(gather.rows() == 0 || gather.largest_offset() + depth <= source.len(), "rows inside the source");
+    let width = widest_panel();
+    let panels = columns.div_ceil(width);
+    // Where there are few panels the depth is divided as well, so that every thread has work.
+    let wanted = 2 * rayon::current_num_threads();
+    let depth_tasks = wanted.div_ceil(panels.max(1)).clamp(1, depth.div_ceil(12).max(1));
+    (0..panels * depth_tasks).into_par_iter().for_each(|task| {
+        let (panel, depth_task) = (task / depth_tasks, task % depth_tasks);
+        // Whole blocks of twelve, except for the last.
+        let blocks = depth.div_ceil(12);
+        let bound = |index: usize| (index * blocks / depth_tasks * 12).min(depth);
+        let depths = bound(depth_task)..bound(depth_task + 1);
+        let columns = panel * width..columns.min((panel + 1) * width);
+        let mut values = vec![0.0; gather.taps() * depths.len() * width];
+        Arch::new().dispatch(Task { product, columns: columns.clone(), depths: depths.clone(), sums: &mut values });
+        sink(Part { columns, depths, values: &values, width });
+    });
+}
+
+struct Task<'a> {
+    product: TransposedProduct<'a>,
+    columns: Range<usize>,
+    depths: Range<usize>,
+    sums: &'a mut [f32],
+}
+
+impl WithSimd for Task<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { product, columns, depths, sums } = self;
+        let width = panel_width::<S>();
+        let mut packed = vec![0.0f32; ROWS_TOGETHER * width];
+        let mut pairs: Vec<(usize, usize)> = Vec::with_capacity(ROWS_TOGETHER);
+        let rows = product.gather.rows();
+        for first in (0..rows).step_by(ROWS_TOGETHER) {
+            let count = ROWS_TOGETHER.min(rows - first);
+            let mut places = Vec::with_capacity(count.div_ceil(8));
+            for row in (0..count).step_by(8) {
+                places.push(product.gather.places::<8>(first + row, (count - row).min(8)));
+            }
+            for (row, out) in packed.chunks_exact_mut(width).enumerate().take(count) {
+                let from = product.gradient_offset + places[row / 8].destination[row % 8] * product.gradient_stride;
+                out[..columns.len()].copy_from_slice(&product.gradient[from..][columns.clone()]);
+            }
+            for (tap, sums) in sums.chunks_exact_mut((depths.len() * width).max(1)).enumerate() {
+                pairs.clear();
+                for (block, places) in places.iter().enumerate() {
+                    let Some(offsets) = product.gather.offsets(places, tap) else { continue };
+                    for (index, offset) in offsets.into_iter().enumerate().filter(|(_, offset)| *offset >= 0) {
+                        pairs.push((offset as usize + depths.start, (block * 8 + index) * width));
+                    }
+                }
+                let mut done = 0;
+                while done < depths.len() {
+                    let sums = &mut sums[done * width..];
+                    let left = depths.len() - done;
+                    // SAFETY: the offsets leave room for a whole source row (checked by
+                    // `transposed_product`), and the packed rows are a panel wide.
+                    done += unsafe {
+                        if S::REGISTER_COUNT >= 32 && left >= 12 {
+                            add_products::<S, 12>(simd, product.source, done, &packed, &pairs, sums)
+                        } else if S::REGISTER_COUNT >= 32 && left >= 8 {
+                            add_products::<S, 8>(simd, product.source, done, &packed, &pairs, sums)
+                        } else if left >= 4 {
+                            add_products::<S, 4>(simd, product.source, done, &packed, &pairs, sums)
+                        } else {
+                            add_products::<S, 1>(simd, product.source, done, &packed, &pairs, sums)
+                        }
+                    };
+                }
+            }
+        }
+    }
+}
+
+/// `sums[d] += Σ source[row + d] · packed[row]` for `DEPTHS` values of `d`; returns `DEPTHS`.
+///
+/// # Safety
+/// For every pair, the source must hold `skip + DEPTHS` values from its first element on, and
+/// `packed` two vectors from its second.
+#[inline(always)]
+unsafe fn add_products<S: Simd, const DEPTHS: usize>(
+    simd: S,
+    source: &[f32],
+    skip: usize,
+    packed: &[f32],
+    pairs: &[(usize, usize)],
+    sums: &mut [f32],
+) -> usize {
+    let (vectors, _) = S::as_mut_simd_f32s(sums);
+    let vectors = &mut vectors[..2 * DEPTHS];
+    let mut totals = [[simd.splat_f32s(0.0); 2]; DEPTHS];
+    for (total, start) in totals.iter_mut().zip(vectors.chunks_exact(2)) {
+        *total = [start[0], start[1]];
+    }
+    for &(row, gradient) in pairs {
+        // SAFETY: by the contract.
+        unsafe {
+            let gradient = packed.as_ptr().add(gradient).cast::<S::f32s>();
+            let (left, right) = (gradient.read_unaligned(), gradient.add(1).read_unaligned());
+            let row = source.as_ptr().add(row + skip);
+            for d in 0..DEPTHS {
+                let factor = simd.splat_f32s(*row.add(d));
+                totals[d][0] = simd.mul_add_e_f32s(factor, left, totals[d][0]);
+                totals[d][1] = simd.mul_add_e_f32s(factor, right, totals[d][1]);
+            }
+        }
+    }
+    for (total, end) in totals.iter().zip(vectors.chunks_exact_mut(2)) {
+        end.copy_from_slice(total);
+    }
+    DEPTHS
+}
