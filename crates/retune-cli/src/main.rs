@@ -19,6 +19,9 @@ use clap::Parser;
 use crate::arguments::{Arguments, usage};
 use crate::failure::Failure;
 
+#[global_allocator]
+static ALLOCATOR: retune_kernels::memory::KeepLargeBlocks = retune_kernels::memory::KeepLargeBlocks::new();
+
 fn main() -> ExitCode {
     panic::set_hook(Box::new(|defect| eprintln!("error: {defect}; please report this as a defect of retune")));
     let arguments = match Arguments::try_parse() {

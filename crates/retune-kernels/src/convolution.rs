@@ -222,9 +222,8 @@ pub fn weight_gradient(
         dw = reading.restore(shape, dw);
     }
     let row = (shape.weight_len() / shape.outputs.max(1)).max(1);
-    let scale_gradient = weight.map(|weight| {
-        dw.par_chunks(row).zip(weight.par_chunks(row)).map(|(dw, weight)| dot(dw, weight)).collect()
-    });
+    let scale_gradient = weight
+        .map(|weight| dw.par_chunks(row).zip(weight.par_chunks(row)).map(|(dw, weight)| dot(dw, weight)).collect());
     if let Some(scale) = scale {
         let rows = dw.par_chunks_mut(row).zip(scale);
         rows.for_each(|(dw, &scale)| dw.iter_mut().for_each(|dw| *dw *= scale));

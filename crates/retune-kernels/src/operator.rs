@@ -39,11 +39,6 @@ impl Array {
         let data = self.0.into_data();
         data.try_into_vec().expect("arrays are of 32-bit floats")
     }
-
-    /// Its sizes.
-    pub fn shape(&self) -> Vec<usize> {
-        self.0.layout().shape().iter().copied().collect()
-    }
 }
 
 /// A differentiable function of arrays.
@@ -80,6 +75,11 @@ impl Kept {
     /// An input that the operator has said it needs.
     pub(crate) fn input(&self, index: usize) -> &Array {
         self.inputs[index].as_ref().expect("an input that `needs` has asked for")
+    }
+
+    /// The output, where the operator has said it needs it.
+    pub(crate) fn output(&self) -> &Array {
+        self.output.as_ref().expect("an output that `needs` has asked for")
     }
 }
 

@@ -1,14 +1,17 @@
 //! The operators on Burn's tensors, differentiable where Burn's backend is.
 //!
-//! They run on the CPU backend only; [`run_on`] says whether they do for a device.
+//! On the CPU they are this crate's own; elsewhere, and where [`set_enabled`] has turned them off,
+//! they are made of Burn's. Maps are `[batch, height, width, channels]`.
 
 mod convolution;
+mod pooling;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 
 pub use convolution::{Following, Window, convolution, linear};
+pub use pooling::{global_average, max_pool};
 
 static ENABLED: AtomicBool = AtomicBool::new(true);
 
@@ -17,7 +20,17 @@ pub fn set_enabled(enabled: bool) {
     ENABLED.store(enabled, Ordering::Relaxed);
 }
 
-/// Whether this crate's operators are turned on and can run on `device`.
-pub fn run_on(device: &Device) -> bool {
+/// Whether this crate's own operators are turned on and can run on `device`.
+fn run_on(device: &Device) -> bool {
     ENABLED.load(Ordering::Relaxed) && device.clone().inner() == Device::flex()
+}
+
+/// `[batch, channels, height, width]` to `[batch, height, width, channels]`, as a view.
+pub fn channels_last(x: Tensor<4>) -> Tensor<4> {
+    x.permute([0, 2, 3, 1])
+}
+
+/// `[batch, height, width, channels]` to `[batch, channels, height, width]`, as a view.
+pub fn channels_first(x: Tensor<4>) -> Tensor<4> {
+    x.permute([0, 3, 1, 2])
 }

@@ -10,8 +10,8 @@ mod panels;
 mod transposed;
 
 pub(crate) use self::gather::{Axis, Gather};
-pub(crate) use self::panels::{MatrixLayout, Panels, Scale};
 use self::panels::panel_width;
+pub(crate) use self::panels::{MatrixLayout, Panels, Scale};
 pub(crate) use self::transposed::{Part, TransposedProduct, transposed_product};
 
 use pulp::{Arch, Simd, WithSimd};
@@ -153,13 +153,7 @@ impl Task<'_> {
     }
 
     #[inline(always)]
-    fn finish<S: Simd, const ROWS: usize>(
-        &self,
-        simd: S,
-        sums: [[S::f32s; 2]; ROWS],
-        panel: usize,
-        rows: &[usize],
-    ) {
+    fn finish<S: Simd, const ROWS: usize>(&self, simd: S, sums: [[S::f32s; 2]; ROWS], panel: usize, rows: &[usize]) {
         let lanes = S::F32_LANES;
         let first = panel * panel_width::<S>();
         let columns = (self.panels.columns() - first).min(panel_width::<S>());

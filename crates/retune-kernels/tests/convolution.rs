@@ -26,9 +26,8 @@ struct Case {
 
 impl Case {
     fn output(&self) -> (usize, usize) {
-        let length = |input: usize, padding: (usize, usize)| {
-            (input + padding.0 + padding.1 - self.kernel) / self.stride + 1
-        };
+        let length =
+            |input: usize, padding: (usize, usize)| (input + padding.0 + padding.1 - self.kernel) / self.stride + 1;
         (length(self.input.0, self.vertical_padding), length(self.input.1, self.horizontal_padding))
     }
 
@@ -212,7 +211,15 @@ fn cases() -> impl Strategy<Value = Case> {
     let limits = prop_oneof![Just(None), Just(Some((0.0, f32::INFINITY))), Just(Some((0.0, 6.0)))];
     (sizes, channels, padding, limits, any::<bool>(), any::<bool>(), 0u64..1 << 32).prop_filter_map(
         "a window no larger than the padded input",
-        |((batch, height, width, kernel, stride), (inputs, outputs, groups), padding, limits, scaled, residual, seed)| {
+        |(
+            (batch, height, width, kernel, stride),
+            (inputs, outputs, groups),
+            padding,
+            limits,
+            scaled,
+            residual,
+            seed,
+        )| {
             let (vertical_padding, horizontal_padding) = padding;
             let fits = |input: usize, padding: (usize, usize)| input + padding.0 + padding.1 >= kernel;
             let case = Case {
@@ -258,19 +265,19 @@ proptest! {
 /// Sizes as in the models: enough rows for several tasks and panels.
 #[test]
 fn convolutions_of_a_models_size_are_burns() {
-    for (inputs, outputs, kernel, stride, groups, size) in
-        [(3, 64, 7, 2, 1, 40), (64, 128, 3, 2, 1, 20), (64, 64, 3, 1, 1, 20), (96, 96, 5, 1, 96, 20), (64, 96, 3, 1, 4, 9)]
-    {
+    for (inputs, outputs, kernel, stride, groups, size) in [
+        (3, 64, 7, 2, 1, 40),
+        (64, 128, 3, 2, 1, 20),
+        (64, 64, 3, 1, 1, 20),
+        (96, 96, 5, 1, 96, 20),
+        (64, 96, 3, 1, 4, 9),
+    ] {
         let padding = kernel / 2;
         let x = tensor(&values(2 * size * size * inputs, 1), [2, size, size, inputs]);
         let weight_shape = [outputs, inputs / groups, kernel, kernel];
         let weight = tensor(&values(weight_shape.iter().product(), 2), weight_shape);
-        let window = Window {
-            stride,
-            vertical_padding: (padding, padding),
-            horizontal_padding: (padding, padding),
-            groups,
-        };
+        let window =
+            Window { stride, vertical_padding: (padding, padding), horizontal_padding: (padding, padding), groups };
         let fused = convolution(x.clone(), weight.clone(), window, Following::default());
         let options = ConvOptions::new([stride; 2], [padding; 2], [1, 1], groups);
         let plain = conv2d(x.clone().permute([0, 3, 1, 2]), weight.clone(), None, options).permute([0, 2, 3, 1]);

@@ -163,7 +163,7 @@ impl Layer {
     }
 
     fn output(self, model: &Model, images: Tensor<4>) -> Tensor<2> {
-        let images = Activation::Map(images);
+        let images = Activation::of_images(images);
         match self {
             Self::Input => images.flatten(),
             Self::Block(block) => model.forward_range(images, 0..block + 1).flatten(),

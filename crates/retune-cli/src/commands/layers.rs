@@ -64,7 +64,7 @@ fn output_shapes(model: &Model) -> Vec<Vec<usize>> {
     let images = vec![0.0; 3 * height * width];
     let image = Batch { number: 0, images, labels: Vec::new(), indices: vec![0], targets: None, n: 1, height, width };
     let device = model.parameters.tensors()[0].device();
-    let mut activation = Activation::Map(inference::images(&image, &device));
+    let mut activation = Activation::of_images(inference::images(&image, &device));
     (0..model.blocks().len())
         .map(|block| {
             activation = model.forward_range(activation.clone(), block..block + 1);

@@ -1,7 +1,10 @@
 //! Convolutions and linear layers.
 
-use burn::tensor::Tensor;
+use burn::tensor::module::conv2d;
+use burn::tensor::ops::ConvOptions;
+use burn::tensor::{Tensor, activation};
 
+use super::{channels_first, channels_last, run_on};
 use crate::convolution::{After, ConvolutionShape, forward, input_gradient, weight_gradient};
 use crate::elementwise::{column_sums, mask_by_limits};
 use crate::operator::{Array, Kept, Needs, Operator, run};
@@ -38,12 +41,24 @@ pub struct Following<const D: usize> {
 /// # Panics
 /// If the shapes do not fit together.
 pub fn convolution(x: Tensor<4>, weight: Tensor<4>, window: Window, following: Following<4>) -> Tensor<4> {
+    if !run_on(&x.device()) {
+        return plain_convolution(x, weight, window, following);
+    }
     let [batch, height, width, inputs] = x.dims();
     let [outputs, _, kernel, _] = weight.dims();
     let Window { stride, vertical_padding, horizontal_padding, groups } = window;
     let input = (height, width);
-    let shape =
-        ConvolutionShape { batch, input, inputs, outputs, kernel, stride, vertical_padding, horizontal_padding, groups };
+    let shape = ConvolutionShape {
+        batch,
+        input,
+        inputs,
+        outputs,
+        kernel,
+        stride,
+        vertical_padding,
+        horizontal_padding,
+        groups,
+    };
     let (height, width) = shape.output();
     FusedConvolution::apply(shape, x, weight, following, vec![batch, height, width, outputs])
 }
@@ -54,6 +69,9 @@ pub fn convolution(x: Tensor<4>, weight: Tensor<4>, window: Window, following: F
 /// # Panics
 /// If the shapes do not fit together.
 pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, following: Following<D>) -> Tensor<D> {
+    if !run_on(&x.device()) {
+        return plain_linear(x, weight, following);
+    }
     let [outputs, inputs] = weight.dims();
     let mut output_shape = x.dims();
     output_shape[D - 1] = outputs;
@@ -70,6 +88,44 @@ pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, following: Follow
         groups: 1,
     };
     FusedConvolution::apply(shape, x, weight, following, output_shape.to_vec())
+}
+
+fn plain_convolution(x: Tensor<4>, weight: Tensor<4>, window: Window, following: Following<4>) -> Tensor<4> {
+    let Window { stride, vertical_padding, horizontal_padding, groups } = window;
+    let Following { scale, shift, residual, limits } = following;
+    // A factor on a channel is a factor on its weights, which are fewer than its values.
+    let outputs = weight.dims()[0];
+    let weight = match scale {
+        Some(scale) => weight * scale.reshape([outputs, 1, 1, 1]),
+        None => weight,
+    };
+    let padding = [vertical_padding, horizontal_padding];
+    let options = ConvOptions::new_with_padding([stride, stride], padding, [1, 1], groups);
+    let y = channels_last(conv2d(channels_first(x), weight, shift, options));
+    plain_end(y, residual, limits)
+}
+
+fn plain_linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, following: Following<D>) -> Tensor<D> {
+    let Following { scale, shift, residual, limits } = following;
+    let outputs = weight.dims()[0];
+    let weight = match scale {
+        Some(scale) => weight * scale.reshape([outputs, 1]),
+        None => weight,
+    };
+    plain_end(burn::tensor::module::linear(x, weight.transpose(), shift), residual, limits)
+}
+
+fn plain_end<const D: usize>(y: Tensor<D>, residual: Option<Tensor<D>>, limits: Option<(f32, f32)>) -> Tensor<D> {
+    let y = match residual {
+        Some(residual) => y + residual,
+        None => y,
+    };
+    match limits {
+        Some((0.0, f32::INFINITY)) => activation::relu(y),
+        Some((0.0, 6.0)) => activation::relu6(y),
+        Some((low, high)) => y.clamp(low, high),
+        None => y,
+    }
 }
 
 /// Inputs: x, weight, and what follows of scale, shift and residual.

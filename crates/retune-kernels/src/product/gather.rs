@@ -30,11 +30,6 @@ impl Axis {
         })
     }
 
-    /// Every position reads itself with its single tap.
-    pub fn identity(length: usize) -> Self {
-        Self::new(length, 1, |at, _| Some(at))
-    }
-
     /// Positions that lie `stride` apart, each with a single tap.
     pub fn strided(length: usize, stride: usize) -> Self {
         Self::new(length, 1, |at, _| Some(at * stride))
@@ -113,11 +108,6 @@ impl Gather {
         Self { images, image_stride, vertical, horizontal, start, images_innermost }
     }
 
-    /// The rows of a matrix, `stride` values apart.
-    pub fn matrix(rows: usize, stride: usize) -> Self {
-        Self::new(1, 0, (Axis::identity(1), 0), (Axis::identity(rows), stride), 0)
-    }
-
     pub fn rows(&self) -> usize {
         self.images * self.vertical.length * self.horizontal.length
     }
@@ -129,7 +119,10 @@ impl Gather {
     /// The largest offset of any source row.
     pub fn largest_offset(&self) -> usize {
         let largest = |axis: &Axis| axis.sources.iter().copied().max().unwrap_or(0).max(0) as usize;
-        self.start + self.images.saturating_sub(1) * self.image_stride + largest(&self.vertical) + largest(&self.horizontal)
+        self.start
+            + self.images.saturating_sub(1) * self.image_stride
+            + largest(&self.vertical)
+            + largest(&self.horizontal)
     }
 
     /// The places of `count` rows from `row` on.

@@ -4,14 +4,15 @@
 use std::ops::Range;
 
 use burn::tensor::Tensor;
+use retune_kernels::operators::{channels_first, channels_last, global_average};
 
 use super::architectures::closest;
-use super::layers::{Pass, global_average};
+use super::layers::Pass;
 
 /// What flows from one block to the next.
 #[derive(Clone, Debug)]
 pub enum Activation {
-    /// Feature maps (or the image itself), `[batch, channels, height, width]`.
+    /// Feature maps (or the image itself), `[batch, height, width, channels]`.
     Map(Tensor<4>),
     /// Tokens of a transformer, `[batch, tokens, width]`.
     Tokens(Tensor<3>),
@@ -20,19 +21,28 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// Shape of one example, without the batch.
+    /// What the first block takes, of images `[batch, channels, height, width]`.
+    pub fn of_images(images: Tensor<4>) -> Self {
+        Self::Map(channels_last(images))
+    }
+
+    /// Shape of one example, without the batch; of a map `[channels, height, width]`.
     pub fn example_shape(&self) -> Vec<usize> {
         match self {
-            Self::Map(x) => x.dims()[1..].to_vec(),
+            Self::Map(x) => {
+                let [_, height, width, channels] = x.dims();
+                vec![channels, height, width]
+            }
             Self::Tokens(x) => x.dims()[1..].to_vec(),
             Self::Vector(x) => x.dims()[1..].to_vec(),
         }
     }
 
-    /// All values of an example in a row, `[batch, …]` flattened.
+    /// All values of an example in a row, `[batch, …]` flattened; maps channel by channel, as
+    /// PyTorch keeps them.
     pub fn flatten(self) -> Tensor<2> {
         match self {
-            Self::Map(x) => x.flatten(1, 3),
+            Self::Map(x) => channels_first(x).flatten(1, 3),
             Self::Tokens(x) => x.flatten(1, 2),
             Self::Vector(x) => x,
         }

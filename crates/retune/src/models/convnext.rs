@@ -5,14 +5,12 @@
 //! belongs to its first block, as timm counts it; the norm block ends with pooled features.
 
 use burn::tensor::Tensor;
+use retune_kernels::operators::global_average;
 use serde::Deserialize;
 
 use super::architectures::check_sizes;
 use super::chain::{Activation, Block, Chain, Neighbour};
-use super::layers::{
-    ActivationFunction, Classifier, Conv2d, ConvShape, LayerNorm, Linear, Padding, Pass, channels_first, channels_last,
-    global_average,
-};
+use super::layers::{ActivationFunction, Classifier, Conv2d, ConvShape, LayerNorm, Linear, Padding, Pass};
 use super::parameters::{Initialization, ParameterBuilder, ParameterId, Role};
 
 /// timm's arguments of a ConvNeXt (its names and defaults).
@@ -226,7 +224,7 @@ impl Stem {
             Some(second) => second.forward(x, pass),
             None => x,
         };
-        self.norm.forward_map(x, pass)
+        self.norm.forward(x, pass)
     }
 }
 
@@ -290,10 +288,10 @@ impl ConvNeXtBlock {
 
     fn forward(&self, x: Tensor<4>, pass: &Pass) -> Tensor<4> {
         let x = match &self.downsample {
-            Some((norm, convolution)) => convolution.forward(norm.forward_map(x, pass), pass),
+            Some((norm, convolution)) => convolution.forward(norm.forward(x, pass), pass),
             None => x,
         };
-        let branch = channels_last(self.depthwise.forward(x.clone(), pass));
+        let branch = self.depthwise.forward(x.clone(), pass);
         let branch = self.expand.forward(self.norm.forward(branch, pass), pass);
         let branch = self.activation.apply(branch);
         let branch = match &self.response_norm {
@@ -305,7 +303,7 @@ impl ConvNeXtBlock {
             Some(scale) => branch * pass.flat(scale).unsqueeze(),
             None => branch,
         };
-        x + channels_first(branch)
+        x + branch
     }
 }
 
@@ -363,7 +361,7 @@ impl Pool {
 
     fn forward(&self, x: Tensor<4>, pass: &Pass) -> Tensor<2> {
         let x = match &self.map_norm {
-            Some(norm) => norm.forward_map(x, pass),
+            Some(norm) => norm.forward(x, pass),
             None => x,
         };
         let pooled = global_average(x);

@@ -8,11 +8,12 @@
 
 use burn::tensor::Tensor;
 use burn::tensor::activation::sigmoid;
+use retune_kernels::operators::global_average;
 use serde::Deserialize;
 
 use super::architectures::check_sizes;
 use super::chain::{Activation, Block, Chain, Neighbour};
-use super::layers::{ActivationFunction, Classifier, Conv2d, ConvNorm, ConvShape, Padding, Pass, global_average};
+use super::layers::{ActivationFunction, Classifier, Conv2d, ConvNorm, ConvShape, Padding, Pass};
 use super::parameters::ParameterBuilder;
 
 /// The sizes of an EfficientNet as built (timm derives them by scaling and rounding; the table of
@@ -163,14 +164,14 @@ impl Chain for EfficientNet {
 
     fn forward_block(&self, block: usize, x: Activation, pass: &mut Pass) -> Activation {
         if block == 0 {
-            return Activation::Map(self.activation.apply(self.stem.forward(x.into_map(), pass)));
+            return Activation::Map(self.stem.forward_activated(x.into_map(), self.activation, pass));
         }
         if let Some(body) = self.body.get(block - 1) {
             return Activation::Map(body.forward(x.into_map(), pass));
         }
         match &self.conv_head {
             Some(conv_head) if block == self.body.len() + 1 => {
-                let maps = self.activation.apply(conv_head.forward(x.into_map(), pass));
+                let maps = conv_head.forward_activated(x.into_map(), self.activation, pass);
                 Activation::Vector(global_average(maps))
             }
             _ => self.head.forward(x, pass),
@@ -225,18 +226,15 @@ impl MobileBlock {
 
     fn forward(&self, x: Tensor<4>, pass: &mut Pass) -> Tensor<4> {
         let shortcut = self.skip.then(|| x.clone());
-        let x = self.activated.iter().fold(x, |x, layer| self.activation.apply(layer.forward(x, pass)));
+        let x = self.activated.iter().fold(x, |x, layer| layer.forward_activated(x, self.activation, pass));
         let x = match &self.squeeze {
             Some(squeeze) => squeeze.forward(x, pass),
             None => x,
         };
-        let x = match &self.projection {
-            Some(projection) => projection.forward(x, pass),
-            None => x,
-        };
-        match shortcut {
-            Some(shortcut) => x + shortcut,
-            None => x,
+        match (&self.projection, shortcut) {
+            (Some(projection), shortcut) => projection.forward_into(x, shortcut, ActivationFunction::Identity, pass),
+            (None, Some(shortcut)) => x + shortcut,
+            (None, None) => x,
         }
     }
 }
@@ -258,8 +256,8 @@ impl SqueezeExcitation {
     }
 
     fn forward(&self, x: Tensor<4>, pass: &Pass) -> Tensor<4> {
-        let [batch, channels, _, _] = x.dims();
-        let pooled = global_average(x.clone()).reshape([batch, channels, 1, 1]);
+        let [batch, _, _, channels] = x.dims();
+        let pooled = global_average(x.clone()).reshape([batch, 1, 1, channels]);
         let squeezed = self.activation.apply(self.reduce.forward(pooled, pass));
         x * sigmoid(self.expand.forward(squeezed, pass))
     }

@@ -4,7 +4,8 @@
 use burn::tensor::Tensor;
 use burn::tensor::activation;
 use burn::tensor::module;
-use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
+use burn::tensor::ops::AvgPoolOptions;
+use retune_kernels::operators::{self, Following, Window, channels_first, channels_last};
 
 use super::chain::Activation;
 use super::parameters::{Initialization, ParameterBuilder, ParameterId, Parameters, Role};
@@ -78,6 +79,15 @@ pub(crate) enum ActivationFunction {
 }
 
 impl ActivationFunction {
+    /// The limits between which the nonlinearity leaves values as they are, if it is nothing else.
+    fn limits(self) -> Option<(f32, f32)> {
+        match self {
+            Self::Relu => Some((0.0, f32::INFINITY)),
+            Self::Relu6 => Some((0.0, 6.0)),
+            _ => None,
+        }
+    }
+
     pub fn apply<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
         match self {
             Self::Identity => x,
@@ -150,7 +160,7 @@ impl ConvShape {
     }
 }
 
-/// 2-D convolution over `[batch, channels, height, width]`.
+/// 2-D convolution over `[batch, height, width, channels]`.
 #[derive(Clone, Debug)]
 pub(crate) struct Conv2d {
     weight: ParameterId,
@@ -181,22 +191,22 @@ impl Conv2d {
         pass.get(self.weight, [outputs, inputs / groups, kernel, kernel])
     }
 
-    fn convolve(&self, x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>) -> Tensor<4> {
+    fn convolve(&self, x: Tensor<4>, following: Following<4>, pass: &Pass) -> Tensor<4> {
         let ConvShape { kernel, stride, padding, groups, .. } = self.shape;
-        let [_, _, height, width] = x.dims();
-        let (top, bottom) = padding.before_and_after(height, kernel, stride);
-        let (left, right) = padding.before_and_after(width, kernel, stride);
-        let padding = [(top, bottom), (left, right)];
-        let options = ConvOptions::new_with_padding([stride, stride], padding, [1, 1], groups);
-        module::conv2d(x, weight, bias, options)
+        let [_, height, width, _] = x.dims();
+        let vertical_padding = padding.before_and_after(height, kernel, stride);
+        let horizontal_padding = padding.before_and_after(width, kernel, stride);
+        let window = Window { stride, vertical_padding, horizontal_padding, groups };
+        operators::convolution(x, self.weight(pass), window, following)
     }
 
     pub fn forward(&self, x: Tensor<4>, pass: &Pass) -> Tensor<4> {
-        self.convolve(x, self.weight(pass), self.bias.map(|bias| pass.flat(bias)))
+        let shift = self.bias.map(|bias| pass.flat(bias));
+        self.convolve(x, Following { shift, ..Following::default() }, pass)
     }
 }
 
-/// BatchNorm over the channels of `[batch, channels, height, width]`; momentum 0.1 as in PyTorch.
+/// BatchNorm over the channels of `[batch, height, width, channels]`; momentum 0.1 as in PyTorch.
 #[derive(Clone, Debug)]
 pub(crate) struct BatchNorm {
     weight: ParameterId,
@@ -219,9 +229,9 @@ impl BatchNorm {
     }
 
     fn normalize_by_batch(&self, x: Tensor<4>, pass: &mut Pass) -> Tensor<4> {
-        let [batch, _, height, width] = x.dims();
+        let [batch, height, width, _] = x.dims();
         let (weight, bias) = (pass.flat(self.weight), pass.flat(self.bias));
-        let normalized = module::batch_norm_train(x, weight, bias, self.epsilon);
+        let normalized = module::batch_norm_train(channels_first(x), weight, bias, self.epsilon);
         // PyTorch keeps the unbiased variance as the running one.
         let count = (batch * height * width) as f64;
         let unbiased = normalized.variance.mul_scalar(count / (count - 1.0).max(1.0));
@@ -231,7 +241,7 @@ impl BatchNorm {
             mean: normalized.mean.inner(),
             variance: unbiased.inner(),
         });
-        normalized.output
+        channels_last(normalized.output)
     }
 
     /// The affine map that the layer is while its statistics are fixed: `(scale, shift)`.
@@ -245,8 +255,8 @@ impl BatchNorm {
 
 /// A convolution without bias followed by BatchNorm.
 ///
-/// While the statistics are fixed, the normalization is folded into the convolution's weight: the
-/// same function and the same gradients, without a pass over the activations.
+/// While the statistics are fixed, the normalization is a factor and a shift of each channel, and
+/// they, a residual and a ReLU are applied to the convolution's sums before these are written.
 #[derive(Clone, Debug)]
 pub(crate) struct ConvNorm {
     conv: Conv2d,
@@ -262,13 +272,34 @@ impl ConvNorm {
     }
 
     pub fn forward(&self, x: Tensor<4>, pass: &mut Pass) -> Tensor<4> {
+        self.forward_into(x, None, ActivationFunction::Identity, pass)
+    }
+
+    pub fn forward_activated(&self, x: Tensor<4>, activation: ActivationFunction, pass: &mut Pass) -> Tensor<4> {
+        self.forward_into(x, None, activation, pass)
+    }
+
+    /// `activation(norm(convolution(x)) + residual)`.
+    pub fn forward_into(
+        &self,
+        x: Tensor<4>,
+        residual: Option<Tensor<4>>,
+        activation: ActivationFunction,
+        pass: &mut Pass,
+    ) -> Tensor<4> {
         if pass.uses_batch_statistics() {
             let convolved = self.conv.forward(x, pass);
-            return self.norm.normalize_by_batch(convolved, pass);
+            let normalized = self.norm.normalize_by_batch(convolved, pass);
+            return activation.apply(match residual {
+                Some(residual) => normalized + residual,
+                None => normalized,
+            });
         }
         let (scale, shift) = self.norm.scale_and_shift(pass);
-        let weight = self.conv.weight(pass) * scale.reshape([self.conv.shape.outputs, 1, 1, 1]);
-        self.conv.convolve(x, weight, Some(shift))
+        let limits = activation.limits();
+        let following = Following { scale: Some(scale), shift: Some(shift), residual, limits };
+        let y = self.conv.convolve(x, following, pass);
+        if limits.is_some() { y } else { activation.apply(y) }
     }
 }
 
@@ -293,11 +324,6 @@ impl LayerNorm {
     pub fn forward<const D: usize>(&self, x: Tensor<D>, pass: &Pass) -> Tensor<D> {
         let bias = self.bias.map(|bias| pass.flat(bias));
         module::layer_norm(x, pass.flat(self.weight), bias, self.epsilon)
-    }
-
-    /// Normalizes the channels of `[batch, channels, height, width]`.
-    pub fn forward_map(&self, x: Tensor<4>, pass: &Pass) -> Tensor<4> {
-        channels_first(self.forward(channels_last(x), pass))
     }
 }
 
@@ -336,8 +362,9 @@ impl Linear {
     }
 
     pub fn forward<const D: usize>(&self, x: Tensor<D>, pass: &Pass) -> Tensor<D> {
-        let weight = pass.get(self.weight, [self.outputs, self.inputs]).transpose();
-        module::linear(x, weight, self.bias.map(|bias| pass.flat(bias)))
+        let shift = self.bias.map(|bias| pass.flat(bias));
+        let weight = pass.get(self.weight, [self.outputs, self.inputs]);
+        operators::linear(x, weight, Following { shift, ..Following::default() })
     }
 }
 
@@ -363,32 +390,10 @@ impl Classifier {
     }
 }
 
-/// `[batch, channels, height, width]` → `[batch, height, width, channels]`.
-pub(crate) fn channels_last(x: Tensor<4>) -> Tensor<4> {
-    x.permute([0, 2, 3, 1])
-}
-
-/// `[batch, height, width, channels]` → `[batch, channels, height, width]`.
-pub(crate) fn channels_first(x: Tensor<4>) -> Tensor<4> {
-    x.permute([0, 3, 1, 2])
-}
-
-/// Mean over height and width: `[batch, channels, height, width]` → `[batch, channels]`.
-pub(crate) fn global_average(x: Tensor<4>) -> Tensor<2> {
-    let [batch, channels, height, width] = x.dims();
-    x.reshape([batch, channels, height * width]).mean_dim(2).reshape([batch, channels])
-}
-
-/// Largest value of each window; stride 2 with a window of 3 is the ResNet stem's.
-pub(crate) fn max_pool(x: Tensor<4>, kernel: usize, stride: usize, padding: usize) -> Tensor<4> {
-    let options = MaxPoolOptions::new([kernel, kernel]).with_stride([stride, stride]).with_padding([padding, padding]);
-    module::max_pool2d(x, options)
-}
-
-/// Mean of 2×2 windows, the last one cut at the border and averaged over what is there
-/// (PyTorch's `ceil_mode=True, count_include_pad=False`).
+/// Mean of 2×2 windows of `[batch, height, width, channels]`, the last one cut at the border and
+/// averaged over what is there (PyTorch's `ceil_mode=True, count_include_pad=False`).
 pub(crate) fn average_pool_2(x: Tensor<4>, stride: usize) -> Tensor<4> {
     let options =
         AvgPoolOptions::new([2, 2]).with_stride([stride, stride]).with_ceil_mode(true).with_count_include_pad(false);
-    module::avg_pool2d(x, options)
+    channels_last(module::avg_pool2d(channels_first(x), options))
 }

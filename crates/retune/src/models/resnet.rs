@@ -8,9 +8,10 @@ use serde::Deserialize;
 
 use super::architectures::check_sizes;
 use super::chain::{Activation, Block, Chain};
-use super::layers::{ActivationFunction, Classifier, ConvNorm, ConvShape, Pass, average_pool_2, max_pool};
+use super::layers::{ActivationFunction, Classifier, ConvNorm, ConvShape, Pass, average_pool_2};
 use super::parameters::ParameterBuilder;
 use burn::tensor::Tensor;
+use retune_kernels::operators::max_pool;
 
 /// PyTorch's default for BatchNorm.
 const EPSILON: f64 = 1e-5;
@@ -192,7 +193,7 @@ impl Stem {
         let x = self
             .convolutions
             .iter()
-            .fold(image, |x, convolution| ActivationFunction::Relu.apply(convolution.forward(x, pass)));
+            .fold(image, |x, convolution| convolution.forward_activated(x, ActivationFunction::Relu, pass));
         max_pool(x, 3, 2, 1)
     }
 }
@@ -226,18 +227,14 @@ impl Residual {
     }
 
     fn forward(&self, x: Tensor<4>, pass: &mut Pass) -> Tensor<4> {
-        let mut branch = x.clone();
-        for (index, convolution) in self.branch.iter().enumerate() {
-            if index > 0 {
-                branch = ActivationFunction::Relu.apply(branch);
-            }
-            branch = convolution.forward(branch, pass);
-        }
+        let relu = ActivationFunction::Relu;
+        let (last, first) = self.branch.split_last().expect("a branch has two or three convolutions");
+        let branch = first.iter().fold(x.clone(), |x, convolution| convolution.forward_activated(x, relu, pass));
         let shortcut = match &self.shortcut {
             Some(shortcut) => shortcut.forward(x, pass),
             None => x,
         };
-        ActivationFunction::Relu.apply(branch + shortcut)
+        last.forward_into(branch, Some(shortcut), relu, pass)
     }
 }
 

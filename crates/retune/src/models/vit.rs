@@ -236,7 +236,7 @@ impl Stem {
     }
 
     fn forward(&self, image: Tensor<4>, pass: &Pass) -> Tensor<3> {
-        let patches = self.projection.forward(image, pass).flatten::<3>(2, 3).swap_dims(1, 2);
+        let patches = self.projection.forward(image, pass).flatten::<3>(1, 2);
         let position = pass.get(self.position_embedding, [1, self.positions, self.width]);
         let x = if self.embeds_prefix {
             self.with_prefix(patches, pass) + position

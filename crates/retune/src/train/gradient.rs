@@ -46,7 +46,7 @@ pub fn loss_gradients(model: &Model, batch: &Batch, what: &Differentiation) -> L
     let trained = specs.iter().zip(what.trained).filter(|(_, trained)| **trained);
     let first = trained.map(|(spec, _)| spec.block).min().unwrap_or(end);
 
-    let images = Activation::Map(inference::images(batch, &device));
+    let images = Activation::of_images(inference::images(batch, &device));
     let entry = model.forward_range(images, 0..first).into_autodiff();
 
     let tracked = tracked_parameters(model, what.trained);
@@ -231,7 +231,7 @@ impl Recalibration {
 
     pub fn observe(&mut self, model: &Model, batch: &Batch, batch_statistics: &[bool]) {
         let device = model.parameters.tensors()[0].device();
-        let images = Activation::Map(inference::images(batch, &device));
+        let images = Activation::of_images(inference::images(batch, &device));
         let mut pass = Pass::training(&model.parameters, batch_statistics);
         model.network().forward_range(images, 0..model.head(), &mut pass);
         for seen in pass.into_observed() {

@@ -1,0 +1,77 @@
+//! Whole training steps of a randomly initialized model, one for each line on standard input, so that another program
+//! can take turns with it:
+//!
+//!     yes | head -5 | cargo run --release -p retune --example steps -- resnet18 64 32 stem adamw
+//!
+//! The arguments are the architecture, the images' side, the images in a batch, the first block trained, the optimizer
+//! (`sgd` or `adamw`) and, to compare, `plain` to leave out the CPU kernels. A step is what `fit` does with a batch that
+//! is loaded: forward, backward, update. Prints the milliseconds of each step and, at the end, of its parts.
+
+use std::error::Error;
+use std::io::{BufRead, Write};
+use std::time::Instant;
+
+use burn::tensor::{Tensor, TensorData};
+use retune::data::Batch;
+use retune::data::preprocess::Preprocessing;
+use retune::models::Model;
+use retune::models::config::ModelConfig;
+use retune::train::optimizer::{Optimizer, OptimizerKind, OptimizerOptions};
+use retune::train::{Differentiation, loss_gradients};
+
+#[global_allocator]
+static ALLOCATOR: retune_kernels::memory::KeepLargeBlocks = retune_kernels::memory::KeepLargeBlocks::new();
+
+const CLASSES: usize = 10;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [architecture, side, batch, first, kind, rest @ ..] = arguments.as_slice() else {
+        return Err("give an architecture, a side, a batch size, a block and an optimizer".into());
+    };
+    if rest.iter().any(|argument| argument == "plain") {
+        retune_kernels::operators::set_enabled(false);
+    }
+    let (side, count) = (side.parse::<u32>()?, batch.parse::<usize>()?);
+    let device = retune::device::by_name("cpu")?;
+    let classes: Vec<String> = (0..CLASSES).map(|class| class.to_string()).collect();
+    let config = ModelConfig::of_architecture(architecture)?.with_classes(&classes);
+    let preprocessing = Preprocessing { height: side, width: side, ..config.preprocessing().clone() };
+    let config = config.with_preprocessing(preprocessing);
+    let mut model = Model::initialize(config, 0, &device)?;
+    let first = model.network().find_blocks(first)?.start;
+    let trained: Vec<bool> = model.network().specs.iter().map(|spec| spec.block >= first).collect();
+    let batch = random_batch(count, side as usize);
+    let options = OptimizerOptions { kind: kind.parse::<OptimizerKind>()?, ..OptimizerOptions::default() };
+    let mut optimizer = Optimizer::new(options, trained.len());
+
+    let what = Differentiation { trained: &trained, batch_statistics: &[], class_weights: None };
+    let mut update_time = 0.0;
+    for line in std::io::stdin().lock().lines() {
+        line?;
+        let started = Instant::now();
+        let found = loss_gradients(&model, &batch, &what);
+        let differentiated = Instant::now();
+        for (index, gradient) in found.gradients.into_iter().enumerate() {
+            let Some(gradient) = gradient else { continue };
+            model.parameters.update(index, |tensor| {
+                let mut values = tensor.into_data_as::<f32>().try_into_vec().expect("32-bit floats");
+                optimizer.update(index, &mut values, &gradient, 1e-4, true);
+                let length = values.len();
+                Tensor::from_data(TensorData::new(values, [length]), &device)
+            });
+        }
+        update_time = differentiated.elapsed().as_secs_f64() * 1e3;
+        println!("{:.2}", started.elapsed().as_secs_f64() * 1e3);
+        std::io::stdout().flush()?;
+    }
+    eprintln!("the last update took {update_time:.2} ms");
+    Ok(())
+}
+
+fn random_batch(n: usize, side: usize) -> Batch {
+    // Any values that are not all alike will do.
+    let images = (0..n * 3 * side * side).map(|index| (index as f32 * 0.618).fract() * 4.0 - 2.0).collect();
+    let labels = (0..n).map(|index| index % CLASSES).collect();
+    Batch { number: 0, images, labels, indices: (0..n).collect(), targets: None, n, height: side, width: side }
+}
