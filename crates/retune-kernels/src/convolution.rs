@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use crate::elementwise::dot;
 use crate::product::{
-    Axis, Destination, Epilogue, Gather, MatrixLayout, Panels, Part, Scale, TransposedProduct, product,
+    Axis, Destination, Epilogue, Gather, MatrixLayout, Panels, Part, Scale, Threads, TransposedProduct, product,
     transposed_product,
 };
 use crate::shared::{SharedSlice, filled};
@@ -125,7 +125,7 @@ fn forward_into(shape: &ConvolutionShape, x: &[f32], weight: &[f32], after: Afte
     let (_, outputs) = shape.of_group();
     for group in 0..shape.groups {
         let scale = after.scale.map_or(Scale::None, |scale| Scale::Columns(&scale[group * outputs..][..outputs]));
-        let panels = Panels::pack(&arranged, reading.weight_layout(shape, group), scale);
+        let panels = Panels::pack(&arranged, reading.weight_layout(shape, group), scale, Threads::All);
         let epilogue = Epilogue {
             shift: after.shift.map(|shift| &shift[group * outputs..][..outputs]),
             residual: after.residual,
@@ -133,7 +133,7 @@ fn forward_into(shape: &ConvolutionShape, x: &[f32], weight: &[f32], after: Afte
             accumulate: false,
         };
         let place = Destination { offset: group * outputs, stride: shape.outputs };
-        product(&reading.gather(shape, group), reading.source(), &panels, epilogue, y, place);
+        product(&reading.gather(shape, group), reading.source(), &panels, epilogue, y, place, Threads::All);
     }
 }
 
@@ -168,7 +168,7 @@ fn input_gradient_into(
             column_stride: shape.window(),
         };
         let scale = scale.map_or(Scale::None, |scale| Scale::Depth(&scale[group * outputs..][..outputs]));
-        let panels = Panels::pack(weight, layout, scale);
+        let panels = Panels::pack(weight, layout, scale, Threads::All);
         let gather = Gather::new(
             shape.batch,
             height * width * shape.outputs,
@@ -177,7 +177,7 @@ fn input_gradient_into(
             group * outputs,
         );
         let place = Destination { offset: group * inputs, stride: shape.inputs };
-        product(&gather, gradient, &panels, Epilogue::default(), dx, place);
+        product(&gather, gradient, &panels, Epilogue::default(), dx, place, Threads::All);
     }
 }
 
@@ -217,7 +217,7 @@ pub fn weight_gradient(
                 gradient_stride: shape.outputs,
                 columns: outputs,
             };
-            transposed_product(product, |part| unpack(&part, layout, &shared));
+            transposed_product(product, Threads::All, |part| unpack(&part, layout, &shared));
         }
         dw = reading.restore(shape, dw);
     }

@@ -3,6 +3,7 @@
 
 mod convolution;
 mod elementwise;
+mod exponential;
 pub mod memory;
 mod operator;
 pub mod operators;

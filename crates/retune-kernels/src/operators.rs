@@ -3,14 +3,20 @@
 //! On the CPU they are this crate's own; elsewhere, and where [`set_enabled`] has turned them off,
 //! they are made of Burn's. Maps are `[batch, height, width, channels]`.
 
+mod activation;
+mod attention;
 mod convolution;
+mod layer_norm;
 mod pooling;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::{Device, Tensor};
 
+pub use activation::{Gated, gated};
+pub use attention::{attention, attention_of};
 pub use convolution::{Following, Window, convolution, linear};
+pub use layer_norm::layer_norm;
 pub use pooling::{global_average, max_pool};
 
 static ENABLED: AtomicBool = AtomicBool::new(true);

@@ -7,15 +7,16 @@
 
 mod gather;
 mod panels;
+mod threads;
 mod transposed;
 
 pub(crate) use self::gather::{Axis, Gather};
 use self::panels::panel_width;
 pub(crate) use self::panels::{MatrixLayout, Panels, Scale};
+pub(crate) use self::threads::Threads;
 pub(crate) use self::transposed::{Part, TransposedProduct, transposed_product};
 
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
 use crate::shared::SharedSlice;
 use crate::vectors::{load, store};
@@ -56,6 +57,7 @@ pub(crate) fn product(
     epilogue: Epilogue,
     destination: &SharedSlice,
     place: Destination,
+    threads: Threads,
 ) {
     assert!(gather.largest_offset() + panels.depth() <= source.len(), "every source row is inside the source");
     let rows = gather.rows();
@@ -63,9 +65,9 @@ pub(crate) fn product(
     let zeros = vec![0.0; panels.depth()];
     let row_tasks = rows.div_ceil(ROWS_OF_TASK).max(1);
     // With few rows the panels are divided too, so that every thread has work.
-    let wanted = 4 * rayon::current_num_threads();
+    let wanted = 4 * threads.count();
     let panel_tasks = wanted.div_ceil(row_tasks).clamp(1, panels.count().max(1));
-    (0..row_tasks * panel_tasks).into_par_iter().for_each(|task| {
+    threads.for_each(row_tasks * panel_tasks, |task| {
         let (row_task, panel_task) = (task / panel_tasks, task % panel_tasks);
         let share = |index: usize, count: usize, of: usize| index * of / count;
         Arch::new().dispatch(Task {

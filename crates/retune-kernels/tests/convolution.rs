@@ -1,10 +1,14 @@
 //! Convolutions and linear layers against sums in double precision, and against Burn's own operators.
 
+mod common;
+
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use proptest::prelude::*;
 use retune_kernels::operators::{Following, Window, convolution, linear};
+
+use common::{distance, host, tensor, values};
 
 /// Sizes of a convolution and what follows it.
 #[derive(Clone, Debug)]
@@ -65,18 +69,6 @@ impl Case {
             self.outputs * self.inputs / self.groups * self.kernel * self.kernel,
         ]
     }
-}
-
-/// Values between -1 and 1 that depend on the seed alone.
-fn values(count: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    };
-    (0..count).map(|_| next()).collect()
 }
 
 /// Everything that a convolution is given.
@@ -147,15 +139,6 @@ fn in_double_precision(case: &Case, given: &Given) -> Found<f64> {
     found
 }
 
-fn tensor<const D: usize>(values: &[f32], shape: [usize; D]) -> Tensor<D> {
-    let device = Device::flex().autodiff();
-    Tensor::<D>::from_data(TensorData::new(values.to_vec(), shape), &device).require_grad()
-}
-
-fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data_as::<f32>().try_into_vec().expect("32-bit floats")
-}
-
 fn by_operator(case: &Case, given: &Given) -> Found<f32> {
     let (height, width) = case.output();
     let output_shape = [case.batch, height, width, case.outputs];
@@ -188,14 +171,6 @@ fn by_operator(case: &Case, given: &Given) -> Found<f32> {
         shift: shift.grad_remove(&mut gradients).map_or(zeros(case.outputs), host),
         residual: residual.grad_remove(&mut gradients).map_or(zeros(ys), host),
     }
-}
-
-/// The largest difference, relative to the largest magnitude (at least 1).
-fn distance(found: &[f32], expected: &[f64]) -> f64 {
-    assert_eq!(found.len(), expected.len());
-    let largest = expected.iter().fold(1.0f64, |largest, value| largest.max(value.abs()));
-    let differences = found.iter().zip(expected).map(|(&a, &b)| (f64::from(a) - b).abs());
-    differences.fold(0.0, f64::max) / largest
 }
 
 fn cases() -> impl Strategy<Value = Case> {

@@ -108,6 +108,11 @@ impl Gather {
         Self { images, image_stride, vertical, horizontal, start, images_innermost }
     }
 
+    /// The rows of a matrix, `stride` values apart, the first of which begins at `start`.
+    pub fn matrix(rows: usize, stride: usize, start: usize) -> Self {
+        Self::new(1, 0, (Axis::strided(1, 1), 0), (Axis::strided(rows, 1), stride), start)
+    }
+
     pub fn rows(&self) -> usize {
         self.images * self.vertical.length * self.horizontal.length
     }

@@ -1,7 +1,9 @@
 //! Weights rearranged for the product: panels of as many columns as two vector registers hold.
 
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
+
+use super::threads::Threads;
+use crate::shared::SharedSlice;
 
 /// Depths that are packed together: what they take up stays in the first-level cache.
 const DEPTHS_TOGETHER: usize = 16;
@@ -57,16 +59,18 @@ pub(crate) struct Panels {
 
 impl Panels {
     /// Packs `matrix`, laid out as `layout` says, times `scale`.
-    pub fn pack(matrix: &[f32], layout: MatrixLayout, scale: Scale) -> Self {
+    pub fn pack(matrix: &[f32], layout: MatrixLayout, scale: Scale, threads: Threads) -> Self {
         let MatrixLayout { taps, depth, columns, .. } = layout;
         let width = widest_panel();
-        let mut values = vec![0.0; columns.div_ceil(width) * taps * depth * width];
-        if taps * depth > 0 {
-            values.par_chunks_mut(taps * depth * width).enumerate().for_each(|(panel, out)| {
-                let first = panel * width;
-                pack_panel(matrix, layout, scale, first..columns.min(first + width), width, out);
-            });
-        }
+        let size = taps * depth * width;
+        let mut values = vec![0.0; columns.div_ceil(width) * size];
+        let shared = SharedSlice::new(&mut values);
+        threads.for_each(columns.div_ceil(width), |panel| {
+            let first = panel * width;
+            // SAFETY: every panel has a part of its own.
+            let out = unsafe { shared.part(panel * size, size) };
+            pack_panel(matrix, layout, scale, first..columns.min(first + width), width, out);
+        });
         Self { values, taps, depth, columns, width }
     }
 

@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
 use super::gather::Gather;
 use super::panels::{panel_width, widest_panel};
+use super::threads::Threads;
 
 /// Rows whose gradients are packed together; 32 KiB with the widest vectors, what a first-level
 /// cache holds.
@@ -39,15 +39,15 @@ pub(crate) struct Part<'a> {
 
 /// Computes the gradient part by part and hands each to `sink`. Every element is a sum over the rows
 /// in their order, whatever the number of threads.
-pub(crate) fn transposed_product(product: TransposedProduct, sink: impl Fn(Part) + Sync) {
+pub(crate) fn transposed_product(product: TransposedProduct, threads: Threads, sink: impl Fn(Part) + Send + Sync) {
     let TransposedProduct { gather, source, depth, columns, .. } = product;
     assert!(gather.rows() == 0 || gather.largest_offset() + depth <= source.len(), "rows inside the source");
     let width = widest_panel();
     let panels = columns.div_ceil(width);
     // Where there are few panels the depth is divided as well, so that every thread has work.
-    let wanted = 2 * rayon::current_num_threads();
+    let wanted = if threads.count() == 1 { 1 } else { 2 * threads.count() };
     let depth_tasks = wanted.div_ceil(panels.max(1)).clamp(1, depth.div_ceil(12).max(1));
-    (0..panels * depth_tasks).into_par_iter().for_each(|task| {
+    threads.for_each(panels * depth_tasks, |task| {
         let (panel, depth_task) = (task / depth_tasks, task % depth_tasks);
         // Whole blocks of twelve, except for the last.
         let blocks = depth.div_ceil(12);

@@ -298,12 +298,7 @@ impl ConvNeXtBlock {
             Some(norm) => norm.forward(branch, pass),
             None => branch,
         };
-        let branch = self.project.forward(branch, pass);
-        let branch = match self.scale {
-            Some(scale) => branch * pass.flat(scale).unsqueeze(),
-            None => branch,
-        };
-        x + branch
+        self.project.forward_onto(branch, x, self.scale, pass)
     }
 }
 

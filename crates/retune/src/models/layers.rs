@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use burn::tensor::activation;
 use burn::tensor::module;
 use burn::tensor::ops::AvgPoolOptions;
-use retune_kernels::operators::{self, Following, Window, channels_first, channels_last};
+use retune_kernels::operators::{self, Following, Gated, Window, channels_first, channels_last, gated};
 
 use super::chain::Activation;
 use super::parameters::{Initialization, ParameterBuilder, ParameterId, Parameters, Role};
@@ -93,11 +93,10 @@ impl ActivationFunction {
             Self::Identity => x,
             Self::Relu => activation::relu(x),
             Self::Relu6 => activation::relu6(x),
-            Self::Silu => activation::silu(x),
-            Self::Gelu => activation::gelu(x),
-            Self::GeluTanh => activation::gelu_approximate(x),
-            // x · sigmoid(1.702 x), as OpenAI's CLIP approximates GELU.
-            Self::QuickGelu => x.clone() * activation::sigmoid(x.mul_scalar(1.702)),
+            Self::Silu => gated(x, Gated::Silu),
+            Self::Gelu => gated(x, Gated::Gelu),
+            Self::GeluTanh => gated(x, Gated::GeluTanh),
+            Self::QuickGelu => gated(x, Gated::QuickGelu),
         }
     }
 }
@@ -307,7 +306,7 @@ impl ConvNorm {
 #[derive(Clone, Debug)]
 pub(crate) struct LayerNorm {
     weight: ParameterId,
-    bias: Option<ParameterId>,
+    bias: ParameterId,
     epsilon: f64,
 }
 
@@ -316,14 +315,13 @@ impl LayerNorm {
         let constant = Initialization::Constant;
         builder.within(name, |builder| Self {
             weight: builder.parameter("weight", &[channels], Role::NormWeight, constant(1.0)),
-            bias: Some(builder.parameter("bias", &[channels], Role::NormBias, constant(0.0))),
+            bias: builder.parameter("bias", &[channels], Role::NormBias, constant(0.0)),
             epsilon,
         })
     }
 
     pub fn forward<const D: usize>(&self, x: Tensor<D>, pass: &Pass) -> Tensor<D> {
-        let bias = self.bias.map(|bias| pass.flat(bias));
-        module::layer_norm(x, pass.flat(self.weight), bias, self.epsilon)
+        operators::layer_norm(x, pass.flat(self.weight), pass.flat(self.bias), self.epsilon)
     }
 }
 
@@ -363,8 +361,27 @@ impl Linear {
 
     pub fn forward<const D: usize>(&self, x: Tensor<D>, pass: &Pass) -> Tensor<D> {
         let shift = self.bias.map(|bias| pass.flat(bias));
-        let weight = pass.get(self.weight, [self.outputs, self.inputs]);
-        operators::linear(x, weight, Following { shift, ..Following::default() })
+        self.apply(x, Following { shift, ..Following::default() }, pass)
+    }
+
+    /// `residual + layer_scale · linear(x)`; without a scale, it is 1.
+    pub fn forward_onto<const D: usize>(
+        &self,
+        x: Tensor<D>,
+        residual: Tensor<D>,
+        layer_scale: Option<ParameterId>,
+        pass: &Pass,
+    ) -> Tensor<D> {
+        let scale = layer_scale.map(|scale| pass.flat(scale));
+        let shift = self.bias.map(|bias| match &scale {
+            Some(scale) => pass.flat(bias) * scale.clone(),
+            None => pass.flat(bias),
+        });
+        self.apply(x, Following { scale, shift, residual: Some(residual), limits: None }, pass)
+    }
+
+    fn apply<const D: usize>(&self, x: Tensor<D>, following: Following<D>, pass: &Pass) -> Tensor<D> {
+        operators::linear(x, pass.get(self.weight, [self.outputs, self.inputs]), following)
     }
 }
 

@@ -7,7 +7,7 @@
 //! ends with pooled features.
 
 use burn::tensor::Tensor;
-use burn::tensor::activation::softmax;
+use retune_kernels::operators::{attention, attention_of};
 use serde::Deserialize;
 
 use super::architectures::check_sizes;
@@ -292,17 +292,10 @@ impl EncoderBlock {
     }
 
     fn forward(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
-        let attended = self.attention.forward(self.norm1.forward(x.clone(), pass), pass);
-        let x = x + scaled(attended, self.scale1, pass);
-        let transformed = self.mlp.forward(self.norm2.forward(x.clone(), pass), pass);
-        x + scaled(transformed, self.scale2, pass)
-    }
-}
-
-fn scaled(branch: Tensor<3>, scale: Option<ParameterId>, pass: &Pass) -> Tensor<3> {
-    match scale {
-        Some(scale) => branch * pass.flat(scale).unsqueeze(),
-        None => branch,
+        let mixed = self.attention.forward(self.norm1.forward(x.clone(), pass), pass);
+        let x = self.attention.projection.forward_onto(mixed, x, self.scale1, pass);
+        let hidden = self.mlp.forward(self.norm2.forward(x.clone(), pass), pass);
+        self.mlp.fc2.forward_onto(hidden, x, self.scale2, pass)
     }
 }
 
@@ -329,26 +322,20 @@ impl Attention {
         }
     }
 
+    /// The heads' outputs side by side, before the projection.
     fn forward(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
         let [batch, tokens, width] = x.dims();
         let head_width = width / self.heads;
-        // [batch, tokens, 3, heads, head_width] → three of [batch, heads, tokens, head_width].
         let qkv = self.qkv.forward(x, pass).reshape([batch, tokens, 3, self.heads, head_width]);
+        let Some((query_norm, key_norm)) = &self.query_key_norm else { return attention(qkv) };
+        // [batch, tokens, 3, heads, head_width] → three of [batch, heads, tokens, head_width].
         let part = |index: usize| {
             qkv.clone()
                 .slice([0..batch, 0..tokens, index..index + 1, 0..self.heads, 0..head_width])
                 .reshape([batch, tokens, self.heads, head_width])
                 .swap_dims(1, 2)
         };
-        let (mut query, mut key, value) = (part(0), part(1), part(2));
-        if let Some((query_norm, key_norm)) = &self.query_key_norm {
-            query = query_norm.forward(query, pass);
-            key = key_norm.forward(key, pass);
-        }
-        let scores = query.mul_scalar((head_width as f64).powf(-0.5)).matmul(key.swap_dims(2, 3));
-        let mixed = softmax(scores, 3).matmul(value);
-        let joined = mixed.swap_dims(1, 2).reshape([batch, tokens, width]);
-        self.projection.forward(joined, pass)
+        attention_of(query_norm.forward(part(0), pass), key_norm.forward(part(1), pass), part(2))
     }
 }
 
@@ -370,8 +357,9 @@ impl Mlp {
         }
     }
 
+    /// The hidden layer, before `fc2`.
     fn forward(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
-        self.fc2.forward(self.activation.apply(self.fc1.forward(x, pass)), pass)
+        self.activation.apply(self.fc1.forward(x, pass))
     }
 }
 
