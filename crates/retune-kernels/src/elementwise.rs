@@ -42,23 +42,29 @@ pub fn column_sums(values: &[f32], columns: usize) -> Vec<f32> {
 
 fn block_sums(block: &[f32], columns: usize) -> Vec<f32> {
     let mut sums = vec![0.0; columns];
-    Arch::new().dispatch(|| {
-        for row in block.chunks_exact(columns) {
-            for (sum, value) in sums.iter_mut().zip(row) {
-                *sum += value;
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for row in block.chunks_exact(columns) {
+                for (sum, value) in sums.iter_mut().zip(row) {
+                    *sum += value;
+                }
             }
-        }
-    });
+        },
+    );
     sums
 }
 
 /// Sets `gradient` to zero where `output` lies on a limit.
 pub fn mask_by_limits(gradient: &mut [f32], output: &[f32], (low, high): (f32, f32)) {
     gradient.par_chunks_mut(CHUNK).zip(output.par_chunks(CHUNK)).for_each(|(gradient, output)| {
-        Arch::new().dispatch(|| {
-            for (gradient, &output) in gradient.iter_mut().zip(output) {
-                *gradient = if output > low && output < high { *gradient } else { 0.0 };
-            }
-        });
+        Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                for (gradient, &output) in gradient.iter_mut().zip(output) {
+                    *gradient = if output > low && output < high { *gradient } else { 0.0 };
+                }
+            },
+        );
     });
 }

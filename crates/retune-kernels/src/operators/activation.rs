@@ -68,7 +68,12 @@ impl Gate {
 impl Operator for Gate {
     fn forward(&self, inputs: &[Array]) -> Array {
         let x = inputs[0].values();
-        self.map(x, x, values)
+        self.map(
+            x,
+            x,
+            #[inline(always)]
+            |kind, x, y, out| values(kind, x, y, out),
+        )
     }
 
     fn needs(&self, _: &[bool]) -> Needs {
@@ -76,7 +81,12 @@ impl Operator for Gate {
     }
 
     fn backward(&self, kept: Kept, gradient: Array, _: &[bool]) -> Vec<Option<Array>> {
-        vec![Some(self.map(kept.input(0).values(), gradient.values(), gradients))]
+        vec![Some(self.map(
+            kept.input(0).values(),
+            gradient.values(),
+            #[inline(always)]
+            |kind, x, y, out| gradients(kind, x, y, out),
+        ))]
     }
 }
 
@@ -90,29 +100,81 @@ fn each(x: &[f32], y: &[f32], out: &mut [f32], f: impl Fn(f32, f32) -> f32) {
 #[inline(always)]
 fn values(kind: Gated, x: &[f32], _: &[f32], out: &mut [f32]) {
     match kind {
-        Gated::Silu => each(x, x, out, |x, _| x * sigmoid(x)),
-        Gated::Gelu => each(x, x, out, |x, _| x * normal(x).0),
-        Gated::GeluTanh => each(x, x, out, |x, _| x * sigmoid(tanh_argument(x).0)),
-        Gated::QuickGelu => each(x, x, out, |x, _| x * sigmoid(QUICK * x)),
+        Gated::Silu => each(
+            x,
+            x,
+            out,
+            #[inline(always)]
+            |x, _| x * sigmoid(x),
+        ),
+        Gated::Gelu => each(
+            x,
+            x,
+            out,
+            #[inline(always)]
+            |x, _| x * normal(x).0,
+        ),
+        Gated::GeluTanh => each(
+            x,
+            x,
+            out,
+            #[inline(always)]
+            |x, _| x * sigmoid(tanh_argument(x).0),
+        ),
+        Gated::QuickGelu => each(
+            x,
+            x,
+            out,
+            #[inline(always)]
+            |x, _| x * sigmoid(QUICK * x),
+        ),
     }
 }
 
 #[inline(always)]
 fn gradients(kind: Gated, x: &[f32], gradient: &[f32], out: &mut [f32]) {
-    // The slope of `x · gate(u(x))` is `gate + x · gate' · u'`; a sigmoid's is `s · (1 − s)`.
-    let slope = |x: f32, s: f32, inner: f32| s + x * s * (1.0 - s) * inner;
     match kind {
-        Gated::Silu => each(x, gradient, out, |x, g| g * slope(x, sigmoid(x), 1.0)),
-        Gated::Gelu => each(x, gradient, out, |x, g| {
-            let (distribution, density) = normal(x);
-            g * (distribution + x * density)
-        }),
-        Gated::GeluTanh => each(x, gradient, out, |x, g| {
-            let (argument, inner) = tanh_argument(x);
-            g * slope(x, sigmoid(argument), inner)
-        }),
-        Gated::QuickGelu => each(x, gradient, out, |x, g| g * slope(x, sigmoid(QUICK * x), QUICK)),
+        Gated::Silu => each(
+            x,
+            gradient,
+            out,
+            #[inline(always)]
+            |x, g| g * slope(x, sigmoid(x), 1.0),
+        ),
+        Gated::Gelu => each(
+            x,
+            gradient,
+            out,
+            #[inline(always)]
+            |x, g| {
+                let (distribution, density) = normal(x);
+                g * (distribution + x * density)
+            },
+        ),
+        Gated::GeluTanh => each(
+            x,
+            gradient,
+            out,
+            #[inline(always)]
+            |x, g| {
+                let (argument, inner) = tanh_argument(x);
+                g * slope(x, sigmoid(argument), inner)
+            },
+        ),
+        Gated::QuickGelu => each(
+            x,
+            gradient,
+            out,
+            #[inline(always)]
+            |x, g| g * slope(x, sigmoid(QUICK * x), QUICK),
+        ),
     }
+}
+
+/// The slope of `x · sigmoid(u)`, given the sigmoid and the slope of `u`: a sigmoid's own is `s · (1 − s)`.
+#[inline(always)]
+fn slope(x: f32, s: f32, inner: f32) -> f32 {
+    s + x * s * (1.0 - s) * inner
 }
 
 #[inline(always)]

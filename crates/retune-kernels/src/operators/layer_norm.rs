@@ -42,8 +42,16 @@ impl FusedLayerNorm {
     /// Mean and inverse deviation of a row.
     #[inline(always)]
     fn statistics(&self, row: &[f32]) -> (f32, f32) {
-        let mean = sum(row, |x| x) / self.width as f32;
-        let variance = sum(row, |x| (x - mean) * (x - mean)) / self.width as f32;
+        let mean = sum(
+            row,
+            #[inline(always)]
+            |x| x,
+        ) / self.width as f32;
+        let variance = sum(
+            row,
+            #[inline(always)]
+            |x| (x - mean) * (x - mean),
+        ) / self.width as f32;
         (mean, 1.0 / (variance + self.epsilon).sqrt())
     }
 
@@ -61,7 +69,11 @@ impl FusedLayerNorm {
                 dbias[index] += gradient[index];
                 dx[index] = gradient[index] * weight[index];
             }
-            let mean_gradient = sum(dx, |dx| dx) / width as f32;
+            let mean_gradient = sum(
+                dx,
+                #[inline(always)]
+                |dx| dx,
+            ) / width as f32;
             let along = sum_of_products(dx, x, mean) * scale / width as f32;
             for index in 0..width {
                 let normalized = (x[index] - mean) * scale;

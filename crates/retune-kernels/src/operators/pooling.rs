@@ -42,6 +42,7 @@ struct MaxPool {
 
 impl MaxPool {
     /// Where the taps of the window at `(y, x)` start in an image, in the window's order.
+    #[inline(always)]
     fn taps(&self, y: usize, x: usize) -> impl Iterator<Item = usize> + '_ {
         let places = (0..self.kernel).flat_map(move |tap_y| (0..self.kernel).map(move |tap_x| (tap_y, tap_x)));
         places.filter_map(move |(tap_y, tap_x)| {
@@ -54,6 +55,7 @@ impl MaxPool {
         self.input.0 * self.input.1 * self.channels
     }
 
+    #[inline(always)]
     fn pool_line(&self, x: &[f32], out: &mut [f32], image: usize, y: usize) {
         let x = &x[image * self.image_len()..][..self.image_len()];
         for (column, out) in out.chunks_exact_mut(self.channels).enumerate() {
@@ -68,6 +70,7 @@ impl MaxPool {
     }
 
     /// Adds the gradient of each window to its first largest value.
+    #[inline(always)]
     fn spread_image(&self, x: &[f32], output: &[f32], gradient: &[f32], dx: &mut [f32]) {
         let channels = self.channels;
         let mut rest = vec![0.0; channels];
@@ -96,7 +99,10 @@ impl Operator for MaxPool {
             (0..self.batch * height).into_par_iter().for_each(|index| {
                 // SAFETY: every task has a line of its own.
                 let out = unsafe { y.part(index * line, line) };
-                Arch::new().dispatch(|| self.pool_line(x, out, index / height, index % height));
+                Arch::new().dispatch(
+                    #[inline(always)]
+                    || self.pool_line(x, out, index / height, index % height),
+                );
             });
         };
         // SAFETY: every line is written whole, first by negative infinity.
@@ -116,7 +122,10 @@ impl Operator for MaxPool {
         let images = dx.par_chunks_mut(self.image_len().max(1)).zip(x.par_chunks(self.image_len().max(1)));
         let outputs = output.par_chunks(of_image).zip(gradient.values().par_chunks(of_image));
         images.zip(outputs).for_each(|((dx, x), (output, gradient))| {
-            Arch::new().dispatch(|| self.spread_image(x, output, gradient, dx));
+            Arch::new().dispatch(
+                #[inline(always)]
+                || self.spread_image(x, output, gradient, dx),
+            );
         });
         vec![Some(Array::new(dx, &[self.batch, self.input.0, self.input.1, self.channels]))]
     }
@@ -150,12 +159,15 @@ impl Operator for GlobalAverage {
         let mut y = vec![0.0; self.batch * channels];
         let images = inputs[0].values().par_chunks((positions * channels).max(1));
         y.par_chunks_mut(channels.max(1)).zip(images).for_each(|(y, x)| {
-            Arch::new().dispatch(|| {
-                for pixel in x.chunks_exact(channels) {
-                    y.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += value);
-                }
-                y.iter_mut().for_each(|sum| *sum /= positions as f32);
-            });
+            Arch::new().dispatch(
+                #[inline(always)]
+                || {
+                    for pixel in x.chunks_exact(channels) {
+                        y.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += value);
+                    }
+                    y.iter_mut().for_each(|sum| *sum /= positions as f32);
+                },
+            );
         });
         Array::new(y, &[self.batch, channels])
     }

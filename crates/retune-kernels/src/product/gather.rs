@@ -9,6 +9,8 @@ pub(crate) struct Axis {
     /// `taps × length`; negative where the tap reads padding.
     sources: Vec<isize>,
     length: usize,
+    /// The positions in the order in which they are computed: those that read the same taps together.
+    order: Vec<usize>,
 }
 
 impl Axis {
@@ -24,10 +26,12 @@ impl Axis {
     /// The direction of its gradient: the input position `i` reads the output position whose tap lay
     /// on it, if there is one.
     pub fn backward(output: usize, input: usize, taps: usize, stride: usize, padding: usize) -> Self {
-        Self::new(input, taps, |at, tap| {
+        let mut axis = Self::new(input, taps, |at, tap| {
             let shifted = (at + padding).checked_sub(tap)?;
             (shifted.is_multiple_of(stride) && shifted / stride < output).then(|| shifted / stride)
-        })
+        });
+        axis.order.sort_by_key(|at| (at + padding) % stride);
+        axis
     }
 
     /// Positions that lie `stride` apart, each with a single tap.
@@ -37,7 +41,8 @@ impl Axis {
 
     fn new(length: usize, taps: usize, source: impl Fn(usize, usize) -> Option<usize>) -> Self {
         let at = |index: usize| source(index % length, index / length).map_or(-1, |source| source as isize);
-        Self { sources: (0..taps * length).map(at).collect(), length }
+        let sources: Vec<isize> = (0..taps * length).map(at).collect();
+        Self { sources, length, order: (0..length).collect() }
     }
 
     /// Whether most positions read all taps.
@@ -145,9 +150,10 @@ impl Gather {
             if index >= count {
                 break;
             }
-            places.destination[index] = image * positions + y * columns + x;
+            let (place_y, place_x) = (self.vertical.order[y], self.horizontal.order[x]);
+            places.destination[index] = image * positions + place_y * columns + place_x;
             places.image_offset[index] = (self.start + image * self.image_stride) as isize;
-            (places.y[index], places.x[index]) = (y, x);
+            (places.y[index], places.x[index]) = (place_y, place_x);
             if self.images_innermost {
                 image += 1;
                 if image < self.images {

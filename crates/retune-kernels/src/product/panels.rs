@@ -104,6 +104,9 @@ fn pack_panel(
     out: &mut [f32],
 ) {
     let MatrixLayout { taps, depth, start, tap_stride, depth_stride, column_stride, .. } = layout;
+    if taps == 1 && matches!(scale, Scale::None) && (depth_stride == 1 || column_stride == 1) {
+        return pack_plain_panel(&matrix[start..], layout, columns, width, out);
+    }
     for block in (0..depth).step_by(DEPTHS_TOGETHER) {
         for (lane, column) in columns.clone().enumerate() {
             for k in block..depth.min(block + DEPTHS_TOGETHER) {
@@ -117,6 +120,36 @@ fn pack_panel(
                     out[(tap * depth + k) * width + lane] = matrix[from + tap * tap_stride] * factor;
                 }
             }
+        }
+    }
+}
+
+/// A panel of a single tap whose rows or columns lie in a line and are not scaled.
+fn pack_plain_panel(
+    matrix: &[f32],
+    layout: MatrixLayout,
+    columns: std::ops::Range<usize>,
+    width: usize,
+    out: &mut [f32],
+) {
+    let MatrixLayout { depth, depth_stride, column_stride, .. } = layout;
+    if column_stride == 1 {
+        for (k, out) in out.chunks_exact_mut(width).enumerate() {
+            out[..columns.len()].copy_from_slice(&matrix[k * depth_stride..][columns.clone()]);
+        }
+        return;
+    }
+    for first in columns.clone().step_by(8) {
+        let lane = first - columns.start;
+        let lines: [&[f32]; 8] = std::array::from_fn(|index| {
+            // Columns past the last repeat it, and are not copied.
+            let column = (first + index).min(columns.end - 1);
+            &matrix[column * column_stride..][..depth]
+        });
+        let count = (columns.end - first).min(8);
+        for (k, out) in out.chunks_exact_mut(width).enumerate() {
+            let values: [f32; 8] = std::array::from_fn(|index| lines[index][k]);
+            out[lane..lane + count].copy_from_slice(&values[..count]);
         }
     }
 }

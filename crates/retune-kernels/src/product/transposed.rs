@@ -8,9 +8,9 @@ use super::gather::Gather;
 use super::panels::{panel_width, widest_panel};
 use super::threads::Threads;
 
-/// Rows whose gradients are packed together; 32 KiB with the widest vectors, what a first-level
-/// cache holds.
-const ROWS_TOGETHER: usize = 256;
+/// Rows whose gradients are packed together; 16 KiB with the widest vectors, so that a first-level
+/// cache holds them and the lines of the source that a step reads.
+const ROWS_TOGETHER: usize = 128;
 
 /// A weight gradient to compute.
 #[derive(Clone, Copy)]
