@@ -3,6 +3,8 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use crate::vectors::vectorized;
+
 /// Values that one task handles.
 const CHUNK: usize = 1 << 14;
 /// Rows that one task sums.
@@ -42,7 +44,7 @@ pub fn column_sums(values: &[f32], columns: usize) -> Vec<f32> {
 
 fn block_sums(block: &[f32], columns: usize) -> Vec<f32> {
     let mut sums = vec![0.0; columns];
-    Arch::new().dispatch(
+    vectorized(
         #[inline(always)]
         || {
             for row in block.chunks_exact(columns) {
@@ -58,7 +60,7 @@ fn block_sums(block: &[f32], columns: usize) -> Vec<f32> {
 /// Sets `gradient` to zero where `output` lies on a limit.
 pub fn mask_by_limits(gradient: &mut [f32], output: &[f32], (low, high): (f32, f32)) {
     gradient.par_chunks_mut(CHUNK).zip(output.par_chunks(CHUNK)).for_each(|(gradient, output)| {
-        Arch::new().dispatch(
+        vectorized(
             #[inline(always)]
             || {
                 for (gradient, &output) in gradient.iter_mut().zip(output) {

@@ -1,6 +1,22 @@
-//! Vectors of as many values as are left.
+//! Vectors of as many values as are left, and loops that the compiler makes vectors of.
 
-use pulp::Simd;
+use pulp::{Arch, Simd, WithSimd};
+
+/// Runs `work`, a loop whose closures and functions are all `#[inline(always)]`, compiled for the
+/// widest vectors of this machine.
+pub(crate) fn vectorized(work: impl FnMut()) {
+    // Not pulp's own dispatch of closures: that calls through `FnOnce`, which the compiler does not
+    // inline, so that the loop would be compiled for the narrowest vectors.
+    struct Loop<F>(F);
+    impl<F: FnMut()> WithSimd for Loop<F> {
+        type Output = ();
+        #[inline(always)]
+        fn with_simd<S: Simd>(mut self, _: S) {
+            (self.0)();
+        }
+    }
+    Arch::new().dispatch(Loop(work));
+}
 
 /// A vector of the values, zeros after the last.
 #[inline(always)]

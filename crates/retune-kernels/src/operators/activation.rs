@@ -1,13 +1,13 @@
 //! Nonlinearities that are a gate times their input: SiLU and the kinds of GELU.
 
 use burn::tensor::{Tensor, activation};
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::run_on;
 use crate::exponential::exp;
 use crate::operator::{Array, Kept, Needs, Operator, run};
 use crate::shared::{SharedSlice, filled};
+use crate::vectors::vectorized;
 
 /// Values that one task handles.
 const CHUNK: usize = 1 << 13;
@@ -54,7 +54,7 @@ impl Gate {
             x.par_chunks(CHUNK).zip(y.par_chunks(CHUNK)).enumerate().for_each(|(index, (x, y))| {
                 // SAFETY: every task has a chunk of its own.
                 let out = unsafe { out.part(index * CHUNK, x.len()) };
-                Arch::new().dispatch(
+                vectorized(
                     #[inline(always)]
                     || of(self.kind, x, y, out),
                 );

@@ -6,7 +6,6 @@ use std::sync::OnceLock;
 
 use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::run_on;
@@ -16,6 +15,7 @@ use crate::product::{
     Destination, Epilogue, Gather, MatrixLayout, Panels, Scale, Threads, TransposedProduct, product, transposed_product,
 };
 use crate::shared::{SharedSlice, filled};
+use crate::vectors::vectorized;
 
 /// `softmax(query · keyᵀ / √head width) · value` for each head, of `[batch, tokens, 3, heads, head
 /// width]` (queries, keys and values, as a linear layer makes them), the heads joined:
@@ -157,10 +157,10 @@ impl Attention {
     fn forward_head(&self, parts: &[f32], task: usize, y: &SharedSlice, log_sums: &mut [f32]) {
         let mut scores = self.by_token(self.part(parts, task, 0), self.part(parts, task, 1));
         let factor = self.factor();
-        Arch::new().dispatch(
+        vectorized(
             #[inline(always)]
             || {
-                for (row, log_sum) in scores.chunks_exact_mut(self.tokens).zip(log_sums) {
+                for (row, log_sum) in scores.chunks_exact_mut(self.tokens).zip(&mut *log_sums) {
                     *log_sum = softmax_row(row, factor);
                 }
             },
@@ -187,7 +187,7 @@ impl Attention {
                 dy.iter().zip(y).map(|(dy, y)| dy * y).sum()
             })
             .collect();
-        Arch::new().dispatch(
+        vectorized(
             #[inline(always)]
             || {
                 let rows = weights.chunks_exact_mut(tokens).zip(dweights.chunks_exact_mut(tokens));

@@ -1,12 +1,12 @@
 //! Layer normalization.
 
 use burn::tensor::{Tensor, module};
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::run_on;
 use crate::operator::{Array, Kept, Needs, Operator, run};
 use crate::shared::{SharedSlice, filled};
+use crate::vectors::vectorized;
 
 /// Rows that one task handles.
 const ROWS: usize = 64;
@@ -117,7 +117,7 @@ impl Operator for FusedLayerNorm {
             x.par_chunks(size).enumerate().for_each(|(index, x)| {
                 // SAFETY: every task has rows of its own.
                 let y = unsafe { y.part(index * size, x.len()) };
-                Arch::new().dispatch(
+                vectorized(
                     #[inline(always)]
                     || {
                         for (x, y) in x.chunks_exact(self.width).zip(y.chunks_exact_mut(self.width)) {
@@ -148,7 +148,7 @@ impl Operator for FusedLayerNorm {
             parts.enumerate().for_each(|(index, (sums, (x, gradient)))| {
                 // SAFETY: every task has rows of its own.
                 let dx = unsafe { dx.part(index * size, x.len()) };
-                Arch::new().dispatch(
+                vectorized(
                     #[inline(always)]
                     || self.backward_rows(x, weight, gradient, dx, sums),
                 );

@@ -3,13 +3,13 @@
 use burn::tensor::Tensor;
 use burn::tensor::module::max_pool2d;
 use burn::tensor::ops::MaxPoolOptions;
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::{channels_first, channels_last, run_on};
 use crate::operator::{Array, Kept, Needs, Operator, run};
 use crate::product::Axis;
 use crate::shared::{SharedSlice, filled};
+use crate::vectors::vectorized;
 
 /// The largest value of each window of a map `[batch, height, width, channels]`, `padding` places
 /// around it left out.
@@ -99,7 +99,7 @@ impl Operator for MaxPool {
             (0..self.batch * height).into_par_iter().for_each(|index| {
                 // SAFETY: every task has a line of its own.
                 let out = unsafe { y.part(index * line, line) };
-                Arch::new().dispatch(
+                vectorized(
                     #[inline(always)]
                     || self.pool_line(x, out, index / height, index % height),
                 );
@@ -122,7 +122,7 @@ impl Operator for MaxPool {
         let images = dx.par_chunks_mut(self.image_len().max(1)).zip(x.par_chunks(self.image_len().max(1)));
         let outputs = output.par_chunks(of_image).zip(gradient.values().par_chunks(of_image));
         images.zip(outputs).for_each(|((dx, x), (output, gradient))| {
-            Arch::new().dispatch(
+            vectorized(
                 #[inline(always)]
                 || self.spread_image(x, output, gradient, dx),
             );
@@ -159,7 +159,7 @@ impl Operator for GlobalAverage {
         let mut y = vec![0.0; self.batch * channels];
         let images = inputs[0].values().par_chunks((positions * channels).max(1));
         y.par_chunks_mut(channels.max(1)).zip(images).for_each(|(y, x)| {
-            Arch::new().dispatch(
+            vectorized(
                 #[inline(always)]
                 || {
                     for pixel in x.chunks_exact(channels) {
