@@ -19,7 +19,7 @@ use retune::plan::{
 };
 use retune::train::low_rank::Adapters;
 use retune::train::optimizer::{OptimizerKind, OptimizerOptions};
-use retune::train::options::{BatchNormPolicy, Keep, TrainOptions};
+use retune::train::options::{ActivationOptions, BatchNormPolicy, Keep, TrainOptions};
 use retune::train::{Differentiation, Trained, Trainer, measure_layers, metrics};
 use serde_json::Value;
 
@@ -218,6 +218,7 @@ fn train(settings: &Value) -> (Model, Trained, Vec<f64>) {
         mix: Mix::default(),
         checkpoint_every: None,
         cache_bytes: 1 << 20,
+        activations: ActivationOptions::default(),
         threads: 1,
     };
     let data = training_images();

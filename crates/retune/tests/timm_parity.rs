@@ -15,7 +15,7 @@ use retune::models::{Model, Role};
 use retune::monitor::Silent;
 use retune::plan::{Gradient, Phase, Plan, Schedule, Solver};
 use retune::train::optimizer::{OptimizerKind, OptimizerOptions};
-use retune::train::options::{BatchNormPolicy, Keep, TrainOptions};
+use retune::train::options::{ActivationOptions, BatchNormPolicy, Keep, TrainOptions};
 use retune::train::{Differentiation, LossGradients, Trainer, loss_gradients};
 
 use common::{fixtures, load, models, training_images};
@@ -192,6 +192,7 @@ fn train_one_epoch(run: &str) -> (Model, Model) {
         mix: Mix::default(),
         checkpoint_every: None,
         cache_bytes: 1 << 20,
+        activations: ActivationOptions::default(),
         threads: 1,
     };
     let data = training_images();

@@ -18,7 +18,7 @@ use retune::models::{HeadInitialization, Model, Role};
 use retune::monitor::{Monitor, Silent};
 use retune::plan::{Averaging, Gradient, Phase, Plan, Schedule, Solver};
 use retune::train::optimizer::OptimizerOptions;
-use retune::train::options::{BatchNormPolicy, Keep, TrainOptions};
+use retune::train::options::{ActivationOptions, BatchNormPolicy, Keep, TrainOptions};
 use retune::train::{Shared, TrainError, Trained, Trainer};
 
 const CLASSES: [&str; 3] = ["stripes", "checks", "plain"];
@@ -69,6 +69,7 @@ fn options() -> TrainOptions {
         mix: Mix::default(),
         checkpoint_every: None,
         cache_bytes: 1 << 20,
+        activations: ActivationOptions::default(),
         threads: 2,
     }
 }
@@ -359,4 +360,43 @@ fn a_rate_that_diverges_is_left_out_and_all_diverging_is_an_error() {
     let none_is_left = gradient_plan(&everywhere, &[1e30]);
     let error = train(&none_is_left, &options, None, &Silent, false).unwrap_err().to_string();
     assert!(error.contains("diverged") && error.contains("1e30"), "{error}");
+}
+
+/// Bytes of what enters a block, for the images of [`train`].
+fn entering_bytes(block: &str) -> u64 {
+    let model = model();
+    let block = model.network().find_blocks(block).unwrap().start;
+    let image = burn::tensor::Tensor::<4>::zeros([1, 3, 32, 32], &Device::flex());
+    let entry = model.forward_range(retune::models::Activation::of_images(image), 0..block);
+    42 * 4 * entry.example_shape().iter().product::<usize>() as u64
+}
+
+#[test]
+fn kept_activations_of_frozen_blocks_change_no_bit() {
+    let plan = gradient_plan(&[("layer2.0", 1.0), ("head", 0.5)], &[1e-2, 1e-3]);
+    let bytes = entering_bytes("layer2.0");
+    for augmented in [false, true] {
+        let with_memory = |memory_bytes: u64, half: bool| {
+            let policy = if augmented { AugmentPolicy::Flip } else { AugmentPolicy::None };
+            let views = augmented.then_some(2);
+            let options = TrainOptions {
+                activations: ActivationOptions { memory_bytes, half, views },
+                augmentation: Augmentation::new(policy),
+                label_smoothing: 0.1,
+                ..options()
+            };
+            let trained = train(&plan, &options, None, &Silent, false).unwrap();
+            (bits(&trained.model), trained.phases)
+        };
+        let computed_in_every_step = with_memory(0, false);
+        // In memory; in a file; in neither, for want of room.
+        for memory_bytes in [1 << 30, bytes / 2, bytes / 9] {
+            assert_eq!(with_memory(memory_bytes, false), computed_in_every_step, "{memory_bytes} bytes, {augmented}");
+        }
+        let (rounded, phases) = with_memory(1 << 30, true);
+        assert_ne!(rounded, computed_in_every_step.0);
+        // Eleven bits of an activation are enough for three digits of the loss.
+        let (loss, exact) = (phases[0].validation.loss, computed_in_every_step.1[0].validation.loss);
+        assert!((loss / exact - 1.0).abs() < 5e-3, "{loss} {exact}");
+    }
 }

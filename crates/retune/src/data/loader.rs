@@ -197,6 +197,25 @@ impl Loader {
         if options.drop_last { dataset.len() / options.batch_size } else { dataset.len().div_ceil(options.batch_size) }
     }
 
+    /// The batches of an epoch without their images, for who has them already: their indices, labels
+    /// and targets are those of [`Loader::epoch`], which mixed images' targets would not be.
+    pub fn epoch_without_images(
+        &self,
+        epoch: u64,
+        order: Order,
+        start_batch: usize,
+    ) -> impl Iterator<Item = Batch> + use<> {
+        let pipeline = Arc::clone(&self.pipeline);
+        let indices = order.indices(pipeline.dataset.len(), epoch);
+        let size = pipeline.options.batch_size;
+        let number_of = |number: usize| number * size..indices.len().min((number + 1) * size);
+        let batches: Vec<Vec<usize>> =
+            (start_batch..self.batches_per_epoch()).map(|number| indices[number_of(number)].to_vec()).collect();
+        batches.into_iter().enumerate().map(move |(offset, indices)| {
+            pipeline.labelled_batch(epoch, start_batch + offset, &indices, Vec::new(), [0, 0])
+        })
+    }
+
     /// Starts loading the epoch numbered `epoch` from the batch `start_batch` on.
     ///
     /// The batches are the same, bit for bit, as those that an epoch entered at batch 0 would yield.
@@ -311,6 +330,17 @@ impl Pipeline {
         let outcomes: Vec<Result<(), DataError>> =
             images.par_chunks_mut(image_size).zip(indices).with_max_len(1).map(load).collect();
         outcomes.into_iter().collect::<Result<(), _>>()?;
+        Ok(self.labelled_batch(epoch, number, indices, images, [height, width]))
+    }
+
+    fn labelled_batch(
+        &self,
+        epoch: u64,
+        number: usize,
+        indices: &[usize],
+        mut images: Vec<f32>,
+        [height, width]: [usize; 2],
+    ) -> Batch {
         let labels: Vec<usize> = indices.iter().filter_map(|&index| self.labels.get(index).copied()).collect();
         let targets = self.options.has_soft_targets().then(|| {
             let LoaderOptions { mix, label_smoothing, seed, .. } = &self.options;
@@ -318,7 +348,7 @@ impl Pipeline {
             let classes = self.dataset.classes.len();
             mix.apply(&mut images, &labels, [height, width], classes, *label_smoothing, &mut rng)
         });
-        Ok(Batch { number, images, labels, indices: indices.to_vec(), targets, n: indices.len(), height, width })
+        Batch { number, images, labels, indices: indices.to_vec(), targets, n: indices.len(), height, width }
     }
 
     /// The sample's image at the model's input size, where corruptions set in: their severities are

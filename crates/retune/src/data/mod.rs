@@ -28,7 +28,7 @@ pub mod loader;
 mod manifest;
 pub mod mix;
 pub mod order;
-mod positional;
+pub(crate) mod positional;
 pub mod preprocess;
 pub mod randaugment;
 pub mod resize;

@@ -37,17 +37,33 @@ pub struct LossGradients {
     pub observed: Vec<ObservedStatistics>,
 }
 
+/// The first block with a trained parameter; the number of blocks where there is none.
+pub(super) fn first_trained(model: &Model, trained: &[bool]) -> usize {
+    let trained = model.network().specs.iter().zip(trained).filter(|(_, trained)| **trained);
+    trained.map(|(spec, _)| spec.block).min().unwrap_or(model.blocks().len())
+}
+
 /// The gradients of a batch's loss. Nothing below the first block with a trained parameter is
 /// differentiated.
 pub fn loss_gradients(model: &Model, batch: &Batch, what: &Differentiation) -> LossGradients {
+    let device = model.parameters.tensors()[0].device();
+    let first = first_trained(model, what.trained);
+    let entry = model.forward_range(Activation::of_images(inference::images(batch, &device)), 0..first);
+    loss_gradients_from(model, entry, batch, what)
+}
+
+/// The same from what enters the first block with a trained parameter; the batch's images are not
+/// looked at.
+pub(super) fn loss_gradients_from(
+    model: &Model,
+    entry: Activation,
+    batch: &Batch,
+    what: &Differentiation,
+) -> LossGradients {
     let specs = &model.network().specs;
     let device = model.parameters.tensors()[0].device();
-    let end = model.blocks().len();
-    let trained = specs.iter().zip(what.trained).filter(|(_, trained)| **trained);
-    let first = trained.map(|(spec, _)| spec.block).min().unwrap_or(end);
-
-    let images = Activation::of_images(inference::images(batch, &device));
-    let entry = model.forward_range(images, 0..first).into_autodiff();
+    let (first, end) = (first_trained(model, what.trained), model.blocks().len());
+    let entry = entry.into_autodiff();
 
     let tracked = tracked_parameters(model, what.trained);
     let mut pass = Pass::training(&tracked, what.batch_statistics);

@@ -8,6 +8,7 @@ pub mod low_rank;
 pub mod metrics;
 pub mod optimizer;
 pub mod options;
+mod prefix;
 pub mod probe;
 pub mod range_test;
 mod rates;
@@ -73,6 +74,9 @@ pub enum TrainError {
     /// A tensor that the plan froze has changed: a defect of this program.
     #[error("the frozen tensor '{0}' changed during training; please report this as a defect")]
     FrozenChanged(String),
+    /// The temporary file with the frozen blocks' activations cannot be read.
+    #[error("the temporary file with the activations of the frozen blocks cannot be read; try --activation-mb 0")]
+    ActivationsLost,
     /// The user asked to stop; the checkpoint is written.
     #[error("interrupted")]
     Interrupted,

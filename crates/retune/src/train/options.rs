@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::optimizer::OptimizerOptions;
+pub use super::prefix::ActivationOptions;
 use crate::data::augment::Augmentation;
 use crate::data::mix::Mix;
 
@@ -85,6 +86,9 @@ pub struct TrainOptions {
     pub checkpoint_every: Option<usize>,
     /// Memory for decoded images, in bytes; what does not fit goes to a temporary file.
     pub cache_bytes: u64,
+    /// What is kept of the frozen blocks' activations.
+    #[serde(default)]
+    pub activations: ActivationOptions,
     /// Threads that decode images.
     pub threads: usize,
 }

@@ -2,6 +2,7 @@
 
 mod combining;
 mod descending;
+mod entering;
 mod probing;
 
 use std::sync::Arc;
@@ -41,7 +42,7 @@ impl KeyedLoader {
 /// The training images as they are, the training images as the phases see them, and validation.
 pub(super) struct Loaders {
     plain: KeyedLoader,
-    training: Loader,
+    training: KeyedLoader,
     validation: KeyedLoader,
 }
 
@@ -65,9 +66,9 @@ impl Loaders {
                 label_smoothing: options.label_smoothing,
                 ..plain_options.clone()
             };
-            KeyedLoader::new(trainer.train, &options, trainer.shared)?.loader
+            KeyedLoader::new(trainer.train, &options, trainer.shared)?
         } else {
-            plain.loader.clone()
+            KeyedLoader { loader: plain.loader.clone(), key: plain.key }
         };
         let validation = KeyedLoader::new(trainer.validation, &plain_options, trainer.shared)?;
         Ok(Self { plain, training, validation })
@@ -75,7 +76,7 @@ impl Loaders {
 
     /// The training images as the phases see them.
     pub fn into_training(self) -> Loader {
-        self.training
+        self.training.loader
     }
 }
 
@@ -93,6 +94,10 @@ pub(super) struct Run<'a> {
     loaders: Loaders,
     started: Instant,
     seconds_before: f64,
+    /// What enters the first trained block, as long as it is known to hold.
+    entered: Option<entering::Entered>,
+    /// Where that is kept if no other run is made together with this one.
+    own: Shared,
 }
 
 impl<'a> Run<'a> {
@@ -127,7 +132,9 @@ impl<'a> Run<'a> {
         let metrics = MetricsFile::open(metrics_path.as_deref(), state.progress.metrics_bytes)?;
         let loaders = Loaders::new(trainer, &state.model)?;
         let seconds_before = state.progress.seconds;
-        Ok(Self { trainer, state, metrics, loaders, started: Instant::now(), seconds_before })
+        let started = Instant::now();
+        let own = Shared::default();
+        Ok(Self { trainer, state, metrics, loaders, started, seconds_before, entered: None, own })
     }
 
     /// Runs what is left of the plan.

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::TrainError;
+use super::options::ActivationOptions;
+use super::prefix::Prefix;
 use crate::data::{DataError, Dataset, Loader, LoaderOptions};
 use crate::inference::{self, Features, Layer};
 use crate::models::Model;
@@ -17,6 +19,8 @@ use crate::random;
 pub struct Shared {
     loaders: Mutex<HashMap<u64, Loader>>,
     features: Mutex<HashMap<u64, Arc<Features>>>,
+    /// The most recently used last.
+    prefixes: Mutex<Vec<(u64, Arc<Prefix>)>>,
 }
 
 impl Shared {
@@ -48,7 +52,8 @@ impl Shared {
         task: &str,
         monitor: &dyn Monitor,
     ) -> Result<Arc<Features>, TrainError> {
-        let key = random::hash(&[loader_key.to_le_bytes(), body_key(model).to_le_bytes()].concat());
+        let body_key = body_key(model, model.head());
+        let key = random::hash(&[loader_key.to_le_bytes(), body_key.to_le_bytes()].concat());
         let known = || self.features.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(features) = known().get(&key) {
             return Ok(features.clone());
@@ -56,6 +61,41 @@ impl Shared {
         let features = Arc::new(inference::extract(model, loader, Layer::Pooled, task, monitor)?);
         known().insert(key, features.clone());
         Ok(features)
+    }
+
+    /// What enters `block` for a loader's images (of the epoch numbered `view`), made once; `None`
+    /// if it does not fit. The least recently used are forgotten when all no longer fit.
+    ///
+    /// # Errors
+    /// As [`Prefix::make`].
+    pub(super) fn prefix(
+        &self,
+        model: &Model,
+        (loader, loader_key, view): (&Loader, u64, u64),
+        block: usize,
+        options: &ActivationOptions,
+        monitor: &dyn Monitor,
+    ) -> Result<Option<Arc<Prefix>>, TrainError> {
+        let numbers = [loader_key, view, block as u64, u64::from(options.half), body_key(model, block)];
+        let key = random::hash(&numbers.map(u64::to_le_bytes).concat());
+        let known = || self.prefixes.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = {
+            let mut known = known();
+            known.iter().position(|(other, _)| *other == key).map(|at| known.remove(at))
+        };
+        let prefix = match found {
+            Some((_, prefix)) => prefix,
+            None => match Prefix::make(model, (loader, view), block, options, monitor)? {
+                Some(prefix) => Arc::new(prefix),
+                None => return Ok(None),
+            },
+        };
+        let mut known = known();
+        known.push((key, prefix.clone()));
+        while known.len() > 1 && !Prefix::fit(known.iter().map(|(_, prefix)| prefix.as_ref()), options) {
+            known.remove(0);
+        }
+        Ok(Some(prefix))
     }
 }
 
@@ -82,9 +122,9 @@ pub(super) fn loader_key(dataset: &Dataset, options: &LoaderOptions) -> u64 {
     random::hash(described.as_bytes())
 }
 
-/// What the features before the head depend on.
-fn body_key(model: &Model) -> u64 {
-    let specs = model.network().specs.iter().enumerate().filter(|(_, spec)| spec.block != model.head());
+/// What the activations before `block` depend on.
+fn body_key(model: &Model, block: usize) -> u64 {
+    let specs = model.network().specs.iter().enumerate().filter(|(_, spec)| spec.block < block);
     let hashes: Vec<u8> = specs
         .flat_map(|(index, _)| {
             let bytes: Vec<u8> = model.parameters.values(index).iter().flat_map(|value| value.to_le_bytes()).collect();

@@ -12,7 +12,7 @@ use crate::plan::{Adaptive, Combine, Criterion, Gradient, Phase};
 use crate::train::average::WeightAverage;
 use crate::train::checkpoint::{BestEpoch, Progress, RunningTotals, Snapshot};
 use crate::train::descent::{Descent, EpochRates};
-use crate::train::gradient::{self, Recalibration, StepRule, loss_gradients};
+use crate::train::gradient::{self, Recalibration, StepRule, loss_gradients, loss_gradients_from};
 use crate::train::low_rank::{Adapters, TrainedAdapters};
 use crate::train::optimizer::Optimizer;
 use crate::train::options::{BatchNormPolicy, Keep};
@@ -60,7 +60,7 @@ impl Run<'_> {
     }
 
     fn try_rate(&mut self, phase: &Phase, settings: &Gradient, candidate: usize) -> Result<Ending, TrainError> {
-        let steps_per_epoch = self.loaders.training.batches_per_epoch();
+        let steps_per_epoch = self.loaders.training.loader.batches_per_epoch();
         let descent = Descent::new(self.trainer, &self.state.model, steps_per_epoch, phase, settings, candidate);
         if self.state.progress.epoch == 0 && self.state.progress.batch == 0 {
             self.begin_candidate(&descent)?;
@@ -98,6 +98,7 @@ impl Run<'_> {
     /// The state before a learning rate's first step.
     fn begin_candidate(&mut self, descent: &Descent) -> Result<(), TrainError> {
         let settings = descent.settings;
+        self.leave();
         self.state.model.parameters = self.state.phase_start.clone();
         let count = self.state.model.network().specs.len();
         self.state.optimizer = Optimizer::new(self.trainer.options.optimizer, count);
@@ -153,16 +154,22 @@ impl Run<'_> {
             Some(rates) => rates,
             None => return Ok(Ending::Diverged),
         };
+        let candidates = descent.settings.learning_rates.len() - self.state.progress.candidate;
+        let passes = descent.settings.epochs * candidates - epoch;
+        let batches = self.entering_batches(&rates, passes)?;
         monitor.start(&descent.task(epoch), trainer.train.len());
         monitor.advance(self.state.progress.running.images);
-        let batches = self.loaders.training.epoch(epoch as u64, self.order(), self.state.progress.batch);
         for batch in batches {
-            let batch = batch?;
+            let (batch, entry) = batch?;
             if monitor.cancelled() {
                 self.save_checkpoint()?;
                 return Err(TrainError::Interrupted);
             }
-            let found = loss_gradients(&self.state.model, &batch, &descent.differentiation(&rates));
+            let (model, what) = (&self.state.model, descent.differentiation(&rates));
+            let found = match entry {
+                Some(entry) => loss_gradients_from(model, entry, &batch, &what),
+                None => loss_gradients(model, &batch, &what),
+            };
             if !found.loss.is_finite() {
                 monitor.finish();
                 return Ok(Ending::Diverged);
@@ -185,11 +192,6 @@ impl Run<'_> {
         Ok(Ending::Finished)
     }
 
-    fn order(&self) -> Order {
-        let options = self.trainer.options;
-        if options.shuffle { Order::Shuffled { seed: options.seed } } else { Order::Sequential }
-    }
-
     /// What trains in this epoch; measures adaptive rates where they are not measured yet. `None`
     /// if the gradients are not finite.
     fn epoch_rates(&mut self, descent: &Descent, epoch: usize) -> Result<Option<EpochRates>, TrainError> {
@@ -198,7 +200,8 @@ impl Run<'_> {
         };
         if self.state.progress.multipliers.is_none() {
             let plain = descent.epoch_rates(epoch, None);
-            let batches = self.loaders.training.epoch(epoch as u64, self.order(), 0).take(adaptive.batches);
+            let (view, order) = self.view_and_order(epoch as u64);
+            let batches = self.loaders.training.loader.epoch(view, order, 0).take(adaptive.batches);
             let what = descent.differentiation(&plain);
             let measured = measure_layers(&self.state.model, batches, &what, adaptive.criterion, adaptive.layer)?;
             let multipliers = measured.multipliers(adaptive);
@@ -280,7 +283,14 @@ impl Run<'_> {
 
     /// Evaluates any parameters on the validation images.
     pub(super) fn evaluate(&mut self, parameters: Parameters, task: &str) -> Result<Evaluation, TrainError> {
+        let entered = self.entered_validation(&parameters);
         let model = self.state.model.with_parameters(parameters);
+        if let Some(prefix) = entered {
+            let batch_size = self.trainer.options.batch_size;
+            if let Some(evaluation) = prefix.evaluate(&model, &self.loaders.validation.loader, batch_size)? {
+                return Ok(evaluation);
+            }
+        }
         let evaluation = inference::evaluate(&model, &self.loaders.validation.loader, task, self.trainer.monitor);
         evaluation.map_err(TrainError::from)
     }

@@ -1,0 +1,109 @@
+//! Where the steps of an epoch begin: at the images, or at what enters the first trained block where
+//! that is kept.
+
+use std::sync::Arc;
+
+use super::Run;
+use crate::data::{Batch, Order};
+use crate::models::{Activation, Parameters};
+use crate::random;
+use crate::train::TrainError;
+use crate::train::descent::EpochRates;
+use crate::train::gradient::first_trained;
+use crate::train::prefix::Prefix;
+
+/// What is kept for the epochs that train from the same block on.
+pub(super) struct Entered {
+    block: usize,
+    view: u64,
+    training: Arc<Prefix>,
+    /// Absent where there is no room for both.
+    validation: Option<Arc<Prefix>>,
+}
+
+/// A batch, and what enters the first trained block of it where that is kept.
+pub(super) type EnteringBatch = (Batch, Option<Activation>);
+
+impl Run<'_> {
+    /// The batches of an epoch from the one that a run was interrupted at on.
+    pub(super) fn entering_batches(
+        &mut self,
+        rates: &EpochRates,
+        passes: usize,
+    ) -> Result<Box<dyn Iterator<Item = Result<EnteringBatch, TrainError>>>, TrainError> {
+        let (epoch, start) = (self.state.progress.epoch as u64, self.state.progress.batch);
+        let (view, order) = self.view_and_order(epoch);
+        self.enter(rates, view, passes)?;
+        let loader = self.loaders.training.loader.clone();
+        let Some(entered) = &self.entered else {
+            return Ok(Box::new(loader.epoch(view, order, start).map(|batch| Ok((batch?, None)))));
+        };
+        let prefix = entered.training.clone();
+        let device = self.state.model.parameters.tensors()[0].device();
+        Ok(Box::new(loader.epoch_without_images(view, order, start).map(move |batch| {
+            let entry = prefix.batch(&batch.indices, &device).ok_or(TrainError::ActivationsLost)?;
+            Ok((batch, Some(entry)))
+        })))
+    }
+
+    /// The number under which an epoch's images are drawn, and their order. Where images are
+    /// augmented in a few ways only, the epochs take turns with them.
+    pub(super) fn view_and_order(&self, epoch: u64) -> (u64, Order) {
+        let options = self.trainer.options;
+        let order = |seed| if options.shuffle { Order::Shuffled { seed } } else { Order::Sequential };
+        match options.activations.views {
+            None => (epoch, order(options.seed)),
+            Some(views) => {
+                let seed = random::hash(&[options.seed.to_le_bytes(), epoch.to_le_bytes()].concat());
+                (epoch % views.max(1) as u64, order(seed))
+            }
+        }
+    }
+
+    /// Sees to it that what enters the first trained block is at hand, where keeping it pays.
+    fn enter(&mut self, rates: &EpochRates, view: u64, passes: usize) -> Result<(), TrainError> {
+        let trainer = self.trainer;
+        let options = &trainer.options.activations;
+        let model = &self.state.model;
+        let block = first_trained(model, &rates.trained);
+        // What is trained below makes what was kept above it invalid.
+        self.entered = self.entered.take().filter(|entered| entered.block <= block);
+        let augments = !trainer.options.augmentation.is_deterministic();
+        let view = if augments { view } else { 0 };
+        let changes = trainer.options.mix.is_active() || (augments && options.views.is_none());
+        // A single pass over the images computes everything once in any case.
+        let pays = options.views.map_or(passes, |views| passes / views.max(1)) > 1 || trainer.shared.is_some();
+        if block == 0 || block >= model.blocks().len() || options.memory_bytes == 0 || changes || !pays {
+            self.entered = None;
+            return Ok(());
+        }
+        if self.entered.as_ref().is_some_and(|entered| (entered.block, entered.view) == (block, view)) {
+            return Ok(());
+        }
+        self.entered = None;
+        let shared = trainer.shared.unwrap_or(&self.own);
+        let (training, validation) = (&self.loaders.training, &self.loaders.validation);
+        let images = (&training.loader, training.key, view);
+        let Some(training) = shared.prefix(model, images, block, options, trainer.monitor)? else { return Ok(()) };
+        let images = (&validation.loader, validation.key, 0);
+        let validation = shared.prefix(model, images, block, options, trainer.monitor)?;
+        self.entered = Some(Entered { block, view, training, validation });
+        Ok(())
+    }
+
+    /// Forgets what was kept, where the parameters below may change.
+    pub(super) fn leave(&mut self) {
+        self.entered = None;
+    }
+
+    /// What enters the first trained block of the validation images, if `parameters` are the
+    /// model's below it.
+    pub(super) fn entered_validation(&self, parameters: &Parameters) -> Option<Arc<Prefix>> {
+        let entered = self.entered.as_ref()?;
+        let own = self.state.model.parameters.tensors();
+        let specs = parameters.specs().iter().enumerate().filter(|(_, spec)| spec.block < entered.block);
+        let same = |index: usize| own[index].clone().equal(parameters.tensors()[index].clone()).all();
+        let unchanged = specs.map(|(index, _)| same(index)).all(|same| same.into_scalar::<bool>());
+        entered.validation.clone().filter(|_| unchanged)
+    }
+}
