@@ -1,10 +1,10 @@
 //! Whole training steps of a randomly initialized model, one for each line on standard input, so that another program
 //! can take turns with it:
 //!
-//!     yes | head -5 | cargo run --release -p retune --example steps -- resnet18 64 32 stem adamw
+//!     yes | head -5 | cargo run --release -p retune --example steps -- resnet18 64 32 all adamw
 //!
-//! The arguments are the architecture, the images' side, the images in a batch, the first block trained, the optimizer
-//! (`sgd` or `adamw`) and, to compare, `plain` to leave out the CPU kernels. A step is what `fit` does with a batch that
+//! The arguments are the architecture, the images' side, the images in a batch, the first and the last layer trained
+//! (`layer1:head`; one name trains that layer alone, and `all` everything), the optimizer (`sgd` or `adamw`) and, to compare, `plain` to leave out the CPU kernels. A step is what `fit` does with a batch that
 //! is loaded: forward, backward, update. Prints the milliseconds of each step and, at the end, of its parts.
 
 use std::error::Error;
@@ -26,8 +26,8 @@ const CLASSES: usize = 10;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [architecture, side, batch, first, kind, rest @ ..] = arguments.as_slice() else {
-        return Err("give an architecture, a side, a batch size, a block and an optimizer".into());
+    let [architecture, side, batch, layers, kind, rest @ ..] = arguments.as_slice() else {
+        return Err("give an architecture, a side, a batch size, layers and an optimizer".into());
     };
     if rest.iter().any(|argument| argument == "plain") {
         retune_kernels::operators::set_enabled(false);
@@ -39,8 +39,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let preprocessing = Preprocessing { height: side, width: side, ..config.preprocessing().clone() };
     let config = config.with_preprocessing(preprocessing);
     let mut model = Model::initialize(config, 0, &device)?;
-    let first = model.network().find_blocks(first)?.start;
-    let trained: Vec<bool> = model.network().specs.iter().map(|spec| spec.block >= first).collect();
+    let layers = match layers.split_once(':').unwrap_or((layers, layers)) {
+        ("all", _) => 0..model.blocks().len(),
+        (first, last) => model.network().find_blocks(first)?.start..model.network().find_blocks(last)?.end,
+    };
+    let trained: Vec<bool> = model.network().specs.iter().map(|spec| layers.contains(&spec.block)).collect();
     let batch = random_batch(count, side as usize);
     let options = OptimizerOptions { kind: kind.parse::<OptimizerKind>()?, ..OptimizerOptions::default() };
     let mut optimizer = Optimizer::new(options, trained.len());

@@ -43,6 +43,9 @@ pub struct GlobalArguments {
     /// Threads that compute, and as many that decode images [default: one for each processor]
     #[arg(long, global = true, value_name = "N", value_parser = parse::count, allow_hyphen_values = true)]
     pub threads: Option<usize>,
+    /// Operators on the CPU: this program's own, fused and fast, or the plain ones of its tensor library, to compare
+    #[arg(long, global = true, value_name = "NAME", default_value = "fused", value_parser = ["fused", "plain"])]
+    pub kernels: String,
 }
 
 impl GlobalArguments {

@@ -54,6 +54,7 @@ pub enum Command {
 
 /// Runs what the user asked for.
 pub fn run(arguments: Arguments) -> Result<(), Failure> {
+    retune_kernels::operators::set_enabled(arguments.global.kernels == "fused");
     if let Some(threads) = arguments.global.threads {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
         pool.map_err(|error| Failure::Mistake(format!("cannot start {threads} threads: {error}")))?;

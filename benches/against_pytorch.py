@@ -1,0 +1,346 @@
+"""`retune` against plain timm/PyTorch loops, in turn on the same images and machine: prints Markdown tables of ratios.
+
+    cargo build --release --workspace --bins --examples
+    python benches/against_pytorch.py [steps] [epochs] [commands] [growth] [threads] [startup]
+
+Without a name everything is measured. A ratio above 1 means that retune is faster, or takes less memory. Both sides
+compute in float32 with all processors and start from random weights of the same architecture; BatchNorm normalizes by
+running statistics on both sides. What is compared:
+
+steps     whole training steps (forward, backward, update) on a batch that is in memory, both sides in turn step by step
+epochs    seconds of an epoch after the first, as a user sees them: retune's from `metrics.jsonl`, with images from files;
+          PyTorch's with the images waiting in memory as a tensor, so that its loop is not charged for loading
+commands  whole programs from start to end on a folder of images, with their peak memory; PyTorch's reads the folder with
+          torchvision's ImageFolder and two loading processes that keep what they have decoded
+growth    how the time of a whole linear probe grows with the images
+threads   steps with one thread and with all
+startup   from nothing to the end of the first step
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+from PIL import Image
+
+BUILT = pathlib.Path(__file__).resolve().parent.parent / "target" / "release"
+CLASSES = 10
+# Architecture, side, batch size, optimizer.
+RESNET_64 = ("resnet18", 64, 32, "sgd")
+RESNET_224 = ("resnet18", 224, 8, "sgd")
+VIT_TINY = ("vit_tiny_patch16_224", 224, 8, "adamw")
+LITE_96 = ("tf_efficientnet_lite0", 96, 16, "sgd")
+MODELS = [
+    RESNET_64,
+    RESNET_224,
+    ("resnet50", 224, 8, "sgd"),
+    VIT_TINY,
+    ("vit_small_patch16_224", 224, 8, "adamw"),
+    ("convnext_atto", 224, 8, "adamw"),
+    LITE_96,
+    ("tf_efficientnet_lite0", 224, 8, "sgd"),
+]
+# The layers that retune trains, and what the names of the same parameters in timm begin with.
+EVERYTHING = ("all", ())
+STAGE_1, STAGE_3, STAGE_4 = (("layer1", ("layer1.",)), ("layer3", ("layer3.",)), ("layer4", ("layer4.",)))
+LAST_BLOCKS = ("blocks.10:blocks.11", ("blocks.10.", "blocks.11."))
+
+# The model and the step of every PyTorch program here.
+PRELUDE = """
+import sys, time, torch, timm
+torch.set_num_threads({threads})
+extra = dict(img_size={side}) if 'vit' in '{name}' else dict()
+model = timm.create_model('{name}', num_classes={classes}, **extra).eval()
+def train_only(beginnings):
+    global optimizer
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not beginnings or name.startswith(beginnings))
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    adamw = '{optimizer}' == 'adamw'
+    optimizer = torch.optim.AdamW(trained, 1e-4) if adamw else torch.optim.SGD(trained, 1e-4, 0.9)
+def step(images, labels):
+    optimizer.zero_grad()
+    torch.nn.functional.cross_entropy(model(images), labels).backward()
+    optimizer.step()
+"""
+
+
+def prelude(model, beginnings=(), threads=None):
+    name, side, _, optimizer = model
+    threads = threads or os.cpu_count()
+    program = PRELUDE.format(name=name, side=side, optimizer=optimizer, threads=threads, classes=CLASSES)
+    return program + f"train_only({beginnings!r})\n"
+
+
+class Stepper:
+    """A program that makes one training step for every line it is sent and answers with the milliseconds."""
+
+    def __init__(self, command, threads):
+        environment = {**os.environ, **({"RAYON_NUM_THREADS": str(threads)} if threads else {})}
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, env=environment
+        )
+
+    def step(self):
+        self.process.stdin.write("step\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
+
+    def stop(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def step_times(model, part, rounds, threads=None):
+    """The median milliseconds of a step of retune, PyTorch, and PyTorch with channels-last maps."""
+    name, side, batch, optimizer = model
+    program = prelude(model, part[1], threads) + f"""
+images, labels = torch.randn({batch}, 3, {side}, {side}), torch.arange({batch}) % {CLASSES}
+if '--channels-last' in sys.argv:
+    model, images = model.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last)
+for line in sys.stdin:
+    started = time.perf_counter()
+    step(images, labels)
+    print((time.perf_counter() - started) * 1e3, flush=True)
+"""
+    theirs = [sys.executable, "-c", program]
+    ours = [BUILT / "examples" / "steps", name, str(side), str(batch), part[0], optimizer]
+    sides = [Stepper(command, threads) for command in (ours, theirs, [*theirs, "--channels-last"])]
+    # The first steps allocate.
+    times = [[side.step() for side in sides] for _ in range(rounds + 2)][2:]
+    for side in sides:
+        side.stop()
+    return [statistics.median(times_of_side) for times_of_side in zip(*times)]
+
+
+def row(*cells):
+    print("| " + " | ".join(str(cell) for cell in cells) + " |", flush=True)
+
+
+def head(*cells):
+    print()
+    row(*cells)
+    row(*("---" if number == 0 else "---:" for number in range(len(cells))))
+
+
+def described(model, part):
+    return f"{model[0]} at {model[1]}, {part}"
+
+
+def steps(options):
+    head("step", "batch", "retune, ms", "PyTorch, ms", "channels last, ms", "ratio", "to channels last")
+    cases = [(model, "full fine-tuning", EVERYTHING) for model in MODELS]
+    cases += [
+        (RESNET_64, "surgical first stage", STAGE_1),
+        (RESNET_224, "surgical first stage", STAGE_1),
+        (RESNET_64, "surgical middle stage", STAGE_3),
+        (RESNET_64, "surgical last stage", STAGE_4),
+        (VIT_TINY, "surgical last two blocks", LAST_BLOCKS),
+    ]
+    for model, name, part in cases:
+        ours, theirs, channels_last = step_times(model, part, options.rounds)
+        times = (f"{milliseconds:.0f}" for milliseconds in (ours, theirs, channels_last))
+        row(described(model, name), model[2], *times, f"{theirs / ours:.2f}", f"{channels_last / ours:.2f}")
+
+
+def threads(options):
+    head("threads", "retune, ms", "PyTorch, ms", "ratio")
+    for model in (RESNET_64, VIT_TINY):
+        for count in sorted({1, os.cpu_count()}):
+            ours, theirs, _ = step_times(model, EVERYTHING, options.rounds, count)
+            row(described(model, f"{count} threads"), f"{ours:.0f}", f"{theirs:.0f}", f"{theirs / ours:.2f}")
+
+
+def write_images(folder, side, count, validation):
+    """A folder of random images with a tint for each class, so that there is something to learn."""
+    random = np.random.default_rng(0)
+    tints = random.integers(0, 120, (CLASSES, 3))
+    for split, images in (("train", count), ("val", validation)):
+        for index in range(images):
+            label = index % CLASSES
+            path = pathlib.Path(folder) / split / f"class{label}" / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pixels = random.integers(0, 136, (side, side, 3)) + tints[label]
+            Image.fromarray(pixels.astype(np.uint8)).save(path)
+
+
+def measured(command):
+    """Seconds, peak memory in MB (of the largest process) and output of a program."""
+    wrapper = (
+        "import resource, subprocess, sys\n"
+        "done = subprocess.run(sys.argv[1:], capture_output=True, text=True)\n"
+        "sys.stderr.write(done.stderr[-2000:])\n"
+        "print(done.stdout)\n"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n"
+        "sys.exit(done.returncode)\n"
+    )
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", wrapper, *map(str, command)], capture_output=True, text=True)
+    seconds = time.perf_counter() - started
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    *lines, peak = done.stdout.strip().splitlines()
+    return seconds, int(peak) / 1024, [line for line in lines if line]
+
+
+def retune_fit(model, images, arguments):
+    """A whole `retune fit`: seconds, peak memory, and the seconds of each epoch of training."""
+    name, side, batch, optimizer = model
+    with tempfile.TemporaryDirectory() as folder:
+        run = pathlib.Path(folder) / "run"
+        seconds, peak, _ = measured([
+            BUILT / "retune", "fit", "--arch", name, "--from-scratch", "--data", images, "--size", side,
+            "--batch-size", batch, "--optimizer", optimizer, "--out", run, "--quiet", *arguments,
+        ])  # fmt: skip
+        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return seconds, peak, [row["seconds"] for row in rows if row["split"] == "train"]
+
+
+def pytorch_epochs(model, count, beginnings):
+    _, side, batch, _ = model
+    program = prelude(model, beginnings) + f"""
+images, labels = torch.randn({count}, 3, {side}, {side}), torch.arange({count}) % {CLASSES}
+for epoch in range(3):
+    started = time.perf_counter()
+    for first in range(0, {count}, {batch}):
+        step(images[first:first + {batch}], labels[first:first + {batch}])
+    print(time.perf_counter() - started)
+"""
+    _, peak, lines = measured([sys.executable, "-c", program])
+    return min(map(float, lines[1:])), peak
+
+
+def epochs(options):
+    head("epoch after the first", "images", "retune, s", "PyTorch, s", "ratio", "retune, MB", "PyTorch, MB", "ratio")
+    cases = [
+        (RESNET_64, 512, "ft", EVERYTHING),
+        (RESNET_64, 512, "auto-rgn", EVERYTHING),
+        (RESNET_64, 512, "surgical", STAGE_1),
+        (RESNET_64, 512, "surgical", STAGE_3),
+        (RESNET_64, 512, "surgical", STAGE_4),
+        (RESNET_224, 128, "ft", EVERYTHING),
+        (RESNET_224, 128, "surgical", STAGE_4),
+        (VIT_TINY, 128, "ft", EVERYTHING),
+        (VIT_TINY, 128, "surgical", LAST_BLOCKS),
+        (LITE_96, 256, "ft", EVERYTHING),
+    ]
+    for model, count, method, (layers, beginnings) in cases:
+        arguments = ["--method", method, "--epochs", 3, "--lr", "1e-4"]
+        if method == "surgical":
+            arguments += ["--layers", layers.replace(":", "..")]
+        with tempfile.TemporaryDirectory() as folder:
+            write_images(folder, model[1], count, 20)
+            turns = [
+                (retune_fit(model, folder, arguments), pytorch_epochs(model, count, beginnings))
+                for _ in range(options.turns)
+            ]
+        ours = min(min(seconds[1:]) for (_, _, seconds), _ in turns)
+        theirs = min(seconds for _, (seconds, _) in turns)
+        our_peak, their_peak = max(turn[0][1] for turn in turns), max(turn[1][1] for turn in turns)
+        name = described(model, f"{method} {layers}" if method == "surgical" else method)
+        row(name, count, f"{ours:.2f}", f"{theirs:.2f}", f"{theirs / ours:.2f}",
+            f"{our_peak:.0f}", f"{their_peak:.0f}", f"{their_peak / our_peak:.2f}")  # fmt: skip
+
+
+def pytorch_folder(model, folder, phases):
+    """The usual loop over a folder: each phase is a number of epochs and the beginnings of the names it trains."""
+    _, side, batch, _ = model
+    return prelude(model) + f"""
+from torchvision import datasets, transforms
+transform = transforms.Compose([transforms.Resize({side}), transforms.CenterCrop({side}), transforms.ToTensor(),
+                                transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])])
+class Kept(torch.utils.data.Dataset):
+    def __init__(self, split):
+        self.images, self.kept = datasets.ImageFolder('{folder}/' + split, transform), dict()
+    def __len__(self):
+        return len(self.images)
+    def __getitem__(self, index):
+        if index not in self.kept:
+            self.kept[index] = self.images[index]
+        return self.kept[index]
+def loader(split):
+    kept = Kept(split)
+    return torch.utils.data.DataLoader(kept, {batch}, shuffle=split == 'train', num_workers=2, persistent_workers=True)
+train, validation = loader('train'), loader('val')
+for epochs, beginnings in {phases!r}:
+    train_only(beginnings)
+    for epoch in range(epochs):
+        for images, labels in train:
+            step(images, labels)
+        with torch.no_grad():
+            for images, labels in validation:
+                model(images)
+"""
+
+
+def commands(options):
+    head("whole command", "images", "retune, s", "PyTorch, s", "ratio", "retune, MB", "PyTorch, MB", "ratio")
+    probe, tune = (lambda head: [(10, (head,))]), [(5, ("fc.",)), (5, ())]
+    gradients = ["--epochs", 5, "--lr", "1e-4"]
+    cases = [
+        (RESNET_64, 1000, "lp", [], probe("fc.")),
+        (RESNET_224, 300, "lp", [], probe("fc.")),
+        (VIT_TINY, 300, "lp", [], probe("head.")),
+        (RESNET_64, 1000, "lp-ft", gradients, tune),
+        (RESNET_224, 300, "lp-ft", gradients, tune),
+        (RESNET_64, 1000, "ft", gradients, tune[1:]),
+    ]
+    for model, count, method, arguments, phases in cases:
+        with tempfile.TemporaryDirectory() as folder:
+            write_images(folder, model[1], count, count // 10)
+            ours, our_peak, _ = retune_fit(model, folder, ["--method", method, *arguments])
+            theirs, their_peak, _ = measured([sys.executable, "-c", pytorch_folder(model, folder, phases)])
+        row(described(model, method), count, f"{ours:.1f}", f"{theirs:.1f}", f"{theirs / ours:.2f}",
+            f"{our_peak:.0f}", f"{their_peak:.0f}", f"{their_peak / our_peak:.2f}")  # fmt: skip
+
+
+def growth(options):
+    head("images, lp of resnet18 at 32", "retune, s", "retune, MB")
+    for count in (1000, 10_000, 100_000)[: options.growth]:
+        with tempfile.TemporaryDirectory() as folder:
+            write_images(folder, 32, count, 1000)
+            seconds, peak, _ = retune_fit(("resnet18", 32, 64, "sgd"), folder, ["--method", "lp"])
+        row(count, f"{seconds:.1f}", f"{peak:.0f}")
+
+
+def startup(_):
+    head("from nothing to the end of the first step", "retune, s", "PyTorch, s", "ratio")
+    program = prelude(RESNET_64) + "step(torch.randn(8, 3, 64, 64), torch.arange(8))"
+    ours = [BUILT / "examples" / "steps", "resnet18", "64", "8", "all", "sgd"]
+
+    def seconds(command):
+        started = time.perf_counter()
+        subprocess.run(command, input="step\n", text=True, capture_output=True, check=True)
+        return time.perf_counter() - started
+
+    turns = [(seconds(ours), seconds([sys.executable, "-c", program])) for _ in range(4)]
+    ours, theirs = (min(side) for side in zip(*turns))
+    row("resnet18 at 64, batch 8", f"{ours:.2f}", f"{theirs:.2f}", f"{theirs / ours:.1f}")
+
+
+MEASURES = {
+    "steps": steps,
+    "epochs": epochs,
+    "commands": commands,
+    "growth": growth,
+    "threads": threads,
+    "startup": startup,
+}
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="retune against plain timm/PyTorch loops")
+    parser.add_argument("measures", nargs="*", help=", ".join(MEASURES))
+    parser.add_argument("--rounds", type=int, default=10, help="steps of each side")
+    parser.add_argument("--turns", type=int, default=2, help="programs of each side that measure epochs")
+    parser.add_argument("--growth", type=int, default=2, help="1: a thousand images, 2: ten thousand too, 3: a hundred")
+    options = parser.parse_args()
+    for name in options.measures or MEASURES:
+        MEASURES[name](options)
