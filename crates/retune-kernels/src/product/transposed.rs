@@ -144,10 +144,10 @@ unsafe fn add_products<S: Simd, const DEPTHS: usize>(
             let gradient = packed.as_ptr().add(gradient).cast::<S::f32s>();
             let (left, right) = (gradient.read_unaligned(), gradient.add(1).read_unaligned());
             let row = source.as_ptr().add(row + skip);
-            for d in 0..DEPTHS {
+            for (d, total) in totals.iter_mut().enumerate() {
                 let factor = simd.splat_f32s(*row.add(d));
-                totals[d][0] = simd.mul_add_e_f32s(factor, left, totals[d][0]);
-                totals[d][1] = simd.mul_add_e_f32s(factor, right, totals[d][1]);
+                total[0] = simd.mul_add_e_f32s(factor, left, total[0]);
+                total[1] = simd.mul_add_e_f32s(factor, right, total[1]);
             }
         }
     }
