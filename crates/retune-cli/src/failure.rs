@@ -11,6 +11,7 @@ use retune::fit::FitError;
 use retune::inference::InferenceError;
 use retune::models::ModelError;
 use retune::plan::PlanError;
+use retune::report::run_page::ReportError;
 
 /// Why a command ended early.
 #[derive(Debug)]
@@ -111,6 +112,12 @@ impl From<ModelError> for Failure {
 
 impl From<PlanError> for Failure {
     fn from(error: PlanError) -> Self {
+        Self::Mistake(error.to_string())
+    }
+}
+
+impl From<ReportError> for Failure {
+    fn from(error: ReportError) -> Self {
         Self::Mistake(error.to_string())
     }
 }

@@ -2,20 +2,20 @@
 //!
 //! ```text
 //! Options ─ runner ─► a run directory for each method and seed ─► Comparison ─ table ─► text, Markdown, CSV, LaTeX
-//!                                                                     └─ statistics: intervals, what differs
+//!                                                                     └─ page: the report
 //! ```
 
+pub mod page;
 pub mod runner;
-pub mod statistics;
 pub mod table;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use self::statistics::{Estimate, paired_difference, proportion_difference};
 use crate::fit::Summary;
 use crate::inference::Evaluation;
 use crate::report::plot::{Plot, ScatterPoint, scatter};
+use crate::statistics::{Estimate, paired_difference, proportion_difference};
 
 /// What several methods did on the same data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,7 +1,10 @@
 //! From paths to a run directory: what `retune fit` does.
 //!
 //! A run directory holds `run.toml` (every resolved option), `plan.toml`, `metrics.jsonl`,
-//! `summary.json`, `model/` (loadable by timm), `adapter/` after low-rank training (loadable by PEFT) and, while it is under way, `checkpoint/`.
+//! `summary.json`, `model/` (loadable by timm), `adapter/` after low-rank training (loadable by PEFT), what the model said of
+//! each image ([`record`]) and, while it is under way, `checkpoint/`.
+
+pub mod record;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -475,12 +478,23 @@ impl RunDirectory<'_> {
         if let Some(adapters) = &trained.low_rank {
             adapters.save_for_peft(&trained.model, &out.join(ADAPTER_FOLDER)).map_err(TrainError::from)?;
         }
-        let summary = summarize(plan, &options.train, &trained, data, monitor)?;
+        let summary = self.evaluate_and_record(&trained)?;
         let text = serde_json::to_string_pretty(&summary)
             .map_err(|error| FitError::RunFile { path: out.join(SUMMARY_FILE), reason: error.to_string() })?;
         files::write_atomically(&out.join(SUMMARY_FILE), |file| file.write_all(text.as_bytes()))?;
         // The run is complete; what only resuming needs would triple its size.
         let _ = fs::remove_dir_all(out.join(CHECKPOINT_FOLDER));
+        Ok(summary)
+    }
+
+    /// Evaluates the model, and keeps what it said of each image for the report.
+    fn evaluate_and_record(&self, trained: &Trained) -> Result<Summary, FitError> {
+        let Self { options, plan, data, out, monitor, .. } = *self;
+        let mut recorder = record::Recorder::new(&trained.model, &options.train, data, monitor);
+        recorder.evaluate("val", &data.validation)?;
+        let mut evaluate = |name: &str, dataset: &Dataset| recorder.evaluate(name, dataset);
+        let summary = summarize_by(plan, &options.train, trained, data, monitor, &mut evaluate)?;
+        recorder.write(out)?;
         Ok(summary)
     }
 }
@@ -496,6 +510,21 @@ pub fn summarize(
     data: &FitData,
     monitor: &dyn Monitor,
 ) -> Result<Summary, InferenceError> {
+    let mut evaluate =
+        |name: &str, dataset: &Dataset| evaluate_set(&trained.model, name, dataset, options, monitor);
+    summarize_by(plan, options, trained, data, monitor, &mut evaluate)
+}
+
+type EvaluateSet<'a> = dyn FnMut(&str, &Dataset) -> Result<Evaluation, InferenceError> + 'a;
+
+fn summarize_by(
+    plan: &Plan,
+    options: &TrainOptions,
+    trained: &Trained,
+    data: &FitData,
+    monitor: &dyn Monitor,
+    evaluate: &mut EvaluateSet,
+) -> Result<Summary, InferenceError> {
     let model = &trained.model;
     let last = trained.phases.last();
     let mut splits = IndexMap::new();
@@ -503,8 +532,7 @@ pub fn summarize(
         splits.insert("val".to_owned(), last.validation.clone());
     }
     for (name, dataset) in &data.evaluations {
-        let evaluation = evaluate_set(model, name, dataset, options, monitor)?;
-        splits.insert(name.clone(), evaluation);
+        splits.insert(name.clone(), evaluate(name, dataset)?);
     }
     let line = trained.line.as_ref();
     let interpolation = line.map(|line| curve(model, line, &CURVE_ALPHAS, options, data, monitor)).transpose()?;

@@ -1,8 +1,11 @@
 //! A model over a dataset: accuracy, predictions, and the activations at any layer.
 
+mod observed;
+
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
+pub use self::observed::{Outputs, evaluate_observed};
 use crate::data::{Batch, DataError, Dataset, Loader, Order};
 use crate::models::parameters::host_values;
 use crate::models::{Activation, Model, ModelError};
@@ -303,7 +306,8 @@ pub fn softmax(logits: &[f32]) -> Vec<f64> {
     exponentials.into_iter().map(|value| value / total).collect()
 }
 
-fn cross_entropy(logits: &[f32], label: usize) -> f64 {
+/// The negative logarithm of the label's probability.
+pub fn cross_entropy(logits: &[f32], label: usize) -> f64 {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let total: f64 = logits.iter().map(|logit| f64::from(logit - largest).exp()).sum();
     total.ln() + f64::from(largest - logits[label])

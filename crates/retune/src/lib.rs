@@ -40,4 +40,5 @@ pub mod monitor;
 pub mod plan;
 pub mod random;
 pub mod report;
+pub mod statistics;
 pub mod train;

@@ -1,4 +1,17 @@
-//! Pictures of runs and comparisons.
+//! Pictures and pages of runs and comparisons.
+//!
+//! ```text
+//! run directory ─ run ─► plots/*.svg, *.png
+//!       └──────── run_page ─► Page ─ page ─► report.html
+//! ```
+//!
+//! This module only reads run directories and plain results.
 
+pub mod calibration;
+pub mod confusion;
+pub mod page;
 pub mod plot;
 pub mod run;
+pub mod run_page;
+pub mod similarity;
+mod verdict;

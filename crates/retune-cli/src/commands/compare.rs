@@ -55,6 +55,9 @@ pub struct CompareArguments {
     #[arg(long, value_name = "DIR", help_heading = "Data", conflicts_with_all = RUN_OPTION_GROUPS,
           conflicts_with_all = ["methods", "seeds", "MethodOptionArguments"])]
     resume: Option<PathBuf>,
+    /// Write no report.html
+    #[arg(long, help_heading = "Data")]
+    no_report: bool,
     /// Methods with commas, some with layers (surgical:layer1..layer2, auto-rgn:stem+head); `all` is every method but
     /// surgical, `surgical-each` is surgical on every stage alone
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "lp,ft,lp-ft", value_parser = choice,
@@ -87,8 +90,11 @@ pub fn run(arguments: &CompareArguments, console: &Console) -> Result<(), Failur
     };
     let compared = runner::run(&options, out, arguments.jobs, &console.progress);
     let comparison = compared.map_err(|error| failure(&error, out))?;
+    if !arguments.no_report {
+        super::report::write_comparison(out)?;
+    }
     console.print(&comparison.document(), || {
-        format!("{}\nruns, tables and pictures: {}", table::text(&comparison), out.display())
+        format!("{}\nruns, tables, pictures and report: {}", table::text(&comparison), out.display())
     })
 }
 

@@ -43,6 +43,9 @@ pub struct FitArguments {
     #[arg(long, value_name = "RUN", help_heading = "Data", conflicts_with_all = RUN_OPTION_GROUPS,
           conflicts_with_all = ["MethodArguments", "MethodOptionArguments"])]
     resume: Option<PathBuf>,
+    /// Write no report.html
+    #[arg(long, help_heading = "Data")]
+    no_report: bool,
     #[command(flatten)]
     method: MethodArguments,
     #[command(flatten)]
@@ -62,7 +65,11 @@ pub fn run(arguments: &FitArguments, console: &Console) -> Result<(), Failure> {
     };
     let summary = fitted.map_err(|error| failure(&error, run))?;
     report::run::draw(run, &summary).map_err(|error| Failure::Mistake(error.to_string()))?;
-    console.print(&summary, || results::summary(&summary, run))
+    let report = if arguments.no_report { None } else { Some(super::report::write(run, console)?) };
+    console.print(&summary, || {
+        let report = report.map(|path| format!("report: {}\n", path.display())).unwrap_or_default();
+        format!("{}{report}", results::summary(&summary, run))
+    })
 }
 
 fn start(arguments: &FitArguments, out: &Path, console: &Console) -> Result<Result<Summary, FitError>, Failure> {

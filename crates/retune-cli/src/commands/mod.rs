@@ -11,6 +11,7 @@ mod lr_find;
 mod models;
 mod plan;
 mod predict;
+mod report;
 mod soup;
 mod wise_ft;
 
@@ -38,6 +39,8 @@ pub enum Command {
     WiseFt(wise_ft::WiseFtArguments),
     /// Average the weights of several runs
     Soup(soup::SoupArguments),
+    /// Write one HTML page from one or more runs
+    Report(report::ReportArguments),
     /// Measure a model's accuracy and loss on labelled images
     Eval(Box<eval::EvalArguments>),
     /// Name the most likely classes of images
@@ -69,6 +72,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::LrFind(arguments) => lr_find::run(&arguments, &console),
         Command::WiseFt(arguments) => wise_ft::run(&arguments, &console),
         Command::Soup(arguments) => soup::run(&arguments, &console),
+        Command::Report(arguments) => report::run(&arguments, &console),
         Command::Eval(arguments) => eval::run(&arguments, &console),
         Command::Predict(arguments) => predict::run(&arguments, &console),
         Command::Features(arguments) => features::run(&arguments, &console),

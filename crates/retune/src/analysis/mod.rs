@@ -4,3 +4,4 @@ pub mod feature_change;
 pub mod features;
 pub mod learning_rate;
 pub mod mixing;
+pub mod run_map;

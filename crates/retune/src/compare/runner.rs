@@ -177,6 +177,31 @@ fn flatten(key: String, value: &serde_json::Value, into: &mut IndexMap<String, S
     }
 }
 
+/// Whether a directory holds a comparison.
+pub fn is_comparison(directory: &Path) -> bool {
+    directory.join(OPTIONS_FILE).is_file()
+}
+
+/// What the finished runs of a comparison found, and each run's method and directory.
+///
+/// # Errors
+/// A directory that is no comparison; files that cannot be read.
+pub fn read(out: &Path) -> Result<(Comparison, Vec<(String, PathBuf)>), CompareError> {
+    let options = CompareOptions::read(out)?;
+    let (mut found, mut runs) = (Vec::new(), Vec::new());
+    for spec in &options.methods {
+        for &seed in &options.seeds {
+            let run = run_directory(out, spec, seed);
+            let summary = fit::finished(&run).map_err(|error| CompareError::Fit(Box::new(error)))?;
+            if let Some(summary) = summary {
+                found.push((spec.label(), seed, summary));
+                runs.push((spec.label(), run));
+            }
+        }
+    }
+    Ok((put_together(&options, found), runs))
+}
+
 /// One run to be made.
 struct Job<'a> {
     spec: &'a MethodSpec,

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::{Column, Comparison, MethodRow, Standing};
+use crate::report::page::grouped;
 
 /// The cells of a comparison, as text.
 struct Cells {
@@ -53,19 +54,6 @@ fn accuracy(row: &MethodRow, column: &Column, several: bool) -> String {
             format!("{:.1} ({:.1}–{:.1})", 100.0 * estimate.mean, 100.0 * low, 100.0 * high)
         }
     }
-}
-
-/// A whole number with a comma after every three digits.
-fn grouped(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// The table as columns of text: `*` marks the best of a column, `~` what is not significantly
@@ -207,17 +195,14 @@ pub fn csv(comparison: &Comparison) -> io::Result<String> {
 
 /// What the intervals are, and which gaps are not significant.
 fn notes(comparison: &Comparison) -> String {
-    let seeds = comparison.seeds();
-    let mut notes = if seeds > 1 {
-        format!("Mean over {seeds} seeds ± half of Student's 90 % interval.\n")
-    } else {
-        "One seed, with Wilson's 95 % interval over images; it does not show how much seeds differ.\n".to_owned()
-    };
-    if comparison.in_distribution == "val" {
-        notes.push_str(
-            "There is no test split, so 'val' stands for it; it also chose rates and epochs, so it flatters.\n",
-        );
-    }
+    let lines: String = findings(comparison).into_iter().map(|finding| format!("{finding}\n")).collect();
+    let (intervals, test) = reading(comparison);
+    format!("{intervals}{lines}{test}")
+}
+
+/// Which method is best on each set, and over which others its lead is significant: a sentence each.
+pub(super) fn findings(comparison: &Comparison) -> Vec<String> {
+    let mut findings = Vec::new();
     for column in comparison.columns() {
         let standings = comparison.standings(&column);
         let named = |wanted: Standing| -> Vec<&str> {
@@ -227,20 +212,36 @@ fn notes(comparison: &Comparison) -> String {
         let (best, close) = (named(Standing::Best).join(", "), named(Standing::NotSignificantlyWorse));
         let heading = column.heading();
         let worse = named(Standing::Worse);
-        notes.push_str(&match (close.len(), worse.len()) {
+        findings.push(match (close.len(), worse.len()) {
             (0, 0) => continue,
-            (0, _) => format!("{heading}: {best} is best, and every other method significantly worse.\n"),
-            (_, 0) => format!("{heading}: {best} is highest, but its lead is not significant over any other.\n"),
+            (0, _) => format!("{heading}: {best} is best, and every other method significantly worse."),
+            (_, 0) => format!("{heading}: {best} is highest, but its lead is not significant over any other."),
             (near, far) if near <= far => {
-                format!("{heading}: {best} is highest; its lead is not significant over {}.\n", close.join(", "))
+                format!("{heading}: {best} is highest; its lead is not significant over {}.", close.join(", "))
             }
-            _ => format!("{heading}: {best} is highest; its lead is significant only over {}.\n", worse.join(", ")),
+            _ => format!("{heading}: {best} is highest; its lead is significant only over {}.", worse.join(", ")),
         });
     }
+    findings
+}
+
+/// What the intervals are, and what significance means here.
+pub(super) fn reading(comparison: &Comparison) -> (String, String) {
+    let seeds = comparison.seeds();
+    let mut intervals = if seeds > 1 {
+        format!("Mean over {seeds} seeds ± half of Student's 90 % interval.\n")
+    } else {
+        "One seed, with Wilson's 95 % interval over images; it does not show how much seeds differ.\n".to_owned()
+    };
+    if comparison.in_distribution == "val" {
+        intervals.push_str(
+            "There is no test split, so 'val' stands for it; it also chose rates and epochs, so it flatters.\n",
+        );
+    }
     let test = if seeds > 1 { "paired t-test over seeds at 90 %" } else { "Newcombe's 95 % interval" };
-    notes
-        + &format!(
+    let test = format!(
             "Significance: {test}, not corrected for the number of methods. Shifted sets chose nothing.\nSeconds are of training; runs share decoded \
          images and features, and the first run to need them pays for them.\n"
-        )
+        );
+    (intervals, test)
 }

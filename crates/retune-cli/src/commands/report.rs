@@ -1,0 +1,91 @@
+//! `retune report`: one HTML page from one or more runs.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use retune::compare::page::RunOf;
+use retune::compare::runner;
+use retune::report::page::Page;
+use retune::report::run_page::RunRecord;
+use serde::Serialize;
+
+use crate::failure::Failure;
+use crate::output::Console;
+
+/// Name of the page in a run's or comparison's directory.
+pub const REPORT_FILE: &str = "report.html";
+
+/// Options of `retune report`.
+#[derive(Args)]
+pub struct ReportArguments {
+    /// Finished runs, or the directory of a comparison
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<PathBuf>,
+    /// The page to write [default: report.html in the run's or comparison's directory, or here for several runs]
+    #[arg(short, long, value_name = "PAGE.html")]
+    out: Option<PathBuf>,
+    /// Add a heat map of what `retune cka --out FILE.json` wrote; can be given several times
+    #[arg(long = "cka", value_name = "FILE.json")]
+    similarities: Vec<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    report: &'a Path,
+}
+
+/// Writes the page and says where it is.
+pub fn run(arguments: &ReportArguments, console: &Console) -> Result<(), Failure> {
+    let (mut page, default) = match arguments.runs.as_slice() {
+        [only] if runner::is_comparison(only) => (of_comparison(only)?, only.join(REPORT_FILE)),
+        [only] => (of_run(only, console)?, only.join(REPORT_FILE)),
+        several => (of_runs(several)?, PathBuf::from(REPORT_FILE)),
+    };
+    for file in &arguments.similarities {
+        page.sections.push(retune::report::similarity::section(file)?);
+    }
+    let out = arguments.out.as_ref().unwrap_or(&default);
+    page.save(out)?;
+    console.print(&Written { report: out }, || format!("report: {}", out.display()))
+}
+
+/// The page of a finished run, with a map of its images.
+fn of_run(run: &Path, console: &Console) -> Result<Page, Failure> {
+    retune::analysis::run_map::draw(run, &console.progress)?;
+    Ok(RunRecord::read(run)?.page())
+}
+
+/// Writes a finished run's page into its directory.
+pub fn write(run: &Path, console: &Console) -> Result<PathBuf, Failure> {
+    let path = run.join(REPORT_FILE);
+    of_run(run, console)?.save(&path)?;
+    Ok(path)
+}
+
+/// Writes a comparison's page into its directory.
+pub fn write_comparison(directory: &Path) -> Result<PathBuf, Failure> {
+    let path = directory.join(REPORT_FILE);
+    of_comparison(directory)?.save(&path)?;
+    Ok(path)
+}
+
+fn of_comparison(directory: &Path) -> Result<Page, Failure> {
+    let (comparison, runs) = runner::read(directory).map_err(|error| Failure::Mistake(error.to_string()))?;
+    let read = |(label, run): (String, PathBuf)| Ok(RunOf { label, record: RunRecord::read(&run)? });
+    let runs = runs.into_iter().map(read).collect::<Result<Vec<_>, Failure>>()?;
+    Ok(retune::compare::page::page(&comparison, &runs))
+}
+
+fn of_runs(paths: &[PathBuf]) -> Result<Page, Failure> {
+    let records = paths.iter().map(|run| RunRecord::read(run)).collect::<Result<Vec<_>, _>>()?;
+    let key = |record: &RunRecord| (record.summary.method.clone(), record.summary.seed);
+    // Two runs of one method and seed differ in something else, and only their names can tell them apart.
+    let twice =
+        records.iter().enumerate().any(|(index, one)| records[..index].iter().any(|other| key(one) == key(other)));
+    let label = |(record, path): (RunRecord, &PathBuf)| RunOf {
+        label: if twice { path.display().to_string() } else { record.summary.method.clone() },
+        record,
+    };
+    let runs: Vec<RunOf> = records.into_iter().zip(paths).map(label).collect();
+    Ok(retune::compare::page::page(&retune::compare::page::comparison_of(&runs), &runs))
+}

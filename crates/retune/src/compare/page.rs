@@ -1,0 +1,261 @@
+//! The page of a comparison.
+
+use super::table::{findings, reading};
+use super::{Column, Comparison, MethodRow, Standing};
+use crate::report::page::{self, Cell, Line, Lines, Mark, Page, Point, Scatter, Section, Table, Text, grouped};
+use crate::report::run_page::{RunRecord, duration};
+
+/// A run of a comparison.
+#[derive(Clone, Debug)]
+pub struct RunOf {
+    /// The method, as in [`MethodRow::label`].
+    pub label: String,
+    /// What its directory holds.
+    pub record: RunRecord,
+}
+
+/// Methods beside each other, then what each run's directory says.
+pub fn page(comparison: &Comparison, runs: &[RunOf]) -> Page {
+    let methods = comparison.rows.len();
+    let seeds = comparison.seeds();
+    let mut page = Page::new(match (methods, seeds) {
+        (_, 0 | 1) => format!("{methods} methods compared"),
+        _ => format!("{methods} methods compared over {seeds} seeds"),
+    });
+    page.verdict = findings(comparison);
+    page.facts = facts(comparison, runs);
+    page.sections.push(results(comparison));
+    page.sections.extend(scatters(comparison));
+    page.sections.extend(curves(runs));
+    page.sections.extend(calibration(comparison, runs));
+    page.sections.push(every_run(comparison, runs));
+    page.sections.extend(of_each_run(runs));
+    page
+}
+
+fn facts(comparison: &Comparison, runs: &[RunOf]) -> Vec<(String, String)> {
+    let Some(RunOf { record, .. }) = runs.first() else { return Vec::new() };
+    let seeds: Vec<String> = comparison
+        .rows
+        .iter()
+        .max_by_key(|row| row.runs.len())
+        .map(|row| row.runs.keys().map(u64::to_string).collect())
+        .unwrap_or_default();
+    let model = record.options.model.path.as_ref().map(|path| path.display().to_string());
+    let facts = [
+        ("Architecture", record.summary.architecture.clone()),
+        ("Model", model.unwrap_or_else(|| "from scratch".to_owned())),
+        ("Data", record.options.data.display().to_string()),
+        ("Training images", grouped(record.summary.training_images)),
+        ("Classes", grouped(record.summary.classes.len())),
+        ("Seeds", seeds.join(", ")),
+        ("Runs", grouped(runs.len())),
+    ];
+    facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn results(comparison: &Comparison) -> Section {
+    let columns = comparison.columns();
+    let several = comparison.seeds() > 1;
+    let standings: Vec<Vec<Standing>> = columns.iter().map(|column| comparison.standings(column)).collect();
+    let mut headings = vec![("Method".to_owned(), false)];
+    headings.extend(columns.iter().map(|column| (column.heading(), true)));
+    headings.extend([("Trained parameters".to_owned(), true), ("Training time".to_owned(), true)]);
+    let row = |(index, row): (usize, &MethodRow)| {
+        let mut cells = vec![Cell::text(&row.label)];
+        for (column, standings) in columns.iter().zip(&standings) {
+            cells.push(accuracy(row, column, several, standings[index]));
+        }
+        cells.push(Cell::number(grouped(row.trained_parameters()), row.trained_parameters() as f64));
+        cells.push(Cell::number(duration(row.seconds()), row.seconds()));
+        cells
+    };
+    let (intervals, test) = reading(comparison);
+    let table = Table {
+        columns: headings.into_iter().map(|(heading, number)| page::Column { heading, number }).collect(),
+        rows: comparison.rows.iter().enumerate().map(row).collect(),
+        caption: format!("● best of the column, ○ not significantly worse. {}", test.replace('\n', " ").trim()),
+    };
+    Section::new("Accuracy", intervals.replace('\n', " ").trim()).wide().with("", table)
+}
+
+fn accuracy(row: &MethodRow, column: &Column, several: bool, standing: Standing) -> Cell {
+    let Some(estimate) = row.estimate(column) else { return Cell::text("–") };
+    let text = if several {
+        format!("{:.1} ± {:.1} %", 100.0 * estimate.mean, 100.0 * estimate.reach())
+    } else {
+        format!("{:.1} %", 100.0 * estimate.mean)
+    };
+    let mark = match standing {
+        Standing::Best => Some(Mark::Best),
+        Standing::NotSignificantlyWorse => Some(Mark::Tied),
+        Standing::Worse | Standing::Missing => None,
+    };
+    Cell { interval: Some(estimate.interval), mark, ..Cell::number(text, estimate.mean) }
+}
+
+fn scatters(comparison: &Comparison) -> Option<Section> {
+    let column = |set: &String| Column { set: set.clone(), worst_group: false };
+    let own = column(&comparison.in_distribution);
+    let note = "Each mark is a method: to the right is better on data as in training, up is better under shift. On the \
+                dashed line nothing is lost.";
+    let mut section = Section::new("In distribution and under shift", note);
+    for set in &comparison.shifted {
+        let shifted = column(set);
+        let point = |row: &MethodRow| {
+            let (x, y) = (row.estimate(&own)?, row.estimate(&shifted)?);
+            Some(Point {
+                label: row.label.clone(),
+                x: x.mean,
+                y: y.mean,
+                x_interval: Some(x.interval),
+                y_interval: Some(y.interval),
+            })
+        };
+        let scatter = Scatter {
+            x_label: format!("Accuracy on {}", comparison.in_distribution),
+            y_label: format!("Accuracy on {set}"),
+            points: comparison.rows.iter().filter_map(point).collect(),
+            joined: false,
+        };
+        section = section.with(set, scatter);
+    }
+    (!section.views.is_empty()).then_some(section)
+}
+
+/// Accuracy on validation by epoch, of each method's first run that descends.
+fn curves(runs: &[RunOf]) -> Option<Section> {
+    let mut lines: Vec<Line> = Vec::new();
+    for RunOf { label, record } in runs {
+        if lines.iter().any(|line| line.name == *label) {
+            continue;
+        }
+        let Some(phase) = record.summary.phases.iter().rev().find(|phase| phase.learning_rate.is_some()) else {
+            continue;
+        };
+        let rows = record.metrics.iter().filter(|row| {
+            row.phase == phase.phase && row.split == "val" && row.learning_rate == phase.learning_rate
+        });
+        lines.push(Line {
+            name: label.clone(),
+            points: rows.map(|row| (row.epoch as f64, row.accuracy)).collect(),
+            faint: false,
+        });
+    }
+    if lines.is_empty() {
+        return None;
+    }
+    let note = "Accuracy on validation by epoch of the last phase of gradient descent, at the learning rate that was \
+                chosen; the first seed of each method.";
+    let view = Lines {
+        x_label: "Epoch".into(),
+        y_label: "Accuracy on validation".into(),
+        percent: true,
+        lines,
+        ..Lines::default()
+    };
+    Some(Section::new("Learning curves", note).with("", view))
+}
+
+/// Mean calibration error over seeds, methods by sets.
+fn calibration(comparison: &Comparison, runs: &[RunOf]) -> Option<Section> {
+    let sets: Vec<&String> = std::iter::once(&comparison.in_distribution).chain(&comparison.shifted).collect();
+    let mut columns = vec![page::Column { heading: "Method".into(), number: false }];
+    columns.extend(sets.iter().map(|set| page::Column { heading: (*set).clone(), number: true }));
+    let row = |row: &MethodRow| {
+        let mut cells = vec![Cell::text(&row.label)];
+        for set in &sets {
+            let of_method = runs.iter().filter(|run| run.label == row.label);
+            let errors: Vec<f64> =
+                of_method.filter_map(|run| Some(run.record.calibration(set)?.expected_error)).collect();
+            let mean = errors.iter().sum::<f64>() / errors.len().max(1) as f64;
+            let known = !errors.is_empty();
+            cells.push(if known { Cell::number(format!("{:.1} %", 100.0 * mean), mean) } else { Cell::text("–") });
+        }
+        cells
+    };
+    if runs.iter().all(|run| run.record.predictions.is_none()) {
+        return None;
+    }
+    let note = "Expected calibration error (Guo et al. 2017, 15 bins), mean over seeds: how far probabilities are from being \
+                right as often as they say. Lower is better.";
+    let rows = comparison.rows.iter().map(row).collect();
+    Some(Section::new("Calibration", note).with("", Table { columns, rows, caption: String::new() }))
+}
+
+/// A row for each run, with what validation chose in it.
+fn every_run(comparison: &Comparison, runs: &[RunOf]) -> Section {
+    let sets: Vec<&String> =
+        comparison.rows.iter().find_map(|row| row.runs.values().next()).map_or(Vec::new(), |run| run.splits.keys().collect());
+    let mut headings = vec![("Method", false), ("Seed", true)];
+    headings.extend(sets.iter().map(|set| (set.as_str(), true)));
+    headings.extend([("Learning rate", true), ("Epoch", true)]);
+    let row = |run: &RunOf| {
+        let summary = &run.record.summary;
+        let mut cells = vec![Cell::text(&run.label), Cell::number(summary.seed.to_string(), summary.seed as f64)];
+        for set in &sets {
+            cells.push(summary.splits.get(*set).map_or_else(
+                || Cell::text("–"),
+                |found| Cell::number(format!("{:.1} %", 100.0 * found.accuracy), found.accuracy),
+            ));
+        }
+        let rate = summary.phases.iter().rev().find_map(|phase| phase.learning_rate);
+        cells.push(rate.map_or_else(|| Cell::text("–"), |rate| Cell::number(format!("{rate:e}"), rate)));
+        cells.push(Cell::number(summary.best_epoch.to_string(), summary.best_epoch as f64));
+        cells
+    };
+    let table = Table {
+        columns: headings
+            .into_iter()
+            .map(|(heading, number)| page::Column { heading: heading.to_owned(), number })
+            .collect(),
+        rows: runs.iter().map(row).collect(),
+        caption: String::new(),
+    };
+    let note = "What each run found, and the learning rate and epoch that validation chose in its last descent.";
+    Section::new("Every run", note).with("", table)
+}
+
+/// What only makes sense run by run: the first run of each method, one to choose.
+fn of_each_run(runs: &[RunOf]) -> Vec<Section> {
+    let mut sections: Vec<Section> = Vec::new();
+    let mut seen: Vec<&String> = Vec::new();
+    for RunOf { label, record } in runs {
+        if seen.contains(&label) {
+            continue;
+        }
+        seen.push(label);
+        for section in record.sections_to_compare() {
+            let position = sections.iter().position(|known| known.title == section.title).unwrap_or_else(|| {
+                sections.push(Section { views: Vec::new(), ..section.clone() });
+                sections.len() - 1
+            });
+            for mut view in section.views {
+                view.name = if view.name.is_empty() { label.clone() } else { format!("{label} · {}", view.name) };
+                sections[position].views.push(view);
+            }
+        }
+    }
+    if let Some(RunOf { record, .. }) = runs.first() {
+        let options = toml::to_string(&record.options).unwrap_or_default();
+        let note = "What the runs have in common; the seed is the first run’s.";
+        sections.push(Section::new("Options", note).wide().with("", Text::new(options)));
+    }
+    sections
+}
+
+/// A comparison of runs that were made one by one; runs of one label are its seeds.
+pub fn comparison_of(runs: &[RunOf]) -> Comparison {
+    let mut rows: Vec<MethodRow> = Vec::new();
+    for RunOf { label, record } in runs {
+        let summary = record.summary.clone();
+        match rows.iter_mut().find(|row| row.label == *label) {
+            Some(row) => {
+                row.runs.insert(summary.seed, summary);
+            }
+            None => rows.push(MethodRow { label: label.clone(), runs: [(summary.seed, summary)].into() }),
+        }
+    }
+    let further = runs.first().map(|run| run.record.shifted()).unwrap_or_default();
+    Comparison::new(rows, &further)
+}

@@ -1,0 +1,59 @@
+//! An evaluation that shows what the model computed for each image.
+
+use super::{InferenceError, Tally, images};
+use crate::data::{Batch, Loader, Order};
+use crate::models::parameters::host_values;
+use crate::models::{Activation, Model};
+use crate::monitor::Monitor;
+
+/// What a model computed for a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Outputs<'a> {
+    /// What the head sees, row-major, `[n, width]`.
+    pub pooled: &'a [f32],
+    /// The head's output, row-major, `[n, classes]`.
+    pub logits: &'a [f32],
+}
+
+/// Evaluates a model on a labelled dataset as [`super::evaluate`] does, and hands each batch with its
+/// outputs to `observe`.
+///
+/// # Errors
+/// As [`super::evaluate`].
+pub fn evaluate_observed(
+    model: &Model,
+    loader: &Loader,
+    task: &str,
+    monitor: &dyn Monitor,
+    mut observe: impl FnMut(&Batch, Outputs),
+) -> Result<super::Evaluation, InferenceError> {
+    let classes = model.config().num_classes();
+    if classes == 0 {
+        return Err(InferenceError::NoClassifier);
+    }
+    let dataset = loader.dataset();
+    dataset.labels()?;
+    let (device, head) = (model.parameters.tensors()[0].device(), model.head());
+    let mut tally = Tally::default();
+    monitor.start(task, dataset.len());
+    for batch in loader.epoch(0, Order::Sequential, 0) {
+        let batch = batch?;
+        if monitor.cancelled() {
+            return Err(InferenceError::Interrupted);
+        }
+        let body = model.forward_range(Activation::of_images(images(&batch, &device)), 0..head);
+        let pooled = host_values(body.clone().pool());
+        let logits = host_values(model.forward_range(body, head..head + 1).flatten());
+        if let Some(at) = logits.iter().position(|value| !value.is_finite()) {
+            let image = dataset.samples[batch.indices[at / classes]].name.clone();
+            return Err(InferenceError::NotFinite { image });
+        }
+        for (row, (&label, &index)) in logits.chunks_exact(classes).zip(batch.labels.iter().zip(&batch.indices)) {
+            tally.add(row, label, dataset.samples[index].group.as_deref());
+        }
+        observe(&batch, Outputs { pooled: &pooled, logits: &logits });
+        monitor.advance(batch.n);
+    }
+    monitor.finish();
+    Ok(tally.evaluation())
+}

@@ -1,0 +1,123 @@
+//! A page of views in one HTML file that needs no network.
+//!
+//! A [`Page`] is plain data: facts, then sections, each with one or more views to choose from. It is
+//! embedded as JSON in a template, and small scripts (`assets/*.js`, one for each kind of view) draw it.
+
+mod sheet;
+mod template;
+mod views;
+
+use std::path::Path;
+
+use serde::Serialize;
+
+pub use self::sheet::PageSheet;
+pub use self::views::{
+    Cell, Column, Confusions, Gallery, GalleryItem, HeatMap, Line, Lines, Map, Mark, Pair, Point, Reliability, Scatter,
+    Table, Text, View,
+};
+use crate::files::{self, FileError};
+
+/// One HTML file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Page {
+    /// The heading.
+    pub title: String,
+    /// What there is to know first, a sentence each.
+    pub verdict: Vec<String>,
+    /// Names and values under the heading.
+    pub facts: Vec<(String, String)>,
+    /// What follows.
+    pub sections: Vec<Section>,
+    /// Thumbnails that views refer to by position.
+    pub sheets: Vec<PageSheet>,
+    /// What made the page.
+    pub generator: String,
+}
+
+/// A part of a page under a heading of its own.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Section {
+    /// The heading.
+    pub title: String,
+    /// What the views show and how to read them.
+    pub note: String,
+    /// Whether it takes the page's whole width.
+    pub wide: bool,
+    /// One, or several of which one is shown at a time.
+    pub views: Vec<NamedView>,
+}
+
+/// A view and its name among those of a section.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct NamedView {
+    /// The name.
+    pub name: String,
+    /// The view.
+    #[serde(flatten)]
+    pub view: View,
+}
+
+impl Page {
+    /// A page that says which program made it.
+    pub fn new(title: impl Into<String>) -> Self {
+        let generator = concat!("retune ", env!("CARGO_PKG_VERSION")).to_owned();
+        Self { title: title.into(), generator, ..Self::default() }
+    }
+
+    /// Adds a sheet of thumbnails; views refer to it by the number that this returns.
+    pub fn add_sheet(&mut self, sheet: PageSheet) -> usize {
+        self.sheets.push(sheet);
+        self.sheets.len() - 1
+    }
+
+    /// The page as HTML.
+    ///
+    /// # Errors
+    /// None that a page meets: its numbers that are not finite become `null`.
+    pub fn html(&self) -> Result<String, serde_json::Error> {
+        template::render(self)
+    }
+
+    /// Writes the page.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), FileError> {
+        let html = self.html().map_err(|error| FileError::new("write", path, std::io::Error::other(error)))?;
+        files::write_atomically(path, |file| file.write_all(html.as_bytes()))
+    }
+}
+
+impl Section {
+    /// A section without any view yet.
+    pub fn new(title: impl Into<String>, note: impl Into<String>) -> Self {
+        Self { title: title.into(), note: note.into(), wide: false, views: Vec::new() }
+    }
+
+    /// The same across the page's whole width.
+    #[must_use]
+    pub fn wide(self) -> Self {
+        Self { wide: true, ..self }
+    }
+
+    /// The same with one more view.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<String>, view: impl Into<View>) -> Self {
+        self.views.push(NamedView { name: name.into(), view: view.into() });
+        self
+    }
+}
+
+/// A whole number with a comma after every three digits.
+pub(crate) fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}

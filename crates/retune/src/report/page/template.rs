@@ -1,0 +1,134 @@
+//! A page's data, style and scripts put into one HTML file.
+
+use super::Page;
+
+const STYLE: &str = include_str!("assets/style.css");
+
+/// Small files in the order in which they need each other.
+const SCRIPTS: [&str; 16] = [
+    include_str!("assets/elements.js"),
+    include_str!("assets/format.js"),
+    include_str!("assets/colours.js"),
+    include_str!("assets/tooltip.js"),
+    include_str!("assets/thumbnails.js"),
+    include_str!("assets/axes.js"),
+    include_str!("assets/table.js"),
+    include_str!("assets/lines.js"),
+    include_str!("assets/scatter.js"),
+    include_str!("assets/heat_map.js"),
+    include_str!("assets/confusion.js"),
+    include_str!("assets/gallery.js"),
+    include_str!("assets/reliability.js"),
+    include_str!("assets/map_points.js"),
+    include_str!("assets/map.js"),
+    include_str!("assets/page.js"),
+];
+
+/// Nothing is fetched, and only the page's own scripts run.
+const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'nonce-retune'; \
+                      base-uri 'none'; form-action 'none'";
+
+pub(super) fn render(page: &Page) -> Result<String, serde_json::Error> {
+    let data = inert(&serde_json::to_string(page)?);
+    let title = escaped(&page.title);
+    let generator = escaped(&page.generator);
+    let scripts = SCRIPTS.concat();
+    Ok(format!(
+        r#"<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta name="generator" content="{generator}">
+<title>{title}</title>
+<style>
+{STYLE}</style>
+</head>
+<body>
+<noscript>This report is drawn by scripts in this file; they are switched off here.</noscript>
+<script type="application/json" id="data">{data}</script>
+<script nonce="retune">
+"use strict";
+(() => {{
+{scripts}}})();
+</script>
+</body>
+</html>
+"#
+    ))
+}
+
+/// JSON that no HTML parser finds a tag or comment in: `<`, `>` and `&` only occur inside its strings,
+/// where their escapes mean the same, and the line separators that old JavaScript took for line ends too.
+fn inert(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for character in json.chars() {
+        match character {
+            '<' => text.push_str("\\u003c"),
+            '>' => text.push_str("\\u003e"),
+            '&' => text.push_str("\\u0026"),
+            '\u{2028}' => text.push_str("\\u2028"),
+            '\u{2029}' => text.push_str("\\u2029"),
+            other => text.push(other),
+        }
+    }
+    text
+}
+
+/// Text as HTML.
+fn escaped(text: &str) -> String {
+    let mut html = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => html.push_str("&amp;"),
+            '<' => html.push_str("&lt;"),
+            '>' => html.push_str("&gt;"),
+            '"' => html.push_str("&quot;"),
+            other => html.push(other),
+        }
+    }
+    html
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::page::{Section, Text};
+
+    const HOSTILE: &str = "</script><script>alert(1)</script><!-- \u{2028} & \" ' \\ <img src=x onerror=y>";
+
+    #[test]
+    fn hostile_names_stay_text() {
+        let mut page = Page::new(HOSTILE);
+        page.facts.push((HOSTILE.into(), HOSTILE.into()));
+        page.sections.push(Section::new(HOSTILE, HOSTILE).with(HOSTILE, Text::new(HOSTILE)));
+        let html = page.html().unwrap();
+        assert_eq!(html.matches("</script>").count(), 2);
+        assert!(!html.contains("<img src=x") && !html.contains("<!-- \u{2028}"));
+        assert!(html.contains("<title>&lt;/script&gt;&lt;script&gt;alert(1)"));
+
+        let (start, end) = ("id=\"data\">", "</script>\n<script nonce");
+        let data = html.split_once(start).unwrap().1.split_once(end).unwrap().0;
+        let read: serde_json::Value = serde_json::from_str(data).unwrap();
+        for place in ["/title", "/facts/0/1", "/sections/0/note", "/sections/0/views/0/text"] {
+            assert_eq!(read.pointer(place).unwrap(), HOSTILE, "{place}");
+        }
+        assert_eq!(read["sections"][0]["views"][0]["kind"], "text");
+    }
+
+    #[test]
+    fn a_page_names_nothing_outside_itself() {
+        let html = Page::new("empty").html().unwrap();
+        assert!(html.contains("default-src 'none'"));
+        let namespace = "http://www.w3.org/2000/svg";
+        assert!(!html.replace(namespace, "").contains("://"), "an address outside the page");
+    }
+
+    #[test]
+    fn numbers_that_are_none_become_null() {
+        let json = serde_json::to_string(&[f64::NAN, f64::INFINITY, 0.5]).unwrap();
+        assert_eq!(json, "[null,null,0.5]");
+    }
+}

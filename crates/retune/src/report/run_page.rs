@@ -1,0 +1,159 @@
+//! The page of one run.
+
+mod images;
+mod outcome;
+mod training;
+
+use std::path::{Path, PathBuf};
+
+use super::calibration::Calibration;
+use super::page::{Page, Section, Text, grouped};
+use super::verdict;
+use crate::files::{self, FileError};
+use crate::fit::record::{Predictions, SampleMap, Samples};
+use crate::fit::{self, FitError, FitOptions, Summary};
+use crate::plan::Plan;
+use crate::train::metrics::{self, MetricsRow};
+
+/// Why a page of a run could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// The directory is no run, or its files cannot be understood.
+    #[error(transparent)]
+    Run(Box<FitError>),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The run is not finished.
+    #[error("{path} is not finished; go on with `retune fit --resume {path}` first", path = .0.display())]
+    Unfinished(PathBuf),
+}
+
+impl From<FitError> for ReportError {
+    fn from(error: FitError) -> Self {
+        Self::Run(Box::new(error))
+    }
+}
+
+/// Everything that a finished run's directory holds for a report.
+#[derive(Clone, Debug)]
+pub struct RunRecord {
+    /// Its resolved options.
+    pub options: FitOptions,
+    /// Its plan.
+    pub plan: Plan,
+    /// What it found.
+    pub summary: Summary,
+    /// Its course.
+    pub metrics: Vec<MetricsRow>,
+    /// What its model said of each image; `None` of runs made before that was kept.
+    pub predictions: Option<Predictions>,
+    /// Thumbnails of its images.
+    pub samples: Samples,
+    /// A map of its samples, if one was made.
+    pub map: Option<SampleMap>,
+}
+
+impl RunRecord {
+    /// Reads a run directory.
+    ///
+    /// # Errors
+    /// A directory that is no run, or an unfinished one; files that cannot be read.
+    pub fn read(run: &Path) -> Result<Self, ReportError> {
+        let options = fit::read_options(run)?;
+        let summary = fit::finished(run)?.ok_or_else(|| ReportError::Unfinished(run.to_owned()))?;
+        let plan = Plan::from_toml(&files::read_text(&run.join("plan.toml"))?).map_err(FitError::from)?;
+        let predictions = Predictions::read(run, &summary.classes)?;
+        let samples = predictions.as_ref().map(|predictions| Samples::read(run, predictions)).transpose()?;
+        Ok(Self {
+            metrics: metrics::read(&run.join("metrics.jsonl"))?,
+            map: SampleMap::read(run)?,
+            samples: samples.unwrap_or_default(),
+            predictions,
+            options,
+            plan,
+            summary,
+        })
+    }
+
+    /// The further sets, in the order of `--eval`.
+    pub fn shifted(&self) -> Vec<String> {
+        self.options.evaluations.iter().map(|source| source.name.clone()).collect()
+    }
+
+    /// Confidence against accuracy on a set.
+    pub fn calibration(&self, set: &str) -> Option<Calibration> {
+        let predictions = self.predictions.as_ref()?;
+        let set = predictions.sets.iter().position(|name| name == set)?;
+        Calibration::measure(predictions.of_set(set).map(|row| (row.probability, row.predicted == row.label)))
+    }
+
+    /// The page.
+    pub fn page(&self) -> Page {
+        let summary = &self.summary;
+        let mut page = Page::new(format!("{} on {}", summary.method, summary.architecture));
+        page.verdict = verdict::sentences(summary, &self.shifted(), |set| self.calibration(set));
+        page.facts = self.facts();
+        page.sections.push(outcome::accuracies(self));
+        page.sections.extend(outcome::interpolation(self));
+        images::add(&mut page, self);
+        page.sections.extend(training::sections(self));
+        page.sections.push(self.reproduction());
+        if self.predictions.is_none() {
+            page.verdict.push(
+                "This run was made before predictions were kept: confusion, calibration and images are missing.".into(),
+            );
+        }
+        page
+    }
+
+    /// Sections that a comparison shows of a run: those without thumbnails.
+    pub fn sections_to_compare(&self) -> Vec<Section> {
+        let confusion = self.predictions.as_ref().map(|predictions| images::confusion(self, predictions, None));
+        let mut sections: Vec<Section> = outcome::interpolation(self).into_iter().chain(confusion).collect();
+        sections.extend(training::sections(self).into_iter().filter(|section| section.title != training::CURVES));
+        sections
+    }
+
+    fn facts(&self) -> Vec<(String, String)> {
+        let Self { summary, options, .. } = self;
+        let model = match (&options.model.path, &options.model.architecture) {
+            (Some(path), _) => path.display().to_string(),
+            (None, Some(architecture)) => format!("{architecture} from scratch"),
+            (None, None) => summary.architecture.clone(),
+        };
+        let facts = [
+            ("Method", summary.method.clone()),
+            ("Architecture", summary.architecture.clone()),
+            ("Model", model),
+            ("Data", options.data.display().to_string()),
+            ("Training images", grouped(summary.training_images)),
+            ("Classes", grouped(summary.classes.len())),
+            ("Trained parameters", grouped(summary.trained_parameters)),
+            ("Training time", duration(summary.seconds)),
+            ("Seed", summary.seed.to_string()),
+        ];
+        facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    fn reproduction(&self) -> Section {
+        let plan = self.plan.to_toml().unwrap_or_default();
+        let options = toml::to_string(&self.options).unwrap_or_default();
+        Section::new("Plan and options", "What trained, how fast and for how long (plan.toml), and every resolved option (run.toml).")
+            .wide()
+            .with("Plan", training::plan_table(&self.plan))
+            .with("plan.toml", Text::new(plan))
+            .with("run.toml", Text::new(options))
+    }
+}
+
+/// Seconds as people say them.
+pub(crate) fn duration(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    match whole {
+        0..=9 => format!("{seconds:.1} s"),
+        10..=119 => format!("{whole} s"),
+        120..=7199 => format!("{} min {:02} s", whole / 60, whole % 60),
+        _ => format!("{} h {:02} min", whole / 3600, whole / 60 % 60),
+    }
+}

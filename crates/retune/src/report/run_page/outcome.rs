@@ -1,0 +1,90 @@
+//! Accuracy on each set, and along a line of weights.
+
+use super::RunRecord;
+use crate::fit::CurvePoint;
+use crate::inference::Evaluation;
+use crate::report::page::{Cell, Column, Line, Lines, Point, Scatter, Section, Table, grouped};
+use crate::report::verdict::{in_distribution, interval, percent};
+
+pub(super) fn accuracies(record: &RunRecord) -> Section {
+    let splits = &record.summary.splits;
+    let groups = splits.values().any(|evaluation| evaluation.worst_group.is_some());
+    let calibrated = record.predictions.is_some();
+    let mut columns = vec![("Set", false), ("Images", true), ("Accuracy", true), ("95 % interval", true)];
+    columns.extend([("Balanced accuracy", true), ("Loss", true)]);
+    columns.extend(calibrated.then_some(("Calibration error", true)));
+    columns.extend(groups.then_some(("Worst group", true)));
+    let row = |(name, evaluation): (&String, &Evaluation)| {
+        let mut cells = vec![
+            Cell::text(name),
+            Cell::number(grouped(evaluation.n), evaluation.n as f64),
+            Cell::number(percent(evaluation.accuracy), evaluation.accuracy),
+            Cell {
+                interval: Some(evaluation.accuracy_interval),
+                ..Cell::number(interval(evaluation.accuracy_interval), evaluation.accuracy)
+            },
+            Cell::number(percent(evaluation.balanced_accuracy), evaluation.balanced_accuracy),
+            Cell::number(format!("{:.3}", evaluation.loss), evaluation.loss),
+        ];
+        if calibrated {
+            let error = record.calibration(name).map(|found| found.expected_error);
+            cells.push(error.map_or_else(|| Cell::text("–"), |error| Cell::number(percent(error), error)));
+        }
+        if groups {
+            let worst = evaluation.worst_group.as_ref();
+            cells.push(worst.map_or_else(
+                || Cell::text("–"),
+                |worst| Cell::number(format!("{} {} (n = {})", worst.group, percent(worst.accuracy), worst.n), worst.accuracy),
+            ));
+        }
+        cells
+    };
+    let table = Table {
+        columns: columns.into_iter().map(|(heading, number)| Column { heading: heading.into(), number }).collect(),
+        rows: splits.iter().map(row).collect(),
+        caption: String::new(),
+    };
+    let note = "Validation chose rates, epochs and checkpoints, so its own accuracy is a little too good; the other sets \
+                chose nothing. Intervals are Wilson’s.";
+    Section::new("Accuracy", note).wide().with("", table)
+}
+
+pub(super) fn interpolation(record: &RunRecord) -> Option<Section> {
+    let curve = record.summary.interpolation.as_ref()?;
+    let (own, _) = in_distribution(&record.summary, &record.shifted())?;
+    let note = "Models on the line between the two ends, in weights (Wortsman et al. 2022). α = 0 is the linear probe, \
+                α = 1 the fine-tuned model.";
+    let mut section = Section::new("Between probe and fine-tuning", note);
+    for set in record.shifted() {
+        let point = |point: &CurvePoint| {
+            let (x, y) = (point.splits.get(own)?, point.splits.get(&set)?);
+            Some(Point {
+                label: format!("α = {}", point.alpha),
+                x: x.accuracy,
+                y: y.accuracy,
+                x_interval: None,
+                y_interval: None,
+            })
+        };
+        let scatter = Scatter {
+            x_label: format!("Accuracy on {own}"),
+            y_label: format!("Accuracy on {set}"),
+            points: curve.iter().filter_map(point).collect(),
+            joined: true,
+        };
+        section = section.with(format!("{own} against {set}"), scatter);
+    }
+    let sets = curve.first().map(|point| point.splits.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
+    let line = |set: String| {
+        let points = curve.iter().filter_map(|point| Some((point.alpha, point.splits.get(&set)?.accuracy)));
+        Line { points: points.collect(), name: set, faint: false }
+    };
+    let lines = Lines {
+        x_label: "Share of the fine-tuned weights, α".into(),
+        y_label: "Accuracy".into(),
+        percent: true,
+        lines: sets.into_iter().map(line).collect(),
+        ..Lines::default()
+    };
+    Some(section.with("Along α", lines))
+}

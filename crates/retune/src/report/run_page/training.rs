@@ -1,0 +1,221 @@
+//! The course of training: losses, rates, and what validation chose.
+
+use indexmap::IndexMap;
+
+use super::RunRecord;
+use crate::plan::{Phase, Plan, Solver};
+use crate::report::page::{Cell, Column, HeatMap, Line, Lines, Section, Table};
+use crate::train::PhaseOutcome;
+use crate::train::metrics::MetricsRow;
+
+/// Title of the section with losses and accuracies by epoch.
+pub(super) const CURVES: &str = "Learning curves";
+
+/// A phase with the rows of each learning rate, the chosen one first.
+struct Descent<'a> {
+    name: &'a str,
+    chosen: f64,
+    rates: Vec<(f64, Vec<&'a MetricsRow>)>,
+}
+
+impl<'a> Descent<'a> {
+    fn of(outcome: &'a PhaseOutcome, metrics: &'a [MetricsRow]) -> Option<Self> {
+        let chosen = outcome.learning_rate.or_else(|| outcome.soup.as_ref()?.first().copied())?;
+        let mut rates: Vec<(f64, Vec<&MetricsRow>)> = Vec::new();
+        for row in metrics.iter().filter(|row| row.phase == outcome.phase) {
+            let Some(rate) = row.learning_rate else { continue };
+            match rates.iter_mut().find(|(known, _)| *known == rate) {
+                Some((_, rows)) => rows.push(row),
+                None => rates.push((rate, vec![row])),
+            }
+        }
+        rates.sort_by_key(|(rate, _)| *rate != chosen);
+        (!rates.is_empty()).then_some(Self { name: &outcome.phase, chosen, rates })
+    }
+
+    fn chosen_rows(&self) -> impl Iterator<Item = &'a MetricsRow> + '_ {
+        self.rates.iter().filter(|(rate, _)| *rate == self.chosen).flat_map(|(_, rows)| rows.iter().copied())
+    }
+
+    fn line(&self, split: &str, value: impl Fn(&MetricsRow) -> f64) -> Line {
+        let rows = self.chosen_rows().filter(|row| row.split == split);
+        let name = if split == "train" { "training".to_owned() } else { "validation".to_owned() };
+        Line { name, points: rows.map(|row| (row.epoch as f64, value(row))).collect(), faint: false }
+    }
+}
+
+fn over_epochs(y_label: &str, lines: Vec<Line>) -> Lines {
+    Lines { x_label: "Epoch".into(), y_label: y_label.into(), lines, ..Lines::default() }
+}
+
+/// Sections on how the run went; those that say nothing are left out.
+pub(super) fn sections(record: &RunRecord) -> Vec<Section> {
+    let phases = &record.summary.phases;
+    let descents: Vec<Descent> = phases.iter().filter_map(|phase| Descent::of(phase, &record.metrics)).collect();
+    let sections = [
+        curves(&descents, phases),
+        rates_tried(&descents),
+        block_rates(&descents),
+        multipliers(&descents),
+        penalties(phases, &record.metrics),
+    ];
+    sections.into_iter().flatten().filter(|section| !section.views.is_empty()).collect()
+}
+
+/// A view's name, with the phase's where there are several.
+fn name(view: &str, descent: &Descent, descents: &[Descent]) -> String {
+    if descents.len() == 1 { view.to_owned() } else { format!("{}: {view}", descent.name) }
+}
+
+fn curves(descents: &[Descent], phases: &[PhaseOutcome]) -> Option<Section> {
+    if descents.is_empty() {
+        return None;
+    }
+    let note = "At the learning rate that validation chose. The mark is the epoch that was kept; training values are \
+                means over an epoch, while the model changes.";
+    let mut section = Section::new(CURVES, note);
+    for descent in descents {
+        let kept = phases.iter().find(|phase| phase.phase == descent.name);
+        let marks: Vec<(f64, String)> = kept.map(|phase| (phase.epoch as f64, "kept".to_owned())).into_iter().collect();
+        let accuracy = Lines {
+            percent: true,
+            marks: marks.clone(),
+            ..over_epochs("Accuracy", ["train", "val"].map(|split| descent.line(split, |row| row.accuracy)).into())
+        };
+        let loss = Lines {
+            marks,
+            ..over_epochs("Loss", ["train", "val"].map(|split| descent.line(split, |row| row.loss)).into())
+        };
+        section = section.with(name("Loss", descent, descents), loss).with(name("Accuracy", descent, descents), accuracy);
+    }
+    Some(section)
+}
+
+fn rates_tried(descents: &[Descent]) -> Option<Section> {
+    let several = |descent: &&Descent| descent.rates.len() > 1;
+    descents.iter().find(several)?;
+    let note = "Accuracy on validation by epoch at every learning rate that was tried; the strong line is the chosen one.";
+    let mut section = Section::new("Learning rates tried", note);
+    for descent in descents.iter().filter(several) {
+        let line = |(rate, rows): &(f64, Vec<&MetricsRow>)| Line {
+            name: format!("{rate:e}"),
+            points: rows.iter().filter(|row| row.split == "val").map(|row| (row.epoch as f64, row.accuracy)).collect(),
+            faint: *rate != descent.chosen,
+        };
+        let mut lines: Vec<Line> = descent.rates.iter().map(line).collect();
+        // Rates that diverged at once have no row on validation.
+        lines.retain(|line| !line.points.is_empty());
+        let lines = Lines { percent: true, ..over_epochs("Accuracy on validation", lines) };
+        section = section.with(name("Accuracy", descent, descents), lines);
+    }
+    Some(section)
+}
+
+fn block_rates(descents: &[Descent]) -> Option<Section> {
+    let note = "Mean learning rate of each block over an epoch. Colours go from the input (dark) to the head (light).";
+    let mut section = Section::new("Learning rates of the blocks", note);
+    for descent in descents {
+        let mut blocks: IndexMap<&str, Vec<(f64, f64)>> = IndexMap::new();
+        for row in descent.chosen_rows() {
+            for (block, &rate) in row.rates.iter().flatten() {
+                blocks.entry(block).or_default().push((row.epoch as f64, rate));
+            }
+        }
+        if blocks.is_empty() {
+            continue;
+        }
+        let line = |(name, points): (&str, Vec<(f64, f64)>)| Line { name: name.to_owned(), points, faint: false };
+        let lines = blocks.into_iter().map(line).collect();
+        let lines = Lines { log_y: true, ordered: true, ..over_epochs("Learning rate", lines) };
+        section = section.with(name("Rates", descent, descents), lines);
+    }
+    Some(section)
+}
+
+fn multipliers(descents: &[Descent]) -> Option<Section> {
+    let note = "What the method measured before each epoch: the factor on each layer’s learning rate, from the input \
+                (top) to the head.";
+    let mut section = Section::new("Measured factors on rates", note);
+    for descent in descents {
+        let measured: Vec<(usize, &IndexMap<String, f64>)> =
+            descent.chosen_rows().filter_map(|row| Some((row.epoch, row.rate_multipliers.as_ref()?))).collect();
+        let Some((_, longest)) = measured.iter().max_by_key(|(_, layers)| layers.len()) else { continue };
+        let rows: Vec<String> = longest.keys().cloned().collect();
+        let values = rows.iter().map(|layer| measured.iter().map(|(_, layers)| layers.get(layer).copied()).collect());
+        let map = HeatMap {
+            x_label: "Epoch".into(),
+            y_label: "Layer".into(),
+            value_label: "factor".into(),
+            columns: measured.iter().map(|(epoch, _)| epoch.to_string()).collect(),
+            values: values.collect(),
+            rows,
+            range: Some([0.0, 1.0]),
+            log: false,
+        };
+        section = section.with(name("Factors", descent, descents), map);
+    }
+    Some(section)
+}
+
+fn penalties(phases: &[PhaseOutcome], metrics: &[MetricsRow]) -> Option<Section> {
+    let note = "The linear probe at every strength of its L2 penalty; weak penalties are to the right.";
+    let mut section = Section::new("Penalties tried", note);
+    for phase in phases.iter().filter(|phase| phase.inverse_strength.is_some()) {
+        let line = |split: &str, value: fn(&MetricsRow) -> f64| {
+            let rows = metrics.iter().filter(|row| row.phase == phase.phase && row.split == split);
+            let mut points: Vec<(f64, f64)> =
+                rows.filter_map(|row| Some((row.inverse_strength?, value(row)))).collect();
+            points.sort_by(|one, other| one.0.total_cmp(&other.0));
+            let name = if split == "train" { "training" } else { "validation" };
+            Line { name: name.to_owned(), points, faint: false }
+        };
+        let view = |y_label: &str, percent: bool, value: fn(&MetricsRow) -> f64| Lines {
+            x_label: "Inverse strength, C".into(),
+            y_label: y_label.into(),
+            log_x: true,
+            percent,
+            lines: vec![line("train", value), line("val", value)],
+            marks: phase.inverse_strength.map(|strength| (strength, "chosen".to_owned())).into_iter().collect(),
+            ..Lines::default()
+        };
+        section = section
+            .with("Accuracy", view("Accuracy", true, |row| row.accuracy))
+            .with("Loss", view("Loss", false, |row| row.loss));
+    }
+    Some(section)
+}
+
+/// The plan, a row for each phase and block that trains.
+pub(super) fn plan_table(plan: &Plan) -> Table {
+    let mut rows = Vec::new();
+    for phase in &plan.phases {
+        rows.extend(phase_rows(phase));
+    }
+    let columns = [("Phase", false), ("How", false), ("Block", false), ("Factor on the rate", true)];
+    Table {
+        columns: columns.into_iter().map(|(heading, number)| Column { heading: heading.into(), number }).collect(),
+        rows,
+        caption: String::new(),
+    }
+}
+
+fn phase_rows(phase: &Phase) -> Vec<Vec<Cell>> {
+    let row = |how: String, block: &str, rate: Option<f64>| {
+        let rate = rate.map_or_else(|| Cell::text(""), |rate| Cell::number(format!("{rate:.4}"), rate));
+        vec![Cell::text(&phase.name), Cell::text(how), Cell::text(block), rate]
+    };
+    match &phase.solver {
+        Solver::LogisticRegression(settings) => {
+            vec![row(format!("logistic regression at {} penalties", settings.strengths.len()), "head", None)]
+        }
+        Solver::Interpolation(settings) => {
+            let alphas: Vec<String> = settings.alphas.iter().map(f64::to_string).collect();
+            vec![row(format!("interpolation of weights, α = {}", alphas.join(", ")), "every block", None)]
+        }
+        Solver::Gradient(settings) => {
+            let rates: Vec<String> = settings.learning_rates.iter().map(|rate| format!("{rate:e}")).collect();
+            let how = format!("{} epochs of gradient descent at {}", settings.epochs, rates.join(", "));
+            settings.rates.iter().map(|(block, &rate)| row(how.clone(), block, Some(rate))).collect()
+        }
+    }
+}
