@@ -1,0 +1,70 @@
+// Elements are only ever made with text nodes, so that no name in the data can become markup.
+
+const SVG_NAMESPACE = "http://www.w3.org/2000/svg";
+
+function fill(node, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === undefined || value === null || value === false) continue;
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+const element = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
+
+const drawn = (tag, attributes = {}, ...children) =>
+  fill(document.createElementNS(SVG_NAMESPACE, tag), attributes, children);
+
+// Calls `draw(width)` now and whenever the width of `container` changes.
+function whenResized(container, draw) {
+  let last = 0;
+  const observer = new ResizeObserver(() => {
+    const width = Math.floor(container.clientWidth);
+    if (width > 0 && width !== last) draw((last = width));
+  });
+  observer.observe(container);
+}
+
+// Calls `draw` whenever the page turns light or dark.
+const whenRecoloured = (draw) => document.addEventListener("recolour", draw);
+
+// A group of buttons of which one is chosen; arrow keys move the choice.
+function choice(label, names, chosen, choose) {
+  const buttons = names.map((name, index) =>
+    element("button", { type: "button", role: "radio", onclick: () => pick(index, false) }, name));
+  const pick = (index, focus) => {
+    buttons.forEach((button, position) => {
+      button.setAttribute("aria-checked", position === index);
+      button.tabIndex = position === index ? 0 : -1;
+    });
+    if (focus) buttons[index].focus();
+    choose(index);
+  };
+  const group = element("div", { class: "choice", role: "radiogroup", "aria-label": label }, buttons);
+  group.addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    pick((buttons.indexOf(document.activeElement) + step + buttons.length) % buttons.length, true);
+  });
+  pick(chosen, false);
+  return group;
+}
+
+// A legend whose entries are switched on and off.
+function legend(entries, toggle) {
+  const buttons = entries.map(({ name, swatch, count }, index) => {
+    const button = element("button", { type: "button", "aria-pressed": "true", title: `Hide or show ${name}` },
+      swatch, element("span", { class: "name" }, name),
+      count === undefined ? null : element("span", { class: "count" }, whole(count)));
+    button.addEventListener("click", () => {
+      const shown = button.getAttribute("aria-pressed") !== "true";
+      button.setAttribute("aria-pressed", shown);
+      toggle(index, shown);
+    });
+    return button;
+  });
+  return element("div", { class: "legend", role: "group", "aria-label": "Legend" }, buttons);
+}

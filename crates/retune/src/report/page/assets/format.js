@@ -1,0 +1,26 @@
+// Numbers as people read them.
+
+const whole = (value) => value.toLocaleString("en-US", { maximumFractionDigits: 0 });
+
+const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
+
+// Three significant digits; powers of ten where zeros would be many.
+function number(value) {
+  if (value === null || value === undefined || !Number.isFinite(value)) return "–";
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 1e-3 || size >= 1e6)) {
+    const [digits, exponent] = value.toExponential(2).split("e");
+    return `${Number(digits)}×10${superscript(Number(exponent))}`;
+  }
+  return String(Number(value.toPrecision(3))).replace("-", "−");
+}
+
+const superscript = (exponent) => String(exponent).replace(/[-0-9]/g, (sign) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(sign)]);
+
+// A tick's text, with as many decimals as tell it from its neighbours.
+function tickText(value, step, asPercent) {
+  const scaled = asPercent ? 100 * value : value;
+  const distance = asPercent ? 100 * step : step;
+  const decimals = Math.max(0, Math.min(6, Math.ceil(-Math.log10(distance) - 1e-9)));
+  return scaled.toFixed(decimals).replace("-", "−") + (asPercent ? " %" : "");
+}

@@ -1,0 +1,204 @@
+// Images as points in a plane: zoom, pan, hover, and classes to switch off.
+
+const ZOOM = { least: 0.7, most: 60 };
+
+function drawMap(view) {
+  const points = new MapPoints(view.x, view.y);
+  const canvas = element("canvas", { tabindex: "0", role: "application", "aria-label":
+    `Map of ${whole(points.count)} images; arrow keys go from image to image, plus and minus zoom, zero shows all` });
+  const stage = element("div", { class: "stage" }, canvas);
+  const side = element("div", { class: "map-side" });
+  const status = element("p", { class: "status", "aria-live": "polite" });
+  const has = (list) => list.length === points.count;
+  const right = (index) => view.label[index] === view.predicted[index];
+  const modes = [
+    has(view.label) && { name: "Class", key: "class", entries: [...view.classes, "unknown"], of: (index) => (view.label[index] < 0 ? view.classes.length : view.label[index]) },
+    has(view.set) && view.sets.length > 1 && { name: "Set", key: "set", entries: view.sets, of: (index) => view.set[index] },
+    has(view.predicted) && { name: "Prediction", key: "predicted", entries: view.classes, of: (index) => view.predicted[index] },
+    has(view.predicted) && has(view.label) && { name: "Correctness", key: "right", entries: ["right", "wrong"], of: (index) => (right(index) ? 0 : 1) },
+  ].filter(Boolean);
+  if (!modes.length) modes.push({ name: "Image", key: "all", entries: ["image"], of: () => 0 });
+  modes.forEach((mode) => { mode.hidden = new Set(); });
+
+  let mode = modes[0];
+  let [width, height, pixels] = [0, 0, 1];
+  const camera = { scale: 1, x: 0, y: 0 };
+  let [fitted, pending, hovered, sprites] = [1, false, -1, []];
+
+  const pen = canvas.getContext("2d");
+  const draw = () => {
+    pending = false;
+    pen.setTransform(1, 0, 0, 1, 0, 0);
+    pen.clearRect(0, 0, canvas.width, canvas.height);
+    points.draw(pen, { scale: camera.scale * pixels, x: camera.x * pixels, y: camera.y * pixels }, canvas.width, canvas.height, sprites);
+    if (hovered < 0 || !points.shown[hovered]) return;
+    const [a, b] = place(hovered);
+    pen.setTransform(pixels, 0, 0, pixels, 0, 0);
+    pen.lineWidth = 2;
+    pen.strokeStyle = getComputedStyle(canvas).color;
+    pen.beginPath();
+    pen.arc(a, b, radius() + 5, 0, 2 * Math.PI);
+    pen.stroke();
+  };
+  const redraw = () => { if (!pending) { pending = true; requestAnimationFrame(draw); } };
+  const place = (index) => [points.x[index] * camera.scale + camera.x, points.y[index] * camera.scale + camera.y];
+  const radius = () => (points.count > 4000 ? 2.6 : points.count > 1200 ? 3.2 : 4.4) * Math.min(2, (camera.scale / fitted) ** 0.3);
+
+  // A picture of each category's marker, drawn once for a zoom.
+  const makeSprites = () => {
+    const reach = radius() * pixels;
+    const edge = getComputedStyle(canvas).getPropertyValue("--surface");
+    sprites = mode.entries.map((_, category) => {
+      const sprite = document.createElement("canvas");
+      sprite.width = sprite.height = 2 * Math.ceil(reach * 1.5 + 2);
+      const brush = sprite.getContext("2d");
+      const shape = mode.key === "right" ? category * 3 : category;
+      traceMarker(brush, shape, sprite.width / 2, sprite.width / 2, reach);
+      brush.fillStyle = mode.key === "right" ? colourOf(category) : colourOf(category);
+      brush.globalAlpha = 0.85;
+      brush.fill();
+      brush.globalAlpha = 0.9;
+      brush.lineWidth = 0.6 * pixels;
+      brush.strokeStyle = edge;
+      brush.stroke();
+      return sprite;
+    });
+  };
+  const fit = () => {
+    fitted = Math.min(width / Math.max(1, points.ratio), height * Math.max(1, 1 / points.ratio) / Math.max(1, 1 / points.ratio) ** 2) || 1;
+    fitted = 0.92 * Math.min(points.ratio > 1 ? width : width / points.ratio, points.ratio > 1 ? height * points.ratio : height);
+    Object.assign(camera, { scale: fitted, x: width / 2, y: height / 2 });
+    makeSprites();
+    redraw();
+  };
+  const zoom = (factor, x = width / 2, y = height / 2) => {
+    const scale = Math.max(ZOOM.least * fitted, Math.min(ZOOM.most * fitted, camera.scale * factor));
+    const by = scale / camera.scale;
+    Object.assign(camera, { scale, x: x + (camera.x - x) * by, y: y + (camera.y - y) * by });
+    makeSprites();
+    redraw();
+  };
+  const pan = (dx, dy) => { camera.x += dx; camera.y += dy; redraw(); };
+
+  const hover = (index, x, y) => {
+    if (index !== hovered) redraw();
+    hovered = index;
+    canvas.dataset.hovered = index;
+    if (index < 0) return tooltip.hide();
+    const label = has(view.label) && view.label[index] >= 0 ? view.classes[view.label[index]] : null;
+    const tile = view.tile.length ? view.tile[index] : index;
+    const picture = view.sheet === null || tile < 0 ? null : thumbnail(view.sheet, tile, 96, view.path[index] || "image");
+    tooltip.show(x, y, element("div", { class: "card" }, picture, element("div", {},
+      label === null ? null : element("p", { class: "head" }, label),
+      has(view.predicted) ? element("p", {}, element("span", { class: label === null ? "" : right(index) ? "right" : "wrong" }, label === null ? "" : right(index) ? "✓ " : "✗ "),
+        `${view.classes[view.predicted[index]]}${has(view.probability) ? ` ${percent(view.probability[index], 0)}` : ""}`) : null,
+      has(view.set) ? element("p", { class: "count" }, view.sets[view.set[index]]) : null,
+      has(view.path) ? element("p", { class: "path" }, view.path[index]) : null)));
+  };
+  const hoverAt = (event) => {
+    const box = canvas.getBoundingClientRect();
+    const [a, b] = [event.clientX - box.left, event.clientY - box.top];
+    hover(points.nearest((a - camera.x) / camera.scale, (b - camera.y) / camera.scale, 12 / camera.scale), event.clientX, event.clientY);
+  };
+
+  const refresh = () => {
+    let shown = 0;
+    for (let index = 0; index < points.count; index += 1) {
+      points.shown[index] = modes.every((each) => !each.hidden.size || !each.hidden.has(each.of(index)));
+      shown += points.shown[index];
+    }
+    canvas.dataset.shown = shown;
+    status.textContent = shown === points.count ? `${whole(shown)} images` : `${whole(shown)} of ${whole(points.count)} images`;
+    all.disabled = shown === points.count;
+    redraw();
+  };
+  const all = element("button", { type: "button", class: "plain", onclick: () => { modes.forEach((each) => each.hidden.clear()); choose(modes.indexOf(mode)); } }, "Show all");
+  const entries = element("div");
+  const choose = (index) => {
+    mode = modes[index];
+    const categories = Uint16Array.from({ length: points.count }, (_, point) => mode.of(point));
+    points.categorise(categories);
+    const counts = new Array(mode.entries.length).fill(0);
+    categories.forEach((category) => { counts[category] += 1; });
+    const present = mode.entries.map((_, category) => category).filter((category) => counts[category]);
+    const list = legend(present.map((category) => ({
+      name: mode.entries[category], count: counts[category],
+      swatch: mode.key === "right" ? drawn("svg", { width: 16, height: 14, class: "swatch" }, markerAt(category * 3, 8, 7, 5, colourOf(category))) : marker(category),
+    })), (at, visible) => {
+      if (visible) mode.hidden.delete(present[at]); else mode.hidden.add(present[at]);
+      refresh();
+    });
+    [...list.children].forEach((button, at) => button.setAttribute("aria-pressed", !mode.hidden.has(present[at])));
+    entries.replaceChildren(list);
+    makeSprites();
+    refresh();
+  };
+
+  // One pointer drags, two pinch; a pointer that only passes by hovers.
+  const held = new Map();
+  canvas.addEventListener("pointerdown", (event) => { held.set(event.pointerId, [event.clientX, event.clientY]); canvas.setPointerCapture(event.pointerId); });
+  canvas.addEventListener("pointermove", (event) => {
+    const before = held.get(event.pointerId);
+    if (!before) return hoverAt(event);
+    const now = [event.clientX, event.clientY];
+    if (held.size === 2) {
+      const other = [...held].find(([id]) => id !== event.pointerId)[1];
+      const distance = ([a, b]) => Math.hypot(a - other[0], b - other[1]) || 1;
+      const box = canvas.getBoundingClientRect();
+      zoom(distance(now) / distance(before), (now[0] + other[0]) / 2 - box.left, (now[1] + other[1]) / 2 - box.top);
+    } else {
+      pan(now[0] - before[0], now[1] - before[1]);
+      hover(-1);
+    }
+    held.set(event.pointerId, now);
+  });
+  for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, (event) => { held.delete(event.pointerId); if (end === "pointerup") hoverAt(event); });
+  canvas.addEventListener("pointerleave", () => { if (!held.size) hover(-1); });
+  canvas.addEventListener("blur", () => hover(-1));
+  canvas.addEventListener("wheel", (event) => {
+    event.preventDefault();
+    const box = canvas.getBoundingClientRect();
+    zoom(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0016)), event.clientX - box.left, event.clientY - box.top);
+    hoverAt(event);
+  }, { passive: false });
+  canvas.addEventListener("dblclick", fit);
+  canvas.addEventListener("keydown", (event) => {
+    const step = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] }[event.key];
+    if (step && event.shiftKey) pan(-60 * step[0], -60 * step[1]);
+    else if (step) {
+      const start = points.nearest((width / 2 - camera.x) / camera.scale, (height / 2 - camera.y) / camera.scale, 2);
+      const next = hovered < 0 ? start : points.towards(hovered, ...step);
+      if (next >= 0) {
+        const [a, b] = place(next);
+        pan(Math.min(0, width - 30 - a) + Math.max(0, 30 - a), Math.min(0, height - 30 - b) + Math.max(0, 30 - b));
+        const box = canvas.getBoundingClientRect();
+        const [x, y] = place(next);
+        hover(next, box.left + x, box.top + y);
+      }
+    } else if (event.key === "+" || event.key === "=") zoom(1.4);
+    else if (event.key === "-") zoom(1 / 1.4);
+    else if (event.key === "0") fit();
+    else if (event.key === "Escape") hover(-1);
+    else return;
+    event.preventDefault();
+  });
+
+  whenResized(stage, (available) => {
+    const before = width;
+    [width, height] = [available, Math.round(Math.max(320, Math.min(600, available * 0.72)))];
+    pixels = Math.min(devicePixelRatio || 1, 2);
+    canvas.width = Math.round(width * pixels);
+    canvas.height = Math.round(height * pixels);
+    canvas.style.height = `${height}px`;
+    if (before) { camera.x += (width - before) / 2; makeSprites(); redraw(); } else fit();
+  });
+  whenRecoloured(() => choose(modes.indexOf(mode)));
+  canvas.dataset.points = points.count;
+  // For tests, and for those who look at a page with their browser's tools.
+  canvas.map = { place, zoom, pan, fit, draw };
+
+  const tool = (text, label, act) => element("button", { type: "button", "aria-label": label, title: label, onclick: act }, text);
+  stage.append(element("div", { class: "tools" }, tool("+", "Zoom in", () => zoom(1.5)), tool("−", "Zoom out", () => zoom(1 / 1.5)), tool("⤢", "Show everything", fit)));
+  side.append(element("h3", {}, "Colour by"), choice("Colour by", modes.map(({ name }) => name), 0, choose), entries, element("div", { class: "row" }, status, all));
+  return element("figure", { class: "map" }, stage, side, element("figcaption", {}, view.method));
+}

@@ -1,0 +1,61 @@
+// The page: heading, sections, and each section's views.
+
+const DRAW = {
+  table: drawTable, text: drawText, lines: drawLines, scatter: drawScatter, "heat-map": drawHeatMap,
+  confusion: drawConfusion, gallery: drawGallery, reliability: drawReliability, map: drawMap,
+};
+// More views than this are chosen from a list instead of buttons.
+const MOST_BUTTONS = 6;
+
+// The view that is shown; each is drawn when it is first asked for.
+function views(section) {
+  const stage = element("div", { class: "view" });
+  const done = new Map();
+  const show = (index) => {
+    if (!done.has(index)) done.set(index, DRAW[section.views[index].kind](section.views[index]));
+    tooltip.hide();
+    stage.replaceChildren(done.get(index));
+  };
+  const names = section.views.map((view) => view.name);
+  if (names.length === 1) {
+    show(0);
+    return [stage];
+  }
+  const long = names.length > MOST_BUTTONS || names.join("").length > 70;
+  const pick = long
+    ? element("select", { "aria-label": section.title, onchange: (event) => show(Number(event.target.value)) },
+      names.map((name, index) => element("option", { value: index }, name)))
+    : choice(section.title, names, 0, show);
+  if (long) show(0);
+  return [pick, stage];
+}
+
+const THEMES = ["Auto", "Light", "Dark"];
+function themeChoice() {
+  const apply = (index) => {
+    document.documentElement.dataset.theme = THEMES[index].toLowerCase();
+    document.dispatchEvent(new Event("recolour"));
+  };
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => document.dispatchEvent(new Event("recolour")));
+  return choice("Colours of the page", THEMES, 0, apply);
+}
+
+function drawPage(page) {
+  loadSheets(page.sheets);
+  const anchor = (title, index) => `s${index}-${title.toLowerCase().replace(/[^a-z0-9]+/g, "-")}`;
+  const header = element("header", {},
+    element("div", { class: "top" }, element("span", { class: "brand" }, "retune report"), themeChoice()),
+    element("h1", {}, page.title),
+    element("div", { class: "verdict" }, page.verdict.map((sentence, index) => element("p", { class: index ? null : "first" }, sentence))),
+    element("dl", { class: "facts" }, page.facts.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", { title: value }, value)))));
+  const contents = element("nav", { "aria-label": "Sections" }, page.sections.map((section, index) =>
+    element("a", { href: `#${anchor(section.title, index)}` }, section.title)));
+  const sections = page.sections.map((section, index) =>
+    element("section", { id: anchor(section.title, index), class: section.wide ? "wide" : null },
+      element("h2", {}, section.title), element("p", { class: "note" }, section.note), views(section)));
+  document.body.append(header, page.sections.length > 2 ? contents : "", element("main", {}, sections),
+    element("footer", {}, `Made by ${page.generator}. This page needs no network and sends nothing.`), tooltip.box);
+}
+
+drawPage(JSON.parse(document.getElementById("data").textContent));
+document.documentElement.dataset.ready = "yes";

@@ -1,0 +1,55 @@
+// Rows that sort by a click on a heading.
+
+function drawTable(view) {
+  const body = element("tbody");
+  const bar = ([low, high], value) => element("span", { class: "interval", "aria-hidden": "true" },
+    element("i", { style: `left:${100 * low}%;width:${Math.max(100 * (high - low), 0.5)}%` }),
+    element("b", { style: `left:${100 * value}%` }));
+  const cellOf = (cell, index) => {
+    const { number: isNumber } = view.columns[index];
+    const mark = { best: ["●", "best"], tied: ["○", "not significantly worse than the best"] }[cell.mark];
+    return element(index === 0 ? "th" : "td", { class: [isNumber && "number", cell.mark].filter(Boolean).join(" ") || null, scope: index === 0 ? "row" : null },
+      mark ? element("span", { class: "mark", title: mark[1], "aria-label": mark[1], role: "img" }, mark[0]) : null,
+      cell.text, cell.interval ? bar(cell.interval, cell.value) : null);
+  };
+  const rows = view.rows.map((cells) => ({ cells, row: element("tr", {}, cells.map(cellOf)) }));
+  const key = (cell) => (cell.value === null ? cell.text : cell.value);
+  const compare = (a, b) => (typeof a === "number" && typeof b === "number" ? a - b
+    : typeof a === "number" ? -1 : typeof b === "number" ? 1 : String(a).localeCompare(String(b)));
+  const heads = view.columns.map(({ heading, number: isNumber }, index) => {
+    const head = element("th", { scope: "col", class: isNumber ? "number" : null });
+    const sort = () => {
+      // Numbers first from the largest, names first from the beginning of the alphabet.
+      const before = head.getAttribute("aria-sort");
+      const ascending = before ? before === "descending" : !isNumber;
+      heads.forEach((other) => other.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", ascending ? "ascending" : "descending");
+      const sorted = [...rows].sort((one, other) =>
+        (ascending ? 1 : -1) * compare(key(one.cells[index]), key(other.cells[index])));
+      body.replaceChildren(...sorted.map(({ row }) => row));
+    };
+    head.append(view.rows.length > 1
+      ? element("button", { type: "button", onclick: sort, title: `Sort by ${heading}` }, heading) : heading);
+    return head;
+  });
+  body.append(...rows.map(({ row }) => row));
+  return element("div", {},
+    element("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Table" },
+      element("table", {}, element("thead", {}, element("tr", {}, heads)), body)),
+    view.caption ? element("p", { class: "caption" }, view.caption) : null);
+}
+
+const drawText = (view) => {
+  const copy = element("button", { type: "button", class: "copy", onclick: async () => {
+    try {
+      await navigator.clipboard.writeText(view.text);
+      copy.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(text);
+      copy.textContent = "Selected";
+    }
+    setTimeout(() => { copy.textContent = "Copy"; }, 1500);
+  } }, "Copy");
+  const text = element("pre", { tabindex: "0" }, view.text.trimEnd());
+  return element("div", { class: "text" }, copy, text);
+};

@@ -1,0 +1,22 @@
+// One small box beside what is pointed at.
+
+const tooltip = (() => {
+  const box = element("div", { class: "tooltip", role: "status", hidden: true });
+  const hide = () => { box.hidden = true; };
+  // Shows nodes near a place in the window.
+  const show = (x, y, ...children) => {
+    box.replaceChildren(...children.flat().filter(Boolean));
+    box.hidden = false;
+    const { width, height } = box.getBoundingClientRect();
+    const left = x + 16 + width > innerWidth - 8 ? x - 16 - width : x + 16;
+    const top = y + 16 + height > innerHeight - 8 ? y - 16 - height : y + 16;
+    box.style.left = `${Math.max(8, left)}px`;
+    box.style.top = `${Math.max(8, top)}px`;
+  };
+  addEventListener("scroll", hide, { passive: true });
+  return { box, show, hide };
+})();
+
+// Names and values, one pair a line.
+const pairs = (...rows) => element("dl", {}, rows.map(([name, value]) =>
+  [element("dt", {}, name), element("dd", {}, value)]));
