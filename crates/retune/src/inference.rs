@@ -1,5 +1,7 @@
 //! A model over a dataset: accuracy, predictions, and the activations at any layer.
 
+pub mod layers;
+
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
