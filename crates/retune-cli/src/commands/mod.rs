@@ -14,6 +14,7 @@ mod models;
 mod plan;
 mod predict;
 mod soup;
+mod umap;
 mod wise_ft;
 
 use clap::Subcommand;
@@ -46,6 +47,8 @@ pub enum Command {
     Predict(Box<predict::PredictArguments>),
     /// Write the features of images at a layer to a file
     Features(Box<features::FeaturesArguments>),
+    /// Map features in two dimensions
+    Umap(Box<umap::UmapArguments>),
     /// Measure how alike representations are: between ways of resizing, layers or models
     Cka(Box<cka::CkaArguments>),
     /// Measure what changes if images are resized otherwise than in training
@@ -78,6 +81,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Eval(arguments) => eval::run(&arguments, &console),
         Command::Predict(arguments) => predict::run(&arguments, &console),
         Command::Features(arguments) => features::run(&arguments, &console),
+        Command::Umap(arguments) => umap::run(&arguments, &console),
         Command::Cka(arguments) => cka::run(&arguments, &console),
         Command::Audit(arguments) => audit::run(&arguments, &console),
         Command::Layers(arguments) => layers::run(&arguments, &console),

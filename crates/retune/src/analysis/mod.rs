@@ -7,5 +7,6 @@ pub mod features;
 pub mod learning_rate;
 pub mod mixing;
 pub mod neighbours;
+mod products;
 pub mod trustworthiness;
 pub mod umap;

@@ -2,10 +2,10 @@
 
 use std::str::FromStr;
 
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+
+use super::products::inner_products;
 
 /// Images whose neighbours one task finds. Work is cut the same way on any number of threads, so results are the same.
 const TASK_ROWS: usize = 64;
@@ -118,10 +118,7 @@ impl<'a> Points<'a> {
                 let count = candidates.len();
                 let others = self.block(candidates);
                 distances.resize(rows.len() * count, 0.0);
-                let target = MatMut::from_row_major_slice_mut(&mut distances, rows.len(), count);
-                let left = MatRef::from_row_major_slice(&own, rows.len(), self.width);
-                let right = MatRef::from_row_major_slice(&others, count, self.width);
-                matmul(target, Accum::Replace, left, right.transpose(), 1.0, Par::Seq);
+                inner_products(&own, &others, self.width, &mut distances);
                 let other_norms = norms(&others, self.width);
                 for (row, line) in distances.chunks_exact_mut(count).enumerate() {
                     for (distance, norm) in line.iter_mut().zip(&other_norms) {

@@ -19,8 +19,8 @@ mod tests;
 
 use std::ops::RangeInclusive;
 
-use faer::MatRef;
 use manifolds_rs::data::init::spectral_layout;
+use manifolds_rs::prelude::ManifoldsMatrix;
 use manifolds_rs::training::umap_optimisers::{UmapOptimParams, optimise_embedding_sgd};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
@@ -129,9 +129,11 @@ pub fn umap(features: &[f32], width: usize, options: &UmapOptions) -> Result<Vec
 
     // The crate adds the numbers of points to the seed.
     let seed = generator(options.seed, &[]).next_u64() >> 1;
-    let data = MatRef::from_row_major_slice(features, n, width);
+    let rows = (features, n, width);
+    let data = rows.to_mat_input();
     let failed = |error: manifolds_rs::errors::ManifoldsError| UmapError::Layout(error.to_string());
-    let mut layout = spectral_layout(&graph::coordinates(&graph), 2, seed, None, Some(data)).map_err(failed)?;
+    let mut layout =
+        spectral_layout(&graph::coordinates(&graph), 2, seed, None, Some(data.as_mat_ref())).map_err(failed)?;
     fill_square(&mut layout);
     let (a, b) = curve::fit(options.minimum_distance, SPREAD);
     let parameters = UmapOptimParams {

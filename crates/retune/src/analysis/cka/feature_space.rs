@@ -1,11 +1,10 @@
 //! The linear kernel's CKA from products of features with features, which are smaller than the kernel matrices where
 //! there are more images than features.
 
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
 use super::{Estimator, Rows, Undefined};
+use crate::analysis::products::inner_products;
 
 /// Features that one task computes, the same on any number of threads.
 const TASK_ROWS: usize = 32;
@@ -70,18 +69,26 @@ fn independence(one: &Centred, other: &Centred, estimator: Estimator) -> f64 {
 /// `‖XᵀY‖²`, the sum of squares of all products of a feature with a feature.
 fn cross_products(one: &Centred, other: &Centred) -> f64 {
     let n = one.norms.len();
-    let left = MatRef::from_row_major_slice(&one.values, n, one.width);
-    let right = MatRef::from_row_major_slice(&other.values, n, other.width);
-    let squares: Vec<f64> = (0..one.width.div_ceil(TASK_ROWS))
-        .into_par_iter()
-        .map(|task| {
-            let first = task * TASK_ROWS;
-            let count = TASK_ROWS.min(one.width - first);
-            let mut products = vec![0.0; count * other.width];
-            let target = MatMut::from_row_major_slice_mut(&mut products, count, other.width);
-            matmul(target, Accum::Replace, left.subcols(first, count).transpose(), right, 1.0, Par::Seq);
+    let others = transposed(other);
+    let squares: Vec<f64> = transposed(one)
+        .par_chunks(TASK_ROWS * n)
+        .map(|features| {
+            let mut products = vec![0.0; features.len() / n * other.width];
+            inner_products(features, &others, n, &mut products);
             products.iter().map(|product| product * product).sum()
         })
         .collect();
     squares.iter().sum()
+}
+
+/// A row of all images for each feature.
+fn transposed(features: &Centred) -> Vec<f64> {
+    let n = features.norms.len();
+    let mut values = vec![0.0; features.values.len()];
+    for (image, row) in features.values.chunks_exact(features.width).enumerate() {
+        for (feature, &value) in row.iter().enumerate() {
+            values[feature * n + image] = value;
+        }
+    }
+    values
 }

@@ -1,10 +1,9 @@
 //! Kernel values between every two images, in double precision.
 
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
 use super::{Kernel, Rows, Undefined};
+use crate::analysis::products;
 
 /// Features that are converted and multiplied at a time.
 const COLUMNS: usize = 2048;
@@ -66,10 +65,12 @@ fn inner_products(rows: Rows, n: usize) -> Vec<f64> {
             let count = products.len() / n;
             // The part right of the diagonal is mirrored afterwards.
             let reach = first + count;
-            let target = MatMut::from_row_major_slice_with_stride_mut(products, count, reach, n);
-            let left = MatRef::from_row_major_slice(&block[first * columns..reach * columns], count, columns);
-            let right = MatRef::from_row_major_slice(&block[..reach * columns], reach, columns);
-            matmul(target, Accum::Add, left, right.transpose(), 1.0, Par::Seq);
+            let mut found = vec![0.0; count * reach];
+            let own = &block[first * columns..reach * columns];
+            products::inner_products(own, &block[..reach * columns], columns, &mut found);
+            for (sums, found) in products.chunks_exact_mut(n).zip(found.chunks_exact(reach)) {
+                sums.iter_mut().zip(found).for_each(|(sum, found)| *sum += found);
+            }
         });
     }
     mirror(&mut products, n);
