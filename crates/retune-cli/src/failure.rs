@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
+use retune::analysis::cka::models::ModelCkaError;
 use retune::analysis::features::FeaturesError;
 use retune::data::DataError;
 use retune::files::FileError;
@@ -11,6 +12,7 @@ use retune::fit::FitError;
 use retune::inference::InferenceError;
 use retune::models::ModelError;
 use retune::plan::PlanError;
+use retune::report::plot::PlotError;
 use retune::report::run_page::ReportError;
 
 /// Why a command ended early.
@@ -92,6 +94,15 @@ impl From<FeaturesError> for Failure {
     }
 }
 
+impl From<ModelCkaError> for Failure {
+    fn from(error: ModelCkaError) -> Self {
+        match error {
+            ModelCkaError::Inference(error) => error.into(),
+            other => Self::Mistake(other.to_string()),
+        }
+    }
+}
+
 impl From<FitError> for Failure {
     fn from(error: FitError) -> Self {
         if error.is_interruption() { Self::Interrupted(None) } else { Self::Mistake(error.to_string()) }
@@ -118,6 +129,12 @@ impl From<PlanError> for Failure {
 
 impl From<ReportError> for Failure {
     fn from(error: ReportError) -> Self {
+        Self::Mistake(error.to_string())
+    }
+}
+
+impl From<PlotError> for Failure {
+    fn from(error: PlotError) -> Self {
         Self::Mistake(error.to_string())
     }
 }

@@ -1,5 +1,6 @@
 //! A model over a dataset: accuracy, predictions, and the activations at any layer.
 
+pub mod layers;
 mod observed;
 
 use burn::tensor::{Device, Tensor, TensorData};

@@ -44,7 +44,7 @@ impl DataArguments {
 pub struct BatchArguments {
     /// Images in a batch
     #[arg(long, value_name = "N", default_value = "32", value_parser = parse::count, allow_hyphen_values = true)]
-    batch_size: usize,
+    pub batch_size: usize,
 }
 
 impl BatchArguments {

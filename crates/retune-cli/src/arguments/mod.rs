@@ -3,9 +3,11 @@
 //! Options that several commands share are groups here, each in a file with its conversion; what only one command
 //! takes is beside that command.
 
+pub mod cka;
 pub mod data;
 pub mod method;
 pub mod model;
+pub mod output_file;
 pub mod parse;
 pub mod run;
 pub mod training;

@@ -87,7 +87,7 @@ fn moved(changes: &IndexMap<String, FeatureChange>) -> String {
 
 /// The dataset with labels that index the model's classes: by name where the model knows the names of its classes, else
 /// by position, which at least their number must support.
-fn with_model_classes(dataset: &Dataset, model: &Model) -> Result<Dataset, Failure> {
+pub fn with_model_classes(dataset: &Dataset, model: &Model) -> Result<Dataset, Failure> {
     let config = model.config();
     if let Some(names) = config.label_names() {
         return Ok(dataset.align_classes(&names)?);

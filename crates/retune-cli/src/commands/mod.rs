@@ -1,5 +1,7 @@
 //! One file for each subcommand: its own options, the library calls it makes, what it prints.
 
+mod audit;
+mod cka;
 mod compare;
 mod completions;
 mod demo;
@@ -13,6 +15,7 @@ mod plan;
 mod predict;
 mod report;
 mod soup;
+mod umap;
 mod wise_ft;
 
 use clap::Subcommand;
@@ -47,6 +50,12 @@ pub enum Command {
     Predict(Box<predict::PredictArguments>),
     /// Write the features of images at a layer to a file
     Features(Box<features::FeaturesArguments>),
+    /// Map features in two dimensions
+    Umap(Box<umap::UmapArguments>),
+    /// Measure how alike representations are: between ways of resizing, layers or models
+    Cka(Box<cka::CkaArguments>),
+    /// Measure what changes if images are resized otherwise than in training
+    Audit(Box<audit::AuditArguments>),
     /// List a model's stages and blocks
     Layers(Box<layers::LayersArguments>),
     /// List the architectures that can be built, and the hub's weights for them
@@ -76,6 +85,9 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Eval(arguments) => eval::run(&arguments, &console),
         Command::Predict(arguments) => predict::run(&arguments, &console),
         Command::Features(arguments) => features::run(&arguments, &console),
+        Command::Umap(arguments) => umap::run(&arguments, &console),
+        Command::Cka(arguments) => cka::run(&arguments, &console),
+        Command::Audit(arguments) => audit::run(&arguments, &console),
         Command::Layers(arguments) => layers::run(&arguments, &console),
         Command::Models(arguments) => models::run(&arguments, &console),
         Command::Completions(arguments) => completions::run(&arguments),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use retune::analysis::run_map;
 use retune::compare::page::RunOf;
 use retune::compare::runner;
 use retune::report::page::Page;
@@ -51,7 +52,7 @@ pub fn run(arguments: &ReportArguments, console: &Console) -> Result<(), Failure
 
 /// The page of a finished run, with a map of its images.
 fn of_run(run: &Path, console: &Console) -> Result<Page, Failure> {
-    retune::analysis::run_map::draw(run, &console.progress)?;
+    run_map::draw(run, &console.progress)?;
     Ok(RunRecord::read(run)?.page())
 }
 

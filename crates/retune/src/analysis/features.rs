@@ -1,11 +1,13 @@
-//! Writes the features of a dataset to a file that NumPy or PyTorch opens.
+//! Writes the features of a dataset to a file that NumPy or PyTorch opens, and reads such files back.
 //!
 //! Both formats hold `features` (images × values, float32), `labels` (int64, −1 where unknown), `paths` (relative to
 //! the data's root) and `classes`. Rows are written as they are computed, so memory does not grow with the number of
 //! images, and the file appears under its name only when it is whole.
 
+mod elements;
 mod npz;
 mod safetensors;
+mod table;
 
 use std::fs::File;
 use std::io;
@@ -14,21 +16,30 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use self::npz::NpzFile;
 use self::safetensors::SafetensorsFile;
+pub use self::table::{FeatureTable, read};
 use crate::data::{Dataset, Loader};
 use crate::files::FileError;
 use crate::inference::{self, InferenceError, Layer};
 use crate::models::Model;
 use crate::monitor::Monitor;
 
-/// Why features could not be written.
+/// Why features could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum FeaturesError {
     /// The images could not be run through the model.
     #[error(transparent)]
     Inference(#[from] InferenceError),
-    /// The file could not be written.
+    /// The file could not be written or read.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The file is no feature file, or a damaged one.
+    #[error("{}: {problem}", .path.display())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The file's name ends in nothing that is known.
     #[error("cannot tell the format of {path}: name a file that ends in .npz or .safetensors", path = .0.display())]
     UnknownFormat(PathBuf),

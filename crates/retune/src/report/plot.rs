@@ -3,6 +3,8 @@
 //! Colours are Okabe and Ito's, which colour-blind readers tell apart, and every series has a marker
 //! or a dash of its own besides.
 
+mod maps;
+
 use std::path::{Path, PathBuf};
 
 use kuva::backend::raster::RasterBackend;
@@ -11,6 +13,7 @@ use kuva::plot::scatter::MarkerShape;
 use kuva::prelude::{ColorMap, Heatmap, Layout, LegendPosition, LinePlot, LineStyle, Plot as Drawn, ScatterPlot};
 use kuva::render::render::{Scene, render_multiple};
 
+pub use self::maps::{point_map, table_map};
 use crate::files::{self, FileError};
 
 /// Why a plot could not be written.

@@ -95,8 +95,8 @@ impl RunRecord {
         page.verdict = verdict::sentences(summary, &self.shifted(), |set| self.calibration(set));
         page.facts = self.facts();
         page.sections.push(outcome::accuracies(self));
-        page.sections.extend(outcome::interpolation(self));
         images::add(&mut page, self);
+        page.sections.extend(outcome::interpolation(self));
         page.sections.extend(training::sections(self));
         page.sections.push(self.reproduction());
         if self.predictions.is_none() {

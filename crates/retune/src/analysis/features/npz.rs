@@ -2,6 +2,8 @@
 //!
 //! The array format is version 1.0 of NumPy's documentation (`numpy.lib.format`).
 
+pub(super) mod read;
+
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 

@@ -4,6 +4,8 @@
 //! The header needs the number of images and the width of a row, and both are known when the first rows come; so rows
 //! can be written as they come, which the `safetensors` crate (all tensors in memory at once) cannot do.
 
+pub(super) mod read;
+
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 

@@ -1,0 +1,97 @@
+//! Which form a result is written in, by the ending of the file's name.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::Serialize;
+
+use crate::failure::Failure;
+use retune::files;
+use retune::report::plot::Plot;
+
+/// The form of a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A picture, .png or .svg.
+    Picture,
+    /// Everything that was computed.
+    Json,
+    /// A table.
+    Csv,
+}
+
+/// A file to write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputFile {
+    /// Its path.
+    pub path: PathBuf,
+    /// Its form.
+    pub format: Format,
+}
+
+impl FromStr for OutputFile {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let path = PathBuf::from(text);
+        let ending = path.extension().and_then(OsStr::to_str).map(str::to_lowercase);
+        let format = match ending.as_deref() {
+            Some("png" | "svg") => Format::Picture,
+            Some("json") => Format::Json,
+            Some("csv") => Format::Csv,
+            _ => return Err("must end with .png, .svg, .json or .csv".to_owned()),
+        };
+        Ok(Self { path, format })
+    }
+}
+
+impl OutputFile {
+    /// Finds out early that the file's folder is missing.
+    pub fn check(&self) -> Result<(), Failure> {
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if folder.is_dir() { Ok(()) } else { Err(Failure::in_file(folder, "there is no such folder to write into")) }
+    }
+
+    /// Writes the result in the form that the file has.
+    pub fn write(
+        &self,
+        plot: impl FnOnce() -> Plot,
+        document: &impl Serialize,
+        table: impl FnOnce() -> String,
+    ) -> Result<(), Failure> {
+        let text = match self.format {
+            Format::Picture => return Ok(plot().save(&self.path)?),
+            Format::Json => {
+                serde_json::to_string_pretty(document).map_err(|error| Failure::Mistake(error.to_string()))?
+            }
+            Format::Csv => table(),
+        };
+        Ok(files::write_atomically(&self.path, |file| file.write_all(text.as_bytes()))?)
+    }
+}
+
+/// A cell of a CSV file, quoted where it must be (RFC 4180).
+pub fn csv_cell(text: &str) -> String {
+    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ending_says_the_form() {
+        assert_eq!("a/U.PNG".parse::<OutputFile>().unwrap().format, Format::Picture);
+        assert_eq!("c.json".parse::<OutputFile>().unwrap().format, Format::Json);
+        for text in ["umap", "umap.gif", ".csv"] {
+            assert!(text.parse::<OutputFile>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn cells_are_quoted_where_they_must_be() {
+        assert_eq!(csv_cell("plain"), "plain");
+        assert_eq!(csv_cell("a \"b\", c"), "\"a \"\"b\"\", c\"");
+    }
+}

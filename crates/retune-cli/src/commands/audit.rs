@@ -1,0 +1,177 @@
+//! `retune audit`: what changes if images are resized otherwise than in training.
+
+use clap::Args;
+use retune::analysis::audit::{self, Audit, AuditRow, Share};
+use retune::analysis::cka::models::View;
+use retune::data::Dataset;
+use retune::data::preprocess::Preprocessing;
+use retune::fit::PreprocessingChange;
+use retune::models::Model;
+use retune::monitor::Monitor;
+use retune::report::plot::{Plot, table_map};
+
+use super::eval::with_model_classes;
+use crate::arguments::cka::{ComparisonArguments, InterpolationArguments};
+use crate::arguments::data::DataArguments;
+use crate::arguments::model::{ModelArguments, PreprocessingArguments};
+use crate::arguments::output_file::{OutputFile, csv_cell};
+use crate::arguments::parse;
+use crate::failure::Failure;
+use crate::output::Console;
+use crate::output::results::percent;
+use crate::output::table::{Align, Table};
+
+/// Options of `retune audit`.
+#[derive(Args)]
+pub struct AuditArguments {
+    #[command(flatten)]
+    model: ModelArguments,
+    #[command(flatten)]
+    data: DataArguments,
+    #[command(flatten)]
+    interpolations: InterpolationArguments,
+    /// Other input sizes to try, in pixels, with commas
+    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = parse::image_side, allow_hyphen_values = true,
+          help_heading = "Comparison")]
+    sizes: Vec<u32>,
+    /// Other parts of the resized image's side to keep, with commas
+    #[arg(long, value_name = "X", value_delimiter = ',', value_parser = parse::crop_fraction, allow_hyphen_values = true,
+          help_heading = "Comparison")]
+    crop_pcts: Vec<f64>,
+    /// Write the result into this file: .png or .svg (a heat map), .json or .csv
+    #[arg(short, long, value_name = "FILE")]
+    out: Option<OutputFile>,
+    #[command(flatten)]
+    comparison: ComparisonArguments,
+    #[command(flatten)]
+    preprocessing: PreprocessingArguments,
+}
+
+/// Measures, writes and prints.
+pub fn run(arguments: &AuditArguments, console: &Console) -> Result<(), Failure> {
+    arguments.out.as_ref().map_or(Ok(()), OutputFile::check)?;
+    let dataset = arguments.data.open()?;
+    let change = arguments.preprocessing.change();
+    let model = arguments.model.load(&change, console)?;
+    let dataset = comparable(dataset, &model, console);
+
+    // A transformer's position embedding depends on the size, so each size has a model of its own.
+    let sized = |&size: &u32| {
+        let change = PreprocessingChange { size: Some(size), ..change.clone() };
+        Ok((size, arguments.model.load(&change, console)?))
+    };
+    let sized = arguments.sizes.iter().map(sized).collect::<Result<Vec<(u32, Model)>, Failure>>()?;
+    let own = model.config().preprocessing().clone();
+    let view = |name: String, model, preprocessing: Preprocessing| View { name, model, preprocessing };
+    let mut variants = Vec::new();
+    for interpolation in arguments.interpolations.with_own(own.interpolation).into_iter().skip(1) {
+        variants.push(view(interpolation.to_string(), &model, Preprocessing { interpolation, ..own.clone() }));
+    }
+    for (size, model) in &sized {
+        variants.push(view(format!("size {size}"), model, model.config().preprocessing().clone()));
+    }
+    for &crop_pct in &arguments.crop_pcts {
+        variants.push(view(format!("crop-pct {crop_pct}"), &model, Preprocessing { crop_pct, ..own.clone() }));
+    }
+
+    let own = view(format!("{} (own)", own.interpolation), &model, own.clone());
+    let options = arguments.comparison.options(&arguments.data.batches, console);
+    let audit = audit::audit(&own, &variants, &dataset, &options, &console.progress)?;
+    if let Some(out) = &arguments.out {
+        out.write(|| plot(&audit), &audit, || csv(&audit))?;
+    }
+    console.print(&audit, || text(&audit))
+}
+
+/// The dataset with labels that the model's classes can be compared with, or without any.
+fn comparable(dataset: Dataset, model: &Model, console: &Console) -> Dataset {
+    let aligned = with_model_classes(&dataset, model).and_then(|aligned| {
+        aligned.labels()?;
+        Ok(aligned)
+    });
+    aligned.unwrap_or_else(|failure| {
+        if let Failure::Mistake(reason) = failure {
+            console.progress.message(&format!("note: no accuracy is measured: {reason}"));
+        }
+        let mut unlabelled = dataset;
+        unlabelled.samples.iter_mut().for_each(|sample| sample.label = None);
+        unlabelled
+    })
+}
+
+fn text(audit: &Audit) -> String {
+    let mut table = Table::new([
+        ("preprocessing", Align::Left),
+        ("accuracy", Align::Right),
+        ("95 % interval", Align::Right),
+        ("predictions changed", Align::Right),
+        ("logits changed", Align::Right),
+        ("pixels, grey levels", Align::Right),
+        ("CKA", Align::Right),
+        ("95 % interval", Align::Right),
+    ]);
+    for row in &audit.rows {
+        table.row([
+            row.name.clone(),
+            row.accuracy.map_or_else(none, |share| percent(share.value)),
+            row.accuracy.map_or_else(none, |Share { interval: [low, high], .. }| {
+                format!("{:.1}–{:.1} %", 100.0 * low, 100.0 * high)
+            }),
+            row.changed_predictions.map_or_else(none, |share| percent(share.value)),
+            row.logit_change.map_or_else(none, |change| format!("{change:.3}")),
+            row.pixel_difference.map_or_else(none, |difference| format!("{difference:.2}")),
+            row.cka.map_or_else(none, |cka| format!("{cka:.4}")),
+            row.cka_interval.map_or_else(none, |[low, high]| format!("{low:.4}–{high:.4}")),
+        ]);
+    }
+    format!("{} images, compared with the model's own preprocessing\n\n{table}", audit.n)
+}
+
+fn none() -> String {
+    "–".to_owned()
+}
+
+fn csv(audit: &Audit) -> String {
+    let mut text = "preprocessing,interpolation,height,width,crop_pct,n,accuracy,accuracy_low,accuracy_high,\
+                    changed_predictions,logit_change,pixel_difference,cka,cka_low,cka_high\n"
+        .to_owned();
+    for row in &audit.rows {
+        let AuditRow { interpolation, size: [height, width], crop_pct, .. } = row;
+        let known = format!("{},{interpolation},{height},{width},{crop_pct},{}", csv_cell(&row.name), audit.n);
+        let measured = [
+            row.accuracy.map(|share| share.value),
+            row.accuracy.map(|share| share.interval[0]),
+            row.accuracy.map(|share| share.interval[1]),
+            row.changed_predictions.map(|share| share.value),
+            row.logit_change,
+            row.pixel_difference,
+            row.cka,
+            row.cka_interval.map(|[low, _]| low),
+            row.cka_interval.map(|[_, high]| high),
+        ];
+        let measured = measured.map(|value| value.map(|value| value.to_string()).unwrap_or_default());
+        text.push_str(&format!("{known},{}\n", measured.join(",")));
+    }
+    text
+}
+
+/// Every measure as a change that is 0 where nothing changes, so that one scale of colours serves all.
+fn plot(audit: &Audit) -> Plot {
+    let columns = ["accuracy lost", "predictions changed", "logits changed", "1 − CKA", "pixels, share of range"];
+    let own = audit.rows.first().and_then(|row| row.accuracy).map(|share| share.value);
+    let changes = |row: &AuditRow| {
+        let lost = own.zip(row.accuracy).map(|(own, share)| own - share.value);
+        let changes = [
+            lost,
+            row.changed_predictions.map(|share| share.value),
+            row.logit_change,
+            row.cka.map(|cka| 1.0 - cka),
+            row.pixel_difference.map(|difference| difference / 255.0),
+        ];
+        changes.map(|change| change.unwrap_or(f64::NAN)).to_vec()
+    };
+    let names: Vec<String> = audit.rows.iter().map(|row| row.name.clone()).collect();
+    let values: Vec<Vec<f64>> = audit.rows.iter().map(changes).collect();
+    let title = format!("Change by preprocessing, {} images", audit.n);
+    table_map(&title, &names, &columns.map(str::to_owned), &values)
+}

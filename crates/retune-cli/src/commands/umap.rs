@@ -1,0 +1,262 @@
+//! `retune umap`: features as a map of two dimensions.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use retune::analysis::features::{self, FeatureTable};
+use retune::analysis::neighbours::Metric;
+use retune::analysis::trustworthiness::trustworthiness;
+use retune::analysis::umap::{UmapOptions, umap};
+use retune::data::DataSource;
+use retune::data::SplitName;
+use retune::inference::layers::{Positions, for_each_batch_at};
+use retune::inference::{Layer, most_likely};
+use retune::monitor::Monitor;
+use retune::report::plot::point_map;
+use serde::Serialize;
+
+use super::eval::with_model_classes;
+use crate::arguments::data::BatchArguments;
+use crate::arguments::model::{ModelArguments, PreprocessingArguments};
+use crate::arguments::output_file::{OutputFile, csv_cell};
+use crate::arguments::parse::{self, named};
+use crate::failure::Failure;
+use crate::output::Console;
+
+/// Neighbours over which a map is judged.
+const JUDGED_NEIGHBOURS: usize = 15;
+/// Judging takes time in proportion to the square of the number of images.
+const MOST_JUDGED: usize = 10_000;
+
+/// Options of `retune umap`.
+#[derive(Args)]
+pub struct UmapArguments {
+    /// A file that `retune features` wrote; of several, all images are put in one map
+    #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Features")]
+    features: Vec<PathBuf>,
+    /// Instead of a file: images whose features --model gives, in the layouts of `retune fit`
+    #[arg(short, long, value_name = "PATH", conflicts_with = "features", help_heading = "Features")]
+    data: Option<PathBuf>,
+    /// The split of --data to read [default: every image]
+    #[arg(long, value_name = "NAME", conflicts_with = "features", help_heading = "Features")]
+    split: Option<String>,
+    /// Where in the model: input, pooled, logits, or a name that `retune layers` lists
+    #[arg(long, value_name = "NAME", default_value = "pooled", help_heading = "Features")]
+    layer: String,
+    #[command(flatten)]
+    batches: BatchArguments,
+    #[command(flatten)]
+    model: ModelArguments,
+    #[command(flatten)]
+    preprocessing: PreprocessingArguments,
+    /// Images that count as a neighbourhood: fewer show finer structure
+    #[arg(long, value_name = "N", default_value = "15", value_parser = parse::count, allow_hyphen_values = true,
+          help_heading = "Map")]
+    neighbours: usize,
+    /// How near points may come to each other, from 0 to 1
+    #[arg(long, value_name = "X", default_value = "0.1", value_parser = parse::share, allow_hyphen_values = true,
+          help_heading = "Map")]
+    minimum_distance: f64,
+    /// How distances of features are measured
+    #[arg(long, value_name = "NAME", default_value = "euclidean", value_parser = named::<Metric>(Metric::ALL.map(Metric::name)),
+          help_heading = "Map")]
+    metric: Metric,
+    /// The seed of the layout
+    #[arg(long, value_name = "N", default_value = "0", help_heading = "Map")]
+    seed: u64,
+    /// Passes over the neighbours [default: 500, or 200 for more than 10,000 images]
+    #[arg(long, value_name = "N", value_parser = parse::count, allow_hyphen_values = true, help_heading = "Map")]
+    epochs: Option<usize>,
+    /// What colours say: class, file (of several), prediction or correctness (with --model)
+    #[arg(long, value_name = "WHAT", default_value = "class", value_parser = ["class", "file", "prediction", "correctness"],
+          help_heading = "Map")]
+    color: String,
+    /// Write the map into this file: .png or .svg (a picture), .csv or .json
+    #[arg(short, long, value_name = "FILE")]
+    out: OutputFile,
+}
+
+/// An image on the map.
+#[derive(Serialize)]
+struct Point {
+    x: f32,
+    y: f32,
+    label: Option<String>,
+    path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prediction: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Document {
+    images: usize,
+    width: usize,
+    /// Over 15 neighbours; none for more than 10,000 images, or fewer than 31.
+    trustworthiness: Option<f64>,
+    points: Vec<Point>,
+}
+
+/// The features of all images, and what is known of each.
+#[derive(Default)]
+struct Images {
+    features: Vec<f32>,
+    width: usize,
+    labels: Vec<Option<String>>,
+    paths: Vec<String>,
+    files: Vec<String>,
+    predictions: Vec<String>,
+}
+
+/// Maps, writes and prints.
+pub fn run(arguments: &UmapArguments, console: &Console) -> Result<(), Failure> {
+    arguments.out.check()?;
+    let images = match &arguments.data {
+        Some(data) => Images::of_model(arguments, data, console)?,
+        None => Images::of_files(&arguments.features)?,
+    };
+    let missing = |what: &str| Err(Failure::Mistake(format!("--color {}: {what}", arguments.color)));
+    match arguments.color.as_str() {
+        "file" if images.files.is_empty() => return missing("give several files with --features"),
+        "prediction" | "correctness" if images.predictions.is_empty() => {
+            return missing("give --model, with a classifier, and --data");
+        }
+        _ => {}
+    }
+    let UmapArguments { neighbours, minimum_distance, metric, seed, epochs, .. } = *arguments;
+    let options = UmapOptions { neighbours, minimum_distance, metric, seed, epochs };
+    let layout = umap(&images.features, images.width, &options).map_err(|error| Failure::Mistake(error.to_string()))?;
+    let judged = layout.len() <= MOST_JUDGED;
+    let trust = judged.then(|| trustworthiness(&images.features, images.width, &layout, JUDGED_NEIGHBOURS, metric).ok());
+    let document = Document {
+        images: layout.len(),
+        width: images.width,
+        trustworthiness: trust.flatten(),
+        points: images.points(&layout),
+    };
+    let plot = || {
+        let (groups, names) = images.groups(&arguments.color);
+        let title = format!("UMAP of {} images", document.images);
+        point_map(&title, &layout, &groups, &names)
+    };
+    arguments.out.write(plot, &document, || csv(&document.points))?;
+    console.print(&document, || {
+        let trust = document.trustworthiness.map_or_else(String::new, |trust| {
+            format!("\ntrustworthiness over {JUDGED_NEIGHBOURS} neighbours: {trust:.4}")
+        });
+        format!("{} images of {} features in {}{trust}", document.images, document.width, arguments.out.path.display())
+    })
+}
+
+impl Images {
+    fn of_files(files: &[PathBuf]) -> Result<Self, Failure> {
+        if files.is_empty() {
+            return Err(Failure::Mistake("name files with --features, or a model and images with --model and --data".into()));
+        }
+        let mut images = Self::default();
+        for path in files {
+            let table = features::read(path)?;
+            if images.width > 0 && table.width != images.width {
+                let reason = format!("its images have {} features, those before {}", table.width, images.width);
+                return Err(Failure::in_file(path, reason));
+            }
+            images.width = table.width;
+            if files.len() > 1 {
+                images.files.extend(std::iter::repeat_n(path.display().to_string(), table.len()));
+            }
+            images.take(table);
+        }
+        Ok(images)
+    }
+
+    fn take(&mut self, table: FeatureTable) {
+        let name = |label: usize| table.classes.get(label).cloned().unwrap_or_else(|| label.to_string());
+        self.labels.extend(table.labels.iter().map(|label| label.map(name)));
+        self.paths.extend((0..table.len()).map(|row| table.paths.get(row).cloned().unwrap_or_default()));
+        self.features.extend(table.features);
+    }
+
+    fn of_model(arguments: &UmapArguments, data: &PathBuf, console: &Console) -> Result<Self, Failure> {
+        let split = arguments.split.as_deref().map_or(SplitName::All, SplitName::from);
+        let dataset = DataSource::open(data)?.split(&split)?;
+        let model = arguments.model.load(&arguments.preprocessing.change(), console)?;
+        // Labels that the model does not know can be shown, but not be right or wrong.
+        let dataset = if arguments.color == "correctness" { with_model_classes(&dataset, &model)? } else { dataset };
+        let classes = model.config().num_classes();
+        let mut layers = vec![Layer::parse(&arguments.layer, &model)?];
+        if classes > 0 {
+            layers.push(Layer::Logits);
+        }
+        let names = model.config().label_names().unwrap_or_default();
+        let loader = arguments.batches.loader(dataset, &model, console)?;
+        let dataset = loader.dataset();
+        let mut images = Self::default();
+        let (mut features, mut predictions) = (Vec::new(), Vec::new());
+        console.progress.start("features", dataset.len());
+        for_each_batch_at(&model, &loader, &layers, Positions::All, &console.progress, |_, outputs| {
+            features.extend_from_slice(&outputs[0]);
+            if let Some(logits) = outputs.get(1) {
+                predictions.extend(logits.chunks_exact(classes).map(most_likely));
+            }
+        })?;
+        console.progress.finish();
+        let name = |class: usize| names.get(class).or(dataset.classes.get(class)).cloned().unwrap_or(class.to_string());
+        images.width = features.len() / dataset.len();
+        images.features = features;
+        images.predictions = predictions.into_iter().map(name).collect();
+        let label = |label: usize| dataset.classes.get(label).cloned().unwrap_or_else(|| label.to_string());
+        images.labels = dataset.samples.iter().map(|sample| sample.label.map(label)).collect();
+        images.paths = dataset.samples.iter().map(|sample| sample.name.clone()).collect();
+        Ok(images)
+    }
+
+    fn points(&self, layout: &[[f32; 2]]) -> Vec<Point> {
+        let point = |(row, &[x, y]): (usize, &[f32; 2])| Point {
+            x,
+            y,
+            label: self.labels[row].clone(),
+            path: self.paths[row].clone(),
+            file: self.files.get(row).cloned(),
+            prediction: self.predictions.get(row).cloned(),
+        };
+        layout.iter().enumerate().map(point).collect()
+    }
+
+    /// The group of each image, and the groups' names in order.
+    fn groups(&self, by: &str) -> (Vec<usize>, Vec<String>) {
+        let unknown = || "unknown".to_owned();
+        let name = |row: usize| match by {
+            "file" => self.files[row].clone(),
+            "prediction" => self.predictions[row].clone(),
+            "correctness" => match &self.labels[row] {
+                Some(label) if *label == self.predictions[row] => "right".to_owned(),
+                Some(_) => "wrong".to_owned(),
+                None => unknown(),
+            },
+            _ => self.labels[row].clone().unwrap_or_else(unknown),
+        };
+        let of_each: Vec<String> = (0..self.labels.len()).map(name).collect();
+        let mut names = of_each.clone();
+        names.sort();
+        names.dedup();
+        let groups = of_each.iter().filter_map(|name| names.binary_search(name).ok()).collect();
+        (groups, names)
+    }
+}
+
+fn csv(points: &[Point]) -> String {
+    let optional = |name: &str, present: bool| if present { format!(",{name}") } else { String::new() };
+    let has = |value: fn(&Point) -> bool| points.first().is_some_and(value);
+    let (file, prediction) = (has(|point| point.file.is_some()), has(|point| point.prediction.is_some()));
+    let mut text = format!("x,y,label,path{}{}\n", optional("file", file), optional("prediction", prediction));
+    for point in points {
+        let cell = |value: &Option<String>| value.as_deref().map(csv_cell).unwrap_or_default();
+        text.push_str(&format!("{},{},{},{}", point.x, point.y, cell(&point.label), csv_cell(&point.path)));
+        for value in [&point.file, &point.prediction].into_iter().filter(|value| value.is_some()) {
+            text.push_str(&format!(",{}", cell(value)));
+        }
+        text.push('\n');
+    }
+    text
+}

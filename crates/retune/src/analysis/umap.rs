@@ -1,0 +1,200 @@
+//! UMAP: features of many dimensions as a map of two (McInnes, Healy & Melville 2018, arXiv 1802.03426).
+//!
+//! ```text
+//! features ─ neighbours ─► fuzzy graph ─ spectral layout ─► start ─ gradient descent ─► map
+//!            exact, f64     section 3.1   manifolds-rs              manifolds-rs
+//! ```
+//!
+//! Neighbours and graph are computed here, as the paper and `umap-learn` define them; the spectral start and the
+//! stochastic gradient descent are the `manifolds-rs` crate's. Its own graph gives each point neighbours of weights that
+//! sum to ln k where the paper has log₂ k, and its fit of the curve between minimum distance and spread ends before it
+//! has converged; both cost trustworthiness (`docs/analysis.md` has the measurements).
+//!
+//! Every step gives the same bytes on any number of threads.
+
+mod curve;
+mod graph;
+#[cfg(test)]
+mod tests;
+
+use std::ops::RangeInclusive;
+
+use manifolds_rs::data::init::spectral_layout;
+use manifolds_rs::prelude::ManifoldsMatrix;
+use manifolds_rs::training::umap_optimisers::{UmapOptimParams, optimise_embedding_sgd};
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+
+use super::neighbours::{Metric, Points};
+use crate::random::generator;
+
+/// What distances on the map are measured by.
+const SPREAD: f64 = 1.0;
+/// The side of the square in which the layout starts, as in `umap-learn`.
+const START: f32 = 10.0;
+/// Up to so many images, more epochs pay.
+const FEW_IMAGES: usize = 10_000;
+
+/// How a map is made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UmapOptions {
+    /// Images that count as a neighbourhood, each image itself among them, as in `umap-learn`: fewer show finer
+    /// structure, more show larger. From 2.
+    pub neighbours: usize,
+    /// How near points may come to each other, as a part of the map's unit of length: from 0 to 1.
+    pub minimum_distance: f64,
+    /// How distances of features are measured.
+    pub metric: Metric,
+    /// The seed.
+    pub seed: u64,
+    /// Passes over the graph; 500, or 200 for more than 10,000 images, where none are named.
+    pub epochs: Option<usize>,
+}
+
+impl Default for UmapOptions {
+    fn default() -> Self {
+        Self { neighbours: 15, minimum_distance: 0.1, metric: Metric::Euclidean, seed: 0, epochs: None }
+    }
+}
+
+/// Why there is no map.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum UmapError {
+    /// The features do not make rows.
+    #[error("{values} values are not a whole number of rows of {width} features")]
+    Shape {
+        /// Values.
+        values: usize,
+        /// Features of each image.
+        width: usize,
+    },
+    /// Nothing to map.
+    #[error("there are no images to map")]
+    NoImages,
+    /// More than the neighbour graph can number.
+    #[error("{0} images are more than a map can hold")]
+    TooManyImages(usize),
+    /// A NaN or an infinity.
+    #[error("the features of image {row} are not finite")]
+    NotFinite {
+        /// The image's row.
+        row: usize,
+    },
+    /// No direction to compare.
+    #[error(
+        "the features of image {row} are all 0, and have no direction that the cosine could measure; use the euclidean metric"
+    )]
+    NoDirection {
+        /// The image's row.
+        row: usize,
+    },
+    /// All features are the same.
+    #[error("every image has the same features: there is nothing to map")]
+    Constant,
+    /// An option is out of range.
+    #[error("{name} is {value}, and must be from {from} to {to}", from = range.start(), to = range.end())]
+    Option {
+        /// The option.
+        name: &'static str,
+        /// Its value.
+        value: f64,
+        /// What it can be.
+        range: RangeInclusive<f64>,
+    },
+    /// The layout could not be computed.
+    #[error("the map could not be laid out: {0}")]
+    Layout(String),
+}
+
+/// Maps images by their features: row-major, `width` for each image. The first image's place comes first.
+///
+/// A neighbourhood larger than the number of images becomes all of them; a single image is put at the origin, two are put
+/// a unit apart.
+///
+/// # Errors
+/// Features that are not finite, all the same, or (for the cosine) all 0 for an image; options out of their range.
+pub fn umap(features: &[f32], width: usize, options: &UmapOptions) -> Result<Vec<[f32; 2]>, UmapError> {
+    check(features, width, options)?;
+    let n = features.len() / width;
+    match n {
+        1 => return Ok(vec![[0.0, 0.0]]),
+        2 => return Ok(vec![[-0.5, 0.0], [0.5, 0.0]]),
+        _ => {}
+    }
+    let epochs = options.epochs.unwrap_or(if n <= FEW_IMAGES { 500 } else { 200 });
+    let size = options.neighbours.min(n);
+    let nearest = Points::new(features, width, options.metric).nearest(size - 1);
+    let graph = graph::fuzzy(&nearest, size, epochs);
+    drop(nearest);
+
+    // The crate adds the numbers of points to the seed.
+    let seed = generator(options.seed, &[]).next_u64() >> 1;
+    let rows = (features, n, width);
+    let data = rows.to_mat_input();
+    let failed = |error: manifolds_rs::errors::ManifoldsError| UmapError::Layout(error.to_string());
+    let mut layout =
+        spectral_layout(&graph::coordinates(&graph), 2, seed, None, Some(data.as_mat_ref())).map_err(failed)?;
+    fill_square(&mut layout);
+    let (a, b) = curve::fit(options.minimum_distance, SPREAD);
+    let parameters = UmapOptimParams {
+        a: a as f32,
+        b: b as f32,
+        lr: 1.0,
+        gamma: 1.0,
+        n_epochs: epochs,
+        neg_sample_rate: 5,
+        min_dist: options.minimum_distance as f32,
+        // Adam's, which is not used.
+        beta1: 0.5,
+        beta2: 0.9,
+        eps: 1e-7,
+    };
+    optimise_embedding_sgd(&mut layout, &graph, &parameters, None, seed, 0).map_err(failed)?;
+    let layout: Vec<[f32; 2]> = layout.iter().map(|point| [point[0], point[1]]).collect();
+    match layout.as_flattened().iter().all(|place| place.is_finite()) {
+        true => Ok(layout),
+        false => Err(UmapError::Layout("points went to infinity; use another seed or fewer epochs".to_owned())),
+    }
+}
+
+fn check(features: &[f32], width: usize, options: &UmapOptions) -> Result<(), UmapError> {
+    if width == 0 || !features.len().is_multiple_of(width) {
+        return Err(UmapError::Shape { values: features.len(), width });
+    }
+    let within = |name, value: f64, range: RangeInclusive<f64>| {
+        if range.contains(&value) { Ok(()) } else { Err(UmapError::Option { name, value, range }) }
+    };
+    within("the number of neighbours", options.neighbours as f64, 2.0..=f64::from(u16::MAX))?;
+    within("the minimum distance", options.minimum_distance, 0.0..=1.0)?;
+    within("the number of epochs", options.epochs.unwrap_or(1) as f64, 1.0..=1e6)?;
+    let n = features.len() / width;
+    if n == 0 {
+        return Err(UmapError::NoImages);
+    }
+    if n > u32::MAX as usize {
+        return Err(UmapError::TooManyImages(n));
+    }
+    if let Some(at) = features.iter().position(|value| !value.is_finite()) {
+        return Err(UmapError::NotFinite { row: at / width });
+    }
+    let mut rows = features.chunks_exact(width);
+    if options.metric == Metric::Cosine
+        && let Some(row) = rows.clone().position(|row| row.iter().all(|&value| value == 0.0))
+    {
+        return Err(UmapError::NoDirection { row });
+    }
+    if n > 1 && rows.all(|row| row == &features[..width]) {
+        return Err(UmapError::Constant);
+    }
+    Ok(())
+}
+
+/// Stretches each axis over the square.
+fn fill_square(layout: &mut [Vec<f32>]) {
+    for axis in 0..2 {
+        let places = || layout.iter().map(|point| point[axis]);
+        let (low, high) = (places().fold(f32::INFINITY, f32::min), places().fold(f32::NEG_INFINITY, f32::max));
+        let scale = if high > low { START / (high - low) } else { 0.0 };
+        layout.iter_mut().for_each(|point| point[axis] = (point[axis] - low) * scale);
+    }
+}

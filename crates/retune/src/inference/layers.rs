@@ -1,0 +1,91 @@
+//! What a model makes of a batch at several layers, in one forward pass.
+
+use super::{InferenceError, Layer, images};
+use crate::data::{Batch, Loader, Order};
+use crate::models::parameters::host_values;
+use crate::models::{Activation, Model};
+use crate::monitor::Monitor;
+
+/// What becomes of a block's output, which is larger than what the head sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Positions {
+    /// Every value of every position or token.
+    #[default]
+    All,
+    /// The mean over positions or tokens.
+    Mean,
+}
+
+/// Runs the model over every image in order and hands each batch on with its output at each of `layers`, row-major with
+/// one row an image, in the order of `layers`.
+///
+/// # Errors
+/// The first image that cannot be loaded or whose output is not finite; an interruption.
+pub fn for_each_batch_at(
+    model: &Model,
+    loader: &Loader,
+    layers: &[Layer],
+    positions: Positions,
+    monitor: &dyn Monitor,
+    mut take: impl FnMut(&Batch, Vec<Vec<f32>>),
+) -> Result<(), InferenceError> {
+    for batch in loader.epoch(0, Order::Sequential, 0) {
+        let batch = batch?;
+        if monitor.cancelled() {
+            return Err(InferenceError::Interrupted);
+        }
+        let outputs = outputs(model, &batch, layers, positions);
+        for rows in &outputs {
+            let width = rows.len() / batch.n;
+            if let Some(at) = rows.iter().position(|value| !value.is_finite()) {
+                let image = loader.dataset().samples[batch.indices[at / width]].name.clone();
+                return Err(InferenceError::NotFinite { image });
+            }
+        }
+        take(&batch, outputs);
+        monitor.advance(batch.n);
+    }
+    Ok(())
+}
+
+/// Each block runs once, however many layers are asked for.
+fn outputs(model: &Model, batch: &Batch, layers: &[Layer], positions: Positions) -> Vec<Vec<f32>> {
+    let device = model.parameters.tensors()[0].device();
+    let mut order: Vec<usize> = (0..layers.len()).collect();
+    order.sort_by_key(|&index| blocks_before(layers[index], model));
+    let mut outputs = vec![Vec::new(); layers.len()];
+    let (mut x, mut reached) = (Activation::of_images(images(batch, &device)), 0);
+    for index in order {
+        let end = blocks_before(layers[index], model);
+        x = model.forward_range(x, reached..end);
+        reached = end;
+        let pooled = layers[index] == Layer::Pooled
+            || (positions == Positions::Mean && matches!(layers[index], Layer::Block(_)));
+        let output = if pooled { x.clone().pool() } else { x.clone().flatten() };
+        outputs[index] = host_values(output);
+    }
+    outputs
+}
+
+/// How many blocks run until the layer's output is there.
+fn blocks_before(layer: Layer, model: &Model) -> usize {
+    match layer {
+        Layer::Input => 0,
+        Layer::Block(block) => block + 1,
+        Layer::Pooled => model.head(),
+        Layer::Logits => model.head() + 1,
+    }
+}
+
+/// Every place of a model that has a name: the input, each block but the head, what the head sees, and the logits where
+/// there is a classifier.
+pub fn every_layer(model: &Model) -> Vec<(String, Layer)> {
+    let blocks = model.blocks()[..model.head()].iter().enumerate();
+    let mut layers = vec![("input".to_owned(), Layer::Input)];
+    layers.extend(blocks.map(|(index, block)| (block.name.clone(), Layer::Block(index))));
+    layers.push(("pooled".to_owned(), Layer::Pooled));
+    if model.config().num_classes() > 0 {
+        layers.push(("logits".to_owned(), Layer::Logits));
+    }
+    layers
+}
