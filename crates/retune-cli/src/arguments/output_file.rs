@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use retune::files;
+use retune::report::page::Page;
 use retune::report::plot::Plot;
 
 /// The form of a result.
@@ -19,6 +20,8 @@ pub enum Format {
     Json,
     /// A table.
     Csv,
+    /// A page to look at.
+    Html,
 }
 
 /// A file to write.
@@ -40,7 +43,8 @@ impl FromStr for OutputFile {
             Some("png" | "svg") => Format::Picture,
             Some("json") => Format::Json,
             Some("csv") => Format::Csv,
-            _ => return Err("must end with .png, .svg, .json or .csv".to_owned()),
+            Some("html") => Format::Html,
+            _ => return Err("must end with .html, .png, .svg, .json or .csv".to_owned()),
         };
         Ok(Self { path, format })
     }
@@ -59,6 +63,7 @@ impl OutputFile {
         plot: impl FnOnce() -> Plot,
         document: &impl Serialize,
         table: impl FnOnce() -> String,
+        page: impl FnOnce() -> Page,
     ) -> Result<(), Failure> {
         let text = match self.format {
             Format::Picture => return Ok(plot().save(&self.path)?),
@@ -66,6 +71,7 @@ impl OutputFile {
                 serde_json::to_string_pretty(document).map_err(|error| Failure::Mistake(error.to_string()))?
             }
             Format::Csv => table(),
+            Format::Html => return Ok(page().save(&self.path)?),
         };
         Ok(files::write_atomically(&self.path, |file| file.write_all(text.as_bytes()))?)
     }
@@ -84,6 +90,7 @@ mod tests {
     fn the_ending_says_the_form() {
         assert_eq!("a/U.PNG".parse::<OutputFile>().unwrap().format, Format::Picture);
         assert_eq!("c.json".parse::<OutputFile>().unwrap().format, Format::Json);
+        assert_eq!("c.html".parse::<OutputFile>().unwrap().format, Format::Html);
         for text in ["umap", "umap.gif", ".csv"] {
             assert!(text.parse::<OutputFile>().is_err(), "{text}");
         }

@@ -8,6 +8,7 @@ use retune::data::preprocess::Preprocessing;
 use retune::fit::PreprocessingChange;
 use retune::models::Model;
 use retune::monitor::Monitor;
+use retune::report::page::{self, Cell, HeatMap, Page, Section};
 use retune::report::plot::{Plot, table_map};
 
 use super::eval::with_model_classes;
@@ -78,7 +79,7 @@ pub fn run(arguments: &AuditArguments, console: &Console) -> Result<(), Failure>
     let options = arguments.comparison.options(&arguments.data.batches, console);
     let audit = audit::audit(&own, &variants, &dataset, &options, &console.progress)?;
     if let Some(out) = &arguments.out {
-        out.write(|| plot(&audit), &audit, || csv(&audit))?;
+        out.write(|| plot(&audit), &audit, || csv(&audit), || page(&audit))?;
     }
     console.print(&audit, || text(&audit))
 }
@@ -155,8 +156,61 @@ fn csv(audit: &Audit) -> String {
     text
 }
 
-/// Every measure as a change that is 0 where nothing changes, so that one scale of colours serves all.
-fn plot(audit: &Audit) -> Plot {
+/// The table, and every measure of change as a heat map.
+fn page(audit: &Audit) -> Page {
+    let columns = [
+        ("Preprocessing", false),
+        ("Accuracy", true),
+        ("Predictions changed", true),
+        ("Logits changed", true),
+        ("Pixels, grey levels", true),
+        ("CKA", true),
+    ];
+    let share = |share: Option<Share>| {
+        share.map_or_else(
+            || Cell::text(none()),
+            |share| Cell { interval: Some(share.interval), ..Cell::number(percent(share.value), share.value) },
+        )
+    };
+    let number = |value: Option<f64>, digits: usize| {
+        value.map_or_else(|| Cell::text(none()), |value| Cell::number(format!("{value:.digits$}"), value))
+    };
+    let row = |row: &AuditRow| {
+        vec![
+            Cell::text(&row.name),
+            share(row.accuracy),
+            share(row.changed_predictions),
+            number(row.logit_change, 3),
+            number(row.pixel_difference, 2),
+            number(row.cka, 4),
+        ]
+    };
+    let table = page::Table {
+        columns: columns.map(|(heading, number)| page::Column { heading: heading.into(), number }).into(),
+        rows: audit.rows.iter().map(row).collect(),
+        caption: String::new(),
+    };
+    let (columns, changes) = changes(audit);
+    let largest = changes.iter().flatten().filter(|change| change.is_finite()).fold(0.0, |most: f64, &change| most.max(change));
+    let map = HeatMap {
+        value_label: "change; 0 where nothing changes".into(),
+        rows: audit.rows.iter().map(|row| row.name.clone()).collect(),
+        columns,
+        values: changes.iter().map(|row| row.iter().map(|&change| change.is_finite().then_some(change)).collect()).collect(),
+        range: Some([0.0, largest.max(1e-6)]),
+        ..HeatMap::default()
+    };
+    let mut page = Page::new("What other preprocessing would change");
+    page.facts = vec![("Images".into(), audit.n.to_string())];
+    let note = "Each way of preparing images against the model’s own, which comes first.";
+    page.sections.push(Section::new("Measures", note).wide().with("", table));
+    let note = "Every measure as a change, so that one scale of colours serves all.";
+    page.sections.push(Section::new("Changes", note).wide().with("", map));
+    page
+}
+
+/// Every measure as a change that is 0 where nothing changes; NaN where it is unknown.
+fn changes(audit: &Audit) -> (Vec<String>, Vec<Vec<f64>>) {
     let columns = ["accuracy lost", "predictions changed", "logits changed", "1 − CKA", "pixels, share of range"];
     let own = audit.rows.first().and_then(|row| row.accuracy).map(|share| share.value);
     let changes = |row: &AuditRow| {
@@ -170,8 +224,13 @@ fn plot(audit: &Audit) -> Plot {
         ];
         changes.map(|change| change.unwrap_or(f64::NAN)).to_vec()
     };
+    (columns.map(str::to_owned).into(), audit.rows.iter().map(changes).collect())
+}
+
+/// The changes as a heat map.
+fn plot(audit: &Audit) -> Plot {
     let names: Vec<String> = audit.rows.iter().map(|row| row.name.clone()).collect();
-    let values: Vec<Vec<f64>> = audit.rows.iter().map(changes).collect();
+    let (columns, values) = changes(audit);
     let title = format!("Change by preprocessing, {} images", audit.n);
-    table_map(&title, &names, &columns.map(str::to_owned), &values)
+    table_map(&title, &names, &columns, &values)
 }

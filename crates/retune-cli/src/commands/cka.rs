@@ -7,7 +7,9 @@ use retune::inference::Layer;
 use retune::inference::layers::every_layer;
 use retune::models::Model;
 use retune::monitor::Monitor;
+use retune::report::page::Page;
 use retune::report::plot::{Plot, table_map};
+use retune::report::similarity;
 use serde::Serialize;
 
 use crate::arguments::cka::{ComparisonArguments, InterpolationArguments, SimilarityArguments};
@@ -37,7 +39,7 @@ pub struct CkaArguments {
     /// [default: pooled between ways of resizing, else all]
     #[arg(long, value_name = "NAMES", value_delimiter = ',', help_heading = "Comparison")]
     layer: Vec<String>,
-    /// Write the result into this file: .png or .svg (a heat map), .json or .csv
+    /// Write the result into this file: .html or .png or .svg (heat maps), .json or .csv
     #[arg(short, long, value_name = "FILE")]
     out: Option<OutputFile>,
     #[command(flatten)]
@@ -90,7 +92,7 @@ pub fn run(arguments: &CkaArguments, console: &Console) -> Result<(), Failure> {
         console.progress.message(&format!("note: {warning}"));
     }
     if let Some(out) = &arguments.out {
-        out.write(|| document.plot(), &document, || document.csv())?;
+        out.write(|| document.plot(), &document, || document.csv(), || document.page())?;
     }
     console.print(&document, || document.text())
 }
@@ -199,6 +201,21 @@ impl Document {
             }
         }
         text
+    }
+
+    fn page(&self) -> Page {
+        let mut page = Page::new("Similarity of features");
+        let first = self.matrices().first();
+        page.verdict = self.warnings().into_iter().map(str::to_owned).collect();
+        page.facts = first.map(|matrix| vec![("Images".into(), matrix.n.to_string())]).unwrap_or_default();
+        page.sections.push(similarity::section_of(self.matrices().iter().map(|matrix| similarity::Similarities {
+            names: matrix.names.clone(),
+            columns: matrix.columns.clone(),
+            matrix: matrix.matrix.clone(),
+            layer: matrix.layer.clone(),
+            n: matrix.n,
+        })));
+        page
     }
 
     fn plot(&self) -> Plot {

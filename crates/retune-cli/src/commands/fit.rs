@@ -64,8 +64,8 @@ pub fn run(arguments: &FitArguments, console: &Console) -> Result<(), Failure> {
         }
     };
     let summary = fitted.map_err(|error| failure(&error, run))?;
-    report::run::draw(run, &summary).map_err(|error| Failure::Mistake(error.to_string()))?;
     let report = if arguments.no_report { None } else { Some(super::report::write(run, console)?) };
+    report::run::draw(run, &summary).map_err(|error| Failure::Mistake(error.to_string()))?;
     console.print(&summary, || {
         let report = report.map(|path| format!("report: {}\n", path.display())).unwrap_or_default();
         format!("{}{report}", results::summary(&summary, run))

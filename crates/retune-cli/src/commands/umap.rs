@@ -7,18 +7,20 @@ use retune::analysis::features::{self, FeatureTable};
 use retune::analysis::neighbours::Metric;
 use retune::analysis::trustworthiness::trustworthiness;
 use retune::analysis::umap::{UmapOptions, umap};
-use retune::data::DataSource;
-use retune::data::SplitName;
+use retune::data::decode::DecodeLimits;
+use retune::data::{DataSource, ImageSource, SplitName};
+use retune::fit::record::Thumbnails;
 use retune::inference::layers::{Positions, for_each_batch_at};
 use retune::inference::{Layer, most_likely};
 use retune::monitor::Monitor;
+use retune::report::page::{Map, Page, Section};
 use retune::report::plot::point_map;
 use serde::Serialize;
 
 use super::eval::with_model_classes;
 use crate::arguments::data::BatchArguments;
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
-use crate::arguments::output_file::{OutputFile, csv_cell};
+use crate::arguments::output_file::{Format, OutputFile, csv_cell};
 use crate::arguments::parse::{self, named};
 use crate::failure::Failure;
 use crate::output::Console;
@@ -71,7 +73,10 @@ pub struct UmapArguments {
     #[arg(long, value_name = "WHAT", default_value = "class", value_parser = ["class", "file", "prediction", "correctness"],
           help_heading = "Map")]
     color: String,
-    /// Write the map into this file: .png or .svg (a picture), .csv or .json
+    /// Where the paths in --features lie, for thumbnails in an .html map (with --data they are at hand)
+    #[arg(long, value_name = "FOLDER", requires = "features", help_heading = "Features")]
+    images: Option<PathBuf>,
+    /// Write the map into this file: .html (to move about in), .png or .svg (a picture), .csv or .json
     #[arg(short, long, value_name = "FILE")]
     out: OutputFile,
 }
@@ -107,6 +112,7 @@ struct Images {
     paths: Vec<String>,
     files: Vec<String>,
     predictions: Vec<String>,
+    thumbnails: Option<Thumbnails>,
 }
 
 /// Maps, writes and prints.
@@ -114,7 +120,7 @@ pub fn run(arguments: &UmapArguments, console: &Console) -> Result<(), Failure> 
     arguments.out.check()?;
     let images = match &arguments.data {
         Some(data) => Images::of_model(arguments, data, console)?,
-        None => Images::of_files(&arguments.features)?,
+        None => Images::of_files(&arguments.features)?.with_thumbnails(arguments, console)?,
     };
     let missing = |what: &str| Err(Failure::Mistake(format!("--color {}: {what}", arguments.color)));
     match arguments.color.as_str() {
@@ -135,12 +141,13 @@ pub fn run(arguments: &UmapArguments, console: &Console) -> Result<(), Failure> 
         trustworthiness: trust.flatten(),
         points: images.points(&layout),
     };
+    let page = || images.page(&layout, &options);
     let plot = || {
         let (groups, names) = images.groups(&arguments.color);
         let title = format!("UMAP of {} images", document.images);
         point_map(&title, &layout, &groups, &names)
     };
-    arguments.out.write(plot, &document, || csv(&document.points))?;
+    arguments.out.write(plot, &document, || csv(&document.points), page)?;
     console.print(&document, || {
         let trust = document.trustworthiness.map_or_else(String::new, |trust| {
             format!("\ntrustworthiness over {JUDGED_NEIGHBOURS} neighbours: {trust:.4}")
@@ -193,8 +200,12 @@ impl Images {
         let dataset = loader.dataset();
         let mut images = Self::default();
         let (mut features, mut predictions) = (Vec::new(), Vec::new());
+        let mut thumbnails = wants_thumbnails(arguments).then(|| Thumbnails::for_images(dataset.len()));
         console.progress.start("features", dataset.len());
-        for_each_batch_at(&model, &loader, &layers, Positions::All, &console.progress, |_, outputs| {
+        for_each_batch_at(&model, &loader, &layers, Positions::All, &console.progress, |batch, outputs| {
+            if let Some(thumbnails) = &mut thumbnails {
+                thumbnails.add_batch(batch, model.config().preprocessing());
+            }
             features.extend_from_slice(&outputs[0]);
             if let Some(logits) = outputs.get(1) {
                 predictions.extend(logits.chunks_exact(classes).map(most_likely));
@@ -202,6 +213,7 @@ impl Images {
         })?;
         console.progress.finish();
         let name = |class: usize| names.get(class).or(dataset.classes.get(class)).cloned().unwrap_or(class.to_string());
+        images.thumbnails = thumbnails;
         images.width = features.len() / dataset.len();
         images.features = features;
         images.predictions = predictions.into_iter().map(name).collect();
@@ -209,6 +221,57 @@ impl Images {
         images.labels = dataset.samples.iter().map(|sample| sample.label.map(label)).collect();
         images.paths = dataset.samples.iter().map(|sample| sample.name.clone()).collect();
         Ok(images)
+    }
+
+    /// The same with thumbnails of the images that the features are of, where they are wanted.
+    fn with_thumbnails(mut self, arguments: &UmapArguments, console: &Console) -> Result<Self, Failure> {
+        if let Some(root) = arguments.images.as_ref().filter(|_| wants_thumbnails(arguments)) {
+            let mut thumbnails = Thumbnails::for_images(self.paths.len());
+            console.progress.start("thumbnails", self.paths.len());
+            for path in &self.paths {
+                thumbnails.add(&ImageSource::File(root.join(path)).load(&DecodeLimits::default())?);
+                console.progress.advance(1);
+            }
+            console.progress.finish();
+            self.thumbnails = Some(thumbnails);
+        }
+        Ok(self)
+    }
+
+    /// The map to move about in.
+    fn page(&self, layout: &[[f32; 2]], options: &UmapOptions) -> Page {
+        let mut classes: Vec<&String> = self.labels.iter().flatten().chain(&self.predictions).collect();
+        classes.sort();
+        classes.dedup();
+        let class = |name: &String| classes.binary_search(&name).unwrap_or_default();
+        let mut files = self.files.clone();
+        files.dedup();
+        let file = |name: &String| files.iter().position(|file| file == name).unwrap_or_default();
+        let mut page = Page::new(format!("UMAP of {} images", layout.len()));
+        page.facts = vec![
+            ("Features of each image".into(), self.width.to_string()),
+            ("Neighbours".into(), options.neighbours.to_string()),
+            ("Minimum distance".into(), options.minimum_distance.to_string()),
+            ("Metric".into(), options.metric.name().to_owned()),
+            ("Seed".into(), options.seed.to_string()),
+        ];
+        let map = Map {
+            method: "UMAP (McInnes et al. 2018). Distances between far groups mean little.".into(),
+            x: layout.iter().map(|point| point[0]).collect(),
+            y: layout.iter().map(|point| point[1]).collect(),
+            label: self.labels.iter().map(|label| label.as_ref().map_or(-1, |label| class(label) as i64)).collect(),
+            set: self.files.iter().map(file).collect(),
+            predicted: self.predictions.iter().map(class).collect(),
+            path: self.paths.clone(),
+            // A sheet that cannot be made leaves a map without pictures.
+            sheet: self.thumbnails.as_ref().and_then(|tiles| Some(page.add_sheet(tiles.sheet().ok()?.into()))),
+            sets: files.clone(),
+            classes: classes.iter().map(|&name| name.clone()).collect(),
+            ..Map::default()
+        };
+        let note = "Drag to move, scroll or pinch to zoom, point at an image to see it; a click in the legend hides its images.";
+        page.sections.push(Section::new("Map", note).wide().with("", map));
+        page
     }
 
     fn points(&self, layout: &[[f32; 2]]) -> Vec<Point> {
@@ -243,6 +306,10 @@ impl Images {
         let groups = of_each.iter().filter_map(|name| names.binary_search(name).ok()).collect();
         (groups, names)
     }
+}
+
+fn wants_thumbnails(arguments: &UmapArguments) -> bool {
+    arguments.out.format == Format::Html
 }
 
 fn csv(points: &[Point]) -> String {

@@ -213,7 +213,7 @@ fn every_run(comparison: &Comparison, runs: &[RunOf]) -> Section {
         caption: String::new(),
     };
     let note = "What each run found, and the learning rate and epoch that validation chose in its last descent.";
-    Section::new("Every run", note).with("", table)
+    Section::new("Every run", note).wide().with("", table)
 }
 
 /// What only makes sense run by run: the first run of each method, one to choose.

@@ -18,7 +18,7 @@ pub use self::map::SampleMap;
 pub use self::predictions::{Prediction, Predictions};
 pub(super) use self::recorder::Recorder;
 pub use self::samples::{Samples, read_features};
-pub use self::tiles::{Sheet, columns};
+pub use self::tiles::{Sheet, Thumbnails, columns};
 
 /// Most images whose features and thumbnails are kept, over all sets of a run.
 pub const MOST_SAMPLES: usize = 10_000;

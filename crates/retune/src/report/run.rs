@@ -4,8 +4,11 @@ use std::path::Path;
 
 use indexmap::IndexMap;
 
-use super::plot::{LogAxes, PlotError, Series, heat_map, lines};
+use super::calibration::Calibration;
+use super::confusion::Confusion;
+use super::plot::{LogAxes, PlotError, Series, heat_map, lines, point_map, table_map};
 use crate::files;
+use crate::fit::record::{Predictions, SampleMap};
 use crate::fit::{CurvePoint, Summary};
 use crate::train::metrics::{self, MetricsRow};
 
@@ -40,11 +43,59 @@ pub fn draw(run: &Path, summary: &Summary) -> Result<(), PlotError> {
             multipliers(&title, &chosen).save_both(&folder, &format!("rate_multipliers{suffix}"))?;
         }
     }
+    images(run, summary, &folder)?;
     if let Some(curve) = &summary.interpolation {
         files::create_folder(&folder)?;
         interpolation(curve).save_both(&folder, "interpolation")?;
     }
     Ok(())
+}
+
+/// Confusion and calibration of every set, and the map of the samples, where the run has what they need.
+fn images(run: &Path, summary: &Summary, folder: &Path) -> Result<(), PlotError> {
+    let Some(predictions) = Predictions::read(run, &summary.classes)? else { return Ok(()) };
+    files::create_folder(folder)?;
+    for (set, name) in predictions.sets.iter().enumerate() {
+        let safe: String = name.chars().map(|sign| if sign.is_ascii_alphanumeric() { sign } else { '_' }).collect();
+        let pairs = predictions.of_set(set).map(|row| (row.label, row.predicted));
+        let found = Confusion::count(pairs);
+        confusion(name, &summary.classes, &found).save_both(folder, &format!("confusion_{safe}"))?;
+        let answers = predictions.of_set(set).map(|row| (row.probability, row.predicted == row.label));
+        if let Some(found) = Calibration::measure(answers) {
+            calibration(name, &found).save_both(folder, &format!("calibration_{safe}"))?;
+        }
+    }
+    if let Some(map) = SampleMap::read(run)? {
+        let mut rows: Vec<_> = predictions.rows.iter().filter(|row| row.sample.is_some()).collect();
+        rows.sort_by_key(|row| row.sample);
+        if rows.len() == map.points.len() {
+            let labels: Vec<usize> = rows.iter().map(|row| row.label).collect();
+            let title = format!("UMAP of {} images", rows.len());
+            point_map(&title, &map.points, &labels, &summary.classes).save_both(folder, "map")?;
+        }
+    }
+    Ok(())
+}
+
+/// Shares of each true class, the first class at the top.
+fn confusion(set: &str, classes: &[String], found: &Confusion) -> super::plot::Plot {
+    let totals = found.totals(classes.len());
+    let mut shares = vec![vec![0.0; classes.len()]; classes.len()];
+    for &(label, predicted, n) in &found.counts {
+        shares[label][predicted] = n as f64 / totals[label] as f64;
+    }
+    table_map(&format!("{set}: predicted class by true class"), classes, classes, &shares)
+}
+
+/// Accuracy by confidence, and the line on which they are the same.
+fn calibration(set: &str, found: &Calibration) -> super::plot::Plot {
+    let bins = found.bins.iter().filter(|bin| bin.n > 0);
+    let series = [
+        Series { name: "model".into(), points: bins.map(|bin| (bin.confidence, bin.accuracy)).collect() },
+        Series { name: "calibrated".into(), points: vec![(0.0, 0.0), (1.0, 1.0)] },
+    ];
+    let title = format!("{set}: calibration error {:.1} %", 100.0 * found.expected_error);
+    lines(&title, "confidence", "accuracy", LogAxes::default(), &series)
 }
 
 fn losses(title: &str, rows: &[&MetricsRow]) -> super::plot::Plot {

@@ -7,42 +7,88 @@ use serde::Deserialize;
 use super::page::{HeatMap, Section};
 use crate::files::{self, FileError};
 
-/// The parts of `cka --out C.json` that a heat map shows.
+/// The parts of a matrix that `retune cka` writes which a heat map shows.
 #[derive(Clone, Debug, Deserialize)]
-struct Similarities {
-    names: Vec<String>,
-    matrix: Vec<Vec<Option<f64>>>,
-    layer: String,
-    estimator: String,
-    n: usize,
+pub struct Similarities {
+    /// Names of the rows.
+    pub names: Vec<String>,
+    /// Names of the columns, where they differ from the rows'.
+    #[serde(default)]
+    pub columns: Option<Vec<String>>,
+    /// Values from 0 to 1; `None` where there is none.
+    pub matrix: Vec<Vec<Option<f64>>>,
+    /// The layer, where there is one.
+    #[serde(default)]
+    pub layer: Option<String>,
+    /// Images.
+    pub n: usize,
 }
 
-/// The section of a file that `retune cka --out C.json` wrote: one matrix, or a list of them.
+/// What a file may hold: one matrix, or several under `matrices`.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Document {
+    Several { matrices: Vec<Similarities> },
+    One(Similarities),
+}
+
+/// The section of a file that `retune cka --out C.json` wrote.
 ///
 /// # Errors
 /// A file that cannot be read or holds something else.
 pub fn section(path: &Path) -> Result<Section, FileError> {
     let text = files::read_text(path)?;
     let invalid = |reason: String| FileError::new("understand", path, std::io::Error::other(reason));
-    let several = |error: serde_json::Error| serde_json::from_str::<Vec<Similarities>>(&text).map_err(|_| error);
-    let found = serde_json::from_str(&text).map(|only| vec![only]).or_else(several);
-    let found = found.map_err(|error| invalid(error.to_string()))?;
-    let note = "Centred kernel alignment of features (Kornblith et al. 2019): 1 where they hold the same structure, near 0 \
-                where they have nothing in common.";
-    let mut section = Section::new("Similarity of features", note);
-    for Similarities { names, matrix, layer, estimator, n } in found {
-        if matrix.len() != names.len() || matrix.iter().any(|row| row.len() != names.len()) {
+    let matrices = match serde_json::from_str(&text).map_err(|error| invalid(error.to_string()))? {
+        Document::Several { matrices } => matrices,
+        Document::One(only) => vec![only],
+    };
+    for Similarities { names, columns, matrix, .. } in &matrices {
+        let width = columns.as_ref().unwrap_or(names).len();
+        if matrix.len() != names.len() || matrix.iter().any(|row| row.len() != width) {
             return Err(invalid("the matrix has not a row and a column for each name".into()));
         }
+    }
+    Ok(section_of(matrices))
+}
+
+/// A heat map of each matrix.
+pub fn section_of(matrices: impl IntoIterator<Item = Similarities>) -> Section {
+    let note = "Centred kernel alignment of features (Kornblith et al. 2019): 1 where they hold the same structure, near 0 \
+                where they have nothing in common.";
+    let mut section = Section::new("Similarity of features", note).wide();
+    for Similarities { names, columns, matrix, layer, n } in matrices {
         let map = HeatMap {
-            value_label: format!("CKA, {estimator}, n = {n}"),
-            rows: names.clone(),
-            columns: names,
+            value_label: format!("CKA, n = {n}"),
+            columns: columns.unwrap_or_else(|| names.clone()),
+            rows: names,
             values: matrix,
             range: Some([0.0, 1.0]),
             ..HeatMap::default()
         };
-        section = section.with(layer, map);
+        section = section.with(layer.unwrap_or_default(), map);
     }
-    Ok(section)
+    section
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::page::View;
+
+    #[test]
+    fn one_matrix_or_several_are_read_and_others_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.json");
+        let write = |text: &str| std::fs::write(&path, text).unwrap();
+        let one = r#"{"names": ["a", "b"], "matrix": [[1, null], [null, 1]], "layer": "pooled", "estimator": "debiased", "n": 9}"#;
+        write(one);
+        let found = section(&path).unwrap();
+        let View::HeatMap(map) = &found.views[0].view else { panic!("no heat map") };
+        assert_eq!((found.views[0].name.as_str(), map.values[0].as_slice()), ("pooled", &[Some(1.0), None][..]));
+        write(&format!(r#"{{"own": "bilinear", "matrices": [{one}, {one}]}}"#));
+        assert_eq!(section(&path).unwrap().views.len(), 2);
+        write(&one.replace(r#""a", "b""#, r#""a""#));
+        assert!(section(&path).unwrap_err().to_string().contains("a row and a column for each name"));
+    }
 }

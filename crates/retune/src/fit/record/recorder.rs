@@ -6,7 +6,7 @@ use std::path::Path;
 use half::f16;
 
 use super::samples::write_features;
-use super::tiles::{Tiles, image_of, side_for};
+use super::tiles::{SHEET_BYTES, Tiles, image_of, side_for};
 use super::{
     HARDEST, HARDEST_FILE, HARDEST_SIDE, MOST_SAMPLES, Prediction, Predictions, SAMPLES_FOLDER, THUMBNAILS_FILE,
 };
@@ -17,9 +17,6 @@ use crate::inference::{Evaluation, InferenceError, Outputs, cross_entropy, evalu
 use crate::models::Model;
 use crate::monitor::Monitor;
 use crate::train::options::TrainOptions;
-
-/// Bytes that a sheet of thumbnails may have; a page that embeds it stays under ten million.
-const SHEET_BYTES: usize = 5_500_000;
 
 /// Evaluates a model on one set after the other and keeps what it said.
 pub(in crate::fit) struct Recorder<'a> {

@@ -5,8 +5,12 @@ use std::io;
 use image::RgbImage;
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 
+use crate::data::Batch;
 use crate::data::preprocess::Preprocessing;
 use crate::data::resize::{Interpolation, resize};
+
+/// Bytes that a sheet of thumbnails may have; a page that embeds it stays under ten million.
+pub(super) const SHEET_BYTES: usize = 5_500_000;
 
 /// Qualities to try, best first, until a sheet is small enough.
 const QUALITIES: [u8; 4] = [85, 75, 60, 45];
@@ -82,6 +86,36 @@ impl Tiles {
             }
         }
         Ok(bytes)
+    }
+}
+
+/// Thumbnails that are made as images go by.
+pub struct Thumbnails(Tiles);
+
+impl Thumbnails {
+    /// Those of `count` images, the smaller the more there are.
+    pub fn for_images(count: usize) -> Self {
+        Self(Tiles::new(side_for(count)))
+    }
+
+    /// Adds an image.
+    pub fn add(&mut self, image: &RgbImage) {
+        self.0.push(&Tiles::tile(image, self.0.side));
+    }
+
+    /// Adds the images of a batch, as a model with this preprocessing sees them.
+    pub fn add_batch(&mut self, batch: &Batch, preprocessing: &Preprocessing) {
+        for pixels in batch.images.chunks_exact(batch.images.len() / batch.n.max(1)) {
+            self.add(&image_of(pixels, preprocessing));
+        }
+    }
+
+    /// The thumbnails in one file.
+    ///
+    /// # Errors
+    /// More images than a picture has room for.
+    pub fn sheet(&self) -> io::Result<Sheet> {
+        Ok(Sheet { jpeg: self.0.jpeg(SHEET_BYTES)?, side: self.0.side, columns: columns(self.0.len()) })
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) fn add(page: &mut Page, record: &RunRecord) {
 pub(super) fn confusion(record: &RunRecord, predictions: &Predictions, sheet: Option<usize>) -> Section {
     let classes = &record.summary.classes;
     let note = "Rows are true classes, columns what the model says. Pick a cell to see its counts; arrow keys move.";
-    let mut section = Section::new("Confusion", note);
+    let mut section = Section::new("Confusion", note).wide();
     for (set, name) in predictions.sets.iter().enumerate() {
         let rows: Vec<&Prediction> = predictions.of_set(set).collect();
         let found = Confusion::count(rows.iter().map(|row| (row.label, row.predicted)));

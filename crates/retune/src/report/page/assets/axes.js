@@ -20,7 +20,7 @@ function scaleOf(values, pixels, { log = false, margin = 0.04, least = null, mos
   const forward = log ? Math.log10 : (value) => value;
   const backward = log ? (value) => 10 ** value : (value) => value;
   let [from, to] = [forward(low), forward(high)];
-  const pad = (to - from) * margin || (log ? 0.5 : Math.abs(from) * 0.1 || 0.5);
+  const pad = to > from ? (to - from) * margin : log ? 0.5 : Math.abs(from) * 0.1 || 0.5;
   [from, to] = [from - pad, to + pad];
   if (least !== null) from = Math.max(from, forward(least));
   if (most !== null) to = Math.min(to, forward(most));
@@ -48,10 +48,12 @@ function scaleOf(values, pixels, { log = false, margin = 0.04, least = null, mos
 
 // A frame in an `svg` that fills a width; the caller draws into `inner` with `x.place` and `y.place`.
 function frame({ width, height, x, y, label }) {
-  const size = { left: 58, right: 14, top: 12, bottom: 46 };
+  const size = { left: 58, right: 22, top: 12, bottom: 46 };
   const [right, bottom] = [width - size.right, height - size.bottom];
-  const xScale = scaleOf(x.values, [size.left, right], { count: Math.max(3, Math.floor(width / 90)), ...x });
   const yScale = scaleOf(y.values, [bottom, size.top], { count: 5, ...y });
+  // Room for the longest tick and, beside it, the axis's name.
+  size.left = 34 + 7.4 * yScale.ticks.reduce((most, { text }) => Math.max(most, text.length), 2);
+  const xScale = scaleOf(x.values, [size.left, right], { count: Math.max(3, Math.floor(width / 90)), ...x });
   const clip = `clip-${frame.next = (frame.next || 0) + 1}`;
   const inner = drawn("g", { "clip-path": `url(#${clip})` });
   const svg = drawn("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label },

@@ -26,15 +26,15 @@ function heatMap({ rows, columns, values, range, log = false, xLabel, yLabel, ce
   const render = (width) => {
     const longest = (names) => names.reduce((most, name) => Math.max(most, name.length), 0);
     const most = Math.floor(width * 0.34);
-    const left = Math.min(most, 6.3 * longest(rows) + 14) + (yLabel ? 18 : 0);
+    const left = Math.min(most, 7.4 * longest(rows) + 14) + (yLabel ? 18 : 0);
     const fits = Math.max(60, width - left - 12);
     const cellWidth = Math.max(0.5, Math.min(square ? 46 : 70, fits / columns.length));
     const cellHeight = square ? cellWidth : Math.max(BREADTH.least, Math.min(BREADTH.row, 560 / rows.length));
-    const turned = longest(columns) * 6.3 > cellWidth - 4;
-    const bottom = (turned ? Math.min(110, 6 * longest(columns) + 12) : 20) + (xLabel ? 22 : 4);
+    const turned = longest(columns) * 7.4 > cellWidth - 4;
+    const bottom = (turned ? Math.min(118, 7.4 * longest(columns) + 12) : 20) + (xLabel ? 22 : 4);
     const [mapWidth, mapHeight] = [cellWidth * columns.length, cellHeight * rows.length];
     const every = (size) => Math.max(1, Math.ceil(12 / size));
-    const clip = (name, room) => (name.length * 6.2 > room ? `${name.slice(0, Math.max(2, Math.floor(room / 6.2) - 1))}…` : name);
+    const clip = (name, room) => (name.length * 7.2 > room ? `${name.slice(0, Math.max(2, Math.floor(room / 7.2) - 1))}…` : name);
     const height = mapHeight + bottom + 8;
     const nameRoom = left - (yLabel ? 18 : 0) - 10;
     const svg = drawn("svg", { width: left + mapWidth + 12, height, viewBox: `0 0 ${left + mapWidth + 12} ${height}` },
@@ -43,7 +43,7 @@ function heatMap({ rows, columns, values, range, log = false, xLabel, yLabel, ce
         if (column % every(turned ? cellWidth : Math.max(cellWidth, 12))) return null;
         const [x, y] = [left + (column + 0.5) * cellWidth, 4 + mapHeight];
         return turned
-          ? drawn("text", { class: "tick", transform: `translate(${x} ${y + 8}) rotate(-90)`, "text-anchor": "end", "dominant-baseline": "central" }, clip(name, 100))
+          ? drawn("text", { class: "tick", transform: `translate(${x} ${y + 8}) rotate(-90)`, "text-anchor": "end", "dominant-baseline": "central" }, clip(name, 106))
           : drawn("text", { class: "tick", x, y: y + 16, "text-anchor": "middle" }, name);
       }),
       xLabel ? drawn("text", { class: "axis", x: left + mapWidth / 2, y: height - 4, "text-anchor": "middle" }, xLabel) : null,

@@ -54,7 +54,7 @@ function drawMap(view) {
       const brush = sprite.getContext("2d");
       const shape = mode.key === "right" ? category * 3 : category;
       traceMarker(brush, shape, sprite.width / 2, sprite.width / 2, reach);
-      brush.fillStyle = mode.key === "right" ? colourOf(category) : colourOf(category);
+      brush.fillStyle = colourOf(category);
       brush.globalAlpha = 0.85;
       brush.fill();
       brush.globalAlpha = 0.9;
@@ -65,8 +65,9 @@ function drawMap(view) {
     });
   };
   const fit = () => {
-    fitted = Math.min(width / Math.max(1, points.ratio), height * Math.max(1, 1 / points.ratio) / Math.max(1, 1 / points.ratio) ** 2) || 1;
-    fitted = 0.92 * Math.min(points.ratio > 1 ? width : width / points.ratio, points.ratio > 1 ? height * points.ratio : height);
+    // The longer side of the map is 1 long.
+    const [across, along] = points.ratio > 1 ? [1, 1 / points.ratio] : [points.ratio, 1];
+    fitted = 0.92 * Math.min(width / across, height / along);
     Object.assign(camera, { scale: fitted, x: width / 2, y: height / 2 });
     makeSprites();
     redraw();

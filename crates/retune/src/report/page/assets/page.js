@@ -40,6 +40,12 @@ function themeChoice() {
   return choice("Colours of the page", THEMES, 0, apply);
 }
 
+// The last parts of a long path; the whole one is in its title.
+function shortened(value) {
+  const parts = value.split("/");
+  return value.length > 24 && parts.length > 3 ? `…/${parts.slice(-2).join("/")}` : value;
+}
+
 function drawPage(page) {
   loadSheets(page.sheets);
   const anchor = (title, index) => `s${index}-${title.toLowerCase().replace(/[^a-z0-9]+/g, "-")}`;
@@ -47,7 +53,7 @@ function drawPage(page) {
     element("div", { class: "top" }, element("span", { class: "brand" }, "retune report"), themeChoice()),
     element("h1", {}, page.title),
     element("div", { class: "verdict" }, page.verdict.map((sentence, index) => element("p", { class: index ? null : "first" }, sentence))),
-    element("dl", { class: "facts" }, page.facts.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", { title: value }, value)))));
+    element("dl", { class: "facts" }, page.facts.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", { title: value }, shortened(value))))));
   const contents = element("nav", { "aria-label": "Sections" }, page.sections.map((section, index) =>
     element("a", { href: `#${anchor(section.title, index)}` }, section.title)));
   const sections = page.sections.map((section, index) =>

@@ -50,7 +50,7 @@ function drawScatter(view) {
     view.points.forEach((point, index) => {
       if (!shown[index] || (view.joined && index % 5 !== 0)) return;
       const [a, b] = [chart.x.place(point.x), chart.y.place(point.y)];
-      const width = 6.4 * point.label.length + 4;
+      const width = 7.4 * point.label.length + 4;
       const places = [[a + 11, b - 8], [a - 11 - width, b - 8], [a + 8, b - 24], [a + 8, b + 9], [a - 8 - width, b - 24], [a - 8 - width, b + 9]];
       const free = places.find(([left, top]) => left > chart.left && left + width < chart.right && top > chart.top && top + 14 < chart.bottom
         && !taken.some(([l, t, r, d]) => left < r && left + width > l && top < d && top + 14 > t));

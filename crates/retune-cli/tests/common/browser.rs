@@ -1,0 +1,122 @@
+//! Headless Chromium, driven through ChromeDriver (<https://www.w3.org/TR/webdriver2/>).
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+
+pub struct Browser {
+    driver: Child,
+    address: String,
+    agent: ureq::Agent,
+}
+
+impl Browser {
+    /// `None`, after saying so, where no browser is installed; in CI that is a failure.
+    pub fn start() -> Option<Self> {
+        let spawned = Command::new("chromedriver").arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+        let Ok(mut driver) = spawned else {
+            assert!(std::env::var_os("CI").is_none(), "CI needs chromium and chromedriver");
+            eprintln!("skipped: chromium and chromedriver are not installed");
+            return None;
+        };
+        let lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+        let port: u16 = lines
+            .map_while(Result::ok)
+            .find_map(|line| line.split("on port ").nth(1)?.trim_end_matches('.').parse().ok())
+            .expect("chromedriver says its port");
+        let config = ureq::Agent::config_builder().http_status_as_error(false).build();
+        let mut browser =
+            Self { driver, address: format!("http://127.0.0.1:{port}/session"), agent: ureq::Agent::new_with_config(config) };
+        let options = json!({
+            "goog:chromeOptions": { "args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,1000"] },
+            "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },
+        });
+        let session = browser.post("", &json!({ "capabilities": { "alwaysMatch": options } }));
+        browser.address = format!("{}/{}", browser.address, session["sessionId"].as_str().unwrap());
+        Some(browser)
+    }
+
+    fn post(&self, command: &str, body: &Value) -> Value {
+        let request = self.agent.post(format!("{}{command}", self.address)).header("content-type", "application/json");
+        let text = request.send(body.to_string()).unwrap().body_mut().read_to_string().unwrap();
+        let answer: Value = serde_json::from_str(&text).unwrap();
+        assert!(answer["value"]["error"].is_null(), "{command} {body}: {text}");
+        answer["value"].clone()
+    }
+
+    pub fn open(&self, page: &Path) {
+        self.post("/url", &json!({ "url": format!("file://{}", page.display()) }));
+    }
+
+    /// What a function's body returns in the page.
+    pub fn script(&self, body: &str) -> Value {
+        self.post("/execute/sync", &json!({ "script": body, "args": [] }))
+    }
+
+    /// The value of an expression once it is neither false nor null.
+    pub fn wait_for(&self, expression: &str) -> Value {
+        for _ in 0..200 {
+            let value = self.script(&format!("return {expression}"));
+            if !value.is_null() && value != false {
+                return value;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        panic!("never came: {expression}");
+    }
+
+    pub fn move_pointer(&self, x: f64, y: f64) {
+        let step = json!({ "type": "pointerMove", "duration": 0, "x": x.round() as i64, "y": y.round() as i64 });
+        self.pointer(&[step]);
+    }
+
+    fn pointer(&self, steps: &[Value]) {
+        let pointer = json!({ "type": "pointer", "id": "mouse", "parameters": { "pointerType": "mouse" }, "actions": steps });
+        self.post("/actions", &json!({ "actions": [pointer] }));
+    }
+
+    pub fn press(&self, key: &str) {
+        let steps = [json!({ "type": "keyDown", "value": key }), json!({ "type": "keyUp", "value": key })];
+        self.post("/actions", &json!({ "actions": [{ "type": "key", "id": "keys", "actions": steps }] }));
+    }
+
+    /// Clicks in the middle of the first element that a selector finds.
+    pub fn click(&self, selector: &str) {
+        let middle = self.script(&format!(
+            "const node = document.querySelector({selector:?}); node.scrollIntoView({{ block: 'center', behavior: 'instant' }});
+             const box = node.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]"
+        ));
+        self.move_pointer(middle[0].as_f64().unwrap(), middle[1].as_f64().unwrap());
+        self.pointer(&[json!({ "type": "pointerDown", "button": 0 }), json!({ "type": "pointerUp", "button": 0 })]);
+    }
+
+    /// What the console was told since this was last asked.
+    pub fn console(&self) -> Vec<String> {
+        let entries = self.post("/se/log", &json!({ "type": "browser" }));
+        entries.as_array().unwrap().iter().map(|entry| entry["message"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Addresses that were asked for since this was last asked.
+    pub fn requests(&self) -> Vec<String> {
+        let entries = self.post("/se/log", &json!({ "type": "performance" }));
+        let events = entries.as_array().unwrap().iter().map(|entry| {
+            let event: Value = serde_json::from_str(entry["message"].as_str().unwrap()).unwrap();
+            event["message"].clone()
+        });
+        events
+            .filter(|event| event["method"] == "Network.requestWillBeSent")
+            .map(|event| event["params"]["request"]["url"].as_str().unwrap().to_owned())
+            .collect()
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // The driver ends its browser with the session; a failed test must not hang on either.
+        let _ = self.agent.delete(&self.address).call();
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}
