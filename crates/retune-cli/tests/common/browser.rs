@@ -1,13 +1,15 @@
 //! Headless Chromium, driven through ChromeDriver (<https://www.w3.org/TR/webdriver2/>).
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::{Value, json};
 
 pub struct Browser {
     driver: Child,
+    /// Kept open, for the driver to write to.
+    _output: BufReader<ChildStdout>,
     address: String,
     agent: ureq::Agent,
 }
@@ -21,14 +23,16 @@ impl Browser {
             eprintln!("skipped: chromium and chromedriver are not installed");
             return None;
         };
-        let lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-        let port: u16 = lines
+        let mut output = BufReader::new(driver.stdout.take().unwrap());
+        let port: u16 = output
+            .by_ref()
+            .lines()
             .map_while(Result::ok)
-            .find_map(|line| line.split("on port ").nth(1)?.trim_end_matches('.').parse().ok())
+            .find_map(|line| line.split("started successfully on port ").nth(1)?.trim_end_matches('.').parse().ok())
             .expect("chromedriver says its port");
         let config = ureq::Agent::config_builder().http_status_as_error(false).build();
         let mut browser =
-            Self { driver, address: format!("http://127.0.0.1:{port}/session"), agent: ureq::Agent::new_with_config(config) };
+            Self { driver, _output: output, address: format!("http://127.0.0.1:{port}/session"), agent: ureq::Agent::new_with_config(config) };
         let options = json!({
             "goog:chromeOptions": { "args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,1000"] },
             "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },

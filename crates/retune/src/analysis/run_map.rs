@@ -31,7 +31,7 @@ pub fn draw(run: &Path, monitor: &dyn Monitor) -> Result<(), FileError> {
     match umap(&features.values, features.width, &options) {
         Ok(points) => {
             let method = format!(
-                "UMAP (McInnes et al. 2018) of {count} images’ features: {} neighbours, minimum distance {}, {}, seed {}. \
+                "UMAP (McInnes et al. 2018): {} neighbours, minimum distance {}, {}, seed {}. \
                  Distances between far groups mean little.",
                 options.neighbours,
                 options.minimum_distance,

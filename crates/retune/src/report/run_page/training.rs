@@ -115,7 +115,10 @@ fn block_rates(descents: &[Descent]) -> Option<Section> {
     let note = "Mean learning rate of each block over an epoch. Colours go from the input (dark) to the head (light).";
     let mut section = Section::new("Learning rates of the blocks", note);
     for descent in descents {
-        let mut blocks: IndexMap<&str, Vec<(f64, f64)>> = IndexMap::new();
+        // Blocks may join in later; the row that has most names them in the model's order.
+        let longest = descent.chosen_rows().filter_map(|row| row.rates.as_ref()).max_by_key(|rates| rates.len());
+        let names = longest.into_iter().flat_map(|rates| rates.keys().map(String::as_str));
+        let mut blocks: IndexMap<&str, Vec<(f64, f64)>> = names.map(|name| (name, Vec::new())).collect();
         for row in descent.chosen_rows() {
             for (block, &rate) in row.rates.iter().flatten() {
                 blocks.entry(block).or_default().push((row.epoch as f64, rate));

@@ -23,14 +23,12 @@ function drawMap(view) {
   let mode = modes[0];
   let [width, height, pixels] = [0, 0, 1];
   const camera = { scale: 1, x: 0, y: 0 };
-  let [fitted, pending, hovered, sprites] = [1, false, -1, []];
+  let [fitted, pending, hovered, stamps] = [1, false, -1, []];
 
-  const pen = canvas.getContext("2d");
+  const pen = canvas.getContext("2d", { willReadFrequently: true });
   const draw = () => {
     pending = false;
-    pen.setTransform(1, 0, 0, 1, 0, 0);
-    pen.clearRect(0, 0, canvas.width, canvas.height);
-    points.draw(pen, { scale: camera.scale * pixels, x: camera.x * pixels, y: camera.y * pixels }, canvas.width, canvas.height, sprites);
+    points.draw(pen, { scale: camera.scale * pixels, x: camera.x * pixels, y: camera.y * pixels }, canvas.width, canvas.height, stamps);
     if (hovered < 0 || !points.shown[hovered]) return;
     const [a, b] = place(hovered);
     pen.setTransform(pixels, 0, 0, pixels, 0, 0);
@@ -45,23 +43,22 @@ function drawMap(view) {
   const radius = () => (points.count > 4000 ? 2.6 : points.count > 1200 ? 3.2 : 4.4) * Math.min(2, (camera.scale / fitted) ** 0.3);
 
   // A picture of each category's marker, drawn once for a zoom.
-  const makeSprites = () => {
+  const makeStamps = () => {
     const reach = radius() * pixels;
     const edge = getComputedStyle(canvas).getPropertyValue("--surface");
-    sprites = mode.entries.map((_, category) => {
-      const sprite = document.createElement("canvas");
-      sprite.width = sprite.height = 2 * Math.ceil(reach * 1.5 + 2);
-      const brush = sprite.getContext("2d");
-      const shape = mode.key === "right" ? category * 3 : category;
-      traceMarker(brush, shape, sprite.width / 2, sprite.width / 2, reach);
+    const side = 2 * Math.ceil(reach * 1.5 + 2);
+    const sheet = document.createElement("canvas");
+    sheet.width = sheet.height = side;
+    const brush = sheet.getContext("2d", { willReadFrequently: true });
+    stamps = mode.entries.map((_, category) => {
+      brush.clearRect(0, 0, side, side);
+      traceMarker(brush, mode.key === "right" ? category * 3 : category, side / 2, side / 2, reach);
       brush.fillStyle = colourOf(category);
-      brush.globalAlpha = 0.85;
       brush.fill();
-      brush.globalAlpha = 0.9;
-      brush.lineWidth = 0.6 * pixels;
+      brush.lineWidth = 0.7 * pixels;
       brush.strokeStyle = edge;
       brush.stroke();
-      return sprite;
+      return stampOf(brush, side);
     });
   };
   const fit = () => {
@@ -69,14 +66,14 @@ function drawMap(view) {
     const [across, along] = points.ratio > 1 ? [1, 1 / points.ratio] : [points.ratio, 1];
     fitted = 0.92 * Math.min(width / across, height / along);
     Object.assign(camera, { scale: fitted, x: width / 2, y: height / 2 });
-    makeSprites();
+    makeStamps();
     redraw();
   };
   const zoom = (factor, x = width / 2, y = height / 2) => {
     const scale = Math.max(ZOOM.least * fitted, Math.min(ZOOM.most * fitted, camera.scale * factor));
     const by = scale / camera.scale;
     Object.assign(camera, { scale, x: x + (camera.x - x) * by, y: y + (camera.y - y) * by });
-    makeSprites();
+    makeStamps();
     redraw();
   };
   const pan = (dx, dy) => { camera.x += dx; camera.y += dy; redraw(); };
@@ -131,7 +128,7 @@ function drawMap(view) {
     });
     [...list.children].forEach((button, at) => button.setAttribute("aria-pressed", !mode.hidden.has(present[at])));
     entries.replaceChildren(list);
-    makeSprites();
+    makeStamps();
     refresh();
   };
 
@@ -191,7 +188,7 @@ function drawMap(view) {
     canvas.width = Math.round(width * pixels);
     canvas.height = Math.round(height * pixels);
     canvas.style.height = `${height}px`;
-    if (before) { camera.x += (width - before) / 2; makeSprites(); redraw(); } else fit();
+    if (before) { camera.x += (width - before) / 2; makeStamps(); redraw(); } else fit();
   });
   whenRecoloured(() => choose(modes.indexOf(mode)));
   canvas.dataset.points = points.count;

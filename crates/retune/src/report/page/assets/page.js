@@ -43,7 +43,7 @@ function themeChoice() {
 // The last parts of a long path; the whole one is in its title.
 function shortened(value) {
   const parts = value.split("/");
-  return value.length > 24 && parts.length > 3 ? `…/${parts.slice(-2).join("/")}` : value;
+  return value.length > 20 && parts.length > 3 ? `…/${parts.slice(-2).join("/")}` : value;
 }
 
 function drawPage(page) {

@@ -20,7 +20,7 @@ function drawReliability(view) {
       const thick = 0.35 + 0.65 * Math.sqrt(bin.n / most);
       const group = drawn("g", { class: "point", tabindex: "0", role: "img", "aria-label": `${whole(bin.n)} images, confidence ${percent(bin.confidence)}, accuracy ${percent(bin.accuracy)}` },
         drawn("rect", { ...bar, y: top, height: chart.bottom - top, fill: colourOf(0), "fill-opacity": thick }),
-        drawn("rect", { ...bar, y: Math.min(top, mean), height: Math.abs(top - mean), fill: colourOf(1), "fill-opacity": 0.28, stroke: colourOf(1), "stroke-dasharray": "3 2" }),
+        drawn("rect", { ...bar, y: Math.min(top, mean), height: Math.abs(top - mean), fill: colourOf(1), "fill-opacity": mean < top ? 0.28 : 0, stroke: colourOf(1), "stroke-dasharray": "3 2" }),
         drawn("rect", { ...bar, y: chart.top, height: chart.bottom - chart.top, fill: "transparent" }));
       const show = (x, y) => tooltip.show(x, y, pairs(["images", whole(bin.n)], ["confidence", percent(bin.confidence)], ["right", percent(bin.accuracy)]));
       group.addEventListener("pointermove", (event) => show(event.clientX, event.clientY));
