@@ -5,6 +5,7 @@
 #![warn(missing_docs)]
 
 mod arguments;
+mod command_line;
 mod commands;
 mod failure;
 mod interrupt;

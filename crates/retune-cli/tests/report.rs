@@ -40,7 +40,9 @@ fn the_report_of_a_run_works_in_a_browser_and_asks_for_nothing() {
     browser.wait_for("document.documentElement.dataset.ready === 'yes'");
 
     let titles = browser.script("return [...document.querySelectorAll('h2')].map((title) => title.textContent)");
-    for title in ["Accuracy", "Map of the images", "Confusion", "Calibration", "Images of highest loss", "Plan and options"] {
+    for title in
+        ["Accuracy", "Map of the images", "Confusion", "Calibration", "Images of highest loss", "Plan and options"]
+    {
         assert!(titles.as_array().unwrap().iter().any(|found| found == title), "{title}: {titles}");
     }
     // The hostile name is there as text, and only as text.
@@ -57,8 +59,10 @@ fn the_report_of_a_run_works_in_a_browser_and_asks_for_nothing() {
     assert_eq!(browser.console(), Vec::<String>::new());
     let requests = browser.requests();
     assert!(requests.iter().any(|address| address.starts_with("file://")), "{requests:?}");
-    let outside: Vec<&String> =
-        requests.iter().filter(|address| !address.starts_with("data:") && !address.ends_with("/run/report.html")).collect();
+    let outside: Vec<&String> = requests
+        .iter()
+        .filter(|address| !address.starts_with("data:") && !address.ends_with("/run/report.html"))
+        .collect();
     assert!(outside.is_empty(), "{outside:?}");
 }
 
@@ -97,7 +101,8 @@ fn hovers(browser: &Browser, class: &str) {
 }
 
 fn hides_a_class(browser: &Browser) {
-    let shown = || browser.script("return Number(document.querySelector('.stage canvas').dataset.shown)").as_u64().unwrap();
+    let shown =
+        || browser.script("return Number(document.querySelector('.stage canvas').dataset.shown)").as_u64().unwrap();
     let count: u64 = browser
         .script("return Number(document.querySelector('.map-side .legend .count').textContent)")
         .as_u64()
@@ -113,7 +118,8 @@ fn hides_a_class(browser: &Browser) {
 
 fn arrow_keys_move(browser: &Browser) {
     const RIGHT: &str = "\u{E014}";
-    let hovered = || browser.script("return Number(document.querySelector('.stage canvas').dataset.hovered)").as_i64().unwrap();
+    let hovered =
+        || browser.script("return Number(document.querySelector('.stage canvas').dataset.hovered)").as_i64().unwrap();
     browser.move_pointer(2.0, 2.0);
     browser.script("document.querySelector('.stage canvas').focus()");
     browser.press(RIGHT);
@@ -151,7 +157,11 @@ fn a_comparison_sorts_and_several_runs_make_a_page() {
     for page in ["both/report.html", "page.html"] {
         browser.open(&here.path(page));
         browser.wait_for("document.documentElement.dataset.ready === 'yes'");
-        let methods = || browser.script("return [...document.querySelectorAll('section:first-child tbody th')].map((cell) => cell.textContent)");
+        let methods = || {
+            browser.script(
+                "return [...document.querySelectorAll('section:first-child tbody th')].map((cell) => cell.textContent)",
+            )
+        };
         browser.click("thead th:first-child button");
         let ascending = methods();
         assert_eq!(ascending, serde_json::json!(["ft", "lp"]));

@@ -510,8 +510,7 @@ pub fn summarize(
     data: &FitData,
     monitor: &dyn Monitor,
 ) -> Result<Summary, InferenceError> {
-    let mut evaluate =
-        |name: &str, dataset: &Dataset| evaluate_set(&trained.model, name, dataset, options, monitor);
+    let mut evaluate = |name: &str, dataset: &Dataset| evaluate_set(&trained.model, name, dataset, options, monitor);
     summarize_by(plan, options, trained, data, monitor, &mut evaluate)
 }
 

@@ -191,12 +191,16 @@ fn page(audit: &Audit) -> Page {
         caption: String::new(),
     };
     let (columns, changes) = changes(audit);
-    let largest = changes.iter().flatten().filter(|change| change.is_finite()).fold(0.0, |most: f64, &change| most.max(change));
+    let largest =
+        changes.iter().flatten().filter(|change| change.is_finite()).fold(0.0, |most: f64, &change| most.max(change));
     let map = HeatMap {
         value_label: "change; 0 where nothing changes".into(),
         rows: audit.rows.iter().map(|row| row.name.clone()).collect(),
         columns,
-        values: changes.iter().map(|row| row.iter().map(|&change| change.is_finite().then_some(change)).collect()).collect(),
+        values: changes
+            .iter()
+            .map(|row| row.iter().map(|&change| change.is_finite().then_some(change)).collect())
+            .collect(),
         range: Some([0.0, largest.max(1e-6)]),
         ..HeatMap::default()
     };

@@ -16,6 +16,7 @@ use crate::arguments::model::{ModelArguments, PreprocessingArguments};
 use crate::arguments::parse;
 use crate::arguments::run::RunArguments;
 use crate::arguments::training::TrainingArguments;
+use crate::command_line;
 use crate::failure::Failure;
 use crate::output::Console;
 
@@ -90,6 +91,9 @@ pub fn run(arguments: &CompareArguments, console: &Console) -> Result<(), Failur
     };
     let compared = runner::run(&options, out, arguments.jobs, &console.progress);
     let comparison = compared.map_err(|error| failure(&error, out))?;
+    if arguments.resume.is_none() {
+        command_line::record(out)?;
+    }
     if !arguments.no_report {
         super::report::write_comparison(out)?;
     }

@@ -12,6 +12,7 @@ use crate::arguments::method::MethodArguments;
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
 use crate::arguments::run::RunArguments;
 use crate::arguments::training::TrainingArguments;
+use crate::command_line;
 use crate::failure::Failure;
 use crate::output::{Console, results};
 
@@ -88,6 +89,10 @@ fn start(arguments: &FitArguments, out: &Path, console: &Console) -> Result<Resu
     let fitted = fit::start(&options, &plan, out, None, &console.progress);
     if fitted.as_ref().is_err_and(|error| !error.is_interruption()) {
         traces.remove_unless_resumable(out);
+    }
+    // An interrupted run that is gone on with was begun by this command.
+    if out.join("run.toml").is_file() {
+        command_line::record(out)?;
     }
     Ok(fitted)
 }

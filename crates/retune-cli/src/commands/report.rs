@@ -7,7 +7,7 @@ use retune::analysis::run_map;
 use retune::compare::page::RunOf;
 use retune::compare::runner;
 use retune::report::page::Page;
-use retune::report::run_page::RunRecord;
+use retune::report::run_page::{RunRecord, read_command};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -74,7 +74,8 @@ fn of_comparison(directory: &Path) -> Result<Page, Failure> {
     let (comparison, runs) = runner::read(directory).map_err(|error| Failure::Mistake(error.to_string()))?;
     let read = |(label, run): (String, PathBuf)| Ok(RunOf { label, record: RunRecord::read(&run)? });
     let runs = runs.into_iter().map(read).collect::<Result<Vec<_>, Failure>>()?;
-    Ok(retune::compare::page::page(&comparison, &runs))
+    let command = read_command(directory)?;
+    Ok(retune::compare::page::page(&comparison, &runs, command.as_deref()))
 }
 
 fn of_runs(paths: &[PathBuf]) -> Result<Page, Failure> {
@@ -88,5 +89,5 @@ fn of_runs(paths: &[PathBuf]) -> Result<Page, Failure> {
         record,
     };
     let runs: Vec<RunOf> = records.into_iter().zip(paths).map(label).collect();
-    Ok(retune::compare::page::page(&retune::compare::page::comparison_of(&runs), &runs))
+    Ok(retune::compare::page::page(&retune::compare::page::comparison_of(&runs), &runs, None))
 }

@@ -31,8 +31,12 @@ impl Browser {
             .find_map(|line| line.split("started successfully on port ").nth(1)?.trim_end_matches('.').parse().ok())
             .expect("chromedriver says its port");
         let config = ureq::Agent::config_builder().http_status_as_error(false).build();
-        let mut browser =
-            Self { driver, _output: output, address: format!("http://127.0.0.1:{port}/session"), agent: ureq::Agent::new_with_config(config) };
+        let mut browser = Self {
+            driver,
+            _output: output,
+            address: format!("http://127.0.0.1:{port}/session"),
+            agent: ureq::Agent::new_with_config(config),
+        };
         let options = json!({
             "goog:chromeOptions": { "args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,1000"] },
             "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },
@@ -77,7 +81,8 @@ impl Browser {
     }
 
     fn pointer(&self, steps: &[Value]) {
-        let pointer = json!({ "type": "pointer", "id": "mouse", "parameters": { "pointerType": "mouse" }, "actions": steps });
+        let pointer =
+            json!({ "type": "pointer", "id": "mouse", "parameters": { "pointerType": "mouse" }, "actions": steps });
         self.post("/actions", &json!({ "actions": [pointer] }));
     }
 

@@ -15,7 +15,8 @@ pub struct RunOf {
 }
 
 /// Methods beside each other, then what each run's directory says.
-pub fn page(comparison: &Comparison, runs: &[RunOf]) -> Page {
+/// `command` is what made the comparison, where that was kept.
+pub fn page(comparison: &Comparison, runs: &[RunOf], command: Option<&str>) -> Page {
     let methods = comparison.rows.len();
     let seeds = comparison.seeds();
     let mut page = Page::new(match (methods, seeds) {
@@ -30,6 +31,9 @@ pub fn page(comparison: &Comparison, runs: &[RunOf]) -> Page {
     page.sections.extend(calibration(comparison, runs));
     page.sections.push(every_run(comparison, runs));
     page.sections.extend(of_each_run(runs));
+    page.sections.extend(
+        command.map(|command| Section::new("Command", "What made the comparison.").wide().with("", Text::new(command))),
+    );
     page
 }
 
@@ -133,9 +137,10 @@ fn curves(runs: &[RunOf]) -> Option<Section> {
         let Some(phase) = record.summary.phases.iter().rev().find(|phase| phase.learning_rate.is_some()) else {
             continue;
         };
-        let rows = record.metrics.iter().filter(|row| {
-            row.phase == phase.phase && row.split == "val" && row.learning_rate == phase.learning_rate
-        });
+        let rows = record
+            .metrics
+            .iter()
+            .filter(|row| row.phase == phase.phase && row.split == "val" && row.learning_rate == phase.learning_rate);
         lines.push(Line {
             name: label.clone(),
             points: rows.map(|row| (row.epoch as f64, row.accuracy)).collect(),
@@ -185,8 +190,11 @@ fn calibration(comparison: &Comparison, runs: &[RunOf]) -> Option<Section> {
 
 /// A row for each run, with what validation chose in it.
 fn every_run(comparison: &Comparison, runs: &[RunOf]) -> Section {
-    let sets: Vec<&String> =
-        comparison.rows.iter().find_map(|row| row.runs.values().next()).map_or(Vec::new(), |run| run.splits.keys().collect());
+    let sets: Vec<&String> = comparison
+        .rows
+        .iter()
+        .find_map(|row| row.runs.values().next())
+        .map_or(Vec::new(), |run| run.splits.keys().collect());
     let mut headings = vec![("Method", false), ("Seed", true)];
     headings.extend(sets.iter().map(|set| (set.as_str(), true)));
     headings.extend([("Learning rate", true), ("Epoch", true)]);

@@ -240,8 +240,8 @@ pub(super) fn reading(comparison: &Comparison) -> (String, String) {
     }
     let test = if seeds > 1 { "paired t-test over seeds at 90 %" } else { "Newcombe's 95 % interval" };
     let test = format!(
-            "Significance: {test}, not corrected for the number of methods. Shifted sets chose nothing.\nSeconds are of training; runs share decoded \
+        "Significance: {test}, not corrected for the number of methods. Shifted sets chose nothing.\nSeconds are of training; runs share decoded \
          images and features, and the first run to need them pays for them.\n"
-        );
+    );
     (intervals, test)
 }

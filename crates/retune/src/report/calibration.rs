@@ -88,6 +88,22 @@ mod tests {
     }
 
     #[test]
+    fn bins_are_scikit_learns() {
+        // 200 answers by a rule; sklearn.calibration.calibration_curve(right, confidence, n_bins=15, strategy="uniform")
+        // of scikit-learn, its gaps weighted by the bins' images and the largest of them, and its last bin.
+        let answers = (0..200usize).map(|i| {
+            let right = (i * 7 + 3) % 4 == (i * i + i / 3) % 4;
+            (((i * 37 % 101) as f64 + 0.5) / 101.0, right)
+        });
+        let found = Calibration::measure(answers).unwrap();
+        assert!((found.expected_error - 0.385_148_514_851_485_16).abs() < 1e-12, "{}", found.expected_error);
+        assert!((found.largest_error - 0.900_990_099_009_901).abs() < 1e-12, "{}", found.largest_error);
+        let last = found.bins[14];
+        assert!((last.accuracy - 0.214_285_714_285_714_27).abs() < 1e-12, "{last:?}");
+        assert!((last.confidence - 0.965_346_534_653_465_4).abs() < 1e-12, "{last:?}");
+    }
+
+    #[test]
     fn a_bins_upper_end_belongs_to_it() {
         let found = Calibration::measure([(3.0 / 15.0, true), (0.0, false), (1.0, true)]).unwrap();
         assert_eq!([0, 2, 14].map(|bin| found.bins[bin].n), [1, 1, 1]);

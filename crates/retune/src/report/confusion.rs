@@ -45,6 +45,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn counts_are_scikit_learns() {
+        let pairs = (0..200usize).map(|i| ((i * 7 + 3) % 4, (i * i + i / 3) % 4));
+        let mut found = [[0; 4]; 4];
+        for (label, predicted, n) in Confusion::count(pairs).counts {
+            found[label][predicted] = n;
+        }
+        // sklearn.metrics.confusion_matrix(true, predicted)
+        assert_eq!(found, [[16, 0, 17, 17], [17, 0, 17, 16], [16, 17, 17, 0], [17, 17, 16, 0]]);
+    }
+
+    #[test]
     fn mistakes_are_counted_and_ordered() {
         let confusion = Confusion::count([(0, 0), (0, 1), (2, 1), (2, 1), (1, 1), (2, 0)]);
         assert_eq!(confusion.most_confused(2), [(2, 1, 2), (0, 1, 1)]);

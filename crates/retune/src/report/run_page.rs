@@ -7,13 +7,16 @@ mod training;
 use std::path::{Path, PathBuf};
 
 use super::calibration::Calibration;
-use super::page::{Page, Section, Text, grouped};
+use super::page::{NamedView, Page, Section, Text, grouped};
 use super::verdict;
 use crate::files::{self, FileError};
 use crate::fit::record::{Predictions, SampleMap, Samples};
 use crate::fit::{self, FitError, FitOptions, Summary};
 use crate::plan::Plan;
 use crate::train::metrics::{self, MetricsRow};
+
+/// The file with the command that made a run or comparison, in its directory.
+pub const COMMAND_FILE: &str = "command.txt";
 
 /// Why a page of a run could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +55,8 @@ pub struct RunRecord {
     pub samples: Samples,
     /// A map of its samples, if one was made.
     pub map: Option<SampleMap>,
+    /// The command that made it, where that was kept.
+    pub command: Option<String>,
 }
 
 impl RunRecord {
@@ -68,6 +73,7 @@ impl RunRecord {
         Ok(Self {
             metrics: metrics::read(&run.join("metrics.jsonl"))?,
             map: SampleMap::read(run)?,
+            command: read_command(run)?,
             samples: samples.unwrap_or_default(),
             predictions,
             options,
@@ -139,12 +145,26 @@ impl RunRecord {
     fn reproduction(&self) -> Section {
         let plan = self.plan.to_toml().unwrap_or_default();
         let options = toml::to_string(&self.options).unwrap_or_default();
-        Section::new("Plan and options", "What trained, how fast and for how long (plan.toml), and every resolved option (run.toml).")
-            .wide()
-            .with("Plan", training::plan_table(&self.plan))
-            .with("plan.toml", Text::new(plan))
-            .with("run.toml", Text::new(options))
+        let section = Section::new(
+            "Plan and options",
+            "What trained, how fast and for how long (plan.toml), and every resolved option (run.toml).",
+        )
+        .wide()
+        .with("Plan", training::plan_table(&self.plan));
+        let command =
+            self.command.as_ref().map(|command| NamedView { name: "Command".into(), view: Text::new(command).into() });
+        let section = Section { views: section.views.into_iter().chain(command).collect(), ..section };
+        section.with("plan.toml", Text::new(plan)).with("run.toml", Text::new(options))
     }
+}
+
+/// The command that made a run or comparison, where that was kept.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn read_command(directory: &Path) -> Result<Option<String>, FileError> {
+    let path = directory.join(COMMAND_FILE);
+    if path.is_file() { files::read_text(&path).map(Some) } else { Ok(None) }
 }
 
 /// Seconds as people say them.

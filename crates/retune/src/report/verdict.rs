@@ -44,16 +44,19 @@ pub(super) fn sentences(
         percent(own.accuracy),
         interval(own.accuracy_interval)
     )];
-    let counts = |evaluation: &Evaluation| {
-        ((evaluation.accuracy * evaluation.n as f64).round() as usize, evaluation.n)
-    };
+    let counts = |evaluation: &Evaluation| ((evaluation.accuracy * evaluation.n as f64).round() as usize, evaluation.n);
     for name in shifted {
         let Some(evaluation) = summary.splits.get(name) else { continue };
         let [low, high] = proportion_difference(counts(own), counts(evaluation));
         let lost = own.accuracy - evaluation.accuracy;
         let accuracy = percent(evaluation.accuracy);
         sentences.push(if low > 0.0 {
-            format!("On {name} it is right on {accuracy}: {} points fewer ({} to {}).", points(lost), points(low), points(high))
+            format!(
+                "On {name} it is right on {accuracy}: {} points fewer ({} to {}).",
+                points(lost),
+                points(low),
+                points(high)
+            )
         } else if high < 0.0 {
             let (gain, from, to) = (points(-lost), points(-high), points(-low));
             format!("On {name} it is right on {accuracy}: {gain} points more ({from} to {to}).")
@@ -65,7 +68,8 @@ pub(super) fn sentences(
     let gaps = std::iter::once(own_name).chain(shifted).filter_map(|name| Some((name, calibration(name)?)));
     let worst = gaps.max_by(|one, other| one.1.expected_error.total_cmp(&other.1.expected_error));
     if let Some((name, found)) = worst.filter(|(_, found)| (found.confidence - found.accuracy).abs() > NOTABLE_GAP) {
-        let (tone, confidence) = (if found.confidence > found.accuracy { "too sure" } else { "not sure enough" }, found.confidence);
+        let (tone, confidence) =
+            (if found.confidence > found.accuracy { "too sure" } else { "not sure enough" }, found.confidence);
         sentences.push(format!(
             "Its probabilities are {tone} on {name}: it gives its answers {} on average.",
             percent(confidence)
@@ -105,7 +109,13 @@ mod tests {
 
     #[test]
     fn losses_gains_and_ties_are_told_apart() {
-        let summary = summary(&[("val", 5, 10), ("test", 900, 1000), ("fog", 700, 1000), ("same", 895, 1000), ("easy", 990, 1000)]);
+        let summary = summary(&[
+            ("val", 5, 10),
+            ("test", 900, 1000),
+            ("fog", 700, 1000),
+            ("same", 895, 1000),
+            ("easy", 990, 1000),
+        ]);
         let shifted = ["fog", "same", "easy"].map(str::to_owned);
         let found = sentences(&summary, &shifted, |_| None);
         assert_eq!(found[0], "lp-ft is right on 90.0 % of test (88.0–91.7 %).");

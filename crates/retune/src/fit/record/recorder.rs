@@ -57,8 +57,7 @@ impl<'a> Recorder<'a> {
     pub fn evaluate(&mut self, name: &str, dataset: &Dataset) -> Result<Evaluation, InferenceError> {
         let set = self.predictions.sets.len();
         self.predictions.sets.push(name.to_owned());
-        let loader =
-            evaluation_loader(dataset.clone(), self.model, self.options.batch_size, self.options.threads)?;
+        let loader = evaluation_loader(dataset.clone(), self.model, self.options.batch_size, self.options.threads)?;
         let mut hardest = Hardest::default();
         let share = Share::of(dataset.len(), self.images);
         let (model, monitor) = (self.model, self.monitor);

@@ -3,9 +3,7 @@
 use super::RunRecord;
 use crate::fit::record::{Prediction, Predictions, SampleMap};
 use crate::report::confusion::Confusion;
-use crate::report::page::{
-    Confusions, Gallery, GalleryItem, Map, Page, PageSheet, Pair, Reliability, Section,
-};
+use crate::report::page::{Confusions, Gallery, GalleryItem, Map, Page, PageSheet, Pair, Reliability, Section};
 
 /// Pairs of classes that are listed under a confusion matrix.
 const PAIRS: usize = 8;
@@ -38,8 +36,7 @@ pub(super) fn confusion(record: &RunRecord, predictions: &Predictions, sheet: Op
             Pair { label, predicted, n, of: totals[label], examples }
         };
         let pairs = found.most_confused(PAIRS).into_iter().map(pair).collect();
-        section = section
-            .with(name, Confusions { classes: classes.clone(), counts: found.counts, pairs, sheet });
+        section = section.with(name, Confusions { classes: classes.clone(), counts: found.counts, pairs, sheet });
     }
     section
 }
@@ -58,7 +55,8 @@ fn calibration(record: &RunRecord, predictions: &Predictions) -> Section {
 
 fn mistakes(record: &RunRecord, predictions: &Predictions, sheet: usize) -> Section {
     let classes = &record.summary.classes;
-    let note = "What surprised the model most, as it saw it: often a wrong label, a cut-off object, or the shift itself.";
+    let note =
+        "What surprised the model most, as it saw it: often a wrong label, a cut-off object, or the shift itself.";
     let mut section = Section::new("Images of highest loss", note).wide();
     let mut first = 0;
     for (set, name) in predictions.sets.iter().enumerate() {
@@ -79,12 +77,7 @@ fn mistakes(record: &RunRecord, predictions: &Predictions, sheet: usize) -> Sect
     section
 }
 
-fn map(
-    record: &RunRecord,
-    predictions: &Predictions,
-    places: &SampleMap,
-    sheet: Option<usize>,
-) -> Option<Section> {
+fn map(record: &RunRecord, predictions: &Predictions, places: &SampleMap, sheet: Option<usize>) -> Option<Section> {
     let mut rows: Vec<&Prediction> = predictions.rows.iter().filter(|row| row.sample.is_some()).collect();
     rows.sort_by_key(|row| row.sample);
     // A map of another run's samples says nothing about these.

@@ -34,7 +34,12 @@ pub(super) fn accuracies(record: &RunRecord) -> Section {
             let worst = evaluation.worst_group.as_ref();
             cells.push(worst.map_or_else(
                 || Cell::text("–"),
-                |worst| Cell::number(format!("{} {} (n = {})", worst.group, percent(worst.accuracy), worst.n), worst.accuracy),
+                |worst| {
+                    Cell::number(
+                        format!("{} {} (n = {})", worst.group, percent(worst.accuracy), worst.n),
+                        worst.accuracy,
+                    )
+                },
             ));
         }
         cells

@@ -86,7 +86,8 @@ fn curves(descents: &[Descent], phases: &[PhaseOutcome]) -> Option<Section> {
             marks,
             ..over_epochs("Loss", ["train", "val"].map(|split| descent.line(split, |row| row.loss)).into())
         };
-        section = section.with(name("Loss", descent, descents), loss).with(name("Accuracy", descent, descents), accuracy);
+        section =
+            section.with(name("Loss", descent, descents), loss).with(name("Accuracy", descent, descents), accuracy);
     }
     Some(section)
 }
@@ -94,7 +95,8 @@ fn curves(descents: &[Descent], phases: &[PhaseOutcome]) -> Option<Section> {
 fn rates_tried(descents: &[Descent]) -> Option<Section> {
     let several = |descent: &&Descent| descent.rates.len() > 1;
     descents.iter().find(several)?;
-    let note = "Accuracy on validation by epoch at every learning rate that was tried; the strong line is the chosen one.";
+    let note =
+        "Accuracy on validation by epoch at every learning rate that was tried; the strong line is the chosen one.";
     let mut section = Section::new("Learning rates tried", note);
     for descent in descents.iter().filter(several) {
         let line = |(rate, rows): &(f64, Vec<&MetricsRow>)| Line {
