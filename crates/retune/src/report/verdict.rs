@@ -119,8 +119,8 @@ mod tests {
         let shifted = ["fog", "same", "easy"].map(str::to_owned);
         let found = sentences(&summary, &shifted, |_| None);
         assert_eq!(found[0], "lp-ft is right on 90.0 % of test (88.0–91.7 %).");
-        // statsmodels 0.14, confint_proportions_2indep(900, 1000, 700, 1000, method="newcomb"): 0.1658 to 0.2335.
-        assert_eq!(found[1], "On fog it is right on 70.0 %: 20.0 points fewer (16.6 to 23.3).");
+        // statsmodels 0.15, confint_proportions_2indep(900, 1000, 700, 1000, method="newcomb"): 0.16583 to 0.23377.
+        assert_eq!(found[1], "On fog it is right on 70.0 %: 20.0 points fewer (16.6 to 23.4).");
         assert!(found[2].contains("no significant difference (−"), "{}", found[2]);
         assert!(found[3].contains("9.0 points more"), "{}", found[3]);
     }

@@ -15,8 +15,8 @@ pub(super) const SHEET_BYTES: usize = 5_500_000;
 /// Qualities to try, best first, until a sheet is small enough.
 const QUALITIES: [u8; 4] = [85, 75, 60, 45];
 
-/// Side of the thumbnails of `count` images, in pixels. JPEG's blocks are 16 pixels wide at most, so
-/// that tiles of these sides do not run into each other.
+/// Side of the thumbnails of `count` images, in pixels. JPEG's blocks are 8 pixels wide, so that
+/// tiles of these sides do not run into each other.
 pub(super) fn side_for(count: usize) -> u32 {
     match count {
         0..=2_500 => 64,
@@ -79,7 +79,8 @@ impl Tiles {
         for quality in QUALITIES {
             bytes.clear();
             let mut encoder = Encoder::new(&mut bytes, quality);
-            encoder.set_sampling_factor(SamplingFactor::F_2_2);
+            // Decoders smooth halved colour over the borders of blocks, and so of tiles; whole colour stays inside.
+            encoder.set_sampling_factor(SamplingFactor::F_1_1);
             encoder.encode(&grid, width, height, ColorType::Rgb).map_err(io::Error::other)?;
             if bytes.len() <= limit {
                 break;
