@@ -42,7 +42,8 @@ fn cka_compares_resizings_layers_and_models() {
 fn audit_tables_what_resizing_changes() {
     let here = Workplace::new();
     here.succeeds(&fit("--method lp --out run"));
-    let line = "audit --model run --data data --interpolations nearest,bicubic --sizes 24 --crop-pcts 0.5 --bootstrap 40";
+    let line =
+        "audit --model run --data data --interpolations nearest,bicubic --sizes 24 --crop-pcts 0.5 --bootstrap 40";
     let audit = here.json(&format!("{line} --out a.csv --json"));
     let own = &audit["rows"][0];
     // Nothing differs from itself.

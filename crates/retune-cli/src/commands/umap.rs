@@ -128,7 +128,8 @@ pub fn run(arguments: &UmapArguments, console: &Console) -> Result<(), Failure> 
     let options = UmapOptions { neighbours, minimum_distance, metric, seed, epochs };
     let layout = umap(&images.features, images.width, &options).map_err(|error| Failure::Mistake(error.to_string()))?;
     let judged = layout.len() <= MOST_JUDGED;
-    let trust = judged.then(|| trustworthiness(&images.features, images.width, &layout, JUDGED_NEIGHBOURS, metric).ok());
+    let trust =
+        judged.then(|| trustworthiness(&images.features, images.width, &layout, JUDGED_NEIGHBOURS, metric).ok());
     let document = Document {
         images: layout.len(),
         width: images.width,
@@ -152,7 +153,9 @@ pub fn run(arguments: &UmapArguments, console: &Console) -> Result<(), Failure> 
 impl Images {
     fn of_files(files: &[PathBuf]) -> Result<Self, Failure> {
         if files.is_empty() {
-            return Err(Failure::Mistake("name files with --features, or a model and images with --model and --data".into()));
+            return Err(Failure::Mistake(
+                "name files with --features, or a model and images with --model and --data".into(),
+            ));
         }
         let mut images = Self::default();
         for path in files {
