@@ -171,7 +171,12 @@ fn plot(audit: &Audit) -> Plot {
         changes.map(|change| change.unwrap_or(f64::NAN)).to_vec()
     };
     let names: Vec<String> = audit.rows.iter().map(|row| row.name.clone()).collect();
-    let values: Vec<Vec<f64>> = audit.rows.iter().map(changes).collect();
+    let mut values: Vec<Vec<f64>> = audit.rows.iter().map(changes).collect();
+    // What could not be measured at all has no column.
+    let measured: Vec<usize> =
+        (0..columns.len()).filter(|&column| values.iter().any(|row| !row[column].is_nan())).collect();
+    values.iter_mut().for_each(|row| *row = measured.iter().map(|&column| row[column]).collect());
+    let columns: Vec<String> = measured.iter().map(|&column| columns[column].to_owned()).collect();
     let title = format!("Change by preprocessing, {} images", audit.n);
-    table_map(&title, &names, &columns.map(str::to_owned), &values)
+    table_map(&title, &names, &columns, &values)
 }

@@ -26,7 +26,7 @@ fn images(n: u32) -> Dataset {
         group: None,
         name: number.to_string(),
     };
-    let classes = (0..5).map(|class| class.to_string()).collect::<Vec<_>>().into();
+    let classes = (0..5).map(|class| class.to_string()).collect();
     Dataset { root: PathBuf::new(), classes, samples: (0..n).map(sample).collect(), corruptions: Vec::new() }
 }
 

@@ -10,6 +10,8 @@ use super::{COLOURS, Drawn, MARKERS, Plot, escaped, layout};
 const MOST_GROUPS: usize = 20;
 /// The colour of what has no group of its own.
 const OTHERS: &str = "#BBBBBB";
+/// The colour of a cell without a value.
+const MISSING: &str = "#F2F2F2";
 const SIDE: f64 = 560.0;
 /// Room for a legend beside a map.
 const LEGEND: f64 = 160.0;
@@ -54,8 +56,8 @@ pub fn point_map(title: &str, points: &[[f32; 2]], groups: &[usize], names: &[St
     Plot::draw(parts, layout.with_width(SIDE + LEGEND).with_height(SIDE))
 }
 
-/// A table of values, each cell coloured and with its number in it; the first row on top. Cells without a value are
-/// drawn as the least.
+/// A table of values, each cell coloured and with its number in it; the first row on top. A cell without a value
+/// (NaN) is pale grey.
 pub fn table_map(title: &str, rows: &[String], columns: &[String], values: &[Vec<f64>]) -> Plot {
     const CELL_WIDTH: f64 = 44.0;
     const CELL_HEIGHT: f64 = 24.0;
@@ -76,10 +78,15 @@ pub fn table_map(title: &str, rows: &[String], columns: &[String], values: &[Vec
     Plot::draw(parts, layout.with_width(width.max(360.0)).with_height(height.max(200.0)))
 }
 
-/// The part of Cividis on which black numbers can be read.
+/// The part of Cividis on which black numbers can be read, and a pale grey for values that do not exist.
 fn light() -> ColorMap {
     const DARKEST: f64 = 0.45;
-    ColorMap::Custom(Arc::new(|value| ColorMap::Cividis.map(DARKEST + (1.0 - DARKEST) * value.clamp(0.0, 1.0))))
+    ColorMap::Custom(Arc::new(|value| {
+        if value.is_nan() {
+            return MISSING.to_owned();
+        }
+        ColorMap::Cividis.map(DARKEST + (1.0 - DARKEST) * value.clamp(0.0, 1.0))
+    }))
 }
 
 #[cfg(test)]
