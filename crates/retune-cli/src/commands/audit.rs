@@ -228,7 +228,12 @@ fn changes(audit: &Audit) -> (Vec<String>, Vec<Vec<f64>>) {
         ];
         changes.map(|change| change.unwrap_or(f64::NAN)).to_vec()
     };
-    (columns.map(str::to_owned).into(), audit.rows.iter().map(changes).collect())
+    let mut values: Vec<Vec<f64>> = audit.rows.iter().map(changes).collect();
+    // What could not be measured at all has no column.
+    let measured: Vec<usize> =
+        (0..columns.len()).filter(|&column| values.iter().any(|row| !row[column].is_nan())).collect();
+    values.iter_mut().for_each(|row| *row = measured.iter().map(|&column| row[column]).collect());
+    (measured.iter().map(|&column| columns[column].to_owned()).collect(), values)
 }
 
 /// The changes as a heat map.

@@ -1,39 +1,55 @@
 //! Inner products of every row of one matrix with every row of another, in double precision.
 //!
-//! Each product is summed in the same order whatever the machine or the number of threads, so results are the same to
-//! the bit.
+//! Each product is summed in an order that does not depend on the number of threads, so results are the same to the bit.
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 
-/// Sums that run side by side, which a compiler turns into vector instructions.
-const LANES: usize = 8;
 /// Columns that are multiplied at a time: what of both matrices stays in a core's cache.
-const COLUMNS: usize = 256;
-/// Rows of each matrix whose products are summed together, so that what is loaded is used more than once.
-const LEFT: usize = 2;
-const RIGHT: usize = 4;
+const COLUMNS: usize = 512;
+/// Rows of each matrix whose products are summed together, in as many vector registers as there are, so that what is
+/// loaded is used more than once.
+const LEFT: usize = 4;
+const RIGHT: usize = 3;
 
 /// Sets `products`, row-major, to the inner products of the rows of `left` with those of `right`: rows of `width`.
 pub(super) fn inner_products(left: &[f64], right: &[f64], width: usize, products: &mut [f64]) {
     products.fill(0.0);
-    Arch::new().dispatch(|| add_products(left, right, width, products));
+    Arch::new().dispatch(Products { left, right, width, products });
 }
 
-#[inline(always)]
-fn add_products(left: &[f64], right: &[f64], width: usize, products: &mut [f64]) {
-    let (rows, others) = (left.len() / width, right.len() / width);
-    for start in (0..width).step_by(COLUMNS) {
-        let columns = start..width.min(start + COLUMNS);
-        let part = |row: usize| row * width + columns.start..row * width + columns.end;
-        for first in (0..rows).step_by(LEFT) {
-            for other in (0..others).step_by(RIGHT) {
+struct Products<'a> {
+    left: &'a [f64],
+    right: &'a [f64],
+    width: usize,
+    products: &'a mut [f64],
+}
+
+impl WithSimd for Products<'_> {
+    type Output = ();
+
+    // Loops, not closures: those that are not inlined are compiled without the instruction set that is dispatched to.
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { left, right, width, products } = self;
+        let (rows, others) = (left.len() / width, right.len() / width);
+        for start in (0..width).step_by(COLUMNS) {
+            let length = COLUMNS.min(width - start);
+            for first in (0..rows).step_by(LEFT) {
                 // At an edge the last row stands in for those that are missing.
-                let one: [&[f64]; LEFT] = std::array::from_fn(|at| &left[part((first + at).min(rows - 1))]);
-                let two: [&[f64]; RIGHT] = std::array::from_fn(|at| &right[part((other + at).min(others - 1))]);
-                let sums = tile(one, two);
-                for (row, sums) in sums.iter().enumerate().take(rows - first) {
-                    for (column, sum) in sums.iter().enumerate().take(others - other) {
-                        products[(first + row) * others + other + column] += sum;
+                let mut one: [&[f64]; LEFT] = [&[]; LEFT];
+                for (offset, row) in one.iter_mut().enumerate() {
+                    *row = &left[(first + offset).min(rows - 1) * width + start..][..length];
+                }
+                for other in (0..others).step_by(RIGHT) {
+                    let mut two: [&[f64]; RIGHT] = [&[]; RIGHT];
+                    for (offset, row) in two.iter_mut().enumerate() {
+                        *row = &right[(other + offset).min(others - 1) * width + start..][..length];
+                    }
+                    let sums = tile(simd, one, two);
+                    for (row, sums) in sums.iter().enumerate().take(rows - first) {
+                        for (column, sum) in sums.iter().enumerate().take(others - other) {
+                            products[(first + row) * others + other + column] += sum;
+                        }
                     }
                 }
             }
@@ -43,26 +59,34 @@ fn add_products(left: &[f64], right: &[f64], width: usize, products: &mut [f64])
 
 /// Inner products of a few rows of equal length.
 #[inline(always)]
-fn tile(one: [&[f64]; LEFT], two: [&[f64]; RIGHT]) -> [[f64; RIGHT]; LEFT] {
-    let mut lanes = [[[0.0; LANES]; RIGHT]; LEFT];
-    let ones = one.map(|row| row.as_chunks::<LANES>());
-    let twos = two.map(|row| row.as_chunks::<LANES>());
-    for chunk in 0..ones[0].0.len() {
-        for row in 0..LEFT {
-            let a = &ones[row].0[chunk];
-            for column in 0..RIGHT {
-                let b = &twos[column].0[chunk];
-                for lane in 0..LANES {
-                    lanes[row][column][lane] += a[lane] * b[lane];
-                }
+fn tile<S: Simd>(simd: S, one: [&[f64]; LEFT], two: [&[f64]; RIGHT]) -> [[f64; RIGHT]; LEFT] {
+    let vectors = S::as_simd_f64s(one[0]).0.len();
+    let mut ones: [&[S::f64s]; LEFT] = [&[]; LEFT];
+    for (head, row) in ones.iter_mut().zip(one) {
+        *head = &S::as_simd_f64s(row).0[..vectors];
+    }
+    let mut twos: [&[S::f64s]; RIGHT] = [&[]; RIGHT];
+    for (head, row) in twos.iter_mut().zip(two) {
+        *head = &S::as_simd_f64s(row).0[..vectors];
+    }
+    let mut lanes = [[simd.splat_f64s(0.0); RIGHT]; LEFT];
+    for position in 0..vectors {
+        for column in 0..RIGHT {
+            let b = twos[column][position];
+            for row in 0..LEFT {
+                lanes[row][column] = simd.mul_add_f64s(ones[row][position], b, lanes[row][column]);
             }
         }
     }
     let mut sums = [[0.0; RIGHT]; LEFT];
     for row in 0..LEFT {
+        let left_rest = S::as_simd_f64s(one[row]).1;
         for column in 0..RIGHT {
-            let rest: f64 = ones[row].1.iter().zip(twos[column].1).map(|(a, b)| a * b).sum();
-            sums[row][column] = lanes[row][column].iter().sum::<f64>() + rest;
+            let mut sum = simd.reduce_sum_f64s(lanes[row][column]);
+            for (a, b) in left_rest.iter().zip(S::as_simd_f64s(two[column]).1) {
+                sum += a * b;
+            }
+            sums[row][column] = sum;
         }
     }
     sums

@@ -6,7 +6,8 @@ use rayon::prelude::*;
 use crate::analysis::neighbours::Neighbour;
 
 /// Each image's neighbours and the weights of the edges to them, both ways, in the neighbours' order.
-pub(super) type Graph = Vec<Vec<(usize, f32)>>;
+pub(super) type Graph = Vec<Edges>;
+type Edges = Vec<(usize, f32)>;
 
 const BISECTIONS: usize = 64;
 const TOLERANCE: f64 = 1e-5;
@@ -61,7 +62,7 @@ fn either_way(directed: &Graph) -> Graph {
             incoming[neighbour].push((image, weight));
         }
     }
-    let joined = |(out, into): (&Vec<(usize, f32)>, &Vec<(usize, f32)>)| {
+    let joined = |(out, into): (&Edges, &Edges)| {
         let mut edges: Vec<(usize, f32)> = out.iter().chain(into).copied().collect();
         // Stable, so that the outgoing edge stays before the incoming one.
         edges.sort_by_key(|&(index, _)| index);

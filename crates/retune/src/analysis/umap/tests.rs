@@ -21,7 +21,7 @@ fn references() -> serde_json::Value {
 /// Clouds around corners of a square in a space of 5 dimensions.
 fn clouds(n: usize) -> Vec<f32> {
     let mut random = generator(4, &[n as u64]);
-    let place = |at: usize| if at % 5 < 2 { 8.0 * (at / 5 % 4 >> (at % 5) & 1) as f32 } else { 0.0 };
+    let place = |at: usize| if at % 5 < 2 { 8.0 * (((at / 5 % 4) >> (at % 5)) & 1) as f32 } else { 0.0 };
     (0..n * 5).map(|at| place(at) + truncated_normal(&mut random)).collect()
 }
 

@@ -1,5 +1,7 @@
 //! Maps of many points, and tables of values as colours.
 
+use std::sync::Arc;
+
 use kuva::prelude::{ColorMap, Heatmap, ScatterPlot};
 
 use super::{COLOURS, Drawn, MARKERS, Plot, escaped, layout};
@@ -8,13 +10,15 @@ use super::{COLOURS, Drawn, MARKERS, Plot, escaped, layout};
 const MOST_GROUPS: usize = 20;
 /// The colour of what has no group of its own.
 const OTHERS: &str = "#BBBBBB";
+/// The colour of a cell without a value.
+const MISSING: &str = "#F2F2F2";
 const SIDE: f64 = 560.0;
 /// Room for a legend beside a map.
 const LEGEND: f64 = 160.0;
 
 /// Points on a map, coloured by the group that each belongs to: positions in `names`, the same for both axes' scale.
 ///
-/// Colours repeat after eight groups, with other markers. Of more than twenty groups, those with the fewest points share
+/// Colours repeat after eight groups and markers after seven, so that no two groups have both in common. Of more than twenty groups, those with the fewest points share
 /// a grey. A point without a group, or with a place that is not finite, is left out.
 pub fn point_map(title: &str, points: &[[f32; 2]], groups: &[usize], names: &[String]) -> Plot {
     let mut members: Vec<Vec<(f64, f64)>> = vec![Vec::new(); names.len()];
@@ -44,7 +48,7 @@ pub fn point_map(title: &str, points: &[[f32; 2]], groups: &[usize], names: &[St
     // In the order of the names, which a reader looks for.
     by_size.sort_unstable();
     for (number, &group) in by_size.iter().enumerate() {
-        let marker = MARKERS[number / COLOURS.len() % MARKERS.len()];
+        let marker = MARKERS[number % MARKERS.len()];
         let part = dots(std::mem::take(&mut members[group]), COLOURS[number % COLOURS.len()]).with_marker(marker);
         parts.push(part.with_legend(escaped(&names[group])).into());
     }
@@ -52,15 +56,15 @@ pub fn point_map(title: &str, points: &[[f32; 2]], groups: &[usize], names: &[St
     Plot::draw(parts, layout.with_width(SIDE + LEGEND).with_height(SIDE))
 }
 
-/// A table of values, each cell coloured and with its number in it; the first row on top. Cells without a value are
-/// drawn as the least.
+/// A table of values, each cell coloured and with its number in it; the first row on top. A cell without a value
+/// (NaN) is pale grey.
 pub fn table_map(title: &str, rows: &[String], columns: &[String], values: &[Vec<f64>]) -> Plot {
     const CELL_WIDTH: f64 = 44.0;
     const CELL_HEIGHT: f64 = 24.0;
     const CHARACTER: f64 = 6.5;
     // The drawing library counts rows from the bottom.
     let values: Vec<Vec<f64>> = values.iter().rev().cloned().collect();
-    let map = Heatmap::new().with_data(values).with_color_map(ColorMap::Cividis).with_cell_size(1.0).with_values();
+    let map = Heatmap::new().with_data(values).with_color_map(light()).with_cell_size(1.0).with_values();
     let parts: Vec<Drawn> = vec![map.into()];
     let mut layout = layout(&parts, [title, "", ""]).with_tick_size(9).with_body_size(9);
     if !rows.is_empty() && !columns.is_empty() {
@@ -72,6 +76,17 @@ pub fn table_map(title: &str, rows: &[String], columns: &[String], values: &[Vec
     let width = columns.len() as f64 * CELL_WIDTH + longest(rows) * CHARACTER + 130.0;
     let height = rows.len() as f64 * CELL_HEIGHT + longest(columns) * CHARACTER * 0.7 + 90.0;
     Plot::draw(parts, layout.with_width(width.max(360.0)).with_height(height.max(200.0)))
+}
+
+/// The part of Cividis on which black numbers can be read, and a pale grey for values that do not exist.
+fn light() -> ColorMap {
+    const DARKEST: f64 = 0.45;
+    ColorMap::Custom(Arc::new(|value| {
+        if value.is_nan() {
+            return MISSING.to_owned();
+        }
+        ColorMap::Cividis.map(DARKEST + (1.0 - DARKEST) * value.clamp(0.0, 1.0))
+    }))
 }
 
 #[cfg(test)]
