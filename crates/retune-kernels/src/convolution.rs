@@ -2,6 +2,7 @@
 //! output channel (a BatchNorm whose statistics are fixed), a residual, and limits (ReLU, ReLU6).
 
 mod depthwise;
+mod winograd;
 
 use std::borrow::Cow;
 
@@ -120,6 +121,9 @@ fn forward_into(shape: &ConvolutionShape, x: &[f32], weight: &[f32], after: Afte
     if shape.is_depthwise() {
         return depthwise::forward(shape, x, weight, after, y);
     }
+    if winograd::suits(shape) {
+        return winograd::forward(shape, x, weight, after, y);
+    }
     let reading = Reading::new(shape, x);
     let arranged = reading.arrange(shape, weight);
     let (_, outputs) = shape.of_group();
@@ -153,6 +157,9 @@ fn input_gradient_into(
 ) {
     if shape.is_depthwise() {
         return depthwise::input_gradient(shape, gradient, weight, scale, dx);
+    }
+    if winograd::suits(shape) {
+        return winograd::input_gradient(shape, gradient, weight, scale, dx);
     }
     let (inputs, outputs) = shape.of_group();
     let (height, width) = shape.output();
@@ -202,6 +209,10 @@ pub fn weight_gradient(
     let mut dw = vec![0.0; shape.weight_len()];
     if shape.is_depthwise() {
         depthwise::weight_gradient(shape, x, gradient, &mut dw);
+    } else if winograd::suits(shape) {
+        let layout = Reading::Pixels(x).weight_layout(shape, 0);
+        let shared = SharedSlice::new(&mut dw);
+        winograd::weight_gradient(shape, x, gradient, |part| unpack(&part, layout, &shared));
     } else {
         let reading = Reading::new(shape, x);
         let shared = SharedSlice::new(&mut dw);

@@ -10,3 +10,4 @@ pub mod operators;
 mod product;
 mod shared;
 mod vectors;
+mod workspace;

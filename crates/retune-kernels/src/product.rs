@@ -12,7 +12,7 @@ mod transposed;
 
 pub(crate) use self::gather::{Axis, Gather};
 use self::panels::panel_width;
-pub(crate) use self::panels::{MatrixLayout, Panels, Scale};
+pub(crate) use self::panels::{MatrixLayout, Panels, Scale, widest_panel};
 pub(crate) use self::threads::Threads;
 pub(crate) use self::transposed::{Part, TransposedProduct, transposed_product};
 
@@ -194,7 +194,7 @@ impl Task<'_> {
 /// # Safety
 /// Every row must point to `depth` readable values, the panel to `depth` times two vectors.
 #[inline(always)]
-unsafe fn accumulate<S: Simd, const ROWS: usize>(
+pub(crate) unsafe fn accumulate<S: Simd, const ROWS: usize>(
     simd: S,
     sums: &mut [[S::f32s; 2]; ROWS],
     rows: [*const f32; ROWS],

@@ -332,3 +332,49 @@ proptest! {
         prop_assert!(largest(gradient(&bias, &of_fused), gradient(&bias, &of_plain)) < 3e-5);
     }
 }
+
+/// Sizes at which a 3×3 convolution is computed by Winograd's algorithm.
+fn winograd_cases() -> impl Strategy<Value = Case> {
+    let sizes = (1usize..4, 3usize..19, 3usize..19, 1usize..5, 1usize..5);
+    let padding = ((0usize..3, 0usize..3), (0usize..3, 0usize..3));
+    let following = (any::<bool>(), any::<bool>(), any::<bool>());
+    (sizes, padding, following, 0u64..1 << 32).prop_map(
+        |((batch, height, width, inputs, outputs), (vertical_padding, horizontal_padding), following, seed)| Case {
+            batch,
+            input: (height, width),
+            inputs: inputs * 16,
+            outputs: outputs * 16,
+            kernel: 3,
+            groups: 1,
+            stride: 1,
+            vertical_padding,
+            horizontal_padding,
+            scaled: following.0,
+            residual: following.1,
+            limits: following.2.then_some((0.0, 6.0)),
+            seed,
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// The transforms multiply by up to 8 in either direction and subtract again, which costs about
+    /// a decimal more than the direct sum.
+    #[test]
+    fn winograd_convolutions_and_their_gradients_are_those_of_double_precision(case in winograd_cases()) {
+        let given = Given::new(&case);
+        let (found, expected) = (by_operator(&case, &given), in_double_precision(&case, &given));
+        prop_assert!(distance(&found.y, &expected.y) < 5e-5, "output");
+        // Near a limit the two may fall on different sides, and then differ by a whole gradient.
+        if case.limits.is_some() {
+            return Ok(());
+        }
+        prop_assert!(distance(&found.x, &expected.x) < 5e-5, "gradient of the input");
+        prop_assert!(distance(&found.weight, &expected.weight) < 5e-5, "gradient of the weight");
+        if case.scaled {
+            prop_assert!(distance(&found.scale, &expected.scale) < 5e-5, "gradient of the scale");
+        }
+    }
+}

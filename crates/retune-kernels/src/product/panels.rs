@@ -74,6 +74,10 @@ impl Panels {
         Self { values, taps, depth, columns, width }
     }
 
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
     pub fn depth(&self) -> usize {
         self.depth
     }

@@ -25,4 +25,12 @@ impl Threads {
             Self::This => (0..tasks).for_each(work),
         }
     }
+
+    /// The results of the tasks, in their order.
+    pub fn map<T: Send>(self, tasks: usize, work: impl Fn(usize) -> T + Send + Sync) -> Vec<T> {
+        match self {
+            Self::All => (0..tasks).into_par_iter().map(work).collect(),
+            Self::This => (0..tasks).map(work).collect(),
+        }
+    }
 }

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::RngExt;
 
+use rayon::prelude::*;
+
 use crate::random;
 
 /// What a parameter is to its layer; optimizers and methods choose by it.
@@ -120,7 +122,7 @@ impl Parameters {
     /// Freshly initialized parameters, the same for the same seed and names.
     pub fn initialize(specs: Arc<[ParameterSpec]>, seed: u64, device: &Device) -> Self {
         let tensors = specs
-            .iter()
+            .par_iter()
             .map(|spec| Tensor::from_data(TensorData::new(spec.initial_values(seed), [spec.len()]), device))
             .collect();
         Self { specs, tensors }
