@@ -21,11 +21,13 @@ use serde_json::json;
 use super::stored_label;
 use crate::data::{Dataset, Sample};
 
+/// Labels and paths may be null as far as the schema goes, though none is: where they may not, `datasets` passes over
+/// the class names.
 const SCHEMA: &str = "
     message features {
         REQUIRED GROUP features (LIST) { REPEATED GROUP list { REQUIRED FLOAT element; } }
-        REQUIRED INT64 label;
-        REQUIRED BYTE_ARRAY path (STRING);
+        OPTIONAL INT64 label;
+        OPTIONAL BYTE_ARRAY path (STRING);
     }";
 
 /// Bytes of features in a row group: what waits in memory until it is written.
@@ -88,6 +90,7 @@ impl<'a> ParquetFeatures<'a> {
     fn write_group(&mut self) -> ParquetResult<()> {
         let rows = self.pending.len() / self.width;
         let samples = &self.dataset.samples[self.written..self.written + rows];
+        let present = vec![1; rows];
         let mut group = self.writer.next_row_group()?;
         while let Some(mut column) = group.next_column()? {
             match column.untyped() {
@@ -99,12 +102,12 @@ impl<'a> ParquetFeatures<'a> {
                 }
                 ColumnWriter::Int64ColumnWriter(_) => {
                     let labels: Vec<i64> = samples.iter().map(|sample| stored_label(sample.label)).collect();
-                    column.typed::<Int64Type>().write_batch(&labels, None, None)?;
+                    column.typed::<Int64Type>().write_batch(&labels, Some(&present), None)?;
                 }
                 _ => {
                     let path = |sample: &Sample| ByteArray::from(sample.name.as_str());
                     let paths: Vec<ByteArray> = samples.iter().map(path).collect();
-                    column.typed::<ByteArrayType>().write_batch(&paths, None, None)?;
+                    column.typed::<ByteArrayType>().write_batch(&paths, Some(&present), None)?;
                 }
             }
             column.close()?;
