@@ -88,6 +88,9 @@ impl From<InferenceError> for Failure {
 impl From<FeaturesError> for Failure {
     fn from(error: FeaturesError) -> Self {
         match error {
+            FeaturesError::Inference(InferenceError::Interrupted) => {
+                Self::Interrupted(Some("run the same command again to go on from here".into()))
+            }
             FeaturesError::Inference(error) => error.into(),
             other => Self::Mistake(other.to_string()),
         }

@@ -282,7 +282,11 @@ impl FitData {
         }
         let mut evaluations = Vec::new();
         for name in source.splits.keys().filter(|name| matches!(name, SplitName::Other(_))) {
-            evaluations.push((name.to_string(), source.split(name)?));
+            let dataset = source.split(name)?;
+            // Many published sets hold the labels of their test split back; there is nothing to evaluate then.
+            if dataset.samples.iter().any(|sample| sample.label.is_some()) {
+                evaluations.push((name.to_string(), dataset));
+            }
         }
         for evaluation in &options.evaluations {
             let dataset = evaluation_split(&DataSource::open(&evaluation.path)?)?;

@@ -118,20 +118,41 @@ pub fn for_each_batch(
     monitor: &dyn Monitor,
     mut take: impl FnMut(&Batch, Vec<f32>),
 ) -> Result<(), InferenceError> {
+    try_for_each_batch(model, loader, layer, 0, task, monitor, |batch, rows| {
+        take(batch, rows);
+        Ok(())
+    })
+}
+
+/// As [`for_each_batch`], from the batch numbered `start_batch` on, until `take` fails.
+///
+/// # Errors
+/// As [`for_each_batch`]; that of `take`.
+pub fn try_for_each_batch<E: From<InferenceError>>(
+    model: &Model,
+    loader: &Loader,
+    layer: Layer,
+    start_batch: usize,
+    task: &str,
+    monitor: &dyn Monitor,
+    mut take: impl FnMut(&Batch, Vec<f32>) -> Result<(), E>,
+) -> Result<(), E> {
     let device = model.parameters.tensors()[0].device();
+    let images_before = (start_batch * loader.options().batch_size).min(loader.dataset().len());
     monitor.start(task, loader.dataset().len());
-    for batch in loader.epoch(0, Order::Sequential, 0) {
-        let batch = batch?;
+    monitor.advance(images_before);
+    for batch in loader.epoch(0, Order::Sequential, start_batch) {
+        let batch = batch.map_err(InferenceError::from)?;
         if monitor.cancelled() {
-            return Err(InferenceError::Interrupted);
+            return Err(InferenceError::Interrupted.into());
         }
         let rows = host_values(layer.output(model, images(&batch, &device)));
         let width = rows.len() / batch.n;
         if let Some(at) = rows.iter().position(|value| !value.is_finite()) {
             let image = loader.dataset().samples[batch.indices[at / width]].name.clone();
-            return Err(InferenceError::NotFinite { image });
+            return Err(InferenceError::NotFinite { image }.into());
         }
-        take(&batch, rows);
+        take(&batch, rows)?;
         monitor.advance(batch.n);
     }
     monitor.finish();

@@ -15,7 +15,7 @@ use crate::output::Console;
 /// Options of `retune features`.
 #[derive(Args)]
 pub struct FeaturesArguments {
-    /// The file to write, .npz or .safetensors
+    /// The file to write, .npz, .parquet or .safetensors; the same command goes on after an interruption
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
     /// Where in the model: input, pooled (what the head sees), logits, or a name that `retune layers` lists

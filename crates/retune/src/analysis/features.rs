@@ -1,23 +1,26 @@
-//! Writes the features of a dataset to a file that NumPy or PyTorch opens, and reads such files back.
+//! Writes the features of a dataset to a file that NumPy, PyTorch or Arrow opens, and reads such files back.
 //!
-//! Both formats hold `features` (images × values, float32), `labels` (int64, −1 where unknown), `paths` (relative to
+//! All formats hold `features` (images × values, float32), `labels` (int64, −1 where unknown), `paths` (relative to
 //! the data's root) and `classes`. Rows are written as they are computed, so memory does not grow with the number of
 //! images, and the file appears under its name only when it is whole.
 
 mod elements;
 mod npz;
+mod origin;
+mod parquet;
+mod partial;
 mod safetensors;
 mod table;
+mod target;
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use self::npz::NpzFile;
-use self::safetensors::SafetensorsFile;
+use self::origin::Origin;
+use self::partial::Partial;
 pub use self::table::{FeatureTable, read};
-use crate::data::{Dataset, Loader};
+use self::target::Target;
+use crate::data::Loader;
 use crate::files::FileError;
 use crate::inference::{self, InferenceError, Layer};
 use crate::models::Model;
@@ -40,12 +43,19 @@ pub enum FeaturesError {
         /// What is wrong with it.
         problem: String,
     },
+    /// Two extractions to one file.
+    #[error("{}: another process is writing this file; wait for it or name another file", .0.display())]
+    InUse(PathBuf),
     /// The file's name ends in nothing that is known.
-    #[error("cannot tell the format of {path}: name a file that ends in .npz or .safetensors", path = .0.display())]
+    #[error("cannot tell the format of {path}: name a file that ends in .npz, .parquet or .safetensors", path = .0.display())]
     UnknownFormat(PathBuf),
-    /// Parquet was asked for.
-    #[error("{path}: features cannot be written as Parquet yet; name a .npz or .safetensors file", path = .0.display())]
-    Parquet(PathBuf),
+}
+
+impl FeaturesError {
+    /// Whether the rows so far are worth keeping: the same call may go on with them.
+    fn leaves_a_start(&self) -> bool {
+        matches!(self, Self::Inference(InferenceError::Interrupted) | Self::File(_))
+    }
 }
 
 /// A format of feature files.
@@ -55,6 +65,8 @@ pub enum FeatureFormat {
     Npz,
     /// Tensors, with paths and classes as JSON lists in the metadata.
     Safetensors,
+    /// A row an image, with classes in the metadata.
+    Parquet,
 }
 
 impl FeatureFormat {
@@ -67,7 +79,7 @@ impl FeatureFormat {
         match extension.as_deref() {
             Some("npz") => Ok(Self::Npz),
             Some("safetensors") => Ok(Self::Safetensors),
-            Some("parquet") => Err(FeaturesError::Parquet(path.to_owned())),
+            Some("parquet") => Ok(Self::Parquet),
             _ => Err(FeaturesError::UnknownFormat(path.to_owned())),
         }
     }
@@ -85,8 +97,13 @@ pub struct FeatureShape {
 /// Extracts the features of every image at `layer` and writes them to `path`, in the format of its extension. A file
 /// that is already there is replaced, once the new one is complete.
 ///
+/// Rows are kept in a hidden folder `.NAME.partial` beside the file until then. After an interruption, of whatever
+/// kind, the same call goes on with them and ends with the same bytes as one that was not interrupted; a call with
+/// another model, layer, preprocessing, batch size or other data starts anew.
+///
 /// # Errors
-/// An unknown extension, before anything is computed; an image that cannot be loaded; a full disk; an interruption.
+/// An unknown extension, before anything is computed; an image that cannot be loaded; a full disk; another process
+/// that writes the same file; an interruption.
 pub fn write(
     model: &Model,
     loader: &Loader,
@@ -95,103 +112,31 @@ pub fn write(
     monitor: &dyn Monitor,
 ) -> Result<FeatureShape, FeaturesError> {
     let format = FeatureFormat::of(path)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let unwritable = |error| FileError::new("write", path, error);
-    // Removed when it is dropped, whatever happens before it gets its name.
-    let beside = tempfile::NamedTempFile::new_in(folder).map_err(unwritable)?;
-
-    let mut target = Target::new(format, beside.as_file(), loader.dataset());
-    let monitor = StoppedByFailure { monitor, failed: AtomicBool::new(false) };
-    let mut failure = None;
-    let mut width = 0;
-    let passed = inference::for_each_batch(model, loader, layer, "features", &monitor, |batch, rows| {
-        if failure.is_some() {
-            return;
-        }
-        width = rows.len() / batch.n;
-        if let Err(error) = target.append(&rows, width) {
-            failure = Some(error);
-            monitor.failed.store(true, Ordering::Relaxed);
-        }
+    if path.is_dir() {
+        return Err(FileError::new("write", path, io::ErrorKind::IsADirectory.into()).into());
+    }
+    let dataset = loader.dataset();
+    let origin = Origin::of(model, loader, layer);
+    let mut partial = Partial::open(path, &origin, dataset.len(), loader.options().batch_size, monitor)?;
+    let start = partial.batches();
+    let passed = inference::try_for_each_batch(model, loader, layer, start, "features", monitor, |batch, rows| {
+        partial.append(&origin, &rows, rows.len() / batch.n)
     });
-    if let Some(error) = failure {
-        return Err(unwritable(error).into());
-    }
-    passed?;
-    target.finish().and_then(|()| readable_by_all(beside.as_file())).map_err(unwritable)?;
-    beside.as_file().sync_all().map_err(unwritable)?;
-    beside.persist(path).map_err(|error| unwritable(error.error))?;
-    Ok(FeatureShape { images: loader.dataset().len(), width })
-}
-
-/// Temporary files are private to their owner; a result is a file like any other.
-#[cfg(unix)]
-fn readable_by_all(file: &File) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(std::fs::Permissions::from_mode(0o644))
-}
-
-#[cfg(not(unix))]
-fn readable_by_all(_: &File) -> io::Result<()> {
-    Ok(())
-}
-
-/// Passes everything on, and stops the work as well when the file cannot be written.
-struct StoppedByFailure<'a> {
-    monitor: &'a dyn Monitor,
-    failed: AtomicBool,
-}
-
-impl Monitor for StoppedByFailure<'_> {
-    fn start(&self, task: &str, total: usize) {
-        self.monitor.start(task, total);
-    }
-
-    fn advance(&self, units: usize) {
-        self.monitor.advance(units);
-    }
-
-    fn finish(&self) {
-        self.monitor.finish();
-    }
-
-    fn message(&self, text: &str) {
-        self.monitor.message(text);
-    }
-
-    fn cancelled(&self) -> bool {
-        self.failed.load(Ordering::Relaxed) || self.monitor.cancelled()
-    }
-}
-
-/// A file under way.
-enum Target<'a> {
-    Npz(Box<NpzFile<'a>>),
-    Safetensors(SafetensorsFile<'a>),
-}
-
-impl<'a> Target<'a> {
-    fn new(format: FeatureFormat, file: &'a File, dataset: &'a Dataset) -> Self {
-        match format {
-            FeatureFormat::Npz => Self::Npz(Box::new(NpzFile::new(file, dataset))),
-            FeatureFormat::Safetensors => Self::Safetensors(SafetensorsFile::new(file, dataset)),
+    if let Err(error) = passed {
+        if !error.leaves_a_start() {
+            partial.discard();
         }
+        return Err(error);
     }
-
-    /// Adds rows of `width` values each.
-    fn append(&mut self, rows: &[f32], width: usize) -> io::Result<()> {
-        match self {
-            Self::Npz(file) => file.append(rows, width),
-            Self::Safetensors(file) => file.append(rows, width),
+    let width = partial.width();
+    partial.finish(|file, rows| {
+        let mut target = Target::new(format, file, dataset)?;
+        while let Some(rows) = rows.next()? {
+            target.append(&rows, width)?;
         }
-    }
-
-    fn finish(self) -> io::Result<()> {
-        match self {
-            Self::Npz(file) => file.finish(),
-            Self::Safetensors(file) => file.finish(),
-        }
-    }
+        target.finish()
+    })?;
+    Ok(FeatureShape { images: dataset.len(), width })
 }
 
 /// The label as files hold it: −1 where it is unknown.

@@ -35,7 +35,7 @@ pub enum DataError {
     /// The path exists but holds no known layout.
     #[error(
         "{} is not data that can be read: give a folder of class folders, a folder with train/ and val/, a folder of \
-         images, a .csv or .jsonl manifest, or a folder of IDX files", .path.display()
+         images, a .csv or .jsonl manifest, a .parquet file or a folder of them, or a folder of IDX files", .path.display()
     )]
     Unrecognized {
         /// The path as given.
@@ -133,6 +133,14 @@ pub enum DataError {
         /// The IDX file.
         path: PathBuf,
         /// What is wrong with it.
+        problem: String,
+    },
+    /// A Parquet file is damaged, or does not hold labelled images in a known way.
+    #[error("{}: {problem}", .path.display())]
+    Parquet {
+        /// The Parquet file.
+        path: PathBuf,
+        /// What is wrong with it, with the row and the column.
         problem: String,
     },
     /// An image cannot be decoded.

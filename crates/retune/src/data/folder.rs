@@ -65,7 +65,7 @@ impl Entries {
     }
 }
 
-fn is_hidden(path: &Path) -> bool {
+pub(super) fn is_hidden(path: &Path) -> bool {
     // macOS adds `__MACOSX/` and `._NAME` files to archives; the latter start with a dot as well.
     path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".") || name == "__MACOSX")
 }
@@ -96,7 +96,7 @@ fn split_folders(entries: &Entries) -> Result<Option<Vec<(SplitName, PathBuf)>>,
 }
 
 /// The split that a folder's name stands for: `train`, `val|valid|validation`, `test*`.
-fn split_of_folder(name: &str) -> Option<SplitName> {
+pub(super) fn split_of_folder(name: &str) -> Option<SplitName> {
     match SplitName::from(name) {
         SplitName::Other(_) if name.to_ascii_lowercase().starts_with("test") => Some(SplitName::Other(name.to_owned())),
         SplitName::Other(_) | SplitName::All => None,

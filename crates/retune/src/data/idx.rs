@@ -73,6 +73,11 @@ impl IdxImages {
         Ok(Self { path: path.to_owned(), count, width, height, layout, pixels })
     }
 
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The number of images.
     pub fn len(&self) -> usize {
         self.count

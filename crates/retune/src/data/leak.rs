@@ -50,6 +50,7 @@ fn fingerprints(dataset: &Dataset) -> Vec<Option<(u64, usize)>> {
         .par_iter()
         .map(|sample| match &sample.image {
             ImageSource::File(path) => fs::read(path).ok().map(|bytes| of(&bytes)),
+            ImageSource::Parquet { images, row } => images.encoded(*row).ok().map(|bytes| of(&bytes)),
             raw => raw.load(&DecodeLimits::default()).ok().map(|image| of(image.as_raw())),
         })
         .collect()

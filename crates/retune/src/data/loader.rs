@@ -186,6 +186,11 @@ impl Loader {
         &self.pipeline.dataset
     }
 
+    /// What is done with the dataset.
+    pub fn options(&self) -> &LoaderOptions {
+        &self.pipeline.options
+    }
+
     /// The decoded images that are kept.
     pub fn cache(&self) -> &ImageCache {
         &self.pipeline.cache
@@ -386,4 +391,4 @@ impl Pipeline {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

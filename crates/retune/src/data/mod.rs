@@ -4,7 +4,7 @@
 //! path ─ source ─► DataSource ─ split ─► Dataset ─ loader ─► Batch
 //!         folder                             │
 //!         manifest                        decode ─► augment or preprocess ─► corrupt ─► normalise ─► mix
-//!         idx                                └──────────── cache ───────────┘
+//!         idx, parquet                       └──────────── cache ───────────┘
 //! ```
 //!
 //! [`DataSource::open`] recognises what lies at a path and lists its images; nothing is decoded yet.
@@ -28,6 +28,7 @@ pub mod loader;
 mod manifest;
 pub mod mix;
 pub mod order;
+pub(crate) mod parquet;
 pub(crate) mod positional;
 pub mod preprocess;
 pub mod randaugment;
@@ -41,5 +42,6 @@ pub use error::DataError;
 pub use idx::IdxImages;
 pub use loader::{Batch, Batches, ImageTransform, Loader, LoaderOptions};
 pub use order::Order;
+pub use parquet::ParquetImages;
 pub use source::{DataSource, Dataset, ImageSource, Sample, SplitName};
 pub use split::SplitFractions;

@@ -12,6 +12,7 @@ use super::DataError;
 use super::corruption::Corruption;
 use super::decode::{DecodeLimits, decode};
 use super::idx::IdxImages;
+use super::parquet::{self, ParquetImages};
 use super::shift::{self, Shift};
 use super::{folder, idx, manifest};
 
@@ -30,6 +31,13 @@ pub enum ImageSource {
         /// The position within the file, from 0.
         item: usize,
     },
+    /// One image of a Parquet file.
+    Parquet {
+        /// The file's images, shared by all its samples.
+        images: Arc<ParquetImages>,
+        /// The row within the file, from 0.
+        row: usize,
+    },
     /// Pixels already in memory.
     Memory(Arc<RgbImage>),
 }
@@ -46,13 +54,14 @@ impl ImageSource {
                 decode(&bytes, limits).map_err(|source| DataError::Decode { path: path.clone(), source })
             }
             ImageSource::Idx { images, item } => images.image(*item),
+            ImageSource::Parquet { images, row } => images.image(*row, limits),
             ImageSource::Memory(image) => Ok(RgbImage::clone(image)),
         }
     }
 
     /// Whether loading costs next to nothing, because there is no file format to decode.
     pub fn is_raw(&self) -> bool {
-        !matches!(self, ImageSource::File(_))
+        !matches!(self, ImageSource::File(_) | ImageSource::Parquet { .. })
     }
 }
 
@@ -224,7 +233,7 @@ pub struct DataSource {
     /// Where the data lies: the folder, or a manifest's folder.
     pub root: PathBuf,
     /// All class names that occur in any split. Sorted by code point, as torchvision's `ImageFolder`
-    /// sorts them; for IDX files, in the order of their label numbers.
+    /// sorts them; where labels are numbers (IDX and some Parquet files), in the order of the numbers.
     pub classes: Vec<String>,
     /// The samples of each split; [`SplitName::All`] alone where the data is not split.
     pub splits: BTreeMap<SplitName, Vec<Sample>>,
@@ -237,13 +246,13 @@ pub struct DataSource {
 impl DataSource {
     /// Recognises the data at `path` and lists its samples.
     ///
-    /// A folder may hold IDX files, `train/` with `val|valid|validation/` and `test*/`, class
-    /// folders, or plain images; a file may be a `.csv` or `.jsonl` manifest or one image. Shifts may
+    /// A folder may hold IDX files, Parquet files, `train/` with `val|valid|validation/` and `test*/`, class
+    /// folders, or plain images; a file may be a `.csv` or `.jsonl` manifest, a `.parquet` file or one image. Shifts may
     /// follow, as in `photos@fog:3` (see [`shift`]).
     ///
     /// # Errors
     /// [`DataError::NotFound`], [`DataError::Unrecognized`], [`DataError::NoImages`],
-    /// [`DataError::UnknownShift`], and what can be wrong with a manifest or an IDX file.
+    /// [`DataError::UnknownShift`], and what can be wrong with a manifest, an IDX file or a Parquet file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, DataError> {
         let (path, shifts) = shift::split_location(path.as_ref())?;
         let mut source = Self::open_unshifted(&path)?;
@@ -265,13 +274,17 @@ impl DataSource {
             _ => DataError::Io { path: path.to_owned(), source },
         })?;
         if kind.is_dir() {
-            return match idx::open(path)? {
+            if let Some(source) = idx::open(path)? {
+                return Ok(source);
+            }
+            return match parquet::open_folder(path)? {
                 Some(source) => Ok(source),
                 None => folder::open(path),
             };
         }
         match manifest::Format::of(path) {
             Some(format) => manifest::open(path, format),
+            None if parquet::is_parquet(path) => parquet::open_file(path),
             None if folder::is_image(path) => Ok(Self::single_image(path)),
             None => Err(DataError::Unrecognized { path: path.to_owned() }),
         }

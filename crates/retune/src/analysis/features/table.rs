@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use super::{FeatureFormat, FeaturesError, npz, safetensors};
+use super::{FeatureFormat, FeaturesError, npz, parquet, safetensors};
 use crate::files::FileError;
 
 /// The features of a set of images, with what is known about each image.
@@ -33,11 +33,11 @@ impl FeatureTable {
     }
 }
 
-/// Reads a feature file in the format of its extension: what [`super::write`] writes, or the same arrays from NumPy or
-/// the safetensors library.
+/// Reads a feature file in the format of its extension: what [`super::write`] writes, or the same arrays from NumPy,
+/// the safetensors library or Arrow.
 ///
-/// `features` is a matrix of float16, float32 or float64; `labels` are integers, unknown where negative. All but
-/// `features` may be missing.
+/// `features` is a matrix of float16, float32 or float64 (in Parquet, lists of float32 or float64, all of one length);
+/// `labels` are integers, unknown where negative. All but `features` may be missing.
 ///
 /// # Errors
 /// A file that cannot be read, is damaged, or whose arrays do not fit each other; a value that is not finite. The
@@ -50,6 +50,7 @@ pub fn read(path: &Path) -> Result<FeatureTable, FeaturesError> {
     let arrays = match format {
         FeatureFormat::Npz => npz::read::read(file, bytes),
         FeatureFormat::Safetensors => safetensors::read::read(file, bytes),
+        FeatureFormat::Parquet => parquet::read::read(path).map_err(unreadable)?,
     };
     arrays.and_then(Arrays::into_table).map_err(|problem| FeaturesError::Unusable { path: path.to_owned(), problem })
 }

@@ -1,10 +1,12 @@
+use std::fs::File;
 use std::io::Read;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use image::RgbImage;
 
 use super::*;
-use crate::data::{ImageSource, LoaderOptions, Sample};
+use crate::data::{Dataset, ImageSource, LoaderOptions, Sample};
 use crate::device;
 use crate::monitor::Silent;
 
@@ -86,6 +88,70 @@ fn a_safetensors_file_holds_the_same() {
     assert!(metadata["paths"].starts_with(r#"["katze/größe-0.png","#), "{}", metadata["paths"]);
 }
 
+const NAMES: [&str; 3] = ["f.npz", "f.safetensors", "f.parquet"];
+
+#[test]
+fn what_is_written_is_read_back_from_every_format() {
+    let (model, folder) = (model(), tempfile::tempdir().unwrap());
+    let loader = loader(&model);
+    for name in NAMES {
+        let path = folder.path().join(name);
+        write(&model, &loader, Layer::Pooled, &path, &Silent).unwrap();
+        let table = read(&path).unwrap();
+        assert_eq!(table.features, expected(&model, &loader), "{name}");
+        assert_eq!(table.width, 12);
+        assert_eq!(table.labels, [Some(0), Some(1), Some(0), Some(1), None]);
+        assert_eq!(table.paths[4], "katze/größe-4.png");
+        assert_eq!(table.classes, ["hund", "katze"]);
+    }
+}
+
+/// Asks to stop when it is asked for the second time.
+#[derive(Default)]
+struct StopsSoon(AtomicUsize);
+
+impl Monitor for StopsSoon {
+    fn start(&self, _: &str, _: usize) {}
+    fn advance(&self, _: usize) {}
+    fn finish(&self) {}
+    fn message(&self, _: &str) {}
+    fn cancelled(&self) -> bool {
+        self.0.fetch_add(1, Ordering::Relaxed) > 0
+    }
+}
+
+#[test]
+fn an_interrupted_extraction_ends_with_the_same_bytes() {
+    let (model, folder) = (model(), tempfile::tempdir().unwrap());
+    let loader = loader(&model);
+    for name in NAMES {
+        let [whole, resumed] = ["whole", "resumed"].map(|part| folder.path().join(format!("{part}-{name}")));
+        write(&model, &loader, Layer::Pooled, &whole, &Silent).unwrap();
+        // A batch gets done each time.
+        for _ in 0..2 {
+            let stopped = write(&model, &loader, Layer::Pooled, &resumed, &StopsSoon::default()).unwrap_err();
+            assert!(matches!(stopped, FeaturesError::Inference(InferenceError::Interrupted)));
+            assert!(!resumed.exists());
+        }
+        let rows = folder.path().join(format!(".resumed-{name}.partial/rows"));
+        assert_eq!(std::fs::metadata(rows).unwrap().len(), 4 * 12 * 4);
+        write(&model, &loader, Layer::Pooled, &resumed, &Silent).unwrap();
+        assert_eq!(std::fs::read(&resumed).unwrap(), std::fs::read(&whole).unwrap(), "{name}");
+    }
+    // Three formats, whole and resumed, and nothing else.
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 6);
+}
+
+#[test]
+fn another_layer_starts_anew() {
+    let (model, folder) = (model(), tempfile::tempdir().unwrap());
+    let loader = loader(&model);
+    let path = folder.path().join("f.npz");
+    write(&model, &loader, Layer::Logits, &path, &StopsSoon::default()).unwrap_err();
+    write(&model, &loader, Layer::Pooled, &path, &Silent).unwrap();
+    assert_eq!(read(&path).unwrap().features, expected(&model, &loader));
+}
+
 #[test]
 fn a_failure_leaves_nothing_behind() {
     let (model, folder) = (model(), tempfile::tempdir().unwrap());
@@ -101,7 +167,8 @@ fn a_failure_leaves_nothing_behind() {
 #[test]
 fn other_formats_are_refused_by_name() {
     let refused = |path: &str| FeatureFormat::of(Path::new(path)).unwrap_err().to_string();
-    assert!(refused("f.parquet").contains("Parquet"));
-    assert!(refused("features").contains(".npz or .safetensors"));
+    assert!(refused("f.csv").contains(".npz, .parquet or .safetensors"));
+    assert!(refused("features").contains(".npz, .parquet or .safetensors"));
+    assert_eq!(FeatureFormat::of(Path::new("f.parquet")).unwrap(), FeatureFormat::Parquet);
     assert_eq!(FeatureFormat::of(Path::new("F.NPZ")).unwrap(), FeatureFormat::Npz);
 }

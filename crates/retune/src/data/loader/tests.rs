@@ -7,7 +7,7 @@ use super::super::resize::Interpolation;
 use super::super::source::tests::memory_dataset;
 use super::*;
 
-fn small_preprocessing() -> Preprocessing {
+pub(in crate::data) fn small_preprocessing() -> Preprocessing {
     Preprocessing {
         width: 8,
         height: 6,

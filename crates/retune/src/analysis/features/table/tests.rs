@@ -27,6 +27,13 @@ fn what_numpy_wrote_is_read_in_every_type_and_layout() {
 }
 
 #[test]
+fn what_arrow_wrote_is_read_as_lists_of_any_kind() {
+    for name in ["list.parquet", "fixed_size_list.parquet"] {
+        assert_eq!(read(&fixture(name)).unwrap(), expected(), "{name}");
+    }
+}
+
+#[test]
 fn what_is_not_in_a_file_is_unknown() {
     let bare = FeatureTable { labels: vec![None; 5], paths: Vec::new(), classes: Vec::new(), ..expected() };
     assert_eq!(read(&fixture("features_alone.npz")).unwrap(), bare);
@@ -87,6 +94,7 @@ fn arrays_that_do_not_fit_each_other_are_refused() {
 #[test]
 fn files_that_are_no_feature_files_are_refused() {
     assert!(refusal_of(".npz", b"path,label\n").contains("not an .npz archive"));
+    assert!(refusal_of(".parquet", b"path,label\n").contains("not a Parquet file"));
     assert!(refusal_of(".safetensors", b"path").contains("not a .safetensors file"));
     assert!(refusal_of(".safetensors", b"path,label\nsome text").contains("its header would have"));
     let other = ::safetensors::serialize(
@@ -108,7 +116,7 @@ fn spoiled(name: &str, spoil: impl Fn(&mut Vec<u8>)) -> Option<FeatureTable> {
     read(file.path()).ok()
 }
 
-const FORMATS: [&str; 3] = ["float32.npz", "float16_compressed.npz", "float16.safetensors"];
+const FORMATS: [&str; 4] = ["float32.npz", "float16_compressed.npz", "float16.safetensors", "list.parquet"];
 
 proptest! {
     #[test]
@@ -137,5 +145,6 @@ proptest! {
     fn arbitrary_bytes_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         refusal_of(".npz", &bytes);
         refusal_of(".safetensors", &bytes);
+        refusal_of(".parquet", &bytes);
     }
 }

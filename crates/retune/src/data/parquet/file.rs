@@ -1,0 +1,220 @@
+//! One Parquet file: its columns, read a stretch of rows at a time from any number of threads.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use ::parquet::basic::{ConvertedType, LogicalType, Type as PhysicalType};
+use ::parquet::column::reader::ColumnReaderImpl;
+use ::parquet::data_type::DataType;
+use ::parquet::errors::{ParquetError, Result as ParquetResult};
+use ::parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use ::parquet::file::reader::{ChunkReader, Length};
+use ::parquet::file::serialized_reader::SerializedPageReader;
+use ::parquet::schema::types::ColumnDescriptor;
+use bytes::Bytes;
+
+use crate::data::positional::{read_at, read_exact_at};
+
+/// An open file. Problems are told in words; the caller knows the file's name.
+#[derive(Debug)]
+pub(crate) struct ParquetFile {
+    input: Arc<SharedFile>,
+    metadata: ParquetMetaData,
+}
+
+impl ParquetFile {
+    /// Opens a file and reads what it says of itself.
+    pub fn open(path: &Path) -> io::Result<Result<Self, String>> {
+        let file = File::open(path)?;
+        let length = file.metadata()?.len();
+        let input = Arc::new(SharedFile { file: Arc::new(file), length });
+        let parsed = guarded(|| ParquetMetaDataReader::new().parse_and_finish(&*input));
+        Ok(parsed.and_then(|metadata| Self::checked(input, metadata)))
+    }
+
+    /// Refuses positions and sizes that no file can have.
+    fn checked(input: Arc<SharedFile>, metadata: ParquetMetaData) -> Result<Self, String> {
+        let is_size = |value: i64| u64::try_from(value).is_ok_and(|value| value <= input.length);
+        for group in metadata.row_groups() {
+            let columns_are_inside = group.columns().iter().all(|column| {
+                let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
+                is_size(start) && is_size(column.compressed_size()) && is_size(column.data_page_offset())
+            });
+            if group.num_rows() < 0 || !columns_are_inside {
+                return Err("the file is damaged: a column lies outside of it".to_owned());
+            }
+        }
+        Ok(Self { input, metadata })
+    }
+
+    /// The number of row groups.
+    pub fn groups(&self) -> usize {
+        self.metadata.num_row_groups()
+    }
+
+    /// The number of rows of a row group.
+    pub fn rows(&self, group: usize) -> usize {
+        usize::try_from(self.metadata.row_group(group).num_rows()).unwrap_or(0)
+    }
+
+    /// Bytes that a column of a row group has once it is decompressed, as the file says.
+    pub fn column_bytes(&self, group: usize, column: usize) -> u64 {
+        u64::try_from(self.metadata.row_group(group).column(column).uncompressed_size()).unwrap_or(0)
+    }
+
+    /// The leaf columns. A leaf's position here is its number everywhere else.
+    pub fn columns(&self) -> impl ExactSizeIterator<Item = Column<'_>> {
+        let columns = self.metadata.file_metadata().schema_descr().columns().iter().enumerate();
+        columns.map(|(number, description)| Column { number, description })
+    }
+
+    /// The names of the columns as a user knows them, a struct or a list being one column.
+    pub fn column_names(&self) -> Vec<&str> {
+        self.metadata.file_metadata().schema().get_fields().iter().map(|field| field.name()).collect()
+    }
+
+    /// What the file says of itself under a key.
+    pub fn key_value(&self, key: &str) -> Option<&str> {
+        let entries = self.metadata.file_metadata().key_value_metadata()?;
+        entries.iter().find(|entry| entry.key == key)?.value.as_deref()
+    }
+
+    /// A reader of one column of a row group.
+    ///
+    /// The column's physical type must be that of `T`.
+    pub fn reader<T: DataType>(&self, group: usize, column: usize) -> Result<ColumnReaderImpl<T>, String> {
+        let description = self.metadata.file_metadata().schema_descr().column(column);
+        if description.physical_type() != T::get_physical_type() {
+            return Err(format!("the column `{}` is of another type", description.path().string()));
+        }
+        let chunk = self.metadata.row_group(group).column(column);
+        let pages = SerializedPageReader::new(Arc::clone(&self.input), chunk, self.rows(group), None);
+        Ok(ColumnReaderImpl::new(description, Box::new(pages.map_err(|error| describe(&error))?)))
+    }
+
+    /// The values of `count` rows from `first` on, of a column that is no list; `None` where a value is null.
+    pub fn values<T: DataType>(
+        &self,
+        group: usize,
+        column: usize,
+        first: usize,
+        count: usize,
+    ) -> Result<Vec<Option<T::T>>, String> {
+        let mut reader = self.reader::<T>(group, column)?;
+        let (mut definitions, mut values) = (Vec::new(), Vec::new());
+        let (records, ..) = guarded(|| {
+            reader.skip_records(first)?;
+            reader.read_records(count, Some(&mut definitions), None, &mut values)
+        })?;
+        if records != count {
+            return Err(format!("the file is damaged: row group {group} has {records} of {count} rows"));
+        }
+        let most = self.metadata.file_metadata().schema_descr().column(column).max_def_level();
+        if most == 0 {
+            return Ok(values.into_iter().map(Some).collect());
+        }
+        let mut values = values.into_iter();
+        Ok(definitions.into_iter().map(|level| if level == most { values.next() } else { None }).collect())
+    }
+}
+
+/// A leaf column of a file.
+#[derive(Clone, Copy)]
+pub(crate) struct Column<'a> {
+    /// Its position among the leaves.
+    pub number: usize,
+    description: &'a ColumnDescriptor,
+}
+
+impl<'a> Column<'a> {
+    /// The names from the outermost struct or list down to the leaf.
+    pub fn path(self) -> &'a [String] {
+        self.description.path().parts()
+    }
+
+    /// The type its values are stored in.
+    pub fn physical_type(self) -> PhysicalType {
+        self.description.physical_type()
+    }
+
+    /// Whether its bytes are text.
+    pub fn is_text(self) -> bool {
+        self.physical_type() == PhysicalType::BYTE_ARRAY
+            && (self.description.converted_type() == ConvertedType::UTF8
+                || matches!(self.description.logical_type_ref(), Some(LogicalType::String)))
+    }
+
+    /// Whether it is within a list.
+    pub fn is_repeated(self) -> bool {
+        self.description.max_rep_level() > 0
+    }
+
+    /// The level of a value that is there, where nulls have lower ones.
+    pub fn full_definition(self) -> i16 {
+        self.description.max_def_level()
+    }
+}
+
+/// Runs the decoder. It is meant to return errors for damaged files, and a defect of it must not end the program.
+pub(crate) fn guarded<T>(decode: impl FnOnce() -> ParquetResult<T>) -> Result<T, String> {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode)) {
+        Ok(result) => result.map_err(|error| describe(&error)),
+        Err(_) => Err("the file is damaged: it cannot be decoded".to_owned()),
+    }
+}
+
+fn describe(error: &ParquetError) -> String {
+    match error {
+        ParquetError::NYI(reason) => format!("the file needs what is not supported: {reason}"),
+        ParquetError::General(reason) if reason.contains("Disabled feature") => {
+            format!("the compression is not supported: {reason}; write the file with snappy or gzip compression")
+        }
+        error => format!("not a Parquet file, or a damaged one: {error}"),
+    }
+}
+
+/// A file that is read by position, so that threads do not move each other's cursor.
+#[derive(Debug)]
+struct SharedFile {
+    file: Arc<File>,
+    length: u64,
+}
+
+impl Length for SharedFile {
+    fn len(&self) -> u64 {
+        self.length
+    }
+}
+
+impl ChunkReader for SharedFile {
+    type T = BufReader<Cursor>;
+
+    fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
+        Ok(BufReader::new(Cursor { file: Arc::clone(&self.file), at: start }))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
+        if start.checked_add(length as u64).is_none_or(|end| end > self.length) {
+            return Err(ParquetError::EOF(format!("{length} bytes at {start} are past the end")));
+        }
+        let mut bytes = vec![0; length];
+        read_exact_at(&self.file, &mut bytes, start)?;
+        Ok(bytes.into())
+    }
+}
+
+/// A place in a shared file.
+struct Cursor {
+    file: Arc<File>,
+    at: u64,
+}
+
+impl Read for Cursor {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = read_at(&self.file, buffer, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}

@@ -1,0 +1,220 @@
+use std::io::Write;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::data::decode::DecodeLimits;
+use crate::data::loader::tests::small_preprocessing;
+use crate::data::{Loader, LoaderOptions, Order};
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/parquet").join(name)
+}
+
+/// The colour that an image is filled with.
+fn colour(sample: &Sample) -> [u8; 3] {
+    let image = sample.image.load(&DecodeLimits::default()).unwrap();
+    assert_eq!(image.dimensions(), (6, 5));
+    image.get_pixel(5, 4).0
+}
+
+#[test]
+fn a_folder_as_the_hub_keeps_it_is_split_by_file_names_and_labelled_by_class_names() {
+    let source = DataSource::open(fixture("hub")).unwrap();
+    // Not sorted: the numbers in the files are positions in this list.
+    assert_eq!(source.classes, ["zebra", "ant"]);
+    let splits: Vec<String> = source.splits.keys().map(SplitName::to_string).collect();
+    assert_eq!(splits, ["train", "val", "test"]);
+    let train = source.split(&SplitName::Train).unwrap();
+    assert_eq!(train.labels().unwrap(), [0, 1, 0, 1, 1, 1, 0]);
+    let colours: Vec<[u8; 3]> = train.samples.iter().map(colour).collect();
+    let expected = [[0, 0], [10, 100], [20, 0], [30, 100], [40, 100], [0, 100], [10, 0]];
+    assert_eq!(colours, expected.map(|[red, green]| [red, green, 50]));
+    assert_eq!(train.samples[4].name, "data/train-00000-of-00002/000004");
+    assert_eq!(source.split(&"test".into()).unwrap().samples[0].label, None);
+    source.check_for_training().unwrap();
+}
+
+#[test]
+fn plain_binary_with_text_labels_splits_and_groups_is_read_too() {
+    let source = DataSource::open(fixture("plain.parquet")).unwrap();
+    assert_eq!(source.classes, ["cat", "dog"]);
+    let all = source.all();
+    assert_eq!(all.samples.iter().map(|sample| sample.label).collect::<Vec<_>>(), [Some(1), Some(0), None, Some(1)]);
+    assert_eq!(all.groups(), ["day", "night"]);
+    assert_eq!(source.split(&SplitName::Validation).unwrap().samples[0].name, "plain/000002");
+    assert_eq!(all.samples.iter().map(|sample| colour(sample)[0]).collect::<Vec<_>>(), [0, 10, 20, 30]);
+}
+
+/// The row's bytes as the fixture's program made them.
+fn expected_bytes(row: usize) -> Vec<u8> {
+    vec![(row % 251) as u8; row % 7 + 1]
+}
+
+fn images_of(source: &DataSource) -> Arc<ParquetImages> {
+    match &source.all().samples[0].image {
+        ImageSource::Parquet { images, .. } => Arc::clone(images),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn rows_are_found_in_any_order_by_any_number_of_threads() {
+    let source = DataSource::open(fixture("pages.parquet")).unwrap();
+    assert_eq!(source.classes, ["0", "10", "20"]);
+    assert_eq!(source.all().samples[5].label, None);
+    let images = images_of(&source);
+    assert_eq!(images.len(), 3000);
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let images = &images;
+            scope.spawn(move || {
+                // 1009 is coprime to 3000, so every row is asked for.
+                for row in (0..3000).map(|at| (at * 1009 + thread * 750) % 3000).filter(|&row| row != 2001) {
+                    assert_eq!(images.encoded(row).unwrap(), expected_bytes(row), "row {row}");
+                }
+            });
+        }
+    });
+    let null = images.encoded(2001).unwrap_err().to_string();
+    assert!(null.contains("pages.parquet: row 2001, column `img`") && null.contains("null"), "{null}");
+    assert!(images.encoded(3000).unwrap_err().to_string().contains("only 3000 rows"));
+}
+
+#[test]
+fn blocks_that_do_not_stay_in_memory_come_back_from_a_temporary_file() {
+    let file = ParquetFile::open(&fixture("pages.parquet")).unwrap().unwrap();
+    let column = Layout::of(&file).unwrap().image;
+    let store = Arc::new(BlockStore::with_memory(1));
+    let images = ParquetImages::new(Path::new("pages.parquet"), file, column, "img", Arc::clone(&store));
+    for _ in 0..3 {
+        for row in [3, 1500, 2999] {
+            assert_eq!(images.encoded(row).unwrap(), expected_bytes(row));
+        }
+    }
+    // Three blocks of 4096 bytes in the mean, each written once.
+    let spilled = store.spilled_bytes();
+    assert_eq!(spilled, (0..3000).filter(|&row| row != 2001).map(|row| expected_bytes(row).len() as u64).sum::<u64>());
+    assert!(images.encoded(2001).is_err());
+}
+
+#[test]
+fn a_loader_reads_batches_in_random_order() {
+    let source = DataSource::open(fixture("hub")).unwrap();
+    let train = source.split(&SplitName::Train).unwrap();
+    let preprocessing = crate::data::preprocess::Preprocessing { width: 6, height: 5, ..small_preprocessing() };
+    let options = LoaderOptions { threads: 3, ..LoaderOptions::deterministic(preprocessing, 3) };
+    let loader = Loader::new(train.clone(), options).unwrap();
+    let mut seen = Vec::new();
+    for batch in loader.epoch(0, Order::Shuffled { seed: 4 }, 0) {
+        let batch = batch.unwrap();
+        for (&index, &label) in batch.indices.iter().zip(&batch.labels) {
+            assert_eq!(train.samples[index].label, Some(label));
+            seen.push(index);
+        }
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, (0..7).collect::<Vec<_>>());
+}
+
+/// Mistakes are told with the file and the column.
+#[test]
+fn what_cannot_be_used_is_named() {
+    let refusal = |name: &str| DataSource::open(fixture(name)).unwrap_err().to_string();
+    let several = refusal("several.parquet");
+    assert!(several.contains("several.parquet") && several.contains("left, right"), "{several}");
+    let label = refusal("float_label.parquet");
+    assert!(label.contains("`label`") && label.contains("DOUBLE"), "{label}");
+    let features = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/features/list.parquet");
+    let none = DataSource::open(features).unwrap_err().to_string();
+    assert!(none.contains("no column holds images") && none.contains("path, features, label"), "{none}");
+
+    let zstd = DataSource::open(fixture("zstd.parquet")).unwrap().all().samples[0].image.load(&DecodeLimits::default());
+    let zstd = zstd.unwrap_err().to_string();
+    assert!(zstd.contains("snappy or gzip"), "{zstd}");
+    let spoiled =
+        DataSource::open(fixture("spoiled.parquet")).unwrap().all().samples[1].image.load(&DecodeLimits::default());
+    let spoiled = spoiled.unwrap_err().to_string();
+    assert!(spoiled.contains("spoiled.parquet: row 1, column `image`: not an image"), "{spoiled}");
+}
+
+#[test]
+fn splits_are_told_by_names_as_the_hub_tells_them() {
+    let split =
+        |path: &str| split_of_file(Path::new("root"), &Path::new("root").join(path)).map(|split| split.to_string());
+    for (path, expected) in [
+        ("train-00000-of-00002.parquet", Some("train")),
+        ("data/validation-00000-of-00001-0a1b.parquet", Some("val")),
+        ("data/unsupervised-00001-of-00002.parquet", Some("unsupervised")),
+        ("test.parquet", Some("test")),
+        ("my_train_file.parquet", Some("train")),
+        ("default/train/0000.parquet", Some("train")),
+        ("trains.parquet", None),
+        ("all/0000.parquet", None),
+    ] {
+        assert_eq!(split(path).as_deref(), expected, "{path}");
+    }
+}
+
+/// A folder with copies of fixtures under other names.
+fn folder_of(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (from, to) in files {
+        let path = folder.path().join(to);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::copy(fixture(from), path).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn a_file_of_no_split_beside_others_and_a_stray_file_among_images_are_told_apart() {
+    let train = "hub/data/train-00000-of-00002.parquet";
+    let mixed = folder_of(&[(train, "train.parquet"), (train, "more.parquet")]);
+    let error = DataSource::open(mixed.path()).unwrap_err().to_string();
+    assert!(error.contains("more.parquet") && error.contains("tells no split"), "{error}");
+    let unsplit = folder_of(&[(train, "a.parquet"), (train, "b.parquet")]);
+    assert_eq!(DataSource::open(unsplit.path()).unwrap().split(&SplitName::All).unwrap().len(), 10);
+    let other = folder_of(&[(train, "a.parquet"), ("plain.parquet", "b.parquet")]);
+    let error = DataSource::open(other.path()).unwrap_err().to_string();
+    assert!(error.contains("text in some files and numbers in others"), "{error}");
+    let images = folder_of(&[(train, "features.parquet"), (train, "cat/1.png"), (train, "dog/1.png")]);
+    assert_eq!(DataSource::open(images.path()).unwrap().classes, ["cat", "dog"]);
+}
+
+/// Opens a spoiled copy of a fixture and reads every image.
+fn read_spoiled(name: &str, spoil: impl Fn(&mut Vec<u8>)) -> Result<usize, DataError> {
+    let mut bytes = fs::read(fixture(name)).unwrap();
+    spoil(&mut bytes);
+    let mut file = tempfile::Builder::new().suffix(".parquet").tempfile().unwrap();
+    file.write_all(&bytes).unwrap();
+    let dataset = DataSource::open(file.path())?.all();
+    for sample in dataset.samples.iter().step_by(17) {
+        let _ = sample.image.load(&DecodeLimits::default());
+    }
+    Ok(dataset.len())
+}
+
+const FILES: [&str; 3] = ["hub/data/train-00000-of-00002.parquet", "plain.parquet", "pages.parquet"];
+
+proptest! {
+    #[test]
+    fn a_file_that_ends_early_is_refused(name in proptest::sample::select(&FILES), part in 0.0..1.0f64) {
+        let cut = |bytes: &mut Vec<u8>| bytes.truncate((bytes.len() as f64 * part) as usize);
+        prop_assert!(read_spoiled(name, cut).is_err());
+    }
+
+    #[test]
+    fn flipped_bytes_never_panic(
+        name in proptest::sample::select(&FILES),
+        flips in proptest::collection::vec((0.0..1.0f64, 1..=255u8), 1..4),
+    ) {
+        let flip = |bytes: &mut Vec<u8>| {
+            for &(place, mask) in &flips {
+                let at = (bytes.len() as f64 * place) as usize;
+                bytes[at] ^= mask;
+            }
+        };
+        let _ = read_spoiled(name, flip);
+    }
+}
