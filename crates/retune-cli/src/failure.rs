@@ -11,6 +11,7 @@ use retune::fit::FitError;
 use retune::inference::InferenceError;
 use retune::models::ModelError;
 use retune::plan::PlanError;
+use retune::verify::VerifyError;
 
 /// Why a command ended early.
 #[derive(Debug)]
@@ -19,12 +20,14 @@ pub enum Failure {
     Mistake(String),
     /// The user asked to stop: what to do to go on, if there is anything.
     Interrupted(Option<String>),
+    /// Something is not as it should be, and what it is has been printed.
+    Broken(String),
     /// Whoever read standard output has gone, as `head` does.
     OutputClosed,
 }
 
 impl Failure {
-    /// Exit status of a panic.
+    /// Exit status of a panic, and of what is broken.
     pub const DEFECT: u8 = 1;
     const MISTAKE: u8 = 2;
     /// 128 + SIGINT, as shells count.
@@ -41,6 +44,10 @@ impl Failure {
                 let advice = advice.as_ref().map(|advice| format!("; {advice}")).unwrap_or_default();
                 eprintln!("interrupted{advice}");
                 ExitCode::from(Self::INTERRUPTED)
+            }
+            Self::Broken(reason) => {
+                eprintln!("error: {}", one_line(reason));
+                ExitCode::from(Self::DEFECT)
             }
             Self::OutputClosed => ExitCode::SUCCESS,
         }
@@ -118,6 +125,16 @@ impl From<PlanError> for Failure {
 impl From<FileError> for Failure {
     fn from(error: FileError) -> Self {
         Self::Mistake(error.to_string())
+    }
+}
+
+impl From<VerifyError> for Failure {
+    fn from(error: VerifyError) -> Self {
+        match error {
+            VerifyError::Fit(error) => error.into(),
+            VerifyError::Interrupted => Self::Interrupted(None),
+            other => Self::Mistake(other.to_string()),
+        }
     }
 }
 

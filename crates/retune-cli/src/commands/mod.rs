@@ -12,6 +12,7 @@ mod models;
 mod plan;
 mod predict;
 mod soup;
+mod verify;
 mod wise_ft;
 
 use clap::Subcommand;
@@ -40,6 +41,8 @@ pub enum Command {
     Soup(soup::SoupArguments),
     /// Measure a model's accuracy and loss on labelled images
     Eval(Box<eval::EvalArguments>),
+    /// Check that finished runs still are what they say: files, frozen tensors, accuracies
+    Verify(verify::VerifyArguments),
     /// Name the most likely classes of images
     Predict(Box<predict::PredictArguments>),
     /// Write the features of images at a layer to a file
@@ -70,6 +73,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::WiseFt(arguments) => wise_ft::run(&arguments, &console),
         Command::Soup(arguments) => soup::run(&arguments, &console),
         Command::Eval(arguments) => eval::run(&arguments, &console),
+        Command::Verify(arguments) => verify::run(&arguments, &console),
         Command::Predict(arguments) => predict::run(&arguments, &console),
         Command::Features(arguments) => features::run(&arguments, &console),
         Command::Layers(arguments) => layers::run(&arguments, &console),

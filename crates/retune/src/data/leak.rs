@@ -1,7 +1,9 @@
 //! Images that are in two datasets.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::path::Path;
+use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
@@ -21,38 +23,90 @@ pub struct SharedImage {
 /// The contents of a dataset's images: the bytes of files, the pixels of others. What happens to
 /// images on the way (a corruption, say) plays no part: a corrupted copy is still the same image.
 pub struct Contents<'a> {
-    names: HashMap<(u64, usize), &'a str>,
+    dataset: &'a Dataset,
+    /// The first sample of each file.
+    paths: HashMap<&'a Path, usize>,
+    lengths: Vec<Option<u64>>,
+    /// Known once something has the same length.
+    hashes: Vec<OnceLock<Option<u64>>>,
 }
 
 impl<'a> Contents<'a> {
-    /// Reads every image once. Files that cannot be read are passed over here; loading them will
-    /// say so.
+    /// Looks up every image's length. Files that cannot be read are passed over here; loading them
+    /// will say so.
     pub fn of(dataset: &'a Dataset) -> Self {
-        let named = fingerprints(dataset).into_iter().zip(&dataset.samples);
-        Self { names: named.filter_map(|(key, sample)| Some((key?, sample.name.as_str()))).collect() }
+        let mut paths = HashMap::new();
+        for (index, sample) in dataset.samples.iter().enumerate() {
+            if let ImageSource::File(path) = &sample.image {
+                paths.entry(path.as_path()).or_insert(index);
+            }
+        }
+        let lengths = distinct(dataset, &paths).map(|sample| sample.and_then(length)).collect();
+        Self { dataset, paths, lengths, hashes: dataset.samples.iter().map(|_| OnceLock::new()).collect() }
     }
 
-    /// The images of `other` that are here too.
+    /// The images of `other` that are here too. Only what has the length of something in the other set
+    /// is read, and no file twice.
     pub fn shared_with(&self, other: &Dataset) -> Vec<SharedImage> {
-        let shared = |(key, sample): (Option<(u64, usize)>, &Sample)| {
-            let first = (*self.names.get(&key?)?).to_owned();
+        let theirs = Contents::of(other);
+        let of_lengths = |lengths: &[Option<u64>]| lengths.iter().flatten().copied().collect::<HashSet<u64>>();
+        let (own_lengths, their_lengths) = (of_lengths(&self.lengths), of_lengths(&theirs.lengths));
+        let own: Vec<Option<(u64, u64)>> =
+            (0..self.hashes.len()).into_par_iter().map(|index| self.fingerprint(index, &their_lengths)).collect();
+        let named = own.into_iter().enumerate();
+        let own: HashMap<(u64, u64), usize> = named.filter_map(|(index, key)| Some((key?, index))).collect();
+        let found: Vec<Option<usize>> = (0..other.len())
+            .into_par_iter()
+            .map(|index| {
+                let (representative, same_file) = match &other.samples[index].image {
+                    ImageSource::File(path) => (theirs.paths[path.as_path()], self.paths.get(path.as_path())),
+                    _ => (index, None),
+                };
+                same_file.copied().or_else(|| own.get(&theirs.fingerprint(representative, &own_lengths)?).copied())
+            })
+            .collect();
+        let shared = |(first, sample): (Option<usize>, &Sample)| {
+            let first = self.dataset.samples[first?].name.clone();
             Some(SharedImage { first, second: sample.name.clone() })
         };
-        fingerprints(other).into_iter().zip(&other.samples).filter_map(shared).collect()
+        found.into_iter().zip(&other.samples).filter_map(shared).collect()
+    }
+
+    /// Length and hash of an image whose length is among `lengths`.
+    fn fingerprint(&self, index: usize, lengths: &HashSet<u64>) -> Option<(u64, u64)> {
+        let length = self.lengths[index].filter(|length| lengths.contains(length))?;
+        let hash = self.hashes[index].get_or_init(|| hash(&self.dataset.samples[index]));
+        hash.map(|hash| (length, hash))
     }
 }
 
-/// A hash of each image's content, and its length.
-fn fingerprints(dataset: &Dataset) -> Vec<Option<(u64, usize)>> {
-    let of = |bytes: &[u8]| (random::hash(bytes), bytes.len());
-    dataset
-        .samples
-        .par_iter()
-        .map(|sample| match &sample.image {
-            ImageSource::File(path) => fs::read(path).ok().map(|bytes| of(&bytes)),
-            raw => raw.load(&DecodeLimits::default()).ok().map(|image| of(image.as_raw())),
-        })
-        .collect()
+/// Each sample, or nothing in place of one whose file an earlier sample has.
+fn distinct<'a>(
+    dataset: &'a Dataset,
+    paths: &HashMap<&Path, usize>,
+) -> impl IndexedParallelIterator<Item = Option<&'a Sample>> {
+    dataset.samples.par_iter().enumerate().map(|(index, sample)| match &sample.image {
+        ImageSource::File(path) => (paths[path.as_path()] == index).then_some(sample),
+        _ => Some(sample),
+    })
+}
+
+fn length(sample: &Sample) -> Option<u64> {
+    match &sample.image {
+        ImageSource::File(path) => fs::metadata(path).ok().map(|metadata| metadata.len()),
+        // Sets in memory and IDX files have one size; a constant makes all of them candidates.
+        _ => Some(0),
+    }
+}
+
+fn hash(sample: &Sample) -> Option<u64> {
+    match &sample.image {
+        ImageSource::File(path) => fs::read(path).ok().map(|bytes| random::hash(&bytes)),
+        raw => {
+            let image = raw.load(&DecodeLimits::default()).ok()?;
+            Some(random::hash(image.as_raw()) ^ image.as_raw().len() as u64)
+        }
+    }
 }
 
 #[cfg(test)]

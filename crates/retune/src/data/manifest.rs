@@ -35,9 +35,14 @@ impl Format {
 /// Reads a manifest and checks that its images exist.
 pub(super) fn open(path: &Path, format: Format) -> Result<DataSource, DataError> {
     let text = fs::read(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
+    parse(path, format, &text)
+}
+
+/// A manifest's content as if it lay at `path`.
+pub(super) fn parse(path: &Path, format: Format, text: &[u8]) -> Result<DataSource, DataError> {
     let rows = match format {
-        Format::Csv => read_csv(&text),
-        Format::JsonLines => read_json_lines(&text),
+        Format::Csv => read_csv(text),
+        Format::JsonLines => read_json_lines(text),
     }
     .map_err(|LineError { line, problem }| DataError::Manifest { path: path.to_owned(), line, problem })?;
     let root = path.parent().unwrap_or(Path::new("")).to_owned();

@@ -35,6 +35,7 @@ pub mod resize;
 pub mod shift;
 pub mod source;
 pub mod split;
+mod unreadable;
 
 pub use cache::{CacheOptions, ImageCache};
 pub use error::DataError;
@@ -43,3 +44,4 @@ pub use loader::{Batch, Batches, ImageTransform, Loader, LoaderOptions};
 pub use order::Order;
 pub use source::{DataSource, Dataset, ImageSource, Sample, SplitName};
 pub use split::SplitFractions;
+pub use unreadable::LeftOut;
