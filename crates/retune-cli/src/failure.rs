@@ -1,5 +1,6 @@
 //! Why a command ended early, and the exit status that says so.
 
+use crate::output::table::printable;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
@@ -71,7 +72,7 @@ impl Failure {
 fn one_line(message: &str) -> String {
     let is_quotation = |line: &&str| line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ').starts_with('|');
     let lines = message.lines().filter(|line| !is_quotation(line)).map(str::trim).filter(|line| !line.is_empty());
-    lines.collect::<Vec<_>>().join(": ")
+    printable(&lines.collect::<Vec<_>>().join(": "), false)
 }
 
 impl From<String> for Failure {
