@@ -22,6 +22,7 @@ fn spoilt(whole: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         ("cut.png", whole[..whole.len() / 2].to_vec()),
         ("text.jpg", b"path,label".to_vec()),
         ("bomb.bmp", bomb),
+        ("panic.jpg", include_bytes!("../../retune/tests/fixtures/found/decoder-panic.jpg").to_vec()),
     ]
 }
 
@@ -55,7 +56,7 @@ fn a_bad_image_stops_by_name_or_is_skipped_and_listed() {
     }
     let list: Value = serde_json::from_slice(&here.file("skipping/left_out.json")).unwrap();
     let listed: usize = list.as_object().unwrap().values().map(|images| images.as_array().unwrap().len()).sum();
-    assert_eq!(listed, 4);
+    assert_eq!(listed, 5);
     here.succeeds("verify skipping -q");
     for line in [
         format!("features --model {} --data data --skip-bad --out f.npz", model()),
