@@ -474,6 +474,11 @@ fn warn_of_leaks(data: &FitData, monitor: &dyn Monitor) {
     let further = data.evaluations.iter().map(|(name, dataset)| (name.as_str(), dataset));
     for (name, dataset) in std::iter::once(("val", &data.validation)).chain(further) {
         let shared = training.shared_with(dataset);
+        if !training.compares_contents(dataset) {
+            monitor.message(&format!(
+                "note: too many images to look into for copies in '{name}'; only names were compared"
+            ));
+        }
         if let Some(example) = shared.first() {
             monitor.message(&format!(
                 "warning: {} of the {} images of '{name}' are also training images, such as {} ({} there): what it says \

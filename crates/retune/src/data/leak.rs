@@ -26,14 +26,13 @@ pub struct Contents<'a> {
     dataset: &'a Dataset,
     /// The first sample of each file.
     paths: HashMap<&'a Path, usize>,
-    lengths: Vec<Option<u64>>,
+    lengths: OnceLock<Vec<Option<u64>>>,
     /// Known once something has the same length.
     hashes: Vec<OnceLock<Option<u64>>>,
 }
 
 impl<'a> Contents<'a> {
-    /// Looks up every image's length. Files that cannot be read are passed over here; loading them
-    /// will say so.
+    /// Reads nothing yet. Files that cannot be read will be passed over; loading them will say so.
     pub fn of(dataset: &'a Dataset) -> Self {
         let mut paths = HashMap::new();
         for (index, sample) in dataset.samples.iter().enumerate() {
@@ -41,20 +40,43 @@ impl<'a> Contents<'a> {
                 paths.entry(path.as_path()).or_insert(index);
             }
         }
-        let lengths = distinct(dataset, &paths).map(|sample| sample.and_then(length)).collect();
-        Self { dataset, paths, lengths, hashes: dataset.samples.iter().map(|_| OnceLock::new()).collect() }
+        let hashes = dataset.samples.iter().map(|_| OnceLock::new()).collect();
+        Self { dataset, paths, lengths: OnceLock::new(), hashes }
+    }
+
+    fn lengths(&self) -> &[Option<u64>] {
+        let look_up = || distinct(self.dataset, &self.paths).map(|sample| sample.and_then(length)).collect();
+        self.lengths.get_or_init(look_up)
+    }
+
+    /// Whether the two sets are small enough for their contents to be compared; of larger ones only
+    /// files that both list are found, because looking into a million files takes minutes.
+    pub fn compares_contents(&self, other: &Dataset) -> bool {
+        const MOST: usize = 200_000;
+        self.dataset.len() + other.len() <= MOST
     }
 
     /// The images of `other` that are here too. Only what has the length of something in the other set
     /// is read, and no file twice.
     pub fn shared_with(&self, other: &Dataset) -> Vec<SharedImage> {
+        let named = |first: usize, second: usize| SharedImage {
+            first: self.dataset.samples[first].name.clone(),
+            second: other.samples[second].name.clone(),
+        };
+        if !self.compares_contents(other) {
+            let same_file = |(index, sample): (usize, &Sample)| match &sample.image {
+                ImageSource::File(path) => self.paths.get(path.as_path()).map(|&first| named(first, index)),
+                _ => None,
+            };
+            return other.samples.iter().enumerate().filter_map(same_file).collect();
+        }
         let theirs = Contents::of(other);
         let of_lengths = |lengths: &[Option<u64>]| lengths.iter().flatten().copied().collect::<HashSet<u64>>();
-        let (own_lengths, their_lengths) = (of_lengths(&self.lengths), of_lengths(&theirs.lengths));
+        let (own_lengths, their_lengths) = (of_lengths(self.lengths()), of_lengths(theirs.lengths()));
         let own: Vec<Option<(u64, u64)>> =
             (0..self.hashes.len()).into_par_iter().map(|index| self.fingerprint(index, &their_lengths)).collect();
-        let named = own.into_iter().enumerate();
-        let own: HashMap<(u64, u64), usize> = named.filter_map(|(index, key)| Some((key?, index))).collect();
+        let own: HashMap<(u64, u64), usize> =
+            own.into_iter().enumerate().filter_map(|(index, key)| Some((key?, index))).collect();
         let found: Vec<Option<usize>> = (0..other.len())
             .into_par_iter()
             .map(|index| {
@@ -65,16 +87,12 @@ impl<'a> Contents<'a> {
                 same_file.copied().or_else(|| own.get(&theirs.fingerprint(representative, &own_lengths)?).copied())
             })
             .collect();
-        let shared = |(first, sample): (Option<usize>, &Sample)| {
-            let first = self.dataset.samples[first?].name.clone();
-            Some(SharedImage { first, second: sample.name.clone() })
-        };
-        found.into_iter().zip(&other.samples).filter_map(shared).collect()
+        found.into_iter().enumerate().filter_map(|(second, first)| Some(named(first?, second))).collect()
     }
 
     /// Length and hash of an image whose length is among `lengths`.
     fn fingerprint(&self, index: usize, lengths: &HashSet<u64>) -> Option<(u64, u64)> {
-        let length = self.lengths[index].filter(|length| lengths.contains(length))?;
+        let length = self.lengths()[index].filter(|length| lengths.contains(length))?;
         let hash = self.hashes[index].get_or_init(|| hash(&self.dataset.samples[index]));
         hash.map(|hash| (length, hash))
     }
