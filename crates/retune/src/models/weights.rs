@@ -323,3 +323,17 @@ fn unreadable_tensor(
 ) -> WeightsError {
     wrap(format!("tensor '{name}': {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A tensor of one stored number seen as a gigabyte of them, as `expand` gives it (made by
+    /// `torch.save({"w": torch.zeros(1).expand(1 << 28)}, "expanded-view.pth")`).
+    #[test]
+    fn a_view_larger_than_its_file_is_refused() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/found/expanded-view.pth");
+        let error = read_tensors(&path).unwrap_err().to_string();
+        assert!(error.contains("expanded-view.pth") && error.contains("would take more"), "{error}");
+    }
+}
