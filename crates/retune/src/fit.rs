@@ -499,6 +499,8 @@ fn warn_of_leaks(data: &FitData, monitor: &dyn Monitor) {
 pub fn resume(out: &Path, shared: Option<&Shared>, monitor: &dyn Monitor) -> Result<Summary, FitError> {
     let options = read_options(out)?;
     if let Some(summary) = finished(out)? {
+        // It may have been killed between its summary and its pictures.
+        directory::tidy(out);
         train::remove_checkpoint(out);
         return Ok(summary);
     }

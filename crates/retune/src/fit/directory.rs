@@ -10,6 +10,7 @@ use crate::data::LeftOut;
 use crate::files;
 use crate::lock::LOCK_FILE;
 use crate::models::Model;
+use crate::report::run::PLOTS_FOLDER;
 use crate::train;
 
 /// The images that `--skip-bad` left out, by set.
@@ -29,8 +30,8 @@ pub(super) fn is_taken(out: &Path) -> bool {
 
 /// Removes the half-written files of a run that was killed.
 pub(super) fn tidy(out: &Path) {
-    for folder in [out.to_owned(), out.join(super::MODEL_FOLDER), out.join(super::ADAPTER_FOLDER)] {
-        files::remove_partials(&folder);
+    for folder in ["", super::MODEL_FOLDER, super::ADAPTER_FOLDER, PLOTS_FOLDER] {
+        files::remove_partials(&out.join(folder));
     }
 }
 
