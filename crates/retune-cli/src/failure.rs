@@ -1,5 +1,6 @@
 //! Why a command ended early, and the exit status that says so.
 
+use crate::output::table::printable;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
@@ -14,6 +15,7 @@ use retune::models::ModelError;
 use retune::plan::PlanError;
 use retune::report::plot::PlotError;
 use retune::report::run_page::ReportError;
+use retune::verify::VerifyError;
 
 /// Why a command ended early.
 #[derive(Debug)]
@@ -22,12 +24,14 @@ pub enum Failure {
     Mistake(String),
     /// The user asked to stop: what to do to go on, if there is anything.
     Interrupted(Option<String>),
+    /// Something is not as it should be, and what it is has been printed.
+    Broken(String),
     /// Whoever read standard output has gone, as `head` does.
     OutputClosed,
 }
 
 impl Failure {
-    /// Exit status of a panic.
+    /// Exit status of a panic, and of what is broken.
     pub const DEFECT: u8 = 1;
     const MISTAKE: u8 = 2;
     /// 128 + SIGINT, as shells count.
@@ -44,6 +48,10 @@ impl Failure {
                 let advice = advice.as_ref().map(|advice| format!("; {advice}")).unwrap_or_default();
                 eprintln!("interrupted{advice}");
                 ExitCode::from(Self::INTERRUPTED)
+            }
+            Self::Broken(reason) => {
+                eprintln!("error: {}", one_line(reason));
+                ExitCode::from(Self::DEFECT)
             }
             Self::OutputClosed => ExitCode::SUCCESS,
         }
@@ -67,7 +75,7 @@ impl Failure {
 fn one_line(message: &str) -> String {
     let is_quotation = |line: &&str| line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ').starts_with('|');
     let lines = message.lines().filter(|line| !is_quotation(line)).map(str::trim).filter(|line| !line.is_empty());
-    lines.collect::<Vec<_>>().join(": ")
+    printable(&lines.collect::<Vec<_>>().join(": "), false)
 }
 
 impl From<String> for Failure {
@@ -145,6 +153,16 @@ impl From<PlotError> for Failure {
 impl From<FileError> for Failure {
     fn from(error: FileError) -> Self {
         Self::Mistake(error.to_string())
+    }
+}
+
+impl From<VerifyError> for Failure {
+    fn from(error: VerifyError) -> Self {
+        match error {
+            VerifyError::Fit(error) => error.into(),
+            VerifyError::Interrupted => Self::Interrupted(None),
+            other => Self::Mistake(other.to_string()),
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use std::panic;
 use std::process::ExitCode;
 
 use clap::Parser;
+use retune::data::decode;
 
 use crate::arguments::{Arguments, usage};
 use crate::failure::Failure;
@@ -24,7 +25,12 @@ use crate::failure::Failure;
 static ALLOCATOR: retune_kernels::memory::KeepLargeBlocks = retune_kernels::memory::KeepLargeBlocks::new();
 
 fn main() -> ExitCode {
-    panic::set_hook(Box::new(|defect| eprintln!("error: {defect}; please report this as a defect of retune")));
+    panic::set_hook(Box::new(|defect| {
+        // A decoder's panic over a damaged image is caught, and told as what is wrong with the image.
+        if !decode::catches_panics() {
+            eprintln!("error: {defect}; please report this as a defect of retune");
+        }
+    }));
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return usage::report(&error),

@@ -9,6 +9,7 @@ use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressStat
 use retune::monitor::Monitor;
 
 use crate::interrupt;
+use crate::output::table::printable;
 
 /// Plain lines of one task are at least this far apart.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
@@ -188,6 +189,7 @@ impl Monitor for Progress {
         if self.display == Display::Nothing {
             return;
         }
+        let text = printable(text, true);
         match self.task().as_ref().and_then(|task| task.bar.as_ref()) {
             Some(bar) => bar.suspend(|| eprintln!("{text}")),
             None => eprintln!("{text}"),

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A file or folder could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +19,11 @@ impl FileError {
     pub fn new(action: &'static str, path: &Path, source: io::Error) -> Self {
         Self { action, path: path.to_owned(), source }
     }
+
+    /// Whether something could not be written, rather than read.
+    pub fn is_of_writing(&self) -> bool {
+        self.action != "read"
+    }
 }
 
 fn describe(error: &io::Error) -> String {
@@ -25,6 +31,8 @@ fn describe(error: &io::Error) -> String {
         io::ErrorKind::NotFound => "no such file or folder".into(),
         io::ErrorKind::PermissionDenied => "permission denied".into(),
         io::ErrorKind::StorageFull => "no space left on the disk".into(),
+        io::ErrorKind::QuotaExceeded => "the disk quota is used up".into(),
+        io::ErrorKind::FileTooLarge => "the file is larger than the system allows".into(),
         _ => error.to_string(),
     }
 }
@@ -59,20 +67,64 @@ pub fn create_folder(path: &Path) -> Result<(), FileError> {
 /// # Errors
 /// Names the path and the reason (a full disk, say); what was there before is left as it was.
 pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), FileError> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".partial-{}", std::process::id()));
-    let beside = PathBuf::from(beside);
+    let beside = beside(path);
     let written = File::create(&beside).and_then(|file| {
         let mut buffered = io::BufWriter::with_capacity(1 << 20, file);
         write(&mut buffered)?;
         buffered.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-        fs::rename(&beside, path)
+        fs::rename(&beside, path)?;
+        sync_folder(path.parent().unwrap_or(path))
     });
     written.map_err(|error| {
         // Nothing half-written stays behind; if even removing fails, the first error says why.
         let _ = fs::remove_file(&beside);
         FileError::new("write", path, error)
     })
+}
+
+/// What the name of a file that is being written has after its own.
+const PARTIAL: &str = ".partial-";
+
+/// Where a file is written before it takes its place: no other process or thread writes there.
+fn beside(path: &Path) -> PathBuf {
+    static WRITTEN: AtomicU64 = AtomicU64::new(0);
+    let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!("{PARTIAL}{}-{number}", std::process::id()));
+    PathBuf::from(name)
+}
+
+/// Whether a name is that of a file that was being written.
+pub fn is_partial(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().contains(PARTIAL))
+}
+
+/// Removes what a killed process left half-written directly in `folder`. Nobody else may be writing
+/// there.
+pub fn remove_partials(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten().filter(|entry| is_partial(&entry.path())) {
+        // What cannot be removed does no harm but take room.
+        let _ = fs::remove_file(entry.path());
+    }
+}
+
+/// Makes the names in a folder last through a loss of power: a renamed file is on the disk, and so
+/// is its new name.
+///
+/// # Errors
+/// The disk's.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    // Elsewhere a folder cannot be opened as a file, and renaming syncs by itself.
+    if cfg!(not(unix)) {
+        return Ok(());
+    }
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    match File::open(folder)?.sync_all() {
+        // Some network file systems have no such call.
+        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
+        synced => synced,
+    }
 }
 
 #[cfg(test)]
@@ -91,5 +143,35 @@ mod tests {
         assert!(failed.unwrap_err().to_string().ends_with("no space left on the disk"));
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn threads_that_write_one_file_leave_one_whole_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("summary.json");
+        std::thread::scope(|scope| {
+            for thread in 0..4u8 {
+                let path = &path;
+                scope.spawn(move || {
+                    for _ in 0..20 {
+                        write_atomically(path, |out| (0..100).try_for_each(|_| out.write_all(&[thread; 100]))).unwrap();
+                    }
+                });
+            }
+        });
+        let content = fs::read(&path).unwrap();
+        assert!(content.len() == 10_000 && content.iter().all(|&byte| byte == content[0]));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["summary.json", "summary.json.partial-12-0", "model.safetensors.partial-3-17"] {
+            fs::write(folder.path().join(name), "x").unwrap();
+        }
+        remove_partials(folder.path());
+        let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["summary.json"]);
     }
 }

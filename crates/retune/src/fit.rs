@@ -6,12 +6,18 @@
 
 pub mod record;
 
-use std::fs;
+mod directory;
+
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+pub use self::directory::is_resumable;
+pub(crate) use self::directory::open_of_run;
+use crate::data::LeftOut;
+use crate::data::decode::DecodeLimits;
 use crate::data::leak::Contents;
 use crate::data::preprocess::{CropMode, Preprocessing};
 use crate::data::resize::Interpolation;
@@ -19,20 +25,21 @@ use crate::data::{CacheOptions, DataError, DataSource, Dataset, Loader, LoaderOp
 use crate::device::{self, UnknownDevice};
 use crate::files::{self, FileError};
 use crate::inference::{self, Evaluation, InferenceError};
+use crate::lock::{DirectoryLock, LockError};
 use crate::methods::{Method, MethodOptions};
 use crate::models::{HeadInitialization, Model, ModelError};
 use crate::monitor::Monitor;
 use crate::plan::{Plan, PlanError};
 use crate::train::average::interpolate;
 use crate::train::options::TrainOptions;
-use crate::train::{Line, PhaseOutcome, Shared, TrainError, Trained, Trainer};
+use crate::train::{self, Line, PhaseOutcome, Shared, TrainError, Trained, Trainer};
+use crate::verify;
 
-const RUN_FILE: &str = "run.toml";
-const PLAN_FILE: &str = "plan.toml";
-const SUMMARY_FILE: &str = "summary.json";
-const MODEL_FOLDER: &str = "model";
-const ADAPTER_FOLDER: &str = "adapter";
-const CHECKPOINT_FOLDER: &str = "checkpoint";
+pub(crate) const RUN_FILE: &str = "run.toml";
+pub(crate) const PLAN_FILE: &str = "plan.toml";
+pub(crate) const SUMMARY_FILE: &str = "summary.json";
+pub(crate) const MODEL_FOLDER: &str = "model";
+pub(crate) const ADAPTER_FOLDER: &str = "adapter";
 
 /// The shares at which WiSE-FT's authors draw their curve.
 const CURVE_ALPHAS: [f64; 11] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
@@ -94,6 +101,22 @@ pub enum FitError {
         "the plan never trains the head, which starts anew; give it a rate, or take the model's own with --head-init keep"
     )]
     NewHeadFrozen,
+    /// Another run is at work in the directory.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// Leaving out what cannot be read leaves nothing.
+    #[error("no image of '{set}' in {path} can be read: check the first of them, {first}", path = path.display())]
+    NothingReadable {
+        /// The set.
+        set: String,
+        /// The data.
+        path: PathBuf,
+        /// The first image and what is wrong with it.
+        first: String,
+    },
+    /// The images that a run left out are not where they were.
+    #[error("{path} is no longer the data that the run began with: images that it left out are gone; put them back", path = .0.display())]
+    DataChanged(PathBuf),
     /// Two evaluation sets of one name.
     #[error("two evaluation sets are called '{0}'; give each its own NAME=")]
     DuplicateName(String),
@@ -191,9 +214,22 @@ pub struct FitOptions {
     pub preprocessing: PreprocessingChange,
     /// How phases train.
     pub train: TrainOptions,
+    /// Leave out images that cannot be read.
+    #[serde(default)]
+    pub skip_bad: bool,
     /// Further sets to evaluate on.
     #[serde(default)]
     pub evaluations: Vec<EvaluationSource>,
+}
+
+impl FitOptions {
+    /// Parses the text of a `run.toml`.
+    ///
+    /// # Errors
+    /// Says where the text is no such options.
+    pub fn from_toml(text: &str) -> Result<Self, toml::de::Error> {
+        toml::from_str(text)
+    }
 }
 
 /// Where a run's plan comes from.
@@ -247,6 +283,16 @@ pub struct Summary {
     /// The same for models along the line of weights that an interpolation was taken from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interpolation: Option<Vec<CurvePoint>>,
+}
+
+impl Summary {
+    /// Parses the text of a `summary.json`.
+    ///
+    /// # Errors
+    /// Says where the text is no summary.
+    pub fn from_json(text: &str) -> serde_json::Result<Self> {
+        serde_json::from_str(text)
+    }
 }
 
 /// A model on a line between two.
@@ -304,6 +350,53 @@ impl FitData {
 }
 
 impl FitData {
+    /// All sets with their names.
+    fn sets(&mut self) -> impl Iterator<Item = (&str, &mut Dataset)> {
+        let further = self.evaluations.iter_mut().map(|(name, dataset)| (name.as_str(), dataset));
+        [("train", &mut self.train), ("val", &mut self.validation)].into_iter().chain(further)
+    }
+
+    /// Reads every image and leaves out those that cannot be read; what was left out of each set.
+    ///
+    /// # Errors
+    /// A set of which nothing is left; an interruption.
+    pub(crate) fn leave_out_unreadable(
+        &mut self,
+        data: &Path,
+        monitor: &dyn Monitor,
+    ) -> Result<IndexMap<String, Vec<LeftOut>>, FitError> {
+        let mut found = IndexMap::new();
+        for (name, dataset) in self.sets() {
+            monitor.start(&format!("reading every image of {name}"), dataset.len());
+            let watch = || {
+                monitor.advance(1);
+                if monitor.cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            };
+            let left_out = dataset.leave_out_unreadable(&DecodeLimits::default(), watch);
+            let left_out = left_out.ok_or(FitError::Train(TrainError::Interrupted))?;
+            monitor.finish();
+            if let Some(first) = left_out.first().filter(|_| dataset.is_empty()) {
+                let (set, first) = (name.to_owned(), first.reason.clone());
+                return Err(FitError::NothingReadable { set, path: data.to_owned(), first });
+            }
+            for image in &left_out {
+                monitor.message(&format!("left out of {name}: {}", image.reason));
+            }
+            found.insert(name.to_owned(), left_out);
+        }
+        Ok(found)
+    }
+
+    /// Leaves out what an earlier start of the same run left out.
+    fn leave_out(&mut self, left_out: &IndexMap<String, Vec<LeftOut>>, data: &Path) -> Result<(), FitError> {
+        for (name, dataset) in self.sets() {
+            if !left_out.get(name).is_none_or(|images| dataset.leave_out(images)) {
+                return Err(FitError::DataChanged(data.to_owned()));
+            }
+        }
+        Ok(())
+    }
+
     /// The same images with labels that index `known`.
     fn align_classes(self, known: &[String]) -> Result<Self, DataError> {
         let further = self.evaluations.into_iter();
@@ -342,16 +435,25 @@ pub fn start(
     shared: Option<&Shared>,
     monitor: &dyn Monitor,
 ) -> Result<Summary, FitError> {
-    let taken = out.is_file() || fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
-    if taken {
-        return Err(FitError::OutputTaken(out.to_owned()));
-    }
-    let (model, data) = open(options)?;
+    let check_free = || -> Result<(), FitError> {
+        DirectoryLock::check(out)?;
+        if directory::is_taken(out) { Err(FitError::OutputTaken(out.to_owned())) } else { Ok(()) }
+    };
+    check_free()?;
+    let (model, mut data) = open(options)?;
     let plan = settled_plan(options, plan, &model)?;
+    let left_out = options.skip_bad.then(|| data.leave_out_unreadable(&options.data, monitor)).transpose()?;
 
     warn_of_leaks(&data, monitor);
 
+    // Another run may have begun there meanwhile.
+    check_free()?;
     files::create_folder(out)?;
+    let _lock = DirectoryLock::acquire(out)?;
+    directory::tidy(out);
+    if let Some(left_out) = left_out {
+        directory::write_left_out(out, &left_out)?;
+    }
     let run_text = toml::to_string(options)
         .map_err(|error| FitError::RunFile { path: out.join(RUN_FILE), reason: error.to_string() })?;
     let plan_text = plan.to_toml()?;
@@ -373,14 +475,17 @@ pub(crate) fn settled_plan(options: &FitOptions, plan: &PlanSource, model: &Mode
     Ok(plan)
 }
 
-/// Says which of the further sets hold images that are trained on.
+/// Says which of the other sets hold images that are trained on.
 fn warn_of_leaks(data: &FitData, monitor: &dyn Monitor) {
-    if data.evaluations.is_empty() {
-        return;
-    }
     let training = Contents::of(&data.train);
-    for (name, dataset) in &data.evaluations {
+    let further = data.evaluations.iter().map(|(name, dataset)| (name.as_str(), dataset));
+    for (name, dataset) in std::iter::once(("val", &data.validation)).chain(further) {
         let shared = training.shared_with(dataset);
+        if !training.compares_contents(dataset) {
+            monitor.message(&format!(
+                "note: too many images to look into for copies in '{name}'; only names were compared"
+            ));
+        }
         if let Some(example) = shared.first() {
             monitor.message(&format!(
                 "warning: {} of the {} images of '{name}' are also training images, such as {} ({} there): what it says \
@@ -399,12 +504,17 @@ fn warn_of_leaks(data: &FitData, monitor: &dyn Monitor) {
 /// # Errors
 /// As [`start`]; a directory that is no run.
 pub fn resume(out: &Path, shared: Option<&Shared>, monitor: &dyn Monitor) -> Result<Summary, FitError> {
+    let options = read_options(out)?;
     if let Some(summary) = finished(out)? {
+        // It may have been killed between its summary and its pictures.
+        directory::tidy(out);
+        train::remove_checkpoint(out);
         return Ok(summary);
     }
-    let options = read_options(out)?;
+    let _lock = DirectoryLock::acquire(out)?;
+    directory::tidy(out);
     let plan = Plan::from_toml(&files::read_text(&out.join(PLAN_FILE))?)?;
-    let (model, data) = open(&options)?;
+    let (model, data) = open_of_run(&options, out)?;
     let run = RunDirectory { options: &options, plan: &plan, data: &data, out, shared, monitor };
     run.train_and_evaluate(model, true)
 }
@@ -418,7 +528,8 @@ pub fn read_options(run: &Path) -> Result<FitOptions, FitError> {
     if !path.is_file() {
         return Err(FitError::NotARun(run.to_owned()));
     }
-    toml::from_str(&files::read_text(&path)?).map_err(|error| FitError::RunFile { path, reason: error.to_string() })
+    let text = files::read_text(&path)?;
+    FitOptions::from_toml(&text).map_err(|error| FitError::RunFile { path, reason: error.to_string() })
 }
 
 /// A finished run's summary; `None` of a run that is not finished.
@@ -430,7 +541,7 @@ pub fn finished(run: &Path) -> Result<Option<Summary>, FitError> {
     if !path.is_file() {
         return Ok(None);
     }
-    serde_json::from_str(&files::read_text(&path)?)
+    Summary::from_json(&files::read_text(&path)?)
         .map(Some)
         .map_err(|error| FitError::RunFile { path, reason: error.to_string() })
 }
@@ -485,9 +596,11 @@ impl RunDirectory<'_> {
         let summary = self.evaluate_and_record(&trained)?;
         let text = serde_json::to_string_pretty(&summary)
             .map_err(|error| FitError::RunFile { path: out.join(SUMMARY_FILE), reason: error.to_string() })?;
+        // First, because a run with a summary is a finished one.
+        verify::record(out, &text)?;
         files::write_atomically(&out.join(SUMMARY_FILE), |file| file.write_all(text.as_bytes()))?;
-        // The run is complete; what only resuming needs would triple its size.
-        let _ = fs::remove_dir_all(out.join(CHECKPOINT_FOLDER));
+        // What only resuming needs would triple the run's size.
+        train::remove_checkpoint(out);
         Ok(summary)
     }
 

@@ -335,8 +335,8 @@ pub enum HubError {
 /// Finds a model in the cache, or downloads it: its `config.json` and its `model.safetensors`, or, where a repository
 /// has none of the latter, its `pytorch_model.bin`.
 ///
-/// A download that breaks off is continued by the next call. A file enters the cache only when it is whole, and when its
-/// SHA-256 is right where the hub names one (it does for weights). `on_progress` is called as bytes arrive and can stop
+/// A download that breaks off is continued by the next call. A file enters the cache only when it is whole, and when the
+/// hash that the hub names it by is right (SHA-256 for weights, git's for small files). `on_progress` is called as bytes arrive and can stop
 /// the download by returning [`ControlFlow::Break`].
 ///
 /// # Errors

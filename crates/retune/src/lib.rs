@@ -34,6 +34,7 @@ pub mod fit;
 #[cfg(feature = "hub")]
 pub mod hub;
 pub mod inference;
+pub mod lock;
 pub mod methods;
 pub mod models;
 pub mod monitor;
@@ -42,3 +43,4 @@ pub mod random;
 pub mod report;
 pub mod statistics;
 pub mod train;
+pub mod verify;

@@ -362,6 +362,37 @@ fn a_rate_that_diverges_is_left_out_and_all_diverging_is_an_error() {
     assert!(error.contains("diverged") && error.contains("1e30"), "{error}");
 }
 
+#[test]
+fn a_run_that_overflows_leaves_no_checkpoint_that_cannot_be_read() {
+    let everywhere: Vec<(String, f64)> = model().blocks().iter().map(|block| (block.name.clone(), 1.0)).collect();
+    let everywhere: Vec<(&str, f64)> = everywhere.iter().map(|(name, rate)| (name.as_str(), *rate)).collect();
+    let mut options = TrainOptions { checkpoint_every: Some(1), clip_norm: None, ..options() };
+    options.optimizer.kind = retune::train::optimizer::OptimizerKind::Sgd;
+    // Finite at the first step, whose update is not: an update of 1e40 times the gradient is none in 32 bits.
+    let plan = gradient_plan(&everywhere, &[1e40]);
+    let folder = tempfile::tempdir().unwrap();
+    for resume in [false, true, true] {
+        let error = train(&plan, &options, Some(folder.path()), &Silent, resume).unwrap_err();
+        let TrainError::Diverged { first, .. } = &error else { panic!("{error}") };
+        assert!(!first.images.is_empty(), "{error}");
+    }
+}
+
+#[test]
+fn an_interruption_in_validation_does_not_lose_the_epoch() {
+    let plan = gradient_plan(&[("stem", 1.0), ("head", 1.0)], &[1e-2]);
+    let whole = train(&plan, &options(), None, &Silent, false).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    // In the first validation, after 42 training images and a batch of validation images.
+    let monitor = StopAfter { images: 42 + 8, seen: AtomicUsize::new(0) };
+    assert!(matches!(train(&plan, &options(), Some(folder.path()), &monitor, false), Err(TrainError::Interrupted)));
+    let counter = StopAfter { images: usize::MAX, seen: AtomicUsize::new(0) };
+    let resumed = train(&plan, &options(), Some(folder.path()), &counter, true).unwrap();
+    assert!(bits(&resumed.model) == bits(&whole.model));
+    // The validation anew, then the second epoch and its validation.
+    assert_eq!(counter.seen.load(Ordering::Relaxed), 12 + 42 + 12);
+}
+
 /// Bytes of what enters a block, for the images of [`train`].
 fn entering_bytes(block: &str) -> u64 {
     let model = model();

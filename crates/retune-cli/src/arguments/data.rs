@@ -1,12 +1,15 @@
 //! Which images a command reads.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use clap::Args;
+use retune::data::decode::DecodeLimits;
 use retune::data::{DataSource, Dataset, Loader, SplitName};
 use retune::fit::{EvaluationSource, evaluation_loader};
 use retune::models::Model;
+use retune::monitor::Monitor;
 
 use super::parse;
 use crate::failure::Failure;
@@ -22,6 +25,9 @@ pub struct DataArguments {
     /// The split to read, such as train, val or test [default: every image]
     #[arg(long, value_name = "NAME")]
     split: Option<String>,
+    /// Leave out images that cannot be read, and say which [default: stop at the first]
+    #[arg(long)]
+    skip_bad: bool,
     /// Read images from this data in batches of this many
     #[command(flatten)]
     pub batches: BatchArguments,
@@ -29,8 +35,28 @@ pub struct DataArguments {
 
 impl DataArguments {
     /// Opens the data and picks the split.
-    pub fn open(&self) -> Result<Dataset, Failure> {
-        Ok(DataSource::open(&self.data)?.split(&self.split_name())?)
+    pub fn open(&self, console: &Console) -> Result<Dataset, Failure> {
+        let dataset = DataSource::open(&self.data)?.split(&self.split_name())?;
+        self.readable(dataset, console)
+    }
+
+    /// The images that can be read, where others are to be left out.
+    pub fn readable(&self, mut dataset: Dataset, console: &Console) -> Result<Dataset, Failure> {
+        if !self.skip_bad {
+            return Ok(dataset);
+        }
+        let progress = &console.progress;
+        progress.start("reading every image", dataset.len());
+        let left_out = dataset.leave_out_unreadable(&DecodeLimits::default(), || {
+            progress.advance(1);
+            if progress.cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        let left_out = left_out.ok_or(Failure::Interrupted(None))?;
+        progress.finish();
+        for image in left_out {
+            progress.message(&format!("left out: {}", image.reason));
+        }
+        Ok(dataset)
     }
 
     /// The split that is read.

@@ -39,6 +39,7 @@ impl RunArguments<'_> {
             model: self.model.source(console)?,
             preprocessing: self.preprocessing.change(),
             train: self.training.options(console.threads),
+            skip_bad: self.training.skip_bad,
             evaluations,
         })
     }

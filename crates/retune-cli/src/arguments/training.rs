@@ -76,6 +76,9 @@ pub struct TrainingArguments {
     /// Augment each image in this many ways only, so that activations of frozen blocks can be kept [default: anew in every epoch]
     #[arg(long, value_name = "K", value_parser = parse::count, allow_hyphen_values = true)]
     views: Option<usize>,
+    /// Leave out images that cannot be read, and say which [default: stop at the first]
+    #[arg(long)]
+    pub skip_bad: bool,
     /// Seed of everything random
     #[arg(long, value_name = "N", default_value = "0")]
     seed: u64,

@@ -51,7 +51,7 @@ pub struct AuditArguments {
 /// Measures, writes and prints.
 pub fn run(arguments: &AuditArguments, console: &Console) -> Result<(), Failure> {
     arguments.out.as_ref().map_or(Ok(()), OutputFile::check)?;
-    let dataset = arguments.data.open()?;
+    let dataset = arguments.data.open(console)?;
     let change = arguments.preprocessing.change();
     let model = arguments.model.load(&change, console)?;
     let dataset = comparable(dataset, &model, console);

@@ -67,7 +67,7 @@ enum Document {
 /// Compares, writes and prints.
 pub fn run(arguments: &CkaArguments, console: &Console) -> Result<(), Failure> {
     arguments.out.as_ref().map_or(Ok(()), OutputFile::check)?;
-    let dataset = arguments.data.open()?;
+    let dataset = arguments.data.open(console)?;
     let change = arguments.preprocessing.change();
     let model = arguments.model.load(&change, console)?;
     let options = arguments.comparison.options(&arguments.data.batches, console);

@@ -42,14 +42,15 @@ struct Document<'a> {
 
 /// Evaluates the model on every set.
 pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> {
-    let mut sets = vec![(arguments.data.split_name().to_string(), arguments.data.open()?)];
+    let mut sets = vec![(arguments.data.split_name().to_string(), arguments.data.open(console)?)];
     for source in arguments.evaluations.sources()? {
         if source.name == sets[0].0 {
             let reason =
                 format!("--eval {0}= has the name of the data's own set; choose another than '{0}'", source.name);
             return Err(Failure::Mistake(reason));
         }
-        sets.push((source.name, evaluation_split(&DataSource::open(&source.path)?)?));
+        let dataset = evaluation_split(&DataSource::open(&source.path)?)?;
+        sets.push((source.name, arguments.data.readable(dataset, console)?));
     }
     let model = arguments.model.load(&arguments.preprocessing.change(), console)?;
     for (_, dataset) in &mut sets {

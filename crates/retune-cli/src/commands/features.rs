@@ -41,7 +41,7 @@ struct Document<'a> {
 pub fn run(arguments: &FeaturesArguments, console: &Console) -> Result<(), Failure> {
     let FeaturesArguments { out, layer, .. } = arguments;
     FeatureFormat::of(out)?;
-    let dataset = arguments.data.open()?;
+    let dataset = arguments.data.open(console)?;
     let model = arguments.model.load(&arguments.preprocessing.change(), console)?;
     let place = Layer::parse(layer, &model)?;
     let loader = arguments.data.batches.loader(dataset, &model, console)?;

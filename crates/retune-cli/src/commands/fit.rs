@@ -5,7 +5,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use retune::fit::{self, FitError, Summary};
+use retune::lock::DirectoryLock;
+use retune::models::ModelError;
+use retune::models::weights::WeightsError;
 use retune::report;
+use retune::train::TrainError;
 
 use crate::arguments::data::EvaluationArguments;
 use crate::arguments::method::MethodArguments;
@@ -104,8 +108,24 @@ fn missing(option: &str, what: &str) -> Failure {
 fn failure(error: &FitError, run: &Path) -> Failure {
     if error.is_interruption() {
         Failure::Interrupted(Some(format!("go on with `retune fit --resume {}`", run.display())))
+    } else if could_not_write(error) && fit::is_resumable(run) {
+        let run = run.display();
+        let advice = format!("the last checkpoint is whole: make room, then go on with `retune fit --resume {run}`");
+        Failure::Mistake(format!("{error}; {advice}"))
     } else {
         Failure::Mistake(error.to_string())
+    }
+}
+
+/// Whether a file of the run could not be written, as on a full disk.
+fn could_not_write(error: &FitError) -> bool {
+    let of_weights = |error: &WeightsError| matches!(error, WeightsError::File(error) if error.is_of_writing());
+    match error {
+        FitError::File(error) | FitError::Train(TrainError::File(error)) => error.is_of_writing(),
+        FitError::Train(TrainError::Weights(error)) => of_weights(error),
+        FitError::Model(ModelError::Weights(error)) => of_weights(error),
+        FitError::Model(ModelError::File(error)) => error.is_of_writing(),
+        _ => false,
     }
 }
 
@@ -126,7 +146,8 @@ impl Traces {
 
     /// A run that failed before its first checkpoint has nothing to resume, and would only block its own name.
     fn remove_unless_resumable(&self, out: &Path) {
-        if out.join("checkpoint").exists() {
+        // A directory that another run holds is none of this one's traces.
+        if fit::is_resumable(out) || DirectoryLock::check(out).is_err() {
             return;
         }
         // The failure itself is what the user must hear of, not that tidying up failed too.

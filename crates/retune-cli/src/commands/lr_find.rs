@@ -87,5 +87,7 @@ fn describe(tests: &[GroupTest]) -> String {
         Some(valley) => format!("try --lr {valley:.1e}, or a few rates about it for validation to choose from"),
         None => "the loss fell nowhere; try other --from and --to, or more --steps".to_owned(),
     };
-    format!("{table}\n{advice}\n")
+    let too_large = tests.first().and_then(|test| test.curve.too_large);
+    let limit = too_large.map(|rate| format!("; at {rate:.1e} the loss explodes")).unwrap_or_default();
+    format!("{table}\n{advice}{limit}\n")
 }

@@ -16,6 +16,7 @@ mod predict;
 mod report;
 mod soup;
 mod umap;
+mod verify;
 mod wise_ft;
 
 use clap::Subcommand;
@@ -46,6 +47,8 @@ pub enum Command {
     Report(report::ReportArguments),
     /// Measure a model's accuracy and loss on labelled images
     Eval(Box<eval::EvalArguments>),
+    /// Check that finished runs still are what they say: files, frozen tensors, accuracies
+    Verify(verify::VerifyArguments),
     /// Name the most likely classes of images
     Predict(Box<predict::PredictArguments>),
     /// Write the features of images at a layer to a file
@@ -83,6 +86,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Soup(arguments) => soup::run(&arguments, &console),
         Command::Report(arguments) => report::run(&arguments, &console),
         Command::Eval(arguments) => eval::run(&arguments, &console),
+        Command::Verify(arguments) => verify::run(&arguments, &console),
         Command::Predict(arguments) => predict::run(&arguments, &console),
         Command::Features(arguments) => features::run(&arguments, &console),
         Command::Umap(arguments) => umap::run(&arguments, &console),

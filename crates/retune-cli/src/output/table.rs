@@ -26,8 +26,19 @@ impl Table {
 
     /// Adds a row at the end.
     pub fn row(&mut self, cells: impl IntoIterator<Item = impl Into<String>>) {
-        self.rows.push(cells.into_iter().map(Into::into).collect());
+        self.rows.push(cells.into_iter().map(|cell| printable(&cell.into(), false)).collect());
     }
+}
+
+/// Text whose control characters are shown and not obeyed, as names of files may have any; `lines`
+/// lets line breaks be.
+pub fn printable(text: &str, lines: bool) -> String {
+    let shown = |character: char| match character {
+        '\n' if lines => character.to_string(),
+        character if character.is_control() => character.escape_default().to_string(),
+        character => character.to_string(),
+    };
+    if text.chars().any(char::is_control) { text.chars().map(shown).collect() } else { text.to_owned() }
 }
 
 impl std::fmt::Display for Table {

@@ -109,9 +109,39 @@ impl Workplace {
         assert!(sent.success());
     }
 
+    /// Sends a signal by its name, as `kill` does.
+    pub fn signal(&self, child: &std::process::Child, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// The rows of a run's metrics without what a clock says.
+    pub fn rows(&self, run: &str) -> Vec<Value> {
+        let text = String::from_utf8(self.file(&format!("{run}/metrics.jsonl"))).unwrap();
+        let row = |line: &str| {
+            let mut row: Value = serde_json::from_str(line).unwrap();
+            row.as_object_mut().unwrap().remove("seconds");
+            row
+        };
+        text.lines().map(row).collect()
+    }
+
+    /// Whether two runs ended with the same model, to the byte, and the same metrics.
+    pub fn assert_same(&self, one: &str, other: &str) {
+        let model = |run: &str| self.file(&format!("{run}/model/model.safetensors"));
+        assert!(model(one) == model(other), "{one} and {other} have different models");
+        assert_eq!(self.rows(one), self.rows(other), "{one} and {other}");
+    }
+
     pub fn file(&self, relative: &str) -> Vec<u8> {
         fs::read(self.path(relative)).unwrap()
     }
+}
+
+/// A fixture model of another family, by its folder.
+pub fn model_of(name: &str) -> String {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../retune/tests/fixtures/models");
+    models.join(name).display().to_string()
 }
 
 pub fn fit(options: &str) -> String {

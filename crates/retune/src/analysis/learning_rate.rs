@@ -38,7 +38,10 @@ pub fn find(
     groups: bool,
     monitor: &dyn Monitor,
 ) -> Result<Vec<GroupTest>, FitError> {
-    let (model, data) = fit::open(options)?;
+    let (model, mut data) = fit::open(options)?;
+    if options.skip_bad {
+        data.leave_out_unreadable(&options.data, monitor)?;
+    }
     let new_head = options.head_initialization != HeadInitialization::Keep;
     let plan = PlanSource::Method(Method::Ft, MethodOptions::default()).resolve(&model)?;
     let trainer = Trainer {

@@ -138,7 +138,7 @@ impl RunCurve {
     ) -> Result<Self, MixError> {
         let FinishedRun { path, mut options, model: end } = FinishedRun::open(run)?;
         options.evaluations.extend_from_slice(further);
-        let (pretrained, data) = fit::open(&options)?;
+        let (pretrained, data) = fit::open_of_run(&options, &path)?;
         let (from, start) = match start {
             Some(start) => (start.to_owned(), load(start, &options.device)?),
             // Only the data can have changed since the run.
@@ -219,7 +219,7 @@ impl Soup {
         }
         let mut options = first.options.clone();
         options.evaluations.extend_from_slice(further);
-        let (_, data) = fit::open(&options)?;
+        let (_, data) = fit::open_of_run(&options, &first.path)?;
         let train = &options.train;
         let all = |model: &Model, name: &str| fit::evaluate_everywhere(model, name, train, &data, monitor);
 

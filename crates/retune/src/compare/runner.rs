@@ -13,6 +13,7 @@ use super::{Comparison, MethodRow, table};
 use crate::data::{DataSource, SplitName};
 use crate::files::{self, FileError};
 use crate::fit::{self, FitError, FitOptions, PlanSource, Summary};
+use crate::lock::{DirectoryLock, LOCK_FILE, LockError};
 use crate::methods::{MethodOptions, MethodSpec};
 use crate::monitor::Monitor;
 use crate::report::{self, plot::PlotError};
@@ -49,6 +50,9 @@ pub enum CompareError {
     /// The directory is no comparison.
     #[error("{path} is not a comparison: it lacks {OPTIONS_FILE}", path = .0.display())]
     NotAComparison(PathBuf),
+    /// Another comparison is at work in the directory.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// `compare.toml` or a table cannot be read or written.
     #[error("{path}: {reason}", path = path.display())]
     Text {
@@ -129,7 +133,7 @@ impl CompareOptions {
             if let Some(differs) = self.difference(&before) {
                 return Err(CompareError::OtherOptions { path: out.to_owned(), differs });
             }
-        } else if out.is_file() || fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
+        } else if out.is_file() || holds_something(out) {
             return Err(CompareError::OutputTaken(out.to_owned()));
         }
         files::create_folder(out)?;
@@ -161,6 +165,12 @@ impl CompareOptions {
         // The number of threads changes no result.
         crate::train::options::TrainOptions { seed, threads: 1, ..self.fit.train.clone() }
     }
+}
+
+/// Whether a folder holds anything but what a comparison leaves that was killed as it began.
+fn holds_something(out: &Path) -> bool {
+    let is_leftover = |path: &Path| files::is_partial(path) || path.file_name().is_some_and(|name| name == LOCK_FILE);
+    fs::read_dir(out).is_ok_and(|entries| entries.flatten().any(|entry| !is_leftover(&entry.path())))
 }
 
 fn flatten(key: String, value: &serde_json::Value, into: &mut IndexMap<String, String>) {
@@ -225,8 +235,10 @@ pub fn run(
     jobs: usize,
     monitor: &dyn Monitor,
 ) -> Result<Comparison, CompareError> {
+    DirectoryLock::check(out)?;
     options.check()?;
     options.claim(out)?;
+    let _lock = DirectoryLock::acquire(out)?;
     let queue: VecDeque<Job> = options
         .seeds
         .iter()
@@ -385,7 +397,8 @@ impl Crew<'_> {
         self.monitor.message(&format!("run {number} of {}: {}", self.total, job.name()));
         let prefix = if self.alone { None } else { Some(job.name()) };
         let monitor = RunMonitor { inner: self.monitor, prefix };
-        let summary = if job.out.join("checkpoint").exists() {
+        DirectoryLock::check(&job.out).map_err(|error| of_run(error.into()))?;
+        let summary = if fit::is_resumable(&job.out) {
             fit::resume(&job.out, Some(shared), &monitor).map_err(of_run)?
         } else {
             // A run that stopped before its first checkpoint has nothing to go on from.

@@ -13,7 +13,9 @@
 //! within 4 where chroma is subsampled, because inverse transforms and upsampling differ between
 //! decoders; every other format agrees to the bit.
 
+use std::cell::Cell;
 use std::io::Cursor;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 
 use image::metadata::Orientation;
@@ -97,18 +99,40 @@ pub fn decode_file(path: &Path, limits: &DecodeLimits) -> Result<RgbImage, Decod
 /// than `limits` allow.
 pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage, DecodeError> {
     let format = image::guess_format(bytes).map_err(|_| DecodeError::NotAnImage)?;
-    let (pixels, orientation) = match format {
-        ImageFormat::Jpeg => decode_jpeg(bytes, limits)?,
+    let decoded = catching_panics(|| match format {
+        ImageFormat::Jpeg => decode_jpeg(bytes, limits),
         ImageFormat::Png | ImageFormat::WebP | ImageFormat::Bmp | ImageFormat::Gif | ImageFormat::Tiff => {
-            decode_other(bytes, format, limits)?
+            decode_other(bytes, format, limits)
         }
-        _ => {
-            return Err(DecodeError::UnsupportedFormat { format: name(format) });
-        }
-    };
+        _ => Err(DecodeError::UnsupportedFormat { format: name(format) }),
+    });
+    let (pixels, orientation) = decoded.unwrap_or_else(|| {
+        let reason = "the decoder cannot cope with its contents".to_owned();
+        Err(DecodeError::Damaged { format: name(format), reason })
+    })?;
     let mut upright = DynamicImage::ImageRgb8(pixels);
     upright.apply_orientation(orientation);
     Ok(upright.into_rgb8())
+}
+
+thread_local! {
+    static CATCHING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic on this thread is one of an image decoder's and will be caught, so that a panic
+/// hook need not report it.
+pub fn catches_panics() -> bool {
+    CATCHING.get()
+}
+
+/// What `decode` returns, or nothing where it panics: fuzzing found damaged files on which the
+/// decoders do.
+fn catching_panics<T>(decode: impl FnOnce() -> T) -> Option<T> {
+    CATCHING.set(true);
+    // Nothing that the decoder has touched is used after a panic.
+    let decoded = panic::catch_unwind(AssertUnwindSafe(decode));
+    CATCHING.set(false);
+    decoded.ok()
 }
 
 fn name(format: ImageFormat) -> &'static str {
@@ -310,6 +334,15 @@ mod tests {
             error.to_string(),
             "32768×32768 pixels are more than the limit of 178956970: make the image smaller"
         );
+    }
+
+    /// What fuzzing found: a JPEG on which its decoder indexes past the end of a buffer.
+    #[test]
+    fn a_file_on_which_a_decoder_panics_is_damaged() {
+        let found = path("../found/decoder-panic.jpg");
+        let result = decode_file(&found, &DecodeLimits { max_pixels: 1 << 16 });
+        assert!(matches!(result, Err(DecodeError::Damaged { .. })), "{:?}", result.map(|image| image.dimensions()));
+        assert!(!catches_panics());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! anywhere below it, classes and files are sorted, symbolic links are followed. Hidden files and
 //! folders are skipped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -48,14 +48,16 @@ impl Entries {
         let unreadable = |source| DataError::Io { path: folder.to_owned(), source };
         let mut entries = Self { folders: Vec::new(), images: Vec::new() };
         for entry in fs::read_dir(folder).map_err(unreadable)? {
-            let path = entry.map_err(unreadable)?.path();
+            let entry = entry.map_err(unreadable)?;
+            let path = entry.path();
             if is_hidden(&path) {
                 continue;
             }
-            // `Path::is_dir` follows symbolic links; a broken link is neither folder nor file.
-            if path.is_dir() {
+            // The folder says most kinds; only links have to be followed. A broken link is neither.
+            let kind = entry.file_type().map_err(unreadable)?;
+            if kind.is_dir() || (kind.is_symlink() && path.is_dir()) {
                 entries.folders.push(path);
-            } else if is_image(&path) && path.is_file() {
+            } else if is_image(&path) && (kind.is_file() || path.is_file()) {
                 entries.images.push(path);
             }
         }
@@ -123,7 +125,7 @@ impl Listing {
         for folder in &entries.folders {
             let class = class_name(folder)?;
             let mut images = Vec::new();
-            collect_images(folder, &mut Vec::new(), &mut images)?;
+            collect_images(folder, &mut HashSet::new(), &mut images)?;
             if images.is_empty() {
                 self.empty_class_folders.push(slashed(folder.strip_prefix(root).unwrap_or(folder)));
             }
@@ -176,20 +178,18 @@ fn class_name(folder: &Path) -> Result<String, DataError> {
     name.map(str::to_owned).ok_or_else(|| DataError::NameNotUnicode { path: folder.to_owned() })
 }
 
-/// All images in `folder` and below it. `ancestors` are the resolved folders on the way down: a
-/// symbolic link back to one of them is not followed, so that the search ends.
-fn collect_images(folder: &Path, ancestors: &mut Vec<PathBuf>, images: &mut Vec<PathBuf>) -> Result<(), DataError> {
+/// All images in `folder` and below it. `seen` are the resolved folders searched so far: none is
+/// searched twice, so that symbolic links in circles end, and links to each other do not multiply.
+fn collect_images(folder: &Path, seen: &mut HashSet<PathBuf>, images: &mut Vec<PathBuf>) -> Result<(), DataError> {
     let resolved = folder.canonicalize().map_err(|source| DataError::Io { path: folder.to_owned(), source })?;
-    if ancestors.contains(&resolved) {
+    if !seen.insert(resolved) {
         return Ok(());
     }
-    ancestors.push(resolved);
     let entries = Entries::of(folder)?;
     images.extend(entries.images);
     for folder in &entries.folders {
-        collect_images(folder, ancestors, images)?;
+        collect_images(folder, seen, images)?;
     }
-    ancestors.pop();
     Ok(())
 }
 
@@ -308,5 +308,23 @@ mod tests {
         std::os::unix::fs::symlink(root.path().join("absent"), data.join("b/broken.png")).unwrap();
         let source = open(&data).unwrap();
         assert_eq!(names(&source, SplitName::All), ["a/1.png", "b/2.png"]);
+    }
+
+    /// Twenty folders that each link to all others have more paths than could ever be walked.
+    #[cfg(unix)]
+    #[test]
+    fn links_to_each_other_do_not_multiply() {
+        let folders: Vec<String> = (0..20).map(|folder| format!("data/a/{folder:02}/1.png")).collect();
+        let mut files: Vec<&str> = folders.iter().map(String::as_str).collect();
+        files.push("data/b/2.png");
+        let root = tree(&files);
+        let class = root.path().join("data/a");
+        for one in 0..20 {
+            for other in 0..20 {
+                let link = class.join(format!("{one:02}/to-{other:02}"));
+                std::os::unix::fs::symlink(class.join(format!("{other:02}")), link).unwrap();
+            }
+        }
+        assert_eq!(open(&root.path().join("data")).unwrap().all().len(), 21);
     }
 }

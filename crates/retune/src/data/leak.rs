@@ -1,7 +1,9 @@
 //! Images that are in two datasets.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::path::Path;
+use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
@@ -21,39 +23,110 @@ pub struct SharedImage {
 /// The contents of a dataset's images: the bytes of files, the pixels of others. What happens to
 /// images on the way (a corruption, say) plays no part: a corrupted copy is still the same image.
 pub struct Contents<'a> {
-    names: HashMap<(u64, usize), &'a str>,
+    dataset: &'a Dataset,
+    /// The first sample of each file.
+    paths: HashMap<&'a Path, usize>,
+    lengths: OnceLock<Vec<Option<u64>>>,
+    /// Known once something has the same length.
+    hashes: Vec<OnceLock<Option<u64>>>,
 }
 
 impl<'a> Contents<'a> {
-    /// Reads every image once. Files that cannot be read are passed over here; loading them will
-    /// say so.
+    /// Reads nothing yet. Files that cannot be read will be passed over; loading them will say so.
     pub fn of(dataset: &'a Dataset) -> Self {
-        let named = fingerprints(dataset).into_iter().zip(&dataset.samples);
-        Self { names: named.filter_map(|(key, sample)| Some((key?, sample.name.as_str()))).collect() }
+        let mut paths = HashMap::new();
+        for (index, sample) in dataset.samples.iter().enumerate() {
+            if let ImageSource::File(path) = &sample.image {
+                paths.entry(path.as_path()).or_insert(index);
+            }
+        }
+        let hashes = dataset.samples.iter().map(|_| OnceLock::new()).collect();
+        Self { dataset, paths, lengths: OnceLock::new(), hashes }
     }
 
-    /// The images of `other` that are here too.
+    fn lengths(&self) -> &[Option<u64>] {
+        let look_up = || distinct(self.dataset, &self.paths).map(|sample| sample.and_then(length)).collect();
+        self.lengths.get_or_init(look_up)
+    }
+
+    /// Whether the two sets are small enough for their contents to be compared; of larger ones only
+    /// files that both list are found, because looking into a million files takes minutes.
+    pub fn compares_contents(&self, other: &Dataset) -> bool {
+        const MOST: usize = 200_000;
+        self.dataset.len() + other.len() <= MOST
+    }
+
+    /// The images of `other` that are here too. Only what has the length of something in the other set
+    /// is read, and no file twice.
     pub fn shared_with(&self, other: &Dataset) -> Vec<SharedImage> {
-        let shared = |(key, sample): (Option<(u64, usize)>, &Sample)| {
-            let first = (*self.names.get(&key?)?).to_owned();
-            Some(SharedImage { first, second: sample.name.clone() })
+        let named = |first: usize, second: usize| SharedImage {
+            first: self.dataset.samples[first].name.clone(),
+            second: other.samples[second].name.clone(),
         };
-        fingerprints(other).into_iter().zip(&other.samples).filter_map(shared).collect()
+        if !self.compares_contents(other) {
+            let same_file = |(index, sample): (usize, &Sample)| match &sample.image {
+                ImageSource::File(path) => self.paths.get(path.as_path()).map(|&first| named(first, index)),
+                _ => None,
+            };
+            return other.samples.iter().enumerate().filter_map(same_file).collect();
+        }
+        let theirs = Contents::of(other);
+        let of_lengths = |lengths: &[Option<u64>]| lengths.iter().flatten().copied().collect::<HashSet<u64>>();
+        let (own_lengths, their_lengths) = (of_lengths(self.lengths()), of_lengths(theirs.lengths()));
+        let own: Vec<Option<(u64, u64)>> =
+            (0..self.hashes.len()).into_par_iter().map(|index| self.fingerprint(index, &their_lengths)).collect();
+        let own: HashMap<(u64, u64), usize> =
+            own.into_iter().enumerate().filter_map(|(index, key)| Some((key?, index))).collect();
+        let found: Vec<Option<usize>> = (0..other.len())
+            .into_par_iter()
+            .map(|index| {
+                let (representative, same_file) = match &other.samples[index].image {
+                    ImageSource::File(path) => (theirs.paths[path.as_path()], self.paths.get(path.as_path())),
+                    _ => (index, None),
+                };
+                same_file.copied().or_else(|| own.get(&theirs.fingerprint(representative, &own_lengths)?).copied())
+            })
+            .collect();
+        found.into_iter().enumerate().filter_map(|(second, first)| Some(named(first?, second))).collect()
+    }
+
+    /// Length and hash of an image whose length is among `lengths`.
+    fn fingerprint(&self, index: usize, lengths: &HashSet<u64>) -> Option<(u64, u64)> {
+        let length = self.lengths()[index].filter(|length| lengths.contains(length))?;
+        let hash = self.hashes[index].get_or_init(|| hash(&self.dataset.samples[index]));
+        hash.map(|hash| (length, hash))
     }
 }
 
-/// A hash of each image's content, and its length.
-fn fingerprints(dataset: &Dataset) -> Vec<Option<(u64, usize)>> {
-    let of = |bytes: &[u8]| (random::hash(bytes), bytes.len());
-    dataset
-        .samples
-        .par_iter()
-        .map(|sample| match &sample.image {
-            ImageSource::File(path) => fs::read(path).ok().map(|bytes| of(&bytes)),
-            ImageSource::Parquet { images, row } => images.encoded(*row).ok().map(|bytes| of(&bytes)),
-            raw => raw.load(&DecodeLimits::default()).ok().map(|image| of(image.as_raw())),
-        })
-        .collect()
+/// Each sample, or nothing in place of one whose file an earlier sample has.
+fn distinct<'a>(
+    dataset: &'a Dataset,
+    paths: &HashMap<&Path, usize>,
+) -> impl IndexedParallelIterator<Item = Option<&'a Sample>> {
+    dataset.samples.par_iter().enumerate().map(|(index, sample)| match &sample.image {
+        ImageSource::File(path) => (paths[path.as_path()] == index).then_some(sample),
+        _ => Some(sample),
+    })
+}
+
+fn length(sample: &Sample) -> Option<u64> {
+    match &sample.image {
+        ImageSource::File(path) => fs::metadata(path).ok().map(|metadata| metadata.len()),
+        ImageSource::Parquet { images, row } => images.encoded(*row).ok().map(|bytes| bytes.len() as u64),
+        // Sets in memory and IDX files have one size; a constant makes all of them candidates.
+        _ => Some(0),
+    }
+}
+
+fn hash(sample: &Sample) -> Option<u64> {
+    match &sample.image {
+        ImageSource::File(path) => fs::read(path).ok().map(|bytes| random::hash(&bytes)),
+        ImageSource::Parquet { images, row } => images.encoded(*row).ok().map(|bytes| random::hash(&bytes)),
+        raw => {
+            let image = raw.load(&DecodeLimits::default()).ok()?;
+            Some(random::hash(image.as_raw()) ^ image.as_raw().len() as u64)
+        }
+    }
 }
 
 #[cfg(test)]

@@ -36,6 +36,7 @@ pub mod resize;
 pub mod shift;
 pub mod source;
 pub mod split;
+mod unreadable;
 
 pub use cache::{CacheOptions, ImageCache};
 pub use error::DataError;
@@ -45,3 +46,4 @@ pub use order::Order;
 pub use parquet::ParquetImages;
 pub use source::{DataSource, Dataset, ImageSource, Sample, SplitName};
 pub use split::SplitFractions;
+pub use unreadable::LeftOut;

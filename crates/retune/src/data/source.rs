@@ -290,6 +290,15 @@ impl DataSource {
         }
     }
 
+    /// The content of a `.csv` or `.jsonl` manifest, as if it lay at `path`.
+    ///
+    /// # Errors
+    /// [`DataError::Unrecognized`] for another extension; [`DataError::Manifest`], with the line.
+    pub fn from_manifest(path: &Path, text: &[u8]) -> Result<Self, DataError> {
+        let format = manifest::Format::of(path).ok_or_else(|| DataError::Unrecognized { path: path.to_owned() })?;
+        manifest::parse(path, format, text)
+    }
+
     fn single_image(path: &Path) -> Self {
         let mut dataset = Dataset::from_files(&[path]);
         dataset.root = path.parent().unwrap_or(Path::new("")).to_owned();
@@ -326,13 +335,13 @@ impl DataSource {
         self.dataset(self.splits.values().flatten().cloned().collect())
     }
 
-    fn dataset(&self, samples: Vec<Sample>) -> Dataset {
+    pub(super) fn dataset(&self, samples: Vec<Sample>) -> Dataset {
         let (root, classes, corruptions) = (self.root.clone(), self.classes.clone(), self.corruptions.clone());
         Dataset { root, classes, samples, corruptions }
     }
 
     /// What training would draw from: the training split, or everything where nothing is split.
-    fn training_split(&self) -> Result<(&SplitName, &Vec<Sample>), DataError> {
+    pub(super) fn training_split(&self) -> Result<(&SplitName, &Vec<Sample>), DataError> {
         [SplitName::Train, SplitName::All].iter().find_map(|name| self.splits.get_key_value(name)).ok_or_else(|| {
             DataError::NoSuchSplit {
                 path: self.root.clone(),

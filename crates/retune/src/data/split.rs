@@ -143,14 +143,15 @@ impl DataSource {
     /// What [`DataSource::check_for_training`] finds, or a fraction that is none.
     pub fn train_and_validation(&self, validation_fraction: f64, seed: u64) -> Result<(Dataset, Dataset), DataError> {
         self.check_for_training()?;
-        let train =
-            self.split(if self.splits.contains_key(&SplitName::Train) { &SplitName::Train } else { &SplitName::All })?;
+        let (name, samples) = self.training_split()?;
         if self.splits.contains_key(&SplitName::Validation) {
-            return Ok((train, self.split(&SplitName::Validation)?));
+            return Ok((self.split(name)?, self.split(&SplitName::Validation)?));
         }
         let fractions = SplitFractions { validation: validation_fraction, test: 0.0 };
-        let split = stratified_split(&train.samples, fractions, seed)?;
-        Ok((train.select(&split.train), train.select(&split.validation)))
+        let split = stratified_split(samples, fractions, seed)?;
+        // Of a million samples, a copy to select from would be too much.
+        let select = |indices: &[usize]| self.dataset(indices.iter().map(|&index| samples[index].clone()).collect());
+        Ok((select(&split.train), select(&split.validation)))
     }
 }
 

@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::HubError;
 
@@ -42,7 +43,10 @@ impl RepositoryCache {
         }
         let path = self.reference_path(revision);
         create_parent(&path)?;
-        let beside = path.with_extension(format!("{}.incomplete", std::process::id()));
+        // A name of its own for each thread of each process.
+        static WRITTEN: AtomicU64 = AtomicU64::new(0);
+        let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
+        let beside = path.with_extension(format!("{}-{number}.incomplete", std::process::id()));
         let written = File::create(&beside).and_then(|mut file| {
             file.write_all(commit.as_bytes())?;
             file.sync_all()

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
-use ring::digest::{Context, SHA256};
+use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
 use ureq::http::{HeaderMap, Response};
 use ureq::{Agent, Body};
 
@@ -240,14 +240,23 @@ impl Transfer<'_> {
         output.set_len(0).map_err(cache_error(self.partial))
     }
 
-    /// Files in large-file storage have their SHA-256 as etag; others (a small `config.json`) have a git hash, and
-    /// their length is all that is checked.
+    /// Files in large-file storage have their SHA-256 as etag; others (a small `config.json`) have git's hash of them.
+    /// Of an etag that is neither, length is all that is checked.
     fn verify(&self) -> Result<(), HubError> {
-        let etag = &self.file.etag;
-        if etag.len() != 64 || !etag.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        let etag = self.file.etag.to_ascii_lowercase();
+        if !etag.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Ok(());
         }
-        if sha256(self.partial).map_err(cache_error(self.partial))? == etag.to_ascii_lowercase() {
+        let context = match etag.len() {
+            64 => Context::new(&SHA256),
+            40 => {
+                let mut context = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
+                context.update(format!("blob {}\0", self.file.size).as_bytes());
+                context
+            }
+            _ => return Ok(()),
+        };
+        if digest(context, self.partial).map_err(cache_error(self.partial))? == etag {
             return Ok(());
         }
         std::fs::remove_file(self.partial).map_err(cache_error(self.partial))?;
@@ -273,9 +282,9 @@ enum Answer {
     Whole(ureq::BodyReader<'static>),
 }
 
-fn sha256(path: &Path) -> std::io::Result<String> {
+/// A file's digest after what `context` has seen, in hexadecimal.
+fn digest(mut context: Context, path: &Path) -> std::io::Result<String> {
     let mut file = File::open(path)?;
-    let mut context = Context::new(&SHA256);
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
         match file.read(&mut buffer)? {

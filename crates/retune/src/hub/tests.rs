@@ -12,6 +12,8 @@ use super::*;
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const CONFIG: &[u8] = b"{\"architecture\": \"resnet18\"}";
+/// By `git hash-object`.
+const CONFIG_GIT_HASH: &str = "45788c980b08891d341232fa38bc22fbc06aeb75";
 const NAME: &str = "timm/tiny.test";
 
 fn weights() -> Vec<u8> {
@@ -30,6 +32,8 @@ struct Content {
     token: Option<&'static str>,
     /// Etag of large files, instead of their SHA-256.
     wrong_checksum: bool,
+    /// Etag of small files, instead of git's hash of them.
+    wrong_git_hash: bool,
     ignores_ranges: bool,
     /// The repository was renamed from `timm/old.test`.
     renamed: bool,
@@ -184,10 +188,10 @@ fn answer(content: &Content, request: &Request, mut stream: TcpStream) -> std::i
         }
         None => (200, String::new()),
     };
-    let headers = format!(
-        "ETag: \"a94a8fe5ccb19ba61c4c0873d391e987982fbbd3\"\r\nX-Repo-Commit: {COMMIT}\r\n{range}Content-Length: {}\r\n",
-        rest.len()
-    );
+    // The other is git's hash of nothing.
+    let git_hash = if content.wrong_git_hash { "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391" } else { CONFIG_GIT_HASH };
+    let headers =
+        format!("ETag: \"{git_hash}\"\r\nX-Repo-Commit: {COMMIT}\r\n{range}Content-Length: {}\r\n", rest.len());
     let cut = if stored.is_some() { content.cut_after.unwrap_or(usize::MAX) } else { usize::MAX };
     send(status, &headers, &rest[..rest.len().min(cut)])
 }
@@ -236,7 +240,7 @@ fn the_cache_is_laid_out_as_huggingface_hub_lays_it_out() {
     let folder = hub.cache.path().join("models--timm--tiny.test");
     assert_eq!(fs::read_to_string(folder.join("refs/main")).unwrap(), COMMIT);
     let link = fs::read_link(&model.config).unwrap();
-    assert_eq!(link, Path::new("../../blobs/a94a8fe5ccb19ba61c4c0873d391e987982fbbd3"));
+    assert_eq!(link, Path::new("../../blobs").join(CONFIG_GIT_HASH));
     assert!(hub.partial_bytes().is_empty());
 }
 
@@ -277,6 +281,29 @@ fn a_wrong_checksum_is_refused_and_nothing_of_it_kept() {
     assert!(hub.partial_bytes().is_empty());
     hub.change(|content| content.wrong_checksum = false);
     assert_eq!(fs::read(hub.fetch().unwrap().weights).unwrap(), weights());
+}
+
+#[test]
+fn a_small_file_is_checked_against_gits_hash() {
+    let hub = TinyHub::start(Content { wrong_git_hash: true, ..Content::tiny() });
+    assert!(matches!(hub.fetch(), Err(HubError::Corrupt { file, .. }) if file == "config.json"));
+    hub.change(|content| content.wrong_git_hash = false);
+    assert_eq!(fs::read(hub.fetch().unwrap().config).unwrap(), CONFIG);
+}
+
+/// Several processes that want the same model at once: each opens the lock's file anew, as here.
+#[test]
+fn fetched_by_several_at_once_a_model_arrives_once_and_whole() {
+    let hub = TinyHub::start(Content::tiny());
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| assert_eq!(fs::read(hub.fetch().unwrap().weights).unwrap(), weights()));
+        }
+    });
+    assert!(hub.partial_bytes().is_empty());
+    let requests = hub.requests();
+    // One at the hub, and one at the storage that it redirects to.
+    assert_eq!(requests.iter().filter(|request| *request == "GET model.safetensors").count(), 2, "{requests:?}");
 }
 
 #[test]

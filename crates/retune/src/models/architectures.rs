@@ -191,6 +191,12 @@ impl Network {
         self.chain.blocks()
     }
 
+    /// How many numbers the parameters that `counts` picks have together.
+    pub(crate) fn scalars(&self, counts: impl Fn(&ParameterSpec) -> bool) -> u128 {
+        let scalars = |spec: &ParameterSpec| spec.shape.iter().map(|&size| size as u128).product::<u128>();
+        self.specs.iter().filter(|spec| counts(spec)).map(scalars).sum()
+    }
+
     /// Whether images of this height and width can go in; the reason where they cannot.
     pub fn check_input_size(&self, height: usize, width: usize) -> Result<(), String> {
         if let Some((expected_height, expected_width)) = self.required_size {
@@ -264,7 +270,13 @@ pub fn build(
     {
         args.insert("img_size".into(), vec![height, width].into());
     }
-    network(entry.family, args).map_err(wrong)
+    let network = network(entry.family, args).map_err(wrong)?;
+    // 16 GiB; no image model comes near it.
+    const MOST_SCALARS: u128 = 1 << 32;
+    match network.scalars(|_| true) {
+        scalars if scalars > MOST_SCALARS => Err(wrong(format!("{scalars} weights are more than {MOST_SCALARS}"))),
+        _ => Ok(network),
+    }
 }
 
 fn network(family: Family, args: Map<String, Value>) -> Result<Network, String> {
@@ -316,9 +328,35 @@ pub(crate) fn check_sizes<'a>(sizes: impl IntoIterator<Item = (&'a str, usize)>)
     Ok(())
 }
 
+/// Checks that a network has between 1 and a bound of blocks, beyond any real model's.
+pub(crate) fn check_depth(depths: impl IntoIterator<Item = usize>) -> Result<(), String> {
+    const MOST: usize = 1024;
+    match depths.into_iter().fold(0usize, usize::saturating_add) {
+        0 => Err("there must be a block".into()),
+        depth if depth > MOST => Err(format!("{depth} blocks are more than {MOST}")),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Each of these would take more memory or time than any file can justify, or overflow.
+    #[test]
+    fn sizes_beyond_any_model_are_refused() {
+        for (name, args) in [
+            ("resnet18", serde_json::json!({"layers": [60000, 60000, 60000, 60000]})),
+            ("vit_tiny_patch16_224", serde_json::json!({"depth": 60000})),
+            ("vit_tiny_patch16_224", serde_json::json!({"reg_tokens": 1u64 << 40})),
+            ("vit_tiny_patch16_224", serde_json::json!({"embed_dim": 65536, "num_heads": 1, "depth": 1024})),
+            ("convnext_tiny", serde_json::json!({"depths": vec![1; 70], "dims": vec![8; 70]})),
+            ("convnext_tiny", serde_json::json!({"depths": [60000, 1, 1, 1]})),
+        ] {
+            let error = build(name, args.as_object().unwrap(), 10, Some((224, 224))).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("model_args of '{name}' do not fit")), "{error}");
+        }
+    }
 
     #[test]
     fn every_entry_builds_with_timms_parameter_count() {

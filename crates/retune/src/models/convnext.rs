@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 use retune_kernels::operators::global_average;
 use serde::Deserialize;
 
-use super::architectures::check_sizes;
+use super::architectures::{check_depth, check_sizes};
 use super::chain::{Activation, Block, Chain, Neighbour};
 use super::layers::{ActivationFunction, Classifier, Conv2d, ConvShape, LayerNorm, Linear, Padding, Pass};
 use super::parameters::{Initialization, ParameterBuilder, ParameterId, Role};
@@ -66,6 +66,10 @@ impl ConvNeXtConfig {
             return Err("depths and dims must be lists of the same length".into());
         }
         check_sizes(self.depths.iter().map(|&depth| ("depths", depth)))?;
+        check_depth(self.depths.iter().copied())?;
+        if self.depths.len() > 8 {
+            return Err(format!("{} stages are more than 8", self.depths.len()));
+        }
         check_sizes(self.dims.iter().map(|&width| ("dims", width)))?;
         let kernels = (0..self.depths.len()).map(|stage| self.kernel_sizes.of_stage(stage));
         check_sizes(kernels.map(|size| ("kernel_sizes", size)))?;

@@ -11,7 +11,7 @@ use burn::tensor::activation::sigmoid;
 use retune_kernels::operators::global_average;
 use serde::Deserialize;
 
-use super::architectures::check_sizes;
+use super::architectures::{check_depth, check_sizes};
 use super::chain::{Activation, Block, Chain, Neighbour};
 use super::layers::{ActivationFunction, Classifier, Conv2d, ConvNorm, ConvShape, Padding, Pass};
 use super::parameters::ParameterBuilder;
@@ -47,7 +47,7 @@ impl EfficientNetConfig {
                 check_sizes([("expanded", row.expanded)])?;
             }
         }
-        Ok(())
+        check_depth(self.stages.iter().flatten().map(|row| row.repeats))
     }
 }
 

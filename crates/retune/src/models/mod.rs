@@ -68,6 +68,19 @@ pub enum ModelError {
         /// The file that is not there.
         lacks: &'static str,
     },
+    /// The file is too small for the model.
+    #[error(
+        "{path} has {bytes} bytes, too few for the {weights} weights of the architecture; is it cut off, or another's?",
+        path = path.display()
+    )]
+    TooFewWeights {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+        /// The weights wanted.
+        weights: u128,
+    },
     /// A weights file alone does not say what it is the weights of.
     #[error("{path} holds weights only; name their architecture with --arch", path = .0.display())]
     ArchitectureNeeded(PathBuf),
@@ -128,7 +141,10 @@ impl Model {
         let (config, weights) = locate(path, architecture)?;
         let weights = weights.ok_or_else(|| ModelError::Incomplete { path: path.to_owned(), lacks: WEIGHTS_FILE })?;
         let preprocessing = change(config.preprocessing());
-        let mut model = Self::initialize(config.with_preprocessing(preprocessing), 0, device)?;
+        let bytes = std::fs::metadata(&weights).map_err(|error| FileError::new("read", &weights, error))?.len();
+        let (config, network) = Self::build(config.with_preprocessing(preprocessing))?;
+        check_weights_size(&network, bytes, &weights)?;
+        let mut model = Self::fill(config, network, 0, device);
         let tensors = weights::read_tensors(&weights)?;
         weights::assign(&mut model.parameters, tensors, model.network.positions, &weights)?;
         Ok(model)
@@ -171,6 +187,11 @@ impl Model {
     /// # Errors
     /// Arguments or an image size that the architecture cannot have.
     pub fn initialize(config: ModelConfig, seed: u64, device: &Device) -> Result<Self, ModelError> {
+        let (config, network) = Self::build(config)?;
+        Ok(Self::fill(config, network, seed, device))
+    }
+
+    fn build(config: ModelConfig) -> Result<(ModelConfig, Network), ModelError> {
         let preprocessing = config.preprocessing();
         let size = (preprocessing.height as usize, preprocessing.width as usize);
         let network =
@@ -181,8 +202,12 @@ impl Model {
             width: preprocessing.width,
             reason,
         })?;
+        Ok((config, network))
+    }
+
+    fn fill(config: ModelConfig, network: Network, seed: u64, device: &Device) -> Self {
         let parameters = Parameters::initialize(network.specs.clone(), seed, device);
-        Ok(Self { config, network: Arc::new(network), parameters })
+        Self { config, network: Arc::new(network), parameters }
     }
 
     /// What `config.json` says.
@@ -302,6 +327,19 @@ impl Network {
     pub fn find_blocks(&self, name: &str) -> Result<Range<usize>, ModelError> {
         Ok(Block::find(self.blocks(), name)?)
     }
+}
+
+/// Checks that a file is large enough for the weights that are to come from it, before they are made
+/// room for. A position embedding is resampled to the image size, and may be larger than the file's.
+fn check_weights_size(network: &Network, bytes: u64, path: &Path) -> Result<(), ModelError> {
+    const LARGEST_RESAMPLING: u128 = 256;
+    let held = network.scalars(|spec| spec.name != "pos_embed");
+    let resampled = network.scalars(|spec| spec.name == "pos_embed");
+    // The smallest floats have two bytes.
+    if 2 * held > u128::from(bytes) || resampled > LARGEST_RESAMPLING * u128::from(bytes) {
+        return Err(ModelError::TooFewWeights { path: path.to_owned(), bytes, weights: held + resampled });
+    }
+    Ok(())
 }
 
 /// The configuration at a path, and its weights file if there is one.

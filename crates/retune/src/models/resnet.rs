@@ -6,7 +6,7 @@
 
 use serde::Deserialize;
 
-use super::architectures::check_sizes;
+use super::architectures::{check_depth, check_sizes};
 use super::chain::{Activation, Block, Chain};
 use super::layers::{ActivationFunction, Classifier, ConvNorm, ConvShape, Pass, average_pool_2};
 use super::parameters::ParameterBuilder;
@@ -59,6 +59,7 @@ impl ResNetConfig {
             return Err("layers and channels must be lists of the same length".into());
         }
         check_sizes(self.layers.iter().map(|&depth| ("layers", depth)))?;
+        check_depth(self.layers.iter().copied())?;
         check_sizes(self.channels.iter().map(|&width| ("channels", width)))?;
         check_sizes([
             ("cardinality", self.cardinality),

@@ -10,7 +10,7 @@ use burn::tensor::Tensor;
 use retune_kernels::operators::{attention, attention_of};
 use serde::Deserialize;
 
-use super::architectures::check_sizes;
+use super::architectures::{check_depth, check_sizes};
 use super::chain::{Activation, Block, Chain, Neighbour};
 use super::layers::{ActivationFunction, Classifier, Conv2d, ConvShape, LayerNorm, Linear, Padding, Pass};
 use super::parameters::{Initialization, ParameterBuilder, ParameterId, Role};
@@ -93,12 +93,13 @@ impl ViTConfig {
         check_sizes([
             ("patch_size", self.patch_size),
             ("embed_dim", self.embed_dim),
-            ("depth", self.depth),
+            ("reg_tokens + 1", self.reg_tokens.saturating_add(1)),
             ("num_heads", self.num_heads),
             ("image height / patch_size", height / self.patch_size.max(1)),
             ("image width / patch_size", width / self.patch_size.max(1)),
             ("embed_dim × mlp_ratio", (self.embed_dim as f64 * self.mlp_ratio) as usize),
         ])?;
+        check_depth([self.depth])?;
         if !self.embed_dim.is_multiple_of(self.num_heads) {
             return Err(format!("embed_dim {} is not a multiple of num_heads {}", self.embed_dim, self.num_heads));
         }

@@ -135,7 +135,10 @@ fn read_safetensors(path: &Path) -> Result<BTreeMap<String, NamedTensor>, Weight
 }
 
 /// Reads the float tensors of a `.safetensors` file's content; `path` is for messages.
-pub(crate) fn parse_safetensors(bytes: &[u8], path: &Path) -> Result<BTreeMap<String, NamedTensor>, WeightsError> {
+///
+/// # Errors
+/// As [`read_tensors`].
+pub fn parse_safetensors(bytes: &[u8], path: &Path) -> Result<BTreeMap<String, NamedTensor>, WeightsError> {
     let parsed = SafeTensors::deserialize(bytes).map_err(|error| WeightsError::Unreadable {
         path: path.to_owned(),
         format: "safetensors",
@@ -153,9 +156,13 @@ pub(crate) fn parse_safetensors(bytes: &[u8], path: &Path) -> Result<BTreeMap<St
     Ok(tensors)
 }
 
+/// How many times a file's size its tensors may take together: tied weights are stored once.
+const SHARED_STORAGES: u64 = 2;
+
 fn read_pytorch(path: &Path) -> Result<BTreeMap<String, NamedTensor>, WeightsError> {
     // Opened first for the plain "no such file" message.
-    std::fs::File::open(path).map_err(|error| FileError::new("read", path, error))?;
+    let file = std::fs::File::open(path).and_then(|file| file.metadata());
+    let held = file.map_err(|error| FileError::new("read", path, error))?.len();
     let unreadable = |reason: String| WeightsError::Unreadable { path: path.to_owned(), format: "PyTorch", reason };
     // Training scripts wrap the weights in a dictionary under one of these names.
     let wrapped = ["state_dict_ema", "state_dict", "model"]
@@ -166,9 +173,15 @@ fn read_pytorch(path: &Path) -> Result<BTreeMap<String, NamedTensor>, WeightsErr
         None => PytorchReader::new(path).map_err(|error| unreadable(error.to_string()))?,
     };
     let mut tensors = BTreeMap::new();
+    let mut wanted: u64 = 0;
     for (name, tensor) in reader.into_tensors() {
         if is_batch_counter(&name) {
             continue;
+        }
+        // A view that repeats its storage, and a compressed storage, can be of any size.
+        wanted = wanted.saturating_add(tensor.byte_len() as u64);
+        if wanted > SHARED_STORAGES * held {
+            return Err(unreadable(format!("its tensors would take more than the {held} bytes that it has")));
         }
         let kind = match tensor.dtype() {
             DType::F64 => Dtype::F64,
@@ -309,4 +322,18 @@ fn unreadable_tensor(
     wrap: &impl Fn(String) -> WeightsError,
 ) -> WeightsError {
     wrap(format!("tensor '{name}': {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A tensor of one stored number seen as a gigabyte of them, as `expand` gives it (made by
+    /// `torch.save({"w": torch.zeros(1).expand(1 << 28)}, "expanded-view.pth")`).
+    #[test]
+    fn a_view_larger_than_its_file_is_refused() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/found/expanded-view.pth");
+        let error = read_tensors(&path).unwrap_err().to_string();
+        assert!(error.contains("expanded-view.pth") && error.contains("would take more"), "{error}");
+    }
 }

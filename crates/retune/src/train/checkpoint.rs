@@ -29,6 +29,9 @@ pub(super) struct Progress {
     pub epoch: usize,
     /// Batches done in the present epoch.
     pub batch: usize,
+    /// Whether the last of the epochs done is still to be validated.
+    #[serde(default)]
+    pub validation_due: bool,
     /// Sum of losses, right answers and images seen in the present epoch.
     pub running: RunningTotals,
     /// The best epoch of the present learning rate.
@@ -40,6 +43,9 @@ pub(super) struct Progress {
     pub multipliers: Option<(IndexMap<String, f64>, Vec<f64>)>,
     /// The phases that are done.
     pub outcomes: Vec<PhaseOutcome>,
+    /// What the images were: see [`Trainer::images_key`](super::Trainer).
+    #[serde(default)]
+    pub images: u64,
     /// Length of `metrics.jsonl` at this point.
     pub metrics_bytes: u64,
     /// Seconds of work up to this point.
@@ -113,15 +119,28 @@ pub(super) fn save(directory: &Path, state: &State) -> Result<(), TrainError> {
         let _ = fs::remove_dir_all(&beside);
         return written;
     }
+    let parent = directory.parent().unwrap_or(directory);
+    let rename = |from: &Path, to: &Path| {
+        let renamed = fs::rename(from, to).and_then(|()| files::sync_folder(parent));
+        renamed.map_err(|error| FileError::new("rename", from, error))
+    };
     let before = with_suffix(directory, ".before");
-    let _ = fs::remove_dir_all(&before);
-    let rename = |from: &Path, to: &Path| fs::rename(from, to).map_err(|error| FileError::new("rename", from, error));
+    // Where there is none under its own name, the one before is all that there is, and stays.
     if directory.exists() {
+        let _ = fs::remove_dir_all(&before);
         rename(directory, &before)?;
     }
     rename(&beside, directory)?;
     let _ = fs::remove_dir_all(&before);
     Ok(())
+}
+
+/// Removes a run's checkpoint and what was left of others.
+pub(super) fn remove(directory: &Path) {
+    // The run is complete; what cannot be removed does no harm but take room.
+    for suffix in [".partial", ".before", ""] {
+        let _ = fs::remove_dir_all(with_suffix(directory, suffix));
+    }
 }
 
 fn with_suffix(directory: &Path, suffix: &str) -> PathBuf {
@@ -216,11 +235,12 @@ pub(super) fn exists(directory: &Path) -> bool {
     directory.exists() || with_suffix(directory, ".before").exists()
 }
 
-/// Reads what [`save`] wrote into `fresh`, the state of the same run before its first step;
-/// `adapters` makes the low-rank changes of the phase that the progress is in.
+/// Reads what [`save`] wrote into `fresh`, the state of the same run before its first step on the
+/// images of the key `images`; `adapters` makes the low-rank changes of the phase that the progress is in.
 pub(super) fn load(
     directory: &Path,
     fresh: State,
+    images: u64,
     adapters: impl FnOnce(&Progress) -> Option<TrainedAdapters>,
 ) -> Result<State, TrainError> {
     // An interruption between the two renames leaves the checkpoint under its old name.
@@ -229,6 +249,10 @@ pub(super) fn load(
     let path = directory.join(PROGRESS_FILE);
     let saved: Saved = serde_json::from_str(&files::read_text(&path)?)
         .map_err(|error| TrainError::Checkpoint { path, reason: error.to_string() })?;
+    if saved.progress.images != images {
+        let reason = "the images are no longer those that the run began with; put them back, or begin a new run";
+        return Err(TrainError::Checkpoint { path: directory.to_owned(), reason: reason.to_owned() });
+    }
     let foreign = || {
         let reason = "it belongs to another model or plan".to_owned();
         TrainError::Checkpoint { path: directory.to_owned(), reason }

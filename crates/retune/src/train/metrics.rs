@@ -99,6 +99,12 @@ impl MetricsFile {
         written.map_err(|error| FileError::new("write", path, error))
     }
 
+    /// Sees to it that the rows so far are on the disk, as a checkpoint says they are.
+    pub fn sync(&self) -> Result<(), FileError> {
+        let Some((path, file)) = &self.target else { return Ok(()) };
+        file.sync_data().map_err(|error| FileError::new("write", path, error))
+    }
+
     pub fn bytes(&self) -> u64 {
         self.target.as_ref().and_then(|(_, file)| file.metadata().ok()).map_or(0, |data| data.len())
     }

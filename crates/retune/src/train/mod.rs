@@ -3,6 +3,7 @@
 pub mod average;
 mod checkpoint;
 mod descent;
+mod divergence;
 mod gradient;
 pub mod low_rank;
 pub mod metrics;
@@ -19,12 +20,14 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::divergence::{Divergence, NotFinite};
 pub use self::gradient::{Differentiation, LossGradients, loss_gradients};
 use self::low_rank::Adapters;
 use self::options::TrainOptions;
 use self::probe::ProbeError;
 pub use self::rates::{LayerMeasures, measure_layers};
 use self::run::Run;
+pub(crate) use self::run::first_difference;
 pub use self::shared::Shared;
 use crate::data::{DataError, Dataset};
 use crate::files::FileError;
@@ -64,12 +67,14 @@ pub enum TrainError {
         reason: String,
     },
     /// Every learning rate ended in NaN or infinity.
-    #[error("phase '{phase}' diverged at every learning rate tried ({rates}); try a smaller --lr")]
+    #[error("phase '{phase}' diverged at every learning rate tried ({rates}): {first}; {advice}", advice = first.advice())]
     Diverged {
         /// The phase.
         phase: String,
         /// The rates.
         rates: String,
+        /// Where the first of them stopped being finite.
+        first: Box<Divergence>,
     },
     /// A tensor that the plan froze has changed: a defect of this program.
     #[error("the frozen tensor '{0}' changed during training; please report this as a defect")]
@@ -176,8 +181,13 @@ impl Trainer<'_> {
         Run::begin(self, model, resume)?.finish()
     }
 
+    /// What a checkpoint's images must be the same in: names, labels and groups, in order.
+    fn images_key(&self) -> u64 {
+        shared::samples_key(&self.train.samples, shared::samples_key(&self.validation.samples, 0))
+    }
+
     fn checkpoint_directory(&self) -> Option<PathBuf> {
-        self.directory.map(|directory| directory.join("checkpoint"))
+        self.directory.map(checkpoint_directory)
     }
 
     fn class_weights(&self) -> Option<Vec<f64>> {
@@ -189,4 +199,18 @@ impl Trainer<'_> {
         let weight = |&count: &usize| total as f64 / (counts.len() * count.max(1)) as f64;
         Some(counts.iter().map(weight).collect())
     }
+}
+
+fn checkpoint_directory(run: &Path) -> PathBuf {
+    run.join("checkpoint")
+}
+
+/// Whether a run's directory has a checkpoint to go on from.
+pub fn has_checkpoint(run: &Path) -> bool {
+    checkpoint::exists(&checkpoint_directory(run))
+}
+
+/// Removes a run's checkpoint, which only going on with it needs.
+pub fn remove_checkpoint(run: &Path) {
+    checkpoint::remove(&checkpoint_directory(run));
 }

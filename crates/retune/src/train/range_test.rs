@@ -8,7 +8,7 @@ use super::descent::Descent;
 use super::gradient::{self, StepRule, loss_gradients};
 use super::optimizer::Optimizer;
 use super::run::{Loaders, low_rank_changes};
-use super::{TrainError, Trainer};
+use super::{Divergence, NotFinite, TrainError, Trainer};
 use crate::data::Order;
 use crate::models::Model;
 use crate::plan::{Gradient, Phase, Solver};
@@ -46,6 +46,9 @@ pub struct RangePoint {
 pub struct RangeCurve {
     /// The steps; fewer than asked for where the loss exploded.
     pub points: Vec<RangePoint>,
+    /// The rate at which the loss exploded or was no longer finite, which is too large.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub too_large: Option<f64>,
 }
 
 /// Rates that a curve suggests; `None` where it is too short or never falls.
@@ -128,6 +131,7 @@ impl Trainer<'_> {
         let growth = (options.highest / options.lowest).ln() / (options.steps.max(2) - 1) as f64;
 
         let (mut points, mut average, mut lowest) = (Vec::new(), 0.0, f64::INFINITY);
+        let mut too_large = None;
         self.monitor.start(task, options.steps);
         'test: for epoch in 0u64.. {
             for batch in loader.epoch(epoch, Order::Shuffled { seed: self.options.seed }, 0) {
@@ -144,7 +148,14 @@ impl Trainer<'_> {
                 let loss = found.loss;
                 average = PAST * average + (1.0 - PAST) * loss;
                 let smoothed = average / (1.0 - PAST.powi(step as i32 + 1));
+                if !loss.is_finite() && step == 0 {
+                    let first = Box::new(Divergence::in_step(NotFinite::Loss, 0, &batch, self.train));
+                    let rates = format!("{rate:e}");
+                    return Err(TrainError::Diverged { phase: task.to_owned(), rates, first });
+                }
                 if !smoothed.is_finite() || (smoothed > EXPLOSION * lowest && step > 0) {
+                    // The loss is that of the weights after the step before.
+                    too_large = points.last().map(|point: &RangePoint| point.rate);
                     break 'test;
                 }
                 lowest = lowest.min(smoothed);
@@ -161,7 +172,7 @@ impl Trainer<'_> {
             }
         }
         self.monitor.finish();
-        Ok(RangeCurve { points })
+        Ok(RangeCurve { points, too_large })
     }
 }
 
@@ -175,7 +186,7 @@ mod tests {
             loss: smoothed,
             smoothed,
         });
-        RangeCurve { points: points.collect() }
+        RangeCurve { points: points.collect(), too_large: None }
     }
 
     fn all(steps: usize) -> RangeTestOptions {

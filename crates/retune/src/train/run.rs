@@ -14,7 +14,7 @@ use super::checkpoint::{self, Progress, State};
 use super::metrics::MetricsFile;
 use super::optimizer::Optimizer;
 use super::shared::{Shared, loader_key};
-use super::{Line, PhaseOutcome, TrainError, Trained, Trainer};
+use super::{Divergence, Line, PhaseOutcome, TrainError, Trained, Trainer};
 use crate::data::augment::AugmentPolicy;
 use crate::data::mix::Mix;
 use crate::data::{CacheOptions, DataError, Dataset, Loader, LoaderOptions};
@@ -83,7 +83,7 @@ impl Loaders {
 /// How an epoch or a candidate ended.
 enum Ending {
     Finished,
-    Diverged,
+    Diverged(Divergence),
 }
 
 /// A run in progress.
@@ -94,6 +94,8 @@ pub(super) struct Run<'a> {
     loaders: Loaders,
     started: Instant,
     seconds_before: f64,
+    /// What a checkpoint's images must be the same in.
+    images: u64,
     /// What enters the first trained block, as long as it is known to hold.
     entered: Option<entering::Entered>,
     /// Where that is kept if no other run is made together with this one.
@@ -116,13 +118,14 @@ impl<'a> Run<'a> {
             final_adapters: None,
             model: model.clone(),
         };
+        let images = if trainer.directory.is_some() { trainer.images_key() } else { 0 };
         let state = match (resume, trainer.checkpoint_directory()) {
             (true, Some(directory)) if checkpoint::exists(&directory) => {
                 let low_rank = |phase: &Phase| match &phase.solver {
                     Solver::Gradient(settings) => low_rank_changes(trainer, &model, settings),
                     _ => None,
                 };
-                checkpoint::load(&directory, fresh, |progress| {
+                checkpoint::load(&directory, fresh, images, |progress| {
                     trainer.plan.phases.iter().take(progress.phase + 1).rev().find_map(low_rank)
                 })?
             }
@@ -134,7 +137,7 @@ impl<'a> Run<'a> {
         let seconds_before = state.progress.seconds;
         let started = Instant::now();
         let own = Shared::default();
-        Ok(Self { trainer, state, metrics, loaders, started, seconds_before, entered: None, own })
+        Ok(Self { trainer, state, metrics, loaders, started, seconds_before, images, entered: None, own })
     }
 
     /// Runs what is left of the plan.
@@ -194,7 +197,12 @@ impl<'a> Run<'a> {
     }
 
     fn save_checkpoint(&mut self) -> Result<(), TrainError> {
+        if self.trainer.directory.is_none() {
+            return Ok(());
+        }
+        self.metrics.sync()?;
         self.state.progress.metrics_bytes = self.metrics.bytes();
+        self.state.progress.images = self.images;
         self.state.progress.seconds = self.seconds();
         match self.trainer.checkpoint_directory() {
             Some(directory) => checkpoint::save(&directory, &self.state),
@@ -223,7 +231,7 @@ impl<'a> Run<'a> {
 }
 
 /// Name of the first parameter outside `changed` whose bits differ.
-fn first_difference(before: &Parameters, after: &Parameters, changed: &[bool]) -> Option<String> {
+pub(crate) fn first_difference(before: &Parameters, after: &Parameters, changed: &[bool]) -> Option<String> {
     let bits = |parameters: &Parameters, index: usize| -> Vec<u32> {
         parameters.values(index).into_iter().map(f32::to_bits).collect()
     };

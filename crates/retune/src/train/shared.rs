@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::TrainError;
 use super::options::ActivationOptions;
 use super::prefix::Prefix;
-use crate::data::{DataError, Dataset, Loader, LoaderOptions};
+use crate::data::{DataError, Dataset, Loader, LoaderOptions, Sample};
 use crate::inference::{self, Features, Layer};
 use crate::models::Model;
 use crate::monitor::Monitor;
@@ -101,25 +101,38 @@ impl Shared {
 
 /// What a loader's batches depend on.
 pub(super) fn loader_key(dataset: &Dataset, options: &LoaderOptions) -> u64 {
-    let samples = dataset.samples.iter().map(|sample| (&sample.name, sample.label, &sample.group));
-    let samples: Vec<_> = samples.collect();
     let random = options.augmentation.policy != crate::data::augment::AugmentPolicy::None
         || options.mix != crate::data::mix::Mix::default();
     // Without anything random the seed changes nothing.
     let seed = random.then_some(options.seed);
     let described = format!(
-        "{:?}{:?}{:?}{:?}{:?}{:?}{:?}{}{}{seed:?}",
+        "{:?}{:?}{:?}{:?}{:?}{:?}{}{}{seed:?}",
         dataset.root,
         dataset.corruptions,
         dataset.classes,
-        samples,
         options.preprocessing,
         options.augmentation,
         options.mix,
         options.label_smoothing,
         options.batch_size,
     );
-    random::hash(described.as_bytes())
+    samples_key(&dataset.samples, random::hash(described.as_bytes()))
+}
+
+/// What a list of images is, beyond their pixels: names, labels and groups, in order; `before` is
+/// what else counts.
+pub(super) fn samples_key(samples: &[Sample], before: u64) -> u64 {
+    let mut bytes = Vec::new();
+    samples.iter().fold(before, |key, sample| {
+        bytes.clear();
+        bytes.extend(key.to_le_bytes());
+        bytes.extend(sample.label.map_or(u64::MAX, |label| label as u64).to_le_bytes());
+        bytes.extend(sample.name.as_bytes());
+        // No name has a zero byte, so that name and group cannot run into each other.
+        bytes.push(0);
+        bytes.extend(sample.group.as_deref().unwrap_or_default().as_bytes());
+        random::hash(&bytes)
+    })
 }
 
 /// What the activations before `block` depend on.

@@ -17,7 +17,7 @@ use crate::train::low_rank::{Adapters, TrainedAdapters};
 use crate::train::optimizer::Optimizer;
 use crate::train::options::{BatchNormPolicy, Keep};
 use crate::train::rates::measure_layers;
-use crate::train::{PhaseOutcome, TrainError, Trainer};
+use crate::train::{Divergence, NotFinite, PhaseOutcome, TrainError, Trainer};
 
 /// Batches whose statistics a recalibration averages; more change little.
 const RECALIBRATION_BATCHES: usize = 100;
@@ -25,20 +25,26 @@ const RECALIBRATION_BATCHES: usize = 100;
 impl Run<'_> {
     /// Trains by gradient descent at each learning rate in turn and makes one model of the results.
     pub(super) fn descend(&mut self, phase: &Phase, settings: &Gradient) -> Result<PhaseOutcome, TrainError> {
+        let mut first = None;
         for candidate in self.state.progress.candidate..settings.learning_rates.len() {
-            if let Ending::Diverged = self.try_rate(phase, settings, candidate)? {
+            if let Ending::Diverged(divergence) = self.try_rate(phase, settings, candidate)? {
                 let rate = settings.learning_rates[candidate];
-                self.trainer.monitor.message(&format!("learning rate {rate:e} diverged and is left out"));
+                let told = format!("learning rate {rate:e} diverged and is left out: {divergence}");
+                self.trainer.monitor.message(&told);
+                first.get_or_insert(divergence);
             }
             self.end_candidate(settings.combine);
             let progress = &mut self.state.progress;
             (progress.candidate, progress.epoch, progress.batch) = (candidate + 1, 0, 0);
             progress.running = RunningTotals::default();
-            progress.multipliers = None;
+            (progress.multipliers, progress.validation_due) = (None, false);
         }
         if self.state.finished.is_empty() {
+            let nothing = Divergence { what: NotFinite::Validation, epoch: settings.epochs, step: 0, images: vec![] };
+            let first = first.unwrap_or(nothing);
             let rates: Vec<String> = settings.learning_rates.iter().map(|rate| format!("{rate:e}")).collect();
-            return Err(TrainError::Diverged { phase: phase.name.clone(), rates: rates.join(", ") });
+            let (phase, rates) = (phase.name.clone(), rates.join(", "));
+            return Err(TrainError::Diverged { phase, rates, first: Box::new(first) });
         }
         self.combine(phase, settings)
     }
@@ -65,16 +71,28 @@ impl Run<'_> {
         if self.state.progress.epoch == 0 && self.state.progress.batch == 0 {
             self.begin_candidate(&descent)?;
         }
-        while self.state.progress.epoch < settings.epochs {
-            if let Ending::Diverged = self.epoch(&descent)? {
-                return Ok(Ending::Diverged);
+        while self.state.progress.epoch < settings.epochs || self.state.progress.validation_due {
+            if !self.state.progress.validation_due
+                && let Ending::Diverged(divergence) = self.epoch(&descent)?
+            {
+                return Ok(Ending::Diverged(divergence));
             }
+            self.state.progress.validation_due = true;
             let task = format!("validation after epoch {}", self.state.progress.epoch);
             let started = Instant::now();
             let validation = match self.validate(&task) {
-                Err(TrainError::Inference(InferenceError::NotFinite { .. })) => return Ok(Ending::Diverged),
+                Err(TrainError::Inference(InferenceError::NotFinite { image })) => {
+                    let epoch = self.state.progress.epoch;
+                    let (what, images) = (NotFinite::Validation, vec![image]);
+                    return Ok(Ending::Diverged(Divergence { what, epoch, step: 0, images }));
+                }
+                Err(TrainError::Interrupted) => {
+                    self.save_checkpoint()?;
+                    return Err(TrainError::Interrupted);
+                }
                 other => other?,
             };
+            self.state.progress.validation_due = false;
             self.trainer.monitor.message(&format!(
                 "{}: {:.1} % right on validation, loss {:.4}",
                 descent.task(self.state.progress.epoch - 1),
@@ -152,7 +170,10 @@ impl Run<'_> {
         let epoch = self.state.progress.epoch;
         let rates = match self.epoch_rates(descent, epoch)? {
             Some(rates) => rates,
-            None => return Ok(Ending::Diverged),
+            None => {
+                let (what, images) = (NotFinite::Measure, Vec::new());
+                return Ok(Ending::Diverged(Divergence { what, epoch: epoch + 1, step: 0, images }));
+            }
         };
         let candidates = descent.settings.learning_rates.len() - self.state.progress.candidate;
         let passes = descent.settings.epochs * candidates - epoch;
@@ -161,18 +182,15 @@ impl Run<'_> {
         monitor.advance(self.state.progress.running.images);
         for batch in batches {
             let (batch, entry) = batch?;
-            if monitor.cancelled() {
-                self.save_checkpoint()?;
-                return Err(TrainError::Interrupted);
-            }
             let (model, what) = (&self.state.model, descent.differentiation(&rates));
             let found = match entry {
                 Some(entry) => loss_gradients_from(model, entry, &batch, &what),
                 None => loss_gradients(model, &batch, &what),
             };
+            let diverged = |what| Ok(Ending::Diverged(Divergence::in_step(what, epoch, &batch, trainer.train)));
             if !found.loss.is_finite() {
                 monitor.finish();
-                return Ok(Ending::Diverged);
+                return diverged(NotFinite::Loss);
             }
             let progress = &mut self.state.progress;
             progress.running.loss += found.loss * batch.n as f64;
@@ -183,13 +201,35 @@ impl Run<'_> {
             progress.batch += 1;
             monitor.advance(batch.n);
             let due = trainer.options.checkpoint_every.is_some_and(|steps| progress.batch.is_multiple_of(steps));
-            if due && progress.batch < descent.steps_per_epoch {
+            let (is_last, interrupted) = (progress.batch == descent.steps_per_epoch, monitor.cancelled());
+            if !(due || is_last || interrupted) {
+                continue;
+            }
+            // A finite loss can give an update that overflows; no checkpoint may hold that.
+            if !self.is_finite() {
+                monitor.finish();
+                return diverged(NotFinite::Weights);
+            }
+            // After the last step, validation notices the interruption.
+            if !is_last {
                 self.save_checkpoint()?;
+                if interrupted {
+                    return Err(TrainError::Interrupted);
+                }
             }
         }
         monitor.finish();
         self.end_epoch(descent, &rates, started.elapsed().as_secs_f64())?;
         Ok(Ending::Finished)
+    }
+
+    /// Whether the weights, and their average where there is one, are finite.
+    fn is_finite(&self) -> bool {
+        let finite = |parameters: &Parameters| {
+            (0..parameters.specs().len()).all(|index| parameters.values(index).iter().all(|value| value.is_finite()))
+        };
+        finite(&self.state.model.parameters)
+            && self.state.average.as_ref().is_none_or(|average| finite(&average.parameters))
     }
 
     /// What trains in this epoch; measures adaptive rates where they are not measured yet. `None`

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# A RUSTC_WRAPPER: compiles what reads files with the coverage that libFuzzer follows, which needs no nightly toolchain,
+# and everything else as ever.
+compiler=$1
+shift
+name=
+for argument in "$@"; do
+    if [ "$name" = next ]; then name=$argument; break; fi
+    if [ "$argument" = --crate-name ]; then name=next; fi
+done
+case $name in
+    csv | csv_core | gif | image | image_webp | png | pytorch_reader | retune | tiff | weezl | zune_jpeg | \
+        config | safetensors_file | pytorch | manifest_csv | manifest_jsonl | idx | plan | image_file | run_options)
+        exec "$compiler" "$@" --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+            -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+            -Cllvm-args=-sanitizer-coverage-trace-compares
+        ;;
+esac
+exec "$compiler" "$@"

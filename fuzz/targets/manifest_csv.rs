@@ -1,0 +1,13 @@
+//! Manifests, as `list.csv`.
+#![no_main]
+
+use std::path::Path;
+
+use libfuzzer_sys::fuzz_target;
+use retune::data::DataSource;
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(source) = DataSource::from_manifest(Path::new("seeds/list.csv"), bytes) {
+        let _ = source.train_and_validation(0.5, 0);
+    }
+});
