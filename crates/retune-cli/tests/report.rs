@@ -133,10 +133,11 @@ fn arrow_keys_move(browser: &Browser) {
 }
 
 fn turns_dark(browser: &Browser) {
-    let background = || browser.script("return getComputedStyle(document.documentElement).backgroundColor");
-    let light = background();
+    let background = "getComputedStyle(document.documentElement).backgroundColor";
+    let light = browser.script(&format!("return {background}"));
     browser.click(".top .choice button:nth-child(3)");
-    assert_ne!(background(), light);
+    // A style is computed when the page is next drawn, which may be later.
+    browser.wait_for(&format!("{background} !== {light}"));
 }
 
 #[test]

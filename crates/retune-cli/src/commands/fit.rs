@@ -96,7 +96,11 @@ fn start(arguments: &FitArguments, out: &Path, console: &Console) -> Result<Resu
     }
     // An interrupted run that is gone on with was begun by this command.
     if out.join("run.toml").is_file() {
-        command_line::record(out)?;
+        let recorded = command_line::record(out);
+        // What ended the run says more than what ended this, most likely for the same reason.
+        if fitted.is_ok() {
+            recorded?;
+        }
     }
     Ok(fitted)
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use indexmap::IndexMap;
 
+use super::record::SAMPLES_FOLDER;
 use super::{FitError, PLAN_FILE, RUN_FILE};
 use crate::data::LeftOut;
 use crate::files;
@@ -30,7 +31,7 @@ pub(super) fn is_taken(out: &Path) -> bool {
 
 /// Removes the half-written files of a run that was killed.
 pub(super) fn tidy(out: &Path) {
-    for folder in ["", super::MODEL_FOLDER, super::ADAPTER_FOLDER, PLOTS_FOLDER] {
+    for folder in ["", super::MODEL_FOLDER, super::ADAPTER_FOLDER, PLOTS_FOLDER, SAMPLES_FOLDER] {
         files::remove_partials(&out.join(folder));
     }
 }
