@@ -235,7 +235,8 @@ def epochs(options):
     for model, count, method, (layers, beginnings) in cases:
         arguments = ["--method", method, "--epochs", 3, "--lr", "1e-4"]
         if method == "surgical":
-            arguments += ["--layers", layers.replace(":", "..")]
+            first, _, last = layers.partition(":")
+            arguments += ["--first", first, "--last", last or first]
         with tempfile.TemporaryDirectory() as folder:
             write_images(folder, model[1], count, 20)
             turns = [
