@@ -274,28 +274,31 @@ fn convolutions_of_a_models_size_are_burns() {
 
 #[test]
 fn the_result_does_not_depend_on_the_number_of_threads() {
-    let case = Case {
-        batch: 3,
-        input: (30, 30),
-        inputs: 24,
-        outputs: 40,
-        kernel: 3,
-        groups: 1,
-        stride: 1,
-        vertical_padding: (1, 1),
-        horizontal_padding: (1, 1),
-        scaled: true,
-        residual: true,
-        limits: Some((0.0, 6.0)),
-        seed: 7,
-    };
-    let given = Given::new(&case);
-    let with_threads = |count: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(count).build().expect("threads");
-        let found = pool.install(|| by_operator(&case, &given));
-        [found.y, found.x, found.weight, found.scale, found.shift, found.residual]
-    };
-    assert_eq!(with_threads(1), with_threads(5));
+    // Direct, and by Winograd's algorithm with many tiles and with few.
+    for (side, inputs, outputs) in [(30, 24, 40), (30, 32, 48), (8, 64, 80)] {
+        let case = Case {
+            batch: 3,
+            input: (side, side),
+            inputs,
+            outputs,
+            kernel: 3,
+            groups: 1,
+            stride: 1,
+            vertical_padding: (1, 1),
+            horizontal_padding: (1, 1),
+            scaled: true,
+            residual: true,
+            limits: Some((0.0, 6.0)),
+            seed: 7,
+        };
+        let given = Given::new(&case);
+        let with_threads = |count: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(count).build().expect("threads");
+            let found = pool.install(|| by_operator(&case, &given));
+            [found.y, found.x, found.weight, found.scale, found.shift, found.residual]
+        };
+        assert_eq!(with_threads(1), with_threads(5));
+    }
 }
 
 #[test]
