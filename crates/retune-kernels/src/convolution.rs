@@ -9,8 +9,9 @@ use std::borrow::Cow;
 use rayon::prelude::*;
 
 use crate::elementwise::dot;
+use crate::precision::Precision;
 use crate::product::{
-    Axis, Destination, Epilogue, Gather, MatrixLayout, Panels, Part, Scale, Threads, TransposedProduct, product,
+    Axis, Destination, Epilogue, Gather, MatrixLayout, Part, Scale, Source, Threads, TransposedProduct, Weights,
     transposed_product,
 };
 use crate::shared::{SharedSlice, filled};
@@ -97,6 +98,12 @@ impl ConvolutionShape {
     }
 }
 
+/// Whether a convolution is computed by Winograd's transforms. They do not go with bfloat16: what they
+/// add and subtract is larger than the result, and rounding it loses too much.
+fn transforms(shape: &ConvolutionShape, precision: Precision) -> bool {
+    precision == Precision::Float32 && winograd::suits(shape)
+}
+
 /// What follows the sums of a convolution.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct After<'a> {
@@ -111,25 +118,36 @@ pub struct After<'a> {
 }
 
 /// `limits(convolution(x, weight) · scale + shift + residual)`, `[batch, height, width, outputs]`.
-pub fn forward(shape: &ConvolutionShape, x: &[f32], weight: &[f32], after: After) -> Vec<f32> {
+///
+/// # Panics
+/// If the sizes do not fit the shape.
+pub fn forward(shape: &ConvolutionShape, x: &[f32], weight: &[f32], after: After, precision: Precision) -> Vec<f32> {
     assert_eq!((x.len(), weight.len()), (shape.input_len(), shape.weight_len()), "sizes of the convolution");
     // SAFETY: every output channel of every pixel is written, by the group that it is in.
-    unsafe { filled(shape.output_len(), |y| forward_into(shape, x, weight, after, y)) }
+    unsafe { filled(shape.output_len(), |y| forward_into(shape, x, weight, after, precision, y)) }
 }
 
-fn forward_into(shape: &ConvolutionShape, x: &[f32], weight: &[f32], after: After, y: &SharedSlice) {
+fn forward_into(
+    shape: &ConvolutionShape,
+    x: &[f32],
+    weight: &[f32],
+    after: After,
+    precision: Precision,
+    y: &SharedSlice,
+) {
     if shape.is_depthwise() {
         return depthwise::forward(shape, x, weight, after, y);
     }
-    if winograd::suits(shape) {
+    if transforms(shape, precision) {
         return winograd::forward(shape, x, weight, after, y);
     }
     let reading = Reading::new(shape, x);
+    let source = Source::new(precision, reading.source());
     let arranged = reading.arrange(shape, weight);
     let (_, outputs) = shape.of_group();
     for group in 0..shape.groups {
         let scale = after.scale.map_or(Scale::None, |scale| Scale::Columns(&scale[group * outputs..][..outputs]));
-        let panels = Panels::pack(&arranged, reading.weight_layout(shape, group), scale, Threads::All);
+        let weights = Weights { matrix: &arranged, layout: reading.weight_layout(shape, group), scale };
         let epilogue = Epilogue {
             shift: after.shift.map(|shift| &shift[group * outputs..][..outputs]),
             residual: after.residual,
@@ -137,15 +155,21 @@ fn forward_into(shape: &ConvolutionShape, x: &[f32], weight: &[f32], after: Afte
             accumulate: false,
         };
         let place = Destination { offset: group * outputs, stride: shape.outputs };
-        product(&reading.gather(shape, group), reading.source(), &panels, epilogue, y, place, Threads::All);
+        source.product(&reading.gather(shape, group), weights, epilogue, y, place);
     }
 }
 
 /// The gradient of the input, `[batch, height, width, inputs]`, from `gradient` of the scaled sums.
-pub fn input_gradient(shape: &ConvolutionShape, gradient: &[f32], weight: &[f32], scale: Option<&[f32]>) -> Vec<f32> {
+pub fn input_gradient(
+    shape: &ConvolutionShape,
+    gradient: &[f32],
+    weight: &[f32],
+    scale: Option<&[f32]>,
+    precision: Precision,
+) -> Vec<f32> {
     assert_eq!((gradient.len(), weight.len()), (shape.output_len(), shape.weight_len()), "sizes of the convolution");
     // SAFETY: every input channel of every pixel is written, by the group that it is in.
-    unsafe { filled(shape.input_len(), |dx| input_gradient_into(shape, gradient, weight, scale, dx)) }
+    unsafe { filled(shape.input_len(), |dx| input_gradient_into(shape, gradient, weight, scale, precision, dx)) }
 }
 
 fn input_gradient_into(
@@ -153,17 +177,19 @@ fn input_gradient_into(
     gradient: &[f32],
     weight: &[f32],
     scale: Option<&[f32]>,
+    precision: Precision,
     dx: &SharedSlice,
 ) {
     if shape.is_depthwise() {
         return depthwise::input_gradient(shape, gradient, weight, scale, dx);
     }
-    if winograd::suits(shape) {
+    if transforms(shape, precision) {
         return winograd::input_gradient(shape, gradient, weight, scale, dx);
     }
     let (inputs, outputs) = shape.of_group();
     let (height, width) = shape.output();
     let (vertical, horizontal) = shape.backward_axes();
+    let source = Source::new(precision, gradient);
     for group in 0..shape.groups {
         let layout = MatrixLayout {
             taps: shape.window(),
@@ -175,7 +201,6 @@ fn input_gradient_into(
             column_stride: shape.window(),
         };
         let scale = scale.map_or(Scale::None, |scale| Scale::Depth(&scale[group * outputs..][..outputs]));
-        let panels = Panels::pack(weight, layout, scale, Threads::All);
         let gather = Gather::new(
             shape.batch,
             height * width * shape.outputs,
@@ -184,7 +209,8 @@ fn input_gradient_into(
             group * outputs,
         );
         let place = Destination { offset: group * inputs, stride: shape.inputs };
-        product(&gather, gradient, &panels, Epilogue::default(), dx, place, Threads::All);
+        let weights = Weights { matrix: weight, layout, scale };
+        source.product(&gather, weights, Epilogue::default(), dx, place);
     }
 }
 
@@ -204,12 +230,13 @@ pub fn weight_gradient(
     gradient: &[f32],
     scale: Option<&[f32]>,
     weight: Option<&[f32]>,
+    precision: Precision,
 ) -> WeightGradient {
     assert_eq!((x.len(), gradient.len()), (shape.input_len(), shape.output_len()), "sizes of the convolution");
     let mut dw = vec![0.0; shape.weight_len()];
     if shape.is_depthwise() {
         depthwise::weight_gradient(shape, x, gradient, &mut dw);
-    } else if winograd::suits(shape) {
+    } else if transforms(shape, precision) {
         let layout = Reading::Pixels(x).weight_layout(shape, 0);
         let shared = SharedSlice::new(&mut dw);
         winograd::weight_gradient(shape, x, gradient, |part| unpack(&part, layout, &shared));
@@ -227,6 +254,7 @@ pub fn weight_gradient(
                 gradient_offset: group * outputs,
                 gradient_stride: shape.outputs,
                 columns: outputs,
+                precision,
             };
             transposed_product(product, Threads::All, |part| unpack(&part, layout, &shared));
         }

@@ -7,7 +7,10 @@ mod exponential;
 pub mod memory;
 mod operator;
 pub mod operators;
+mod precision;
 mod product;
 mod shared;
 mod vectors;
 mod workspace;
+
+pub use precision::{Precision, multiplies_bfloat16, with_precision};

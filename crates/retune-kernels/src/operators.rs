@@ -26,9 +26,14 @@ pub fn set_enabled(enabled: bool) {
     ENABLED.store(enabled, Ordering::Relaxed);
 }
 
+/// Whether this crate's own operators are turned on.
+pub fn are_enabled() -> bool {
+    ENABLED.load(Ordering::Relaxed)
+}
+
 /// Whether this crate's own operators are turned on and can run on `device`.
 fn run_on(device: &Device) -> bool {
-    ENABLED.load(Ordering::Relaxed) && device.clone().inner() == Device::flex()
+    are_enabled() && device.clone().inner() == Device::flex()
 }
 
 /// `[batch, channels, height, width]` to `[batch, height, width, channels]`, as a view.

@@ -5,16 +5,24 @@
 //! The source rows are never copied together (no `im2col`): a tile of rows keeps its sums in
 //! registers while it walks over the taps, and only looks up where each source row lies.
 
+#[cfg(target_arch = "x86_64")]
+mod bfloat16;
 mod gather;
 mod panels;
+mod source;
 mod threads;
 mod transposed;
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) use self::bfloat16::Unit as Bfloat16Unit;
 pub(crate) use self::gather::{Axis, Gather};
 use self::panels::panel_width;
 pub(crate) use self::panels::{MatrixLayout, Panels, Scale, widest_panel};
+pub(crate) use self::source::{Source, Weights};
 pub(crate) use self::threads::Threads;
 pub(crate) use self::transposed::{Part, TransposedProduct, transposed_product};
+
+use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -60,49 +68,112 @@ pub(crate) fn product(
     threads: Threads,
 ) {
     assert!(gather.largest_offset() + panels.depth() <= source.len(), "every source row is inside the source");
-    let rows = gather.rows();
-    assert!(rows == 0 || place.offset + (rows - 1) * place.stride + panels.columns() <= destination.len());
     let zeros = vec![0.0; panels.depth()];
-    let row_tasks = rows.div_ceil(ROWS_OF_TASK).max(1);
-    // With few rows the panels are divided too, so that every thread has work.
-    let wanted = 4 * threads.count();
-    let panel_tasks = wanted.div_ceil(row_tasks).clamp(1, panels.count().max(1));
-    threads.for_each(row_tasks * panel_tasks, |task| {
-        let (row_task, panel_task) = (task / panel_tasks, task % panel_tasks);
-        let share = |index: usize, count: usize, of: usize| index * of / count;
-        Arch::new().dispatch(Task {
-            gather,
-            source,
-            zeros: &zeros,
-            panels,
-            epilogue,
-            destination,
-            place,
-            rows: share(row_task, row_tasks, rows)..share(row_task + 1, row_tasks, rows),
-            panel_range: share(panel_task, panel_tasks, panels.count())
-                ..share(panel_task + 1, panel_tasks, panels.count()),
-        });
+    let factors = SingleFactors { source, panels, zeros: &zeros };
+    let output = Output { gather, epilogue, destination, place, columns: panels.columns() };
+    output.divide(panels.count(), threads, |rows, panels| {
+        Arch::new().dispatch(Task { output, factors, rows, panels });
     });
 }
 
-struct Task<'a> {
-    gather: &'a Gather,
+/// The two sides of a product, as a tile of it multiplies them.
+trait Factors<S: Simd>: Copy {
+    /// `sums[r] += source[offsets[r]] · panels[panel, tap]`; a negative offset stands for zeros.
+    ///
+    /// # Safety
+    /// There must be a whole source row at every offset that is not negative.
+    unsafe fn add_tap<const ROWS: usize>(
+        &self,
+        simd: S,
+        sums: &mut [[S::f32s; 2]; ROWS],
+        offsets: [isize; ROWS],
+        panel_and_tap: (usize, usize),
+    );
+}
+
+/// The factors of a product in 32 bits.
+#[derive(Clone, Copy)]
+struct SingleFactors<'a> {
     source: &'a [f32],
-    zeros: &'a [f32],
     panels: &'a Panels,
+    /// A row of zeros for what lies on the padding.
+    zeros: &'a [f32],
+}
+
+impl<S: Simd> Factors<S> for SingleFactors<'_> {
+    #[inline(always)]
+    unsafe fn add_tap<const ROWS: usize>(
+        &self,
+        simd: S,
+        sums: &mut [[S::f32s; 2]; ROWS],
+        offsets: [isize; ROWS],
+        (panel, tap): (usize, usize),
+    ) {
+        let mut rows = [self.zeros.as_ptr(); ROWS];
+        for (row, offset) in rows.iter_mut().zip(offsets) {
+            if offset >= 0 {
+                // SAFETY: a place in the source by the contract.
+                *row = unsafe { self.source.as_ptr().add(offset as usize) };
+            }
+        }
+        // SAFETY: each pointer is followed by a row, in the source or in the zeros; a tap's panel holds
+        // a row of one panel width for each of its values.
+        unsafe { accumulate(simd, sums, rows, self.panels.depth(), self.panels.tap(panel, tap)) };
+    }
+}
+
+/// Where the results of a product go.
+#[derive(Clone, Copy)]
+struct Output<'a> {
+    gather: &'a Gather,
     epilogue: Epilogue<'a>,
     destination: &'a SharedSlice<'a>,
     place: Destination,
-    rows: std::ops::Range<usize>,
-    panel_range: std::ops::Range<usize>,
+    columns: usize,
 }
 
-impl WithSimd for Task<'_> {
+impl Output<'_> {
+    /// Divides the product among tasks: `work` gets the rows and panels of each.
+    fn divide(&self, panels: usize, threads: Threads, work: impl Fn(Range<usize>, Range<usize>) + Send + Sync) {
+        let rows = self.gather.rows();
+        let Destination { offset, stride } = self.place;
+        assert!(rows == 0 || offset + (rows - 1) * stride + self.columns <= self.destination.len());
+        let row_tasks = rows.div_ceil(ROWS_OF_TASK).max(1);
+        // With few rows the panels are divided too, so that every thread has work.
+        let wanted = 4 * threads.count();
+        let panel_tasks = wanted.div_ceil(row_tasks).clamp(1, panels.max(1));
+        let share = |index: usize, count: usize, of: usize| index * of / count..(index + 1) * of / count;
+        threads.for_each(row_tasks * panel_tasks, |task| {
+            let (row_task, panel_task) = (task / panel_tasks, task % panel_tasks);
+            work(share(row_task, row_tasks, rows), share(panel_task, panel_tasks, panels));
+        });
+    }
+}
+
+/// A part of a product. Its factors have a whole row at every offset of the output's gather.
+struct Task<'a, F> {
+    output: Output<'a>,
+    factors: F,
+    rows: Range<usize>,
+    panels: Range<usize>,
+}
+
+impl WithSimd for Task<'_, SingleFactors<'_>> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        for panel in self.panel_range.clone() {
+        self.run(simd);
+    }
+}
+
+impl<F> Task<'_, F> {
+    #[inline(always)]
+    fn run<S: Simd>(&self, simd: S)
+    where
+        F: Factors<S>,
+    {
+        for panel in self.panels.clone() {
             if S::REGISTER_COUNT >= 32 {
                 self.tiles::<S, ROWS_OF_32_REGISTERS>(simd, panel);
             } else {
@@ -110,11 +181,12 @@ impl WithSimd for Task<'_> {
             }
         }
     }
-}
 
-impl Task<'_> {
     #[inline(always)]
-    fn tiles<S: Simd, const ROWS: usize>(&self, simd: S, panel: usize) {
+    fn tiles<S: Simd, const ROWS: usize>(&self, simd: S, panel: usize)
+    where
+        F: Factors<S>,
+    {
         let mut row = self.rows.start;
         while row < self.rows.end {
             let left = self.rows.end - row;
@@ -133,32 +205,29 @@ impl Task<'_> {
     /// One tile: `count` rows from `row` on, computed as `ROWS` of which the last may be idle.
     /// Returns how many.
     #[inline(always)]
-    fn tile<S: Simd, const ROWS: usize>(&self, simd: S, panel: usize, row: usize, count: usize) -> usize {
+    fn tile<S: Simd, const ROWS: usize>(&self, simd: S, panel: usize, row: usize, count: usize) -> usize
+    where
+        F: Factors<S>,
+    {
+        let gather = self.output.gather;
         let mut sums = [[simd.splat_f32s(0.0); 2]; ROWS];
-        let places = self.gather.places::<ROWS>(row, count);
-        let depth = self.panels.depth();
-        for tap in 0..self.gather.taps() {
-            let Some(offsets) = self.gather.offsets(&places, tap) else { continue };
-            let mut pointers = [self.zeros.as_ptr(); ROWS];
-            for (pointer, offset) in pointers.iter_mut().zip(offsets) {
-                if offset >= 0 {
-                    // SAFETY: `product` has checked that every offset leaves room for a row.
-                    *pointer = unsafe { self.source.as_ptr().add(offset as usize) };
-                }
-            }
-            // SAFETY: each pointer is followed by `depth` readable values, in the source or in the
-            // zeros; a tap's panel holds `depth` rows of one panel width.
-            unsafe { accumulate(simd, &mut sums, pointers, depth, self.panels.tap(panel, tap)) };
+        let places = gather.places::<ROWS>(row, count);
+        for tap in 0..gather.taps() {
+            let Some(offsets) = gather.offsets(&places, tap) else { continue };
+            // SAFETY: the factors have a row at every offset of the gather.
+            unsafe { self.factors.add_tap(simd, &mut sums, offsets, (panel, tap)) };
         }
-        self.finish(simd, sums, panel, &places.destination[..count]);
+        self.output.finish(simd, sums, panel, &places.destination[..count]);
         count
     }
+}
 
+impl Output<'_> {
     #[inline(always)]
     fn finish<S: Simd, const ROWS: usize>(&self, simd: S, sums: [[S::f32s; 2]; ROWS], panel: usize, rows: &[usize]) {
         let lanes = S::F32_LANES;
         let first = panel * panel_width::<S>();
-        let columns = (self.panels.columns() - first).min(panel_width::<S>());
+        let columns = (self.columns - first).min(panel_width::<S>());
         for (half, start) in [0, lanes].into_iter().enumerate() {
             if start >= columns {
                 break;

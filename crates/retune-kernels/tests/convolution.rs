@@ -7,6 +7,7 @@ use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor};
 use proptest::prelude::*;
 use retune_kernels::operators::{Following, Window, convolution, linear};
+use retune_kernels::{Precision, with_precision};
 
 use common::{distance, host, tensor, values};
 
@@ -237,6 +238,49 @@ proptest! {
     }
 }
 
+proptest! {
+    /// Factors that bfloat16 holds exactly leave only the rounding of 32-bit sums; a scaled weight is
+    /// one that it does not hold.
+    #[test]
+    fn products_in_bfloat16_lose_nothing_but_what_their_factors_lose(case in cases()) {
+        let case = Case { scaled: false, ..case };
+        let mut given = Given::new(&case);
+        for values in [&mut given.x, &mut given.weight, &mut given.gradient] {
+            values.iter_mut().for_each(|value| *value = (*value * 64.0).round() / 64.0);
+        }
+        let found = with_precision(Precision::Bfloat16, || by_operator(&case, &given));
+        let expected = in_double_precision(&case, &given);
+        prop_assert!(distance(&found.y, &expected.y) < 1e-5, "output");
+        prop_assert!(distance(&found.x, &expected.x) < 1e-5, "gradient of the input");
+        prop_assert!(distance(&found.weight, &expected.weight) < 1e-5, "gradient of the weight");
+    }
+
+    /// Each factor is off by at most 2^-9 of itself, so each product by 2^-8; the largest sums are of
+    /// products that are mostly smaller than 1.
+    #[test]
+    fn products_in_bfloat16_are_near_those_of_double_precision(case in cases()) {
+        let case = Case { limits: None, ..case };
+        let given = Given::new(&case);
+        let found = with_precision(Precision::Bfloat16, || by_operator(&case, &given));
+        let expected = in_double_precision(&case, &given);
+        prop_assert!(distance(&found.y, &expected.y) < 0.01, "output");
+        prop_assert!(distance(&found.x, &expected.x) < 0.01, "gradient of the input");
+        prop_assert!(distance(&found.weight, &expected.weight) < 0.01, "gradient of the weight");
+    }
+}
+
+#[test]
+fn a_linear_layer_in_bfloat16_rounds_its_factors() {
+    // 1 + 2^-9 lies between two numbers of eight significant bits; 1 is the nearest.
+    let between = 1.0 + 1.0 / 512.0;
+    let product = |precision| {
+        let (x, weight) = (tensor(&[between; 64], [1, 64]), tensor(&[1.0; 64], [1, 64]));
+        host(with_precision(precision, || linear(x, weight, Following::default())).inner())
+    };
+    assert_eq!(product(Precision::Float32), vec![64.0 * between]);
+    assert_eq!(product(Precision::Bfloat16), vec![64.0]);
+}
+
 /// Sizes as in the models: enough rows for several tasks and panels.
 #[test]
 fn convolutions_of_a_models_size_are_burns() {
@@ -292,12 +336,14 @@ fn the_result_does_not_depend_on_the_number_of_threads() {
             seed: 7,
         };
         let given = Given::new(&case);
-        let with_threads = |count: usize| {
+        let with_threads = |count: usize, precision| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(count).build().expect("threads");
-            let found = pool.install(|| by_operator(&case, &given));
+            let found = pool.install(|| with_precision(precision, || by_operator(&case, &given)));
             [found.y, found.x, found.weight, found.scale, found.shift, found.residual]
         };
-        assert_eq!(with_threads(1), with_threads(5));
+        for precision in [Precision::Float32, Precision::Bfloat16] {
+            assert_eq!(with_threads(1, precision), with_threads(5, precision));
+        }
     }
 }
 

@@ -4,8 +4,9 @@
 //!     yes | head -5 | cargo run --release -p retune --example steps -- resnet18 64 32 all adamw
 //!
 //! The arguments are the architecture, the images' side, the images in a batch, the first and the last layer trained
-//! (`layer1:head`; one name trains that layer alone, and `all` everything), the optimizer (`sgd` or `adamw`) and, to compare, `plain` to leave out the CPU kernels. A step is what `fit` does with a batch that
-//! is loaded: forward, backward, update. Prints the milliseconds of each step and, at the end, of its parts.
+//! (`layer1:head`; one name trains that layer alone, and `all` everything), the optimizer (`sgd` or `adamw`) and, to compare,
+//! `plain` to leave out the CPU kernels or `bfloat16` to multiply in it. A step is what `fit` does with a batch that is
+//! loaded: forward, backward, update. Prints the milliseconds of each step and, at the end, of its parts.
 
 use std::error::Error;
 use std::io::{BufRead, Write};
@@ -17,6 +18,7 @@ use retune::data::preprocess::Preprocessing;
 use retune::models::Model;
 use retune::models::config::ModelConfig;
 use retune::train::optimizer::{Optimizer, OptimizerKind, OptimizerOptions};
+use retune::train::options::Precision;
 use retune::train::{Differentiation, loss_gradients};
 
 #[global_allocator]
@@ -32,6 +34,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     if rest.iter().any(|argument| argument == "plain") {
         retune_kernels::operators::set_enabled(false);
     }
+    let rounded = rest.iter().any(|argument| argument == "bfloat16");
+    let precision = if rounded { Precision::Bfloat16 } else { Precision::Float32 };
     let (side, count) = (side.parse::<u32>()?, batch.parse::<usize>()?);
     let device = retune::device::by_name("cpu")?;
     let classes: Vec<String> = (0..CLASSES).map(|class| class.to_string()).collect();
@@ -48,7 +52,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let options = OptimizerOptions { kind: kind.parse::<OptimizerKind>()?, ..OptimizerOptions::default() };
     let mut optimizer = Optimizer::new(options, trained.len());
 
-    let what = Differentiation { trained: &trained, batch_statistics: &[], class_weights: None };
+    let what = Differentiation { trained: &trained, batch_statistics: &[], class_weights: None, precision };
     let mut update_time = 0.0;
     for line in std::io::stdin().lock().lines() {
         line?;

@@ -12,6 +12,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
+use retune_kernels::operators;
 use serde::{Deserialize, Serialize};
 
 pub use self::directory::is_resumable;
@@ -31,7 +32,7 @@ use crate::models::{HeadInitialization, Model, ModelError};
 use crate::monitor::Monitor;
 use crate::plan::{Plan, PlanError};
 use crate::train::average::interpolate;
-use crate::train::options::TrainOptions;
+use crate::train::options::{Precision, TrainOptions};
 use crate::train::{self, Line, PhaseOutcome, Shared, TrainError, Trained, Trainer};
 use crate::verify;
 
@@ -101,6 +102,9 @@ pub enum FitError {
         "the plan never trains the head, which starts anew; give it a rate, or take the model's own with --head-init keep"
     )]
     NewHeadFrozen,
+    /// bfloat16 is multiplied by the CPU's fused operators alone.
+    #[error("bfloat16 needs the CPU and its fused operators: leave out --device and --kernels, or train in float32")]
+    NoBfloat16,
     /// Another run is at work in the directory.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -445,6 +449,9 @@ pub fn start(
     let left_out = options.skip_bad.then(|| data.leave_out_unreadable(&options.data, monitor)).transpose()?;
 
     warn_of_leaks(&data, monitor);
+    if options.train.precision == Precision::Bfloat16 && !retune_kernels::multiplies_bfloat16() {
+        monitor.message("note: this CPU has no instructions for bfloat16 (AVX-512 BF16); rounding costs time here");
+    }
 
     // Another run may have begun there meanwhile.
     check_free()?;
@@ -549,6 +556,10 @@ pub fn finished(run: &Path) -> Result<Option<Summary>, FitError> {
 /// The pretrained model with a head for the data's classes, and the data. A head that is kept keeps
 /// its classes in its own order, and the data's follow it by name.
 pub(crate) fn open(options: &FitOptions) -> Result<(Model, FitData), FitError> {
+    let fused = options.device == "cpu" && operators::are_enabled();
+    if options.train.precision == Precision::Bfloat16 && !fused {
+        return Err(FitError::NoBfloat16);
+    }
     let mut data = FitData::open(options)?;
     let seed = options.train.seed;
     let model = options.model.load(&options.preprocessing, seed, &options.device)?;

@@ -19,7 +19,7 @@ use retune::plan::{
 };
 use retune::train::low_rank::Adapters;
 use retune::train::optimizer::{OptimizerKind, OptimizerOptions};
-use retune::train::options::{ActivationOptions, BatchNormPolicy, Keep, TrainOptions};
+use retune::train::options::{ActivationOptions, BatchNormPolicy, Keep, Precision, TrainOptions};
 use retune::train::{Differentiation, Trained, Trainer, measure_layers, metrics};
 use serde_json::Value;
 
@@ -86,7 +86,12 @@ fn measures_of_gradients_are_the_authors() {
         let measured = |trained: &[bool], criterion: Criterion| {
             let trained: Vec<bool> =
                 specs.iter().zip(trained).map(|(spec, trained)| *trained && spec.role.is_trainable()).collect();
-            let what = Differentiation { trained: &trained, batch_statistics: &[], class_weights: None };
+            let what = Differentiation {
+                trained: &trained,
+                batch_statistics: &[],
+                class_weights: None,
+                precision: Precision::Float32,
+            };
             let batches = loader.epoch(0, Order::Sequential, 0).take(number("batches"));
             measure_layers(&model, batches, &what, criterion, LayerKind::Tensor).unwrap()
         };
@@ -218,6 +223,7 @@ fn train(settings: &Value) -> (Model, Trained, Vec<f64>) {
         mix: Mix::default(),
         checkpoint_every: None,
         cache_bytes: 1 << 20,
+        precision: Precision::Float32,
         activations: ActivationOptions::default(),
         threads: 1,
     };

@@ -15,7 +15,7 @@ use retune::models::{Model, Role};
 use retune::monitor::Silent;
 use retune::plan::{Gradient, Phase, Plan, Schedule, Solver};
 use retune::train::optimizer::{OptimizerKind, OptimizerOptions};
-use retune::train::options::{ActivationOptions, BatchNormPolicy, Keep, TrainOptions};
+use retune::train::options::{ActivationOptions, BatchNormPolicy, Keep, Precision, TrainOptions};
 use retune::train::{Differentiation, LossGradients, Trainer, loss_gradients};
 
 use common::{fixtures, load, models, training_images};
@@ -56,7 +56,7 @@ fn gradients(model: &Model, batch: &Batch, training_mode: bool) -> LossGradients
     let all = vec![true; model.network().specs.len()];
     let blocks = vec![true; model.blocks().len()];
     let batch_statistics = if training_mode { blocks.as_slice() } else { &[] };
-    let what = Differentiation { trained: &all, batch_statistics, class_weights: None };
+    let what = Differentiation { trained: &all, batch_statistics, class_weights: None, precision: Precision::Float32 };
     loss_gradients(model, batch, &what)
 }
 
@@ -192,6 +192,7 @@ fn train_one_epoch(run: &str) -> (Model, Model) {
         mix: Mix::default(),
         checkpoint_every: None,
         cache_bytes: 1 << 20,
+        precision: Precision::Float32,
         activations: ActivationOptions::default(),
         threads: 1,
     };

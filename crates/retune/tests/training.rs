@@ -18,7 +18,7 @@ use retune::models::{HeadInitialization, Model, Role};
 use retune::monitor::{Monitor, Silent};
 use retune::plan::{Averaging, Gradient, Phase, Plan, Schedule, Solver};
 use retune::train::optimizer::OptimizerOptions;
-use retune::train::options::{ActivationOptions, BatchNormPolicy, Keep, TrainOptions};
+use retune::train::options::{ActivationOptions, BatchNormPolicy, Keep, Precision, TrainOptions};
 use retune::train::{Shared, TrainError, Trained, Trainer};
 
 const CLASSES: [&str; 3] = ["stripes", "checks", "plain"];
@@ -69,6 +69,7 @@ fn options() -> TrainOptions {
         mix: Mix::default(),
         checkpoint_every: None,
         cache_bytes: 1 << 20,
+        precision: Precision::Float32,
         activations: ActivationOptions::default(),
         threads: 2,
     }

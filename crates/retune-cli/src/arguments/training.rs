@@ -5,7 +5,7 @@ use retune::data::augment::{AugmentPolicy, Augmentation};
 use retune::data::mix::Mix;
 use retune::models::HeadInitialization;
 use retune::train::optimizer::{OptimizerKind, OptimizerOptions};
-use retune::train::options::{ActivationOptions, BatchNormPolicy, Keep, TrainOptions};
+use retune::train::options::{ActivationOptions, BatchNormPolicy, Keep, Precision, TrainOptions};
 
 use super::parse::{self, Named, named};
 
@@ -67,6 +67,9 @@ pub struct TrainingArguments {
     /// Memory for decoded images, in MiB; what does not fit goes to a temporary file
     #[arg(long, value_name = "N", default_value = "512")]
     cache_mb: u32,
+    /// Multiply matrices of trained blocks in 32-bit floats, or in bfloat16, which CPUs with AVX-512 BF16 do faster
+    #[arg(long, value_name = "NAME", default_value = "float32", value_parser = named::<Precision>(["float32", "bfloat16"]))]
+    precision: Precision,
     /// Memory for the activations of frozen blocks, in MiB; eight times as much may go to a temporary file; 0: none
     #[arg(long, value_name = "N", default_value = "1024")]
     activation_mb: u32,
@@ -111,6 +114,7 @@ impl TrainingArguments {
             mix: Mix { mixup_alpha: self.mixup, cutmix_alpha: self.cutmix },
             checkpoint_every: self.checkpoint_every,
             cache_bytes: u64::from(self.cache_mb) << 20,
+            precision: self.precision,
             activations: ActivationOptions {
                 memory_bytes: u64::from(self.activation_mb) << 20,
                 half: self.half_activations,
@@ -183,7 +187,7 @@ mod tests {
     fn every_option_arrives() {
         let line = "--batch-size 7 --no-shuffle --label-smoothing 0.1 --class-weights balanced --augment flip --mixup 0.2 \
                     --cutmix 1 --momentum 0.5 --clip-norm 2 --bn train --save last --checkpoint-every 5 --cache-mb 3 --seed 9 \
-                    --activation-mb 7 --half-activations --views 2";
+                    --activation-mb 7 --half-activations --views 2 --precision bfloat16";
         let options = options(&line.split_whitespace().collect::<Vec<_>>());
         assert_eq!((options.batch_size, options.shuffle, options.seed, options.threads), (7, false, 9, 2));
         assert_eq!((options.label_smoothing, options.balanced_classes), (0.1, true));
@@ -192,6 +196,7 @@ mod tests {
         assert_eq!((options.optimizer.momentum, options.clip_norm), (0.5, Some(2.0)));
         assert_eq!((options.batch_norm, options.keep), (BatchNormPolicy::Train, Keep::Last));
         assert_eq!((options.checkpoint_every, options.cache_bytes), (Some(5), 3 << 20));
+        assert_eq!(options.precision, Precision::Bfloat16);
         assert_eq!(options.activations, ActivationOptions { memory_bytes: 7 << 20, half: true, views: Some(2) });
     }
 }

@@ -21,7 +21,7 @@ use retune::methods::{self, Method, MethodOptions, MethodSpec};
 use retune::models::{HeadInitialization, Model};
 use retune::monitor::Monitor;
 use retune::train::optimizer::OptimizerOptions;
-use retune::train::options::{ActivationOptions, BatchNormPolicy, Keep, TrainOptions};
+use retune::train::options::{ActivationOptions, BatchNormPolicy, Keep, Precision, TrainOptions};
 use retune::train::{Shared, TrainError, Trainer};
 use serde::Serialize;
 
@@ -164,6 +164,7 @@ fn train_options(seed: u64, threads: usize) -> TrainOptions {
         mix: Mix::default(),
         checkpoint_every: None,
         cache_bytes: 64 << 20,
+        precision: Precision::Float32,
         activations: ActivationOptions::default(),
         threads,
     }

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use super::run_on;
 use crate::exponential::exp;
 use crate::operator::{Array, Kept, Needs, Operator, run};
+use crate::precision::Precision;
 use crate::product::{
     Destination, Epilogue, Gather, MatrixLayout, Panels, Scale, Threads, TransposedProduct, product, transposed_product,
 };
@@ -143,6 +144,7 @@ impl Attention {
             gradient_offset: b.start,
             gradient_stride: b.stride,
             columns: self.width,
+            precision: Precision::Float32,
         };
         transposed_product(work, Threads::This, |part| {
             for (row, values) in part.depths.zip(part.values.chunks_exact(part.width)) {

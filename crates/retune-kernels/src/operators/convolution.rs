@@ -8,6 +8,7 @@ use super::{channels_first, channels_last, run_on};
 use crate::convolution::{After, ConvolutionShape, forward, input_gradient, weight_gradient};
 use crate::elementwise::{column_sums, mask_by_limits};
 use crate::operator::{Array, Kept, Needs, Operator, run};
+use crate::precision::{self, Precision};
 
 /// How a window moves over a map.
 #[derive(Clone, Copy, Debug)]
@@ -139,6 +140,7 @@ struct FusedConvolution {
     has_shift: bool,
     has_residual: bool,
     limits: Option<(f32, f32)>,
+    precision: Precision,
 }
 
 const X: usize = 0;
@@ -162,6 +164,7 @@ impl FusedConvolution {
             has_shift: shift.is_some(),
             has_residual: residual.is_some(),
             limits,
+            precision: precision::present(),
         };
         let mut inputs = vec![x.into_dispatch(), weight.into_dispatch()];
         inputs.extend(scale.map(Tensor::into_dispatch));
@@ -192,7 +195,7 @@ impl Operator for FusedConvolution {
             residual: at(self.residual_place()),
             limits: self.limits,
         };
-        let y = forward(&self.shape, inputs[X].values(), inputs[WEIGHT].values(), after);
+        let y = forward(&self.shape, inputs[X].values(), inputs[WEIGHT].values(), after, self.precision);
         Array::new(y, &self.output_shape)
     }
 
@@ -230,14 +233,14 @@ impl Operator for FusedConvolution {
         if wanted[WEIGHT] || scale_is_wanted {
             let x = kept.input(X);
             let weight = kept.inputs[WEIGHT].as_ref().filter(|_| scale_is_wanted).map(Array::values);
-            let gradients = weight_gradient(&self.shape, x.values(), gradient.values(), scale, weight);
+            let gradients = weight_gradient(&self.shape, x.values(), gradient.values(), scale, weight, self.precision);
             if let Some((place, scale)) = scale_place.zip(gradients.scale) {
                 found[place] = Some(Array::new(scale, &[self.shape.outputs]));
             }
             found[WEIGHT] = wanted[WEIGHT].then(|| Array::new(gradients.weight, &self.weight_shape));
         }
         if wanted[X] {
-            let dx = input_gradient(&self.shape, gradient.values(), kept.input(WEIGHT).values(), scale);
+            let dx = input_gradient(&self.shape, gradient.values(), kept.input(WEIGHT).values(), scale, self.precision);
             found[X] = Some(Array::new(dx, &self.input_shape));
         }
         found

@@ -78,6 +78,10 @@ impl Panels {
         &self.values
     }
 
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        &mut self.values
+    }
+
     pub fn depth(&self) -> usize {
         self.depth
     }
@@ -99,7 +103,8 @@ impl Panels {
     }
 }
 
-fn pack_panel(
+/// Packs one panel; lanes past its columns are left as they are.
+pub(super) fn pack_panel(
     matrix: &[f32],
     layout: MatrixLayout,
     scale: Scale,

@@ -1,12 +1,19 @@
 //! The other product of training: a weight's gradient, `Σ_row source[row, tap]ᵀ · gradient[row]`.
 
+#[cfg(target_arch = "x86_64")]
+mod pairs;
+
 use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 
+#[cfg(target_arch = "x86_64")]
+use super::bfloat16::{Unit, WIDTH};
 use super::gather::Gather;
 use super::panels::{panel_width, widest_panel};
+use super::source::rounded_if;
 use super::threads::Threads;
+use crate::precision::Precision;
 
 /// Rows whose gradients are packed together; 16 KiB with the widest vectors, so that a first-level
 /// cache holds them and the lines of the source that a step reads.
@@ -26,6 +33,7 @@ pub(crate) struct TransposedProduct<'a> {
     pub gradient_stride: usize,
     /// Values of a gradient row that take part.
     pub columns: usize,
+    pub precision: Precision,
 }
 
 /// A finished part of a weight gradient.
@@ -40,9 +48,26 @@ pub(crate) struct Part<'a> {
 /// Computes the gradient part by part and hands each to `sink`. Every element is a sum over the rows
 /// in their order, whatever the number of threads.
 pub(crate) fn transposed_product(product: TransposedProduct, threads: Threads, sink: impl Fn(Part) + Send + Sync) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(unit) = Unit::available().filter(|_| product.precision == Precision::Bfloat16) {
+        return divide(product, WIDTH, threads, |task| pairs::run(unit, task), sink);
+    }
+    let rounds = product.precision == Precision::Bfloat16;
+    let (source, gradient) = (rounded_if(rounds, product.source), rounded_if(rounds, product.gradient));
+    let product = TransposedProduct { source: &source, gradient: &gradient, ..product };
+    divide(product, widest_panel(), threads, |task| Arch::new().dispatch(task), sink);
+}
+
+/// Divides the product among tasks, each of some depths and of as many columns as `width`.
+fn divide(
+    product: TransposedProduct,
+    width: usize,
+    threads: Threads,
+    work: impl Fn(Task) + Send + Sync,
+    sink: impl Fn(Part) + Send + Sync,
+) {
     let TransposedProduct { gather, source, depth, columns, .. } = product;
     assert!(gather.rows() == 0 || gather.largest_offset() + depth <= source.len(), "rows inside the source");
-    let width = widest_panel();
     let panels = columns.div_ceil(width);
     // Where there are few panels the depth is divided as well, so that every thread has work.
     let wanted = if threads.count() == 1 { 1 } else { 2 * threads.count() };
@@ -55,7 +80,7 @@ pub(crate) fn transposed_product(product: TransposedProduct, threads: Threads, s
         let depths = bound(depth_task)..bound(depth_task + 1);
         let columns = panel * width..columns.min((panel + 1) * width);
         let mut values = vec![0.0; gather.taps() * depths.len() * width];
-        Arch::new().dispatch(Task { product, columns: columns.clone(), depths: depths.clone(), sums: &mut values });
+        work(Task { product, columns: columns.clone(), depths: depths.clone(), sums: &mut values });
         sink(Part { columns, depths, values: &values, width });
     });
 }

@@ -6,7 +6,7 @@ use super::Trainer;
 use super::checkpoint::Progress;
 use super::gradient::Differentiation;
 use super::metrics::MetricsRow;
-use super::options::BatchNormPolicy;
+use super::options::{BatchNormPolicy, Precision};
 use crate::models::Model;
 use crate::plan::{Gradient, Phase};
 
@@ -25,6 +25,7 @@ pub(super) struct Descent<'a> {
     selected: Vec<bool>,
     batch_norm: BatchNormPolicy,
     class_weights: Option<Vec<f64>>,
+    precision: Precision,
     pub steps_per_epoch: usize,
 }
 
@@ -71,6 +72,7 @@ impl<'a> Descent<'a> {
             selected: specs.iter().map(|spec| settings.trains(spec, model.head())).collect(),
             batch_norm: trainer.options.batch_norm,
             class_weights: trainer.class_weights(),
+            precision: trainer.options.precision,
             steps_per_epoch,
         }
     }
@@ -133,6 +135,7 @@ impl<'a> Descent<'a> {
             trained: &epoch.trained,
             batch_statistics: &epoch.batch_statistics,
             class_weights: self.class_weights.as_deref(),
+            precision: self.precision,
         }
     }
 

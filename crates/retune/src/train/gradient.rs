@@ -2,9 +2,11 @@
 
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
+use retune_kernels::with_precision;
 
 use super::low_rank::TrainedAdapters;
 use super::optimizer::Optimizer;
+use super::options::Precision;
 use crate::data::Batch;
 use crate::inference;
 use crate::models::parameters::host_values;
@@ -23,6 +25,8 @@ pub struct Differentiation<'a> {
     pub batch_statistics: &'a [bool],
     /// Factor on the loss of each class.
     pub class_weights: Option<&'a [f64]>,
+    /// The numbers in which matrices are multiplied.
+    pub precision: Precision,
 }
 
 /// A batch's loss and its gradients.
@@ -67,7 +71,9 @@ pub(super) fn loss_gradients_from(
 
     let tracked = tracked_parameters(model, what.trained);
     let mut pass = Pass::training(&tracked, what.batch_statistics);
-    let logits = model.network().forward_range(entry, first..end, &mut pass).pool();
+    // Each operator's backward pass keeps the precision of its forward pass.
+    let forward = || model.network().forward_range(entry, first..end, &mut pass).pool();
+    let logits = with_precision(what.precision.into(), forward);
     let observed = pass.into_observed();
 
     let correct = count_correct(logits.clone().inner(), batch);

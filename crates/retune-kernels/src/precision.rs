@@ -1,0 +1,78 @@
+//! How exactly matrix products are computed, and who decides it.
+
+use std::cell::Cell;
+
+/// The numbers that a matrix product multiplies. It sums in 32 bits in either case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// 32-bit floats.
+    #[default]
+    Float32,
+    /// Both factors rounded to bfloat16: the range of a 32-bit float, eight significant bits.
+    Bfloat16,
+}
+
+thread_local! {
+    static PRESENT: Cell<Precision> = const { Cell::new(Precision::Float32) };
+}
+
+/// The precision of the products that this thread's new operators make, forward and backward.
+pub(crate) fn present() -> Precision {
+    PRESENT.get()
+}
+
+/// Runs `work` with the products of linear layers and convolutions in `precision`, those of their
+/// backward passes too, wherever these run. Depthwise convolutions, attention and everything
+/// elementwise stay in 32 bits.
+pub fn with_precision<T>(precision: Precision, work: impl FnOnce() -> T) -> T {
+    struct Restore(Precision);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            PRESENT.set(self.0);
+        }
+    }
+    let _restore = Restore(PRESENT.replace(precision));
+    work()
+}
+
+/// Whether this machine has instructions for products of bfloat16 (AVX-512 BF16). Without them they
+/// are computed in 32 bits from rounded factors, which is slower than not rounding.
+pub fn multiplies_bfloat16() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return crate::product::Bfloat16Unit::available().is_some();
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// The nearest bfloat16, ties to even, as a 32-bit float.
+pub(crate) fn rounded(value: f32) -> f32 {
+    let bits = value.to_bits();
+    if value.is_nan() {
+        return value;
+    }
+    f32::from_bits((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff_0000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Precision, present, rounded, with_precision};
+
+    #[test]
+    fn rounds_to_the_nearest_and_ties_to_even() {
+        // Eight significant bits: between 1 and 2 the numbers are 1/128 apart.
+        assert_eq!(rounded(1.0 + 1.0 / 128.0), 1.0 + 1.0 / 128.0);
+        assert_eq!(rounded(1.0 + 1.0 / 256.0), 1.0);
+        assert_eq!(rounded(1.0 + 3.0 / 256.0), 1.0 + 2.0 / 128.0);
+        assert_eq!(rounded(-1.0 - 1.1 / 256.0), -1.0 - 1.0 / 128.0);
+        assert_eq!(rounded(f32::MAX), f32::INFINITY);
+        assert!(rounded(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn a_precision_ends_with_its_work() {
+        let inside = with_precision(Precision::Bfloat16, present);
+        assert_eq!((inside, present()), (Precision::Bfloat16, Precision::Float32));
+        let panicked = std::panic::catch_unwind(|| with_precision(Precision::Bfloat16, || panic!("on purpose")));
+        assert!(panicked.is_err() && present() == Precision::Float32);
+    }
+}
