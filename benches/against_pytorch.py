@@ -1,12 +1,13 @@
 """`retune` against plain timm/PyTorch loops, in turn on the same images and machine: prints Markdown tables of ratios.
 
     cargo build --release --workspace --bins --examples
-    python benches/against_pytorch.py [steps] [epochs] [commands] [growth] [threads] [startup]
+    python benches/against_pytorch.py [steps] [bfloat16] [epochs] [commands] [growth] [threads] [startup]
 
 Without a name everything is measured. A ratio above 1 means that retune is faster, or takes less memory. Both sides
-compute in float32 with all processors and start from random weights of the same architecture; BatchNorm normalizes by
+compute in float32 (but for bfloat16) with all processors and start from random weights of the same architecture; BatchNorm normalizes by
 running statistics on both sides. What is compared:
 
+bfloat16  the same in bfloat16, beside retune's float32 and PyTorch's autocast to bfloat16
 steps     whole training steps (forward, backward, update) on a batch that is in memory, both sides in turn step by step
 epochs    seconds of an epoch after the first, as a user sees them: retune's from `metrics.jsonl`, with images from files;
           PyTorch's with the images waiting in memory as a tensor, so that its loop is not charged for loading
@@ -67,7 +68,9 @@ def train_only(beginnings):
     optimizer = torch.optim.AdamW(trained, 1e-4) if adamw else torch.optim.SGD(trained, 1e-4, 0.9)
 def step(images, labels):
     optimizer.zero_grad()
-    torch.nn.functional.cross_entropy(model(images), labels).backward()
+    with torch.autocast('cpu', torch.bfloat16, enabled='--bfloat16' in sys.argv):
+        loss = torch.nn.functional.cross_entropy(model(images), labels)
+    loss.backward()
     optimizer.step()
 """
 
@@ -99,8 +102,8 @@ class Stepper:
         self.process.wait()
 
 
-def step_times(model, part, rounds, threads=None):
-    """The median milliseconds of a step of retune, PyTorch, and PyTorch with channels-last maps."""
+def step_programs(model, part, threads=None):
+    """Programs of retune and PyTorch that make steps; options can be added to both."""
     name, side, batch, optimizer = model
     program = prelude(model, part[1], threads) + f"""
 images, labels = torch.randn({batch}, 3, {side}, {side}), torch.arange({batch}) % {CLASSES}
@@ -113,7 +116,12 @@ for line in sys.stdin:
 """
     theirs = [sys.executable, "-c", program]
     ours = [BUILT / "examples" / "steps", name, str(side), str(batch), part[0], optimizer]
-    sides = [Stepper(command, threads) for command in (ours, theirs, [*theirs, "--channels-last"])]
+    return ours, theirs
+
+
+def step_times(commands, rounds, threads=None):
+    """The median milliseconds of a step of each program, all in turn."""
+    sides = [Stepper(command, threads) for command in commands]
     # The first steps allocate.
     times = [[side.step() for side in sides] for _ in range(rounds + 2)][2:]
     for side in sides:
@@ -146,16 +154,27 @@ def steps(options):
         (VIT_TINY, "surgical last two blocks", LAST_BLOCKS),
     ]
     for model, name, part in cases:
-        ours, theirs, channels_last = step_times(model, part, options.rounds)
+        ours, theirs = step_programs(model, part)
+        ours, theirs, channels_last = step_times([ours, theirs, [*theirs, "--channels-last"]], options.rounds)
         times = (f"{milliseconds:.0f}" for milliseconds in (ours, theirs, channels_last))
         row(described(model, name), model[2], *times, f"{theirs / ours:.2f}", f"{channels_last / ours:.2f}")
+
+
+def bfloat16(options):
+    head("step in bfloat16", "batch", "retune, ms", "its float32, ms", "PyTorch, ms", "to its float32", "to PyTorch")
+    for model in MODELS:
+        ours, theirs = step_programs(model, EVERYTHING)
+        commands = [[*ours, "bfloat16"], ours, [*theirs, "--bfloat16", "--channels-last"]]
+        rounded, single, theirs = step_times(commands, options.rounds)
+        row(described(model, "full fine-tuning"), model[2], f"{rounded:.0f}", f"{single:.0f}", f"{theirs:.0f}",
+            f"{single / rounded:.2f}", f"{theirs / rounded:.2f}")  # fmt: skip
 
 
 def threads(options):
     head("threads", "retune, ms", "PyTorch, ms", "ratio")
     for model in (RESNET_64, VIT_TINY):
         for count in sorted({1, os.cpu_count()}):
-            ours, theirs, _ = step_times(model, EVERYTHING, options.rounds, count)
+            ours, theirs = step_times(step_programs(model, EVERYTHING, count), options.rounds, count)
             row(described(model, f"{count} threads"), f"{ours:.0f}", f"{theirs:.0f}", f"{theirs / ours:.2f}")
 
 
@@ -329,6 +348,7 @@ def startup(_):
 
 MEASURES = {
     "steps": steps,
+    "bfloat16": bfloat16,
     "epochs": epochs,
     "commands": commands,
     "growth": growth,

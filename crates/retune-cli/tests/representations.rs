@@ -78,12 +78,21 @@ fn umap_maps_files_and_models() {
     assert!(here.file("u2.csv").starts_with(b"x,y,label,path,file\n"));
     here.succeeds(&fit("--method lp --out run"));
     here.succeeds("umap --model run --data data --color correctness --out u.png");
+    for class in ["green", "red"] {
+        here.images(&format!("split/train/{class}"), class, 9, 200);
+        here.images(&format!("split/test/{class}"), class, 6, 90);
+    }
+    here.succeeds("umap --model run --data split --color split --out split.csv");
+    let csv = String::from_utf8(here.file("split.csv")).unwrap();
+    let of_split = |split: &str| csv.lines().filter(|line| line.contains(&format!(",{split},"))).count();
+    assert_eq!((of_split("train"), of_split("test")), (18, 12), "{csv}");
 
     for (line, expected) in [
         ("umap --out u.csv", "--features"),
         ("umap --features a.npz --out u.gif", ".png"),
         ("umap --features absent.npz --out new.csv", "absent.npz"),
         ("umap --features a.npz --color file --out new.csv", "several files"),
+        ("umap --model run --data data --color split --out new.csv", "several splits"),
         ("umap --features a.npz --neighbours 1 --out new.csv", "neighbours"),
         ("umap --features a.npz --out nowhere/new.csv", "nowhere"),
     ] {

@@ -1,5 +1,6 @@
 //! `retune umap`: features as a map of two dimensions.
 
+use std::iter::repeat_n;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -69,8 +70,9 @@ pub struct UmapArguments {
     /// Passes over the neighbours [default: 500, or 200 for more than 10,000 images]
     #[arg(long, value_name = "N", value_parser = parse::count, allow_hyphen_values = true, help_heading = "Map")]
     epochs: Option<usize>,
-    /// What colours say: class, file (of several), prediction or correctness (with --model)
-    #[arg(long, value_name = "WHAT", default_value = "class", value_parser = ["class", "file", "prediction", "correctness"],
+    /// What colours say: class, file (of several), split, prediction or correctness (of --data, by --model)
+    #[arg(long, value_name = "WHAT", default_value = "class",
+          value_parser = ["class", "file", "split", "prediction", "correctness"],
           help_heading = "Map")]
     color: String,
     /// Where the paths in --features lie, for thumbnails in an .html map (with --data they are at hand)
@@ -90,6 +92,8 @@ struct Point {
     path: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    split: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     prediction: Option<String>,
 }
@@ -111,6 +115,7 @@ struct Images {
     labels: Vec<Option<String>>,
     paths: Vec<String>,
     files: Vec<String>,
+    splits: Vec<String>,
     predictions: Vec<String>,
     thumbnails: Option<Thumbnails>,
 }
@@ -125,6 +130,7 @@ pub fn run(arguments: &UmapArguments, console: &Console) -> Result<(), Failure> 
     let missing = |what: &str| Err(Failure::Mistake(format!("--color {}: {what}", arguments.color)));
     match arguments.color.as_str() {
         "file" if images.files.is_empty() => return missing("give several files with --features"),
+        "split" if images.splits.is_empty() => return missing("name --data that has several splits, and no --split"),
         "prediction" | "correctness" if images.predictions.is_empty() => {
             return missing("give --model, with a classifier, and --data");
         }
@@ -173,7 +179,7 @@ impl Images {
             }
             images.width = table.width;
             if files.len() > 1 {
-                images.files.extend(std::iter::repeat_n(path.display().to_string(), table.len()));
+                images.files.extend(repeat_n(path.display().to_string(), table.len()));
             }
             images.take(table);
         }
@@ -189,7 +195,8 @@ impl Images {
 
     fn of_model(arguments: &UmapArguments, data: &PathBuf, console: &Console) -> Result<Self, Failure> {
         let split = arguments.split.as_deref().map_or(SplitName::All, SplitName::from);
-        let dataset = DataSource::open(data)?.split(&split)?;
+        let source = DataSource::open(data)?;
+        let dataset = source.split(&split)?;
         let model = arguments.model.load(&arguments.preprocessing.change(), console)?;
         // Labels that the model does not know can be shown, but not be right or wrong.
         let dataset = if arguments.color == "correctness" { with_model_classes(&dataset, &model)? } else { dataset };
@@ -216,6 +223,10 @@ impl Images {
         })?;
         console.progress.finish();
         let name = |class: usize| names.get(class).or(dataset.classes.get(class)).cloned().unwrap_or(class.to_string());
+        if split == SplitName::All && source.splits.len() > 1 {
+            let splits = source.splits.iter();
+            images.splits = splits.flat_map(|(name, samples)| repeat_n(name.to_string(), samples.len())).collect();
+        }
         images.thumbnails = thumbnails;
         images.width = features.len() / dataset.len();
         images.features = features;
@@ -247,9 +258,11 @@ impl Images {
         classes.sort();
         classes.dedup();
         let class = |name: &String| classes.binary_search(&name).unwrap_or_default();
-        let mut files = self.files.clone();
-        files.dedup();
-        let file = |name: &String| files.iter().position(|file| file == name).unwrap_or_default();
+        // What a set is called: the file that the images came from, else the split.
+        let set_of_each = if self.files.is_empty() { &self.splits } else { &self.files };
+        let mut sets = set_of_each.clone();
+        sets.dedup();
+        let set = |name: &String| sets.iter().position(|set| set == name).unwrap_or_default();
         let mut page = Page::new(format!("UMAP of {} images", layout.len()));
         page.facts = vec![
             ("Features of each image".into(), self.width.to_string()),
@@ -263,12 +276,12 @@ impl Images {
             x: layout.iter().map(|point| point[0]).collect(),
             y: layout.iter().map(|point| point[1]).collect(),
             label: self.labels.iter().map(|label| label.as_ref().map_or(-1, |label| class(label) as i64)).collect(),
-            set: self.files.iter().map(file).collect(),
+            set: set_of_each.iter().map(set).collect(),
             predicted: self.predictions.iter().map(class).collect(),
             path: self.paths.clone(),
             // A sheet that cannot be made leaves a map without pictures.
             sheet: self.thumbnails.as_ref().and_then(|tiles| Some(page.add_sheet(tiles.sheet().ok()?.into()))),
-            sets: files.clone(),
+            sets: sets.clone(),
             classes: classes.iter().map(|&name| name.clone()).collect(),
             ..Map::default()
         };
@@ -284,6 +297,7 @@ impl Images {
             label: self.labels[row].clone(),
             path: self.paths[row].clone(),
             file: self.files.get(row).cloned(),
+            split: self.splits.get(row).cloned(),
             prediction: self.predictions.get(row).cloned(),
         };
         layout.iter().enumerate().map(point).collect()
@@ -294,6 +308,7 @@ impl Images {
         let unknown = || "unknown".to_owned();
         let name = |row: usize| match by {
             "file" => self.files[row].clone(),
+            "split" => self.splits[row].clone(),
             "prediction" => self.predictions[row].clone(),
             "correctness" => match &self.labels[row] {
                 Some(label) if *label == self.predictions[row] => "right".to_owned(),
@@ -318,12 +333,16 @@ fn wants_thumbnails(arguments: &UmapArguments) -> bool {
 fn csv(points: &[Point]) -> String {
     let optional = |name: &str, present: bool| if present { format!(",{name}") } else { String::new() };
     let has = |value: fn(&Point) -> bool| points.first().is_some_and(value);
-    let (file, prediction) = (has(|point| point.file.is_some()), has(|point| point.prediction.is_some()));
-    let mut text = format!("x,y,label,path{}{}\n", optional("file", file), optional("prediction", prediction));
+    let columns = [
+        optional("file", has(|point| point.file.is_some())),
+        optional("split", has(|point| point.split.is_some())),
+        optional("prediction", has(|point| point.prediction.is_some())),
+    ];
+    let mut text = format!("x,y,label,path{}\n", columns.concat());
     for point in points {
         let cell = |value: &Option<String>| value.as_deref().map(csv_cell).unwrap_or_default();
         text.push_str(&format!("{},{},{},{}", point.x, point.y, cell(&point.label), csv_cell(&point.path)));
-        for value in [&point.file, &point.prediction].into_iter().filter(|value| value.is_some()) {
+        for value in [&point.file, &point.split, &point.prediction].into_iter().filter(|value| value.is_some()) {
             text.push_str(&format!(",{}", cell(value)));
         }
         text.push('\n');

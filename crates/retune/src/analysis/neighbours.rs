@@ -1,20 +1,20 @@
-//! The nearest neighbours of every image, found exactly, in double precision.
+//! The nearest neighbours of every image, found exactly.
+//!
+//! Inner products of all pairs in single precision, by the CPU's fused operators, leave out every pair that is too far
+//! apart even by the most that rounding can have changed; the rest are measured in double precision. So the result is
+//! that of double precision throughout.
 
 use std::str::FromStr;
 
+use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
+use retune_kernels::operators::{Following, linear};
 use serde::{Deserialize, Serialize};
 
-use super::products::inner_products;
-
-/// Images whose neighbours one task finds. Work is cut the same way on any number of threads, so results are the same.
-const TASK_ROWS: usize = 64;
-/// Images that a task compares its own with at a time.
-const CANDIDATES: usize = 256;
-
-/// Squared distances below this part of the squared lengths are 0: equal features, but for rounding. (Single-precision
-/// features that differ in a last digit alone are no further apart.)
-const ROUNDING: f64 = 1e-13;
+/// Images whose neighbours are found together.
+const ROWS: usize = 512;
+/// Images that they are compared with at a time.
+const CANDIDATES: usize = 4096;
 
 /// How far apart two images are, given their features.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,8 +62,13 @@ pub(super) struct Points<'a> {
     values: &'a [f32],
     width: usize,
     metric: Metric,
-    /// What is taken off each feature: for the euclidean metric the mean, which keeps digits where it is large.
-    shift: Vec<f64>,
+    /// What each image's features are divided by: its length for the cosine, else the same for all, so that no square
+    /// overflows.
+    lengths: Vec<f64>,
+    /// What single precision multiplies: features less their mean for the euclidean metric, divided.
+    rounded: Vec<f32>,
+    /// Squared lengths of the rounded rows.
+    squares: Vec<f64>,
 }
 
 /// An image and how far away it is.
@@ -82,137 +87,181 @@ impl Neighbour {
 
 impl<'a> Points<'a> {
     pub fn new(values: &'a [f32], width: usize, metric: Metric) -> Self {
-        let mut shift = vec![0.0; width];
-        if metric == Metric::Euclidean {
-            for row in values.chunks_exact(width) {
-                shift.iter_mut().zip(row).for_each(|(mean, &value)| *mean += f64::from(value));
+        let n = values.len() / width;
+        let rows = values.par_chunks_exact(width);
+        let (lengths, shift): (Vec<f64>, Vec<f64>) = match metric {
+            Metric::Euclidean => {
+                let largest = rows.clone().flatten().map(|value| value.abs()).reduce(|| 0.0, f32::max);
+                // A power of two, which rounds nothing.
+                let scale = if largest > 0.0 { f64::from(largest).log2().ceil().exp2() } else { 1.0 };
+                // The mean taken off keeps digits where it is large.
+                (vec![scale; n], means(values, width))
             }
-            let n = (values.len() / width) as f64;
-            shift.iter_mut().for_each(|mean| *mean /= n);
-        }
-        Self { values, width, metric, shift }
+            Metric::Cosine => (rows.clone().map(|row| square(row).sqrt()).collect(), vec![0.0; width]),
+        };
+        let rounded: Vec<f32> = rows
+            .zip(&lengths)
+            .flat_map_iter(|(row, length)| {
+                row.iter().zip(&shift).map(move |(&value, shift)| ((f64::from(value) - shift) / length) as f32)
+            })
+            .collect();
+        let squares = rounded.par_chunks_exact(width).map(square).collect();
+        Self { values, width, metric, lengths, rounded, squares }
     }
 
     pub fn len(&self) -> usize {
         self.values.len() / self.width
     }
 
-    /// Hands each image on with its distances to all images: blocks of candidates for rows of a task. `start` makes a
-    /// task's state for its rows, `take` gets a row's number in the task and some of its distances.
-    fn visit<State: Send, Found: Send>(
-        &self,
-        start: impl Fn(std::ops::Range<usize>) -> State + Sync,
-        take: impl Fn(&mut State, usize, usize, &[f64]) + Sync,
-        end: impl Fn(State) -> Found + Sync,
-    ) -> Vec<Found> {
-        let n = self.len();
-        let tasks = (0..n.div_ceil(TASK_ROWS)).into_par_iter();
-        let visit = |task: usize| {
-            let rows = task * TASK_ROWS..n.min((task + 1) * TASK_ROWS);
-            let mut state = start(rows.clone());
-            let own = self.block(rows.clone());
-            let own_norms = norms(&own, self.width);
-            let mut distances = Vec::new();
-            for first in (0..n).step_by(CANDIDATES) {
-                let candidates = first..n.min(first + CANDIDATES);
-                let count = candidates.len();
-                let others = self.block(candidates);
-                distances.resize(rows.len() * count, 0.0);
-                inner_products(&own, &others, self.width, &mut distances);
-                let other_norms = norms(&others, self.width);
-                for (row, line) in distances.chunks_exact_mut(count).enumerate() {
-                    for (distance, norm) in line.iter_mut().zip(&other_norms) {
-                        let lengths = own_norms[row] + norm;
-                        // Twice the cosine distance, where lengths are 1.
-                        let square = lengths - 2.0 * *distance;
-                        let square = if square <= ROUNDING * lengths { 0.0 } else { square };
-                        *distance = match self.metric {
-                            Metric::Euclidean => square.sqrt(),
-                            Metric::Cosine => square / 2.0,
-                        };
-                    }
-                    take(&mut state, row, first, line);
-                }
-            }
-            end(state)
-        };
-        tasks.map(visit).collect()
+    fn row(&self, index: usize) -> &[f32] {
+        &self.values[index * self.width..(index + 1) * self.width]
     }
 
-    /// Some images' features as doubles, shifted or of length 1 as the metric wants them.
-    fn block(&self, images: std::ops::Range<usize>) -> Vec<f64> {
-        let mut block = Vec::with_capacity(images.len() * self.width);
-        for row in self.values[images.start * self.width..images.end * self.width].chunks_exact(self.width) {
-            match self.metric {
-                Metric::Euclidean => {
-                    block.extend(row.iter().zip(&self.shift).map(|(&value, shift)| f64::from(value) - shift));
-                }
-                Metric::Cosine => {
-                    let length = row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
-                    block.extend(row.iter().map(|&value| f64::from(value) / length));
-                }
+    /// The square of the distance of two images' divided features, in double precision.
+    fn measure(&self, one: usize, other: usize) -> f64 {
+        let scales = [1.0 / self.lengths[one], 1.0 / self.lengths[other]];
+        let mut sums = [0.0; 4];
+        let (ones, others) = (self.row(one).as_chunks::<4>(), self.row(other).as_chunks::<4>());
+        let difference = |a: f32, b: f32| f64::from(a) * scales[0] - f64::from(b) * scales[1];
+        for (a, b) in ones.0.iter().zip(others.0) {
+            for lane in 0..4 {
+                sums[lane] += difference(a[lane], b[lane]).powi(2);
             }
         }
-        block
+        let rest: f64 = ones.1.iter().zip(others.1).map(|(&a, &b)| difference(a, b).powi(2)).sum();
+        sums.iter().sum::<f64>() + rest
+    }
+
+    fn distance(&self, square: f64) -> f64 {
+        match self.metric {
+            Metric::Euclidean => square.sqrt() * self.lengths[0],
+            Metric::Cosine => square / 2.0,
+        }
+    }
+
+    /// The most by which the square that single precision gives for an image and any other can be wrong: each of the
+    /// `width` products and sums rounds by at most 2⁻²⁴ of the product of the lengths (Higham 2002, *Accuracy and
+    /// Stability of Numerical Algorithms*, section 3.1), and so did each feature before.
+    fn error(&self, image: usize, longest: f64) -> f64 {
+        const ROUNDINGS_OF_FEATURES: usize = 8;
+        let unit = f64::from(f32::EPSILON) / 2.0;
+        2.0 * (self.width + ROUNDINGS_OF_FEATURES) as f64 * unit * (self.squares[image].sqrt() + longest) * longest
+    }
+
+    /// Hands each image on with the squares of its distances to all images, as single precision has them: blocks of
+    /// candidates, each after the one before. `take` gets a state of the image, its number, the block's first candidate
+    /// and the squares.
+    fn visit<State: Send>(
+        &self,
+        start: impl Fn(usize) -> State + Sync,
+        take: impl Fn(&mut State, usize, usize, &[f32]) + Sync,
+    ) -> Vec<State> {
+        let n = self.len();
+        let mut found = Vec::with_capacity(n);
+        let tensor = |images: std::ops::Range<usize>| {
+            let rows = self.rounded[images.start * self.width..images.end * self.width].to_vec();
+            Tensor::<2>::from_data(TensorData::new(rows, [images.len(), self.width]), &Device::flex())
+        };
+        for first_row in (0..n).step_by(ROWS) {
+            let rows = first_row..n.min(first_row + ROWS);
+            let own = tensor(rows.clone());
+            let mut states: Vec<State> = rows.clone().into_par_iter().map(&start).collect();
+            for first in (0..n).step_by(CANDIDATES) {
+                let candidates = first..n.min(first + CANDIDATES);
+                let squares = &self.squares[candidates.clone()];
+                let products = linear(own.clone(), tensor(candidates), Following::default());
+                let mut products: Vec<f32> = products.into_data_as::<f32>().try_into_vec().expect("32-bit floats");
+                let lines = products.par_chunks_exact_mut(squares.len()).zip(&mut states).zip(rows.clone());
+                lines.for_each(|((line, state), row)| {
+                    for (product, square) in line.iter_mut().zip(squares) {
+                        *product = (self.squares[row] + square - 2.0 * f64::from(*product)) as f32;
+                    }
+                    take(state, row, first, line);
+                });
+            }
+            found.extend(states);
+        }
+        found
+    }
+
+    fn longest(&self) -> f64 {
+        self.squares.iter().copied().fold(0.0, f64::max).sqrt()
     }
 
     /// The `count` nearest neighbours of every image, nearest first, without itself. There must be more images.
     pub fn nearest(&self, count: usize) -> Vec<Vec<Neighbour>> {
+        let longest = self.longest();
         let found = self.visit(
-            |rows| (rows.start, vec![Vec::with_capacity(count + CANDIDATES); rows.len()]),
-            |(start, nearest): &mut (usize, Vec<Vec<Neighbour>>), row, first, distances| {
-                let (own, nearest) = (*start + row, &mut nearest[row]);
-                let worst = if nearest.len() < count { f64::INFINITY } else { nearest[count - 1].distance };
-                let candidates = distances.iter().enumerate().map(|(offset, &distance)| (first + offset, distance));
-                let nearer = candidates.filter(|&(index, distance)| index != own && distance < worst);
-                nearest.extend(nearer.map(|(index, distance)| Neighbour { distance, index }));
-                nearest.sort_unstable_by(Neighbour::order);
-                nearest.truncate(count);
+            // The candidates, and how far away the last of them may be.
+            |_| (Vec::<(f32, usize)>::with_capacity(2 * count), f32::INFINITY),
+            |near, own, first, squares| {
+                let margin = 2.0 * self.error(own, longest) as f32;
+                let candidates = squares.iter().enumerate().map(|(offset, &square)| (square, first + offset));
+                near.0.extend(candidates.filter(|&(square, index)| square <= near.1 && index != own));
+                if near.0.len() > count {
+                    let (_, last, _) = near.0.select_nth_unstable_by(count - 1, |one, other| one.0.total_cmp(&other.0));
+                    near.1 = last.0 + margin;
+                    near.0.retain(|one| one.0 <= near.1);
+                }
             },
-            |(_, nearest)| nearest,
         );
-        found.into_iter().flatten().collect()
+        let exact = |(own, (near, _)): (usize, (Vec<(f32, usize)>, f32))| {
+            let measured = near.into_iter().map(|(_, index)| (self.measure(own, index), index));
+            let mut near: Vec<Neighbour> =
+                measured.map(|(square, index)| Neighbour { distance: self.distance(square), index }).collect();
+            near.sort_unstable_by(Neighbour::order);
+            near.truncate(count);
+            near
+        };
+        found.into_par_iter().enumerate().map(exact).collect()
     }
 
     /// For every image, the rank of some others by distance: 1 for the nearest.
     pub fn ranks(&self, others: &[Vec<usize>]) -> Vec<Vec<usize>> {
-        let reference = self.distances_to(others);
+        let longest = self.longest();
         let found = self.visit(
-            |rows| (rows.start, rows.map(|row| vec![1; others[row].len()]).collect::<Vec<_>>()),
-            |(start, ranks): &mut (usize, Vec<Vec<usize>>), row, first, distances| {
-                let own = *start + row;
-                for (rank, other) in ranks[row].iter_mut().zip(&reference[own]) {
-                    let before = distances.iter().enumerate().filter(|&(offset, &distance)| {
-                        let index = first + offset;
-                        index != own && Neighbour { distance, index }.order(other).is_lt()
-                    });
-                    *rank += before.count();
+            |own| others[own].iter().map(|&other| (self.measure(own, other), other, 1)).collect::<Vec<_>>(),
+            |ranked, own, first, squares| {
+                let margin = self.error(own, longest);
+                let farthest = ranked.iter().map(|one| one.0).fold(0.0, f64::max) + margin;
+                for (offset, &square) in
+                    squares.iter().enumerate().filter(|&(_, &square)| f64::from(square) <= farthest)
+                {
+                    let (index, rough) = (first + offset, f64::from(square));
+                    if index == own {
+                        continue;
+                    }
+                    let mut exact = None;
+                    for (reference, other, rank) in ranked.iter_mut() {
+                        // Measured only where single precision cannot tell.
+                        let is_before = if (rough - *reference).abs() > margin {
+                            rough < *reference
+                        } else {
+                            let square = *exact.get_or_insert_with(|| self.measure(own, index));
+                            square.total_cmp(reference).then(index.cmp(other)).is_lt()
+                        };
+                        *rank += usize::from(is_before);
+                    }
                 }
             },
-            |(_, ranks)| ranks,
         );
-        found.into_iter().flatten().collect()
-    }
-
-    /// The same numbers as [`Points::visit`] finds, to the bit, which ranks depend on.
-    fn distances_to(&self, others: &[Vec<usize>]) -> Vec<Vec<Neighbour>> {
-        let found = self.visit(
-            |rows| (rows.start, rows.map(|row| Vec::with_capacity(others[row].len())).collect::<Vec<_>>()),
-            |(start, found): &mut (usize, Vec<Vec<Neighbour>>), row, first, distances| {
-                let wanted = &others[*start + row];
-                found[row].extend(wanted.iter().filter_map(|&index| {
-                    let distance = *distances.get(index.checked_sub(first)?)?;
-                    Some(Neighbour { distance, index })
-                }));
-            },
-            |(_, found)| found,
-        );
-        found.into_iter().flatten().collect()
+        found.into_iter().map(|ranked| ranked.into_iter().map(|(_, _, rank)| rank).collect()).collect()
     }
 }
 
-fn norms(block: &[f64], width: usize) -> Vec<f64> {
-    block.chunks_exact(width).map(|row| row.iter().map(|value| value * value).sum()).collect()
+/// The mean of each feature.
+fn means(values: &[f32], width: usize) -> Vec<f64> {
+    let mut means = vec![0.0; width];
+    for row in values.chunks_exact(width) {
+        means.iter_mut().zip(row).for_each(|(mean, &value)| *mean += f64::from(value));
+    }
+    let n = (values.len() / width) as f64;
+    means.iter_mut().for_each(|mean| *mean /= n);
+    means
+}
+
+fn square(row: &[f32]) -> f64 {
+    row.iter().map(|&value| f64::from(value).powi(2)).sum()
 }
 
 #[cfg(test)]

@@ -2,17 +2,18 @@
 //!
 //! ```text
 //! features ─ neighbours ─► fuzzy graph ─ spectral layout ─► start ─ gradient descent ─► map
-//!            exact, f64     section 3.1   manifolds-rs              manifolds-rs
+//!            exact          section 3.1   manifolds-rs              section 3.2
 //! ```
 //!
-//! Neighbours and graph are computed here, as the paper and `umap-learn` define them; the spectral start and the
-//! stochastic gradient descent are the `manifolds-rs` crate's. Its own graph gives each point neighbours of weights that
-//! sum to ln k where the paper has log₂ k, and its fit of the curve between minimum distance and spread ends before it
-//! has converged; both cost trustworthiness (`docs/analysis.md` has the measurements).
+//! Neighbours, graph and descent are computed here, as the paper and `umap-learn` define them; the spectral start is the
+//! `manifolds-rs` crate's. Its own graph gives each point neighbours of weights that sum to ln k where the paper has
+//! log₂ k, its fit of the curve between minimum distance and spread ends before it has converged, and its descent that
+//! does not depend on the number of threads is slower (`docs/analysis.md` has the measurements).
 //!
 //! Every step gives the same bytes on any number of threads.
 
 mod curve;
+mod descent;
 mod graph;
 #[cfg(test)]
 mod tests;
@@ -21,10 +22,10 @@ use std::ops::RangeInclusive;
 
 use manifolds_rs::data::init::spectral_layout;
 use manifolds_rs::prelude::ManifoldsMatrix;
-use manifolds_rs::training::umap_optimisers::{UmapOptimParams, optimise_embedding_sgd};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
+use self::descent::Descent;
 use super::neighbours::{Metric, Points};
 use crate::random::generator;
 
@@ -136,21 +137,8 @@ pub fn umap(features: &[f32], width: usize, options: &UmapOptions) -> Result<Vec
         spectral_layout(&graph::coordinates(&graph), 2, seed, None, Some(data.as_mat_ref())).map_err(failed)?;
     fill_square(&mut layout);
     let (a, b) = curve::fit(options.minimum_distance, SPREAD);
-    let parameters = UmapOptimParams {
-        a: a as f32,
-        b: b as f32,
-        lr: 1.0,
-        gamma: 1.0,
-        n_epochs: epochs,
-        neg_sample_rate: 5,
-        min_dist: options.minimum_distance as f32,
-        // Adam's, which is not used.
-        beta1: 0.5,
-        beta2: 0.9,
-        eps: 1e-7,
-    };
-    optimise_embedding_sgd(&mut layout, &graph, &parameters, None, seed, 0).map_err(failed)?;
-    let layout: Vec<[f32; 2]> = layout.iter().map(|point| [point[0], point[1]]).collect();
+    let mut layout: Vec<[f32; 2]> = layout.iter().map(|point| [point[0], point[1]]).collect();
+    Descent { a: a as f32, b: b as f32, epochs, seed }.run(&mut layout, &graph);
     match layout.as_flattened().iter().all(|place| place.is_finite()) {
         true => Ok(layout),
         false => Err(UmapError::Layout("points went to infinity; use another seed or fewer epochs".to_owned())),
