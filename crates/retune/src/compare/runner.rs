@@ -4,13 +4,13 @@ use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Comparison, MethodRow, table};
-use crate::data::{DataSource, SplitName};
+use crate::data::{ReadImages, SplitName};
 use crate::files::{self, FileError};
 use crate::fit::{self, FitError, FitOptions, PlanSource, Summary};
 use crate::lock::{DirectoryLock, LOCK_FILE, LockError};
@@ -324,27 +324,35 @@ fn write(comparison: &Comparison, out: &Path) -> Result<(), CompareError> {
 /// keeping the images of all seeds would only cost memory.
 enum SharedBySeed {
     Always(Shared),
-    Within(Mutex<IndexMap<u64, std::sync::Arc<Shared>>>),
+    Within {
+        /// However it is split, it is the same images.
+        read: Arc<ReadImages>,
+        by_seed: Mutex<IndexMap<u64, Arc<Shared>>>,
+    },
 }
 
 impl SharedBySeed {
     fn new(options: &CompareOptions) -> Self {
         // A source that cannot be opened fails in the first run, with its reason.
-        let split =
-            DataSource::open(&options.fit.data).is_ok_and(|source| source.splits.contains_key(&SplitName::Validation));
-        if split { Self::Always(Shared::default()) } else { Self::Within(Mutex::default()) }
+        let source = options.fit.open_source(&options.fit.data);
+        let split = source.is_ok_and(|source| source.splits.contains_key(&SplitName::Validation));
+        if split {
+            Self::Always(Shared::default())
+        } else {
+            Self::Within { read: Arc::default(), by_seed: Mutex::default() }
+        }
     }
 
     fn with<T>(&self, seed: u64, work: impl FnOnce(&Shared) -> T) -> T {
         match self {
             Self::Always(shared) => work(shared),
-            Self::Within(by_seed) => {
+            Self::Within { read, by_seed } => {
                 let shared = {
                     let mut by_seed = by_seed.lock().unwrap_or_else(PoisonError::into_inner);
                     // Jobs come seed by seed: what earlier seeds shared is done with, and lives on
                     // only in the runs that still use it.
                     by_seed.retain(|&known, _| known == seed);
-                    by_seed.entry(seed).or_default().clone()
+                    by_seed.entry(seed).or_insert_with(|| Arc::new(Shared::knowing(Arc::clone(read)))).clone()
                 };
                 work(&shared)
             }

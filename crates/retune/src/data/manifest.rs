@@ -8,10 +8,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::DataError;
+use super::distinct::Distinct;
 use super::folder::sorted_classes;
-use super::source::{DataSource, ImageSource, Sample, SplitName};
+use super::source::{DataSource, ImageSource, Sample, SampleList, SplitName};
 
 /// The two kinds of manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,31 +35,40 @@ impl Format {
     }
 }
 
-/// Reads a manifest and checks that its images exist.
-pub(super) fn open(path: &Path, format: Format) -> Result<DataSource, DataError> {
+/// Reads a manifest and, unless missing files are left to loading, checks that its images exist.
+pub(super) fn open(path: &Path, format: Format, missing: Missing) -> Result<DataSource, DataError> {
     let text = fs::read(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
-    parse(path, format, &text)
+    parse(path, format, &text, missing)
 }
 
 /// A manifest's content as if it lay at `path`.
-pub(super) fn parse(path: &Path, format: Format, text: &[u8]) -> Result<DataSource, DataError> {
+pub(super) fn parse(path: &Path, format: Format, text: &[u8], missing: Missing) -> Result<DataSource, DataError> {
     let rows = match format {
         Format::Csv => read_csv(text),
         Format::JsonLines => read_json_lines(text),
     }
     .map_err(|LineError { line, problem }| DataError::Manifest { path: path.to_owned(), line, problem })?;
     let root = path.parent().unwrap_or(Path::new("")).to_owned();
-    source_from_rows(path, root, rows)
+    source_from_rows(path, root, rows, missing)
+}
+
+/// What becomes of a listed image whose file does not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// The manifest is in error.
+    Refused,
+    /// Loading it is an error.
+    LeftToLoading,
 }
 
 /// One image as a manifest describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Row {
     line: u64,
-    path: String,
-    label: Option<String>,
-    split: Option<String>,
-    group: Option<String>,
+    path: Arc<str>,
+    label: Option<Arc<str>>,
+    split: Option<Arc<str>>,
+    group: Option<Arc<str>>,
 }
 
 /// A line that cannot be used, and why.
@@ -67,28 +78,31 @@ struct LineError {
     problem: String,
 }
 
-fn source_from_rows(manifest: &Path, root: PathBuf, rows: Vec<Row>) -> Result<DataSource, DataError> {
+fn source_from_rows(manifest: &Path, root: PathBuf, rows: Vec<Row>, missing: Missing) -> Result<DataSource, DataError> {
     let problem = |line, problem| DataError::Manifest { path: manifest.to_owned(), line, problem };
     if rows.is_empty() {
         return Err(problem(1, "no image is listed: add lines below the column names".to_owned()));
     }
     let classes = sorted_classes(rows.iter().filter_map(|row| row.label.as_deref()));
     let is_split = rows.iter().any(|row| row.split.is_some());
-    let mut splits: BTreeMap<SplitName, Vec<Sample>> = BTreeMap::new();
+    let mut splits: BTreeMap<SplitName, SampleList> = BTreeMap::new();
     let mut folders = (rows.len() > MANY_ROWS).then(Folders::default);
     for row in rows {
-        let image = root.join(&row.path);
-        if !folders.as_mut().is_some_and(|folders| folders.lists(&image)) && !image.is_file() {
+        let image = root.join(&*row.path);
+        if missing == Missing::Refused
+            && !folders.as_mut().is_some_and(|folders| folders.lists(&image))
+            && !image.is_file()
+        {
             return Err(problem(row.line, format!("there is no file {}", image.display())));
         }
         let split = match row.split {
-            Some(name) => SplitName::from(name.as_str()),
+            Some(name) => SplitName::from(&*name),
             None if !is_split => SplitName::All,
             None => return Err(problem(row.line, "the split is missing here and given on other lines".to_owned())),
         };
         splits.entry(split).or_default().push(Sample {
-            image: ImageSource::File(image),
-            label: row.label.and_then(|label| classes.binary_search(&label).ok()),
+            image: ImageSource::File(image.into()),
+            label: row.label.and_then(|label| classes.binary_search_by(|class| (**class).cmp(&label)).ok()),
             group: row.group,
             name: row.path,
         });
@@ -148,17 +162,19 @@ fn read_csv(text: &[u8]) -> Result<Vec<Row>, LineError> {
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text);
     let columns = Columns::of(reader.headers().map_err(unreadable)?)?;
     let mut rows = Vec::new();
-    for record in reader.records() {
-        let record = record.map_err(unreadable)?;
+    let mut distinct = Distinct::default();
+    let mut record = csv::StringRecord::new();
+    while reader.read_record(&mut record).map_err(unreadable)? {
         let line = line_at(record.position());
-        let field = |column: Option<usize>| non_empty(record.get(column?)?.to_owned());
+        let field = |column: Option<usize>| record.get(column?).filter(|text| !text.is_empty());
+        let path = field(Some(columns.path));
+        let mut shared = |column: Option<usize>| field(column).map(|text| distinct.shared(text));
         rows.push(Row {
             line,
-            path: field(Some(columns.path))
-                .ok_or_else(|| LineError { line, problem: "the path is empty".to_owned() })?,
-            label: field(columns.label),
-            split: field(columns.split),
-            group: field(columns.group),
+            path: path.ok_or_else(|| LineError { line, problem: "the path is empty".to_owned() })?.into(),
+            label: shared(columns.label),
+            split: shared(columns.split),
+            group: shared(columns.group),
         });
     }
     Ok(rows)
@@ -202,16 +218,17 @@ enum Text {
 }
 
 impl Text {
-    fn into_non_empty(self) -> Option<String> {
+    fn into_text(self) -> String {
         match self {
-            Text::Text(text) => non_empty(text),
-            Text::Number(number) => Some(number.to_string()),
+            Text::Text(text) => text,
+            Text::Number(number) => number.to_string(),
         }
     }
 }
 
 fn read_json_lines(text: &[u8]) -> Result<Vec<Row>, LineError> {
     let mut rows = Vec::new();
+    let mut distinct = Distinct::default();
     for (line, text) in (1..).zip(text.split(|&byte| byte == b'\n')) {
         let problem = |problem: String| LineError { line, problem };
         let text = str::from_utf8(text).map_err(|_| problem("the text is not valid UTF-8".to_owned()))?;
@@ -221,19 +238,22 @@ fn read_json_lines(text: &[u8]) -> Result<Vec<Row>, LineError> {
         }
         let row: JsonRow = serde_json::from_str(text)
             .map_err(|error| problem(format!("expected an object like {{\"path\": …, \"label\": …}}: {error}")))?;
+        if row.path.is_empty() {
+            return Err(problem("the path is empty".to_owned()));
+        }
+        let mut shared = |text: Option<Text>| {
+            let text = text.map(Text::into_text).filter(|text| !text.is_empty())?;
+            Some(distinct.shared(&text))
+        };
         rows.push(Row {
             line,
-            path: non_empty(row.path).ok_or_else(|| problem("the path is empty".to_owned()))?,
-            label: row.label.and_then(Text::into_non_empty),
-            split: row.split.and_then(Text::into_non_empty),
-            group: row.group.and_then(Text::into_non_empty),
+            path: row.path.into(),
+            label: shared(row.label),
+            split: shared(row.split),
+            group: shared(row.group),
         });
     }
     Ok(rows)
-}
-
-fn non_empty(text: String) -> Option<String> {
-    (!text.is_empty()).then_some(text)
 }
 
 #[cfg(test)]
@@ -265,7 +285,7 @@ mod tests {
         assert_eq!(train.labels().unwrap(), [1, 0]);
         assert_eq!(train.samples[0].group.as_deref(), Some("day"));
         assert_eq!(train.samples[1].group, None);
-        assert_eq!(source.split(&SplitName::Validation).unwrap().samples[0].name, "c, d.png");
+        assert_eq!(&*source.split(&SplitName::Validation).unwrap().samples[0].name, "c, d.png");
         assert_eq!(source.all().groups(), ["day", "night"]);
     }
 
@@ -341,7 +361,7 @@ mod tests {
                 writer.write_record([path, label]).unwrap();
             }
             let read = read_csv(&writer.into_inner().unwrap()).unwrap();
-            let read: Vec<(String, String)> = read.into_iter().map(|row| (row.path, row.label.unwrap())).collect();
+            let read: Vec<(String, String)> = read.into_iter().map(|row| (row.path.to_string(), row.label.unwrap().to_string())).collect();
             // Blanks around a field are not kept.
             let expected: Vec<(String, String)> = rows.into_iter().map(|(path, label)| (path.trim().to_owned(), label)).collect();
             prop_assert_eq!(read, expected);

@@ -15,6 +15,7 @@ use ::parquet::file::serialized_reader::SerializedPageReader;
 use ::parquet::schema::types::ColumnDescriptor;
 use bytes::Bytes;
 
+use crate::data::decode::catching_panics;
 use crate::data::positional::{read_at, read_exact_at};
 
 /// An open file. Problems are told in words; the caller knows the file's name.
@@ -90,8 +91,10 @@ impl ParquetFile {
             return Err(format!("the column `{}` is of another type", description.path().string()));
         }
         let chunk = self.metadata.row_group(group).column(column);
-        let pages = SerializedPageReader::new(Arc::clone(&self.input), chunk, self.rows(group), None);
-        Ok(ColumnReaderImpl::new(description, Box::new(pages.map_err(|error| describe(&error))?)))
+        guarded(|| {
+            let pages = SerializedPageReader::new(Arc::clone(&self.input), chunk, self.rows(group), None)?;
+            Ok(ColumnReaderImpl::new(description, Box::new(pages)))
+        })
     }
 
     /// The values of `count` rows from `first` on, of a column that is no list; `None` where a value is null.
@@ -159,9 +162,9 @@ impl<'a> Column<'a> {
 
 /// Runs the decoder. It is meant to return errors for damaged files, and a defect of it must not end the program.
 pub(crate) fn guarded<T>(decode: impl FnOnce() -> ParquetResult<T>) -> Result<T, String> {
-    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode)) {
-        Ok(result) => result.map_err(|error| describe(&error)),
-        Err(_) => Err("the file is damaged: it cannot be decoded".to_owned()),
+    match catching_panics(decode) {
+        Some(result) => result.map_err(|error| describe(&error)),
+        None => Err("the file is damaged: it cannot be decoded".to_owned()),
     }
 }
 

@@ -30,7 +30,7 @@ fn a_folder_as_the_hub_keeps_it_is_split_by_file_names_and_labelled_by_class_nam
     let colours: Vec<[u8; 3]> = train.samples.iter().map(colour).collect();
     let expected = [[0, 0], [10, 100], [20, 0], [30, 100], [40, 100], [0, 100], [10, 0]];
     assert_eq!(colours, expected.map(|[red, green]| [red, green, 50]));
-    assert_eq!(train.samples[4].name, "data/train-00000-of-00002/000004");
+    assert_eq!(&*train.samples[4].name, "data/train-00000-of-00002/000004");
     assert_eq!(source.split(&"test".into()).unwrap().samples[0].label, None);
     source.check_for_training().unwrap();
 }
@@ -42,7 +42,7 @@ fn plain_binary_with_text_labels_splits_and_groups_is_read_too() {
     let all = source.all();
     assert_eq!(all.samples.iter().map(|sample| sample.label).collect::<Vec<_>>(), [Some(1), Some(0), None, Some(1)]);
     assert_eq!(all.groups(), ["day", "night"]);
-    assert_eq!(source.split(&SplitName::Validation).unwrap().samples[0].name, "plain/000002");
+    assert_eq!(&*source.split(&SplitName::Validation).unwrap().samples[0].name, "plain/000002");
     assert_eq!(all.samples.iter().map(|sample| colour(sample)[0]).collect::<Vec<_>>(), [0, 10, 20, 30]);
 }
 
