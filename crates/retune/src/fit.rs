@@ -14,14 +14,14 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-pub use self::directory::is_resumable;
-pub(crate) use self::directory::open_of_run;
+pub use self::directory::{COMMAND_FILE, is_resumable};
+pub(crate) use self::directory::{open_of_run, record_command};
 use crate::data::decode::DecodeLimits;
 use crate::data::leak::Contents;
 use crate::data::preprocess::{CropMode, Preprocessing};
 use crate::data::resize::Interpolation;
 use crate::data::{
-    CacheOptions, DataError, DataSource, Dataset, LeftOut, Loader, LoaderOptions, ReadImages, SplitName,
+    CacheOptions, DataError, DataSource, Dataset, LeftOut, Loader, LoaderOptions, MemoryBudget, ReadImages, SplitName,
 };
 use crate::device::{self, UnknownDevice};
 use crate::files::{self, FileError};
@@ -432,8 +432,8 @@ pub fn evaluation_split(source: &DataSource) -> Result<Dataset, DataError> {
     }
 }
 
-/// Fits a model and writes the run directory `out`. Runs that are made together can share decoded
-/// images and features.
+/// Fits a model and writes the run directory `out`; `command` is kept as what was typed. Runs that
+/// are made together can share decoded images and features.
 ///
 /// # Errors
 /// The user's mistakes before anything is written; what goes wrong later leaves a directory that
@@ -442,6 +442,7 @@ pub fn start(
     options: &FitOptions,
     plan: &PlanSource,
     out: &Path,
+    command: Option<&str>,
     shared: Option<&Shared>,
     monitor: &dyn Monitor,
 ) -> Result<Summary, FitError> {
@@ -467,6 +468,7 @@ pub fn start(
     files::create_folder(out)?;
     let _lock = DirectoryLock::acquire(out)?;
     directory::tidy(out);
+    directory::record_command(out, command)?;
     if let Some(left_out) = left_out {
         directory::write_left_out(out, &left_out)?;
     }
@@ -744,7 +746,7 @@ pub fn evaluation_loader(
     threads: usize,
 ) -> Result<Loader, DataError> {
     let preprocessing = model.config().preprocessing().clone();
-    let nothing = CacheOptions { memory_bytes: 0, disk_bytes: 0, disk_folder: None };
+    let nothing = CacheOptions { memory: MemoryBudget::of_bytes(0), disk_bytes: 0, disk_folder: None };
     let options = LoaderOptions { threads, cache: nothing, ..LoaderOptions::deterministic(preprocessing, batch_size) };
     Loader::new(dataset, options)
 }

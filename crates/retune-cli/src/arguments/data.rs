@@ -57,10 +57,19 @@ impl DataArguments {
         });
         let left_out = left_out.ok_or(Failure::Interrupted(None))?;
         progress.finish();
-        for image in left_out {
+        for image in &left_out {
             progress.message(&format!("left out: {}", image.reason));
         }
-        Ok(dataset)
+        match left_out.first() {
+            Some(first) if dataset.is_empty() => {
+                let data = self.data.display();
+                Err(Failure::Mistake(format!(
+                    "no image in {data} can be read: check the first of them, {}",
+                    first.reason
+                )))
+            }
+            _ => Ok(dataset),
+        }
     }
 
     /// The split that is read.

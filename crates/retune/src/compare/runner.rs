@@ -225,13 +225,15 @@ impl Job<'_> {
     }
 }
 
-/// Makes the runs that are not there yet, `jobs` at once, and writes the tables and pictures.
+/// Makes the runs that are not there yet, `jobs` at once, and writes the tables and pictures; `command` is kept as what
+/// was typed.
 ///
 /// # Errors
 /// The first run that fails, or an interruption: then the same call goes on from there.
 pub fn run(
     options: &CompareOptions,
     out: &Path,
+    command: Option<&str>,
     jobs: usize,
     monitor: &dyn Monitor,
 ) -> Result<Comparison, CompareError> {
@@ -239,6 +241,7 @@ pub fn run(
     options.check()?;
     options.claim(out)?;
     let _lock = DirectoryLock::acquire(out)?;
+    fit::record_command(out, command).map_err(FitError::from).map_err(|error| CompareError::Fit(Box::new(error)))?;
     let queue: VecDeque<Job> = options
         .seeds
         .iter()
@@ -413,7 +416,8 @@ impl Crew<'_> {
             let _ = fs::remove_dir_all(&job.out);
             let mut options = self.options.fit.clone();
             options.train.seed = job.seed;
-            fit::start(&options, &self.options.plan(job.spec), &job.out, Some(shared), &monitor).map_err(of_run)?
+            fit::start(&options, &self.options.plan(job.spec), &job.out, None, Some(shared), &monitor)
+                .map_err(of_run)?
         };
         report::run::draw(&job.out, &summary)?;
         Ok(summary)

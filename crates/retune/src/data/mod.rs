@@ -39,7 +39,7 @@ pub mod source;
 pub mod split;
 mod unreadable;
 
-pub use cache::{CacheOptions, ImageCache};
+pub use cache::{CacheOptions, ImageCache, MemoryBudget};
 pub use error::DataError;
 pub use idx::IdxImages;
 pub use loader::{Batch, Batches, ImageTransform, Loader, LoaderOptions};

@@ -7,6 +7,7 @@
 //! `train-00000-of-00002.parquet`, or by their folders'
 //! (<https://huggingface.co/docs/hub/datasets-file-names-and-splits>).
 
+mod bounds;
 pub(crate) mod file;
 mod images;
 mod labels;

@@ -15,6 +15,7 @@ use ::parquet::file::serialized_reader::SerializedPageReader;
 use ::parquet::schema::types::ColumnDescriptor;
 use bytes::Bytes;
 
+use super::bounds::{self, BoundedPages};
 use crate::data::decode::catching_panics;
 use crate::data::positional::{read_at, read_exact_at};
 
@@ -38,16 +39,26 @@ impl ParquetFile {
     /// Refuses positions and sizes that no file can have.
     fn checked(input: Arc<SharedFile>, metadata: ParquetMetaData) -> Result<Self, String> {
         let is_size = |value: i64| u64::try_from(value).is_ok_and(|value| value <= input.length);
+        let mut rows = 0u64;
         for group in metadata.row_groups() {
             let columns_are_inside = group.columns().iter().all(|column| {
                 let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
                 is_size(start) && is_size(column.compressed_size()) && is_size(column.data_page_offset())
             });
-            if group.num_rows() < 0 || !columns_are_inside {
+            rows = rows.saturating_add(u64::try_from(group.num_rows()).unwrap_or(u64::MAX));
+            if !columns_are_inside {
                 return Err("the file is damaged: a column lies outside of it".to_owned());
             }
         }
+        if rows > bounds::most_rows(input.length) {
+            return Err(format!("the file is damaged: it announces {rows} rows in {} bytes", input.length));
+        }
         Ok(Self { input, metadata })
+    }
+
+    /// The most values of a column, or bytes of text or of neighbouring images, that it may hold.
+    pub fn most_values(&self) -> u64 {
+        bounds::most_values(self.input.length)
     }
 
     /// The number of row groups.
@@ -93,7 +104,7 @@ impl ParquetFile {
         let chunk = self.metadata.row_group(group).column(column);
         guarded(|| {
             let pages = SerializedPageReader::new(Arc::clone(&self.input), chunk, self.rows(group), None)?;
-            Ok(ColumnReaderImpl::new(description, Box::new(pages)))
+            Ok(ColumnReaderImpl::new(description, Box::new(BoundedPages { pages, left: self.most_values() })))
         })
     }
 
@@ -217,6 +228,11 @@ struct Cursor {
 impl Read for Cursor {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = read_at(&self.file, buffer, self.at)?;
+        // After the last page there are eight bytes at least. Where a page is sought past the end, its reader would
+        // pass over lists of any length there, a missing byte at a time.
+        if read == 0 && !buffer.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         self.at += read as u64;
         Ok(read)
     }

@@ -218,3 +218,16 @@ proptest! {
         let _ = read_spoiled(name, flip);
     }
 }
+
+/// Run lengths let a small file stand for more than it can hold; a page sought past the end once took minutes to be
+/// refused.
+#[test]
+fn what_a_file_expands_to_is_bounded() {
+    let error = DataSource::open(fixture("many_rows.parquet")).unwrap_err().to_string();
+    assert!(error.contains("announces 100000 rows in 611 bytes"), "{error}");
+    let images = DataSource::open(fixture("many_bytes.parquet")).unwrap().all();
+    let error = images.samples[7].image.load(&DecodeLimits::default()).unwrap_err().to_string();
+    assert!(error.contains("announces 20000000 bytes in 100 images"), "{error}");
+    let error = DataSource::open(fixture("../found/endless-page-header.parquet")).unwrap_err().to_string();
+    assert!(error.contains("endless-page-header.parquet"), "{error}");
+}
