@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use retune::data::DataSource;
 use retune::data::decode::DecodeLimits;
 
-fuzz_target!(init: scratch::report_uncaught_only, |bytes: &[u8]| {
+fuzz_target!(init: scratch::report_uncaught_only(), |bytes: &[u8]| {
     let file = scratch::write("train.parquet", bytes);
     let Ok(source) = DataSource::open(file) else { return };
     for sample in source.all().samples.iter().take(3) {
