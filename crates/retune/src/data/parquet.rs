@@ -12,6 +12,7 @@ pub(crate) mod file;
 mod images;
 mod labels;
 mod layout;
+mod structure;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

@@ -1,9 +1,10 @@
 //! One Parquet file: its columns, read a stretch of rows at a time from any number of threads.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ::parquet::basic::{ConvertedType, LogicalType, Type as PhysicalType};
 use ::parquet::column::reader::ColumnReaderImpl;
@@ -16,6 +17,7 @@ use ::parquet::schema::types::ColumnDescriptor;
 use bytes::Bytes;
 
 use super::bounds::{self, BoundedPages};
+use super::structure;
 use crate::data::decode::catching_panics;
 use crate::data::positional::{read_at, read_exact_at};
 
@@ -24,6 +26,8 @@ use crate::data::positional::{read_at, read_exact_at};
 pub(crate) struct ParquetFile {
     input: Arc<SharedFile>,
     metadata: ParquetMetaData,
+    /// Row groups and columns whose pages are as long as the file says.
+    sound: Mutex<HashSet<(usize, usize)>>,
 }
 
 impl ParquetFile {
@@ -32,6 +36,9 @@ impl ParquetFile {
         let file = File::open(path)?;
         let length = file.metadata()?.len();
         let input = Arc::new(SharedFile { file: Arc::new(file), length });
+        if !input.has_sound_footer()? {
+            return Ok(Err("not a Parquet file, or a damaged one: its last part is not sound".to_owned()));
+        }
         let parsed = guarded(|| ParquetMetaDataReader::new().parse_and_finish(&*input));
         Ok(parsed.and_then(|metadata| Self::checked(input, metadata)))
     }
@@ -53,7 +60,7 @@ impl ParquetFile {
         if rows > bounds::most_rows(input.length) {
             return Err(format!("the file is damaged: it announces {rows} rows in {} bytes", input.length));
         }
-        Ok(Self { input, metadata })
+        Ok(Self { input, metadata, sound: Mutex::default() })
     }
 
     /// The most values of a column, or bytes of text or of neighbouring images, that it may hold.
@@ -102,6 +109,14 @@ impl ParquetFile {
             return Err(format!("the column `{}` is of another type", description.path().string()));
         }
         let chunk = self.metadata.row_group(group).column(column);
+        let is_known = |known: &HashSet<_>| known.contains(&(group, column));
+        if !is_known(&self.sound.lock().unwrap_or_else(PoisonError::into_inner)) {
+            let (start, length) = chunk.byte_range();
+            if !self.input.has_sound_pages(start, length).map_err(|error| error.to_string())? {
+                return Err("the file is damaged: a page's header is not sound".to_owned());
+            }
+            self.sound.lock().unwrap_or_else(PoisonError::into_inner).insert((group, column));
+        }
         guarded(|| {
             let pages = SerializedPageReader::new(Arc::clone(&self.input), chunk, self.rows(group), None)?;
             Ok(ColumnReaderImpl::new(description, Box::new(BoundedPages { pages, left: self.most_values() })))
@@ -189,11 +204,55 @@ fn describe(error: &ParquetError) -> String {
     }
 }
 
+/// The length of the last part and four letters.
+const FOOTER_END: u64 = 8;
+
 /// A file that is read by position, so that threads do not move each other's cursor.
 #[derive(Debug)]
 struct SharedFile {
     file: Arc<File>,
     length: u64,
+}
+
+impl SharedFile {
+    /// The bytes from `start` on, at most `most` of them.
+    fn bytes(&self, start: u64, most: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; most.min(self.length.saturating_sub(start)) as usize];
+        read_exact_at(&self.file, &mut bytes, start)?;
+        Ok(bytes)
+    }
+
+    /// Whether what the file says of itself is whole. A file that ends otherwise is left to its reader to refuse.
+    fn has_sound_footer(&self) -> io::Result<bool> {
+        let end = self.bytes(self.length.saturating_sub(FOOTER_END), FOOTER_END)?;
+        let Some((length, b"PAR1")) = end.split_first_chunk().map(|(length, magic)| (*length, magic)) else {
+            return Ok(true);
+        };
+        let footer = FOOTER_END + u64::from(u32::from_le_bytes(length));
+        let Some(start) = self.length.checked_sub(footer) else { return Ok(true) };
+        Ok(structure::is_sound(&self.bytes(start, footer - FOOTER_END)?))
+    }
+
+    /// Whether the headers of all pages in this part of the file are whole.
+    fn has_sound_pages(&self, start: u64, length: u64) -> io::Result<bool> {
+        // Most headers have some fifty bytes; one with the extremes of long texts may be of any length.
+        const FIRST_LOOK: u64 = 1 << 10;
+        let end = start.saturating_add(length);
+        let mut at = start;
+        while at < end {
+            let mut look = FIRST_LOOK;
+            let (header, page) = loop {
+                let bytes = self.bytes(at, look)?;
+                match structure::page_lengths(&bytes) {
+                    Some(lengths) => break lengths,
+                    None if (bytes.len() as u64) < look => return Ok(false),
+                    None => look *= 8,
+                }
+            };
+            at = at.saturating_add(header as u64).saturating_add(page);
+        }
+        Ok(true)
+    }
 }
 
 impl Length for SharedFile {
