@@ -6,6 +6,13 @@ cd "$(dirname "$0")/../fuzz"
 target=${1:?a target of fuzz/targets, or all}
 seconds=${2:-60}
 
+# Targets that read files write them first: to memory, where there is such a file system.
+memory=/dev/shm
+if [ ! -w $memory ]; then memory=${TMPDIR:-/tmp}; fi
+TMPDIR=$(mktemp -d "$memory/retune-fuzz-XXXXXX")
+export TMPDIR
+trap 'rm -rf "$TMPDIR"' EXIT
+
 RUSTC_WRAPPER=$PWD/coverage.sh cargo build --release
 if [ "$target" = all ]; then target=$(basename -s .rs targets/*.rs); fi
 for name in $target; do

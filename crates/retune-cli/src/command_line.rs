@@ -1,18 +1,9 @@
 //! The command as it was typed, for a report to show.
 
-use std::path::Path;
-
-use retune::files::{self, FileError};
-use retune::report::run_page::COMMAND_FILE;
-
-/// Writes the program's command line into a run's or comparison's directory.
-///
-/// # Errors
-/// Names the path and the reason.
-pub fn record(directory: &Path) -> Result<(), FileError> {
+/// The program's command line.
+pub fn typed() -> String {
     let typed = std::env::args_os().skip(1).map(|argument| quoted(&argument.to_string_lossy()));
-    let line = std::iter::once("retune".to_owned()).chain(typed).collect::<Vec<_>>().join(" ");
-    files::write_atomically(&directory.join(COMMAND_FILE), |file| writeln!(file, "{line}"))
+    std::iter::once("retune".to_owned()).chain(typed).collect::<Vec<_>>().join(" ")
 }
 
 /// An argument as a POSIX shell reads it back.

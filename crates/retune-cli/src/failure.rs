@@ -1,6 +1,7 @@
 //! Why a command ended early, and the exit status that says so.
 
 use crate::output::table::printable;
+use crate::output::tell;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
@@ -41,16 +42,16 @@ impl Failure {
     pub fn report(&self) -> ExitCode {
         match self {
             Self::Mistake(reason) => {
-                eprintln!("error: {}", one_line(reason));
+                tell(&format!("error: {}", one_line(reason)));
                 ExitCode::from(Self::MISTAKE)
             }
             Self::Interrupted(advice) => {
                 let advice = advice.as_ref().map(|advice| format!("; {advice}")).unwrap_or_default();
-                eprintln!("interrupted{advice}");
+                tell(&format!("interrupted{advice}"));
                 ExitCode::from(Self::INTERRUPTED)
             }
             Self::Broken(reason) => {
-                eprintln!("error: {}", one_line(reason));
+                tell(&format!("error: {}", one_line(reason)));
                 ExitCode::from(Self::DEFECT)
             }
             Self::OutputClosed => ExitCode::SUCCESS,

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::failure::Failure;
+use crate::output::tell;
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 
@@ -13,7 +14,7 @@ pub fn listen(announce: bool) -> Result<(), Failure> {
             std::process::exit(i32::from(Failure::INTERRUPTED));
         }
         if announce {
-            eprintln!("stopping at the next safe point; press Ctrl-C again to stop at once");
+            tell("stopping at the next safe point; press Ctrl-C again to stop at once");
         }
     };
     ctrlc::set_handler(handler).map_err(|error| Failure::Mistake(format!("cannot listen for Ctrl-C: {error}")))

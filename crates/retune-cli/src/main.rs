@@ -20,6 +20,7 @@ use retune::data::decode;
 
 use crate::arguments::{Arguments, usage};
 use crate::failure::Failure;
+use crate::output::tell;
 
 #[global_allocator]
 static ALLOCATOR: retune_kernels::memory::KeepLargeBlocks = retune_kernels::memory::KeepLargeBlocks::new();
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
     panic::set_hook(Box::new(|defect| {
         // A decoder's panic over a damaged image is caught, and told as what is wrong with the image.
         if !decode::catches_panics() {
-            eprintln!("error: {defect}; please report this as a defect of retune");
+            tell(&format!("error: {defect}; please report this as a defect of retune"));
         }
     }));
     let arguments = match Arguments::try_parse() {

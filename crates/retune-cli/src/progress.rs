@@ -10,6 +10,7 @@ use retune::monitor::Monitor;
 
 use crate::interrupt;
 use crate::output::table::printable;
+use crate::output::tell;
 
 /// Plain lines of one task are at least this far apart.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
@@ -93,7 +94,7 @@ impl Progress {
             Some(bar) => bar.set_position(task.done),
             None if task.last_line.elapsed() >= LINE_INTERVAL => {
                 task.last_line = Instant::now();
-                eprintln!("{}", task.under_way());
+                tell(&task.under_way());
             }
             None => {}
         }
@@ -181,7 +182,7 @@ impl Monitor for Progress {
         match (&task.bar, self.display) {
             (Some(bar), Display::Bars { stay: true }) => bar.abandon(),
             (Some(bar), _) => bar.finish_and_clear(),
-            (None, _) => eprintln!("{}", task.finished()),
+            (None, _) => tell(&task.finished()),
         }
     }
 
@@ -191,8 +192,8 @@ impl Monitor for Progress {
         }
         let text = printable(text, true);
         match self.task().as_ref().and_then(|task| task.bar.as_ref()) {
-            Some(bar) => bar.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
+            Some(bar) => bar.suspend(|| tell(&text)),
+            None => tell(&text),
         }
     }
 

@@ -67,11 +67,28 @@ fn a_bad_image_stops_by_name_or_is_skipped_and_listed() {
         here.succeeds(&line);
     }
 
+    // What a manifest lists and is not there is as bad as what cannot be decoded.
+    let listed = |at: usize| format!("data/{class}/{:02}.png,{class}\n", at / 2, class = ["green", "red"][at % 2]);
+    let lines: String = (0..24).map(listed).collect();
+    fs::write(here.path("list.csv"), format!("path,label\n{lines}data/red/gone.png,red\n")).unwrap();
+    let line = |out: &str| fit(&format!("--method ft --out {out}")).replace("--data data", "--data list.csv");
+    let message = here.refuses(&line("new"));
+    assert!(message.contains("list.csv, line 26: ") && message.contains("gone.png"), "{message}");
+    let output = here.run(&format!("{} --skip-bad", line("listed")));
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{told}");
+    assert!(told.contains("left out of ") && told.contains("gone.png"), "{told}");
+    assert!(String::from_utf8(here.file("listed/left_out.json")).unwrap().contains("data/red/gone.png"));
+    here.succeeds("verify listed -q");
+    here.succeeds(&format!("features --model {} --data list.csv --skip-bad -q --out listed.npz", model()));
+
     // Nothing left of a set is no data.
     fs::create_dir_all(here.path("hopeless/red")).unwrap();
     fs::write(here.path("hopeless/red/a.png"), "x").unwrap();
     let message = here.refuses(&fit("--method ft --skip-bad --eval other=hopeless --out new"));
     assert!(message.contains("no image of 'other'") && message.contains("a.png"), "{message}");
+    let message = here.refuses(&format!("features --model {} --data hopeless --skip-bad --out h.npz", model()));
+    assert!(message.contains("no image in hopeless can be read") && message.contains("a.png"), "{message}");
 }
 
 /// Names that break what is not careful, as files, as classes, and in manifests.

@@ -4,7 +4,7 @@ mod common;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{Workplace, fit, model};
@@ -83,6 +83,26 @@ fn an_interrupted_or_killed_extraction_ends_with_the_same_bytes() {
         here.succeeds(&line("broken"));
         assert_eq!(here.file(&format!("broken.{format}")), here.file(&format!("whole.{format}")), "{format}");
         assert!(!rows.exists());
+    }
+}
+
+/// A limit on the size of files stands in for a full disk: large enough for a few rows, too small for all.
+#[cfg(unix)]
+#[test]
+fn without_room_an_extraction_says_so_and_goes_on_with_room() {
+    let here = Workplace::new();
+    for format in FORMATS {
+        let line = |out: &str| format!("features --model {} --data data --layer layer2 --out {out}.{format}", model());
+        here.succeeds(&line("whole"));
+        let script = format!("trap '' XFSZ; ulimit -f 16; exec {} {}", env!("CARGO_BIN_EXE_retune"), line("short"));
+        let limited = Command::new("sh").args(["-c", &script]).current_dir(here.folder.path()).output().unwrap();
+        let message = String::from_utf8_lossy(&limited.stderr).into_owned();
+        assert_eq!(limited.status.code(), Some(2), "{message}");
+        let told = "the file is larger than the system allows";
+        assert!(message.contains(&format!("short.{format}")) && message.contains(told), "{message}");
+        assert!(!here.path(&format!("short.{format}")).exists());
+        here.succeeds(&line("short"));
+        assert_eq!(here.file(&format!("short.{format}")), here.file(&format!("whole.{format}")), "{format}");
     }
 }
 

@@ -276,6 +276,31 @@ fn a_disk_that_is_really_full_leaves_the_last_checkpoint() {
     here.assert_same("whole", "copied");
 }
 
+/// A log on a full disk loses what is said, and not the run.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_cannot_be_told_ends_nothing() {
+    let here = Workplace::new();
+    let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+    let status = here.command(&fit("--method ft --out run")).stdout(Stdio::null()).stderr(full()).status().unwrap();
+    assert!(status.success(), "{status}");
+    assert!(here.path("run/summary.json").is_file());
+    let status = here.command("report none").stderr(full()).status().unwrap();
+    assert_eq!(status.code(), Some(2));
+}
+
+/// So that a report can show it though the first process never ended by itself.
+#[test]
+fn the_command_is_kept_from_the_start() {
+    let here = Workplace::new();
+    let mut running = spawn(here.command(&endless("run")));
+    wait_for(&here.path("run/run.toml"), &mut running);
+    running.kill().unwrap();
+    running.wait().unwrap();
+    let command = String::from_utf8(here.file("run/command.txt")).unwrap();
+    assert_eq!(command, format!("retune {}\n", endless("run")));
+}
+
 #[test]
 fn a_run_whose_images_changed_is_not_gone_on_with() {
     let here = Workplace::new();

@@ -30,7 +30,16 @@ fn a_sound_run_verifies_whatever_made_it() {
         let method = method.to_owned() + if method == "lora" { " --half-activations" } else { "" };
         here.succeeds(&fit(&format!("--method {method} --eval shifted=shifted -q --out run{number}")));
         let text = here.succeeds(&format!("verify run{number} -q"));
-        for check in ["model/model.safetensors", "metrics.jsonl", "summary.json", "frozen tensors", "accuracy on val"] {
+        for check in [
+            "model/model.safetensors",
+            "metrics.jsonl",
+            "summary.json",
+            "predictions.csv",
+            "samples/thumbnails.jpg",
+            "command.txt",
+            "frozen tensors",
+            "accuracy on val",
+        ] {
             let line = text.lines().find(|line| line.contains(check)).unwrap_or_else(|| panic!("{check}: {text}"));
             assert!(line.starts_with("ok"), "{method}: {text}");
         }

@@ -15,14 +15,15 @@ use indexmap::IndexMap;
 use retune_kernels::operators;
 use serde::{Deserialize, Serialize};
 
-pub use self::directory::is_resumable;
-pub(crate) use self::directory::open_of_run;
-use crate::data::LeftOut;
+pub use self::directory::{COMMAND_FILE, is_resumable};
+pub(crate) use self::directory::{open_of_run, record_command};
 use crate::data::decode::DecodeLimits;
 use crate::data::leak::Contents;
 use crate::data::preprocess::{CropMode, Preprocessing};
 use crate::data::resize::Interpolation;
-use crate::data::{CacheOptions, DataError, DataSource, Dataset, Loader, LoaderOptions, SplitName};
+use crate::data::{
+    CacheOptions, DataError, DataSource, Dataset, LeftOut, Loader, LoaderOptions, MemoryBudget, ReadImages, SplitName,
+};
 use crate::device::{self, UnknownDevice};
 use crate::files::{self, FileError};
 use crate::inference::{self, Evaluation, InferenceError};
@@ -234,6 +235,14 @@ impl FitOptions {
     pub fn from_toml(text: &str) -> Result<Self, toml::de::Error> {
         toml::from_str(text)
     }
+
+    /// Lists the images at a path; with `skip_bad`, a manifest's missing files as well.
+    ///
+    /// # Errors
+    /// As [`DataSource::open`].
+    pub(crate) fn open_source(&self, path: &Path) -> Result<DataSource, DataError> {
+        if self.skip_bad { DataSource::open_with_missing_files(path) } else { DataSource::open(path) }
+    }
 }
 
 /// Where a run's plan comes from.
@@ -325,7 +334,7 @@ impl FitData {
     /// # Errors
     /// What is wrong with the data, by path and class; two sets of one name.
     pub fn open(options: &FitOptions) -> Result<Self, FitError> {
-        let source = DataSource::open(&options.data)?;
+        let source = options.open_source(&options.data)?;
         let (train, validation) = source.train_and_validation(options.validation_fraction, options.train.seed)?;
         if validation.is_empty() {
             return Err(FitError::NothingToValidate(options.data.clone()));
@@ -339,7 +348,7 @@ impl FitData {
             }
         }
         for evaluation in &options.evaluations {
-            let dataset = evaluation_split(&DataSource::open(&evaluation.path)?)?;
+            let dataset = evaluation_split(&options.open_source(&evaluation.path)?)?;
             evaluations.push((evaluation.name.clone(), dataset.align_classes(&train.classes)?));
         }
         let mut names = std::collections::BTreeSet::from(["val"]);
@@ -360,13 +369,14 @@ impl FitData {
         [("train", &mut self.train), ("val", &mut self.validation)].into_iter().chain(further)
     }
 
-    /// Reads every image and leaves out those that cannot be read; what was left out of each set.
+    /// Reads every image that is not among those `read` and leaves out those that cannot be; what was left out of each set.
     ///
     /// # Errors
     /// A set of which nothing is left; an interruption.
     pub(crate) fn leave_out_unreadable(
         &mut self,
         data: &Path,
+        read: &ReadImages,
         monitor: &dyn Monitor,
     ) -> Result<IndexMap<String, Vec<LeftOut>>, FitError> {
         let mut found = IndexMap::new();
@@ -376,7 +386,7 @@ impl FitData {
                 monitor.advance(1);
                 if monitor.cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             };
-            let left_out = dataset.leave_out_unreadable(&DecodeLimits::default(), watch);
+            let left_out = dataset.leave_out_unreadable(&DecodeLimits::default(), read, watch);
             let left_out = left_out.ok_or(FitError::Train(TrainError::Interrupted))?;
             monitor.finish();
             if let Some(first) = left_out.first().filter(|_| dataset.is_empty()) {
@@ -426,8 +436,8 @@ pub fn evaluation_split(source: &DataSource) -> Result<Dataset, DataError> {
     }
 }
 
-/// Fits a model and writes the run directory `out`. Runs that are made together can share decoded
-/// images and features.
+/// Fits a model and writes the run directory `out`; `command` is kept as what was typed. Runs that
+/// are made together can share decoded images and features.
 ///
 /// # Errors
 /// The user's mistakes before anything is written; what goes wrong later leaves a directory that
@@ -436,6 +446,7 @@ pub fn start(
     options: &FitOptions,
     plan: &PlanSource,
     out: &Path,
+    command: Option<&str>,
     shared: Option<&Shared>,
     monitor: &dyn Monitor,
 ) -> Result<Summary, FitError> {
@@ -446,7 +457,13 @@ pub fn start(
     check_free()?;
     let (model, mut data) = open(options)?;
     let plan = settled_plan(options, plan, &model)?;
-    let left_out = options.skip_bad.then(|| data.leave_out_unreadable(&options.data, monitor)).transpose()?;
+    let left_out = if options.skip_bad {
+        let unknown = ReadImages::default();
+        let read = shared.map_or(&unknown, Shared::read_images);
+        Some(data.leave_out_unreadable(&options.data, read, monitor)?)
+    } else {
+        None
+    };
 
     warn_of_leaks(&data, monitor);
     if options.train.precision == Precision::Bfloat16 && !retune_kernels::multiplies_bfloat16() {
@@ -458,6 +475,7 @@ pub fn start(
     files::create_folder(out)?;
     let _lock = DirectoryLock::acquire(out)?;
     directory::tidy(out);
+    directory::record_command(out, command)?;
     if let Some(left_out) = left_out {
         directory::write_left_out(out, &left_out)?;
     }
@@ -739,7 +757,7 @@ pub fn evaluation_loader(
     threads: usize,
 ) -> Result<Loader, DataError> {
     let preprocessing = model.config().preprocessing().clone();
-    let nothing = CacheOptions { memory_bytes: 0, disk_bytes: 0, disk_folder: None };
+    let nothing = CacheOptions { memory: MemoryBudget::of_bytes(0), disk_bytes: 0, disk_folder: None };
     let options = LoaderOptions { threads, cache: nothing, ..LoaderOptions::deterministic(preprocessing, batch_size) };
     Loader::new(dataset, options)
 }

@@ -149,7 +149,7 @@ pub fn try_for_each_batch<E: From<InferenceError>>(
         let rows = host_values(layer.output(model, images(&batch, &device)));
         let width = rows.len() / batch.n;
         if let Some(at) = rows.iter().position(|value| !value.is_finite()) {
-            let image = loader.dataset().samples[batch.indices[at / width]].name.clone();
+            let image = loader.dataset().samples[batch.indices[at / width]].name.to_string();
             return Err(InferenceError::NotFinite { image }.into());
         }
         take(&batch, rows)?;

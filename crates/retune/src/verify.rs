@@ -9,6 +9,7 @@ use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 
 use crate::files::{self, FileError};
+use crate::fit::record::SAMPLES_FOLDER;
 use crate::fit::{self, FitData, FitError, FitOptions, Summary};
 use crate::inference::{Evaluation, InferenceError};
 use crate::models::{Model, ModelError};
@@ -82,11 +83,11 @@ struct Hashes {
     sha256: IndexMap<String, String>,
 }
 
-/// Writes the hashes of a run's files: `model/`, `adapter/` and what lies directly in the directory,
+/// Writes the hashes of a run's files: `model/`, `adapter/`, `samples/` and what lies directly in the directory,
 /// but for what is drawn from these; `summary` is the summary that is about to be written.
 pub(crate) fn record(run: &Path, summary: &str) -> Result<(), FileError> {
     let mut hashes = Hashes::default();
-    for folder in ["", fit::MODEL_FOLDER, fit::ADAPTER_FOLDER] {
+    for folder in ["", fit::MODEL_FOLDER, fit::ADAPTER_FOLDER, SAMPLES_FOLDER] {
         for name in result_files(&run.join(folder)) {
             let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
             let hash = sha256(&run.join(&path)).map_err(|error| FileError::new("read", &run.join(&path), error))?;

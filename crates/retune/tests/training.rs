@@ -47,7 +47,7 @@ fn images(count: usize) -> Dataset {
             image: ImageSource::Memory(Arc::new(image)),
             label: Some(label),
             group: None,
-            name: format!("{index}"),
+            name: index.to_string().into(),
         }
     });
     let classes = CLASSES.iter().map(|&name| name.to_owned()).collect();

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use retune::data::decode::DecodeLimits;
-use retune::data::{DataSource, Dataset, Loader, SplitName};
+use retune::data::{DataSource, Dataset, Loader, ReadImages, SplitName};
 use retune::fit::{EvaluationSource, evaluation_loader};
 use retune::models::Model;
 use retune::monitor::Monitor;
@@ -36,7 +36,11 @@ pub struct DataArguments {
 impl DataArguments {
     /// Opens the data and picks the split.
     pub fn open(&self, console: &Console) -> Result<Dataset, Failure> {
-        let dataset = DataSource::open(&self.data)?.split(&self.split_name())?;
+        let source = match self.skip_bad {
+            true => DataSource::open_with_missing_files(&self.data)?,
+            false => DataSource::open(&self.data)?,
+        };
+        let dataset = source.split(&self.split_name())?;
         self.readable(dataset, console)
     }
 
@@ -47,16 +51,25 @@ impl DataArguments {
         }
         let progress = &console.progress;
         progress.start("reading every image", dataset.len());
-        let left_out = dataset.leave_out_unreadable(&DecodeLimits::default(), || {
+        let left_out = dataset.leave_out_unreadable(&DecodeLimits::default(), &ReadImages::default(), || {
             progress.advance(1);
             if progress.cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         let left_out = left_out.ok_or(Failure::Interrupted(None))?;
         progress.finish();
-        for image in left_out {
+        for image in &left_out {
             progress.message(&format!("left out: {}", image.reason));
         }
-        Ok(dataset)
+        match left_out.first() {
+            Some(first) if dataset.is_empty() => {
+                let data = self.data.display();
+                Err(Failure::Mistake(format!(
+                    "no image in {data} can be read: check the first of them, {}",
+                    first.reason
+                )))
+            }
+            _ => Ok(dataset),
+        }
     }
 
     /// The split that is read.

@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 
+use crate::output::tell;
+
 /// Prints help, the version, or what is wrong, and says with which status to exit.
 pub fn report(error: &clap::Error) -> ExitCode {
     match error.kind() {
@@ -13,7 +15,7 @@ pub fn report(error: &clap::Error) -> ExitCode {
             ExitCode::SUCCESS
         }
         _ => {
-            eprintln!("{}", sentence(&error.render().to_string()));
+            tell(&sentence(&error.render().to_string()));
             ExitCode::from(2)
         }
     }

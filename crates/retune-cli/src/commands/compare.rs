@@ -89,11 +89,9 @@ pub fn run(arguments: &CompareArguments, console: &Console) -> Result<(), Failur
             (options(arguments, console)?, out)
         }
     };
-    let compared = runner::run(&options, out, arguments.jobs, &console.progress);
+    let command = arguments.resume.is_none().then(command_line::typed);
+    let compared = runner::run(&options, out, command.as_deref(), arguments.jobs, &console.progress);
     let comparison = compared.map_err(|error| failure(&error, out))?;
-    if arguments.resume.is_none() {
-        command_line::record(out)?;
-    }
     if !arguments.no_report {
         super::report::write_comparison(out)?;
     }

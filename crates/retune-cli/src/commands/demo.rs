@@ -228,7 +228,7 @@ fn dataset(
             image: ImageSource::Memory(tiles[index].clone()),
             label: Some(label),
             group: None,
-            name: format!("{index:04}"),
+            name: format!("{index:04}").into(),
         })
     });
     let classes = classes.iter().map(|&name| name.to_owned()).collect();

@@ -90,17 +90,9 @@ fn start(arguments: &FitArguments, out: &Path, console: &Console) -> Result<Resu
     let options = groups.options(console)?;
     console.detail(|| toml::to_string(&options).unwrap_or_default());
     let traces = Traces::before(out);
-    let fitted = fit::start(&options, &plan, out, None, &console.progress);
+    let fitted = fit::start(&options, &plan, out, Some(&command_line::typed()), None, &console.progress);
     if fitted.as_ref().is_err_and(|error| !error.is_interruption()) {
         traces.remove_unless_resumable(out);
-    }
-    // An interrupted run that is gone on with was begun by this command.
-    if out.join("run.toml").is_file() {
-        let recorded = command_line::record(out);
-        // What ended the run says more than what ended this, most likely for the same reason.
-        if fitted.is_ok() {
-            recorded?;
-        }
     }
     Ok(fitted)
 }

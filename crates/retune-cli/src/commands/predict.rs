@@ -61,7 +61,7 @@ pub fn run(arguments: &PredictArguments, console: &Console) -> Result<(), Failur
     let mut predictions = Vec::with_capacity(loader.dataset().len());
     inference::for_each_batch(&model, &loader, Layer::Logits, "predicting", &console.progress, |batch, rows| {
         for (logits, &index) in rows.chunks_exact(classes).zip(&batch.indices) {
-            let path = loader.dataset().samples[index].name.clone();
+            let path = loader.dataset().samples[index].name.to_string();
             predictions.push(Prediction { path, classes: most_likely(logits, arguments.top, names.as_deref()) });
         }
     })?;
@@ -73,12 +73,12 @@ fn images(paths: &[PathBuf]) -> Result<Dataset, Failure> {
     let mut samples = Vec::new();
     for path in paths {
         let named = |sample: Sample| {
-            let name = if path.is_dir() { path.join(&sample.name) } else { path.clone() };
-            Sample { name: name.display().to_string(), label: None, ..sample }
+            let name = if path.is_dir() { path.join(&*sample.name) } else { path.clone() };
+            Sample { name: name.display().to_string().into(), label: None, ..sample }
         };
-        samples.extend(DataSource::open(path)?.all().samples.into_iter().map(named));
+        samples.extend(DataSource::open(path)?.all().samples.iter().cloned().map(named));
     }
-    Ok(Dataset { samples, ..Dataset::from_files::<&Path>(&[]) })
+    Ok(Dataset { samples: samples.into(), ..Dataset::from_files::<&Path>(&[]) })
 }
 
 /// The `top` classes of the largest logits; of equal ones, the first.

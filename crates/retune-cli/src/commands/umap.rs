@@ -233,7 +233,7 @@ impl Images {
         images.predictions = predictions.into_iter().map(name).collect();
         let label = |label: usize| dataset.classes.get(label).cloned().unwrap_or_else(|| label.to_string());
         images.labels = dataset.samples.iter().map(|sample| sample.label.map(label)).collect();
-        images.paths = dataset.samples.iter().map(|sample| sample.name.clone()).collect();
+        images.paths = dataset.samples.iter().map(|sample| sample.name.to_string()).collect();
         Ok(images)
     }
 
@@ -243,7 +243,7 @@ impl Images {
             let mut thumbnails = Thumbnails::for_images(self.paths.len());
             console.progress.start("thumbnails", self.paths.len());
             for path in &self.paths {
-                thumbnails.add(&ImageSource::File(root.join(path)).load(&DecodeLimits::default())?);
+                thumbnails.add(&ImageSource::File(root.join(path).into()).load(&DecodeLimits::default())?);
                 console.progress.advance(1);
             }
             console.progress.finish();

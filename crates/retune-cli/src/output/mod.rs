@@ -52,6 +52,12 @@ impl Console {
     }
 }
 
+/// Says something on standard error. Where that cannot be written, as a log on a full disk, what is said is lost and the
+/// work goes on.
+pub fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// Prints text and a line break.
 pub fn write(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();

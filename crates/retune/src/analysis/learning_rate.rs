@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::ReadImages;
 use crate::fit::{self, FitError, FitOptions, PlanSource};
 use crate::methods::{Method, MethodOptions};
 use crate::models::HeadInitialization;
@@ -40,7 +41,7 @@ pub fn find(
 ) -> Result<Vec<GroupTest>, FitError> {
     let (model, mut data) = fit::open(options)?;
     if options.skip_bad {
-        data.leave_out_unreadable(&options.data, monitor)?;
+        data.leave_out_unreadable(&options.data, &ReadImages::default(), monitor)?;
     }
     let new_head = options.head_initialization != HeadInitialization::Keep;
     let plan = PlanSource::Method(Method::Ft, MethodOptions::default()).resolve(&model)?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 
-use crate::data::{DataSource, SplitName};
+use crate::data::SplitName;
 use crate::fit::{self, CurvePoint, EvaluationSource, FitData, FitError, FitOptions};
 use crate::inference::{Evaluation, InferenceError};
 use crate::methods::{Method, MethodOptions};
@@ -241,8 +241,8 @@ impl Soup {
 
 fn check_common_validation(runs: &[FinishedRun]) -> Result<(), MixError> {
     let first = &runs[0];
-    let split =
-        DataSource::open(&first.options.data).map_err(FitError::from)?.splits.contains_key(&SplitName::Validation);
+    let source = first.options.open_source(&first.options.data).map_err(FitError::from)?;
+    let split = source.splits.contains_key(&SplitName::Validation);
     let same = |run: &&FinishedRun| {
         let (one, other) = (&first.options, &run.options);
         one.data == other.data

@@ -4,13 +4,13 @@ use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Comparison, MethodRow, table};
-use crate::data::{DataSource, SplitName};
+use crate::data::{ReadImages, SplitName};
 use crate::files::{self, FileError};
 use crate::fit::{self, FitError, FitOptions, PlanSource, Summary};
 use crate::lock::{DirectoryLock, LOCK_FILE, LockError};
@@ -225,13 +225,15 @@ impl Job<'_> {
     }
 }
 
-/// Makes the runs that are not there yet, `jobs` at once, and writes the tables and pictures.
+/// Makes the runs that are not there yet, `jobs` at once, and writes the tables and pictures; `command` is kept as what
+/// was typed.
 ///
 /// # Errors
 /// The first run that fails, or an interruption: then the same call goes on from there.
 pub fn run(
     options: &CompareOptions,
     out: &Path,
+    command: Option<&str>,
     jobs: usize,
     monitor: &dyn Monitor,
 ) -> Result<Comparison, CompareError> {
@@ -239,6 +241,7 @@ pub fn run(
     options.check()?;
     options.claim(out)?;
     let _lock = DirectoryLock::acquire(out)?;
+    fit::record_command(out, command).map_err(FitError::from).map_err(|error| CompareError::Fit(Box::new(error)))?;
     let queue: VecDeque<Job> = options
         .seeds
         .iter()
@@ -324,27 +327,35 @@ fn write(comparison: &Comparison, out: &Path) -> Result<(), CompareError> {
 /// keeping the images of all seeds would only cost memory.
 enum SharedBySeed {
     Always(Shared),
-    Within(Mutex<IndexMap<u64, std::sync::Arc<Shared>>>),
+    Within {
+        /// However it is split, it is the same images.
+        read: Arc<ReadImages>,
+        by_seed: Mutex<IndexMap<u64, Arc<Shared>>>,
+    },
 }
 
 impl SharedBySeed {
     fn new(options: &CompareOptions) -> Self {
         // A source that cannot be opened fails in the first run, with its reason.
-        let split =
-            DataSource::open(&options.fit.data).is_ok_and(|source| source.splits.contains_key(&SplitName::Validation));
-        if split { Self::Always(Shared::default()) } else { Self::Within(Mutex::default()) }
+        let source = options.fit.open_source(&options.fit.data);
+        let split = source.is_ok_and(|source| source.splits.contains_key(&SplitName::Validation));
+        if split {
+            Self::Always(Shared::default())
+        } else {
+            Self::Within { read: Arc::default(), by_seed: Mutex::default() }
+        }
     }
 
     fn with<T>(&self, seed: u64, work: impl FnOnce(&Shared) -> T) -> T {
         match self {
             Self::Always(shared) => work(shared),
-            Self::Within(by_seed) => {
+            Self::Within { read, by_seed } => {
                 let shared = {
                     let mut by_seed = by_seed.lock().unwrap_or_else(PoisonError::into_inner);
                     // Jobs come seed by seed: what earlier seeds shared is done with, and lives on
                     // only in the runs that still use it.
                     by_seed.retain(|&known, _| known == seed);
-                    by_seed.entry(seed).or_default().clone()
+                    by_seed.entry(seed).or_insert_with(|| Arc::new(Shared::knowing(Arc::clone(read)))).clone()
                 };
                 work(&shared)
             }
@@ -405,7 +416,8 @@ impl Crew<'_> {
             let _ = fs::remove_dir_all(&job.out);
             let mut options = self.options.fit.clone();
             options.train.seed = job.seed;
-            fit::start(&options, &self.options.plan(job.spec), &job.out, Some(shared), &monitor).map_err(of_run)?
+            fit::start(&options, &self.options.plan(job.spec), &job.out, None, Some(shared), &monitor)
+                .map_err(of_run)?
         };
         report::run::draw(&job.out, &summary)?;
         Ok(summary)

@@ -16,10 +16,10 @@ use image::RgbImage;
 use super::positional::{read_exact_at, write_all_at};
 
 /// How much an [`ImageCache`] may keep, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct CacheOptions {
-    /// Bytes of pixels kept in memory.
-    pub memory_bytes: u64,
+    /// Room for pixels in memory, which several caches may share.
+    pub memory: MemoryBudget,
     /// Bytes of pixels kept on disk past that.
     pub disk_bytes: u64,
     /// The folder of the temporary file; `None` for the system's temporary folder. Worth setting
@@ -30,7 +30,18 @@ pub struct CacheOptions {
 impl Default for CacheOptions {
     /// One GiB in memory and 32 GiB on disk, which hold 230,000 preprocessed images of 224 × 224.
     fn default() -> Self {
-        Self { memory_bytes: 1 << 30, disk_bytes: 32 << 30, disk_folder: None }
+        Self { memory: MemoryBudget::of_bytes(1 << 30), disk_bytes: 32 << 30, disk_folder: None }
+    }
+}
+
+/// Room in memory. Clones share it: what one cache takes is gone for the others.
+#[derive(Clone, Debug)]
+pub struct MemoryBudget(Arc<Budget>);
+
+impl MemoryBudget {
+    /// Room for this many bytes.
+    pub fn of_bytes(bytes: u64) -> Self {
+        Self(Arc::new(Budget::new(bytes)))
     }
 }
 
@@ -49,7 +60,7 @@ pub struct ImageCache {
     /// A slot's lock is held while its image is decoded: a second thread that wants the same image
     /// waits for it and does not decode it again.
     slots: Vec<Mutex<Slot>>,
-    memory: Budget,
+    memory: MemoryBudget,
     disk: Budget,
     disk_folder: Option<PathBuf>,
     spill: OnceLock<Option<File>>,
@@ -68,7 +79,7 @@ impl ImageCache {
     pub fn new(samples: usize, options: &CacheOptions) -> Self {
         Self {
             slots: std::iter::repeat_with(|| Mutex::new(Slot::Empty)).take(samples).collect(),
-            memory: Budget::new(options.memory_bytes),
+            memory: options.memory.clone(),
             disk: Budget::new(options.disk_bytes),
             disk_folder: options.disk_folder.clone(),
             spill: OnceLock::new(),
@@ -114,9 +125,9 @@ impl ImageCache {
         self.stopped_growing.load(Ordering::Relaxed)
     }
 
-    /// Bytes of pixels kept in memory now.
+    /// Bytes of pixels kept in memory now, by this cache and those that share its room.
     pub fn memory_bytes(&self) -> u64 {
-        self.memory.used.load(Ordering::Relaxed)
+        self.memory.0.used.load(Ordering::Relaxed)
     }
 
     /// Bytes of the temporary file that are taken.
@@ -126,7 +137,7 @@ impl ImageCache {
 
     fn keep(&self, image: &Arc<RgbImage>, retention: Retention) -> Slot {
         let bytes = image.as_raw().len() as u64;
-        if self.memory.reserve(bytes).is_some() {
+        if self.memory.0.reserve(bytes).is_some() {
             return Slot::Memory(Arc::clone(image));
         }
         if retention == Retention::MemoryOnly {
@@ -207,7 +218,7 @@ mod tests {
     }
 
     fn options(memory_bytes: u64, disk_bytes: u64) -> CacheOptions {
-        CacheOptions { memory_bytes, disk_bytes, disk_folder: None }
+        CacheOptions { memory: MemoryBudget::of_bytes(memory_bytes), disk_bytes, disk_folder: None }
     }
 
     /// Asks for every sample and returns how many had to be decoded.
@@ -239,6 +250,17 @@ mod tests {
         assert_eq!(decoded(&cache, 10, Retention::MemoryThenDisk), 10);
         assert!(cache.stopped_growing());
         assert_eq!(decoded(&cache, 10, Retention::MemoryThenDisk), 5);
+    }
+
+    #[test]
+    fn caches_share_a_budget_of_memory() {
+        let options = options(1000, 10_000);
+        let caches = [ImageCache::new(10, &options), ImageCache::new(10, &options)];
+        assert_eq!(decoded(&caches[0], 2, Retention::MemoryThenDisk), 2);
+        assert_eq!(decoded(&caches[1], 10, Retention::MemoryThenDisk), 10);
+        assert_eq!(caches.each_ref().map(ImageCache::memory_bytes), [900, 900]);
+        assert_eq!(caches.each_ref().map(ImageCache::disk_bytes), [0, 2700]);
+        assert_eq!(decoded(&caches[1], 10, Retention::MemoryThenDisk), 0);
     }
 
     #[test]

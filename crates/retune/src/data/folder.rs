@@ -147,10 +147,10 @@ impl Listing {
         let names = self.splits.values().flatten().filter_map(|listed| listed.class.as_ref());
         let classes = sorted_classes(names.map(String::as_str));
         let to_sample = |listed: Listed| Sample {
-            name: slashed(listed.path.strip_prefix(root).unwrap_or(&listed.path)),
+            name: slashed(listed.path.strip_prefix(root).unwrap_or(&listed.path)).into(),
             label: listed.class.and_then(|class| classes.binary_search(&class).ok()),
             group: None,
-            image: ImageSource::File(listed.path),
+            image: ImageSource::File(listed.path.into()),
         };
         let splits = self
             .splits
@@ -213,7 +213,7 @@ mod tests {
     }
 
     fn names(source: &DataSource, split: SplitName) -> Vec<String> {
-        source.split(&split).unwrap().samples.into_iter().map(|sample| sample.name).collect()
+        source.split(&split).unwrap().samples.iter().map(|sample| sample.name.to_string()).collect()
     }
 
     #[test]

@@ -16,7 +16,7 @@ use image::RgbImage;
 
 use super::DataError;
 use super::positional::read_exact_at;
-use super::source::{DataSource, ImageSource, Sample, SplitName};
+use super::source::{DataSource, ImageSource, Sample, SampleList, SplitName};
 
 /// Decompressed images up to this size stay in memory; larger ones go to an unnamed temporary file.
 const MAX_BYTES_IN_MEMORY: u64 = 256 << 20;
@@ -244,7 +244,7 @@ pub(super) fn open(root: &Path) -> Result<Option<DataSource>, DataError> {
     if files.is_empty() {
         return Ok(None);
     }
-    let mut splits: BTreeMap<SplitName, Vec<Sample>> = BTreeMap::new();
+    let mut splits: BTreeMap<SplitName, SampleList> = BTreeMap::new();
     let mut largest_label = None;
     for IdxFiles { split, prefix, images, labels } in files {
         let images = Arc::new(IdxImages::open(&images)?);
@@ -254,7 +254,7 @@ pub(super) fn open(root: &Path) -> Result<Option<DataSource>, DataError> {
             image: ImageSource::Idx { images: Arc::clone(&images), item },
             label: labels.as_ref().map(|labels| usize::from(labels[item])),
             group: None,
-            name: format!("{prefix}/{item:06}"),
+            name: format!("{prefix}/{item:06}").into(),
         };
         splits.entry(split).or_default().extend((0..images.len()).map(sample));
     }

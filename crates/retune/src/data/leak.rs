@@ -37,7 +37,7 @@ impl<'a> Contents<'a> {
         let mut paths = HashMap::new();
         for (index, sample) in dataset.samples.iter().enumerate() {
             if let ImageSource::File(path) = &sample.image {
-                paths.entry(path.as_path()).or_insert(index);
+                paths.entry(&**path).or_insert(index);
             }
         }
         let hashes = dataset.samples.iter().map(|_| OnceLock::new()).collect();
@@ -60,12 +60,12 @@ impl<'a> Contents<'a> {
     /// is read, and no file twice.
     pub fn shared_with(&self, other: &Dataset) -> Vec<SharedImage> {
         let named = |first: usize, second: usize| SharedImage {
-            first: self.dataset.samples[first].name.clone(),
-            second: other.samples[second].name.clone(),
+            first: self.dataset.samples[first].name.to_string(),
+            second: other.samples[second].name.to_string(),
         };
         if !self.compares_contents(other) {
             let same_file = |(index, sample): (usize, &Sample)| match &sample.image {
-                ImageSource::File(path) => self.paths.get(path.as_path()).map(|&first| named(first, index)),
+                ImageSource::File(path) => self.paths.get(&**path).map(|&first| named(first, index)),
                 _ => None,
             };
             return other.samples.iter().enumerate().filter_map(same_file).collect();
@@ -81,7 +81,7 @@ impl<'a> Contents<'a> {
             .into_par_iter()
             .map(|index| {
                 let (representative, same_file) = match &other.samples[index].image {
-                    ImageSource::File(path) => (theirs.paths[path.as_path()], self.paths.get(path.as_path())),
+                    ImageSource::File(path) => (theirs.paths[&**path], self.paths.get(&**path)),
                     _ => (index, None),
                 };
                 same_file.copied().or_else(|| own.get(&theirs.fingerprint(representative, &own_lengths)?).copied())
@@ -104,7 +104,7 @@ fn distinct<'a>(
     paths: &HashMap<&Path, usize>,
 ) -> impl IndexedParallelIterator<Item = Option<&'a Sample>> {
     dataset.samples.par_iter().enumerate().map(|(index, sample)| match &sample.image {
-        ImageSource::File(path) => (paths[path.as_path()] == index).then_some(sample),
+        ImageSource::File(path) => (paths[&**path] == index).then_some(sample),
         _ => Some(sample),
     })
 }
@@ -144,13 +144,7 @@ mod tests {
         let shared = Contents::of(&first).shared_with(&other);
         let names: Vec<(&str, &str)> =
             shared.iter().map(|image| (image.first.as_str(), image.second.as_str())).collect();
-        assert_eq!(
-            names,
-            [
-                (first.samples[2].name.as_str(), "copy.png"),
-                (first.samples[0].name.as_str(), other.samples[3].name.as_str())
-            ]
-        );
+        assert_eq!(names, [(&*first.samples[2].name, "copy.png"), (&*first.samples[0].name, &*other.samples[3].name)]);
     }
 
     #[test]

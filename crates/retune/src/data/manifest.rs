@@ -5,13 +5,15 @@
 //! an unlabelled image. Labels are class names; numbers are taken as their decimal text.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::DataError;
+use super::distinct::Distinct;
 use super::folder::sorted_classes;
 use super::source::{DataSource, ImageSource, Sample, SplitName};
+use crate::random;
 
 /// The two kinds of manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,31 +35,44 @@ impl Format {
     }
 }
 
-/// Reads a manifest and checks that its images exist.
-pub(super) fn open(path: &Path, format: Format) -> Result<DataSource, DataError> {
+/// Reads a manifest and, unless missing files are left to loading, checks that its images exist.
+pub(super) fn open(path: &Path, format: Format, missing: Missing) -> Result<DataSource, DataError> {
     let text = fs::read(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
-    parse(path, format, &text)
+    parse(path, format, &text, missing)
 }
 
 /// A manifest's content as if it lay at `path`.
-pub(super) fn parse(path: &Path, format: Format, text: &[u8]) -> Result<DataSource, DataError> {
-    let rows = match format {
-        Format::Csv => read_csv(text),
-        Format::JsonLines => read_json_lines(text),
-    }
-    .map_err(|LineError { line, problem }| DataError::Manifest { path: path.to_owned(), line, problem })?;
+pub(super) fn parse(path: &Path, format: Format, text: &[u8], missing: Missing) -> Result<DataSource, DataError> {
     let root = path.parent().unwrap_or(Path::new("")).to_owned();
-    source_from_rows(path, root, rows)
+    let mut listing = Listing::new(root, text, missing);
+    let read = match format {
+        Format::Csv => read_csv(text, |row| listing.add(row)),
+        Format::JsonLines => read_json_lines(text, |row| listing.add(row)),
+    };
+    read.and_then(|()| listing.finish()).map_err(|LineError { line, problem }| DataError::Manifest {
+        path: path.to_owned(),
+        line,
+        problem,
+    })
+}
+
+/// What becomes of a listed image whose file does not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// The manifest is in error.
+    Refused,
+    /// Loading it is an error.
+    LeftToLoading,
 }
 
 /// One image as a manifest describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Row {
+struct Row<'a> {
     line: u64,
-    path: String,
-    label: Option<String>,
-    split: Option<String>,
-    group: Option<String>,
+    path: &'a str,
+    label: Option<&'a str>,
+    split: Option<&'a str>,
+    group: Option<&'a str>,
 }
 
 /// A line that cannot be used, and why.
@@ -67,54 +82,130 @@ struct LineError {
     problem: String,
 }
 
-fn source_from_rows(manifest: &Path, root: PathBuf, rows: Vec<Row>) -> Result<DataSource, DataError> {
-    let problem = |line, problem| DataError::Manifest { path: manifest.to_owned(), line, problem };
-    if rows.is_empty() {
-        return Err(problem(1, "no image is listed: add lines below the column names".to_owned()));
-    }
-    let classes = sorted_classes(rows.iter().filter_map(|row| row.label.as_deref()));
-    let is_split = rows.iter().any(|row| row.split.is_some());
-    let mut splits: BTreeMap<SplitName, Vec<Sample>> = BTreeMap::new();
-    let mut folders = (rows.len() > MANY_ROWS).then(Folders::default);
-    for row in rows {
-        let image = root.join(&row.path);
-        if !folders.as_mut().is_some_and(|folders| folders.lists(&image)) && !image.is_file() {
-            return Err(problem(row.line, format!("there is no file {}", image.display())));
+/// The images listed so far. Each row becomes a sample at once: of a million, a list of rows beside
+/// that of samples would take a hundred megabytes more.
+struct Listing {
+    root: PathBuf,
+    missing: Missing,
+    /// At most so many rows are to come.
+    lines: usize,
+    folders: Option<Folders>,
+    /// Labels in the order in which they occur, which is what samples have until all are known.
+    labels: HashMap<String, usize>,
+    groups: Distinct,
+    splits: BTreeMap<SplitName, Vec<Sample>>,
+    is_split: bool,
+    /// The first line that names no split.
+    without_split: Option<u64>,
+}
+
+impl Listing {
+    fn new(root: PathBuf, text: &[u8], missing: Missing) -> Self {
+        let lines = 1 + text.iter().filter(|&&byte| byte == b'\n').count();
+        Self {
+            root,
+            missing,
+            lines,
+            folders: (lines > MANY_ROWS).then(Folders::default),
+            labels: HashMap::new(),
+            groups: Distinct::default(),
+            splits: BTreeMap::new(),
+            is_split: false,
+            without_split: None,
         }
-        let split = match row.split {
-            Some(name) => SplitName::from(name.as_str()),
-            None if !is_split => SplitName::All,
-            None => return Err(problem(row.line, "the split is missing here and given on other lines".to_owned())),
-        };
-        splits.entry(split).or_default().push(Sample {
-            image: ImageSource::File(image),
-            label: row.label.and_then(|label| classes.binary_search(&label).ok()),
-            group: row.group,
-            name: row.path,
-        });
     }
-    Ok(DataSource { root, classes, splits, empty_class_folders: Vec::new(), corruptions: Vec::new() })
+
+    fn add(&mut self, row: Row) -> Result<(), LineError> {
+        let problem = |problem| LineError { line: row.line, problem };
+        if row.path.is_empty() {
+            return Err(problem("the path is empty".to_owned()));
+        }
+        let image = self.root.join(row.path);
+        if self.missing == Missing::Refused
+            && !self.folders.as_mut().is_some_and(|folders| folders.lists(&image))
+            && !image.is_file()
+        {
+            return Err(problem(format!("there is no file {}", image.display())));
+        }
+        match row.split {
+            Some(_) => self.is_split = true,
+            None => _ = self.without_split.get_or_insert(row.line),
+        }
+        let label = row.label.map(|label| match self.labels.get(label) {
+            Some(&label) => label,
+            None => {
+                self.labels.insert(label.to_owned(), self.labels.len());
+                self.labels.len() - 1
+            }
+        });
+        let is_first = self.splits.is_empty();
+        let samples = self.splits.entry(row.split.map_or(SplitName::All, SplitName::from)).or_default();
+        if is_first {
+            // Growing would copy, and what is not needed in the end is never touched.
+            samples.reserve(self.lines.min(MOST_RESERVED));
+        }
+        samples.push(Sample {
+            image: ImageSource::File(image.into()),
+            label,
+            group: row.group.map(|group| self.groups.shared(group)),
+            name: row.path.into(),
+        });
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<DataSource, LineError> {
+        if self.splits.is_empty() {
+            let problem = "no image is listed: add lines below the column names".to_owned();
+            return Err(LineError { line: 1, problem });
+        }
+        if let Some(line) = self.without_split.filter(|_| self.is_split) {
+            return Err(LineError { line, problem: "the split is missing here and given on other lines".to_owned() });
+        }
+        let classes = sorted_classes(self.labels.keys().map(String::as_str));
+        let mut sorted = vec![0; classes.len()];
+        for (position, class) in classes.iter().enumerate() {
+            sorted[self.labels[class]] = position;
+        }
+        for sample in self.splits.values_mut().flatten() {
+            sample.label = sample.label.map(|label| sorted[label]);
+        }
+        Ok(DataSource {
+            root: self.root,
+            classes,
+            splits: self.splits.into_iter().map(|(split, samples)| (split, samples.into())).collect(),
+            empty_class_folders: Vec::new(),
+            corruptions: Vec::new(),
+        })
+    }
 }
 
 /// Rows from which on folders are listed whole, rather than each file asked for: of a million files
 /// that the system has not looked at lately, that takes seconds and not minutes.
 const MANY_ROWS: usize = 10_000;
 
-/// The files of folders, each listed once.
+/// Rows for which room is made ahead: lines may be empty, and a text of nothing else asks for no more.
+const MOST_RESERVED: usize = 1 << 20;
+
+/// The files of folders, each listed once, by the hashes of their names.
 #[derive(Default)]
-struct Folders(HashMap<PathBuf, HashSet<OsString>>);
+struct Folders(HashMap<PathBuf, HashSet<u64>>);
 
 impl Folders {
-    /// Whether the file is certainly there; links, and whatever is spelt otherwise, have to be asked for.
+    /// Whether the file is there, unless two names have one hash of 64 bits; links, and whatever is
+    /// spelt otherwise, have to be asked for.
     fn lists(&mut self, file: &Path) -> bool {
         let Some((folder, name)) = file.parent().zip(file.file_name()) else { return false };
         if !self.0.contains_key(folder) {
             let entries = fs::read_dir(folder).into_iter().flatten().flatten();
             let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
-            self.0.insert(folder.to_owned(), files.map(|entry| entry.file_name()).collect());
+            self.0.insert(folder.to_owned(), files.map(|entry| hash_of(&entry.file_name())).collect());
         }
-        self.0.get(folder).is_some_and(|files| files.contains(name))
+        self.0.get(folder).is_some_and(|files| files.contains(&hash_of(name)))
     }
+}
+
+fn hash_of(name: &OsStr) -> u64 {
+    random::hash(name.as_encoded_bytes())
 }
 
 /// Where the columns of a CSV manifest are.
@@ -142,26 +233,24 @@ impl Columns {
     }
 }
 
-fn read_csv(text: &[u8]) -> Result<Vec<Row>, LineError> {
+/// Tells `each` row in turn.
+fn read_csv(text: &[u8], mut each: impl FnMut(Row) -> Result<(), LineError>) -> Result<(), LineError> {
     let line_at = |position: Option<&csv::Position>| position.map_or(1, |position| line_of_record(text, position));
     let unreadable = |error: csv::Error| LineError { line: line_at(error.position()), problem: csv_problem(&error) };
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text);
     let columns = Columns::of(reader.headers().map_err(unreadable)?)?;
-    let mut rows = Vec::new();
-    for record in reader.records() {
-        let record = record.map_err(unreadable)?;
-        let line = line_at(record.position());
-        let field = |column: Option<usize>| non_empty(record.get(column?)?.to_owned());
-        rows.push(Row {
-            line,
-            path: field(Some(columns.path))
-                .ok_or_else(|| LineError { line, problem: "the path is empty".to_owned() })?,
+    let mut record = csv::StringRecord::new();
+    while reader.read_record(&mut record).map_err(unreadable)? {
+        let field = |column: Option<usize>| record.get(column?).filter(|text| !text.is_empty());
+        each(Row {
+            line: line_at(record.position()),
+            path: field(Some(columns.path)).unwrap_or_default(),
             label: field(columns.label),
             split: field(columns.split),
             group: field(columns.group),
-        });
+        })?;
     }
-    Ok(rows)
+    Ok(())
 }
 
 /// The line a record begins on. The reader gives the end of the record before; empty lines that it
@@ -202,16 +291,16 @@ enum Text {
 }
 
 impl Text {
-    fn into_non_empty(self) -> Option<String> {
+    fn into_text(self) -> String {
         match self {
-            Text::Text(text) => non_empty(text),
-            Text::Number(number) => Some(number.to_string()),
+            Text::Text(text) => text,
+            Text::Number(number) => number.to_string(),
         }
     }
 }
 
-fn read_json_lines(text: &[u8]) -> Result<Vec<Row>, LineError> {
-    let mut rows = Vec::new();
+/// Tells `each` row in turn.
+fn read_json_lines(text: &[u8], mut each: impl FnMut(Row) -> Result<(), LineError>) -> Result<(), LineError> {
     for (line, text) in (1..).zip(text.split(|&byte| byte == b'\n')) {
         let problem = |problem: String| LineError { line, problem };
         let text = str::from_utf8(text).map_err(|_| problem("the text is not valid UTF-8".to_owned()))?;
@@ -221,19 +310,11 @@ fn read_json_lines(text: &[u8]) -> Result<Vec<Row>, LineError> {
         }
         let row: JsonRow = serde_json::from_str(text)
             .map_err(|error| problem(format!("expected an object like {{\"path\": …, \"label\": …}}: {error}")))?;
-        rows.push(Row {
-            line,
-            path: non_empty(row.path).ok_or_else(|| problem("the path is empty".to_owned()))?,
-            label: row.label.and_then(Text::into_non_empty),
-            split: row.split.and_then(Text::into_non_empty),
-            group: row.group.and_then(Text::into_non_empty),
-        });
+        let [label, split, group] =
+            [row.label, row.split, row.group].map(|text| text.map(Text::into_text).filter(|text| !text.is_empty()));
+        each(Row { line, path: &row.path, label: label.as_deref(), split: split.as_deref(), group: group.as_deref() })?;
     }
-    Ok(rows)
-}
-
-fn non_empty(text: String) -> Option<String> {
-    (!text.is_empty()).then_some(text)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -251,6 +332,21 @@ mod tests {
         (folder, path)
     }
 
+    /// Path, label, split and group of each row, `-` for what is missing.
+    fn rows_of(format: Format, text: &[u8]) -> Result<Vec<[String; 4]>, LineError> {
+        let mut rows = Vec::new();
+        let add = |row: Row| {
+            let fields = [Some(row.path), row.label, row.split, row.group];
+            rows.push(fields.map(|field| field.unwrap_or("-").to_owned()));
+            Ok(())
+        };
+        match format {
+            Format::Csv => read_csv(text, add),
+            Format::JsonLines => read_json_lines(text, add),
+        }?;
+        Ok(rows)
+    }
+
     fn open_text(manifest: &str, text: &str) -> Result<DataSource, DataError> {
         let (_folder, path) = folder_with(manifest, text);
         DataSource::open(path)
@@ -265,18 +361,18 @@ mod tests {
         assert_eq!(train.labels().unwrap(), [1, 0]);
         assert_eq!(train.samples[0].group.as_deref(), Some("day"));
         assert_eq!(train.samples[1].group, None);
-        assert_eq!(source.split(&SplitName::Validation).unwrap().samples[0].name, "c, d.png");
+        assert_eq!(&*source.split(&SplitName::Validation).unwrap().samples[0].name, "c, d.png");
         assert_eq!(source.all().groups(), ["day", "night"]);
     }
 
     #[test]
     fn both_formats_read_the_same() {
-        let csv = read_csv("path,label,split\na.png,3,train\n\nb.png,,test\n".as_bytes()).unwrap();
+        let csv = rows_of(Format::Csv, b"path,label,split\na.png,3,train\n\nb.png,,test\n").unwrap();
         let json = "{\"path\": \"a.png\", \"label\": 3, \"split\": \"train\"}\n\n\
                     {\"path\": \"b.png\", \"label\": null, \"split\": \"test\", \"more\": []}\n";
-        let json = read_json_lines(json.as_bytes()).unwrap();
-        let without_line = |rows: Vec<Row>| rows.into_iter().map(|row| Row { line: 0, ..row }).collect::<Vec<_>>();
-        assert_eq!(without_line(csv), without_line(json));
+        assert_eq!(csv, rows_of(Format::JsonLines, json.as_bytes()).unwrap());
+        let b = ["b.png", "-", "test", "-"];
+        assert_eq!(csv, [["a.png", "3", "train", "-"], b].map(|row| row.map(str::to_owned)));
     }
 
     #[test]
@@ -323,14 +419,14 @@ mod tests {
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = read_csv(&bytes);
-            let _ = read_json_lines(&bytes);
+            let _ = rows_of(Format::Csv, &bytes);
+            let _ = rows_of(Format::JsonLines, &bytes);
         }
 
         #[test]
         fn almost_valid_text_never_panics(text in "(path|label|split|a\\.png|[,\"\n\r{}:\\\\ ]){0,40}") {
-            let _ = read_csv(text.as_bytes());
-            let _ = read_json_lines(text.as_bytes());
+            let _ = rows_of(Format::Csv, text.as_bytes());
+            let _ = rows_of(Format::JsonLines, text.as_bytes());
         }
 
         #[test]
@@ -340,8 +436,8 @@ mod tests {
             for (path, label) in &rows {
                 writer.write_record([path, label]).unwrap();
             }
-            let read = read_csv(&writer.into_inner().unwrap()).unwrap();
-            let read: Vec<(String, String)> = read.into_iter().map(|row| (row.path, row.label.unwrap())).collect();
+            let read = rows_of(Format::Csv, &writer.into_inner().unwrap()).unwrap();
+            let read: Vec<(String, String)> = read.into_iter().map(|[path, label, ..]| (path, label)).collect();
             // Blanks around a field are not kept.
             let expected: Vec<(String, String)> = rows.into_iter().map(|(path, label)| (path.trim().to_owned(), label)).collect();
             prop_assert_eq!(read, expected);

@@ -7,10 +7,12 @@
 //! `train-00000-of-00002.parquet`, or by their folders'
 //! (<https://huggingface.co/docs/hub/datasets-file-names-and-splits>).
 
+mod bounds;
 pub(crate) mod file;
 mod images;
 mod labels;
 mod layout;
+mod structure;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -25,7 +27,7 @@ use self::labels::{Classes, Labels};
 use self::layout::Layout;
 use super::DataError;
 use super::folder::{is_hidden, is_image, split_of_folder};
-use super::source::{DataSource, ImageSource, Sample, SplitName, slashed};
+use super::source::{DataSource, ImageSource, Sample, SampleList, SplitName, slashed};
 
 /// How far below a folder its files are searched for: `CONFIGURATION/SPLIT/FILE` on the hub.
 const DEEPEST: usize = 2;
@@ -85,8 +87,8 @@ fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<bool
 struct Rows {
     images: Arc<ParquetImages>,
     labels: Labels,
-    splits: Option<Vec<Option<String>>>,
-    groups: Option<Vec<Option<String>>>,
+    splits: Option<Vec<Option<Arc<str>>>>,
+    groups: Option<Vec<Option<Arc<str>>>>,
 }
 
 fn open_files(root: &Path, paths: &[PathBuf]) -> Result<DataSource, DataError> {
@@ -96,7 +98,7 @@ fn open_files(root: &Path, paths: &[PathBuf]) -> Result<DataSource, DataError> {
     let splits_of_files: Vec<Option<SplitName>> = paths.iter().map(|path| split_of_file(root, path)).collect();
     let is_split = files.iter().any(|rows| rows.splits.is_some()) || splits_of_files.iter().any(Option::is_some);
 
-    let mut splits: BTreeMap<SplitName, Vec<Sample>> = BTreeMap::new();
+    let mut splits: BTreeMap<SplitName, SampleList> = BTreeMap::new();
     for ((rows, path), split_of_file) in files.into_iter().zip(paths).zip(splits_of_files) {
         let problem = |problem: String| DataError::Parquet { path: path.clone(), problem };
         let relative = slashed(&path.strip_prefix(root).unwrap_or(path).with_extension(""));
@@ -119,7 +121,7 @@ fn open_files(root: &Path, paths: &[PathBuf]) -> Result<DataSource, DataError> {
                 image: ImageSource::Parquet { images: Arc::clone(&rows.images), row },
                 label: label.map_err(|reason| problem(format!("row {row}: {reason}")))?,
                 group: rows.groups.as_ref().and_then(|groups| groups[row].clone()),
-                name: format!("{relative}/{row:06}"),
+                name: format!("{relative}/{row:06}").into(),
             });
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use super::DataError;
 use super::corruption::Corruption;
 use super::decode::{DecodeLimits, decode};
 use super::idx::IdxImages;
+use super::manifest::Missing;
 use super::parquet::{self, ParquetImages};
 use super::shift::{self, Shift};
 use super::{folder, idx, manifest};
@@ -23,7 +25,7 @@ const MAX_FILE_BYTES: u64 = 1 << 30;
 #[derive(Clone, Debug)]
 pub enum ImageSource {
     /// An image file.
-    File(PathBuf),
+    File(Arc<Path>),
     /// One image of an IDX file.
     Idx {
         /// The file's images, shared by all its samples.
@@ -51,7 +53,7 @@ impl ImageSource {
         match self {
             ImageSource::File(path) => {
                 let bytes = read_limited(path)?;
-                decode(&bytes, limits).map_err(|source| DataError::Decode { path: path.clone(), source })
+                decode(&bytes, limits).map_err(|source| DataError::Decode { path: path.to_path_buf(), source })
             }
             ImageSource::Idx { images, item } => images.image(*item),
             ImageSource::Parquet { images, row } => images.image(*row, limits),
@@ -83,9 +85,48 @@ pub struct Sample {
     /// Its class, a position in the class list of its dataset; `None` where unknown.
     pub label: Option<usize>,
     /// The group it belongs to (for accuracy by group), where the source names one.
-    pub group: Option<String>,
+    pub group: Option<Arc<str>>,
     /// Its path relative to the data's root, with `/` between the parts.
-    pub name: String,
+    pub name: Arc<str>,
+}
+
+/// Samples in their order. Clones share them until one is changed, since a list of a million takes hundreds of megabytes.
+#[derive(Clone, Debug, Default)]
+pub struct SampleList(Arc<Vec<Sample>>);
+
+impl Deref for SampleList {
+    type Target = Vec<Sample>;
+
+    fn deref(&self) -> &Vec<Sample> {
+        &self.0
+    }
+}
+
+impl DerefMut for SampleList {
+    fn deref_mut(&mut self) -> &mut Vec<Sample> {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+impl From<Vec<Sample>> for SampleList {
+    fn from(samples: Vec<Sample>) -> Self {
+        Self(Arc::new(samples))
+    }
+}
+
+impl FromIterator<Sample> for SampleList {
+    fn from_iter<I: IntoIterator<Item = Sample>>(samples: I) -> Self {
+        samples.into_iter().collect::<Vec<_>>().into()
+    }
+}
+
+impl<'a> IntoIterator for &'a SampleList {
+    type Item = &'a Sample;
+    type IntoIter = std::slice::Iter<'a, Sample>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
 }
 
 /// An ordered list of samples with one class list.
@@ -96,7 +137,7 @@ pub struct Dataset {
     /// The class names that labels index.
     pub classes: Vec<String>,
     /// The samples. A sample's position here is its index everywhere else.
-    pub samples: Vec<Sample>,
+    pub samples: SampleList,
     /// What is done to every image at the model's input size, one after the other.
     pub corruptions: Vec<Corruption>,
 }
@@ -107,10 +148,10 @@ impl Dataset {
     /// Nothing is read; a missing file is an error of loading, which names it.
     pub fn from_files<P: AsRef<Path>>(paths: &[P]) -> Self {
         let sample = |path: &P| Sample {
-            image: ImageSource::File(path.as_ref().to_owned()),
+            image: ImageSource::File(path.as_ref().into()),
             label: None,
             group: None,
-            name: slashed(path.as_ref()),
+            name: slashed(path.as_ref()).into(),
         };
         let samples = paths.iter().map(sample).collect();
         Self { root: PathBuf::new(), classes: Vec::new(), samples, corruptions: Vec::new() }
@@ -131,7 +172,8 @@ impl Dataset {
     /// # Errors
     /// [`DataError::Unlabelled`], with the first sample that has no label.
     pub fn labels(&self) -> Result<Vec<usize>, DataError> {
-        let label = |sample: &Sample| sample.label.ok_or_else(|| DataError::Unlabelled { name: sample.name.clone() });
+        let label =
+            |sample: &Sample| sample.label.ok_or_else(|| DataError::Unlabelled { name: sample.name.to_string() });
         self.samples.iter().map(label).collect()
     }
 
@@ -146,8 +188,8 @@ impl Dataset {
 
     /// The distinct group names, sorted; empty where the source names no groups.
     pub fn groups(&self) -> Vec<String> {
-        let groups: BTreeSet<&String> = self.samples.iter().filter_map(|sample| sample.group.as_ref()).collect();
-        groups.into_iter().cloned().collect()
+        let groups: BTreeSet<&str> = self.samples.iter().filter_map(|sample| sample.group.as_deref()).collect();
+        groups.into_iter().map(str::to_owned).collect()
     }
 
     /// The samples at `indices`, in that order.
@@ -162,7 +204,7 @@ impl Dataset {
 
     fn without_samples(&self) -> Self {
         let (root, classes, corruptions) = (self.root.clone(), self.classes.clone(), self.corruptions.clone());
-        Self { root, classes, samples: Vec::new(), corruptions }
+        Self { root, classes, samples: SampleList::default(), corruptions }
     }
 
     /// The same samples with labels that index `known`, the class list of a model.
@@ -236,7 +278,7 @@ pub struct DataSource {
     /// sorts them; where labels are numbers (IDX and some Parquet files), in the order of the numbers.
     pub classes: Vec<String>,
     /// The samples of each split; [`SplitName::All`] alone where the data is not split.
-    pub splits: BTreeMap<SplitName, Vec<Sample>>,
+    pub splits: BTreeMap<SplitName, SampleList>,
     /// Class folders that hold no image, relative to the root. Training refuses them in its split.
     pub empty_class_folders: Vec<String>,
     /// What is done to every image on its way.
@@ -254,8 +296,21 @@ impl DataSource {
     /// [`DataError::NotFound`], [`DataError::Unrecognized`], [`DataError::NoImages`],
     /// [`DataError::UnknownShift`], and what can be wrong with a manifest, an IDX file or a Parquet file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, DataError> {
-        let (path, shifts) = shift::split_location(path.as_ref())?;
-        let mut source = Self::open_unshifted(&path)?;
+        Self::open_with(path.as_ref(), Missing::Refused)
+    }
+
+    /// The same, but files that a manifest lists need not exist: for who leaves out what cannot be loaded, as
+    /// [`Dataset::leave_out_unreadable`] does.
+    ///
+    /// # Errors
+    /// As [`DataSource::open`], but for a manifest's missing files.
+    pub fn open_with_missing_files(path: impl AsRef<Path>) -> Result<Self, DataError> {
+        Self::open_with(path.as_ref(), Missing::LeftToLoading)
+    }
+
+    fn open_with(path: &Path, missing: Missing) -> Result<Self, DataError> {
+        let (path, shifts) = shift::split_location(path)?;
+        let mut source = Self::open_unshifted(&path, missing)?;
         for shift in shifts {
             match shift {
                 Shift::Corruption(corruption) => source.corruptions.push(corruption),
@@ -268,7 +323,7 @@ impl DataSource {
         Ok(source)
     }
 
-    fn open_unshifted(path: &Path) -> Result<Self, DataError> {
+    fn open_unshifted(path: &Path, missing: Missing) -> Result<Self, DataError> {
         let kind = fs::metadata(path).map_err(|source| match source.kind() {
             std::io::ErrorKind::NotFound => DataError::NotFound { path: path.to_owned() },
             _ => DataError::Io { path: path.to_owned(), source },
@@ -283,7 +338,7 @@ impl DataSource {
             };
         }
         match manifest::Format::of(path) {
-            Some(format) => manifest::open(path, format),
+            Some(format) => manifest::open(path, format, missing),
             None if parquet::is_parquet(path) => parquet::open_file(path),
             None if folder::is_image(path) => Ok(Self::single_image(path)),
             None => Err(DataError::Unrecognized { path: path.to_owned() }),
@@ -296,14 +351,14 @@ impl DataSource {
     /// [`DataError::Unrecognized`] for another extension; [`DataError::Manifest`], with the line.
     pub fn from_manifest(path: &Path, text: &[u8]) -> Result<Self, DataError> {
         let format = manifest::Format::of(path).ok_or_else(|| DataError::Unrecognized { path: path.to_owned() })?;
-        manifest::parse(path, format, text)
+        manifest::parse(path, format, text, Missing::Refused)
     }
 
     fn single_image(path: &Path) -> Self {
         let mut dataset = Dataset::from_files(&[path]);
         dataset.root = path.parent().unwrap_or(Path::new("")).to_owned();
-        for sample in &mut dataset.samples {
-            sample.name = path.file_name().map(Path::new).map(slashed).unwrap_or_default();
+        for sample in dataset.samples.iter_mut() {
+            sample.name = path.file_name().map(Path::new).map(slashed).unwrap_or_default().into();
         }
         Self {
             root: dataset.root,
@@ -335,13 +390,13 @@ impl DataSource {
         self.dataset(self.splits.values().flatten().cloned().collect())
     }
 
-    pub(super) fn dataset(&self, samples: Vec<Sample>) -> Dataset {
+    pub(super) fn dataset(&self, samples: SampleList) -> Dataset {
         let (root, classes, corruptions) = (self.root.clone(), self.classes.clone(), self.corruptions.clone());
         Dataset { root, classes, samples, corruptions }
     }
 
     /// What training would draw from: the training split, or everything where nothing is split.
-    pub(super) fn training_split(&self) -> Result<(&SplitName, &Vec<Sample>), DataError> {
+    pub(super) fn training_split(&self) -> Result<(&SplitName, &SampleList), DataError> {
         [SplitName::Train, SplitName::All].iter().find_map(|name| self.splits.get_key_value(name)).ok_or_else(|| {
             DataError::NoSuchSplit {
                 path: self.root.clone(),
@@ -404,7 +459,7 @@ pub(super) mod tests {
                 image: ImageSource::Memory(Arc::new(image)),
                 label: Some(label),
                 group: None,
-                name: format!("{label}/{index:05}.png"),
+                name: format!("{label}/{index:05}.png").into(),
             }
         };
         Dataset {
@@ -464,7 +519,7 @@ pub(super) mod tests {
         let path = folder.path().join("one.png");
         RgbImage::new(2, 2).save(&path).unwrap();
         let source = DataSource::open(&path).unwrap();
-        assert_eq!(source.all().samples[0].name, "one.png");
+        assert_eq!(&*source.all().samples[0].name, "one.png");
         assert!(source.all().samples[0].image.load(&DecodeLimits::default()).is_ok());
     }
 }

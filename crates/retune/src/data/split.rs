@@ -167,7 +167,7 @@ mod tests {
     const FIFTH: SplitFractions = SplitFractions { validation: 0.2, test: 0.0 };
 
     fn names(dataset: &Dataset, indices: &[usize]) -> BTreeSet<String> {
-        indices.iter().map(|&index| dataset.samples[index].name.clone()).collect()
+        indices.iter().map(|&index| dataset.samples[index].name.to_string()).collect()
     }
 
     #[test]
@@ -208,7 +208,7 @@ mod tests {
             let added = dataset.samples.remove(removed).name;
             let before = names(&dataset, &stratified_split(&dataset.samples, FIFTH, 9).unwrap().validation);
             let mut after = names(&grown, &stratified_split(&grown.samples, FIFTH, 9).unwrap().validation);
-            after.remove(&added);
+            after.remove(&*added);
             assert!(before.symmetric_difference(&after).count() <= 1);
         }
     }
@@ -231,8 +231,8 @@ mod tests {
         assert_eq!(dataset.subset(24, 0).class_counts(), [9, 9, 6]);
         assert_eq!(dataset.subset(1000, 0).len(), 60);
         let (small, large) = (dataset.subset(7, 4), dataset.subset(20, 4));
-        let large: BTreeSet<&String> = large.samples.iter().map(|sample| &sample.name).collect();
-        assert!(small.samples.iter().all(|sample| large.contains(&sample.name)));
+        let large: BTreeSet<&str> = large.samples.iter().map(|sample| &*sample.name).collect();
+        assert!(small.samples.iter().all(|sample| large.contains(&*sample.name)));
     }
 
     #[test]
@@ -241,7 +241,7 @@ mod tests {
         let source = |splits: Vec<(SplitName, &[Sample])>| DataSource {
             root: "data".into(),
             classes: dataset.classes.clone(),
-            splits: splits.into_iter().map(|(name, samples)| (name, samples.to_vec())).collect(),
+            splits: splits.into_iter().map(|(name, samples)| (name, samples.to_vec().into())).collect(),
             empty_class_folders: Vec::new(),
             corruptions: Vec::new(),
         };

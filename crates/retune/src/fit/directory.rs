@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use super::record::SAMPLES_FOLDER;
 use super::{FitError, PLAN_FILE, RUN_FILE};
 use crate::data::LeftOut;
-use crate::files;
+use crate::files::{self, FileError};
 use crate::lock::LOCK_FILE;
 use crate::models::Model;
 use crate::report::run::PLOTS_FOLDER;
@@ -17,13 +17,24 @@ use crate::train;
 /// The images that `--skip-bad` left out, by set.
 pub(super) const LEFT_OUT_FILE: &str = "left_out.json";
 
+/// The file with the command that made a run or comparison, in its directory.
+pub const COMMAND_FILE: &str = "command.txt";
+
+/// Writes the command that was typed, if there was one, before anything else.
+pub(crate) fn record_command(directory: &Path, command: Option<&str>) -> Result<(), FileError> {
+    match command {
+        Some(command) => files::write_atomically(&directory.join(COMMAND_FILE), |file| writeln!(file, "{command}")),
+        None => Ok(()),
+    }
+}
+
 /// Whether something is in the way of a new run. What a run leaves that was killed before its options
 /// were written is not: nothing could go on with it.
 pub(super) fn is_taken(out: &Path) -> bool {
     let began = out.join(RUN_FILE).exists();
     let is_leftover = |path: &Path| {
         let name = path.file_name().unwrap_or_default();
-        let written_first = [LOCK_FILE, PLAN_FILE, LEFT_OUT_FILE].iter().any(|known| name == *known);
+        let written_first = [LOCK_FILE, COMMAND_FILE, PLAN_FILE, LEFT_OUT_FILE].iter().any(|known| name == *known);
         !began && (written_first || files::is_partial(path))
     };
     out.is_file() || fs::read_dir(out).is_ok_and(|entries| entries.flatten().any(|entry| !is_leftover(&entry.path())))

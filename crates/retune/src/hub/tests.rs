@@ -306,6 +306,37 @@ fn fetched_by_several_at_once_a_model_arrives_once_and_whole() {
     assert_eq!(requests.iter().filter(|request| *request == "GET model.safetensors").count(), 2, "{requests:?}");
 }
 
+/// What a process of the test below is told of the hub and the cache.
+const ENDPOINT: &str = "RETUNE_TEST_HUB";
+const CACHE: &str = "RETUNE_TEST_CACHE";
+
+/// This test's own program is what the processes run: with the hub's address, it only fetches.
+#[test]
+fn fetched_by_several_processes_at_once_a_model_arrives_once_and_whole() {
+    if let (Some(endpoint), Some(cache)) = (std::env::var_os(ENDPOINT), std::env::var_os(CACHE)) {
+        let endpoint = endpoint.into_string().unwrap();
+        let options = HubOptions { cache_dir: cache.into(), endpoint, token: None, offline: false };
+        assert_eq!(fs::read(fetch_with(NAME, &options).unwrap().weights).unwrap(), weights());
+        return;
+    }
+    let hub = TinyHub::start(Content::tiny());
+    let test = "hub::tests::fetched_by_several_processes_at_once_a_model_arrives_once_and_whole";
+    let fetching = || {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", test]).env(ENDPOINT, &hub.endpoint).env(CACHE, hub.cache.path());
+        command.stdout(std::process::Stdio::piped()).spawn().unwrap()
+    };
+    let processes: Vec<_> = (0..4).map(|_| fetching()).collect();
+    for process in processes {
+        let output = process.wait_with_output().unwrap();
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && told.contains("1 passed"), "{told}");
+    }
+    assert!(hub.partial_bytes().is_empty());
+    let requests = hub.requests();
+    assert_eq!(requests.iter().filter(|request| *request == "GET model.safetensors").count(), 2, "{requests:?}");
+}
+
 #[test]
 fn interrupting_keeps_what_has_arrived() {
     let hub = TinyHub::start(Content::tiny());

@@ -38,7 +38,7 @@ pub fn for_each_batch_at(
         for rows in &outputs {
             let width = rows.len() / batch.n;
             if let Some(at) = rows.iter().position(|value| !value.is_finite()) {
-                let image = loader.dataset().samples[batch.indices[at / width]].name.clone();
+                let image = loader.dataset().samples[batch.indices[at / width]].name.to_string();
                 return Err(InferenceError::NotFinite { image });
             }
         }

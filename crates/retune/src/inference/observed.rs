@@ -45,7 +45,7 @@ pub fn evaluate_observed(
         let pooled = host_values(body.clone().pool());
         let logits = host_values(model.forward_range(body, head..head + 1).flatten());
         if let Some(at) = logits.iter().position(|value| !value.is_finite()) {
-            let image = dataset.samples[batch.indices[at / classes]].name.clone();
+            let image = dataset.samples[batch.indices[at / classes]].name.to_string();
             return Err(InferenceError::NotFinite { image });
         }
         for (row, (&label, &index)) in logits.chunks_exact(classes).zip(batch.labels.iter().zip(&batch.indices)) {

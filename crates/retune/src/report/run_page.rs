@@ -11,12 +11,9 @@ use super::page::{NamedView, Page, Section, Text, grouped};
 use super::verdict;
 use crate::files::{self, FileError};
 use crate::fit::record::{Predictions, SampleMap, Samples};
-use crate::fit::{self, FitError, FitOptions, Summary};
+use crate::fit::{self, COMMAND_FILE, FitError, FitOptions, Summary};
 use crate::plan::Plan;
 use crate::train::metrics::{self, MetricsRow};
-
-/// The file with the command that made a run or comparison, in its directory.
-pub const COMMAND_FILE: &str = "command.txt";
 
 /// Why a page of a run could not be made.
 #[derive(Debug, thiserror::Error)]

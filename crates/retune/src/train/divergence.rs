@@ -33,7 +33,7 @@ pub struct Divergence {
 impl Divergence {
     /// At a batch of training images.
     pub(super) fn in_step(what: NotFinite, epoch: usize, batch: &Batch, images: &Dataset) -> Self {
-        let images = batch.indices.iter().map(|&index| images.samples[index].name.clone());
+        let images = batch.indices.iter().map(|&index| images.samples[index].name.to_string());
         Self { what, epoch: epoch + 1, step: batch.number + 1, images: images.collect() }
     }
 

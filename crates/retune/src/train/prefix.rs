@@ -216,7 +216,7 @@ impl Prefix {
             let Some(entry) = self.batch(indices, &device) else { return Ok(None) };
             let rows = host_values(model.forward_range(entry, self.block..end).pool());
             if let Some(at) = rows.iter().position(|value| !value.is_finite()) {
-                let image = dataset.samples[indices[at / classes.max(1)]].name.clone();
+                let image = dataset.samples[indices[at / classes.max(1)]].name.to_string();
                 return Err(InferenceError::NotFinite { image }.into());
             }
             logits.extend(rows);

@@ -17,7 +17,7 @@ use super::shared::{Shared, loader_key};
 use super::{Divergence, Line, PhaseOutcome, TrainError, Trained, Trainer};
 use crate::data::augment::AugmentPolicy;
 use crate::data::mix::Mix;
-use crate::data::{CacheOptions, DataError, Dataset, Loader, LoaderOptions};
+use crate::data::{CacheOptions, DataError, Dataset, Loader, LoaderOptions, MemoryBudget};
 use crate::inference::{self, Features, Layer};
 use crate::models::{Model, Parameters};
 use crate::plan::{Phase, Solver};
@@ -52,7 +52,8 @@ impl Loaders {
         let plain_options = LoaderOptions {
             threads: options.threads,
             seed: options.seed,
-            cache: CacheOptions { memory_bytes: options.cache_bytes, ..CacheOptions::default() },
+            // One for all three, so that the memory of a run is what it was given.
+            cache: CacheOptions { memory: MemoryBudget::of_bytes(options.cache_bytes), ..CacheOptions::default() },
             ..LoaderOptions::deterministic(model.config().preprocessing().clone(), options.batch_size)
         };
         let plain = KeyedLoader::new(trainer.train, &plain_options, trainer.shared)?;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::TrainError;
 use super::options::ActivationOptions;
 use super::prefix::Prefix;
-use crate::data::{DataError, Dataset, Loader, LoaderOptions, Sample};
+use crate::data::{DataError, Dataset, Loader, LoaderOptions, ReadImages, Sample};
 use crate::inference::{self, Features, Layer};
 use crate::models::Model;
 use crate::monitor::Monitor;
@@ -21,9 +21,20 @@ pub struct Shared {
     features: Mutex<HashMap<u64, Arc<Features>>>,
     /// The most recently used last.
     prefixes: Mutex<Vec<(u64, Arc<Prefix>)>>,
+    read: Arc<ReadImages>,
 }
 
 impl Shared {
+    /// Nothing yet but which images can be read, as far as it is known.
+    pub(crate) fn knowing(read: Arc<ReadImages>) -> Self {
+        Self { read, ..Self::default() }
+    }
+
+    /// Images that were read to see whether they can be.
+    pub(crate) fn read_images(&self) -> &ReadImages {
+        &self.read
+    }
+
     /// A loader of these images with these options; the same one when asked again, so that its
     /// images are decoded once. Images in memory are told apart by their names.
     ///

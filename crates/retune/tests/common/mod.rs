@@ -58,7 +58,7 @@ pub fn training_images() -> Dataset {
             image: ImageSource::Memory(Arc::new(image)),
             label: Some(labels.data()[index * 8] as usize),
             group: None,
-            name: format!("{index}"),
+            name: index.to_string().into(),
         }
     });
     let classes = (0..5).map(|class| format!("{class}")).collect();

@@ -24,7 +24,7 @@ fn images(n: u32) -> Dataset {
         image: ImageSource::Memory(Arc::new(picture(number))),
         label: Some(number as usize % 5),
         group: None,
-        name: number.to_string(),
+        name: number.to_string().into(),
     };
     let classes = (0..5).map(|class| class.to_string()).collect();
     Dataset { root: PathBuf::new(), classes, samples: (0..n).map(sample).collect(), corruptions: Vec::new() }

@@ -13,7 +13,7 @@ pub use matrix::{CkaMatrix, UndefinedCell};
 
 use super::{Alignment, Estimate, Estimator, Gram, Kernel, Rows};
 use crate::data::preprocess::Preprocessing;
-use crate::data::{CacheOptions, DataError, Dataset, Loader, LoaderOptions};
+use crate::data::{CacheOptions, DataError, Dataset, Loader, LoaderOptions, MemoryBudget};
 use crate::inference::layers::{Positions, for_each_batch_at};
 use crate::inference::{InferenceError, Layer};
 use crate::models::Model;
@@ -289,7 +289,7 @@ impl Minibatches {
 impl View<'_> {
     /// A loader that goes through the images once, keeping nothing.
     pub fn loader(&self, images: Dataset, batch_size: usize, threads: usize) -> Result<Loader, DataError> {
-        let nothing = CacheOptions { memory_bytes: 0, disk_bytes: 0, disk_folder: None };
+        let nothing = CacheOptions { memory: MemoryBudget::of_bytes(0), disk_bytes: 0, disk_folder: None };
         let deterministic = LoaderOptions::deterministic(self.preprocessing.clone(), batch_size);
         Loader::new(images, LoaderOptions { threads, cache: nothing, ..deterministic })
     }

@@ -80,7 +80,7 @@ impl<'a> NpzFile<'a> {
         for sample in &dataset.samples {
             self.archive.write_all(&stored_label(sample.label).to_le_bytes())?;
         }
-        self.strings("paths", || dataset.samples.iter().map(|sample| sample.name.as_str()))?;
+        self.strings("paths", || dataset.samples.iter().map(|sample| &*sample.name))?;
         self.strings("classes", || dataset.classes.iter().map(String::as_str))?;
         self.archive.finish()?.flush()
     }

@@ -105,7 +105,7 @@ impl<'a> ParquetFeatures<'a> {
                     column.typed::<Int64Type>().write_batch(&labels, Some(&present), None)?;
                 }
                 _ => {
-                    let path = |sample: &Sample| ByteArray::from(sample.name.as_str());
+                    let path = |sample: &Sample| ByteArray::from(&*sample.name);
                     let paths: Vec<ByteArray> = samples.iter().map(path).collect();
                     column.typed::<ByteArrayType>().write_batch(&paths, Some(&present), None)?;
                 }

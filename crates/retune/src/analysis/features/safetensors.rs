@@ -56,7 +56,7 @@ impl<'a> SafetensorsFile<'a> {
 
 fn header(dataset: &Dataset, width: usize) -> io::Result<Vec<u8>> {
     let n = dataset.len();
-    let paths: Vec<&str> = dataset.samples.iter().map(|sample| sample.name.as_str()).collect();
+    let paths: Vec<&str> = dataset.samples.iter().map(|sample| &*sample.name).collect();
     let labels_end = n * size_of::<i64>();
     let features_end = labels_end + n * width * size_of::<f32>();
     let document = json!({

@@ -21,7 +21,7 @@ fn loader(model: &Model) -> Loader {
         image: ImageSource::Memory(Arc::new(RgbImage::from_pixel(8, 8, image::Rgb([40 * index as u8; 3])))),
         label: (index < 4).then_some(index % 2),
         group: None,
-        name: format!("katze/größe-{index}.png"),
+        name: format!("katze/größe-{index}.png").into(),
     };
     let classes = ["hund", "katze"].map(String::from).into();
     let dataset =

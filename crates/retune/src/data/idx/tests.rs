@@ -53,7 +53,7 @@ fn plain_and_compressed_files_give_the_same_splits() {
         assert_eq!(source.splits.keys().map(SplitName::to_string).collect::<Vec<_>>(), ["train", "test"]);
         let train = source.split(&SplitName::Train).unwrap();
         assert_eq!(train.labels().unwrap(), [1, 0]);
-        assert_eq!(train.samples[1].name, "train/000001");
+        assert_eq!(&*train.samples[1].name, "train/000001");
         let image = train.samples[1].image.load(&Default::default()).unwrap();
         assert_eq!(image.into_raw(), [3, 3, 3, 4, 4, 4]);
     }

@@ -2,6 +2,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+use super::super::cache::MemoryBudget;
 use super::super::preprocess::CropMode;
 use super::super::resize::Interpolation;
 use super::super::source::tests::memory_dataset;
@@ -20,7 +21,7 @@ pub(in crate::data) fn small_preprocessing() -> Preprocessing {
 }
 
 fn options(threads: usize) -> LoaderOptions {
-    let cache = CacheOptions { memory_bytes: 1000, disk_bytes: 1 << 20, disk_folder: None };
+    let cache = CacheOptions { memory: MemoryBudget::of_bytes(1000), disk_bytes: 1 << 20, disk_folder: None };
     LoaderOptions { threads, cache, prefetch: 1, ..LoaderOptions::deterministic(small_preprocessing(), 4) }
 }
 

@@ -1,9 +1,10 @@
 //! One Parquet file: its columns, read a stretch of rows at a time from any number of threads.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ::parquet::basic::{ConvertedType, LogicalType, Type as PhysicalType};
 use ::parquet::column::reader::ColumnReaderImpl;
@@ -15,6 +16,9 @@ use ::parquet::file::serialized_reader::SerializedPageReader;
 use ::parquet::schema::types::ColumnDescriptor;
 use bytes::Bytes;
 
+use super::bounds::{self, BoundedPages};
+use super::structure;
+use crate::data::decode::catching_panics;
 use crate::data::positional::{read_at, read_exact_at};
 
 /// An open file. Problems are told in words; the caller knows the file's name.
@@ -22,6 +26,8 @@ use crate::data::positional::{read_at, read_exact_at};
 pub(crate) struct ParquetFile {
     input: Arc<SharedFile>,
     metadata: ParquetMetaData,
+    /// Row groups and columns whose pages are as long as the file says.
+    sound: Mutex<HashSet<(usize, usize)>>,
 }
 
 impl ParquetFile {
@@ -30,6 +36,9 @@ impl ParquetFile {
         let file = File::open(path)?;
         let length = file.metadata()?.len();
         let input = Arc::new(SharedFile { file: Arc::new(file), length });
+        if !input.has_sound_footer()? {
+            return Ok(Err("not a Parquet file, or a damaged one: its last part is not sound".to_owned()));
+        }
         let parsed = guarded(|| ParquetMetaDataReader::new().parse_and_finish(&*input));
         Ok(parsed.and_then(|metadata| Self::checked(input, metadata)))
     }
@@ -37,16 +46,26 @@ impl ParquetFile {
     /// Refuses positions and sizes that no file can have.
     fn checked(input: Arc<SharedFile>, metadata: ParquetMetaData) -> Result<Self, String> {
         let is_size = |value: i64| u64::try_from(value).is_ok_and(|value| value <= input.length);
+        let mut rows = 0u64;
         for group in metadata.row_groups() {
             let columns_are_inside = group.columns().iter().all(|column| {
                 let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
                 is_size(start) && is_size(column.compressed_size()) && is_size(column.data_page_offset())
             });
-            if group.num_rows() < 0 || !columns_are_inside {
+            rows = rows.saturating_add(u64::try_from(group.num_rows()).unwrap_or(u64::MAX));
+            if !columns_are_inside {
                 return Err("the file is damaged: a column lies outside of it".to_owned());
             }
         }
-        Ok(Self { input, metadata })
+        if rows > bounds::most_rows(input.length) {
+            return Err(format!("the file is damaged: it announces {rows} rows in {} bytes", input.length));
+        }
+        Ok(Self { input, metadata, sound: Mutex::default() })
+    }
+
+    /// The most values of a column, or bytes of text or of neighbouring images, that it may hold.
+    pub fn most_values(&self) -> u64 {
+        bounds::most_values(self.input.length)
     }
 
     /// The number of row groups.
@@ -90,8 +109,18 @@ impl ParquetFile {
             return Err(format!("the column `{}` is of another type", description.path().string()));
         }
         let chunk = self.metadata.row_group(group).column(column);
-        let pages = SerializedPageReader::new(Arc::clone(&self.input), chunk, self.rows(group), None);
-        Ok(ColumnReaderImpl::new(description, Box::new(pages.map_err(|error| describe(&error))?)))
+        let is_known = |known: &HashSet<_>| known.contains(&(group, column));
+        if !is_known(&self.sound.lock().unwrap_or_else(PoisonError::into_inner)) {
+            let (start, length) = chunk.byte_range();
+            if !self.input.has_sound_pages(start, length).map_err(|error| error.to_string())? {
+                return Err("the file is damaged: a page's header is not sound".to_owned());
+            }
+            self.sound.lock().unwrap_or_else(PoisonError::into_inner).insert((group, column));
+        }
+        guarded(|| {
+            let pages = SerializedPageReader::new(Arc::clone(&self.input), chunk, self.rows(group), None)?;
+            Ok(ColumnReaderImpl::new(description, Box::new(BoundedPages { pages, left: self.most_values() })))
+        })
     }
 
     /// The values of `count` rows from `first` on, of a column that is no list; `None` where a value is null.
@@ -159,9 +188,9 @@ impl<'a> Column<'a> {
 
 /// Runs the decoder. It is meant to return errors for damaged files, and a defect of it must not end the program.
 pub(crate) fn guarded<T>(decode: impl FnOnce() -> ParquetResult<T>) -> Result<T, String> {
-    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode)) {
-        Ok(result) => result.map_err(|error| describe(&error)),
-        Err(_) => Err("the file is damaged: it cannot be decoded".to_owned()),
+    match catching_panics(decode) {
+        Some(result) => result.map_err(|error| describe(&error)),
+        None => Err("the file is damaged: it cannot be decoded".to_owned()),
     }
 }
 
@@ -175,11 +204,55 @@ fn describe(error: &ParquetError) -> String {
     }
 }
 
+/// The length of the last part and four letters.
+const FOOTER_END: u64 = 8;
+
 /// A file that is read by position, so that threads do not move each other's cursor.
 #[derive(Debug)]
 struct SharedFile {
     file: Arc<File>,
     length: u64,
+}
+
+impl SharedFile {
+    /// The bytes from `start` on, at most `most` of them.
+    fn bytes(&self, start: u64, most: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; most.min(self.length.saturating_sub(start)) as usize];
+        read_exact_at(&self.file, &mut bytes, start)?;
+        Ok(bytes)
+    }
+
+    /// Whether what the file says of itself is whole. A file that ends otherwise is left to its reader to refuse.
+    fn has_sound_footer(&self) -> io::Result<bool> {
+        let end = self.bytes(self.length.saturating_sub(FOOTER_END), FOOTER_END)?;
+        let Some((length, b"PAR1")) = end.split_first_chunk().map(|(length, magic)| (*length, magic)) else {
+            return Ok(true);
+        };
+        let footer = FOOTER_END + u64::from(u32::from_le_bytes(length));
+        let Some(start) = self.length.checked_sub(footer) else { return Ok(true) };
+        Ok(structure::is_sound(&self.bytes(start, footer - FOOTER_END)?))
+    }
+
+    /// Whether the headers of all pages in this part of the file are whole.
+    fn has_sound_pages(&self, start: u64, length: u64) -> io::Result<bool> {
+        // Most headers have some fifty bytes; one with the extremes of long texts may be of any length.
+        const FIRST_LOOK: u64 = 1 << 10;
+        let end = start.saturating_add(length);
+        let mut at = start;
+        while at < end {
+            let mut look = FIRST_LOOK;
+            let (header, page) = loop {
+                let bytes = self.bytes(at, look)?;
+                match structure::page_lengths(&bytes) {
+                    Some(lengths) => break lengths,
+                    None if (bytes.len() as u64) < look => return Ok(false),
+                    None => look *= 8,
+                }
+            };
+            at = at.saturating_add(header as u64).saturating_add(page);
+        }
+        Ok(true)
+    }
 }
 
 impl Length for SharedFile {
@@ -214,6 +287,11 @@ struct Cursor {
 impl Read for Cursor {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = read_at(&self.file, buffer, self.at)?;
+        // After the last page there are eight bytes at least. Where a page is sought past the end, its reader would
+        // pass over lists of any length there, a missing byte at a time.
+        if read == 0 && !buffer.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         self.at += read as u64;
         Ok(read)
     }

@@ -146,7 +146,7 @@ impl ParquetImages {
             }
         }
         let values = self.file.values::<ByteArrayType>(block.group, self.column, block.first_in_group, block.rows)?;
-        let images = Arc::new(EncodedImages::of(&values));
+        let images = Arc::new(EncodedImages::of(&values, self.file.most_values())?);
         if state.was_read && state.spilled.is_none() {
             state.spilled = self.store.spill(&images.bytes).map(|offset| (offset, images.ranges.clone()));
         }
@@ -160,8 +160,12 @@ impl ParquetImages {
 }
 
 impl EncodedImages {
-    /// Copies the values, which share the memory of whole pages.
-    fn of(values: &[Option<ByteArray>]) -> Self {
+    /// Copies the values, which share the memory of whole pages, if they have no more than `most` bytes together.
+    fn of(values: &[Option<ByteArray>], most: u64) -> Result<Self, String> {
+        let bytes = values.iter().flatten().fold(0u64, |sum, value| sum.saturating_add(value.len() as u64));
+        if bytes > most {
+            return Err(format!("the file is damaged: it announces {bytes} bytes in {} images", values.len()));
+        }
         let mut images = Self::default();
         for value in values {
             images.ranges.push(value.as_ref().map(|value| {
@@ -170,7 +174,7 @@ impl EncodedImages {
                 start..images.bytes.len()
             }));
         }
-        images
+        Ok(images)
     }
 
     fn get(&self, row: usize) -> Option<Vec<u8>> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ::parquet::basic::Type as PhysicalType;
 use ::parquet::data_type::{ByteArrayType, Int32Type, Int64Type};
@@ -9,6 +10,7 @@ use ::parquet::data_type::{ByteArrayType, Int32Type, Int64Type};
 use super::file::ParquetFile;
 use super::layout::LabelColumn;
 use crate::data::DataError;
+use crate::data::distinct::Distinct;
 use crate::data::folder::sorted_classes;
 
 /// The labels of a file's rows, as they are written.
@@ -16,7 +18,7 @@ pub(super) enum Labels {
     Unknown,
     /// Numbers, with the names of 0, 1, … where the file gives them.
     Numbers(Vec<Option<i64>>, Option<Vec<String>>),
-    Names(Vec<Option<String>>),
+    Names(Vec<Option<Arc<str>>>),
 }
 
 impl Labels {
@@ -42,16 +44,18 @@ impl Labels {
     }
 }
 
-/// All rows of a column of text; the empty text counts as missing.
-pub(super) fn texts(file: &ParquetFile, column: usize) -> Result<Vec<Option<String>>, String> {
+/// All rows of a column of text, equal ones shared; the empty text counts as missing.
+pub(super) fn texts(file: &ParquetFile, column: usize) -> Result<Vec<Option<Arc<str>>>, String> {
+    let mut distinct = Distinct::default();
     let mut texts = Vec::new();
     for group in 0..file.groups() {
         for value in file.values::<ByteArrayType>(group, column, 0, file.rows(group))? {
-            let text = value.map(|value| value.as_utf8().map(str::to_owned)).transpose();
-            texts.push(text.map_err(|_| format!("row {}: text that is not UTF-8", texts.len()))?);
+            let text = value.as_ref().map(|value| value.as_utf8()).transpose();
+            let text = text.map_err(|_| format!("row {}: text that is not UTF-8", texts.len()))?;
+            texts.push(text.filter(|text| !text.is_empty()).map(|text| distinct.shared(text)));
         }
     }
-    Ok(texts.into_iter().map(|text| text.filter(|text| !text.is_empty())).collect())
+    Ok(texts)
 }
 
 /// The classes of all files together.
@@ -72,7 +76,7 @@ impl Classes {
         for (path, labels) in files {
             match labels {
                 Labels::Unknown => {}
-                Labels::Names(names) => texts.extend(names.iter().flatten().map(String::as_str)),
+                Labels::Names(names) => texts.extend(names.iter().flatten().map(|name| &**name)),
                 Labels::Numbers(labels, names) => {
                     numbers.extend(labels.iter().flatten().copied());
                     match (names, named) {
@@ -113,7 +117,7 @@ impl Classes {
                 Ok(numbers[row].and_then(|number| known.binary_search(&number).ok()))
             }
             (Self::Text(known), Labels::Names(names)) => {
-                Ok(names[row].as_ref().and_then(|name| known.binary_search(name).ok()))
+                Ok(names[row].as_ref().and_then(|name| known.binary_search_by(|known| (**known).cmp(name)).ok()))
             }
             _ => Ok(None),
         }

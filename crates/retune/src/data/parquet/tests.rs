@@ -30,7 +30,7 @@ fn a_folder_as_the_hub_keeps_it_is_split_by_file_names_and_labelled_by_class_nam
     let colours: Vec<[u8; 3]> = train.samples.iter().map(colour).collect();
     let expected = [[0, 0], [10, 100], [20, 0], [30, 100], [40, 100], [0, 100], [10, 0]];
     assert_eq!(colours, expected.map(|[red, green]| [red, green, 50]));
-    assert_eq!(train.samples[4].name, "data/train-00000-of-00002/000004");
+    assert_eq!(&*train.samples[4].name, "data/train-00000-of-00002/000004");
     assert_eq!(source.split(&"test".into()).unwrap().samples[0].label, None);
     source.check_for_training().unwrap();
 }
@@ -42,7 +42,7 @@ fn plain_binary_with_text_labels_splits_and_groups_is_read_too() {
     let all = source.all();
     assert_eq!(all.samples.iter().map(|sample| sample.label).collect::<Vec<_>>(), [Some(1), Some(0), None, Some(1)]);
     assert_eq!(all.groups(), ["day", "night"]);
-    assert_eq!(source.split(&SplitName::Validation).unwrap().samples[0].name, "plain/000002");
+    assert_eq!(&*source.split(&SplitName::Validation).unwrap().samples[0].name, "plain/000002");
     assert_eq!(all.samples.iter().map(|sample| colour(sample)[0]).collect::<Vec<_>>(), [0, 10, 20, 30]);
 }
 
@@ -216,5 +216,20 @@ proptest! {
             }
         };
         let _ = read_spoiled(name, flip);
+    }
+}
+
+/// Run lengths let a small file stand for more than it can hold; a page sought past the end once took minutes to be
+/// refused.
+#[test]
+fn what_a_file_expands_to_is_bounded() {
+    let error = DataSource::open(fixture("many_rows.parquet")).unwrap_err().to_string();
+    assert!(error.contains("announces 100000 rows in 611 bytes"), "{error}");
+    let images = DataSource::open(fixture("many_bytes.parquet")).unwrap().all();
+    let error = images.samples[7].image.load(&DecodeLimits::default()).unwrap_err().to_string();
+    assert!(error.contains("announces 20000000 bytes in 100 images"), "{error}");
+    for name in ["endless-page-header.parquet", "endless-footer.parquet"] {
+        let error = DataSource::open(fixture("../found").join(name)).unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains("not sound"), "{error}");
     }
 }

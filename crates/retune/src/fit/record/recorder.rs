@@ -98,7 +98,7 @@ impl<'a> Recorder<'a> {
             hardest.offer(loss, index, || Tiles::tile(&image(), HARDEST_SIDE));
             self.predictions.rows.push(Prediction {
                 set,
-                path: dataset.samples[index].name.clone(),
+                path: dataset.samples[index].name.to_string(),
                 label,
                 predicted,
                 probability: probabilities[predicted],

@@ -82,6 +82,9 @@ fn lists<T: DataType>(
                 row += 1;
             }
             all.extend(values.drain(..).map(&value));
+            if all.len() as u64 > file.most_values() {
+                return Err("the file is damaged: `features` has more values than it can hold".to_owned());
+            }
             left -= records;
         }
     }
@@ -112,10 +115,16 @@ fn paths(file: &ParquetFile, column: Column<'_>) -> Result<Vec<String>, String> 
         return Err(format!("the column `{}` is not text", column.path()[0]));
     }
     let mut paths = Vec::new();
+    let mut bytes = 0;
     for group in 0..file.groups() {
         for value in file.values::<ByteArrayType>(group, column.number, 0, file.rows(group))? {
             let text = value.as_ref().map_or(Ok(""), |value| value.as_utf8());
-            paths.push(text.map_err(|_| "`path` holds text that is not UTF-8")?.to_owned());
+            let text = text.map_err(|_| "`path` holds text that is not UTF-8")?;
+            bytes += text.len() as u64;
+            if bytes > file.most_values() {
+                return Err("the file is damaged: `path` has more text than it can hold".to_owned());
+            }
+            paths.push(text.to_owned());
         }
     }
     Ok(paths)

@@ -116,6 +116,17 @@ fn spoiled(name: &str, spoil: impl Fn(&mut Vec<u8>)) -> Option<FeatureTable> {
     read(file.path()).ok()
 }
 
+/// Run lengths let a small file stand for more than it can hold; a page sought past the end once took minutes to be
+/// refused.
+#[test]
+fn what_a_parquet_file_expands_to_is_bounded() {
+    let refusal = |name: &str| read(&fixture(name)).unwrap_err().to_string();
+    for name in ["many_values.parquet", "much_text.parquet"] {
+        assert!(refusal(name).contains("than it can hold"), "{}", refusal(name));
+    }
+    assert!(refusal("../found/endless-features.parquet").contains("endless-features.parquet"));
+}
+
 const FORMATS: [&str; 4] = ["float32.npz", "float16_compressed.npz", "float16.safetensors", "list.parquet"];
 
 proptest! {

@@ -1,0 +1,78 @@
+//! How much a Parquet file may expand to. Run lengths let a hundred bytes stand for billions of values, in files that
+//! break no rule of the format; no file of images or features comes near these bounds.
+
+use ::parquet::column::page::{Page, PageMetadata, PageReader};
+use ::parquet::errors::{ParquetError, Result as ParquetResult};
+
+/// What any file may expand to, in values or bytes.
+const ALWAYS_ALLOWED: u64 = 1 << 24;
+
+/// Values, or bytes of text and images, for each byte of the file.
+const EXPANSION: u64 = 64;
+
+/// Rows of any file, and rows for each byte of a larger one: less than a bit for each is no data set.
+const ALWAYS_ALLOWED_ROWS: u64 = 1 << 16;
+const ROWS_FOR_BYTE: u64 = 8;
+
+/// The most values of a column, or bytes of text or of neighbouring images, that a file of `length` bytes may hold.
+pub(crate) fn most_values(length: u64) -> u64 {
+    length.saturating_mul(EXPANSION).max(ALWAYS_ALLOWED)
+}
+
+/// The most rows that a file of `length` bytes may have.
+pub(crate) fn most_rows(length: u64) -> u64 {
+    length.saturating_mul(ROWS_FOR_BYTE).max(ALWAYS_ALLOWED_ROWS)
+}
+
+/// The pages of a column as long as they have no more than `left` values together.
+pub(super) struct BoundedPages<P> {
+    pub pages: P,
+    pub left: u64,
+}
+
+impl<P: PageReader> BoundedPages<P> {
+    fn counted(&mut self, page: Option<Page>) -> ParquetResult<Option<Page>> {
+        if let Some(page) = &page {
+            let left = self.left.checked_sub(u64::from(page.num_values()));
+            self.left =
+                left.ok_or_else(|| ParquetError::General("it announces more values than it can hold".to_owned()))?;
+        }
+        Ok(page)
+    }
+}
+
+impl<P: PageReader> Iterator for BoundedPages<P> {
+    type Item = ParquetResult<Page>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.get_next_page().transpose()
+    }
+}
+
+impl<P: PageReader> PageReader for BoundedPages<P> {
+    fn get_next_page(&mut self) -> ParquetResult<Option<Page>> {
+        let page = self.pages.get_next_page()?;
+        self.counted(page)
+    }
+
+    fn peek_next_page(&mut self) -> ParquetResult<Option<PageMetadata>> {
+        self.pages.peek_next_page()
+    }
+
+    fn skip_next_page(&mut self) -> ParquetResult<()> {
+        self.pages.skip_next_page()
+    }
+
+    fn supports_deferred_dictionary(&self) -> bool {
+        self.pages.supports_deferred_dictionary()
+    }
+
+    fn take_deferred_dictionary(&mut self) -> ParquetResult<Option<Page>> {
+        let page = self.pages.take_deferred_dictionary()?;
+        self.counted(page)
+    }
+
+    fn at_record_boundary(&mut self) -> ParquetResult<bool> {
+        self.pages.at_record_boundary()
+    }
+}
