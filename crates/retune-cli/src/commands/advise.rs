@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use indicatif::HumanCount;
-use retune::analysis::advise::{self, Advice, AdviceOptions, AdviseError, Evidence, Trial, Tuned, Verdict};
+use retune::analysis::advise::{
+    self, Advice, AdviceOptions, AdviseError, Evidence, FULL, Reason, Trial, Tuned, Verdict,
+};
 
 use crate::arguments::data::EvaluationArguments;
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
@@ -58,7 +60,7 @@ struct AdviceArguments {
     #[arg(long, value_name = "N", default_value = "1000", value_parser = parse::count, allow_hyphen_values = true)]
     held_out: usize,
     /// Passes over the trial's images
-    #[arg(long, value_name = "N", default_value = "4", value_parser = parse::count, allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", default_value = "10", value_parser = parse::count, allow_hyphen_values = true)]
     trial_epochs: usize,
     /// Learning rates of a trial, with commas
     #[arg(long, value_name = "X", default_value = "1e-3,1e-2", value_delimiter = ',', value_parser = parse::positive,
@@ -133,7 +135,7 @@ fn text(advice: &Advice) -> String {
         table(advice),
         paragraph(advice),
     );
-    if let Some(command) = command(&advice.verdict) {
+    if let Some(command) = command(advice) {
         text.push_str(&format!("\n    {command}\n"));
     }
     text
@@ -197,20 +199,77 @@ fn row(
     cells
 }
 
+/// What follows, and why.
 fn paragraph(advice: &Advice) -> String {
-    format!("{:?}", advice.verdict)
+    let verdict = &advice.verdict;
+    let chosen = verdict.chosen.as_deref().map(part).unwrap_or_default();
+    let accuracy = |name: &str| {
+        let of = advice.candidates.iter().find(|evidence| evidence.candidate.name == name);
+        of.map_or(advice.full.as_ref(), |evidence| evidence.trial.as_ref()).map_or(0.0, |trial| trial.accuracy)
+    };
+    let best =
+        format!("In the trial, {} was best: {} right.", part(&verdict.by_trial), percent(accuracy(&verdict.by_trial)));
+    let others = verdict.standings.iter().filter(|other| !other.told_apart && other.name != verdict.by_trial);
+    let equal: Vec<String> = others.map(|other| part(&other.name)).collect();
+    let apart = match equal.as_slice() {
+        [] => "Everything else is worse by more than chance (95 %, on the same images).".to_owned(),
+        names => format!("On these images {} cannot be told apart from it (at 95 %).", listed(names)),
+    };
+    let conclusion = match verdict.reason {
+        Reason::NothingHelps => {
+            let advice = "leave it, or give the trial more with --trial-epochs, --trial-images or other --trial-lr";
+            return format!("{best} That is no better than the model as it is: {advice}.");
+        }
+        Reason::BestByItself => format!("So tune {chosen}."),
+        Reason::EverythingAlone => "No part of the model comes near, so tune everything.".to_owned(),
+        Reason::GradientsAmongEqual => format!("Of these, take {chosen}, which the gradients point to."),
+        Reason::MostAccurateAmongEqual => format!("Take {chosen}, the most accurate part of the model among these."),
+    };
+    let probe = if is_probe(advice) { " With a new head, that is a linear probe." } else { "" };
+    format!("{best} {apart} {conclusion}{probe}{}", alone(verdict))
+}
+
+/// What each of the other evidences points to.
+fn alone(verdict: &Verdict) -> String {
+    let gradients = verdict.by_gradients.as_ref().filter(|_| verdict.reason != Reason::GradientsAmongEqual);
+    let gradients = gradients.map(|name| format!("Gradients alone point to {}", part(name)));
+    let likeness =
+        verdict.by_similarity.as_ref().map(|name| format!("likeness to the source alone points to {}", part(name)));
+    let sentence = [gradients, likeness].into_iter().flatten().collect::<Vec<_>>().join("; ");
+    let mut letters = sentence.chars();
+    letters.next().map(|first| format!(" {}{}.", first.to_uppercase(), letters.as_str())).unwrap_or_default()
+}
+
+/// A candidate as a sentence names it.
+fn part(name: &str) -> String {
+    if name == FULL { "tuning everything".to_owned() } else { name.to_owned() }
+}
+
+fn listed(names: &[String]) -> String {
+    match names {
+        [several @ .., last] if !several.is_empty() => format!("{} and {last}", several.join(", ")),
+        _ => names.concat(),
+    }
+}
+
+/// Whether what is chosen is to learn a new head and nothing else.
+fn is_probe(advice: &Advice) -> bool {
+    let head = advice.candidates.last().map(|evidence| &evidence.candidate.name);
+    advice.new_head && advice.verdict.chosen.is_some() && advice.verdict.chosen.as_ref() == head
 }
 
 /// What to type to do as advised.
-fn command(verdict: &Verdict) -> Option<String> {
+fn command(advice: &Advice) -> Option<String> {
+    let verdict = &advice.verdict;
     let mut added = match &verdict.tuned {
         Tuned::Nothing => return None,
+        _ if is_probe(advice) => vec!["--method".to_owned(), "lp".to_owned()],
         Tuned::Everything => vec!["--method".to_owned(), "ft".to_owned()],
         Tuned::Layers { first, last } => {
             ["--method", "surgical", "--first", first, "--last", last].map(str::to_owned).to_vec()
         }
     };
-    if let Some(rate) = verdict.learning_rate {
+    if let Some(rate) = verdict.learning_rate.filter(|_| !is_probe(advice)) {
         added.extend(["--lr".to_owned(), rates_about(rate)]);
     }
     added.extend(["--out", "RUN"].map(str::to_owned));

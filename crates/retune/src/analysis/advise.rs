@@ -11,8 +11,8 @@
 //!                      └─► verdict
 //! ```
 //!
-//! The trial decides, because it measures what is asked; the other two settle what it cannot tell apart. How often that is
-//! right is measured in `docs/analysis.md`.
+//! The trial decides, because it measures what is asked; gradients settle what it cannot tell apart ([`Verdict`] has the
+//! rule). How often that is right, and how often each evidence is by itself, is measured in `docs/analysis.md`.
 
 mod candidates;
 mod similarity;
@@ -27,7 +27,7 @@ use serde::Serialize;
 pub use self::candidates::Candidate;
 pub use self::similarity::{Pairing, Similarity};
 pub use self::trial::Trial;
-pub use self::verdict::{Standing, Tuned, Verdict};
+pub use self::verdict::{FULL, Reason, Standing, Tuned, Verdict};
 use crate::data::split::{SplitFractions, stratified_split};
 use crate::data::{DataError, Dataset};
 use crate::fit::{self, FitData, FitError, FitOptions};
@@ -65,7 +65,7 @@ impl Default for AdviceOptions {
             gradient_batches: 5,
             trial_images: 500,
             held_out_images: 1000,
-            trial_epochs: 4,
+            trial_epochs: 10,
             trial_rates: vec![1e-3, 1e-2],
             source: None,
         }

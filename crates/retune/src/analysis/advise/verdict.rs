@@ -1,4 +1,10 @@
 //! What follows from the evidence.
+//!
+//! The trial decides. Its best is taken where nothing else comes near. Where parts of the model cannot be told apart from
+//! the best (the 95 % interval of the difference on the same held-out images includes 0), a part is preferred to the whole
+//! because it leaves more of the model as it was: the one with the largest relative gradient norm if that is among them,
+//! else the most accurate. Likeness to the source only informs: by itself it pointed to the right part too rarely where
+//! that was measured (`docs/analysis.md`).
 
 use serde::Serialize;
 
@@ -26,6 +32,22 @@ pub enum Tuned {
     Nothing,
 }
 
+/// Why that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// No trial was more accurate than the model as it is.
+    NothingHelps,
+    /// It was best in the trial, and no other part comes near.
+    BestByItself,
+    /// No part comes near to tuning everything.
+    EverythingAlone,
+    /// The trial cannot tell it apart from the best, and gradients point to it.
+    GradientsAmongEqual,
+    /// The trial cannot tell it apart from the best, gradients point elsewhere, and no other such part is as accurate.
+    MostAccurateAmongEqual,
+}
+
 /// How a trial stands to the best one.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Standing {
@@ -44,6 +66,8 @@ pub struct Standing {
 pub struct Verdict {
     /// What to tune.
     pub tuned: Tuned,
+    /// Why.
+    pub reason: Reason,
     /// The candidate chosen, or `ft`; none where nothing is to be tuned.
     pub chosen: Option<String>,
     /// The learning rate of its trial.
@@ -59,7 +83,7 @@ pub struct Verdict {
 }
 
 /// Name of full fine-tuning among the candidates.
-pub(super) const FULL: &str = "ft";
+pub const FULL: &str = "ft";
 
 /// Decides; `None` where every trial diverged.
 pub(super) fn decide(
@@ -73,23 +97,32 @@ pub(super) fn decide(
     let trials: Vec<(&str, &Trial)> = of_candidates.chain(full.map(|full| (FULL, full))).collect();
     let (leader, best) = best_of(trials.iter().copied())?;
     let standings: Vec<Standing> = trials.iter().map(|(name, trial)| standing(name, trial, best)).collect();
-    let in_the_running = |name: &str| standings.iter().any(|standing| standing.name == name && !standing.told_apart);
-    let chosen = best_of(trials.iter().copied().filter(|(name, _)| *name != FULL && in_the_running(name)));
-    let (chosen, trial) = chosen.unwrap_or((FULL, best));
-    let tuned = match candidates.iter().find(|evidence| evidence.candidate.name == chosen) {
-        _ if untuned.is_some_and(|untuned| untuned.accuracy >= best.accuracy) => Tuned::Nothing,
-        Some(evidence) => {
-            Tuned::Layers { first: evidence.candidate.first.clone(), last: evidence.candidate.last.clone() }
-        }
-        None => Tuned::Everything,
+    let gradients = by_gradients(candidates);
+    let near = |name: &str| standings.iter().any(|standing| standing.name == name && !standing.told_apart);
+    let parts: Vec<(&str, &Trial)> = trials.iter().copied().filter(|(name, _)| *name != FULL && near(name)).collect();
+    let pointed = parts.iter().copied().find(|(name, _)| gradients == Some(name));
+    let (reason, chosen) = match (parts.as_slice(), pointed) {
+        _ if untuned.is_some_and(|untuned| untuned.accuracy >= best.accuracy) => (Reason::NothingHelps, None),
+        ([], _) => (Reason::EverythingAlone, Some((FULL, best))),
+        ([only], _) if only.0 == leader => (Reason::BestByItself, Some(*only)),
+        (_, Some(pointed)) => (Reason::GradientsAmongEqual, Some(pointed)),
+        (several, None) => (Reason::MostAccurateAmongEqual, best_of(several.iter().copied())),
     };
-    let something = tuned != Tuned::Nothing;
+    let part = candidates.iter().find(|evidence| chosen.is_some_and(|(name, _)| name == evidence.candidate.name));
+    let tuned = match (part, chosen) {
+        (_, None) => Tuned::Nothing,
+        (None, _) => Tuned::Everything,
+        (Some(Evidence { candidate, .. }), _) => {
+            Tuned::Layers { first: candidate.first.clone(), last: candidate.last.clone() }
+        }
+    };
     Some(Verdict {
         tuned,
-        chosen: something.then(|| chosen.to_owned()),
-        learning_rate: something.then_some(trial.learning_rate),
+        reason,
+        chosen: chosen.map(|(name, _)| name.to_owned()),
+        learning_rate: chosen.map(|(_, trial)| trial.learning_rate),
         by_trial: leader.to_owned(),
-        by_gradients: by_gradients(candidates).map(str::to_owned),
+        by_gradients: gradients.map(str::to_owned),
         by_similarity: by_similarity(candidates, input).map(str::to_owned),
         standings,
     })
@@ -133,4 +166,101 @@ fn by_similarity<'a>(candidates: &'a [Evidence], input: Option<&Similarity>) -> 
     let (evidence, fall) = largest?;
     let pointed = if fall >= NOTABLE_FALL { evidence } else { candidates.last()? };
     Some(&pointed.candidate.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Candidate;
+    use super::*;
+
+    /// A trial in which the first `right` of 500 images are right.
+    fn trial(right: usize) -> Trial {
+        Trial {
+            learning_rate: 1e-3,
+            epoch: 1,
+            accuracy: right as f64 / 500.0,
+            accuracy_interval: [0.0, 1.0],
+            loss: 1.0,
+            right: (0..500).map(|image| image < right).collect(),
+            seconds: 0.0,
+        }
+    }
+
+    fn kept(share: f64) -> Similarity {
+        Similarity { cka: Some(share), interval: None, ceiling: Some(1.0), kept: Some(share), undefined: None }
+    }
+
+    /// Candidates of which each has a name, a gradient norm, what it keeps of the likeness, and images right.
+    fn evidence(of: &[(&str, Option<f64>, Option<f64>, usize)]) -> Vec<Evidence> {
+        let evidence = |&(name, relative_gradient_norm, share, right): &(&str, Option<f64>, Option<f64>, usize)| {
+            let name = name.to_owned();
+            Evidence {
+                candidate: Candidate { first: name.clone(), last: name.clone(), name, parameters: 1, blocks: 0..1 },
+                relative_gradient_norm,
+                similarity: share.map(kept),
+                trial: (right > 0).then(|| trial(right)),
+            }
+        };
+        of.iter().map(evidence).collect()
+    }
+
+    fn told(of: &[(&str, Option<f64>, Option<f64>, usize)], full: Option<usize>) -> (Reason, Option<String>) {
+        let full = full.map(trial);
+        let verdict = decide(&evidence(of), None, full.as_ref(), None).unwrap();
+        (verdict.reason, verdict.chosen)
+    }
+
+    #[test]
+    fn what_is_clearly_best_is_taken_whatever_the_gradients_say() {
+        let of = [("stem", Some(9.0), None, 300), ("layer1", Some(1.0), None, 400), ("head", Some(2.0), None, 350)];
+        assert_eq!(told(&of, Some(380)), (Reason::BestByItself, Some("layer1".to_owned())));
+        assert_eq!(told(&of, Some(450)), (Reason::EverythingAlone, Some("ft".to_owned())));
+        assert_eq!(told(&of, None), (Reason::BestByItself, Some("layer1".to_owned())));
+    }
+
+    #[test]
+    fn of_what_cannot_be_told_apart_gradients_choose_and_a_part_goes_before_the_whole() {
+        // Two images of 500 are within chance (interval −0.2 to 1.0 points), forty are not.
+        let of = [("stem", Some(9.0), None, 398), ("layer1", Some(1.0), None, 400), ("head", Some(2.0), None, 360)];
+        assert_eq!(told(&of, Some(360)), (Reason::GradientsAmongEqual, Some("stem".to_owned())));
+        assert_eq!(told(&of, Some(401)), (Reason::GradientsAmongEqual, Some("stem".to_owned())));
+        let elsewhere = [("stem", Some(1.0), None, 398), ("layer1", None, None, 399), ("head", Some(2.0), None, 360)];
+        assert_eq!(told(&elsewhere, Some(400)), (Reason::MostAccurateAmongEqual, Some("layer1".to_owned())));
+    }
+
+    #[test]
+    fn a_model_that_no_trial_improves_is_left_alone() {
+        let untuned = Evaluation {
+            n: 500,
+            accuracy: 0.8,
+            accuracy_interval: [0.7, 0.9],
+            balanced_accuracy: 0.8,
+            loss: 1.0,
+            worst_group: None,
+        };
+        let verdict = decide(&evidence(&[("stem", None, None, 400)]), None, None, Some(&untuned)).unwrap();
+        assert_eq!((verdict.tuned, verdict.reason, verdict.chosen), (Tuned::Nothing, Reason::NothingHelps, None));
+    }
+
+    #[test]
+    fn a_trial_that_diverged_is_left_out_and_of_none_nothing_follows() {
+        let of = [("stem", Some(9.0), None, 0), ("head", Some(2.0), None, 350)];
+        assert_eq!(told(&of, None), (Reason::BestByItself, Some("head".to_owned())));
+        assert!(decide(&evidence(&[("stem", None, None, 0)]), None, None, None).is_none());
+    }
+
+    #[test]
+    fn similarity_points_to_where_it_falls_most_and_to_the_head_where_it_does_not() {
+        let pointed = |shares: [Option<f64>; 3], input: f64| {
+            let [stem, layer1, head] = shares;
+            let of = [("stem", None, stem, 1), ("layer1", None, layer1, 1), ("head", None, head, 1)];
+            by_similarity(&evidence(&of), Some(&kept(input))).map(str::to_owned)
+        };
+        assert_eq!(pointed([Some(0.9), Some(0.5), Some(0.4)], 1.0).unwrap(), "layer1");
+        assert_eq!(pointed([Some(0.5), Some(0.5), Some(0.4)], 1.0).unwrap(), "stem");
+        // What the images had lost before is no block's doing.
+        assert_eq!(pointed([Some(0.5), Some(0.5), Some(0.3)], 0.5).unwrap(), "head");
+        assert_eq!(pointed([Some(0.95), Some(0.93), Some(0.98)], 1.0).unwrap(), "head");
+        assert_eq!(pointed([None, None, None], 1.0), None);
+    }
 }
