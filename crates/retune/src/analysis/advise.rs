@@ -207,6 +207,7 @@ pub fn advise(options: &FitOptions, advice: &AdviceOptions, monitor: &dyn Monito
         validation: proportional(&data.validation, advice.held_out_images, seed)?,
         evaluations: Vec::new(),
     };
+    let pairs = advice.source.as_ref().map(|path| similarity::pair(path, &data.train, seed)).transpose()?;
     let candidates = candidates::of(&model, advice.candidates);
     let new_head = options.head_initialization != HeadInitialization::Keep;
     let target = Target { model: &model, data: &data, options, advice, new_head, shared: Shared::default(), monitor };
@@ -216,7 +217,7 @@ pub fn advise(options: &FitOptions, advice: &AdviceOptions, monitor: &dyn Monito
         false => Some(fit::evaluate_set(&model, "the model as it is", &data.validation, &options.train, monitor)?),
     };
     let norms = target.gradient_norms(&candidates)?;
-    let compared = advice.source.as_ref().map(|path| target.compare_with(path, &candidates)).transpose()?;
+    let compared = pairs.map(|pairs| target.compare(&pairs, &candidates)).transpose()?;
     let (pairing, input_similarity, similarities) = match compared {
         Some(found) => (Some(found.pairing), Some(found.input), found.candidates.into_iter().map(Some).collect()),
         None => (None, None, vec![None; candidates.len()]),

@@ -88,7 +88,7 @@ mod tests {
         }
         assert_eq!(
             candidates.iter().map(|candidate| candidate.parameters).sum::<usize>(),
-            model.block_parameters().iter().sum()
+            model.block_parameters().iter().sum::<usize>()
         );
     }
 }

@@ -58,8 +58,7 @@ pub struct Similarity {
 
 impl Target<'_> {
     /// Compares source and target before the first candidate and after each.
-    pub(super) fn compare_with(&self, source: &Path, candidates: &[Candidate]) -> Result<Comparison, AdviseError> {
-        let pairs = self.pair(source)?;
+    pub(super) fn compare(&self, pairs: &Pairs, candidates: &[Candidate]) -> Result<Comparison, AdviseError> {
         let sets: Vec<&Dataset> = [&pairs.source, &pairs.target].into_iter().chain(&pairs.reference).collect();
         let layers: Vec<Layer> = candidates.iter().map(|candidate| self.output_of(candidate)).collect();
         // The images themselves come before all layers.
@@ -111,22 +110,6 @@ impl Target<'_> {
         })?;
         Ok(outputs)
     }
-
-    fn pair(&self, path: &Path) -> Result<Pairs, AdviseError> {
-        let source = DataSource::open(path)?.all();
-        let target = &self.data.train;
-        let pairs =
-            same_images(&source, target).unwrap_or_else(|| same_class(&source, target, self.options.train.seed));
-        let found = pairs.source.len();
-        if found == 0 && pairs.kind == Pairing::SameClass && !share_a_class(&source, target) {
-            let class = target.classes.first().cloned().unwrap_or_default();
-            return Err(AdviseError::SourceUnrelated { path: path.to_owned(), class });
-        }
-        if found < FEWEST_PAIRS {
-            return Err(AdviseError::FewPairs { path: path.to_owned(), found, needed: FEWEST_PAIRS });
-        }
-        Ok(pairs)
-    }
 }
 
 /// How alike source and target images are.
@@ -156,12 +139,27 @@ fn thumbnails(planes: &[f32], height: usize, width: usize) -> Vec<f32> {
 }
 
 /// Images in the order of their pairs.
-struct Pairs {
+pub(super) struct Pairs {
     kind: Pairing,
     source: Dataset,
     target: Dataset,
     /// Other source images, paired in the same way.
     reference: Option<Dataset>,
+}
+
+/// Pairs a source's images with the target's.
+pub(super) fn pair(path: &Path, target: &Dataset, seed: u64) -> Result<Pairs, AdviseError> {
+    let source = DataSource::open(path)?.all();
+    let pairs = same_images(&source, target).unwrap_or_else(|| same_class(&source, target, seed));
+    let found = pairs.source.len();
+    if found == 0 && pairs.kind == Pairing::SameClass && !share_a_class(&source, target) {
+        let class = target.classes.first().cloned().unwrap_or_default();
+        return Err(AdviseError::SourceUnrelated { path: path.to_owned(), class });
+    }
+    if found < FEWEST_PAIRS {
+        return Err(AdviseError::FewPairs { path: path.to_owned(), found, needed: FEWEST_PAIRS });
+    }
+    Ok(pairs)
 }
 
 /// Every target image with the source image from the same file; `None` unless all have one.
