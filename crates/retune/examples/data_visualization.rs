@@ -96,7 +96,7 @@ fn resizings(model: &Model, images: &Dataset, folder: &Path) -> Result<(), Box<d
         for matrix in found {
             let values: Vec<Vec<f64>> =
                 matrix.matrix.iter().map(|row| row.iter().map(|cell| cell.unwrap_or(f64::NAN)).collect()).collect();
-            let title = format!("CKA of features, images {name} to {side} pixels");
+            let title = format!("CKA, images {name} to {side} pixels");
             table_map(&title, &matrix.names, &matrix.names, &values).save_both(folder, name)?;
 
             println!("\n{title}, with bilinear:");

@@ -9,7 +9,7 @@ use retune::analysis::advise::{
 };
 
 use crate::arguments::data::EvaluationArguments;
-use crate::arguments::model::{ModelArguments, PreprocessingArguments};
+use crate::arguments::model::{ModelArguments, PreprocessingArguments, absolute};
 use crate::arguments::output_file::{Format, OutputFile};
 use crate::arguments::parse;
 use crate::arguments::run::RunArguments;
@@ -111,7 +111,8 @@ pub fn run(arguments: &AdviseArguments, console: &Console) -> Result<(), Failure
         held_out_images: given.held_out,
         trial_epochs: given.trial_epochs,
         trial_rates: given.trial_lr.clone(),
-        source: given.source.clone(),
+        // From the root, as --data is, so that the same images are known as such.
+        source: given.source.as_deref().map(absolute),
     };
     let advice = advise::advise(&groups.options(console)?, &options, &console.progress)?;
     if let Some(out) = &arguments.out {
@@ -179,7 +180,7 @@ fn row(
     let none = || "–".to_owned();
     let norm = evidence.and_then(|evidence| evidence.relative_gradient_norm);
     let mut cells = vec![name.to_owned(), HumanCount(parameters as u64).to_string()];
-    cells.push(norm.map_or_else(none, |norm| format!("{norm:.2e}")));
+    cells.push(norm.map_or_else(none, three_digits));
     if advice.pairing.is_some() {
         let similarity = evidence.and_then(|evidence| evidence.similarity.as_ref());
         let number = |value: Option<f64>| value.map_or_else(none, |value| format!("{value:.3}"));
@@ -197,6 +198,12 @@ fn row(
         None => cells.extend(["diverged".to_owned(), none(), none(), none()]),
     }
     cells
+}
+
+/// A number from about 0.0001 on with three digits that count.
+fn three_digits(value: f64) -> String {
+    let decimals = (2.0 - value.log10().floor()).clamp(0.0, 6.0) as usize;
+    format!("{value:.decimals$}")
 }
 
 /// What follows, and why.
@@ -222,11 +229,13 @@ fn paragraph(advice: &Advice) -> String {
         }
         Reason::BestByItself => format!("So tune {chosen}."),
         Reason::EverythingAlone => "No part of the model comes near, so tune everything.".to_owned(),
+        Reason::HeadSuffices => {
+            "The new head does as well by itself, so leave the rest as it is: a linear probe.".to_owned()
+        }
         Reason::GradientsAmongEqual => format!("Of these, take {chosen}, which the gradients point to."),
         Reason::MostAccurateAmongEqual => format!("Take {chosen}, the most accurate part of the model among these."),
     };
-    let probe = if is_probe(advice) { " With a new head, that is a linear probe." } else { "" };
-    format!("{best} {apart} {conclusion}{probe}{}", alone(verdict))
+    format!("{best} {apart} {conclusion}{}", alone(verdict))
 }
 
 /// What each of the other evidences points to.
@@ -281,4 +290,17 @@ fn rates_about(rate: f64) -> String {
     // With two digits, a third and three times are as people write them.
     let rounded = |rate: f64| format!("{rate:.0e}");
     [rounded(rate / 3.0), format!("{rate:e}"), rounded(rate * 3.0)].join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_as_people_write_them() {
+        let numbers = [2.071, 0.003_641, 12.34, 123.4, 0.0].map(three_digits);
+        assert_eq!(numbers, ["2.07", "0.00364", "12.3", "123", "0.000000"]);
+        assert_eq!((rates_about(1e-2), rates_about(1e-3)), ("3e-3,1e-2,3e-2".into(), "3e-4,1e-3,3e-3".into()));
+        assert_eq!(listed(&["a".to_owned(), "b".to_owned(), "c".to_owned()]), "a, b and c");
+    }
 }

@@ -235,7 +235,7 @@ pub fn advise(options: &FitOptions, advice: &AdviceOptions, monitor: &dyn Monito
             trial,
         })
         .collect();
-    let verdict = verdict::decide(&candidates, input_similarity.as_ref(), full.as_ref(), untuned.as_ref());
+    let verdict = verdict::decide(&candidates, input_similarity.as_ref(), full.as_ref(), untuned.as_ref(), new_head);
     let verdict = verdict.ok_or_else(|| AdviseError::AllDiverged(advice.trial_rates.clone()))?;
     Ok(Advice {
         architecture: model.config().architecture().to_owned(),

@@ -3,7 +3,8 @@
 //! The trial decides. Its best is taken where nothing else comes near. Where parts of the model cannot be told apart from
 //! the best (the 95 % interval of the difference on the same held-out images includes 0), a part is preferred to the whole
 //! because it leaves more of the model as it was: the one with the largest relative gradient norm if that is among them,
-//! else the most accurate. Likeness to the source only informs: by itself it pointed to the right part too rarely where
+//! else the most accurate. A new head trains in every trial, so if it does by itself what nothing beats, the rest is left as
+//! it is. Likeness to the source only informs: by itself it pointed to the right part too rarely where
 //! that was measured (`docs/analysis.md`).
 
 use serde::Serialize;
@@ -38,6 +39,8 @@ pub enum Tuned {
 pub enum Reason {
     /// No trial was more accurate than the model as it is.
     NothingHelps,
+    /// A new head by itself cannot be told apart from the best.
+    HeadSuffices,
     /// It was best in the trial, and no other part comes near.
     BestByItself,
     /// No part comes near to tuning everything.
@@ -91,6 +94,7 @@ pub(super) fn decide(
     input: Option<&Similarity>,
     full: Option<&Trial>,
     untuned: Option<&Evaluation>,
+    new_head: bool,
 ) -> Option<Verdict> {
     let of_candidates =
         candidates.iter().filter_map(|evidence| Some((&*evidence.candidate.name, evidence.trial.as_ref()?)));
@@ -101,9 +105,12 @@ pub(super) fn decide(
     let near = |name: &str| standings.iter().any(|standing| standing.name == name && !standing.told_apart);
     let parts: Vec<(&str, &Trial)> = trials.iter().copied().filter(|(name, _)| *name != FULL && near(name)).collect();
     let pointed = parts.iter().copied().find(|(name, _)| gradients == Some(name));
+    let head = candidates.last().filter(|_| new_head).map(|evidence| evidence.candidate.name.as_str());
+    let head = parts.iter().copied().find(|(name, _)| head == Some(name));
     let (reason, chosen) = match (parts.as_slice(), pointed) {
         _ if untuned.is_some_and(|untuned| untuned.accuracy >= best.accuracy) => (Reason::NothingHelps, None),
         ([], _) => (Reason::EverythingAlone, Some((FULL, best))),
+        _ if head.is_some() => (Reason::HeadSuffices, head),
         ([only], _) if only.0 == leader => (Reason::BestByItself, Some(*only)),
         (_, Some(pointed)) => (Reason::GradientsAmongEqual, Some(pointed)),
         (several, None) => (Reason::MostAccurateAmongEqual, best_of(several.iter().copied())),
@@ -206,7 +213,7 @@ mod tests {
 
     fn told(of: &[(&str, Option<f64>, Option<f64>, usize)], full: Option<usize>) -> (Reason, Option<String>) {
         let full = full.map(trial);
-        let verdict = decide(&evidence(of), None, full.as_ref(), None).unwrap();
+        let verdict = decide(&evidence(of), None, full.as_ref(), None, false).unwrap();
         (verdict.reason, verdict.chosen)
     }
 
@@ -238,15 +245,26 @@ mod tests {
             loss: 1.0,
             worst_group: None,
         };
-        let verdict = decide(&evidence(&[("stem", None, None, 400)]), None, None, Some(&untuned)).unwrap();
+        let verdict = decide(&evidence(&[("stem", None, None, 400)]), None, None, Some(&untuned), false).unwrap();
         assert_eq!((verdict.tuned, verdict.reason, verdict.chosen), (Tuned::Nothing, Reason::NothingHelps, None));
+    }
+
+    #[test]
+    fn a_new_head_that_does_as_well_by_itself_is_enough() {
+        let chosen = |head: usize| {
+            let of = [("stem", Some(9.0), None, 398), ("layer1", Some(1.0), None, 400), ("head", None, None, head)];
+            let verdict = decide(&evidence(&of), None, Some(&trial(401)), None, true).unwrap();
+            (verdict.reason, verdict.chosen)
+        };
+        assert_eq!(chosen(398), (Reason::HeadSuffices, Some("head".to_owned())));
+        assert_eq!(chosen(300), (Reason::GradientsAmongEqual, Some("stem".to_owned())));
     }
 
     #[test]
     fn a_trial_that_diverged_is_left_out_and_of_none_nothing_follows() {
         let of = [("stem", Some(9.0), None, 0), ("head", Some(2.0), None, 350)];
         assert_eq!(told(&of, None), (Reason::BestByItself, Some("head".to_owned())));
-        assert!(decide(&evidence(&[("stem", None, None, 0)]), None, None, None).is_none());
+        assert!(decide(&evidence(&[("stem", None, None, 0)]), None, None, None, false).is_none());
     }
 
     #[test]
