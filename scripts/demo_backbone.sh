@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 idx=${FASHION_MNIST:-/usr/share/datasets/fashion-mnist}
-assets=crates/retune-cli/assets/demo
+assets=crates/retune/assets/demo
 run=$(mktemp -d)
 trap 'rm -rf "$run"' EXIT
 

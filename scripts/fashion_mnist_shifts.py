@@ -1,6 +1,6 @@
 """Make two shifted tasks of Fashion-MNIST's 10,000 test images, for the demo and for trying things on real images.
 
-    python scripts/fashion_mnist_shifts.py --idx /usr/share/datasets/fashion-mnist --assets crates/retune-cli/assets/demo
+    python scripts/fashion_mnist_shifts.py --idx /usr/share/datasets/fashion-mnist --assets crates/retune/assets/demo
     python scripts/fashion_mnist_shifts.py --idx /usr/share/datasets/fashion-mnist --folders OUT
 
 Fashion-MNIST (Xiao, Rasul & Vollgraf 2017, arXiv 1708.07747; MIT licence) is in Debian's package

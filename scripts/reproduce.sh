@@ -6,7 +6,7 @@ set -euo pipefail
 data=$1 out=$2
 cd "$(dirname "$0")/.."
 retune=${RETUNE:-target/release/retune}
-backbone=crates/retune-cli/assets/demo/backbone
+backbone=crates/retune/assets/demo/backbone
 common=(--epochs 8 --batch-size 64)
 
 # The source model of the subpopulation shift: the demo's network, trained on the five seen subclasses alone.

@@ -13,6 +13,7 @@ DATA gets
     groups_unseen.csv        the same groups, shown as four other subclasses, split in the same way
     source_groups/           IDX files: the training images of the five seen subclasses, labelled by group
                              (0 top, 1 shoe, 2 long)
+    source_groups_unseen/    the same of the four other subclasses
 """
 
 import argparse
@@ -61,7 +62,6 @@ if __name__ == "__main__":
     options = parser.parse_args()
 
     (options.out / "images").mkdir(parents=True, exist_ok=True)
-    (options.out / "source_groups").mkdir(exist_ok=True)
     images = read_idx(options.idx / "t10k-images-idx3-ubyte.gz")
     labels = read_idx(options.idx / "t10k-labels-idx1-ubyte.gz")
     for index, image in enumerate(images):
@@ -74,7 +74,9 @@ if __name__ == "__main__":
 
     images = read_idx(options.idx / "train-images-idx3-ubyte.gz")
     labels = read_idx(options.idx / "train-labels-idx1-ubyte.gz")
-    seen = np.isin(labels, list(SEEN))
-    write_idx(options.out / "source_groups" / "train-images-idx3-ubyte.gz", images[seen])
-    relabelled = np.vectorize(SEEN.get, otypes=[np.uint8])(labels[seen])
-    write_idx(options.out / "source_groups" / "train-labels-idx1-ubyte.gz", relabelled)
+    for folder, subclasses in [("source_groups", SEEN), ("source_groups_unseen", UNSEEN)]:
+        (options.out / folder).mkdir(exist_ok=True)
+        chosen = np.isin(labels, list(subclasses))
+        write_idx(options.out / folder / "train-images-idx3-ubyte.gz", images[chosen])
+        relabelled = np.vectorize(subclasses.get, otypes=[np.uint8])(labels[chosen])
+        write_idx(options.out / folder / "train-labels-idx1-ubyte.gz", relabelled)

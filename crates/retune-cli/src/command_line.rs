@@ -6,6 +6,48 @@ pub fn typed() -> String {
     std::iter::once("retune".to_owned()).chain(typed).collect::<Vec<_>>().join(" ")
 }
 
+/// The program's command line with another subcommand: without the options of `own` (long names, each with a value; `-o`
+/// is `--out`) and without those that only say how to talk, and with `added` at the end.
+pub fn turned_into(from: &str, to: &str, own: &[&str], added: &[String]) -> String {
+    let typed = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
+    let kept = turned(typed, from, to, own).into_iter().chain(added.iter().cloned());
+    std::iter::once("retune".to_owned()).chain(kept.map(|argument| quoted(&argument))).collect::<Vec<_>>().join(" ")
+}
+
+fn turned(mut typed: impl Iterator<Item = String>, from: &str, to: &str, own: &[&str]) -> Vec<String> {
+    const TALK: [&str; 5] = ["--json", "--quiet", "--verbose", "-q", "-v"];
+    let mut kept = Vec::new();
+    let mut turned = false;
+    while let Some(argument) = typed.next() {
+        if argument == from && !turned {
+            turned = true;
+            // The subcommand comes first, whatever was typed before it.
+            kept.insert(0, to.to_owned());
+            continue;
+        }
+        if TALK.contains(&argument.as_str()) {
+            continue;
+        }
+        let long = argument
+            .strip_prefix("--")
+            .map(|name| name.split_once('=').map_or((name, false), |(name, _)| (name, true)));
+        if let Some((_, has_value)) = long.filter(|(name, _)| own.contains(name)) {
+            if !has_value {
+                typed.next();
+            }
+            continue;
+        }
+        if own.contains(&"out") && argument.starts_with("-o") {
+            if argument == "-o" {
+                typed.next();
+            }
+            continue;
+        }
+        kept.push(argument);
+    }
+    kept
+}
+
 /// An argument as a POSIX shell reads it back.
 fn quoted(argument: &str) -> String {
     let plain = |sign: char| sign.is_ascii_alphanumeric() || "-_./=:,@+%".contains(sign);
@@ -19,6 +61,13 @@ fn quoted(argument: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_line_is_turned_into_another() {
+        let typed = "-q --threads 2 advise --model M --data advise --source S --trial-lr=1e-3 --json -o e.json --head-init keep";
+        let turned = turned(typed.split(' ').map(str::to_owned), "advise", "fit", &["source", "trial-lr", "out"]);
+        assert_eq!(turned.join(" "), "fit --threads 2 --model M --data advise --head-init keep");
+    }
 
     #[test]
     fn a_shell_reads_the_arguments_back() {

@@ -28,6 +28,7 @@
 pub mod analysis;
 pub mod compare;
 pub mod data;
+pub mod demo;
 pub mod device;
 pub mod files;
 pub mod fit;

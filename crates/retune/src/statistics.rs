@@ -54,6 +54,25 @@ pub fn proportion_difference(one: (usize, usize), other: (usize, usize)) -> [f64
     [difference - below, difference + above]
 }
 
+/// How much more often one of two judges of the same things is right than the other, with its 95 % interval, which need
+/// not be centred there: Wald's for matched pairs after half a pair is added to each cell of the table (Agresti & Min
+/// 2005, *Statistics in Medicine* 24, 729–740). Narrower than [`proportion_difference`] where both are right on mostly
+/// the same things.
+///
+/// # Panics
+/// If the two are not of the same length: a caller's mistake, not input's.
+pub fn matched_difference(one: &[bool], other: &[bool]) -> Estimate {
+    const Z: f64 = 1.959_963_984_540_054;
+    assert_eq!(one.len(), other.len(), "judgements of the same things");
+    let alone = |own: bool| one.iter().zip(other).filter(|&(&one, &other)| one == own && other != own).count() as f64;
+    let (n, gained, lost) = (one.len() as f64, alone(true), alone(false));
+    let difference = gained - lost;
+    let centre = difference / (n + 2.0);
+    let variance = (gained + lost + 1.0) - difference.powi(2) / (n + 2.0);
+    let reach = Z * variance.max(0.0).sqrt() / (n + 2.0);
+    Estimate { mean: difference / n.max(1.0), interval: [(centre - reach).max(-1.0), (centre + reach).min(1.0)] }
+}
+
 /// The value below which Student's distribution has this share (above a half), by bisection.
 fn student_quantile(degrees: usize, share: f64) -> f64 {
     let (mut low, mut high) = (0.0, 1e6);
@@ -110,6 +129,24 @@ mod tests {
         // Deviation 0.1, so 2.92 · 0.1 / √3 on either side.
         assert!((estimate.mean - 0.9).abs() < 1e-12 && (estimate.reach() - 0.168585).abs() < 1e-6);
         assert_eq!(Estimate::over_seeds(&[0.5]).interval, [0.5, 0.5]);
+    }
+
+    #[test]
+    fn matched_differences_by_hand() {
+        // 12 pairs gained, 4 lost, 84 alike. With halves added: (12.5 − 4.5) / 102 = 0.078431, and
+        // 1.959964 · √(17 − 64 / 102) / 102 = 0.077751 on either side.
+        let one: Vec<bool> = (0..100).map(|index| index < 62).collect();
+        let other: Vec<bool> = (0..100).map(|index| (12..66).contains(&index)).collect();
+        let found = matched_difference(&one, &other);
+        assert!((found.mean - 0.08).abs() < 1e-12);
+        assert!(
+            (found.interval[0] - 0.000680).abs() < 2e-6 && (found.interval[1] - 0.156182).abs() < 2e-6,
+            "{found:?}"
+        );
+        let turned = matched_difference(&other, &one);
+        assert!((found.interval[0] + turned.interval[1]).abs() < 1e-12);
+        let same = matched_difference(&one, &one);
+        assert!(same.mean == 0.0 && same.interval[0] < 0.0 && same.interval[1] > 0.0);
     }
 
     #[test]

@@ -67,12 +67,18 @@ impl OutputFile {
     ) -> Result<(), Failure> {
         let text = match self.format {
             Format::Picture => return Ok(plot().save(&self.path)?),
-            Format::Json => {
-                serde_json::to_string_pretty(document).map_err(|error| Failure::Mistake(error.to_string()))?
-            }
+            Format::Json => return self.write_json(document),
             Format::Csv => table(),
             Format::Html => return Ok(page().save(&self.path)?),
         };
+        Ok(files::write_atomically(&self.path, |file| file.write_all(text.as_bytes()))?)
+    }
+}
+
+impl OutputFile {
+    /// Writes everything that was computed as JSON.
+    pub fn write_json(&self, document: &impl Serialize) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(document).map_err(|error| Failure::Mistake(error.to_string()))?;
         Ok(files::write_atomically(&self.path, |file| file.write_all(text.as_bytes()))?)
     }
 }

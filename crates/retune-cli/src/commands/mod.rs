@@ -1,5 +1,6 @@
 //! One file for each subcommand: its own options, the library calls it makes, what it prints.
 
+mod advise;
 mod audit;
 mod cka;
 mod compare;
@@ -33,6 +34,8 @@ pub enum Command {
     Demo(demo::DemoArguments),
     /// Fine-tune a model on your images
     Fit(Box<fit::FitArguments>),
+    /// Find out which layers to tune for your images, from a few batches
+    Advise(Box<advise::AdviseArguments>),
     /// Compare methods on the same data: a table with intervals, in distribution and under shift
     Compare(Box<compare::CompareArguments>),
     /// Show what a method would train, how fast and for how long
@@ -79,6 +82,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Demo(arguments) => demo::run(&arguments, &console),
         Command::Fit(arguments) => fit::run(&arguments, &console),
+        Command::Advise(arguments) => advise::run(&arguments, &console),
         Command::Compare(arguments) => compare::run(&arguments, &console),
         Command::Plan(arguments) => plan::run(&arguments, &console),
         Command::LrFind(arguments) => lr_find::run(&arguments, &console),

@@ -1,5 +1,6 @@
 //! What models make of data, and models made of models: features written out, weights interpolated and averaged.
 
+pub mod advise;
 pub mod audit;
 pub mod cka;
 pub mod feature_change;

@@ -445,11 +445,11 @@ pub(super) fn slashed(path: &Path) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// A labelled dataset of tiny in-memory images, all of them different.
-    pub(in crate::data) fn memory_dataset(labels: &[usize], width: u32, height: u32) -> Dataset {
+    pub(crate) fn memory_dataset(labels: &[usize], width: u32, height: u32) -> Dataset {
         let class_count = labels.iter().max().map_or(0, |largest| largest + 1);
         let sample = |(index, &label): (usize, &usize)| {
             let image = RgbImage::from_fn(width, height, |x, y| {

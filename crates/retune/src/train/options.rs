@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::optimizer::OptimizerOptions;
 pub use super::prefix::ActivationOptions;
-use crate::data::augment::Augmentation;
+use crate::data::augment::{AugmentPolicy, Augmentation};
 use crate::data::mix::Mix;
 
 /// What BatchNorm layers of trained blocks do. Those of frozen blocks never change.
@@ -128,4 +128,28 @@ pub struct TrainOptions {
     pub activations: ActivationOptions,
     /// Threads that decode images.
     pub threads: usize,
+}
+
+impl Default for TrainOptions {
+    /// What `retune fit` does where nothing else is asked for, with a thread for each processor.
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            batch_size: 32,
+            shuffle: true,
+            optimizer: OptimizerOptions::default(),
+            clip_norm: None,
+            batch_norm: BatchNormPolicy::default(),
+            keep: Keep::default(),
+            label_smoothing: 0.0,
+            balanced_classes: false,
+            augmentation: Augmentation::new(AugmentPolicy::None),
+            mix: Mix::default(),
+            checkpoint_every: None,
+            cache_bytes: 512 << 20,
+            precision: Precision::Float32,
+            activations: ActivationOptions::default(),
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
 }

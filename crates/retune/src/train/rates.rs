@@ -1,12 +1,17 @@
 //! Rates that follow the gradients: relative gradient norm and signal-to-noise ratio of each layer
 //! (Lee et al. 2023, arXiv 2210.11466, section 4).
 
+use std::ops::Range;
+
 use indexmap::IndexMap;
 
+use super::descent::Descent;
 use super::gradient::{Differentiation, loss_gradients};
-use crate::data::Batch;
+use super::run::Loaders;
+use super::{TrainError, Trainer};
+use crate::data::{Batch, Order};
 use crate::models::{Model, ParameterSpec};
-use crate::plan::{Adaptive, Criterion, LayerKind};
+use crate::plan::{Adaptive, Criterion, Gradient, LayerKind, Phase, Selection, Solver};
 
 /// PyTorch users' usual guard against division by zero; the authors' code has it in both ratios.
 const EPSILON: f64 = 1e-8;
@@ -29,12 +34,23 @@ pub fn measure_layers<E>(
     criterion: Criterion,
     layer: LayerKind,
 ) -> Result<LayerMeasures, E> {
+    measure_named(model, batches, what, criterion, |spec| layer_name(model, spec, layer))
+}
+
+/// The same for layers that `name` puts together.
+fn measure_named<E>(
+    model: &Model,
+    batches: impl IntoIterator<Item = Result<Batch, E>>,
+    what: &Differentiation,
+    criterion: Criterion,
+    name: impl Fn(&ParameterSpec) -> String,
+) -> Result<LayerMeasures, E> {
     let specs = &model.network().specs;
     let mut layers = IndexMap::new();
     let layer_of: Vec<Option<usize>> = specs
         .iter()
         .enumerate()
-        .map(|(index, spec)| what.trained[index].then(|| layers.insert_full(layer_name(model, spec, layer), None).0))
+        .map(|(index, spec)| what.trained[index].then(|| layers.insert_full(name(spec), None).0))
         .collect();
     let mut gatherer = Gatherer::new(criterion, specs.len());
     for batch in batches {
@@ -50,6 +66,42 @@ pub fn measure_layers<E>(
         layers[position] = value;
     }
     Ok(LayerMeasures { layers, layer_of })
+}
+
+impl Trainer<'_> {
+    /// The relative gradient norm of each of `groups` of blocks over the first training batches: ‖gradient‖ / ‖weights‖,
+    /// averaged over batches, normalization layers left out, as Auto-RGN's authors do. `None` where all weights are 0,
+    /// where there are none, and where gradients are not finite. The plan is not looked at.
+    ///
+    /// # Errors
+    /// Images that cannot be loaded; an interruption.
+    pub fn relative_gradient_norms(
+        &self,
+        model: &Model,
+        groups: &[Range<usize>],
+        batches: usize,
+    ) -> Result<Vec<Option<f64>>, TrainError> {
+        let rates = model.blocks().iter().map(|block| (block.name.clone(), 1.0)).collect();
+        let settings = Gradient { rates, parameters: Selection::NotNorms, ..Gradient::default() };
+        let phase = Phase { name: "gradients".to_owned(), solver: Solver::Gradient(settings.clone()) };
+        let loader = Loaders::new(self, model)?.into_training();
+        let descent = Descent::new(self, model, loader.batches_per_epoch(), &phase, &settings, 0);
+        let epoch = descent.epoch_rates(0, None);
+        let group_of = |block: usize| groups.iter().position(|group| group.contains(&block));
+        let name = |spec: &ParameterSpec| group_of(spec.block).map_or_else(String::new, |group| group.to_string());
+
+        self.monitor.start("measuring gradients", batches.min(loader.batches_per_epoch()));
+        let order = Order::Shuffled { seed: self.options.seed };
+        let watched = loader.epoch(0, order, 0).take(batches).map(|batch| {
+            self.monitor.advance(1);
+            if self.monitor.cancelled() { Err(TrainError::Interrupted) } else { Ok(batch?) }
+        });
+        let what = descent.differentiation(&epoch);
+        let measured = measure_named(model, watched, &what, Criterion::RelativeGradientNorm, name)?;
+        self.monitor.finish();
+        let norm = |group: usize| measured.layers.get(&group.to_string()).copied().flatten();
+        Ok((0..groups.len()).map(|group| norm(group).filter(|norm| norm.is_finite())).collect())
+    }
 }
 
 fn layer_name(model: &Model, spec: &ParameterSpec, layer: LayerKind) -> String {

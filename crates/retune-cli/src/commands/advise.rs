@@ -1,0 +1,306 @@
+//! `retune advise`: which layers to tune for the target's images.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use indicatif::HumanCount;
+use retune::analysis::advise::{
+    self, Advice, AdviceOptions, AdviseError, Evidence, FULL, Reason, Trial, Tuned, Verdict,
+};
+
+use crate::arguments::data::EvaluationArguments;
+use crate::arguments::model::{ModelArguments, PreprocessingArguments, absolute};
+use crate::arguments::output_file::{Format, OutputFile};
+use crate::arguments::parse;
+use crate::arguments::run::RunArguments;
+use crate::arguments::training::TrainingArguments;
+use crate::command_line;
+use crate::failure::Failure;
+use crate::output::Console;
+use crate::output::results::percent;
+use crate::output::table::{Align, Table};
+
+/// Options of `retune advise`. Those of [`AdviceArguments`] and `--out` are none of `fit`'s.
+#[derive(Args)]
+pub struct AdviseArguments {
+    #[command(flatten)]
+    model: ModelArguments,
+    /// The target's images, as `retune fit` takes them; its training and validation images are looked at, no others
+    #[arg(short, long, value_name = "PATH", help_heading = "Data")]
+    data: PathBuf,
+    #[command(flatten)]
+    advice: AdviceArguments,
+    /// Write the evidence into this .json file
+    #[arg(short, long, value_name = "FILE", value_parser = json_file)]
+    out: Option<OutputFile>,
+    #[command(flatten)]
+    training: TrainingArguments,
+    #[command(flatten)]
+    preprocessing: PreprocessingArguments,
+}
+
+/// What is looked at, and how much of it.
+#[derive(Args)]
+#[command(next_help_heading = "Evidence")]
+struct AdviceArguments {
+    /// Images like those that the model was trained on, with labels: of the same classes, or the very images of --data
+    /// before they changed; adds their likeness to the target's at each layer
+    #[arg(long, value_name = "PATH")]
+    source: Option<PathBuf>,
+    /// The most candidates to choose among; neighbouring stages are put together where there are more
+    #[arg(long, value_name = "N", default_value = "6", value_parser = candidates, allow_hyphen_values = true)]
+    candidates: usize,
+    /// Batches whose gradients are measured
+    #[arg(long, value_name = "N", default_value = "5", value_parser = parse::count, allow_hyphen_values = true)]
+    gradient_batches: usize,
+    /// Training images that each candidate is tuned on in its trial
+    #[arg(long, value_name = "N", default_value = "500", value_parser = parse::count, allow_hyphen_values = true)]
+    trial_images: usize,
+    /// The most validation images that trials are judged on
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = parse::count, allow_hyphen_values = true)]
+    held_out: usize,
+    /// Passes over the trial's images
+    #[arg(long, value_name = "N", default_value = "10", value_parser = parse::count, allow_hyphen_values = true)]
+    trial_epochs: usize,
+    /// Learning rates of a trial, with commas
+    #[arg(long, value_name = "X", default_value = "1e-3,1e-2", value_delimiter = ',', value_parser = parse::positive,
+          allow_hyphen_values = true)]
+    trial_lr: Vec<f64>,
+}
+
+/// Options of this command alone, each with a value.
+const OWN_OPTIONS: [&str; 8] =
+    ["source", "candidates", "gradient-batches", "trial-images", "held-out", "trial-epochs", "trial-lr", "out"];
+
+fn candidates(text: &str) -> Result<usize, String> {
+    match parse::count(text)? {
+        0..3 => Err("must be at least 3: the first layer, the last, and those between".to_owned()),
+        count => Ok(count),
+    }
+}
+
+fn json_file(text: &str) -> Result<OutputFile, String> {
+    let file: OutputFile = text.parse().map_err(|_| "must end with .json".to_owned())?;
+    if file.format == Format::Json { Ok(file) } else { Err("must end with .json".to_owned()) }
+}
+
+impl From<AdviseError> for Failure {
+    fn from(error: AdviseError) -> Self {
+        match error {
+            AdviseError::Fit(error) => error.into(),
+            other => Self::Mistake(other.to_string()),
+        }
+    }
+}
+
+/// Gathers the evidence, writes it and prints what follows.
+pub fn run(arguments: &AdviseArguments, console: &Console) -> Result<(), Failure> {
+    arguments.out.as_ref().map_or(Ok(()), OutputFile::check)?;
+    let groups = RunArguments {
+        data: &arguments.data,
+        model: &arguments.model,
+        evaluations: &EvaluationArguments::default(),
+        training: &arguments.training,
+        preprocessing: &arguments.preprocessing,
+    };
+    let given = &arguments.advice;
+    let options = AdviceOptions {
+        candidates: given.candidates,
+        gradient_batches: given.gradient_batches,
+        trial_images: given.trial_images,
+        held_out_images: given.held_out,
+        trial_epochs: given.trial_epochs,
+        trial_rates: given.trial_lr.clone(),
+        // From the root, as --data is, so that the same images are known as such.
+        source: given.source.as_deref().map(absolute),
+    };
+    let advice = advise::advise(&groups.options(console)?, &options, &console.progress)?;
+    if let Some(out) = &arguments.out {
+        out.write_json(&advice)?;
+    }
+    console.print(&advice, || text(&advice))
+}
+
+fn text(advice: &Advice) -> String {
+    let untuned = advice
+        .untuned
+        .as_ref()
+        .map(|untuned| format!("; as it is, the model gets {} right", percent(untuned.accuracy)));
+    let head = if advice.new_head { "; the new head trains along in every trial" } else { "" };
+    let mut text = format!(
+        "{}: trials on {} training images, judged on {} held-out images{}{head}\n\n{}\n{}\n",
+        advice.architecture,
+        HumanCount(advice.trial_images as u64),
+        HumanCount(advice.held_out_images as u64),
+        untuned.unwrap_or_default(),
+        table(advice),
+        paragraph(advice),
+    );
+    if let Some(command) = command(advice) {
+        text.push_str(&format!("\n    {command}\n"));
+    }
+    text
+}
+
+fn table(advice: &Advice) -> Table {
+    let mut columns = vec![
+        ("tuned", Align::Left),
+        ("parameters", Align::Right),
+        ("gradient / weights", Align::Right),
+        ("trial", Align::Right),
+        ("95 % interval", Align::Right),
+        ("learning rate", Align::Right),
+        ("seconds", Align::Right),
+    ];
+    if advice.pairing.is_some() {
+        columns.splice(3..3, [("CKA with source", Align::Right), ("at most", Align::Right)]);
+    }
+    let mut table = Table::new(columns);
+    for evidence in &advice.candidates {
+        table.row(row(
+            advice,
+            &evidence.candidate.name,
+            evidence.candidate.parameters,
+            Some(evidence),
+            evidence.trial.as_ref(),
+        ));
+    }
+    let total = advice.candidates.iter().map(|evidence| evidence.candidate.parameters).sum();
+    table.row(row(advice, "everything (ft)", total, None, advice.full.as_ref()));
+    table
+}
+
+fn row(
+    advice: &Advice,
+    name: &str,
+    parameters: usize,
+    evidence: Option<&Evidence>,
+    trial: Option<&Trial>,
+) -> Vec<String> {
+    let none = || "–".to_owned();
+    let norm = evidence.and_then(|evidence| evidence.relative_gradient_norm);
+    let mut cells = vec![name.to_owned(), HumanCount(parameters as u64).to_string()];
+    cells.push(norm.map_or_else(none, three_digits));
+    if advice.pairing.is_some() {
+        let similarity = evidence.and_then(|evidence| evidence.similarity.as_ref());
+        let number = |value: Option<f64>| value.map_or_else(none, |value| format!("{value:.3}"));
+        cells.push(number(similarity.and_then(|similarity| similarity.cka)));
+        cells.push(number(similarity.and_then(|similarity| similarity.ceiling)));
+    }
+    match trial {
+        Some(trial) => {
+            let [low, high] = trial.accuracy_interval;
+            cells.push(percent(trial.accuracy));
+            cells.push(format!("{:.1}–{:.1} %", 100.0 * low, 100.0 * high));
+            cells.push(format!("{:e}", trial.learning_rate));
+            cells.push(format!("{:.1}", trial.seconds));
+        }
+        None => cells.extend(["diverged".to_owned(), none(), none(), none()]),
+    }
+    cells
+}
+
+/// A number from about 0.0001 on with three digits that count.
+fn three_digits(value: f64) -> String {
+    let decimals = (2.0 - value.log10().floor()).clamp(0.0, 6.0) as usize;
+    format!("{value:.decimals$}")
+}
+
+/// What follows, and why.
+fn paragraph(advice: &Advice) -> String {
+    let verdict = &advice.verdict;
+    let chosen = verdict.chosen.as_deref().map(part).unwrap_or_default();
+    let accuracy = |name: &str| {
+        let of = advice.candidates.iter().find(|evidence| evidence.candidate.name == name);
+        of.map_or(advice.full.as_ref(), |evidence| evidence.trial.as_ref()).map_or(0.0, |trial| trial.accuracy)
+    };
+    let best =
+        format!("In the trial, {} was best: {} right.", part(&verdict.by_trial), percent(accuracy(&verdict.by_trial)));
+    let others = verdict.standings.iter().filter(|other| !other.told_apart && other.name != verdict.by_trial);
+    let equal: Vec<String> = others.map(|other| part(&other.name)).collect();
+    let apart = match equal.as_slice() {
+        [] => "Everything else is worse by more than chance (95 %, on the same images).".to_owned(),
+        names => format!("On these images {} cannot be told apart from it (at 95 %).", listed(names)),
+    };
+    let conclusion = match verdict.reason {
+        Reason::NothingHelps => {
+            let advice = "leave it, or give the trial more with --trial-epochs, --trial-images or other --trial-lr";
+            return format!("{best} That is no better than the model as it is: {advice}.");
+        }
+        Reason::BestByItself => format!("So tune {chosen}."),
+        Reason::EverythingAlone => "No part of the model comes near, so tune everything.".to_owned(),
+        Reason::HeadSuffices => {
+            "The new head does as well by itself, so leave the rest as it is: a linear probe.".to_owned()
+        }
+        Reason::GradientsAmongEqual => format!("Of these, take {chosen}, which the gradients point to."),
+        Reason::MostAccurateAmongEqual => format!("Take {chosen}, the most accurate part of the model among these."),
+    };
+    format!("{best} {apart} {conclusion}{}", alone(verdict))
+}
+
+/// What each of the other evidences points to.
+fn alone(verdict: &Verdict) -> String {
+    let gradients = verdict.by_gradients.as_ref().filter(|_| verdict.reason != Reason::GradientsAmongEqual);
+    let gradients = gradients.map(|name| format!("Gradients alone point to {}", part(name)));
+    let likeness =
+        verdict.by_similarity.as_ref().map(|name| format!("likeness to the source alone points to {}", part(name)));
+    let sentence = [gradients, likeness].into_iter().flatten().collect::<Vec<_>>().join("; ");
+    let mut letters = sentence.chars();
+    letters.next().map(|first| format!(" {}{}.", first.to_uppercase(), letters.as_str())).unwrap_or_default()
+}
+
+/// A candidate as a sentence names it.
+fn part(name: &str) -> String {
+    if name == FULL { "tuning everything".to_owned() } else { name.to_owned() }
+}
+
+fn listed(names: &[String]) -> String {
+    match names {
+        [several @ .., last] if !several.is_empty() => format!("{} and {last}", several.join(", ")),
+        _ => names.concat(),
+    }
+}
+
+/// Whether what is chosen is to learn a new head and nothing else.
+fn is_probe(advice: &Advice) -> bool {
+    let head = advice.candidates.last().map(|evidence| &evidence.candidate.name);
+    advice.new_head && advice.verdict.chosen.is_some() && advice.verdict.chosen.as_ref() == head
+}
+
+/// What to type to do as advised.
+fn command(advice: &Advice) -> Option<String> {
+    let verdict = &advice.verdict;
+    let mut added = match &verdict.tuned {
+        Tuned::Nothing => return None,
+        _ if is_probe(advice) => vec!["--method".to_owned(), "lp".to_owned()],
+        Tuned::Everything => vec!["--method".to_owned(), "ft".to_owned()],
+        Tuned::Layers { first, last } => {
+            ["--method", "surgical", "--first", first, "--last", last].map(str::to_owned).to_vec()
+        }
+    };
+    if let Some(rate) = verdict.learning_rate.filter(|_| !is_probe(advice)) {
+        added.extend(["--lr".to_owned(), rates_about(rate)]);
+    }
+    added.extend(["--out", "RUN"].map(str::to_owned));
+    Some(command_line::turned_into("advise", "fit", &OWN_OPTIONS, &added))
+}
+
+/// The trial's rate and its neighbours, for validation to choose from over a whole run.
+fn rates_about(rate: f64) -> String {
+    // With two digits, a third and three times are as people write them.
+    let rounded = |rate: f64| format!("{rate:.0e}");
+    [rounded(rate / 3.0), format!("{rate:e}"), rounded(rate * 3.0)].join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_as_people_write_them() {
+        let numbers = [2.071, 0.003_641, 12.34, 123.4, 0.0].map(three_digits);
+        assert_eq!(numbers, ["2.07", "0.00364", "12.3", "123", "0.000000"]);
+        assert_eq!((rates_about(1e-2), rates_about(1e-3)), ("3e-3,1e-2,3e-2".into(), "3e-4,1e-3,3e-3".into()));
+        assert_eq!(listed(&["a".to_owned(), "b".to_owned(), "c".to_owned()]), "a, b and c");
+    }
+}
