@@ -1,0 +1,156 @@
+//! The images of a fit: what it trains, validates and evaluates on.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use indexmap::IndexMap;
+
+use super::{FitError, FitOptions};
+use crate::data::decode::DecodeLimits;
+use crate::data::leak::Contents;
+use crate::data::{DataError, DataSource, Dataset, LeftOut, ReadImages, SplitName};
+use crate::monitor::Monitor;
+use crate::train::TrainError;
+
+/// Datasets of a fit, their labels in the order of the model's classes.
+#[derive(Clone, Debug)]
+pub struct FitData {
+    /// Images to train on.
+    pub train: Dataset,
+    /// Images that choose rates, strengths and epochs.
+    pub validation: Dataset,
+    /// Sets that only the final model is evaluated on.
+    pub evaluations: Vec<(String, Dataset)>,
+}
+
+impl FitData {
+    /// Opens and checks all sources of a fit.
+    ///
+    /// # Errors
+    /// What is wrong with the data, by path and class; two sets of one name.
+    pub fn open(options: &FitOptions) -> Result<Self, FitError> {
+        let source = options.open_source(&options.data)?;
+        let (train, validation) = source.train_and_validation(options.validation_fraction, options.train.seed)?;
+        if validation.is_empty() {
+            return Err(FitError::NothingToValidate(options.data.clone()));
+        }
+        let mut evaluations = Vec::new();
+        for name in source.splits.keys().filter(|name| matches!(name, SplitName::Other(_))) {
+            let dataset = source.split(name)?;
+            // Many published sets hold the labels of their test split back; there is nothing to evaluate then.
+            if dataset.samples.iter().any(|sample| sample.label.is_some()) {
+                evaluations.push((name.to_string(), dataset));
+            }
+        }
+        for evaluation in &options.evaluations {
+            let dataset = evaluation_split(&options.open_source(&evaluation.path)?)?;
+            evaluations.push((evaluation.name.clone(), dataset.align_classes(&train.classes)?));
+        }
+        let mut names = std::collections::BTreeSet::from(["val"]);
+        for (name, dataset) in &evaluations {
+            dataset.labels()?;
+            if !names.insert(name) {
+                return Err(FitError::DuplicateName(name.clone()));
+            }
+        }
+        Ok(Self { train, validation, evaluations })
+    }
+}
+
+impl FitData {
+    /// All sets with their names.
+    fn sets(&mut self) -> impl Iterator<Item = (&str, &mut Dataset)> {
+        let further = self.evaluations.iter_mut().map(|(name, dataset)| (name.as_str(), dataset));
+        [("train", &mut self.train), ("val", &mut self.validation)].into_iter().chain(further)
+    }
+
+    /// Reads every image that is not among those `read` and leaves out those that cannot be; what was left out of each set.
+    ///
+    /// # Errors
+    /// A set of which nothing is left; an interruption.
+    pub(crate) fn leave_out_unreadable(
+        &mut self,
+        data: &Path,
+        read: &ReadImages,
+        monitor: &dyn Monitor,
+    ) -> Result<IndexMap<String, Vec<LeftOut>>, FitError> {
+        let mut found = IndexMap::new();
+        for (name, dataset) in self.sets() {
+            monitor.start(&format!("reading every image of {name}"), dataset.len());
+            let watch = || {
+                monitor.advance(1);
+                if monitor.cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            };
+            let left_out = dataset.leave_out_unreadable(&DecodeLimits::default(), read, watch);
+            let left_out = left_out.ok_or(FitError::Train(TrainError::Interrupted))?;
+            monitor.finish();
+            if let Some(first) = left_out.first().filter(|_| dataset.is_empty()) {
+                let (set, first) = (name.to_owned(), first.reason.clone());
+                return Err(FitError::NothingReadable { set, path: data.to_owned(), first });
+            }
+            for image in &left_out {
+                monitor.message(&format!("left out of {name}: {}", image.reason));
+            }
+            found.insert(name.to_owned(), left_out);
+        }
+        Ok(found)
+    }
+
+    /// Leaves out what an earlier start of the same run left out.
+    pub(super) fn leave_out(&mut self, left_out: &IndexMap<String, Vec<LeftOut>>, data: &Path) -> Result<(), FitError> {
+        for (name, dataset) in self.sets() {
+            if !left_out.get(name).is_none_or(|images| dataset.leave_out(images)) {
+                return Err(FitError::DataChanged(data.to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The same images with labels that index `known`.
+    pub(super) fn align_classes(self, known: &[String]) -> Result<Self, DataError> {
+        let further = self.evaluations.into_iter();
+        Ok(Self {
+            train: self.train.align_classes(known)?,
+            validation: self.validation.align_classes(known)?,
+            evaluations: further
+                .map(|(name, dataset)| Ok((name, dataset.align_classes(known)?)))
+                .collect::<Result<_, DataError>>()?,
+        })
+    }
+}
+
+/// The images of a further evaluation set: its test split if it has just one, else all of it.
+///
+/// # Errors
+/// None for a source that was opened.
+pub fn evaluation_split(source: &DataSource) -> Result<Dataset, DataError> {
+    let mut tests = source.splits.keys().filter(|name| matches!(name, SplitName::Other(_)));
+    match (tests.next(), tests.next()) {
+        (Some(only), None) => source.split(only),
+        _ => Ok(source.all()),
+    }
+}
+
+/// Says which of the other sets hold images that are trained on.
+pub(super) fn warn_of_leaks(data: &FitData, monitor: &dyn Monitor) {
+    let training = Contents::of(&data.train);
+    let further = data.evaluations.iter().map(|(name, dataset)| (name.as_str(), dataset));
+    for (name, dataset) in std::iter::once(("val", &data.validation)).chain(further) {
+        let shared = training.shared_with(dataset);
+        if !training.compares_contents(dataset) {
+            monitor.message(&format!(
+                "note: too many images to look into for copies in '{name}'; only names were compared"
+            ));
+        }
+        if let Some(example) = shared.first() {
+            monitor.message(&format!(
+                "warning: {} of the {} images of '{name}' are also training images, such as {} ({} there): what it says \
+                 about new images is too good",
+                shared.len(),
+                dataset.len(),
+                example.first,
+                example.second,
+            ));
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! What can end a fit.
+
+use std::path::PathBuf;
+
+use super::RUN_FILE;
+use crate::data::DataError;
+use crate::device::UnknownDevice;
+use crate::files::FileError;
+use crate::inference::InferenceError;
+use crate::lock::LockError;
+use crate::models::ModelError;
+use crate::plan::PlanError;
+use crate::train::TrainError;
+
+/// Why a fit ended without a result.
+#[derive(Debug, thiserror::Error)]
+pub enum FitError {
+    /// The data is at fault.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The model is at fault.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The plan is at fault.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// Training failed, or was interrupted.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// The final evaluation failed, or was interrupted.
+    #[error(transparent)]
+    Inference(#[from] InferenceError),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// No such device.
+    #[error(transparent)]
+    Device(#[from] UnknownDevice),
+    /// The output directory holds something already.
+    #[error(
+        "{path} already holds something; name another --out, or go on with `retune fit --resume {path}`",
+        path = .0.display()
+    )]
+    OutputTaken(PathBuf),
+    /// The directory is no run.
+    #[error("{path} is not a run directory: it lacks {RUN_FILE}", path = .0.display())]
+    NotARun(PathBuf),
+    /// `run.toml` cannot be understood.
+    #[error("{path} cannot be understood: {reason}", path = path.display())]
+    RunFile {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// Keeping the head needs the same classes.
+    #[error("--head-init keep needs the model's own classes, but it has {model} without names and the data has {data}")]
+    HeadCannotBeKept {
+        /// Classes of the model.
+        model: usize,
+        /// Classes of the data.
+        data: usize,
+    },
+    /// No image is left to validate on.
+    #[error("{path} leaves no image for validation; give it more images of each class, a val/ folder, or a larger --val-fraction", path = .0.display())]
+    NothingToValidate(PathBuf),
+    /// The head is new, and nothing would train it.
+    #[error(
+        "the plan never trains the head, which starts anew; give it a rate, or take the model's own with --head-init keep"
+    )]
+    NewHeadFrozen,
+    /// bfloat16 is multiplied by the CPU's fused operators alone.
+    #[error("bfloat16 needs the CPU and its fused operators: leave out --device and --kernels, or train in float32")]
+    NoBfloat16,
+    /// Another run is at work in the directory.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// Leaving out what cannot be read leaves nothing.
+    #[error("no image of '{set}' in {path} can be read: check the first of them, {first}", path = path.display())]
+    NothingReadable {
+        /// The set.
+        set: String,
+        /// The data.
+        path: PathBuf,
+        /// The first image and what is wrong with it.
+        first: String,
+    },
+    /// The images that a run left out are not where they were.
+    #[error("{path} is no longer the data that the run began with: images that it left out are gone; put them back", path = .0.display())]
+    DataChanged(PathBuf),
+    /// Two evaluation sets of one name.
+    #[error("two evaluation sets are called '{0}'; give each its own NAME=")]
+    DuplicateName(String),
+}
+
+impl FitError {
+    /// Whether the user stopped it.
+    pub fn is_interruption(&self) -> bool {
+        matches!(self, Self::Train(TrainError::Interrupted) | Self::Inference(InferenceError::Interrupted))
+    }
+}

@@ -1,0 +1,150 @@
+//! Every choice that makes a run: `run.toml` keeps them.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::FitError;
+use crate::data::preprocess::{CropMode, Preprocessing};
+use crate::data::resize::Interpolation;
+use crate::device;
+use crate::methods::{Method, MethodOptions};
+use crate::models::{HeadInitialization, Model};
+use crate::plan::{Plan, PlanError};
+use crate::train::options::TrainOptions;
+
+/// Where a model comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelSource {
+    /// A model directory, a run directory or a weights file.
+    pub path: Option<PathBuf>,
+    /// The architecture of a weights file, or of a model from scratch.
+    pub architecture: Option<String>,
+    /// Start from random weights instead of the file's.
+    pub from_scratch: bool,
+}
+
+impl ModelSource {
+    /// Loads the model, or draws it from `seed`.
+    ///
+    /// # Errors
+    /// Anything missing, unreadable or inconsistent, by name.
+    pub fn load(&self, change: &PreprocessingChange, seed: u64, device: &str) -> Result<Model, FitError> {
+        let device = device::by_name(device)?;
+        let change = |own: &Preprocessing| change.apply(own);
+        let architecture = self.architecture.as_deref();
+        Ok(match (&self.path, self.from_scratch) {
+            (Some(path), false) => Model::load(path, architecture, change, &device)?,
+            (path, _) => Model::from_scratch(path.as_deref(), architecture, change, seed, &device)?,
+        })
+    }
+}
+
+/// What a user changes of a model's own preprocessing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PreprocessingChange {
+    /// Height and width in pixels.
+    pub size: Option<u32>,
+    /// How images are resized.
+    pub interpolation: Option<Interpolation>,
+    /// How images of another shape are fitted.
+    pub crop_mode: Option<CropMode>,
+    /// Share of the resized image's side that is kept.
+    pub crop_pct: Option<f64>,
+    /// Mean of each channel, in 0 to 1.
+    pub mean: Option<[f32; 3]>,
+    /// Standard deviation of each channel, in 0 to 1.
+    pub std: Option<[f32; 3]>,
+}
+
+impl PreprocessingChange {
+    /// The model's own preprocessing with the changes made.
+    pub fn apply(&self, own: &Preprocessing) -> Preprocessing {
+        Preprocessing {
+            width: self.size.unwrap_or(own.width),
+            height: self.size.unwrap_or(own.height),
+            interpolation: self.interpolation.unwrap_or(own.interpolation),
+            crop_pct: self.crop_pct.unwrap_or(own.crop_pct),
+            crop_mode: self.crop_mode.unwrap_or(own.crop_mode),
+            mean: self.mean.unwrap_or(own.mean),
+            std: self.std.unwrap_or(own.std),
+        }
+    }
+}
+
+/// A further set to evaluate on; it never chooses anything.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvaluationSource {
+    /// Its name in tables.
+    pub name: String,
+    /// Its images.
+    pub path: PathBuf,
+}
+
+/// Every resolved option of a run but its plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FitOptions {
+    /// The images to train and validate on.
+    pub data: PathBuf,
+    /// Part of each class held out for validation where the data has no such split.
+    pub validation_fraction: f64,
+    /// How the head starts before gradients train it.
+    pub head_initialization: HeadInitialization,
+    /// `cpu`, `wgpu` or `cuda`.
+    pub device: String,
+    /// The pretrained model.
+    pub model: ModelSource,
+    /// Changes to its preprocessing.
+    pub preprocessing: PreprocessingChange,
+    /// How phases train.
+    pub train: TrainOptions,
+    /// Leave out images that cannot be read.
+    #[serde(default)]
+    pub skip_bad: bool,
+    /// Further sets to evaluate on.
+    #[serde(default)]
+    pub evaluations: Vec<EvaluationSource>,
+}
+
+impl FitOptions {
+    /// Parses the text of a `run.toml`.
+    ///
+    /// # Errors
+    /// Says where the text is no such options.
+    pub fn from_toml(text: &str) -> Result<Self, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    /// Lists the images at a path; with `skip_bad`, a manifest's missing files as well.
+    ///
+    /// # Errors
+    /// As [`DataSource::open`].
+    pub(crate) fn open_source(&self, path: &Path) -> Result<DataSource, DataError> {
+        if self.skip_bad { DataSource::open_with_missing_files(path) } else { DataSource::open(path) }
+    }
+}
+
+/// Where a run's plan comes from.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a run has one")]
+pub enum PlanSource {
+    /// A method makes it.
+    Method(Method, MethodOptions),
+    /// It was written by hand.
+    Written(Plan),
+}
+
+impl PlanSource {
+    /// The plan for a model, checked against its blocks.
+    ///
+    /// # Errors
+    /// A block or number that does not fit.
+    pub fn resolve(&self, model: &Model) -> Result<Plan, PlanError> {
+        let plan = match self {
+            Self::Method(method, options) => method.plan(model.blocks(), options)?,
+            Self::Written(plan) => plan.clone(),
+        };
+        plan.check(model.blocks())?;
+        Ok(plan)
+    }
+}
