@@ -12,7 +12,9 @@ const QUICK: &str = "--gradient-batches 2 --trial-epochs 1 --trial-lr 1e-3 --bat
 fn evidence_is_gathered_for_every_stage_and_the_command_is_one_that_runs() {
     let here = Workplace::new();
     here.succeeds(&format!("fit --model {} --data data --method lp --no-report -q --out run", model()));
-    let line = format!("advise --model run --data shifted --source data --head-init keep --val-fraction 0.4 {QUICK}");
+    here.images("target/red", "red", 24, 120);
+    here.images("target/green", "green", 24, 120);
+    let line = format!("advise --model run --data target --source data --head-init keep --val-fraction 0.4 {QUICK}");
     let advice = here.json(&format!("{line} --out e.json --json"));
     assert_eq!(serde_json::from_slice::<Value>(&here.file("e.json")).unwrap(), advice);
 
