@@ -1,12 +1,13 @@
 //! Every choice that makes a run: `run.toml` keeps them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::FitError;
 use crate::data::preprocess::{CropMode, Preprocessing};
 use crate::data::resize::Interpolation;
+use crate::data::{DataError, DataSource};
 use crate::device;
 use crate::methods::{Method, MethodOptions};
 use crate::models::{HeadInitialization, Model};
