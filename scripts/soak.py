@@ -21,9 +21,9 @@ from kill_and_resume import MODELS, make_images
 
 
 def watch(process: int) -> tuple[float, int]:
-    """Resident MB and open files."""
+    """MB that the process holds, without the pages of its own file, which the system maps as it likes; and open files."""
     status = Path(f"/proc/{process}/status").read_text()
-    resident = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
+    resident = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon"))
     return resident / 1024, len(os.listdir(f"/proc/{process}/fd"))
 
 

@@ -8,6 +8,7 @@
 //! (<https://huggingface.co/docs/hub/datasets-file-names-and-splits>).
 
 mod bounds;
+mod delta;
 pub(crate) mod file;
 mod images;
 mod labels;

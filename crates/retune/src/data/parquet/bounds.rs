@@ -4,6 +4,8 @@
 use ::parquet::column::page::{Page, PageMetadata, PageReader};
 use ::parquet::errors::{ParquetError, Result as ParquetResult};
 
+use super::delta;
+
 /// What any file may expand to, in values or bytes.
 const ALWAYS_ALLOWED: u64 = 1 << 24;
 
@@ -24,16 +26,19 @@ pub(crate) fn most_rows(length: u64) -> u64 {
     length.saturating_mul(ROWS_FOR_BYTE).max(ALWAYS_ALLOWED_ROWS)
 }
 
-/// The pages of a column as long as they have no more than `left` values together.
+/// The pages of a column as long as they have no more than `left` values together, and no more than they say.
 pub(super) struct BoundedPages<P> {
     pub pages: P,
     pub left: u64,
+    /// Kinds of levels that the column has, 0 to 2.
+    pub level_kinds: usize,
 }
 
 impl<P: PageReader> BoundedPages<P> {
     fn counted(&mut self, page: Option<Page>) -> ParquetResult<Option<Page>> {
         if let Some(page) = &page {
             let left = self.left.checked_sub(u64::from(page.num_values()));
+            let left = left.filter(|_| delta::is_sound(page, self.level_kinds));
             self.left =
                 left.ok_or_else(|| ParquetError::General("it announces more values than it can hold".to_owned()))?;
         }

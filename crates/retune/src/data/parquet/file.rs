@@ -108,6 +108,7 @@ impl ParquetFile {
         if description.physical_type() != T::get_physical_type() {
             return Err(format!("the column `{}` is of another type", description.path().string()));
         }
+        let level_kinds = usize::from(description.max_def_level() > 0) + usize::from(description.max_rep_level() > 0);
         let chunk = self.metadata.row_group(group).column(column);
         let is_known = |known: &HashSet<_>| known.contains(&(group, column));
         if !is_known(&self.sound.lock().unwrap_or_else(PoisonError::into_inner)) {
@@ -119,7 +120,10 @@ impl ParquetFile {
         }
         guarded(|| {
             let pages = SerializedPageReader::new(Arc::clone(&self.input), chunk, self.rows(group), None)?;
-            Ok(ColumnReaderImpl::new(description, Box::new(BoundedPages { pages, left: self.most_values() })))
+            Ok(ColumnReaderImpl::new(
+                description,
+                Box::new(BoundedPages { pages, left: self.most_values(), level_kinds }),
+            ))
         })
     }
 

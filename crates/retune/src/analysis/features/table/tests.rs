@@ -125,6 +125,8 @@ fn what_a_parquet_file_expands_to_is_bounded() {
         assert!(refusal(name).contains("than it can hold"), "{}", refusal(name));
     }
     assert!(refusal("../found/endless-features.parquet").contains("endless-features.parquet"));
+    // The lengths of a text's values, more than any memory has room for.
+    assert!(refusal("../found/many-lengths.parquet").contains("many-lengths.parquet"));
 }
 
 const FORMATS: [&str; 4] = ["float32.npz", "float16_compressed.npz", "float16.safetensors", "list.parquet"];
