@@ -11,8 +11,8 @@ bfloat16  the same in bfloat16, beside retune's float32 and PyTorch's autocast t
 steps     whole training steps (forward, backward, update) on a batch that is in memory, both sides in turn step by step
 epochs    seconds of an epoch after the first, as a user sees them: retune's from `metrics.jsonl`, with images from files;
           PyTorch's with the images waiting in memory as a tensor, so that its loop is not charged for loading
-commands  whole programs from start to end on a folder of images, with their peak memory; PyTorch's reads the folder with
-          torchvision's ImageFolder and two loading processes that keep what they have decoded
+commands  whole programs from start to end on a folder of images and a file of weights, with their peak memory; PyTorch's
+          reads the folder with torchvision's ImageFolder and two loading processes that keep what they have decoded
 growth    how the time of a whole linear probe grows with the images
 threads   steps with one thread and with all
 startup   from nothing to the end of the first step
@@ -201,6 +201,8 @@ def measured(command):
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n"
         "sys.exit(done.returncode)\n"
     )
+    # What was written before must not wait to be written while this syncs its own files.
+    os.sync()
     started = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", wrapper, *map(str, command)], capture_output=True, text=True)
     seconds = time.perf_counter() - started
@@ -210,13 +212,23 @@ def measured(command):
     return seconds, int(peak) / 1024, [line for line in lines if line]
 
 
-def retune_fit(model, images, arguments):
+def write_weights(model, path):
+    """A file of random weights that both sides start from; the head, of other classes, is new on both."""
+    program = (
+        "import sys, timm\n"
+        "from safetensors.torch import save_file\n"
+        f"save_file(timm.create_model('{model[0]}').state_dict(), sys.argv[1])\n"
+    )
+    subprocess.run([sys.executable, "-c", program, path], check=True)
+
+
+def retune_fit(model, images, arguments, weights=None):
     """A whole `retune fit`: seconds, peak memory, and the seconds of each epoch of training."""
     name, side, batch, optimizer = model
     with tempfile.TemporaryDirectory() as folder:
         run = pathlib.Path(folder) / "run"
         seconds, peak, _ = measured([
-            BUILT / "retune", "fit", "--arch", name, "--from-scratch", "--data", images, "--size", side,
+            BUILT / "retune", "fit", "--arch", name, *(["--model", weights] if weights else ["--from-scratch"]), "--data", images, "--size", side,
             "--batch-size", batch, "--optimizer", optimizer, "--out", run, "--quiet", *arguments,
         ])  # fmt: skip
         rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -270,11 +282,15 @@ def epochs(options):
             f"{our_peak:.0f}", f"{their_peak:.0f}", f"{their_peak / our_peak:.2f}")  # fmt: skip
 
 
-def pytorch_folder(model, folder, phases):
+def pytorch_folder(model, weights, folder, phases):
     """The usual loop over a folder: each phase is a number of epochs and the beginnings of the names it trains."""
     _, side, batch, _ = model
     return prelude(model) + f"""
+from safetensors.torch import load_file
 from torchvision import datasets, transforms
+pretrained = load_file('{weights}')
+pretrained = dict((name, value) for name, value in pretrained.items() if value.shape == model.state_dict()[name].shape)
+model.load_state_dict(pretrained, strict=False)
 transform = transforms.Compose([transforms.Resize({side}), transforms.CenterCrop({side}), transforms.ToTensor(),
                                 transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])])
 class Kept(torch.utils.data.Dataset):
@@ -315,9 +331,11 @@ def commands(options):
     ]
     for model, count, method, arguments, phases in cases:
         with tempfile.TemporaryDirectory() as folder:
-            write_images(folder, model[1], count, count // 10)
-            ours, our_peak, _ = retune_fit(model, folder, ["--method", method, *arguments])
-            theirs, their_peak, _ = measured([sys.executable, "-c", pytorch_folder(model, folder, phases)])
+            images, weights = f"{folder}/images", f"{folder}/model.safetensors"
+            write_images(images, model[1], count, count // 10)
+            write_weights(model, weights)
+            ours, our_peak, _ = retune_fit(model, images, ["--method", method, *arguments], weights)
+            theirs, their_peak, _ = measured([sys.executable, "-c", pytorch_folder(model, weights, images, phases)])
         row(described(model, method), count, f"{ours:.1f}", f"{theirs:.1f}", f"{theirs / ours:.2f}",
             f"{our_peak:.0f}", f"{their_peak:.0f}", f"{their_peak / our_peak:.2f}")  # fmt: skip
 

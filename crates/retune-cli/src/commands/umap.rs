@@ -148,7 +148,7 @@ pub fn run(arguments: &UmapArguments, console: &Console) -> Result<(), Failure> 
         trustworthiness: trust.flatten(),
         points: images.points(&layout),
     };
-    let page = || images.page(&layout, &options);
+    let page = || images.page(&layout, &options, &arguments.color);
     let plot = || {
         let (groups, names) = images.groups(&arguments.color);
         let title = format!("UMAP of {} images", document.images);
@@ -253,7 +253,7 @@ impl Images {
     }
 
     /// The map to move about in.
-    fn page(&self, layout: &[[f32; 2]], options: &UmapOptions) -> Page {
+    fn page(&self, layout: &[[f32; 2]], options: &UmapOptions, color: &str) -> Page {
         let mut classes: Vec<&String> = self.labels.iter().flatten().chain(&self.predictions).collect();
         classes.sort();
         classes.dedup();
@@ -263,6 +263,12 @@ impl Images {
         let mut sets = set_of_each.clone();
         sets.dedup();
         let set = |name: &String| sets.iter().position(|set| set == name).unwrap_or_default();
+        let coloured_by = match color {
+            "file" | "split" => "Set",
+            "prediction" => "Prediction",
+            "correctness" => "Correctness",
+            _ => "Class",
+        };
         let mut page = Page::new(format!("UMAP of {} images", layout.len()));
         page.facts = vec![
             ("Features of each image".into(), self.width.to_string()),
@@ -283,6 +289,7 @@ impl Images {
             sheet: self.thumbnails.as_ref().and_then(|tiles| Some(page.add_sheet(tiles.sheet().ok()?.into()))),
             sets: sets.clone(),
             classes: classes.iter().map(|&name| name.clone()).collect(),
+            coloured_by: coloured_by.into(),
             ..Map::default()
         };
         let note = "Drag to move, scroll or pinch to zoom, point at an image to see it; a click in the legend hides its images.";

@@ -201,7 +201,11 @@ fn bits(values: __m512bh) -> __m512i {
 #[inline(always)]
 pub(super) unsafe fn add_pairs(sum: __m512, left: __m512i, right: __m512i) -> __m512 {
     // SAFETY: the instruction is there by the contract; two types for the same 64 bytes.
-    unsafe { _mm512_dpbf16_ps(sum, std::mem::transmute(left), std::mem::transmute(right)) }
+    unsafe {
+        let left = std::mem::transmute::<__m512i, __m512bh>(left);
+        let right = std::mem::transmute::<__m512i, __m512bh>(right);
+        _mm512_dpbf16_ps(sum, left, right)
+    }
 }
 
 /// The factors of a product in bfloat16.

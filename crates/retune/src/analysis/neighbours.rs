@@ -202,6 +202,8 @@ impl<'a> Points<'a> {
                     let (_, last, _) = near.0.select_nth_unstable_by(count - 1, |one, other| one.0.total_cmp(&other.0));
                     near.1 = last.0 + margin;
                     near.0.retain(|one| one.0 <= near.1);
+                    // The first block is taken whole.
+                    near.0.shrink_to(2 * count);
                 }
             },
         );

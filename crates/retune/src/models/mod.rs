@@ -144,7 +144,7 @@ impl Model {
         let bytes = std::fs::metadata(&weights).map_err(|error| FileError::new("read", &weights, error))?.len();
         let (config, network) = Self::build(config.with_preprocessing(preprocessing))?;
         check_weights_size(&network, bytes, &weights)?;
-        let mut model = Self::fill(config, network, 0, device);
+        let mut model = Self::empty(config, network, device);
         let tensors = weights::read_tensors(&weights)?;
         weights::assign(&mut model.parameters, tensors, model.network.positions, &weights)?;
         Ok(model)
@@ -155,7 +155,8 @@ impl Model {
     /// # Errors
     /// As [`Model::load`].
     pub fn from_contents(config: &str, weights: &[u8], device: &Device) -> Result<Self, ModelError> {
-        let mut model = Self::initialize(ModelConfig::parse(config, CONFIG_FILE)?, 0, device)?;
+        let (config, network) = Self::build(ModelConfig::parse(config, CONFIG_FILE)?)?;
+        let mut model = Self::empty(config, network, device);
         let path = Path::new(WEIGHTS_FILE);
         let tensors = weights::parse_safetensors(weights, path)?;
         weights::assign(&mut model.parameters, tensors, model.network.positions, path)?;
@@ -188,7 +189,8 @@ impl Model {
     /// Arguments or an image size that the architecture cannot have.
     pub fn initialize(config: ModelConfig, seed: u64, device: &Device) -> Result<Self, ModelError> {
         let (config, network) = Self::build(config)?;
-        Ok(Self::fill(config, network, seed, device))
+        let parameters = Parameters::initialize(network.specs.clone(), seed, device);
+        Ok(Self { config, network: Arc::new(network), parameters })
     }
 
     fn build(config: ModelConfig) -> Result<(ModelConfig, Network), ModelError> {
@@ -205,8 +207,9 @@ impl Model {
         Ok((config, network))
     }
 
-    fn fill(config: ModelConfig, network: Network, seed: u64, device: &Device) -> Self {
-        let parameters = Parameters::initialize(network.specs.clone(), seed, device);
+    /// The network of zeros that a file's values are to take the place of.
+    fn empty(config: ModelConfig, network: Network, device: &Device) -> Self {
+        let parameters = Parameters::zeros(network.specs.clone(), device);
         Self { config, network: Arc::new(network), parameters }
     }
 
@@ -272,22 +275,23 @@ impl Model {
     /// Arguments that the architecture cannot have (none that it did not have before).
     pub fn with_classes(&self, classes: &[String], head: HeadInitialization, seed: u64) -> Result<Self, ModelError> {
         let device = self.parameters.tensors()[0].device();
-        let config = self.config.clone().with_classes(classes);
-        let mut renewed = Self::initialize(config, seed, &device)?;
-        for (index, spec) in renewed.network.specs.clone().iter().enumerate() {
-            let same = self.parameters.position(&spec.name).filter(|&old| {
-                let keeps = spec.block != renewed.head() || head == HeadInitialization::Keep;
-                keeps && self.network.specs[old].shape == spec.shape
-            });
+        let (config, network) = Self::build(self.config.clone().with_classes(classes))?;
+        let own_head = network.blocks().len() - 1;
+        let known = |spec: &ParameterSpec| {
+            let keeps = spec.block != own_head || head == HeadInitialization::Keep;
+            let same = self
+                .parameters
+                .position(&spec.name)
+                .filter(|&old| keeps && self.network.specs[old].shape == spec.shape);
             match same {
-                Some(old) => renewed.parameters.set(index, self.parameters.tensors()[old].clone()),
-                None if head == HeadInitialization::Zeros => {
-                    renewed.parameters.set_values(index, vec![0.0; spec.len()]);
-                }
-                None => {}
+                Some(old) => Some(self.parameters.tensors()[old].clone()),
+                None if head == HeadInitialization::Zeros => Some(Tensor::zeros([spec.len()], &device)),
+                None => None,
             }
-        }
-        Ok(renewed)
+        };
+        let known = network.specs.iter().map(known).collect();
+        let parameters = Parameters::complete(network.specs.clone(), known, seed, &device);
+        Ok(Self { config, network: Arc::new(network), parameters })
     }
 
     /// The same network with other values of its parameters.

@@ -121,10 +121,26 @@ pub struct Parameters {
 impl Parameters {
     /// Freshly initialized parameters, the same for the same seed and names.
     pub fn initialize(specs: Arc<[ParameterSpec]>, seed: u64, device: &Device) -> Self {
-        let tensors = specs
-            .par_iter()
-            .map(|spec| Tensor::from_data(TensorData::new(spec.initial_values(seed), [spec.len()]), device))
-            .collect();
+        let none = vec![None; specs.len()];
+        Self::complete(specs, none, seed, device)
+    }
+
+    /// The known tensors, in the order of `specs`, and freshly initialized ones in the places of those that are not.
+    pub(super) fn complete(
+        specs: Arc<[ParameterSpec]>,
+        known: Vec<Option<Tensor<1>>>,
+        seed: u64,
+        device: &Device,
+    ) -> Self {
+        let fresh =
+            |spec: &ParameterSpec| Tensor::from_data(TensorData::new(spec.initial_values(seed), [spec.len()]), device);
+        let tensors = specs.par_iter().zip(known).map(|(spec, known)| known.unwrap_or_else(|| fresh(spec))).collect();
+        Self { specs, tensors }
+    }
+
+    /// Zeros, for values that a file is about to give.
+    pub(super) fn zeros(specs: Arc<[ParameterSpec]>, device: &Device) -> Self {
+        let tensors = specs.iter().map(|spec| Tensor::zeros([spec.len()], device)).collect();
         Self { specs, tensors }
     }
 

@@ -147,7 +147,7 @@ fn draw(seed: u64, number: u64, images: usize) -> usize {
     let mut bits = number.wrapping_add(seed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    ((bits >> 32) * images as u64 >> 32) as usize
+    (((bits >> 32) * images as u64) >> 32) as usize
 }
 
 /// `xᵇ` for positive, finite `x`, to a few units of the last digit: the exponent's bits and a series of the logarithm of
@@ -157,7 +157,7 @@ fn power(x: f32, b: f32) -> f32 {
     const UNITS: f32 = 12_582_912.0;
     let bits = x.to_bits();
     let exponent = (bits >> 23) as i32 - 127;
-    let part = f32::from_bits(bits & 0x007f_ffff | 0x3f80_0000);
+    let part = f32::from_bits((bits & 0x007f_ffff) | 0x3f80_0000);
     let above = part > std::f32::consts::SQRT_2;
     let (part, exponent) = (if above { 0.5 * part } else { part }, exponent + i32::from(above));
     // ln(part) = 2 artanh((part − 1) / (part + 1)), where the quotient is below 0.172.

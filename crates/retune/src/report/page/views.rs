@@ -279,6 +279,8 @@ pub struct Map {
     pub sheet: Option<usize>,
     /// Tiles; the point's own position if empty, −1 without one.
     pub tile: Vec<i64>,
+    /// What colours say at first: `Class`, `Set`, `Prediction` or `Correctness`; the first of them that there is if empty.
+    pub coloured_by: String,
 }
 
 /// Text in a type of fixed width.

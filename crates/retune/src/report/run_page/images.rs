@@ -96,7 +96,7 @@ fn map(record: &RunRecord, predictions: &Predictions, places: &SampleMap, sheet:
         probability: rows.iter().map(|row| row.probability as f32).collect(),
         path: rows.iter().map(|row| row.path.clone()).collect(),
         sheet,
-        tile: Vec::new(),
+        ..Map::default()
     };
     let note = "Each point is an image, placed by the features that the head sees: near ones look alike to the model. Drag \
                 to move, scroll or pinch to zoom, point at one to see it.";

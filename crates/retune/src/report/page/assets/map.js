@@ -20,7 +20,7 @@ function drawMap(view) {
   if (!modes.length) modes.push({ name: "Image", key: "all", entries: ["image"], of: () => 0 });
   modes.forEach((mode) => { mode.hidden = new Set(); });
 
-  let mode = modes[0];
+  let mode = modes.find((mode) => mode.name === view.coloured_by) ?? modes[0];
   let [width, height, pixels] = [0, 0, 1];
   const camera = { scale: 1, x: 0, y: 0 };
   let [fitted, pending, hovered, stamps] = [1, false, -1, []];
@@ -197,6 +197,6 @@ function drawMap(view) {
 
   const tool = (text, label, act) => element("button", { type: "button", "aria-label": label, title: label, onclick: act }, text);
   stage.append(element("div", { class: "tools" }, tool("+", "Zoom in", () => zoom(1.5)), tool("−", "Zoom out", () => zoom(1 / 1.5)), tool("⤢", "Show everything", fit)));
-  side.append(element("h3", {}, "Colour by"), choice("Colour by", modes.map(({ name }) => name), 0, choose), entries, element("div", { class: "row" }, status, all));
+  side.append(element("h3", {}, "Colour by"), choice("Colour by", modes.map(({ name }) => name), modes.indexOf(mode), choose), entries, element("div", { class: "row" }, status, all));
   return element("figure", { class: "map" }, stage, side, element("figcaption", {}, view.method));
 }
