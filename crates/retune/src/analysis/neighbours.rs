@@ -12,7 +12,7 @@ use retune_kernels::operators::{Following, linear};
 use serde::{Deserialize, Serialize};
 
 /// Images whose neighbours are found together.
-const ROWS: usize = 512;
+const ROWS: usize = 2048;
 /// Images that they are compared with at a time.
 const CANDIDATES: usize = 4096;
 
