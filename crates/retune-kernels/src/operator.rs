@@ -31,13 +31,13 @@ impl Array {
 
     /// Its values, row-major.
     pub fn values(&self) -> &[f32] {
-        self.0.as_slice().expect("arrays are contiguous")
+        self.0.as_slice().expect("an array is made contiguous, of 32-bit floats")
     }
 
     /// Its values, taken over if nobody else holds them.
     pub fn into_values(self) -> Vec<f32> {
         let data = self.0.into_data();
-        data.try_into_vec().expect("arrays are of 32-bit floats")
+        data.try_into_vec().expect("an array is made of 32-bit floats")
     }
 }
 

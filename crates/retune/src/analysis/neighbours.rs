@@ -170,7 +170,10 @@ impl<'a> Points<'a> {
                 let candidates = first..n.min(first + CANDIDATES);
                 let squares = &self.squares[candidates.clone()];
                 let products = linear(own.clone(), tensor(candidates), Following::default());
-                let mut products: Vec<f32> = products.into_data_as::<f32>().try_into_vec().expect("32-bit floats");
+                let mut products: Vec<f32> = products
+                    .into_data_as::<f32>()
+                    .try_into_vec()
+                    .expect("tensors made of 32-bit floats have 32-bit products");
                 let lines = products.par_chunks_exact_mut(squares.len()).zip(&mut states).zip(rows.clone());
                 lines.for_each(|((line, state), row)| {
                     for (product, square) in line.iter_mut().zip(squares) {

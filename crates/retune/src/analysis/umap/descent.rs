@@ -103,8 +103,6 @@ fn attract(descent: Descent, layout: &mut [[f32; 2]], from: usize, to: usize, ra
     let factor = -2.0 * descent.a * descent.b * power / (square * (1.0 + descent.a * power));
     let step = [limited(factor * dx) * rate, limited(factor * dy) * rate];
     layout[from] = [x + step[0], y + step[1]];
-    // An image that is its own neighbour has not moved yet.
-    let [other_x, other_y] = layout[to];
     layout[to] = [other_x - step[0], other_y - step[1]];
 }
 
