@@ -38,6 +38,7 @@ fn the_report_of_a_run_works_in_a_browser_and_asks_for_nothing() {
     let Some(browser) = Browser::start() else { return };
     browser.open(&here.path("run/report.html"));
     browser.wait_for("document.documentElement.dataset.ready === 'yes'");
+    assert_eq!(browser.script("return getComputedStyle(document.documentElement).scrollBehavior"), "auto");
 
     let titles = browser.script("return [...document.querySelectorAll('h2')].map((title) => title.textContent)");
     for title in
@@ -68,9 +69,9 @@ fn the_report_of_a_run_works_in_a_browser_and_asks_for_nothing() {
 
 /// The pointer on an image of a class shows that image: its path, its class, and pixels of its colour.
 fn hovers(browser: &Browser, class: &str) {
+    browser.show(".stage canvas");
     let found = browser.script(&format!(
         "const canvas = document.querySelector('.stage canvas');
-         canvas.scrollIntoView({{ block: 'center', behavior: 'instant' }});
          const map = JSON.parse(document.getElementById('data').textContent).sections.flatMap((s) => s.views).find((v) => v.kind === 'map');
          const index = map.label.indexOf(map.classes.indexOf({class:?}));
          const [x, y] = canvas.map.place(index);
@@ -110,10 +111,10 @@ fn hides_a_class(browser: &Browser) {
     let all = shown();
     assert!(count > 0 && count < all);
     browser.click(".map-side .legend button");
-    assert_eq!(shown(), all - count);
+    browser.wait_for(&format!("Number(document.querySelector('.stage canvas').dataset.shown) === {}", all - count));
     assert_eq!(browser.script("return document.querySelector('.map-side .legend button').ariaPressed"), "false");
     browser.click(".map-side .legend button");
-    assert_eq!(shown(), all);
+    browser.wait_for(&format!("Number(document.querySelector('.stage canvas').dataset.shown) === {all}"));
 }
 
 fn arrow_keys_move(browser: &Browser) {
@@ -121,7 +122,7 @@ fn arrow_keys_move(browser: &Browser) {
     let hovered =
         || browser.script("return Number(document.querySelector('.stage canvas').dataset.hovered)").as_i64().unwrap();
     browser.move_pointer(2.0, 2.0);
-    browser.script("document.querySelector('.stage canvas').focus()");
+    browser.script("document.querySelector('.stage canvas').focus({ preventScroll: true })");
     browser.press(RIGHT);
     let first = hovered();
     browser.press("\u{E012}");

@@ -37,8 +37,16 @@ impl Browser {
             address: format!("http://127.0.0.1:{port}/session"),
             agent: ureq::Agent::new_with_config(config),
         };
+        // Pages that scroll smoothly would still be on their way when a pointer arrives.
+        let arguments = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--window-size=1280,1000",
+            "--force-prefers-reduced-motion",
+        ];
         let options = json!({
-            "goog:chromeOptions": { "args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,1000"] },
+            "goog:chromeOptions": { "args": arguments },
             "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },
         });
         let session = browser.post("", &json!({ "capabilities": { "alwaysMatch": options } }));
@@ -72,7 +80,8 @@ impl Browser {
             }
             std::thread::sleep(std::time::Duration::from_millis(50));
         }
-        panic!("never came: {expression}");
+        let state = self.script("return `theme ${document.documentElement.dataset.theme}, scrolled ${scrollY}, active ${document.activeElement.outerHTML.slice(0, 200)}`");
+        panic!("never came: {expression}; {state}");
     }
 
     pub fn move_pointer(&self, x: f64, y: f64) {
@@ -91,14 +100,23 @@ impl Browser {
         self.post("/actions", &json!({ "actions": [{ "type": "key", "id": "keys", "actions": steps }] }));
     }
 
-    /// Clicks in the middle of the first element that a selector finds.
+    /// Clicks on the first element that a selector finds; fails where something lies over it.
     pub fn click(&self, selector: &str) {
-        let middle = self.script(&format!(
-            "const node = document.querySelector({selector:?}); node.scrollIntoView({{ block: 'center', behavior: 'instant' }});
-             const box = node.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]"
-        ));
-        self.move_pointer(middle[0].as_f64().unwrap(), middle[1].as_f64().unwrap());
-        self.pointer(&[json!({ "type": "pointerDown", "button": 0 }), json!({ "type": "pointerUp", "button": 0 })]);
+        self.show(selector);
+        let found = self.post("/element", &json!({ "using": "css selector", "value": selector }));
+        let id = found.as_object().unwrap().values().next().unwrap().as_str().unwrap();
+        self.post(&format!("/element/{id}/click"), &json!({}));
+    }
+
+    /// Scrolls the first element that a selector finds into the middle, and waits until the page has been drawn so:
+    /// a pointer acts on what was drawn last, which on a busy machine may still be the page before it scrolled.
+    pub fn show(&self, selector: &str) {
+        let body = format!(
+            "const done = arguments[0];
+             document.querySelector({selector:?}).scrollIntoView({{ block: 'center', behavior: 'instant' }});
+             requestAnimationFrame(() => requestAnimationFrame(() => done(true)))"
+        );
+        self.post("/execute/async", &json!({ "script": body, "args": [] }));
     }
 
     /// What the console was told since this was last asked.
