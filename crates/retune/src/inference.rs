@@ -105,6 +105,26 @@ pub fn images(batch: &Batch, device: &Device) -> Tensor<4> {
     Tensor::from_data(TensorData::new(batch.images.clone(), shape), device)
 }
 
+/// Pixels that are computed at once, as far as [`MOST_BATCHES_AT_ONCE`] allows: as many as 32 images at 224 have.
+const PIXELS_AT_ONCE: usize = 32 * 224 * 224;
+/// Batches that are computed at once, at most. Someone who chose a small batch may be short of memory.
+const MOST_BATCHES_AT_ONCE: usize = 4;
+
+/// The batches of a loader that go through the model together. The layers' weights are arranged for
+/// the processor once each time, which with few small images is a good part of the work.
+fn batches_at_once(loader: &Loader) -> usize {
+    let options = loader.options();
+    let pixels = options.preprocessing.width as usize * options.preprocessing.height as usize;
+    (PIXELS_AT_ONCE / (pixels * options.batch_size).max(1)).clamp(1, MOST_BATCHES_AT_ONCE)
+}
+
+/// The images of some batches of one size, in their order, as a tensor `[n, 3, height, width]`.
+fn images_of_all(batches: &[Batch], device: &Device) -> Tensor<4> {
+    let values: Vec<f32> = batches.iter().flat_map(|batch| &batch.images).copied().collect();
+    let n = batches.iter().map(|batch| batch.n).sum();
+    Tensor::from_data(TensorData::new(values, [n, 3, batches[0].height, batches[0].width]), device)
+}
+
 /// Runs the model over every image in order and hands each batch's output at `layer` on, row-major
 /// with one row an image.
 ///
@@ -141,19 +161,28 @@ pub fn try_for_each_batch<E: From<InferenceError>>(
     let images_before = (start_batch * loader.options().batch_size).min(loader.dataset().len());
     monitor.start(task, loader.dataset().len());
     monitor.advance(images_before);
-    for batch in loader.epoch(0, Order::Sequential, start_batch) {
-        let batch = batch.map_err(InferenceError::from)?;
-        if monitor.cancelled() {
-            return Err(InferenceError::Interrupted.into());
+    let at_once = batches_at_once(loader);
+    let mut epoch = loader.epoch(0, Order::Sequential, start_batch);
+    loop {
+        let batches = epoch.by_ref().take(at_once).collect::<Result<Vec<Batch>, _>>().map_err(InferenceError::from)?;
+        if batches.is_empty() {
+            break;
         }
-        let rows = host_values(layer.output(model, images(&batch, &device)));
-        let width = rows.len() / batch.n;
+        let mut rows = host_values(layer.output(model, images_of_all(&batches, &device)));
+        let width = rows.len() / batches.iter().map(|batch| batch.n).sum::<usize>();
         if let Some(at) = rows.iter().position(|value| !value.is_finite()) {
-            let image = loader.dataset().samples[batch.indices[at / width]].name.to_string();
+            let index = batches[0].indices[0] + at / width;
+            let image = loader.dataset().samples[index].name.to_string();
             return Err(InferenceError::NotFinite { image }.into());
         }
-        take(&batch, rows)?;
-        monitor.advance(batch.n);
+        for batch in batches {
+            if monitor.cancelled() {
+                return Err(InferenceError::Interrupted.into());
+            }
+            let later = rows.split_off(batch.n * width);
+            take(&batch, std::mem::replace(&mut rows, later))?;
+            monitor.advance(batch.n);
+        }
     }
     monitor.finish();
     Ok(())

@@ -1,21 +1,30 @@
 //! Stochastic gradient descent of the layout (McInnes et al. 2018, section 3.2 and algorithm 5; `umap-learn`'s
 //! `optimize_layout_euclidean`): along an edge as often as its weight says, and away from images drawn at random.
 //!
-//! One step follows another, so that threads cannot change the result. The draws of one step are taken from where it
-//! finds its image, not one after the other, and are computed side by side in vector registers.
+//! In a part of an epoch every image moves among the places that the others had at its beginning, where the reference
+//! implementation moves one image after another. So images can be moved by several threads and, within one, side by side
+//! in vector registers, and neither changes the result.
 
 use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
 
 use super::graph::Graph;
+use crate::random;
 
 /// Images drawn for each step along an edge.
-const DRAWS: f32 = 5.0;
-/// Draws that are computed side by side.
-const LANES: usize = 8;
+const DRAWS: usize = 5;
+/// Parts of an epoch.
+const PARTS: usize = 8;
+/// Images that are moved side by side.
+const LANES: usize = 16;
+/// Images that one thread moves at a time.
+const BLOCK: usize = 512;
 /// The largest movement along an axis, in units of the learning rate.
 const LARGEST: f32 = 4.0;
 /// Added to squared distances, so that images on the same place do not fly apart.
 const NEAREST: f32 = 0.001;
+
+type Place = [f32; 2];
 
 /// The curve `1 / (1 + a d²ᵇ)` and the number of passes over the graph.
 #[derive(Clone, Copy)]
@@ -26,111 +35,188 @@ pub(super) struct Descent {
     pub seed: u64,
 }
 
-/// An edge, and when it is next followed.
-struct Edge {
-    from: u32,
-    to: u32,
-    /// Epochs between two steps.
-    interval: f32,
-    next: f32,
-    next_draw: f32,
-}
-
 impl Descent {
     /// Moves the places of the images.
-    pub fn run(self, layout: &mut [[f32; 2]], graph: &Graph) {
+    pub fn run(self, layout: &mut [Place], graph: &Graph) {
         let strongest = graph.iter().flatten().map(|&(_, weight)| weight).fold(0.0, f32::max);
-        // Every image's first edge, then every one's second: a step need not wait for the one before it, which moves
-        // another image.
-        let most = graph.iter().map(Vec::len).max().unwrap_or(0);
-        let of_rank =
-            |rank: usize| graph.iter().enumerate().filter_map(move |(from, edges)| Some((from, *edges.get(rank)?)));
-        let edges = (0..most).flat_map(of_rank).filter(|(_, (_, weight))| *weight > 0.0).map(|(from, (to, weight))| {
-            let interval = strongest / weight;
-            Edge { from: from as u32, to: to as u32, interval, next: interval, next_draw: interval / DRAWS }
-        });
-        Arch::new().dispatch(Steps { descent: self, layout, edges: edges.collect() });
-    }
-}
-
-struct Steps<'a> {
-    descent: Descent,
-    layout: &'a mut [[f32; 2]],
-    edges: Vec<Edge>,
-}
-
-impl WithSimd for Steps<'_> {
-    type Output = ();
-
-    // Loops over lanes, not closures: those that are not inlined would be compiled for the narrowest vectors.
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let Self { descent, layout, mut edges } = self;
-        let mut drawn = 0;
-        for epoch in 0..descent.epochs {
-            let now = epoch as f32;
-            let rate = 1.0 - now / descent.epochs as f32;
-            for edge in &mut edges {
-                if edge.next > now {
-                    continue;
+        let mut blocks: Vec<Block> = graph.chunks(BLOCK).map(|graph| Block::new(graph, strongest)).collect();
+        let mut before = layout.to_vec();
+        for step in 0..self.epochs * PARTS {
+            let (epoch, part) = (step / PARTS, step % PARTS);
+            before.copy_from_slice(layout);
+            layout.par_chunks_mut(BLOCK).zip(&mut blocks).enumerate().for_each(|(number, (places, block))| {
+                if part == 0 {
+                    block.find_due(epoch as f32);
                 }
-                edge.next += edge.interval;
-                let (from, to) = (edge.from as usize, edge.to as usize);
-                attract(descent, layout, from, to, rate);
-                let interval = edge.interval / DRAWS;
-                let count = ((now - edge.next_draw) / interval).floor().max(0.0);
-                edge.next_draw += count * interval;
-                let mut left = count as usize;
-                while left > 0 {
-                    repel(descent, layout, from, left.min(LANES), drawn, rate);
-                    drawn += LANES as u64;
-                    left -= left.min(LANES);
-                }
-            }
+                let first = number * BLOCK;
+                let key = random::hash(&[self.seed, epoch as u64, first as u64].map(u64::to_le_bytes).concat()) as u32;
+                let rate = 1.0 - epoch as f32 / self.epochs as f32;
+                let due = block.due_in(part);
+                Arch::new().dispatch(Part { descent: self, rate, key, first, places, before: &before, block, due });
+            });
         }
     }
 }
 
-#[inline(always)]
-fn attract(descent: Descent, layout: &mut [[f32; 2]], from: usize, to: usize, rate: f32) {
-    let ([x, y], [other_x, other_y]) = (layout[from], layout[to]);
-    let (dx, dy) = (x - other_x, y - other_y);
-    let square = dx * dx + dy * dy;
-    if square <= 0.0 {
-        return;
-    }
-    let power = power(square, descent.b);
-    let factor = -2.0 * descent.a * descent.b * power / (square * (1.0 + descent.a * power));
-    let step = [limited(factor * dx) * rate, limited(factor * dy) * rate];
-    layout[from] = [x + step[0], y + step[1]];
-    layout[to] = [other_x - step[0], other_y - step[1]];
+/// The edges of some images that follow one another: every image's first, then every one's second, and so on, so that
+/// edges in a row mostly start at different images.
+struct Block {
+    /// The image that an edge starts at, counted within the block, and the one that it leads to.
+    ends: Vec<(u32, u32)>,
+    /// Epochs between two steps along an edge.
+    intervals: Vec<f32>,
+    /// When an edge is next followed.
+    next: Vec<f32>,
+    /// The edges to follow in this epoch; the rest of it is of no meaning.
+    due: Vec<u32>,
+    due_count: usize,
 }
 
-/// Moves an image away from `count` others.
+impl Block {
+    fn new(graph: &[Vec<(usize, f32)>], strongest: f32) -> Self {
+        let most = graph.iter().map(Vec::len).max().unwrap_or(0);
+        let of_rank =
+            |rank: usize| graph.iter().enumerate().filter_map(move |(from, edges)| Some((from, *edges.get(rank)?)));
+        let (ends, intervals): (Vec<(u32, u32)>, Vec<f32>) = (0..most)
+            .flat_map(of_rank)
+            .filter(|(_, (_, weight))| *weight > 0.0)
+            .map(|(from, (to, weight))| ((from as u32, to as u32), strongest / weight))
+            .unzip();
+        Self { next: intervals.clone(), due: vec![0; ends.len()], due_count: 0, ends, intervals }
+    }
+
+    /// The edges to follow in a part of the epoch.
+    fn due_in(&self, part: usize) -> &[u32] {
+        &self.due[self.due_count * part / PARTS..self.due_count * (part + 1) / PARTS]
+    }
+
+    /// Finds the edges that an epoch follows; without branches, which would be mispredicted as often as not.
+    fn find_due(&mut self, now: f32) {
+        self.due_count = 0;
+        for (edge, (next, interval)) in self.next.iter_mut().zip(&self.intervals).enumerate() {
+            let is_due = *next <= now;
+            self.due[self.due_count] = edge as u32;
+            self.due_count += usize::from(is_due);
+            *next += if is_due { *interval } else { 0.0 };
+        }
+    }
+}
+
+/// A part of an epoch of a block's images.
+struct Part<'a> {
+    descent: Descent,
+    rate: f32,
+    /// What the epoch's draws of the block start from.
+    key: u32,
+    /// The number of the block's first image among all.
+    first: usize,
+    places: &'a mut [Place],
+    /// All images' places at the beginning of the part.
+    before: &'a [Place],
+    block: &'a Block,
+    /// The edges to follow.
+    due: &'a [u32],
+}
+
+impl WithSimd for Part<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { descent, rate, key, first: first_image, places, before, block, due: mut rest } = self;
+        while let Some(&first) = rest.first() {
+            // Each lane moves another image: the next ones that start at ever later images.
+            let mut lanes = Lanes { from: [0; LANES], to: [0; LANES], edge: [first; LANES], count: 0 };
+            for &edge in rest.iter().take(LANES) {
+                let (from, to) = block.ends[edge as usize];
+                if lanes.count > 0 && from as usize <= lanes.from[lanes.count - 1] {
+                    break;
+                }
+                (lanes.from[lanes.count], lanes.to[lanes.count]) = (from as usize, to as usize);
+                lanes.edge[lanes.count] = edge;
+                lanes.count += 1;
+            }
+            follow(descent, rate, key, first_image, &lanes, places, before);
+            rest = &rest[lanes.count..];
+        }
+    }
+}
+
+/// Edges from different images that are followed side by side; lanes from `count` on are idle.
+struct Lanes {
+    from: [usize; LANES],
+    to: [usize; LANES],
+    edge: [u32; LANES],
+    count: usize,
+}
+
+// Loops over lanes, not closures: those that are not inlined would be compiled for the narrowest vectors.
 #[inline(always)]
-fn repel(descent: Descent, layout: &mut [[f32; 2]], from: usize, count: usize, drawn: u64, rate: f32) {
-    let [x, y] = layout[from];
-    let (mut dx, mut dy, mut weights) = ([0.0f32; LANES], [0.0f32; LANES], [0.0f32; LANES]);
+fn follow(
+    descent: Descent,
+    rate: f32,
+    key: u32,
+    first_image: usize,
+    lanes: &Lanes,
+    places: &mut [Place],
+    before: &[Place],
+) {
+    let (mut x, mut y) = ([0.0f32; LANES], [0.0f32; LANES]);
+    let (mut other_x, mut other_y) = ([0.0f32; LANES], [0.0f32; LANES]);
     for lane in 0..LANES {
-        let other = draw(descent.seed, drawn + lane as u64, layout.len());
-        let [other_x, other_y] = layout[other];
-        (dx[lane], dy[lane]) = (x - other_x, y - other_y);
-        weights[lane] = if lane < count && other != from { 1.0 } else { 0.0 };
+        [x[lane], y[lane]] = places[lanes.from[lane]];
+        [other_x[lane], other_y[lane]] = before[lanes.to[lane]];
     }
-    let (mut step_x, mut step_y) = ([0.0f32; LANES], [0.0f32; LANES]);
+    // The graph has each edge both ways, and either moves both ends: one end of the two is moved here, twice.
+    attract(descent, rate, &mut x, &mut y, &other_x, &other_y);
+    for number in 0..DRAWS as u32 {
+        let mut draws = [0u32; LANES];
+        for (drawn, &edge) in draws.iter_mut().zip(&lanes.edge) {
+            let place = edge.wrapping_mul(DRAWS as u32).wrapping_add(number);
+            *drawn = draw(key.wrapping_add(place), before.len() as u32);
+        }
+        for lane in 0..LANES {
+            let drawn = draws[lane] as usize;
+            // An image is not moved away from itself.
+            let is_itself = drawn == first_image + lanes.from[lane];
+            [other_x[lane], other_y[lane]] = if is_itself { [x[lane], y[lane]] } else { before[drawn] };
+        }
+        repel(descent, rate, &mut x, &mut y, &other_x, &other_y);
+    }
     for lane in 0..LANES {
-        let square = dx[lane] * dx[lane] + dy[lane] * dy[lane];
-        let power = power(square + NEAREST, descent.b);
-        let factor = weights[lane] * 2.0 * descent.b / ((square + NEAREST) * (1.0 + descent.a * power));
-        step_x[lane] = limited(factor * dx[lane]);
-        step_y[lane] = limited(factor * dy[lane]);
+        [other_x[lane], other_y[lane]] = before[lanes.to[lane]];
     }
-    let (mut sum_x, mut sum_y) = (0.0, 0.0);
+    attract(descent, rate, &mut x, &mut y, &other_x, &other_y);
+    for lane in 0..lanes.count {
+        places[lanes.from[lane]] = [x[lane], y[lane]];
+    }
+}
+
+type Axis = [f32; LANES];
+
+#[inline(always)]
+fn attract(descent: Descent, rate: f32, x: &mut Axis, y: &mut Axis, other_x: &Axis, other_y: &Axis) {
     for lane in 0..LANES {
-        sum_x += step_x[lane];
-        sum_y += step_y[lane];
+        let (dx, dy) = (x[lane] - other_x[lane], y[lane] - other_y[lane]);
+        // At the same place there is no direction: the smallest normal number divides 0 to 0.
+        let square = (dx * dx + dy * dy).max(f32::MIN_POSITIVE);
+        let power = power(square, descent.b);
+        let factor = -2.0 * descent.a * descent.b * power / (square * (1.0 + descent.a * power));
+        x[lane] += limited(factor * dx) * rate;
+        y[lane] += limited(factor * dy) * rate;
     }
-    layout[from] = [x + rate * sum_x, y + rate * sum_y];
+}
+
+#[inline(always)]
+fn repel(descent: Descent, rate: f32, x: &mut Axis, y: &mut Axis, other_x: &Axis, other_y: &Axis) {
+    for lane in 0..LANES {
+        let (dx, dy) = (x[lane] - other_x[lane], y[lane] - other_y[lane]);
+        let square = dx * dx + dy * dy + NEAREST;
+        let power = power(square, descent.b);
+        let factor = 2.0 * descent.b / (square * (1.0 + descent.a * power));
+        x[lane] += limited(factor * dx) * rate;
+        y[lane] += limited(factor * dy) * rate;
+    }
 }
 
 #[inline(always)]
@@ -138,14 +224,14 @@ fn limited(step: f32) -> f32 {
     step.clamp(-LARGEST, LARGEST)
 }
 
-/// An image at random: a number's bits mixed (Steele, Lea & Flood 2014, *Fast splittable pseudorandom number
-/// generators*), of which the upper half is stretched over the images.
+/// An image at random: a number's bits mixed (the finalizer of Appleby's MurmurHash3), then stretched over the images.
 #[inline(always)]
-fn draw(seed: u64, number: u64, images: usize) -> usize {
-    let mut bits = number.wrapping_add(seed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    (((bits >> 32) * images as u64) >> 32) as usize
+fn draw(number: u32, images: u32) -> u32 {
+    let mut bits = number;
+    bits = (bits ^ (bits >> 16)).wrapping_mul(0x85EB_CA6B);
+    bits = (bits ^ (bits >> 13)).wrapping_mul(0xC2B2_AE35);
+    bits ^= bits >> 16;
+    ((u64::from(bits) * u64::from(images)) >> 32) as u32
 }
 
 /// `xᵇ` for positive, finite `x`, to a few units of the last digit: the exponent's bits and a series of the logarithm of
@@ -194,7 +280,7 @@ mod tests {
     #[test]
     fn draws_cover_all_images_evenly() {
         let mut counts = [0; 10];
-        (0..10_000).for_each(|number| counts[draw(5, number, 10)] += 1);
+        (0..10_000).for_each(|number| counts[draw(5 + number, 10) as usize] += 1);
         // Of a binomial distribution with mean 1,000 and deviation 30.
         assert!(counts.iter().all(|count| (850..1150).contains(count)), "{counts:?}");
     }

@@ -26,10 +26,12 @@ pub(crate) fn most_rows(length: u64) -> u64 {
     length.saturating_mul(ROWS_FOR_BYTE).max(ALWAYS_ALLOWED_ROWS)
 }
 
-/// The pages of a column as long as they have no more than `left` values together, and no more than they say.
+/// The pages of a column as long as they have no more than `left` values together, nor more than they say, and repeat no
+/// more than `left_bytes` of the text before.
 pub(super) struct BoundedPages<P> {
     pub pages: P,
     pub left: u64,
+    pub left_bytes: u64,
     /// Kinds of levels that the column has, 0 to 2.
     pub level_kinds: usize,
 }
@@ -37,10 +39,12 @@ pub(super) struct BoundedPages<P> {
 impl<P: PageReader> BoundedPages<P> {
     fn counted(&mut self, page: Option<Page>) -> ParquetResult<Option<Page>> {
         if let Some(page) = &page {
-            let left = self.left.checked_sub(u64::from(page.num_values()));
-            let left = left.filter(|_| delta::is_sound(page, self.level_kinds));
-            self.left =
-                left.ok_or_else(|| ParquetError::General("it announces more values than it can hold".to_owned()))?;
+            let refused = || ParquetError::General("it announces more values than it can hold".to_owned());
+            self.left = self.left.checked_sub(u64::from(page.num_values())).ok_or_else(refused)?;
+            let repeated = delta::repeated_bytes(page, self.level_kinds).ok_or_else(refused)?;
+            self.left_bytes = self.left_bytes.checked_sub(repeated).ok_or_else(|| {
+                ParquetError::General("its texts repeat more of one another than such a file can hold".to_owned())
+            })?;
         }
         Ok(page)
     }

@@ -120,10 +120,8 @@ impl ParquetFile {
         }
         guarded(|| {
             let pages = SerializedPageReader::new(Arc::clone(&self.input), chunk, self.rows(group), None)?;
-            Ok(ColumnReaderImpl::new(
-                description,
-                Box::new(BoundedPages { pages, left: self.most_values(), level_kinds }),
-            ))
+            let (left, left_bytes) = (self.most_values(), self.most_values());
+            Ok(ColumnReaderImpl::new(description, Box::new(BoundedPages { pages, left, left_bytes, level_kinds })))
         })
     }
 

@@ -228,6 +228,8 @@ fn what_a_file_expands_to_is_bounded() {
     let images = DataSource::open(fixture("many_bytes.parquet")).unwrap().all();
     let error = images.samples[7].image.load(&DecodeLimits::default()).unwrap_err().to_string();
     assert!(error.contains("announces 20000000 bytes in 100 images"), "{error}");
+    let error = DataSource::open(fixture("repeated_text.parquet")).unwrap_err().to_string();
+    assert!(error.contains("repeat more of one another"), "{error}");
     for name in ["endless-page-header.parquet", "endless-footer.parquet"] {
         let error = DataSource::open(fixture("../found").join(name)).unwrap_err().to_string();
         assert!(error.contains(name) && error.contains("not sound"), "{error}");
