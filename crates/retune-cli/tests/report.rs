@@ -53,6 +53,7 @@ fn the_report_of_a_run_works_in_a_browser_and_asks_for_nothing() {
     for class in ["green", HOSTILE] {
         hovers(&browser, class);
     }
+    taps(&browser);
     hides_a_class(&browser);
     arrow_keys_move(&browser);
     turns_dark(&browser);
@@ -99,6 +100,23 @@ fn hovers(browser: &Browser, class: &str) {
     let [red, green] = [0, 1].map(|channel| shown["sums"][channel].as_f64().unwrap());
     assert_eq!(shown["label"] == "green", green > red, "{shown}");
     assert!(red != green, "{shown}");
+}
+
+/// A finger's tap shows an image, and one beside all images hides it again.
+fn taps(browser: &Browser) {
+    browser.show(".stage canvas");
+    browser.move_pointer(2.0, 2.0);
+    browser.wait_for("document.querySelector('.tooltip').hidden");
+    let found = browser.script(
+        "const canvas = document.querySelector('.stage canvas');
+         const [box, [x, y]] = [canvas.getBoundingClientRect(), canvas.map.place(0)];
+         return { x: box.x + x, y: box.y + y, left: box.x + 4, top: box.y + 4 }",
+    );
+    let at = |name: &str| found[name].as_f64().unwrap();
+    browser.tap(at("x"), at("y"));
+    browser.wait_for("!document.querySelector('.tooltip').hidden");
+    browser.tap(at("left"), at("top"));
+    browser.wait_for("document.querySelector('.tooltip').hidden");
 }
 
 fn hides_a_class(browser: &Browser) {

@@ -105,8 +105,8 @@ pub fn images(batch: &Batch, device: &Device) -> Tensor<4> {
     Tensor::from_data(TensorData::new(batch.images.clone(), shape), device)
 }
 
-/// Pixels that are computed at once, as far as [`MOST_BATCHES_AT_ONCE`] allows: as many as 32 images at 224 have.
-const PIXELS_AT_ONCE: usize = 32 * 224 * 224;
+/// Pixels that are computed at once, as far as [`MOST_BATCHES_AT_ONCE`] allows: as many as 8 images at 224 have.
+const PIXELS_AT_ONCE: usize = 8 * 224 * 224;
 /// Batches that are computed at once, at most. Someone who chose a small batch may be short of memory.
 const MOST_BATCHES_AT_ONCE: usize = 4;
 

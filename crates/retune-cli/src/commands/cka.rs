@@ -1,7 +1,7 @@
 //! `retune cka`: how alike representations are, between ways of resizing, layers, or models.
 
 use clap::Args;
-use retune::analysis::cka::models::{self, CkaMatrix, CkaOptions, View};
+use retune::analysis::cka::models::{self, CkaMatrix, CkaOptions, UndefinedCell, View};
 use retune::data::resize::Interpolation;
 use retune::inference::Layer;
 use retune::inference::layers::every_layer;
@@ -214,6 +214,8 @@ impl Document {
             matrix: matrix.matrix.clone(),
             layer: matrix.layer.clone(),
             n: matrix.n,
+            intervals: matrix.intervals.clone(),
+            undefined: matrix.undefined.iter().map(missing).collect(),
         })));
         page
     }
@@ -235,6 +237,10 @@ impl Document {
             }
         }
     }
+}
+
+fn missing(cell: &UndefinedCell) -> similarity::Missing {
+    similarity::Missing { row: cell.row.clone(), column: cell.column.clone(), reason: cell.reason.clone() }
 }
 
 /// A matrix as text, and its most asked-for part with intervals.

@@ -93,7 +93,7 @@ pub fn run(arguments: &CompareArguments, console: &Console) -> Result<(), Failur
     let compared = runner::run(&options, out, command.as_deref(), arguments.jobs, &console.progress);
     let comparison = compared.map_err(|error| failure(&error, out))?;
     if !arguments.no_report {
-        super::report::write_comparison(out)?;
+        super::report::write_comparison(out, console)?;
     }
     console.print(&comparison.document(), || {
         format!("{}\nruns, tables, pictures and report: {}", table::text(&comparison), out.display())

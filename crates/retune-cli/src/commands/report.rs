@@ -1,5 +1,6 @@
 //! `retune report`: one HTML page from one or more runs.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -38,9 +39,9 @@ struct Written<'a> {
 /// Writes the page and says where it is.
 pub fn run(arguments: &ReportArguments, console: &Console) -> Result<(), Failure> {
     let (mut page, default) = match arguments.runs.as_slice() {
-        [only] if runner::is_comparison(only) => (of_comparison(only)?, only.join(REPORT_FILE)),
+        [only] if runner::is_comparison(only) => (of_comparison(only, console)?, only.join(REPORT_FILE)),
         [only] => (of_run(only, console)?, only.join(REPORT_FILE)),
-        several => (of_runs(several)?, PathBuf::from(REPORT_FILE)),
+        several => (of_runs(several, console)?, PathBuf::from(REPORT_FILE)),
     };
     for file in &arguments.similarities {
         page.sections.push(retune::report::similarity::section(file)?);
@@ -64,22 +65,33 @@ pub fn write(run: &Path, console: &Console) -> Result<PathBuf, Failure> {
 }
 
 /// Writes a comparison's page into its directory.
-pub fn write_comparison(directory: &Path) -> Result<PathBuf, Failure> {
+pub fn write_comparison(directory: &Path, console: &Console) -> Result<PathBuf, Failure> {
     let path = directory.join(REPORT_FILE);
-    of_comparison(directory)?.save(&path)?;
+    of_comparison(directory, console)?.save(&path)?;
     Ok(path)
 }
 
-fn of_comparison(directory: &Path) -> Result<Page, Failure> {
+fn of_comparison(directory: &Path, console: &Console) -> Result<Page, Failure> {
     let (comparison, runs) = runner::read(directory).map_err(|error| Failure::Mistake(error.to_string()))?;
-    let read = |(label, run): (String, PathBuf)| Ok(RunOf { label, record: RunRecord::read(&run)? });
+    let mut seen = HashSet::new();
+    let read = |(label, run): (String, PathBuf)| {
+        // A page shows the map of each method's first run.
+        if seen.insert(label.clone()) {
+            run_map::draw(&run, &console.progress)?;
+        }
+        Ok(RunOf { label, record: RunRecord::read(&run)? })
+    };
     let runs = runs.into_iter().map(read).collect::<Result<Vec<_>, Failure>>()?;
     let command = read_command(directory)?;
     Ok(retune::compare::page::page(&comparison, &runs, command.as_deref()))
 }
 
-fn of_runs(paths: &[PathBuf]) -> Result<Page, Failure> {
-    let records = paths.iter().map(|run| RunRecord::read(run)).collect::<Result<Vec<_>, _>>()?;
+fn of_runs(paths: &[PathBuf], console: &Console) -> Result<Page, Failure> {
+    let read = |run: &PathBuf| {
+        run_map::draw(run, &console.progress)?;
+        Ok(RunRecord::read(run)?)
+    };
+    let records = paths.iter().map(read).collect::<Result<Vec<_>, Failure>>()?;
     let key = |record: &RunRecord| (record.summary.method.clone(), record.summary.seed);
     // Two runs of one method and seed differ in something else, and only their names can tell them apart.
     let twice =

@@ -95,6 +95,17 @@ impl Browser {
         self.post("/actions", &json!({ "actions": [pointer] }));
     }
 
+    pub fn tap(&self, x: f64, y: f64) {
+        let steps = json!([
+            { "type": "pointerMove", "duration": 0, "x": x.round() as i64, "y": y.round() as i64 },
+            { "type": "pointerDown", "button": 0 },
+            { "type": "pointerUp", "button": 0 },
+        ]);
+        let finger =
+            json!({ "type": "pointer", "id": "finger", "parameters": { "pointerType": "touch" }, "actions": steps });
+        self.post("/actions", &json!({ "actions": [finger] }));
+    }
+
     pub fn press(&self, key: &str) {
         let steps = [json!({ "type": "keyDown", "value": key }), json!({ "type": "keyUp", "value": key })];
         self.post("/actions", &json!({ "actions": [{ "type": "key", "id": "keys", "actions": steps }] }));

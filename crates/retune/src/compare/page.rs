@@ -5,6 +5,10 @@ use super::{Column, Comparison, MethodRow, Standing};
 use crate::report::page::{self, Cell, Line, Lines, Mark, Page, Point, Scatter, Section, Table, Text, grouped};
 use crate::report::run_page::{RunRecord, duration};
 
+/// Images on the maps of a page, at most, but for the first map: a page of all methods on a large set would be slow to
+/// open.
+const MOST_MAPPED: usize = 30_000;
+
 /// A run of a comparison.
 #[derive(Clone, Debug)]
 pub struct RunOf {
@@ -30,7 +34,8 @@ pub fn page(comparison: &Comparison, runs: &[RunOf], command: Option<&str>) -> P
     page.sections.extend(curves(runs));
     page.sections.extend(calibration(comparison, runs));
     page.sections.push(every_run(comparison, runs));
-    page.sections.extend(of_each_run(runs));
+    let of_each_run = of_each_run(runs, &mut page);
+    page.sections.extend(of_each_run);
     page.sections.extend(
         command.map(|command| Section::new("Command", "What made the comparison.").wide().with("", Text::new(command))),
     );
@@ -225,15 +230,15 @@ fn every_run(comparison: &Comparison, runs: &[RunOf]) -> Section {
 }
 
 /// What only makes sense run by run: the first run of each method, one to choose.
-fn of_each_run(runs: &[RunOf]) -> Vec<Section> {
+fn of_each_run(runs: &[RunOf], page: &mut Page) -> Vec<Section> {
     let mut sections: Vec<Section> = Vec::new();
-    let mut seen: Vec<&String> = Vec::new();
-    for RunOf { label, record } in runs {
-        if seen.contains(&label) {
-            continue;
-        }
-        seen.push(label);
-        for section in record.sections_to_compare() {
+    let mut mapped = 0;
+    let firsts =
+        runs.iter().enumerate().filter(|(index, run)| runs[..*index].iter().all(|other| other.label != run.label));
+    for (_, RunOf { label, record }) in firsts {
+        mapped += record.mapped_images();
+        let with_map = mapped == record.mapped_images() || mapped <= MOST_MAPPED;
+        for section in record.sections_to_compare(page, with_map) {
             let position = sections.iter().position(|known| known.title == section.title).unwrap_or_else(|| {
                 sections.push(Section { views: Vec::new(), ..section.clone() });
                 sections.len() - 1

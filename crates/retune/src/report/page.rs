@@ -65,8 +65,11 @@ impl Page {
         Self { title: title.into(), generator, ..Self::default() }
     }
 
-    /// Adds a sheet of thumbnails; views refer to it by the number that this returns.
+    /// Adds a sheet of thumbnails unless the page has it; views refer to it by the number that this returns.
     pub fn add_sheet(&mut self, sheet: PageSheet) -> usize {
+        if let Some(known) = self.sheets.iter().position(|known| *known == sheet) {
+            return known;
+        }
         self.sheets.push(sheet);
         self.sheets.len() - 1
     }

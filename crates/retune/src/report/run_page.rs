@@ -98,7 +98,8 @@ impl RunRecord {
         page.verdict = verdict::sentences(summary, &self.shifted(), |set| self.calibration(set));
         page.facts = self.facts();
         page.sections.push(outcome::accuracies(self));
-        images::add(&mut page, self);
+        let images = images::sections(self, &mut page);
+        page.sections.extend(images);
         page.sections.extend(outcome::interpolation(self));
         page.sections.extend(training::sections(self));
         page.sections.push(self.reproduction());
@@ -110,12 +111,19 @@ impl RunRecord {
         page
     }
 
-    /// Sections that a comparison shows of a run: those without thumbnails.
-    pub fn sections_to_compare(&self) -> Vec<Section> {
-        let confusion = self.predictions.as_ref().map(|predictions| images::confusion(self, predictions, None));
-        let mut sections: Vec<Section> = outcome::interpolation(self).into_iter().chain(confusion).collect();
+    /// Sections that a comparison shows of a run: what it does not show of all runs together. Their thumbnails are added
+    /// to the comparison's page.
+    pub fn sections_to_compare(&self, page: &mut Page, with_map: bool) -> Vec<Section> {
+        let mut sections = images::sections(self, page);
+        sections.retain(|section| section.title != images::CALIBRATION && (with_map || section.title != images::MAP));
+        sections.extend(outcome::interpolation(self));
         sections.extend(training::sections(self).into_iter().filter(|section| section.title != training::CURVES));
         sections
+    }
+
+    /// Images on the map.
+    pub fn mapped_images(&self) -> usize {
+        self.map.as_ref().map_or(0, |map| map.points.len())
     }
 
     fn facts(&self) -> Vec<(String, String)> {

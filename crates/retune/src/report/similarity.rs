@@ -22,6 +22,23 @@ pub struct Similarities {
     pub layer: Option<String>,
     /// Images.
     pub n: usize,
+    /// 95 % intervals, where they were computed.
+    #[serde(default)]
+    pub intervals: Vec<Vec<Option<[f64; 2]>>>,
+    /// Why values are missing.
+    #[serde(default)]
+    pub undefined: Vec<Missing>,
+}
+
+/// A value that does not exist.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Missing {
+    /// Its row's name.
+    pub row: String,
+    /// Its column's name.
+    pub column: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// What a file may hold: one matrix, or several under `matrices`.
@@ -43,9 +60,11 @@ pub fn section(path: &Path) -> Result<Section, FileError> {
         Document::Several { matrices } => matrices,
         Document::One(only) => vec![only],
     };
-    for Similarities { names, columns, matrix, .. } in &matrices {
+    for Similarities { names, columns, matrix, intervals, .. } in &matrices {
         let width = columns.as_ref().unwrap_or(names).len();
-        if matrix.len() != names.len() || matrix.iter().any(|row| row.len() != width) {
+        let fits = |lengths: Vec<usize>| lengths == vec![width; names.len()];
+        let intervals_fit = intervals.is_empty() || fits(intervals.iter().map(Vec::len).collect());
+        if !fits(matrix.iter().map(Vec::len).collect()) || !intervals_fit {
             return Err(invalid("the matrix has not a row and a column for each name".into()));
         }
     }
@@ -57,10 +76,18 @@ pub fn section_of(matrices: impl IntoIterator<Item = Similarities>) -> Section {
     let note = "Centred kernel alignment of features (Kornblith et al. 2019): 1 where they hold the same structure, near 0 \
                 where they have nothing in common.";
     let mut section = Section::new("Similarity of features", note).wide();
-    for Similarities { names, columns, matrix, layer, n } in matrices {
+    for Similarities { names, columns, matrix, layer, n, intervals, undefined } in matrices {
+        let columns = columns.unwrap_or_else(|| names.clone());
+        let place = |cell: Missing| {
+            let row = names.iter().position(|name| *name == cell.row)?;
+            let column = columns.iter().position(|name| *name == cell.column)?;
+            Some((row, column, cell.reason))
+        };
         let map = HeatMap {
             value_label: format!("CKA, n = {n}"),
-            columns: columns.unwrap_or_else(|| names.clone()),
+            reasons: undefined.into_iter().filter_map(place).collect(),
+            intervals,
+            columns,
             rows: names,
             values: matrix,
             range: Some([0.0, 1.0]),
@@ -88,6 +115,18 @@ mod tests {
         assert_eq!((found.views[0].name.as_str(), map.values[0].as_slice()), ("pooled", &[Some(1.0), None][..]));
         write(&format!(r#"{{"own": "bilinear", "matrices": [{one}, {one}]}}"#));
         assert_eq!(section(&path).unwrap().views.len(), 2);
+        let bounded = one.replace(
+            r#""layer""#,
+            r#""intervals": [[[1, 1], null], [null, [0.5, 1]]], "undefined": [{"row": "a", "column": "b", "reason": "too few"}], "layer""#,
+        );
+        write(&bounded);
+        let View::HeatMap(map) = &section(&path).unwrap().views[0].view else { panic!("no heat map") };
+        assert_eq!(
+            (map.intervals[1][1], map.reasons.as_slice()),
+            (Some([0.5, 1.0]), &[(0, 1, "too few".to_owned())][..])
+        );
+        write(&bounded.replace("[[1, 1], null]", "[[1, 1]]"));
+        assert!(section(&path).is_err());
         write(&one.replace(r#""a", "b""#, r#""a""#));
         assert!(section(&path).unwrap_err().to_string().contains("a row and a column for each name"));
     }

@@ -186,6 +186,10 @@ pub struct HeatMap {
     pub range: Option<[f64; 2]>,
     /// Whether colours follow the values' logarithm.
     pub log: bool,
+    /// From and to where a value may lie, as `values`; empty where nothing is known.
+    pub intervals: Vec<Vec<Option<[f64; 2]>>>,
+    /// Why a value is missing: its row, its column, the reason.
+    pub reasons: Vec<(usize, usize, String)>,
 }
 
 /// Which classes are taken for which.

@@ -5,24 +5,30 @@ use crate::fit::record::{Prediction, Predictions, SampleMap};
 use crate::report::confusion::Confusion;
 use crate::report::page::{Confusions, Gallery, GalleryItem, Map, Page, PageSheet, Pair, Reliability, Section};
 
+/// Title of the section with the map.
+pub(super) const MAP: &str = "Map of the images";
+/// Title of the section about calibration.
+pub(super) const CALIBRATION: &str = "Calibration";
 /// Pairs of classes that are listed under a confusion matrix.
 const PAIRS: usize = 8;
 /// Examples of each pair.
 const EXAMPLES: usize = 5;
 
-/// Adds the sections and their thumbnails to a page.
-pub(super) fn add(page: &mut Page, record: &RunRecord) {
-    let Some(predictions) = &record.predictions else { return };
+/// The sections; their thumbnails are added to the page.
+pub(super) fn sections(record: &RunRecord, page: &mut Page) -> Vec<Section> {
+    let Some(predictions) = &record.predictions else { return Vec::new() };
     let thumbnails = record.samples.thumbnails.clone().map(|sheet| page.add_sheet(PageSheet::from(sheet)));
     let hardest = record.samples.hardest.clone().map(|sheet| page.add_sheet(PageSheet::from(sheet)));
-    page.sections.extend(record.map.as_ref().and_then(|places| map(record, predictions, places, thumbnails)));
-    page.sections.push(confusion(record, predictions, thumbnails));
-    page.sections.push(calibration(record, predictions));
-    page.sections.extend(hardest.map(|sheet| mistakes(record, predictions, sheet)));
+    let mut sections = Vec::new();
+    sections.extend(record.map.as_ref().and_then(|places| map(record, predictions, places, thumbnails)));
+    sections.push(confusion(record, predictions, thumbnails));
+    sections.push(calibration(record, predictions));
+    sections.extend(hardest.map(|sheet| mistakes(record, predictions, sheet)));
+    sections
 }
 
 /// Which classes are taken for which, in every set.
-pub(super) fn confusion(record: &RunRecord, predictions: &Predictions, sheet: Option<usize>) -> Section {
+fn confusion(record: &RunRecord, predictions: &Predictions, sheet: Option<usize>) -> Section {
     let classes = &record.summary.classes;
     let note = "Rows are true classes, columns what the model says. Pick a cell to see its counts; arrow keys move.";
     let mut section = Section::new("Confusion", note).wide();
@@ -44,7 +50,7 @@ pub(super) fn confusion(record: &RunRecord, predictions: &Predictions, sheet: Op
 fn calibration(record: &RunRecord, predictions: &Predictions) -> Section {
     let note = "Answers grouped by the probability that the model gave them. Bars on the diagonal: it is right as often as \
                 it says; below it, it is too sure. The calibration error is the mean gap (Guo et al. 2017, 15 bins).";
-    let mut section = Section::new("Calibration", note);
+    let mut section = Section::new(CALIBRATION, note);
     for name in &predictions.sets {
         if let Some(calibration) = record.calibration(name) {
             section = section.with(name, Reliability { calibration });
@@ -100,5 +106,5 @@ fn map(record: &RunRecord, predictions: &Predictions, places: &SampleMap, sheet:
     };
     let note = "Each point is an image, placed by the features that the head sees: near ones look alike to the model. Drag \
                 to move, scroll or pinch to zoom, point at one to see it.";
-    Some(Section::new("Map of the images", note).wide().with("", map))
+    Some(Section::new(MAP, note).wide().with("", map))
 }

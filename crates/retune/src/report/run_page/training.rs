@@ -155,7 +155,7 @@ fn multipliers(descents: &[Descent]) -> Option<Section> {
             values: values.collect(),
             rows,
             range: Some([0.0, 1.0]),
-            log: false,
+            ..HeatMap::default()
         };
         section = section.with(name("Factors", descent, descents), map);
     }

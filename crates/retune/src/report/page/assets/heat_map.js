@@ -34,7 +34,11 @@ function heatMap({ rows, columns, values, range, log = false, xLabel, yLabel, ce
     const bottom = (turned ? Math.min(118, 7.4 * longest(columns) + 12) : 20) + (xLabel ? 22 : 4);
     const [mapWidth, mapHeight] = [cellWidth * columns.length, cellHeight * rows.length];
     const every = (size) => Math.max(1, Math.ceil(12 / size));
-    const clip = (name, room) => (name.length * 7.2 > room ? `${name.slice(0, Math.max(2, Math.floor(room / 7.2) - 1))}…` : name);
+    // Names often differ in their ends only.
+    const clip = (name, room) => {
+      const most = Math.max(3, Math.floor(room / 7.2));
+      return name.length > most ? `${name.slice(0, Math.ceil((most - 1) / 2))}…${name.slice(name.length - Math.floor((most - 1) / 2))}` : name;
+    };
     const height = mapHeight + bottom + 8;
     const nameRoom = left - (yLabel ? 18 : 0) - 10;
     const svg = drawn("svg", { width: left + mapWidth + 12, height, viewBox: `0 0 ${left + mapWidth + 12} ${height}` },
@@ -73,12 +77,11 @@ function heatMap({ rows, columns, values, range, log = false, xLabel, yLabel, ce
       return [Math.floor((event.clientY - box.top - 4) / cellHeight), Math.floor((event.clientX - box.left - left) / cellWidth)];
     };
     const leave = () => { ring.setAttribute("visibility", "hidden"); tooltip.hide(); };
-    svg.addEventListener("pointermove", (event) => {
+    whenPointed(svg, (event) => {
       const [row, column] = cellAt(event);
       if (row >= 0 && column >= 0 && row < rows.length && column < columns.length) go(row, column, event.clientX, event.clientY);
       else leave();
-    });
-    svg.addEventListener("pointerleave", leave);
+    }, leave);
     svg.addEventListener("click", (event) => pick && pick(...cellAt(event)));
     plot.onkeydown = (event) => {
       const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
@@ -105,6 +108,12 @@ function drawHeatMap(view) {
   const all = view.values.flat().filter((value) => value !== null);
   const range = view.range || [all.reduce((a, b) => Math.min(a, b), Infinity), all.reduce((a, b) => Math.max(a, b), -Infinity)];
   const square = view.rows.length === view.columns.length && view.rows.join() === view.columns.join();
+  const interval = (row, column) => (view.intervals.length ? view.intervals[row][column] : null);
+  const reasons = new Map(view.reasons.map(([row, column, reason]) => [row * view.columns.length + column, reason]));
+  const missing = (row, column) => {
+    const reason = reasons.get(row * view.columns.length + column);
+    return reason ? element("p", { class: "path" }, `Not defined: ${reason}`) : null;
+  };
   const decimals = (value) => (Math.abs(value) < 10 ? value.toFixed(2) : number(value));
   return element("figure", {},
     heatMap({
@@ -112,7 +121,9 @@ function drawHeatMap(view) {
       cellText: (row, column) => decimals(view.values[row][column]),
       describe: (row, column) => [
         element("p", { class: "head" }, view.rows[row]),
-        pairs([view.x_label || "with", view.columns[column]], [view.value_label, number(view.values[row][column])])],
+        pairs([view.x_label || "with", view.columns[column]], [view.value_label, number(view.values[row][column])],
+          ...(interval(row, column) ? [["95 % interval", interval(row, column).map(number).join(" to ")]] : [])),
+        missing(row, column)],
     }),
     colourBar(number(range[0]), number(range[1]), view.value_label));
 }

@@ -73,14 +73,13 @@ function drawLines(view) {
         element("p", { class: "head" }, `${view.x_label} ${number(places[at])}`), pairs(...rows.slice(0, most)), more);
     };
     const leave = () => { rule.setAttribute("visibility", "hidden"); tooltip.hide(); };
-    chart.svg.addEventListener("pointermove", (event) => {
+    whenPointed(chart.svg, (event) => {
       const box = chart.svg.getBoundingClientRect();
       const pixel = ((event.clientX - box.left) * width) / box.width;
       const near = places.reduce((best, place, index) =>
         (Math.abs(chart.x.place(place) - pixel) < Math.abs(chart.x.place(places[best]) - pixel) ? index : best), 0);
       go(near, event.clientY);
-    });
-    chart.svg.addEventListener("pointerleave", leave);
+    }, leave);
     plot.onkeydown = (event) => {
       const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
       if (event.key === "Escape") leave();

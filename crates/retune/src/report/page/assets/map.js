@@ -151,7 +151,8 @@ function drawMap(view) {
     held.set(event.pointerId, now);
   });
   for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, (event) => { held.delete(event.pointerId); if (end === "pointerup") hoverAt(event); });
-  canvas.addEventListener("pointerleave", () => { if (!held.size) hover(-1); });
+  // A finger leaves when it is lifted; what it tapped stays shown.
+  canvas.addEventListener("pointerleave", (event) => { if (!held.size && event.pointerType !== "touch") hover(-1); });
   canvas.addEventListener("blur", () => hover(-1));
   canvas.addEventListener("wheel", (event) => {
     event.preventDefault();

@@ -23,8 +23,7 @@ function drawReliability(view) {
         drawn("rect", { ...bar, y: Math.min(top, mean), height: Math.abs(top - mean), fill: colourOf(1), "fill-opacity": mean < top ? 0.28 : 0, stroke: colourOf(1), "stroke-dasharray": "3 2" }),
         drawn("rect", { ...bar, y: chart.top, height: chart.bottom - chart.top, fill: "transparent" }));
       const show = (x, y) => tooltip.show(x, y, pairs(["images", whole(bin.n)], ["confidence", percent(bin.confidence)], ["right", percent(bin.accuracy)]));
-      group.addEventListener("pointermove", (event) => show(event.clientX, event.clientY));
-      group.addEventListener("pointerleave", tooltip.hide);
+      whenPointed(group, (event) => show(event.clientX, event.clientY), tooltip.hide);
       group.addEventListener("focus", () => { const box = group.getBoundingClientRect(); show(box.right, box.top + 40); });
       group.addEventListener("blur", tooltip.hide);
       chart.inner.append(group);

@@ -33,11 +33,12 @@ function drawScatter(view) {
         [view.x_label, spelled(point.x, point.x_interval)], [view.y_label, spelled(point.y, point.y_interval)]));
       const group = drawn("g", { class: "point", tabindex: "0", role: "img",
         "aria-label": `${point.label}: ${view.x_label} ${percent(point.x)}, ${view.y_label} ${percent(point.y)}`,
-        onpointermove: (event) => show(event.clientX, event.clientY), onpointerleave: tooltip.hide, onblur: tooltip.hide,
+        onblur: tooltip.hide,
         onfocus: () => { const box = group.getBoundingClientRect(); show(box.right, box.bottom); } },
         error(point.x_interval, true), error(point.y_interval, false),
         drawn("circle", { cx: a, cy: b, r: 13, fill: "transparent" }),
         view.joined ? drawn("circle", { cx: a, cy: b, r: 4.5, fill: colour }) : markerAt(index, a, b, 6, colour));
+      whenPointed(group, (event) => show(event.clientX, event.clientY), tooltip.hide);
       chart.inner.append(group);
       taken.push([a - 8, b - 8, a + 8, b + 8]);
     });

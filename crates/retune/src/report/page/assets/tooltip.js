@@ -17,6 +17,21 @@ const tooltip = (() => {
   return { box, show, hide };
 })();
 
+// Calls `at(event)` where a pointer moves or a finger taps, and `leave` when it is gone: a pointer with its leaving, a
+// finger with the next tap.
+let leaveTapped = null;
+addEventListener("pointerdown", () => { leaveTapped?.(); leaveTapped = null; }, { capture: true });
+function whenPointed(node, at, leave) {
+  const isTouch = (event) => event.pointerType === "touch";
+  node.addEventListener("pointermove", (event) => { if (!isTouch(event)) at(event); });
+  node.addEventListener("pointerup", (event) => {
+    if (!isTouch(event)) return;
+    at(event);
+    leaveTapped = leave;
+  });
+  node.addEventListener("pointerleave", (event) => { if (!isTouch(event)) leave(); });
+}
+
 // Names and values, one pair a line.
 const pairs = (...rows) => element("dl", {}, rows.map(([name, value]) =>
   [element("dt", {}, name), element("dd", {}, value)]));
