@@ -309,8 +309,29 @@ fn a_run_whose_images_changed_is_not_gone_on_with() {
     running.kill().unwrap();
     running.wait().unwrap();
     fs::remove_file(here.path("data/red/03.png")).unwrap();
-    let output = here.run("fit --resume run");
-    let message = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(2), "{message}");
-    assert!(message.contains("images are no longer those that the run began with"), "{message}");
+    assert!(here.refuses("fit --resume run").contains("images are no longer those that the run began with"));
+}
+
+/// With other rates or epochs, what the checkpoint has tried would stand in the report as what the new plan tried.
+#[test]
+fn a_run_whose_plan_changed_is_not_gone_on_with() {
+    let here = Workplace::new();
+    let mut running = spawn(here.command(&endless("run")));
+    wait_for(&here.path("run/checkpoint"), &mut running);
+    running.kill().unwrap();
+    running.wait().unwrap();
+    let changed = "is not as it was when the run began";
+    for (file, before, after, reason) in [
+        ("plan.toml", "epochs = ", "epochs = 1", changed),
+        ("run.toml", "batch_size = ", "batch_size = 1", changed),
+        ("checkpoint/progress.json", "\"candidate\": 0", "\"candidate\": 99", "it is damaged"),
+    ] {
+        let path = here.path(&format!("run/{file}"));
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(before));
+        fs::write(&path, text.replace(before, after)).unwrap();
+        let message = here.refuses("fit --resume run");
+        assert!(message.contains(reason), "{file}: {message}");
+        fs::write(&path, text).unwrap();
+    }
 }

@@ -17,6 +17,7 @@ use crate::files::{self, FileError};
 use crate::inference::Evaluation;
 use crate::models::weights::{self, NamedTensor};
 use crate::models::{Model, ParameterSpec, Parameters};
+use crate::plan::{Plan, Solver};
 
 /// How far a run has come.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -46,10 +47,27 @@ pub(super) struct Progress {
     /// What the images were: see [`Trainer::images_key`](super::Trainer).
     #[serde(default)]
     pub images: u64,
+    /// What the plan and the options were: see [`Trainer::recipe_key`](super::Trainer).
+    #[serde(default)]
+    pub recipe: u64,
     /// Length of `metrics.jsonl` at this point.
     pub metrics_bytes: u64,
     /// Seconds of work up to this point.
     pub seconds: f64,
+}
+
+impl Progress {
+    /// Whether a run of `plan` with so many parameters can have come here.
+    pub fn fits(&self, plan: &Plan, parameters: usize) -> bool {
+        let Some(phase) = plan.phases.get(self.phase) else { return self.phase == plan.phases.len() };
+        let Solver::Gradient(settings) = &phase.solver else { return true };
+        let is_tried =
+            |best: &BestEpoch| best.candidate < settings.learning_rates.len() && best.epoch <= settings.epochs;
+        self.candidate <= settings.learning_rates.len()
+            && self.epoch <= settings.epochs
+            && self.best.iter().chain(&self.finished).all(is_tried)
+            && self.multipliers.as_ref().is_none_or(|(_, factors)| factors.len() == parameters)
+    }
 }
 
 /// What an epoch has added up so far.
@@ -235,12 +253,12 @@ pub(super) fn exists(directory: &Path) -> bool {
     directory.exists() || with_suffix(directory, ".before").exists()
 }
 
-/// Reads what [`save`] wrote into `fresh`, the state of the same run before its first step on the
-/// images of the key `images`; `adapters` makes the low-rank changes of the phase that the progress is in.
+/// Reads what [`save`] wrote into `fresh`, the state of the same run before its first step, on the
+/// images and with the plan and options of these keys; `adapters` makes the low-rank changes of the phase that the progress is in.
 pub(super) fn load(
     directory: &Path,
     fresh: State,
-    images: u64,
+    [images, recipe]: [u64; 2],
     adapters: impl FnOnce(&Progress) -> Option<TrainedAdapters>,
 ) -> Result<State, TrainError> {
     // An interruption between the two renames leaves the checkpoint under its old name.
@@ -249,6 +267,10 @@ pub(super) fn load(
     let path = directory.join(PROGRESS_FILE);
     let saved: Saved = serde_json::from_str(&files::read_text(&path)?)
         .map_err(|error| TrainError::Checkpoint { path, reason: error.to_string() })?;
+    if saved.progress.recipe != recipe {
+        let reason = "plan.toml or run.toml is not as it was when the run began; put it back, or begin a new run";
+        return Err(TrainError::Checkpoint { path: directory.to_owned(), reason: reason.to_owned() });
+    }
     if saved.progress.images != images {
         let reason = "the images are no longer those that the run began with; put them back, or begin a new run";
         return Err(TrainError::Checkpoint { path: directory.to_owned(), reason: reason.to_owned() });

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use self::divergence::{Divergence, NotFinite};
 pub use self::gradient::{Differentiation, LossGradients, loss_gradients};
 use self::low_rank::Adapters;
-use self::options::TrainOptions;
+use self::options::{ActivationOptions, TrainOptions};
 use self::probe::ProbeError;
 pub use self::rates::{LayerMeasures, measure_layers};
 use self::run::Run;
@@ -36,6 +36,7 @@ use crate::models::weights::WeightsError;
 use crate::models::{Model, Parameters};
 use crate::monitor::Monitor;
 use crate::plan::{Plan, PlanError};
+use crate::random;
 
 /// Why training ended without a model.
 #[derive(Debug, thiserror::Error)]
@@ -184,6 +185,22 @@ impl Trainer<'_> {
     /// What a checkpoint's images must be the same in: names, labels and groups, in order.
     fn images_key(&self) -> u64 {
         shared::samples_key(&self.train.samples, shared::samples_key(&self.validation.samples, 0))
+    }
+
+    /// What a checkpoint's plan and options must be the same in: all that the run's numbers depend on. What only changes
+    /// speed and memory may change between a stop and going on.
+    fn recipe_key(&self) -> u64 {
+        let activations = self.options.activations;
+        // With activations in 16 bits, what there is room for decides what is rounded.
+        let memory_bytes = if activations.half { activations.memory_bytes } else { 0 };
+        let options = TrainOptions {
+            checkpoint_every: None,
+            cache_bytes: 0,
+            threads: 1,
+            activations: ActivationOptions { memory_bytes, ..activations },
+            ..self.options.clone()
+        };
+        random::hash(format!("{:?}{options:?}", self.plan).as_bytes())
     }
 
     fn checkpoint_directory(&self) -> Option<PathBuf> {

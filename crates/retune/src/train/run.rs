@@ -95,8 +95,8 @@ pub(super) struct Run<'a> {
     loaders: Loaders,
     started: Instant,
     seconds_before: f64,
-    /// What a checkpoint's images must be the same in.
-    images: u64,
+    /// What a checkpoint's images and its recipe must be the same in.
+    keys: [u64; 2],
     /// What enters the first trained block, as long as it is known to hold.
     entered: Option<entering::Entered>,
     /// Where that is kept if no other run is made together with this one.
@@ -119,26 +119,30 @@ impl<'a> Run<'a> {
             final_adapters: None,
             model: model.clone(),
         };
-        let images = if trainer.directory.is_some() { trainer.images_key() } else { 0 };
+        let keys = if trainer.directory.is_some() { [trainer.images_key(), trainer.recipe_key()] } else { [0; 2] };
         let state = match (resume, trainer.checkpoint_directory()) {
             (true, Some(directory)) if checkpoint::exists(&directory) => {
                 let low_rank = |phase: &Phase| match &phase.solver {
                     Solver::Gradient(settings) => low_rank_changes(trainer, &model, settings),
                     _ => None,
                 };
-                checkpoint::load(&directory, fresh, images, |progress| {
+                checkpoint::load(&directory, fresh, keys, |progress| {
                     trainer.plan.phases.iter().take(progress.phase + 1).rev().find_map(low_rank)
                 })?
             }
             _ => fresh,
         };
+        if !state.progress.fits(trainer.plan, state.model.network().specs.len()) {
+            let path = trainer.checkpoint_directory().unwrap_or_default();
+            return Err(TrainError::Checkpoint { path, reason: "it is damaged, or of another plan".to_owned() });
+        }
         let metrics_path = trainer.directory.map(|directory| directory.join("metrics.jsonl"));
         let metrics = MetricsFile::open(metrics_path.as_deref(), state.progress.metrics_bytes)?;
         let loaders = Loaders::new(trainer, &state.model)?;
         let seconds_before = state.progress.seconds;
         let started = Instant::now();
         let own = Shared::default();
-        Ok(Self { trainer, state, metrics, loaders, started, seconds_before, images, entered: None, own })
+        Ok(Self { trainer, state, metrics, loaders, started, seconds_before, keys, entered: None, own })
     }
 
     /// Runs what is left of the plan.
@@ -203,7 +207,7 @@ impl<'a> Run<'a> {
         }
         self.metrics.sync()?;
         self.state.progress.metrics_bytes = self.metrics.bytes();
-        self.state.progress.images = self.images;
+        [self.state.progress.images, self.state.progress.recipe] = self.keys;
         self.state.progress.seconds = self.seconds();
         match self.trainer.checkpoint_directory() {
             Some(directory) => checkpoint::save(&directory, &self.state),
