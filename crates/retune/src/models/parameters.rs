@@ -180,6 +180,15 @@ impl Parameters {
         self.tensors[id.0].clone()
     }
 
+    /// Whether all values are those of `other`, bit for bit: 0 is not −0.
+    pub fn equal(&self, other: &Self) -> bool {
+        let same = |index: usize| {
+            let (own, other) = (self.values(index), other.values(index));
+            own.len() == other.len() && own.iter().zip(&other).all(|(own, other)| own.to_bits() == other.to_bits())
+        };
+        self.tensors.len() == other.tensors.len() && (0..self.tensors.len()).all(same)
+    }
+
     /// The values of the parameter at `index`, flat, on the host.
     pub fn values(&self, index: usize) -> Vec<f32> {
         host_values(self.tensors[index].clone())

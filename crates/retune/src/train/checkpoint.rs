@@ -171,7 +171,11 @@ fn write_all(directory: &Path, state: &State) -> Result<(), TrainError> {
     files::create_folder(directory)?;
     weights::write_safetensors(&directory.join(CURRENT), &state.model.parameters)?;
     weights::write_safetensors(&directory.join(INITIAL), &state.initial)?;
-    weights::write_safetensors(&directory.join(PHASE_START), &state.phase_start)?;
+    let twins = [(INITIAL, &state.initial), (CURRENT, &state.model.parameters)];
+    let twin = twins.into_iter().find(|(_, parameters)| parameters.equal(&state.phase_start)).map(|(name, _)| name);
+    if twin.is_none() {
+        weights::write_safetensors(&directory.join(PHASE_START), &state.phase_start)?;
+    }
     let average = state.average.as_ref().map(|average| &average.parameters);
     for (name, parameters) in [(PREVIOUS_START, state.previous_start.as_ref()), (AVERAGE, average)] {
         if let Some(parameters) = parameters {
@@ -197,6 +201,7 @@ fn write_all(directory: &Path, state: &State) -> Result<(), TrainError> {
     }
     let text = serde_json::to_string_pretty(&Saved {
         progress: state.progress.clone(),
+        phase_start: twin.unwrap_or(PHASE_START).to_owned(),
         updates: state.optimizer.states().iter().map(|state| state.steps).collect(),
         averaged: state.average.as_ref().map_or(0, |average| average.count),
         adapter_updates,
@@ -222,6 +227,8 @@ fn low_rank_file(name: &str) -> String {
 #[derive(Serialize, Deserialize)]
 struct Saved {
     progress: Progress,
+    /// The file with the parameters at the start of the phase, which often are those of another.
+    phase_start: String,
     /// Optimizer updates of each parameter; integers do not fit a float tensor.
     updates: Vec<u64>,
     /// Steps or epochs that the average of weights holds.
@@ -294,7 +301,11 @@ pub(super) fn load(
     let mut state = fresh;
     state.model.parameters = read(CURRENT)?;
     state.initial = read(INITIAL)?;
-    state.phase_start = read(PHASE_START)?;
+    state.phase_start = match saved.phase_start.as_str() {
+        INITIAL => state.initial.clone(),
+        CURRENT => state.model.parameters.clone(),
+        _ => read(PHASE_START)?,
+    };
     state.previous_start = read_if_there(PREVIOUS_START)?;
     let average = read_if_there(AVERAGE)?;
     state.average = average.map(|parameters| WeightAverage { parameters, count: saved.averaged });
