@@ -101,8 +101,14 @@ pub fn wilson_interval(right: usize, n: usize) -> [f64; 2] {
 
 /// A batch's images as a tensor `[n, 3, height, width]`.
 pub fn images(batch: &Batch, device: &Device) -> Tensor<4> {
-    let shape = [batch.n, 3, batch.height, batch.width];
-    Tensor::from_data(TensorData::new(batch.images.clone(), shape), device)
+    images_of_all(std::slice::from_ref(batch), device)
+}
+
+/// The images of some batches of one size, at least one, in their order, as a tensor `[n, 3, height, width]`.
+fn images_of_all(batches: &[Batch], device: &Device) -> Tensor<4> {
+    let values = batches.iter().map(|batch| batch.images.as_slice()).collect::<Vec<_>>().concat();
+    let n = batches.iter().map(|batch| batch.n).sum();
+    Tensor::from_data(TensorData::new(values, [n, 3, batches[0].height, batches[0].width]), device)
 }
 
 /// Pixels that are computed at once, as far as [`MOST_BATCHES_AT_ONCE`] allows: as many as 8 images at 224 have.
@@ -116,13 +122,6 @@ fn batches_at_once(loader: &Loader) -> usize {
     let options = loader.options();
     let pixels = options.preprocessing.width as usize * options.preprocessing.height as usize;
     (PIXELS_AT_ONCE / (pixels * options.batch_size).max(1)).clamp(1, MOST_BATCHES_AT_ONCE)
-}
-
-/// The images of some batches of one size, in their order, as a tensor `[n, 3, height, width]`.
-fn images_of_all(batches: &[Batch], device: &Device) -> Tensor<4> {
-    let values: Vec<f32> = batches.iter().flat_map(|batch| &batch.images).copied().collect();
-    let n = batches.iter().map(|batch| batch.n).sum();
-    Tensor::from_data(TensorData::new(values, [n, 3, batches[0].height, batches[0].width]), device)
 }
 
 /// Runs the model over every image in order and hands each batch's output at `layer` on, row-major

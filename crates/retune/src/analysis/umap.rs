@@ -2,26 +2,20 @@
 //!
 //! ```text
 //! features ─ neighbours ─► fuzzy graph ─ spectral layout ─► start ─ gradient descent ─► map
-//!            exact          section 3.1   manifolds-rs              section 3.2
+//!            exact          section 3.1   section 3.2              section 3.2
 //! ```
-//!
-//! Neighbours, graph and descent are computed here, as the paper and `umap-learn` define them; the spectral start is the
-//! `manifolds-rs` crate's. Its own graph gives each point neighbours of weights that sum to ln k where the paper has
-//! log₂ k, its fit of the curve between minimum distance and spread ends before it has converged, and its descent that
-//! does not depend on the number of threads is slower (`docs/analysis.md` has the measurements).
 //!
 //! Every step gives the same bytes on any number of threads.
 
 mod curve;
 mod descent;
 mod graph;
+mod spectral;
 #[cfg(test)]
 mod tests;
 
 use std::ops::RangeInclusive;
 
-use manifolds_rs::data::init::spectral_layout;
-use manifolds_rs::prelude::ManifoldsMatrix;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
@@ -31,8 +25,6 @@ use crate::random::generator;
 
 /// What distances on the map are measured by.
 const SPREAD: f64 = 1.0;
-/// The side of the square in which the layout starts, as in `umap-learn`.
-const START: f32 = 10.0;
 /// Up to so many images, more epochs pay.
 const FEW_IMAGES: usize = 10_000;
 
@@ -128,16 +120,9 @@ pub fn umap(features: &[f32], width: usize, options: &UmapOptions) -> Result<Vec
     let graph = graph::fuzzy(&nearest, size, epochs);
     drop(nearest);
 
-    // The crate adds the numbers of points to the seed.
-    let seed = generator(options.seed, &[]).next_u64() >> 1;
-    let rows = (features, n, width);
-    let data = rows.to_mat_input();
-    let failed = |error: manifolds_rs::errors::ManifoldsError| UmapError::Layout(error.to_string());
-    let mut layout =
-        spectral_layout(&graph::coordinates(&graph), 2, seed, None, Some(data.as_mat_ref())).map_err(failed)?;
-    fill_square(&mut layout);
+    let seed = generator(options.seed, &[]).next_u64();
+    let mut layout = spectral::start(&graph, features, width, seed);
     let (a, b) = curve::fit(options.minimum_distance, SPREAD);
-    let mut layout: Vec<[f32; 2]> = layout.iter().map(|point| [point[0], point[1]]).collect();
     Descent { a: a as f32, b: b as f32, epochs, seed }.run(&mut layout, &graph);
     match layout.as_flattened().iter().all(|place| place.is_finite()) {
         true => Ok(layout),
@@ -175,14 +160,4 @@ fn check(features: &[f32], width: usize, options: &UmapOptions) -> Result<(), Um
         return Err(UmapError::Constant);
     }
     Ok(())
-}
-
-/// Stretches each axis over the square.
-fn fill_square(layout: &mut [Vec<f32>]) {
-    for axis in 0..2 {
-        let places = || layout.iter().map(|point| point[axis]);
-        let (low, high) = (places().fold(f32::INFINITY, f32::min), places().fold(f32::NEG_INFINITY, f32::max));
-        let scale = if high > low { START / (high - low) } else { 0.0 };
-        layout.iter_mut().for_each(|point| point[axis] = (point[axis] - low) * scale);
-    }
 }

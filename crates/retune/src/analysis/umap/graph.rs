@@ -1,6 +1,5 @@
 //! The fuzzy graph of neighbours (McInnes et al. 2018, section 3.1; `umap-learn`'s `fuzzy_simplicial_set`).
 
-use manifolds_rs::prelude::CoordinateList;
 use rayon::prelude::*;
 
 use crate::analysis::neighbours::Neighbour;
@@ -76,15 +75,4 @@ fn either_way(directed: &Graph) -> Graph {
         edges
     };
     directed.par_iter().zip(&incoming).map(joined).collect()
-}
-
-/// The same graph as a list of edges.
-pub(super) fn coordinates(graph: &Graph) -> CoordinateList<f32> {
-    let edges = || graph.iter().enumerate().flat_map(|(image, edges)| edges.iter().map(move |edge| (image, edge)));
-    CoordinateList {
-        row_indices: edges().map(|(image, _)| image).collect(),
-        col_indices: edges().map(|(_, &(neighbour, _))| neighbour).collect(),
-        values: edges().map(|(_, &(_, weight))| weight).collect(),
-        n_samples: graph.len(),
-    }
 }
