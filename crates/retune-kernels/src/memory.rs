@@ -6,8 +6,8 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, TryLockError};
 
 /// Smaller blocks are left to the system's allocator.
 const SMALLEST: usize = 1 << 16;
@@ -16,6 +16,9 @@ const STEPS: usize = 8;
 const CLASSES: usize = (usize::BITS as usize - 16) * STEPS;
 /// Bytes that may be held beyond what was ever in use at once.
 const SLACK: usize = 64 << 20;
+/// How often a list is tried that another thread holds. It holds it for a few instructions; every try given up makes one
+/// more block, and a program that runs for hours would fill all the slack with them.
+const TRIES: usize = 1000;
 
 /// The system's allocator, with large freed blocks kept for reuse. Together with those in use they
 /// are little more than what was ever in use at once.
@@ -53,7 +56,7 @@ impl KeepLargeBlocks {
         let used = self.used_bytes.fetch_add(class.size, Ordering::Relaxed) + class.size;
         let most_used = self.most_used_bytes.fetch_max(used, Ordering::Relaxed).max(used);
         // A lock that is held (or poisoned) means one more block from the system, no worse.
-        let address = self.free[class.index].try_lock().ok().and_then(|mut free| free.pop());
+        let address = locked(&self.free[class.index]).and_then(|mut free| free.pop());
         match address {
             Some(address) => {
                 self.free_bytes.fetch_sub(class.size, Ordering::Relaxed);
@@ -83,11 +86,23 @@ impl KeepLargeBlocks {
     /// Keeps a block; false if it should go back to the system.
     fn keep(&self, class: Class, block: *mut u8) -> bool {
         self.used_bytes.fetch_sub(class.size, Ordering::Relaxed);
-        let Ok(mut free) = self.free[class.index].try_lock() else { return false };
+        let Some(mut free) = locked(&self.free[class.index]) else { return false };
         free.push(block.expose_provenance());
         self.free_bytes.fetch_add(class.size, Ordering::Relaxed);
         true
     }
+}
+
+/// A list, unless another thread holds it for long. Never waits: what a list does under its lock may need memory too.
+fn locked(list: &Mutex<Vec<usize>>) -> Option<MutexGuard<'_, Vec<usize>>> {
+    for _ in 0..TRIES {
+        match list.try_lock() {
+            Ok(free) => return Some(free),
+            Err(TryLockError::WouldBlock) => std::hint::spin_loop(),
+            Err(TryLockError::Poisoned(_)) => return None,
+        }
+    }
+    None
 }
 
 /// A size of blocks.
