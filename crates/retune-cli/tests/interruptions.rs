@@ -289,14 +289,19 @@ fn what_cannot_be_told_ends_nothing() {
     assert_eq!(status.code(), Some(2));
 }
 
+/// Starts an endless run and kills it as soon as it has made a file or folder.
+fn kill_once_there(here: &Workplace, made: &str) {
+    let mut running = spawn(here.command(&endless("run")));
+    wait_for(&here.path(made), &mut running);
+    running.kill().unwrap();
+    running.wait().unwrap();
+}
+
 /// So that a report can show it though the first process never ended by itself.
 #[test]
 fn the_command_is_kept_from_the_start() {
     let here = Workplace::new();
-    let mut running = spawn(here.command(&endless("run")));
-    wait_for(&here.path("run/run.toml"), &mut running);
-    running.kill().unwrap();
-    running.wait().unwrap();
+    kill_once_there(&here, "run/run.toml");
     let command = String::from_utf8(here.file("run/command.txt")).unwrap();
     assert_eq!(command, format!("retune {}\n", endless("run")));
 }
@@ -304,10 +309,7 @@ fn the_command_is_kept_from_the_start() {
 #[test]
 fn a_run_whose_images_changed_is_not_gone_on_with() {
     let here = Workplace::new();
-    let mut running = spawn(here.command(&endless("run")));
-    wait_for(&here.path("run/checkpoint"), &mut running);
-    running.kill().unwrap();
-    running.wait().unwrap();
+    kill_once_there(&here, "run/checkpoint");
     fs::remove_file(here.path("data/red/03.png")).unwrap();
     assert!(here.refuses("fit --resume run").contains("images are no longer those that the run began with"));
 }
@@ -316,10 +318,7 @@ fn a_run_whose_images_changed_is_not_gone_on_with() {
 #[test]
 fn a_run_whose_plan_changed_is_not_gone_on_with() {
     let here = Workplace::new();
-    let mut running = spawn(here.command(&endless("run")));
-    wait_for(&here.path("run/checkpoint"), &mut running);
-    running.kill().unwrap();
-    running.wait().unwrap();
+    kill_once_there(&here, "run/checkpoint");
     let changed = "is not as it was when the run began";
     for (file, before, after, reason) in [
         ("plan.toml", "epochs = ", "epochs = 1", changed),

@@ -85,7 +85,10 @@ impl Activation {
     pub(crate) fn into_map(self) -> Tensor<4> {
         match self {
             Self::Map(x) => x,
-            other => panic!("expected feature maps, found shape {:?}", other.example_shape()),
+            other => panic!(
+                "every network is built so that a block that takes feature maps follows one that gives them, not shape {:?}",
+                other.example_shape()
+            ),
         }
     }
 
@@ -93,7 +96,10 @@ impl Activation {
     pub(crate) fn into_tokens(self) -> Tensor<3> {
         match self {
             Self::Tokens(x) => x,
-            other => panic!("expected tokens, found shape {:?}", other.example_shape()),
+            other => panic!(
+                "every network is built so that a block that takes tokens follows one that gives them, not shape {:?}",
+                other.example_shape()
+            ),
         }
     }
 }
