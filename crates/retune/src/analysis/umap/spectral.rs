@@ -209,9 +209,9 @@ fn symmetric_eigenvectors(mut matrix: Vec<Vec<f64>>) -> (Vec<f64>, Vec<Vec<f64>>
                 for row in &mut matrix {
                     (row[p], row[q]) = rotated(row[p], row[q]);
                 }
-                for column in 0..n {
-                    let (a, b) = rotated(matrix[p][column], matrix[q][column]);
-                    (matrix[p][column], matrix[q][column]) = (a, b);
+                let (above, below) = matrix.split_at_mut(q);
+                for (a, b) in above[p].iter_mut().zip(&mut below[0]) {
+                    (*a, *b) = rotated(*a, *b);
                 }
                 for row in &mut vectors {
                     (row[p], row[q]) = rotated(row[p], row[q]);
@@ -313,11 +313,9 @@ mod tests {
         let mut random = generator(1, &[]);
         let n = 12;
         let mut matrix = vec![vec![0.0; n]; n];
-        for row in 0..n {
-            for column in 0..=row {
-                let value = f64::from(truncated_normal(&mut random));
-                (matrix[row][column], matrix[column][row]) = (value, value);
-            }
+        for (row, column) in (0..n).flat_map(|row| (0..=row).map(move |column| (row, column))) {
+            let value = f64::from(truncated_normal(&mut random));
+            (matrix[row][column], matrix[column][row]) = (value, value);
         }
         let (values, vectors) = symmetric_eigenvectors(matrix.clone());
         for (column, value) in values.iter().enumerate() {
