@@ -82,6 +82,16 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::R
     })
 }
 
+/// Single-precision numbers as files keep them, the lowest byte first.
+pub(crate) fn little_endian(values: &[f32]) -> Vec<u8> {
+    values.iter().map(|value| value.to_le_bytes()).collect::<Vec<_>>().into_flattened()
+}
+
+/// The numbers that [`little_endian`] made these bytes of; bytes at the end that are no whole number are left out.
+pub(crate) fn from_little_endian(bytes: &[u8]) -> impl Iterator<Item = f32> {
+    bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes))
+}
+
 /// What the name of a file that is being written has after its own.
 const PARTIAL: &str = ".partial-";
 

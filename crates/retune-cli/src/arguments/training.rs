@@ -65,13 +65,14 @@ pub struct TrainingArguments {
     #[arg(long, value_name = "STEPS", value_parser = parse::count, allow_hyphen_values = true)]
     checkpoint_every: Option<usize>,
     /// Memory for decoded images, in MiB; what does not fit goes to a temporary file
-    #[arg(long, value_name = "N", default_value = "512")]
+    #[arg(long, value_name = "N", default_value = "256")]
     cache_mb: u32,
     /// Multiply matrices of trained blocks in 32-bit floats, or in bfloat16, which CPUs with AVX-512 BF16 do faster
     #[arg(long, value_name = "NAME", default_value = "float32", value_parser = named::<Precision>(["float32", "bfloat16"]))]
     precision: Precision,
-    /// Memory for the activations of frozen blocks, in MiB; eight times as much may go to a temporary file; 0: none
-    #[arg(long, value_name = "N", default_value = "1024")]
+    /// Memory for the activations of frozen blocks, and for a linear probe's features, in MiB; more goes to a temporary
+    /// file (activations up to 8 GiB or eight times N); 0: no activations are kept
+    #[arg(long, value_name = "N", default_value = "256")]
     activation_mb: u32,
     /// Keep the activations of frozen blocks in 16 bits each
     #[arg(long)]

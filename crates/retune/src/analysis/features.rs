@@ -144,9 +144,5 @@ fn stored_label(label: Option<usize>) -> i64 {
     label.and_then(|label| i64::try_from(label).ok()).unwrap_or(-1)
 }
 
-fn little_endian(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
-}
-
 #[cfg(test)]
 mod tests;

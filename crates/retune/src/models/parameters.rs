@@ -182,11 +182,13 @@ impl Parameters {
 
     /// Whether all values are those of `other`, bit for bit: 0 is not −0.
     pub fn equal(&self, other: &Self) -> bool {
-        let same = |index: usize| {
-            let (own, other) = (self.values(index), other.values(index));
-            own.len() == other.len() && own.iter().zip(&other).all(|(own, other)| own.to_bits() == other.to_bits())
-        };
-        self.tensors.len() == other.tensors.len() && (0..self.tensors.len()).all(same)
+        self.tensors.len() == other.tensors.len() && (0..self.tensors.len()).all(|index| self.equal_at(other, index))
+    }
+
+    /// Whether the values of the parameter at `index` are those of `other`, bit for bit.
+    pub(crate) fn equal_at(&self, other: &Self, index: usize) -> bool {
+        let (own, other) = (self.values(index), other.values(index));
+        own.len() == other.len() && own.iter().zip(&other).all(|(own, other)| own.to_bits() == other.to_bits())
     }
 
     /// The values of the parameter at `index`, flat, on the host.

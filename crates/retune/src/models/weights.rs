@@ -1,11 +1,12 @@
 //! Weights in and out: `.safetensors` and PyTorch's `.pth`, by timm's tensor names, strictly.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
 use pytorch_reader::{DType, PytorchReader};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, SafeTensors, View};
 
 use super::parameters::{ParameterSpec, Parameters};
 use super::position_embedding::{self, PositionGrid};
@@ -284,10 +285,13 @@ fn checked(
 /// # Errors
 /// Names the path and the reason, such as a full disk.
 pub fn write_safetensors(path: &Path, parameters: &Parameters) -> Result<(), WeightsError> {
-    let tensors = parameters.specs().iter().enumerate().map(|(index, spec)| {
-        (spec.name.clone(), NamedTensor { shape: spec.shape.clone(), values: parameters.values(index) })
-    });
-    write_tensors(path, tensors.collect())
+    write_tensors(path, (0..parameters.specs().len()).map(|index| named_tensor(parameters, index)).collect())
+}
+
+/// The name of the parameter at `index`, its shape and its values.
+pub(crate) fn named_tensor(parameters: &Parameters, index: usize) -> (String, NamedTensor) {
+    let spec = &parameters.specs()[index];
+    (spec.name.clone(), NamedTensor { shape: spec.shape.clone(), values: parameters.values(index) })
 }
 
 /// Writes named tensors as a `.safetensors` file.
@@ -295,33 +299,39 @@ pub fn write_safetensors(path: &Path, parameters: &Parameters) -> Result<(), Wei
 /// # Errors
 /// Names the path and the reason, such as a full disk.
 pub fn write_tensors(path: &Path, tensors: BTreeMap<String, NamedTensor>) -> Result<(), WeightsError> {
-    let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
-        .into_iter()
-        .map(|(name, tensor)| {
-            let bytes = tensor.values.iter().flat_map(|value| value.to_le_bytes()).collect();
-            (name, tensor.shape, bytes)
-        })
-        .collect();
     let unwritable = |reason: String| WeightsError::Unreadable { path: path.to_owned(), format: "safetensors", reason };
-    let mut views = Vec::with_capacity(bytes.len());
-    for (name, shape, bytes) in &bytes {
-        let view = TensorView::new(Dtype::F32, shape.clone(), bytes)
-            .map_err(|error| unreadable_tensor(name, error, &unwritable))?;
-        views.push((name.clone(), view));
+    if let Some((name, tensor)) =
+        tensors.iter().find(|(_, tensor)| tensor.shape.iter().product::<usize>() != tensor.values.len())
+    {
+        return Err(unwritable(format!("tensor '{name}': {} values are not {:?}", tensor.values.len(), tensor.shape)));
     }
     // timm and transformers want to know which framework's layout it is.
     let metadata = [("format".to_owned(), "pt".to_owned())].into();
+    let views = tensors.iter().map(|(name, tensor)| (name, SinglePrecision(tensor)));
     let serialized = safetensors::serialize(views, Some(metadata)).map_err(|error| unwritable(error.to_string()))?;
     files::write_atomically(path, |out| out.write_all(&serialized))?;
     Ok(())
 }
 
-fn unreadable_tensor(
-    name: &str,
-    error: safetensors::SafeTensorError,
-    wrap: &impl Fn(String) -> WeightsError,
-) -> WeightsError {
-    wrap(format!("tensor '{name}': {error}"))
+/// A tensor as a file keeps it.
+struct SinglePrecision<'a>(&'a NamedTensor);
+
+impl View for SinglePrecision<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.0.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Owned(files::little_endian(&self.0.values))
+    }
+
+    fn data_len(&self) -> usize {
+        size_of_val(self.0.values.as_slice())
+    }
 }
 
 #[cfg(test)]

@@ -101,6 +101,8 @@ pub(super) struct State {
     pub model: Model,
     /// Parameters at the start of the run, to check that frozen ones stay.
     pub initial: Parameters,
+    /// Whether the run's checkpoint holds them already.
+    pub initial_is_saved: bool,
     /// Parameters at the start of the present phase.
     pub phase_start: Parameters,
     /// Parameters at the start of the phase before, where the present one goes back to them.
@@ -116,6 +118,8 @@ pub(super) struct State {
     pub final_adapters: Option<Adapters>,
 }
 
+/// Raised whenever checkpoints of the version before would be misread.
+const FORMAT: u32 = 1;
 const PROGRESS_FILE: &str = "progress.json";
 const CURRENT: &str = "current.safetensors";
 const INITIAL: &str = "initial.safetensors";
@@ -128,10 +132,10 @@ const ADAPTERS: &str = "adapters.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 
 /// Writes the state to `directory`, replacing what was there in one rename.
-pub(super) fn save(directory: &Path, state: &State) -> Result<(), TrainError> {
+pub(super) fn save(directory: &Path, state: &mut State) -> Result<(), TrainError> {
     let beside = with_suffix(directory, ".partial");
     let _ = fs::remove_dir_all(&beside);
-    let written = write_all(&beside, state);
+    let written = write_initial(directory, &beside, state).and_then(|()| write_changing(&beside, state));
     if written.is_err() {
         // A full disk must not be left full of a checkpoint that nobody can use.
         let _ = fs::remove_dir_all(&beside);
@@ -149,6 +153,7 @@ pub(super) fn save(directory: &Path, state: &State) -> Result<(), TrainError> {
         rename(directory, &before)?;
     }
     rename(&beside, directory)?;
+    state.initial_is_saved = true;
     let _ = fs::remove_dir_all(&before);
     Ok(())
 }
@@ -167,26 +172,35 @@ fn with_suffix(directory: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn write_all(directory: &Path, state: &State) -> Result<(), TrainError> {
+/// The parameters that the run began with never change: the new checkpoint gets a link to the file that the one before
+/// has, where the file system knows links.
+fn write_initial(before: &Path, directory: &Path, state: &State) -> Result<(), TrainError> {
     files::create_folder(directory)?;
-    weights::write_safetensors(&directory.join(CURRENT), &state.model.parameters)?;
-    weights::write_safetensors(&directory.join(INITIAL), &state.initial)?;
-    let twins = [(INITIAL, &state.initial), (CURRENT, &state.model.parameters)];
-    let twin = twins.into_iter().find(|(_, parameters)| parameters.equal(&state.phase_start)).map(|(name, _)| name);
-    if twin.is_none() {
-        weights::write_safetensors(&directory.join(PHASE_START), &state.phase_start)?;
+    let path = directory.join(INITIAL);
+    if state.initial_is_saved && fs::hard_link(before.join(INITIAL), &path).is_ok() {
+        return Ok(());
+    }
+    Ok(weights::write_safetensors(&path, &state.initial)?)
+}
+
+fn write_changing(directory: &Path, state: &State) -> Result<(), TrainError> {
+    let write = |name: &str, parameters: &Parameters| write_changed(directory, name, parameters, &state.initial);
+    write(CURRENT, &state.model.parameters)?;
+    // At the end of a phase, the next one starts from here.
+    if !state.phase_start.equal(&state.model.parameters) {
+        write(PHASE_START, &state.phase_start)?;
     }
     let average = state.average.as_ref().map(|average| &average.parameters);
     for (name, parameters) in [(PREVIOUS_START, state.previous_start.as_ref()), (AVERAGE, average)] {
         if let Some(parameters) = parameters {
-            weights::write_safetensors(&directory.join(name), parameters)?;
+            write(name, parameters)?;
         }
     }
     if let Some(best) = &state.best {
-        write_snapshot(directory, BEST, best)?;
+        write_snapshot(directory, BEST, best, &state.initial)?;
     }
     for (number, snapshot) in state.finished.iter().enumerate() {
-        write_snapshot(directory, &finished_file(number), snapshot)?;
+        write_snapshot(directory, &finished_file(number), snapshot, &state.initial)?;
     }
     weights::write_tensors(&directory.join(OPTIMIZER), optimizer_tensors(state))?;
     if let Some(adapters) = &state.final_adapters {
@@ -200,8 +214,8 @@ fn write_all(directory: &Path, state: &State) -> Result<(), TrainError> {
         adapter_updates = updates;
     }
     let text = serde_json::to_string_pretty(&Saved {
+        format: FORMAT,
         progress: state.progress.clone(),
-        phase_start: twin.unwrap_or(PHASE_START).to_owned(),
         updates: state.optimizer.states().iter().map(|state| state.steps).collect(),
         averaged: state.average.as_ref().map_or(0, |average| average.count),
         adapter_updates,
@@ -211,8 +225,34 @@ fn write_all(directory: &Path, state: &State) -> Result<(), TrainError> {
     Ok(())
 }
 
-fn write_snapshot(directory: &Path, name: &str, snapshot: &Snapshot) -> Result<(), TrainError> {
-    weights::write_safetensors(&directory.join(name), &snapshot.parameters)?;
+/// Writes the tensors that are no longer, to the bit, what they were at the start of the run.
+fn write_changed(
+    directory: &Path,
+    name: &str,
+    parameters: &Parameters,
+    initial: &Parameters,
+) -> Result<(), TrainError> {
+    let changed = (0..parameters.specs().len()).filter(|index| !parameters.equal_at(initial, *index));
+    let tensors = changed.map(|index| weights::named_tensor(parameters, index)).collect();
+    Ok(weights::write_tensors(&directory.join(name), tensors)?)
+}
+
+/// Reads what [`write_changed`] wrote.
+fn read_changed(directory: &Path, name: &str, initial: &Parameters) -> Result<Parameters, TrainError> {
+    let path = directory.join(name);
+    let mut tensors = weights::read_tensors(&path)?;
+    for (index, spec) in initial.specs().iter().enumerate() {
+        if !tensors.contains_key(&spec.name) {
+            tensors.extend([weights::named_tensor(initial, index)]);
+        }
+    }
+    let mut parameters = initial.clone();
+    weights::assign(&mut parameters, tensors, None, &path)?;
+    Ok(parameters)
+}
+
+fn write_snapshot(directory: &Path, name: &str, snapshot: &Snapshot, initial: &Parameters) -> Result<(), TrainError> {
+    write_changed(directory, name, &snapshot.parameters, initial)?;
     if let Some(adapters) = &snapshot.adapters {
         let tensors = adapters.tensors(snapshot.parameters.specs());
         weights::write_tensors(&directory.join(low_rank_file(name)), tensors)?;
@@ -226,9 +266,10 @@ fn low_rank_file(name: &str) -> String {
 
 #[derive(Serialize, Deserialize)]
 struct Saved {
+    /// Which files there are and what they mean.
+    #[serde(default)]
+    format: u32,
     progress: Progress,
-    /// The file with the parameters at the start of the phase, which often are those of another.
-    phase_start: String,
     /// Optimizer updates of each parameter; integers do not fit a float tensor.
     updates: Vec<u64>,
     /// Steps or epochs that the average of weights holds.
@@ -274,6 +315,10 @@ pub(super) fn load(
     let path = directory.join(PROGRESS_FILE);
     let saved: Saved = serde_json::from_str(&files::read_text(&path)?)
         .map_err(|error| TrainError::Checkpoint { path, reason: error.to_string() })?;
+    if saved.format != FORMAT {
+        let reason = "another version of retune wrote it; go on with that one, or begin a new run".to_owned();
+        return Err(TrainError::Checkpoint { path: directory.to_owned(), reason });
+    }
     if saved.progress.recipe != recipe {
         let reason = "plan.toml or run.toml is not as it was when the run began; put it back, or begin a new run";
         return Err(TrainError::Checkpoint { path: directory.to_owned(), reason: reason.to_owned() });
@@ -287,25 +332,18 @@ pub(super) fn load(
         TrainError::Checkpoint { path: directory.to_owned(), reason }
     };
 
-    let like = fresh.model.parameters.clone();
-    let read = |name: &str| -> Result<Parameters, TrainError> {
-        let path = directory.join(name);
-        let mut parameters = like.clone();
-        weights::assign(&mut parameters, weights::read_tensors(&path)?, None, &path)?;
-        Ok(parameters)
-    };
+    let mut initial = fresh.model.parameters.clone();
+    let initial_path = directory.join(INITIAL);
+    weights::assign(&mut initial, weights::read_tensors(&initial_path)?, None, &initial_path)?;
+    let read = |name: &str| read_changed(directory, name, &initial);
     let read_if_there = |name: &str| match directory.join(name).is_file() {
         true => read(name).map(Some),
         false => Ok(None),
     };
     let mut state = fresh;
     state.model.parameters = read(CURRENT)?;
-    state.initial = read(INITIAL)?;
-    state.phase_start = match saved.phase_start.as_str() {
-        INITIAL => state.initial.clone(),
-        CURRENT => state.model.parameters.clone(),
-        _ => read(PHASE_START)?,
-    };
+    (state.initial, state.initial_is_saved) = (initial.clone(), true);
+    state.phase_start = read_if_there(PHASE_START)?.unwrap_or_else(|| state.model.parameters.clone());
     state.previous_start = read_if_there(PREVIOUS_START)?;
     let average = read_if_there(AVERAGE)?;
     state.average = average.map(|parameters| WeightAverage { parameters, count: saved.averaged });

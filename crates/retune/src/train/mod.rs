@@ -5,6 +5,7 @@ mod checkpoint;
 mod descent;
 mod divergence;
 mod gradient;
+mod kept_features;
 pub mod low_rank;
 pub mod metrics;
 pub mod optimizer;

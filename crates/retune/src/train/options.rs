@@ -146,7 +146,7 @@ impl Default for TrainOptions {
             augmentation: Augmentation::new(AugmentPolicy::None),
             mix: Mix::default(),
             checkpoint_every: None,
-            cache_bytes: 512 << 20,
+            cache_bytes: 256 << 20,
             precision: Precision::Float32,
             activations: ActivationOptions::default(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),

@@ -3,7 +3,7 @@
 //!
 //! While the blocks below it are frozen and the images do not change from epoch to epoch, neither do
 //! these. They are kept in memory up to a limit, past it in a temporary file without a name; past
-//! eight times the limit, or where the disk is full, they are computed in every step after all.
+//! what that may hold, or where the disk is full, they are computed in every step after all.
 
 use std::fs::File;
 use std::ops::Range;
@@ -14,19 +14,22 @@ use serde::{Deserialize, Serialize};
 use super::TrainError;
 use crate::data::positional::{read_exact_at, write_all_at};
 use crate::data::{Loader, Order};
+use crate::files;
 use crate::inference::{self, Evaluation, InferenceError};
 use crate::models::parameters::host_values;
 use crate::models::{Activation, Model};
 use crate::monitor::Monitor;
 
-/// How many times the memory a file may hold.
+/// Bytes that a file may hold, and how many times the memory if that is more.
+const FILE_BYTES: u64 = 8 << 30;
 const FILE_FACTOR: u64 = 8;
 
 /// What is kept of the frozen blocks' activations.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ActivationOptions {
-    /// Memory for them, in bytes; eight times as much may go to a temporary file. 0 keeps nothing.
+    /// Memory for them, in bytes; 8 GiB, or eight times the memory if that is more, may go to a temporary file. 0 keeps
+    /// nothing. A linear probe's features have as much memory, and a file of any size.
     pub memory_bytes: u64,
     /// Keep them in 16 bits each, half the room at a relative error of up to 2⁻¹¹.
     pub half: bool,
@@ -37,7 +40,13 @@ pub struct ActivationOptions {
 
 impl Default for ActivationOptions {
     fn default() -> Self {
-        Self { memory_bytes: 1 << 30, half: false, views: None }
+        Self { memory_bytes: 256 << 20, half: false, views: None }
+    }
+}
+
+impl ActivationOptions {
+    fn file_bytes(&self) -> u64 {
+        if self.memory_bytes == 0 { 0 } else { FILE_BYTES.max(self.memory_bytes.saturating_mul(FILE_FACTOR)) }
     }
 }
 
@@ -104,11 +113,11 @@ enum Rows {
 
 impl Rows {
     /// Room for `bytes`; `None` if they are too many or there is no place for a file.
-    fn new(bytes: u64, memory_bytes: u64) -> Option<Self> {
-        if bytes <= memory_bytes {
+    fn new(bytes: u64, options: &ActivationOptions) -> Option<Self> {
+        if bytes <= options.memory_bytes {
             return Some(Self::Memory(Vec::with_capacity(usize::try_from(bytes).ok()?)));
         }
-        (bytes <= FILE_FACTOR * memory_bytes).then(|| tempfile::tempfile().ok().map(Self::File))?
+        (bytes <= options.file_bytes()).then(|| tempfile::tempfile().ok().map(Self::File))?
     }
 
     fn append(&mut self, bytes: &[u8], at: u64) -> std::io::Result<()> {
@@ -158,7 +167,7 @@ impl Prefix {
             let shape = Shape::of(&entry);
             if made.is_none() {
                 let bytes = (images * shape.len()) as u64 * width_of(options.half) as u64;
-                let Some(rows) = Rows::new(bytes, options.memory_bytes) else {
+                let Some(rows) = Rows::new(bytes, options) else {
                     monitor.finish();
                     return Ok(None);
                 };
@@ -187,7 +196,7 @@ impl Prefix {
                 Rows::File(file) => disk += file.metadata().map_or(0, |metadata| metadata.len()),
             }
         }
-        memory <= options.memory_bytes && disk <= FILE_FACTOR * options.memory_bytes
+        memory <= options.memory_bytes && disk <= options.file_bytes()
     }
 
     /// The activations of some images; `None` if the disk fails.
@@ -243,14 +252,14 @@ fn encode(activation: Activation, half: bool) -> Vec<u8> {
         Activation::Vector(x) => host_values(x),
     };
     if half {
-        return values.into_iter().flat_map(|value| f16::from_f32(value).to_le_bytes()).collect();
+        return values.into_iter().map(|value| f16::from_f32(value).to_le_bytes()).collect::<Vec<_>>().into_flattened();
     }
-    values.into_iter().flat_map(f32::to_le_bytes).collect()
+    files::little_endian(&values)
 }
 
 fn decode(bytes: &[u8], half: bool) -> Vec<f32> {
     if half {
         return bytes.as_chunks::<2>().0.iter().map(|bytes| f16::from_le_bytes(*bytes).to_f32()).collect();
     }
-    bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+    files::from_little_endian(bytes).collect()
 }

@@ -17,56 +17,27 @@
 //! same for every network; the probe it returns acts on the features as they are. (Centring changes nothing: the free
 //! bias absorbs it. It is done inside for the sake of conditioning.)
 //!
-//! Features are single precision and are read in place, never copied. Losses and gradients are summed in double
-//! precision, in an order that depends on the sizes alone: the result has the same bits on any number of threads.
+//! Features are single precision and are read in place, from memory or a file. Losses and gradients are summed in double
+//! precision, in an order that depends on the sizes alone: the result has the same bits on any number of threads, and
+//! wherever the features are.
 
-use std::ops::{ControlFlow, Range};
+use std::ops::ControlFlow;
 
 use rayon::prelude::*;
 
 mod error;
+mod features;
 mod kernel;
 mod lbfgs;
 mod objective;
 
 pub use error::ProbeError;
+pub use features::FeatureMatrix;
+
+use features::RowBuffer;
 
 use lbfgs::{Limits, Objective, Outcome, Stop};
 use objective::{Classifier, Coordinates, PenalisedLoss, score};
-
-/// Features of one set of images: row-major, one row an image.
-#[derive(Clone, Copy, Debug)]
-pub struct FeatureMatrix<'a> {
-    values: &'a [f32],
-    columns: usize,
-}
-
-impl<'a> FeatureMatrix<'a> {
-    /// A view of `values` as rows of `columns` features.
-    ///
-    /// # Errors
-    /// [`ProbeError::Shape`] when `columns` is zero or does not divide the number of values.
-    pub fn new(values: &'a [f32], columns: usize) -> Result<Self, ProbeError> {
-        if columns == 0 || !values.len().is_multiple_of(columns) {
-            return Err(ProbeError::Shape { values: values.len(), columns });
-        }
-        Ok(Self { values, columns })
-    }
-
-    /// Number of images.
-    pub fn rows(&self) -> usize {
-        self.values.len() / self.columns
-    }
-
-    /// Features of each image.
-    pub fn columns(&self) -> usize {
-        self.columns
-    }
-
-    fn row_range(&self, rows: Range<usize>) -> &'a [f32] {
-        &self.values[rows.start * self.columns..rows.end * self.columns]
-    }
-}
 
 /// How one logistic regression is solved.
 #[derive(Clone, Debug, PartialEq)]
@@ -212,9 +183,9 @@ pub fn fit_one(
     check_set("training", features, labels, classes)?;
     check_solver(options, classes)?;
     check_inverse_strength(inverse_strength)?;
-    let (centre, deviation) = column_means_and_deviation(features);
+    let (centre, deviation) = column_means_and_deviation(features)?;
     let coordinates = Coordinates { centre, scale: 1.0 };
-    let mut solver = PathSolver::new(features, labels, classes, &coordinates, options);
+    let mut solver = PathSolver::new(features, labels, classes, &coordinates, options)?;
     let diagnostics =
         solver.fit(inverse_strength, |_| ControlFlow::Continue(())).map_err(|failure| failure.into_error(deviation))?;
     let Classifier { weight, bias } = solver.classifier();
@@ -238,18 +209,19 @@ pub fn fit_path(
 ) -> Result<Probe, ProbeError> {
     check_set("training", train, labels, classes)?;
     check_set("validation", validation, validation_labels, classes)?;
-    if train.columns != validation.columns {
-        return Err(ProbeError::ColumnMismatch { training: train.columns, validation: validation.columns });
+    let (training, validating) = (train.columns(), validation.columns());
+    if training != validating {
+        return Err(ProbeError::ColumnMismatch { training, validation: validating });
     }
     check_solver(&options.solver, classes)?;
     let inverse_strengths = ascending(&options.inverse_strengths)?;
     let strengths = inverse_strengths.len();
 
-    let (centre, deviation) = column_means_and_deviation(train);
+    let (centre, deviation) = column_means_and_deviation(train)?;
     // Features that are all equal have no scale; any will do, since no weight can help.
     let scale = if deviation > 0.0 { deviation } else { 1.0 };
     let coordinates = Coordinates { centre, scale };
-    let mut solver = PathSolver::new(train, labels, classes, &coordinates, &options.solver);
+    let mut solver = PathSolver::new(train, labels, classes, &coordinates, &options.solver)?;
     let mut path: Vec<PathPoint> = Vec::with_capacity(strengths);
     let mut best: Option<(PathPoint, Classifier)> = None;
     for (fitted, inverse_strength) in inverse_strengths.into_iter().enumerate() {
@@ -257,8 +229,8 @@ pub fn fit_path(
             .fit(inverse_strength, |iteration| on_progress(ProbeProgress { fitted, strengths, iteration }))
             .map_err(|failure| failure.into_error(deviation))?;
         let classifier = solver.classifier();
-        let on_train = score(train, labels, &classifier);
-        let on_validation = score(validation, validation_labels, &classifier);
+        let on_train = score(train, labels, &classifier)?;
+        let on_validation = score(validation, validation_labels, &classifier)?;
         let point = PathPoint {
             inverse_strength,
             train_loss: on_train.loss,
@@ -296,6 +268,7 @@ struct PathSolver<'a> {
 enum FitFailure {
     NotFinite,
     Interrupted,
+    Other(ProbeError),
 }
 
 impl FitFailure {
@@ -303,6 +276,7 @@ impl FitFailure {
         match self {
             Self::NotFinite => ProbeError::Overflow { scale },
             Self::Interrupted => ProbeError::Interrupted,
+            Self::Other(error) => error,
         }
     }
 }
@@ -314,17 +288,17 @@ impl<'a> PathSolver<'a> {
         classes: usize,
         coordinates: &'a Coordinates,
         options: &'a SolverOptions,
-    ) -> Self {
+    ) -> Result<Self, ProbeError> {
         let class_weights = options.class_weights.as_deref();
         let mut loss = PenalisedLoss::new(features, labels, classes, class_weights, coordinates);
         let parameters = vec![0.0; loss.parameters()];
         let mut gradient = parameters.clone();
-        loss.evaluate(&parameters, &mut gradient);
+        loss.evaluate(&parameters, &mut gradient)?;
         let limits = Limits {
             max_iterations: options.max_iterations,
             gradient_norm: options.tolerance * lbfgs::norm(&gradient),
         };
-        Self { loss, coordinates, classes, limits, parameters }
+        Ok(Self { loss, coordinates, classes, limits, parameters })
     }
 
     fn fit(
@@ -334,7 +308,7 @@ impl<'a> PathSolver<'a> {
     ) -> Result<Diagnostics, FitFailure> {
         self.loss.set_inverse_strength(inverse_strength);
         let Outcome { stop, value, gradient_norm, iterations } =
-            lbfgs::minimise(&mut self.loss, &mut self.parameters, self.limits, observe);
+            lbfgs::minimise(&mut self.loss, &mut self.parameters, self.limits, observe).map_err(FitFailure::Other)?;
         match stop {
             Stop::NotFinite => Err(FitFailure::NotFinite),
             Stop::Interrupted => Err(FitFailure::Interrupted),
@@ -402,30 +376,38 @@ fn check_set(
     if let Some(row) = labels.iter().position(|label| *label >= classes) {
         return Err(ProbeError::LabelOutOfRange { set, row, label: labels[row], classes });
     }
-    match features.values.par_iter().position_first(|value| !value.is_finite()) {
-        None => Ok(()),
-        Some(index) => Err(ProbeError::NonFinite {
-            set,
-            row: index / features.columns,
-            column: index % features.columns,
-            value: features.values[index],
-        }),
-    }
+    let columns = features.columns();
+    let chunks: Vec<_> = features.chunks().collect();
+    let found = chunks.into_par_iter().find_map_first(|rows| {
+        let first_row = rows.start;
+        let mut buffer = RowBuffer::default();
+        let values = match features.row_range(rows, &mut buffer) {
+            Ok(values) => values,
+            Err(error) => return Some(error),
+        };
+        let index = values.iter().position(|value| !value.is_finite())?;
+        let (row, column) = (first_row + index / columns, index % columns);
+        Some(ProbeError::NonFinite { set, row, column, value: values[index] })
+    });
+    found.map_or(Ok(()), Err)
 }
 
 /// The mean of every column, and the standard deviation of all entries around their common mean.
-fn column_means_and_deviation(features: FeatureMatrix<'_>) -> (Vec<f64>, f64) {
-    let mut sums = vec![0.0; features.columns];
-    for row in features.values.chunks_exact(features.columns) {
-        for (sum, value) in sums.iter_mut().zip(row) {
-            *sum += f64::from(*value);
+fn column_means_and_deviation(features: FeatureMatrix<'_>) -> Result<(Vec<f64>, f64), ProbeError> {
+    let mut sums = vec![0.0; features.columns()];
+    features.for_each_rows(|values| {
+        for row in values.chunks_exact(sums.len()) {
+            for (sum, value) in sums.iter_mut().zip(row) {
+                *sum += f64::from(*value);
+            }
         }
-    }
-    let entries = features.values.len() as f64;
-    let mean = sums.iter().sum::<f64>() / entries;
-    let squares: f64 = features.values.iter().map(|value| (f64::from(*value) - mean).powi(2)).sum();
+    })?;
     let rows = features.rows() as f64;
-    (sums.into_iter().map(|sum| sum / rows).collect(), (squares / entries).sqrt())
+    let entries = rows * features.columns() as f64;
+    let mean = sums.iter().sum::<f64>() / entries;
+    let mut squares = 0.0;
+    features.for_each_rows(|values| values.iter().for_each(|value| squares += (f64::from(*value) - mean).powi(2)))?;
+    Ok((sums.into_iter().map(|sum| sum / rows).collect(), (squares / entries).sqrt()))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use std::time::Instant;
 pub(super) use self::descending::low_rank_changes;
 
 use super::checkpoint::{self, Progress, State};
+use super::kept_features::KeptFeatures;
 use super::metrics::MetricsFile;
 use super::optimizer::Optimizer;
 use super::shared::{Shared, loader_key};
@@ -18,7 +19,6 @@ use super::{Divergence, Line, PhaseOutcome, TrainError, Trained, Trainer};
 use crate::data::augment::AugmentPolicy;
 use crate::data::mix::Mix;
 use crate::data::{CacheOptions, DataError, Dataset, Loader, LoaderOptions, MemoryBudget};
-use crate::inference::{self, Features, Layer};
 use crate::models::{Model, Parameters};
 use crate::plan::{Phase, Solver};
 
@@ -109,6 +109,7 @@ impl<'a> Run<'a> {
         let fresh = State {
             progress: Progress::default(),
             initial: model.parameters.clone(),
+            initial_is_saved: false,
             phase_start: model.parameters.clone(),
             previous_start: None,
             best: None,
@@ -210,17 +211,17 @@ impl<'a> Run<'a> {
         [self.state.progress.images, self.state.progress.recipe] = self.keys;
         self.state.progress.seconds = self.seconds();
         match self.trainer.checkpoint_directory() {
-            Some(directory) => checkpoint::save(&directory, &self.state),
+            Some(directory) => checkpoint::save(&directory, &mut self.state),
             None => Ok(()),
         }
     }
 
-    /// The features that the head sees, shared with other runs where there are any.
-    fn features(&self, images: &KeyedLoader, task: &str) -> Result<Arc<Features>, TrainError> {
+    /// The features that the head sees, shared with other runs where there are any; in memory as far as this suffices.
+    fn features(&self, images: &KeyedLoader, memory_bytes: u64, task: &str) -> Result<Arc<KeptFeatures>, TrainError> {
         let (model, monitor) = (&self.state.model, self.trainer.monitor);
         match self.trainer.shared {
-            Some(shared) => shared.features(model, &images.loader, images.key, task, monitor),
-            None => Ok(Arc::new(inference::extract(model, &images.loader, Layer::Pooled, task, monitor)?)),
+            Some(shared) => shared.features(model, &images.loader, images.key, memory_bytes, task, monitor),
+            None => Ok(Arc::new(KeptFeatures::extract(model, &images.loader, memory_bytes, task, monitor)?)),
         }
     }
 

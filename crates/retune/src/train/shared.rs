@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::TrainError;
+use super::kept_features::KeptFeatures;
 use super::options::ActivationOptions;
 use super::prefix::Prefix;
 use crate::data::{DataError, Dataset, Loader, LoaderOptions, ReadImages, Sample};
-use crate::inference::{self, Features, Layer};
+use crate::files;
 use crate::models::Model;
 use crate::monitor::Monitor;
 use crate::random;
@@ -18,7 +19,7 @@ use crate::random;
 #[derive(Default)]
 pub struct Shared {
     loaders: Mutex<HashMap<u64, Loader>>,
-    features: Mutex<HashMap<u64, Arc<Features>>>,
+    features: Mutex<HashMap<u64, Arc<KeptFeatures>>>,
     /// The most recently used last.
     prefixes: Mutex<Vec<(u64, Arc<Prefix>)>>,
     read: Arc<ReadImages>,
@@ -51,25 +52,27 @@ impl Shared {
         Ok(loader)
     }
 
-    /// The pooled features of a loader's images by the body of `model`, computed once.
+    /// The pooled features of a loader's images by the body of `model`, computed once; those that take more than
+    /// `memory_bytes` are kept in a file.
     ///
     /// # Errors
-    /// As [`inference::extract`].
+    /// As [`KeptFeatures::extract`].
     pub(super) fn features(
         &self,
         model: &Model,
         loader: &Loader,
         loader_key: u64,
+        memory_bytes: u64,
         task: &str,
         monitor: &dyn Monitor,
-    ) -> Result<Arc<Features>, TrainError> {
+    ) -> Result<Arc<KeptFeatures>, TrainError> {
         let body_key = body_key(model, model.head());
         let key = random::hash(&[loader_key.to_le_bytes(), body_key.to_le_bytes()].concat());
         let known = || self.features.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(features) = known().get(&key) {
             return Ok(features.clone());
         }
-        let features = Arc::new(inference::extract(model, loader, Layer::Pooled, task, monitor)?);
+        let features = Arc::new(KeptFeatures::extract(model, loader, memory_bytes, task, monitor)?);
         known().insert(key, features.clone());
         Ok(features)
     }
@@ -150,10 +153,7 @@ pub(super) fn samples_key(samples: &[Sample], before: u64) -> u64 {
 fn body_key(model: &Model, block: usize) -> u64 {
     let specs = model.network().specs.iter().enumerate().filter(|(_, spec)| spec.block < block);
     let hashes: Vec<u8> = specs
-        .flat_map(|(index, _)| {
-            let bytes: Vec<u8> = model.parameters.values(index).iter().flat_map(|value| value.to_le_bytes()).collect();
-            random::hash(&bytes).to_le_bytes()
-        })
+        .flat_map(|(index, _)| random::hash(&files::little_endian(&model.parameters.values(index))).to_le_bytes())
         .collect();
     random::hash(&[model.config().architecture().as_bytes(), &hashes].concat())
 }

@@ -10,8 +10,9 @@ use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
-use super::{little_endian, stored_label};
+use super::stored_label;
 use crate::data::Dataset;
+use crate::files;
 
 /// Arrays start at a multiple of this many bytes, so that they can be mapped into memory.
 const ALIGNMENT: usize = 64;
@@ -68,7 +69,7 @@ impl<'a> NpzFile<'a> {
             self.begin("features", "<f4", &[self.dataset.len(), width])?;
             self.begun = true;
         }
-        self.archive.write_all(&little_endian(rows))
+        self.archive.write_all(&files::little_endian(rows))
     }
 
     pub fn finish(mut self) -> io::Result<()> {

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{ImageSource, Loader, Sample};
+use crate::files;
 use crate::inference::Layer;
 use crate::models::Model;
 use crate::random;
@@ -61,10 +62,8 @@ impl Origin {
 /// Architecture and parameters.
 fn model_hash(model: &Model) -> u64 {
     let start = random::hash(format!("{:?}", model.config()).as_bytes());
-    (0..model.parameters.tensors().len()).fold(start, |hash, index| {
-        let values: Vec<u8> = model.parameters.values(index).iter().flat_map(|value| value.to_le_bytes()).collect();
-        combined(hash, &values)
-    })
+    (0..model.parameters.tensors().len())
+        .fold(start, |hash, index| combined(hash, &files::little_endian(&model.parameters.values(index))))
 }
 
 /// Names, labels and corruptions, and of each file its length and when it was changed.

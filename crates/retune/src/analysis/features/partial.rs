@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::FeaturesError;
-use super::little_endian;
 use super::origin::Origin;
 use crate::data::positional::{read_exact_at, write_all_at};
 use crate::files::{self, FileError};
@@ -169,7 +168,7 @@ impl Partial {
                 serde_json::to_writer_pretty(out, &state).map_err(io::Error::from)
             })?;
         }
-        let bytes = little_endian(rows);
+        let bytes = files::little_endian(rows);
         let hash = random::hash(&bytes).to_le_bytes();
         write_all_at(&self.rows, &bytes, self.layout.offset(self.batches))
             .and_then(|()| write_all_at(&self.hashes, &hash, self.batches as u64 * HASH_BYTES))

@@ -11,8 +11,9 @@ use std::io::{self, BufWriter, Write};
 
 use serde_json::json;
 
-use super::{little_endian, stored_label};
+use super::stored_label;
 use crate::data::Dataset;
+use crate::files;
 
 /// Readers refuse a longer header.
 const LONGEST_HEADER: usize = 100_000_000;
@@ -33,7 +34,7 @@ impl<'a> SafetensorsFile<'a> {
         if !self.begun {
             self.begin(width)?;
         }
-        self.out.write_all(&little_endian(rows))
+        self.out.write_all(&files::little_endian(rows))
     }
 
     pub fn finish(mut self) -> io::Result<()> {

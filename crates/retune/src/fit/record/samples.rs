@@ -62,7 +62,7 @@ fn read_sheet(path: &Path, count: usize, side: Option<u32>) -> Result<Option<She
 /// Writes the features, `width` of each image.
 pub(super) fn write_features(folder: &Path, values: &[f16], width: usize) -> Result<(), FileError> {
     let path = folder.join(FEATURES_FILE);
-    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let bytes = values.iter().map(|value| value.to_le_bytes()).collect::<Vec<_>>().into_flattened();
     let shape = vec![values.len() / width.max(1), width];
     let invalid = |error: safetensors::SafeTensorError| FileError::new("write", &path, io::Error::other(error));
     let view = TensorView::new(Dtype::F16, shape, &bytes).map_err(invalid)?;

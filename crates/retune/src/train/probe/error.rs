@@ -99,6 +99,12 @@ pub enum ProbeError {
         /// Standard deviation of all training features.
         scale: f64,
     },
+    /// A file of features cannot be read.
+    #[error("the features cannot be read from their file: {reason}")]
+    Unreadable {
+        /// What the system says.
+        reason: String,
+    },
     /// The caller's progress function asked to stop.
     #[error("the linear probe was interrupted")]
     Interrupted,

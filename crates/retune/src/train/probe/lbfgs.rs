@@ -21,8 +21,11 @@ const LINE_SEARCH_EVALUATIONS: usize = 30;
 
 /// A differentiable function to minimise.
 pub(super) trait Objective {
+    /// Why it could not be computed.
+    type Error;
+
     /// The value at `point`; writes the gradient there into `gradient`.
-    fn evaluate(&mut self, point: &[f64], gradient: &mut [f64]) -> f64;
+    fn evaluate(&mut self, point: &[f64], gradient: &mut [f64]) -> Result<f64, Self::Error>;
 }
 
 /// When to stop.
@@ -56,14 +59,17 @@ pub(super) struct Outcome {
 }
 
 /// Minimises `objective` from `point`, in place. `observe` is called after every iteration with their number so far.
-pub(super) fn minimise(
-    objective: &mut impl Objective,
+///
+/// # Errors
+/// Those of the objective.
+pub(super) fn minimise<O: Objective>(
+    objective: &mut O,
     point: &mut [f64],
     limits: Limits,
     mut observe: impl FnMut(usize) -> ControlFlow<()>,
-) -> Outcome {
+) -> Result<Outcome, O::Error> {
     let mut gradient = vec![0.0; point.len()];
-    let mut value = objective.evaluate(point, &mut gradient);
+    let mut value = objective.evaluate(point, &mut gradient)?;
     let mut history = History::default();
     let mut iterations = 0;
     let stop = loop {
@@ -82,7 +88,7 @@ pub(super) fn minimise(
         let first_step = if history.is_empty() { (1.0 / gradient_norm).min(1.0) } else { 1.0 };
         let origin = Sample::at_origin(value, dot(&gradient, &direction));
         let mut ray = Ray { objective, start: point, direction: &direction };
-        match search_line(&mut ray, origin, first_step) {
+        match search_line(&mut ray, origin, first_step)? {
             Some(accepted) => {
                 let step: Vec<f64> = direction.iter().map(|d| accepted.step * d).collect();
                 let change = difference(&accepted.gradient, &gradient);
@@ -102,7 +108,7 @@ pub(super) fn minimise(
             break Stop::Interrupted;
         }
     };
-    Outcome { stop, value, gradient_norm: norm(&gradient), iterations }
+    Ok(Outcome { stop, value, gradient_norm: norm(&gradient), iterations })
 }
 
 /// The latest steps and the changes of the gradient over them.
@@ -164,14 +170,14 @@ struct Ray<'a, O> {
 }
 
 impl<O: Objective> Ray<'_, O> {
-    fn sample(&mut self, step: f64) -> Sample {
+    fn sample(&mut self, step: f64) -> Result<Sample, O::Error> {
         let point: Vec<f64> = self.start.iter().zip(self.direction).map(|(start, d)| start + step * d).collect();
         let mut gradient = vec![0.0; point.len()];
-        let value = self.objective.evaluate(&point, &mut gradient);
+        let value = self.objective.evaluate(&point, &mut gradient)?;
         let slope = dot(&gradient, self.direction);
         // An overflow is a step too far: an infinite value sends the search back.
         let value = if value.is_finite() && slope.is_finite() { value } else { f64::INFINITY };
-        Sample { step, value, slope, gradient }
+        Ok(Sample { step, value, slope, gradient })
     }
 }
 
@@ -202,16 +208,20 @@ impl Sample {
 }
 
 /// A step that satisfies the strong Wolfe conditions, or `None` when the arithmetic resolves none.
-fn search_line<O: Objective>(ray: &mut Ray<'_, O>, origin: Sample, first_step: f64) -> Option<Sample> {
+fn search_line<O: Objective>(
+    ray: &mut Ray<'_, O>,
+    origin: Sample,
+    first_step: f64,
+) -> Result<Option<Sample>, O::Error> {
     if origin.slope >= 0.0 {
-        return None;
+        return Ok(None);
     }
     let mut previous = origin.clone();
     let mut step = first_step;
     for evaluation in 0..LINE_SEARCH_EVALUATIONS {
-        let current = ray.sample(step);
+        let current = ray.sample(step)?;
         if current.is_acceptable(&origin) {
-            return Some(current);
+            return Ok(Some(current));
         }
         let overshot = !current.decreases_enough(&origin) || (evaluation > 0 && current.value >= previous.value);
         if overshot {
@@ -223,7 +233,7 @@ fn search_line<O: Objective>(ray: &mut Ray<'_, O>, origin: Sample, first_step: f
         previous = current;
         step *= 2.0;
     }
-    None
+    Ok(None)
 }
 
 /// Narrows the bracket between `low`, the better end, and `high` until a step is acceptable.
@@ -233,11 +243,11 @@ fn narrow<O: Objective>(
     mut low: Sample,
     mut high: Sample,
     spent: usize,
-) -> Option<Sample> {
+) -> Result<Option<Sample>, O::Error> {
     for _ in spent..LINE_SEARCH_EVALUATIONS {
-        let current = ray.sample(step_between(&low, &high));
+        let current = ray.sample(step_between(&low, &high))?;
         if current.is_acceptable(origin) {
-            return Some(current);
+            return Ok(Some(current));
         }
         if !current.decreases_enough(origin) || current.value >= low.value {
             high = current;
@@ -249,7 +259,7 @@ fn narrow<O: Objective>(
         }
     }
     // A plain decrease is still progress; only a step of zero is none.
-    (low.step > 0.0 && low.value < origin.value).then_some(low)
+    Ok((low.step > 0.0 && low.value < origin.value).then_some(low))
 }
 
 /// The minimiser of the cubic through both ends (equation 3.59), kept off the ends of the bracket.
@@ -303,18 +313,32 @@ fn add_scaled(target: &mut [f64], scale: f64, values: &[f64]) {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use super::*;
+
+    fn minimise(
+        objective: &mut impl Objective<Error = Infallible>,
+        point: &mut [f64],
+        limits: Limits,
+        observe: impl FnMut(usize) -> ControlFlow<()>,
+    ) -> Outcome {
+        let Ok(outcome) = super::minimise(objective, point, limits, observe);
+        outcome
+    }
 
     /// Rosenbrock's valley: minimum 0 at (1, 1).
     struct Rosenbrock;
 
     impl Objective for Rosenbrock {
-        fn evaluate(&mut self, point: &[f64], gradient: &mut [f64]) -> f64 {
+        type Error = Infallible;
+
+        fn evaluate(&mut self, point: &[f64], gradient: &mut [f64]) -> Result<f64, Infallible> {
             let (x, y) = (point[0], point[1]);
             let valley = y - x * x;
             gradient[0] = -2.0 * (1.0 - x) - 400.0 * x * valley;
             gradient[1] = 200.0 * valley;
-            (1.0 - x).powi(2) + 100.0 * valley * valley
+            Ok((1.0 - x).powi(2) + 100.0 * valley * valley)
         }
     }
 
@@ -345,9 +369,11 @@ mod tests {
     struct Barrier;
 
     impl Objective for Barrier {
-        fn evaluate(&mut self, point: &[f64], gradient: &mut [f64]) -> f64 {
+        type Error = Infallible;
+
+        fn evaluate(&mut self, point: &[f64], gradient: &mut [f64]) -> Result<f64, Infallible> {
             gradient[0] = 1.0 - 1e-3 / point[0];
-            if point[0] <= 0.0 { f64::NAN } else { point[0] - 1e-3 * point[0].ln() }
+            Ok(if point[0] <= 0.0 { f64::NAN } else { point[0] - 1e-3 * point[0].ln() })
         }
     }
 

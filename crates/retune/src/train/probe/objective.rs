@@ -2,9 +2,10 @@
 
 use rayon::prelude::*;
 
-use super::FeatureMatrix;
+use super::features::RowBuffer;
 use super::kernel::{self, Shape};
 use super::lbfgs::Objective;
+use super::{FeatureMatrix, ProbeError};
 
 /// Bytes of features that one chunk reads; half of a common second-level cache, so that the gradient finds the chunk
 /// still there after the logits.
@@ -135,14 +136,15 @@ impl<'a> PenalisedLoss<'a> {
         self.classes * (self.features.columns() + 1)
     }
 
-    fn segment(&self, segment: usize, classifier: &Classifier) -> PartialLoss {
+    fn segment(&self, segment: usize, classifier: &Classifier) -> Result<PartialLoss, ProbeError> {
         let (columns, classes) = (self.features.columns(), self.classes);
         let mut partial = PartialLoss::zero(classes, columns);
         let mut logits = vec![0.0; self.chunking.chunk_rows * classes];
         let mut chunk_gradient = vec![0.0_f32; classes * columns];
+        let mut buffer = RowBuffer::default();
         for rows in self.chunking.chunks(segment) {
             let shape = Shape { rows: rows.len(), columns, classes };
-            let features = self.features.row_range(rows.clone());
+            let features = self.features.row_range(rows.clone(), &mut buffer)?;
             let residual = &mut logits[..shape.rows * classes];
             kernel::logits(shape, features, &classifier.weight, &classifier.bias, residual);
             for (row, label) in residual.chunks_exact_mut(classes).zip(&self.labels[rows]) {
@@ -159,16 +161,19 @@ impl<'a> PenalisedLoss<'a> {
                 *sum += f64::from(*chunk);
             }
         }
-        partial
+        Ok(partial)
     }
 }
 
 impl Objective for PenalisedLoss<'_> {
-    fn evaluate(&mut self, point: &[f64], gradient: &mut [f64]) -> f64 {
+    type Error = ProbeError;
+
+    fn evaluate(&mut self, point: &[f64], gradient: &mut [f64]) -> Result<f64, ProbeError> {
         let columns = self.features.columns();
         let classifier = self.coordinates.unscaled(point, self.classes);
+        let segments = (0..self.chunking.segments()).into_par_iter();
         let partials: Vec<PartialLoss> =
-            (0..self.chunking.segments()).into_par_iter().map(|segment| self.segment(segment, &classifier)).collect();
+            segments.map(|segment| self.segment(segment, &classifier)).collect::<Result<_, _>>()?;
         let mut total = PartialLoss::zero(self.classes, columns);
         for partial in &partials {
             total.add(partial);
@@ -193,7 +198,7 @@ impl Objective for PenalisedLoss<'_> {
             *gradient = residual * per_row;
         }
         let squared_weights: f64 = weight.iter().map(|w| w * w).sum();
-        total.loss * per_row + 0.5 * self.penalty * squared_weights
+        Ok(total.loss * per_row + 0.5 * self.penalty * squared_weights)
     }
 }
 
@@ -238,31 +243,39 @@ fn cross_entropy_to_residual(row: &mut [f32], label: usize, weight: f32) -> f64 
 }
 
 /// Mean cross-entropy and accuracy of a classifier; of equal logits the first class is the answer.
-pub(super) fn score(features: FeatureMatrix<'_>, labels: &[usize], classifier: &Classifier) -> Score {
+///
+/// # Errors
+/// [`ProbeError::Unreadable`].
+pub(super) fn score(
+    features: FeatureMatrix<'_>,
+    labels: &[usize],
+    classifier: &Classifier,
+) -> Result<Score, ProbeError> {
     let (columns, classes) = (features.columns(), classifier.bias.len());
     let chunking = Chunking::new(features.rows(), columns, classes);
     let partials: Vec<(f64, usize)> = (0..chunking.segments())
         .into_par_iter()
         .map(|segment| {
             let mut logits = vec![0.0; chunking.chunk_rows * classes];
+            let mut buffer = RowBuffer::default();
             let (mut loss, mut correct) = (0.0, 0);
             for rows in chunking.chunks(segment) {
                 let shape = Shape { rows: rows.len(), columns, classes };
                 let logits = &mut logits[..shape.rows * classes];
-                let values = features.row_range(rows.clone());
+                let values = features.row_range(rows.clone(), &mut buffer)?;
                 kernel::logits(shape, values, &classifier.weight, &classifier.bias, logits);
                 for (row, label) in logits.chunks_exact_mut(classes).zip(&labels[rows]) {
                     correct += usize::from(first_largest(row) == *label);
                     loss += cross_entropy_to_residual(row, *label, 1.0);
                 }
             }
-            (loss, correct)
+            Ok((loss, correct))
         })
-        .collect();
+        .collect::<Result<_, ProbeError>>()?;
     let loss: f64 = partials.iter().map(|partial| partial.0).sum();
     let correct: usize = partials.iter().map(|partial| partial.1).sum();
     let rows = labels.len() as f64;
-    Score { loss: loss / rows, accuracy: correct as f64 / rows }
+    Ok(Score { loss: loss / rows, accuracy: correct as f64 / rows })
 }
 
 fn first_largest(row: &[f32]) -> usize {
@@ -296,16 +309,16 @@ mod tests {
         let point: Vec<f64> = (0..loss.parameters()).map(|i| ((i * 7 % 11) as f64 - 5.0) / 10.0).collect();
         let mut gradient = vec![0.0; point.len()];
         let mut unused = vec![0.0; point.len()];
-        loss.evaluate(&point, &mut gradient);
+        loss.evaluate(&point, &mut gradient).unwrap();
         // Logits carry an error of about 1e-7 each; over a step of 1e-2 that is 1e-5 of slope, and the third
         // derivative adds about step² / 6 = 2e-5.
         let step = 1e-2;
         for index in 0..point.len() {
             let mut shifted = point.clone();
             shifted[index] += step;
-            let above = loss.evaluate(&shifted, &mut unused);
+            let above = loss.evaluate(&shifted, &mut unused).unwrap();
             shifted[index] -= 2.0 * step;
-            let below = loss.evaluate(&shifted, &mut unused);
+            let below = loss.evaluate(&shifted, &mut unused).unwrap();
             let numerical = (above - below) / (2.0 * step);
             assert!((numerical - gradient[index]).abs() < 5e-5, "{index}: {numerical} {gradient:?}");
         }
@@ -323,7 +336,7 @@ mod tests {
                 let mut loss = PenalisedLoss::new(features, &labels, 7, None, &coordinates);
                 let point: Vec<f64> = (0..loss.parameters()).map(|i| (i % 13) as f64 / 50.0).collect();
                 let mut gradient = vec![0.0; point.len()];
-                let value = loss.evaluate(&point, &mut gradient);
+                let value = loss.evaluate(&point, &mut gradient).unwrap();
                 (value, gradient)
             })
         };

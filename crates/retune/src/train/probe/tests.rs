@@ -1,6 +1,8 @@
 //! Against scikit-learn's optima (`tests/fixtures/probe/generate.py`), and the errors.
 
 use super::*;
+use crate::data::positional::write_all_at;
+use crate::files::little_endian;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -117,7 +119,7 @@ fn the_path_passes_through_scikit_learns_optima_on_scaled_features() {
     }
     // What is returned is the chosen fit, for the features as they are.
     let classifier = Classifier { weight: probe.weight.clone(), bias: probe.bias.clone() };
-    let on_validation = score(fixture.validation(), &fixture.validation_labels, &classifier);
+    let on_validation = score(fixture.validation(), &fixture.validation_labels, &classifier).unwrap();
     assert_eq!(on_validation.accuracy, chosen.validation_accuracy);
     assert_eq!(on_validation.loss, chosen.validation_loss);
     assert!(chosen.validation_accuracy > 0.6);
@@ -149,6 +151,43 @@ fn the_path_has_the_same_bits_on_any_number_of_threads() {
         pool.install(|| fixture.fit_path(&options).unwrap())
     };
     assert_eq!(fit(1), fit(3));
+}
+
+#[test]
+fn the_path_has_the_same_bits_from_memory_and_from_a_file() {
+    let fixture = Fixture::load();
+    let options = ProbeOptions { inverse_strengths: vec![1e-3, 1.0], ..Default::default() };
+    let file = |features: &[f32]| {
+        let file = tempfile::tempfile().unwrap();
+        write_all_at(&file, &little_endian(features), 0).unwrap();
+        file
+    };
+    let (train, validation) = (file(&fixture.features), file(&fixture.validation_features));
+    let [train, validation] = [&train, &validation].map(|file| FeatureMatrix::in_file(file, fixture.columns).unwrap());
+    let (labels, validation_labels) = (&fixture.labels, &fixture.validation_labels);
+    let probe =
+        fit_path(
+            train,
+            labels,
+            validation,
+            validation_labels,
+            fixture.classes,
+            &options,
+            |_| ControlFlow::Continue(()),
+        );
+    assert_eq!(probe.unwrap(), fixture.fit_path(&options).unwrap());
+}
+
+#[test]
+fn a_file_that_is_cut_meanwhile_is_an_error() {
+    let file = tempfile::tempfile().unwrap();
+    write_all_at(&file, &little_endian(&[0.0, 1.0, 2.0, 3.0]), 0).unwrap();
+    let features = FeatureMatrix::in_file(&file, 1).unwrap();
+    file.set_len(8).unwrap();
+    let error = fit_one(features, &[0, 1, 0, 1], 2, 1.0, &SolverOptions::default()).unwrap_err();
+    assert!(matches!(error, ProbeError::Unreadable { .. }), "{error}");
+    file.set_len(7).unwrap();
+    assert!(matches!(FeatureMatrix::in_file(&file, 1), Err(ProbeError::Unreadable { .. })));
 }
 
 #[test]

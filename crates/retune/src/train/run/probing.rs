@@ -16,8 +16,10 @@ impl Run<'_> {
     pub(super) fn probe(&mut self, phase: &Phase, settings: &LogisticRegression) -> Result<PhaseOutcome, TrainError> {
         let monitor = self.trainer.monitor;
         let started = Instant::now();
-        let train = self.features(&self.loaders.plain, "features of training images")?;
-        let validation = self.features(&self.loaders.validation, "features of validation images")?;
+        let memory_bytes = self.trainer.options.activations.memory_bytes;
+        let train = self.features(&self.loaders.plain, memory_bytes, "features of training images")?;
+        let memory_left = memory_bytes.saturating_sub(train.memory_bytes());
+        let validation = self.features(&self.loaders.validation, memory_left, "features of validation images")?;
 
         let model = &self.state.model;
         let train_labels = self.trainer.train.labels()?;
@@ -30,9 +32,9 @@ impl Run<'_> {
             },
         };
         let probe = fit_probe(
-            FeatureMatrix::new(&train.values, train.width)?,
+            train.matrix()?,
             &train_labels,
-            FeatureMatrix::new(&validation.values, validation.width)?,
+            validation.matrix()?,
             &validation_labels,
             model.config().num_classes(),
             &options,
@@ -42,7 +44,8 @@ impl Run<'_> {
         self.log_path(phase, &probe, started.elapsed().as_secs_f64())?;
         let (weight, bias) = self.state.model.head_parameters().ok_or(inference::InferenceError::NoClassifier)?;
         let inverse_strength = probe.inverse_strength;
-        let logits = probe.logits(&validation.values);
+        let mut logits = Vec::new();
+        validation.matrix()?.for_each_rows(|features| logits.extend(probe.logits(features)))?;
         let rows = logits.chunks_exact(probe.bias.len());
         let validation = inference::evaluate_logits(self.trainer.validation, rows)?;
         self.state.model.parameters.set_values(weight, probe.weight);

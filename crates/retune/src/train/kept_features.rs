@@ -1,0 +1,156 @@
+//! What the head sees of every image, kept for a linear probe.
+
+use std::fs::File;
+
+use super::TrainError;
+use super::probe::{FeatureMatrix, ProbeError};
+use crate::data::Loader;
+use crate::data::positional::{read_exact_at, write_all_at};
+use crate::files;
+use crate::inference::{self, Layer};
+use crate::models::Model;
+use crate::monitor::Monitor;
+
+/// The pooled features of a dataset: in memory up to a limit, past it in a temporary file without a name.
+pub(super) struct KeptFeatures {
+    place: Place,
+    width: usize,
+}
+
+enum Place {
+    Memory(Vec<f32>),
+    /// Little-endian, from the file's start; so many bytes of them.
+    File(File, u64),
+}
+
+impl KeptFeatures {
+    /// Computes the features of every image. Those that take more than `memory_bytes` go to a file, unless there is no
+    /// room for one.
+    ///
+    /// # Errors
+    /// As [`inference::for_each_batch`].
+    pub fn extract(
+        model: &Model,
+        loader: &Loader,
+        memory_bytes: u64,
+        task: &str,
+        monitor: &dyn Monitor,
+    ) -> Result<Self, TrainError> {
+        let images = loader.dataset().len();
+        let mut kept = Self { place: Place::Memory(Vec::new()), width: 0 };
+        inference::try_for_each_batch(model, loader, Layer::Pooled, 0, task, monitor, |batch, rows| {
+            if kept.width == 0 {
+                kept.width = rows.len() / batch.n.max(1);
+                kept.place = Place::new(images * kept.width, memory_bytes);
+            }
+            if kept.place.append(rows)? == Moved::ToMemory {
+                monitor.message("no room on the disk for the features: keeping them in memory");
+            }
+            Ok::<_, TrainError>(())
+        })?;
+        Ok(kept)
+    }
+
+    /// The features, one row an image.
+    ///
+    /// # Errors
+    /// [`ProbeError`] if there are none, or their file cannot be asked for its length.
+    pub fn matrix(&self) -> Result<FeatureMatrix<'_>, ProbeError> {
+        match &self.place {
+            Place::Memory(values) => FeatureMatrix::new(values, self.width),
+            Place::File(file, _) => FeatureMatrix::in_file(file, self.width),
+        }
+    }
+
+    /// Memory that the features take.
+    pub fn memory_bytes(&self) -> u64 {
+        match &self.place {
+            Place::Memory(values) => size_of_val(values.as_slice()) as u64,
+            Place::File(..) => 0,
+        }
+    }
+}
+
+#[derive(PartialEq)]
+enum Moved {
+    Nowhere,
+    ToMemory,
+}
+
+impl Place {
+    fn new(values: usize, memory_bytes: u64) -> Self {
+        if (values * size_of::<f32>()) as u64 > memory_bytes
+            && let Ok(file) = tempfile::tempfile()
+        {
+            return Self::File(file, 0);
+        }
+        Self::Memory(Vec::with_capacity(values))
+    }
+
+    fn append(&mut self, rows: Vec<f32>) -> Result<Moved, ProbeError> {
+        let (file, written) = match self {
+            Self::Memory(values) => {
+                values.extend(rows);
+                return Ok(Moved::Nowhere);
+            }
+            Self::File(file, written) => (file, written),
+        };
+        let bytes = files::little_endian(&rows);
+        if write_all_at(file, &bytes, *written).is_ok() {
+            *written += bytes.len() as u64;
+            return Ok(Moved::Nowhere);
+        }
+        let mut values = read_back(file, *written)?;
+        values.extend(rows);
+        *self = Self::Memory(values);
+        Ok(Moved::ToMemory)
+    }
+}
+
+fn read_back(file: &File, written: u64) -> Result<Vec<f32>, ProbeError> {
+    const CHUNK: usize = 1 << 20;
+    let mut values = Vec::with_capacity(written as usize / size_of::<f32>());
+    let mut bytes = vec![0; CHUNK];
+    for start in (0..written).step_by(CHUNK) {
+        let bytes = &mut bytes[..CHUNK.min((written - start) as usize)];
+        read_exact_at(file, bytes, start).map_err(|error| ProbeError::Unreadable { reason: error.to_string() })?;
+        values.extend(files::from_little_endian(bytes));
+    }
+    Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(place: Place) -> Vec<f32> {
+        let kept = KeptFeatures { place, width: 3 };
+        let mut all = Vec::new();
+        kept.matrix().unwrap().for_each_rows(|values| all.extend_from_slice(values)).unwrap();
+        all
+    }
+
+    #[test]
+    fn features_are_the_same_in_memory_and_in_a_file() {
+        let rows: Vec<f32> = (0..300_000).map(|value| value as f32 / 7.0).collect();
+        for memory_bytes in [0, u64::MAX] {
+            let mut place = Place::new(rows.len(), memory_bytes);
+            assert_eq!(matches!(place, Place::File(..)), memory_bytes == 0);
+            for rows in rows.chunks(999) {
+                assert!(place.append(rows.to_vec()).unwrap() == Moved::Nowhere);
+            }
+            assert_eq!(values(place), rows);
+        }
+    }
+
+    #[test]
+    fn a_disk_without_room_hands_the_features_to_memory() {
+        let written = tempfile::NamedTempFile::new().unwrap();
+        write_all_at(written.as_file(), &[1.0_f32, 2.0, 3.0].map(f32::to_le_bytes).concat(), 0).unwrap();
+        // A handle that cannot write stands for a disk that is full.
+        let mut place = Place::File(File::open(written.path()).unwrap(), 12);
+        assert!(place.append(vec![4.0, 5.0, 6.0]).unwrap() == Moved::ToMemory);
+        assert!(place.append(vec![7.0, 8.0, 9.0]).unwrap() == Moved::Nowhere);
+        assert_eq!(values(place), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]);
+    }
+}
