@@ -85,6 +85,9 @@ def main() -> int:
             print(f"100 steps after {first - started:.1f} s, {memory(process.pid)} MB", flush=True)
         if time.monotonic() - started > 600:
             break
+    if process.poll() is not None:
+        print(f"ended with status {process.poll()} after {time.monotonic() - started:.0f} s")
+        return process.poll()
     print(f"after {time.monotonic() - started:.0f} s: {memory(process.pid)} MB")
     process.send_signal(signal.SIGINT)
     return 0 if process.wait() == 130 else 1

@@ -124,6 +124,8 @@ fn newcomers_mistakes_get_one_sentence_and_leave_nothing() {
         ("fit --model owner/absent --data data --out new".to_owned(), "owner/absent"),
         ("fit --model data --data data --out new".to_owned(), "config.json"),
         ("fit --resume data".to_owned(), "not a run directory"),
+        ("report nowhere".to_owned(), "cannot read nowhere: no such file or folder"),
+        ("compare --resume nowhere".to_owned(), "cannot read nowhere: no such file or folder"),
         ("fit --resume data --lr 1".to_owned(), "--resume"),
         (format!("features --model {model} --data data --layer layer9 --out f.npz"), "layer9"),
         (format!("features --model {model} --data data --out f.txt"), ".npz, .parquet or .safetensors"),

@@ -53,6 +53,16 @@ pub fn read_text(path: &Path) -> Result<String, FileError> {
     fs::read_to_string(path).map_err(|error| FileError::new("read", path, error))
 }
 
+/// Whether a folder holds a file of this name.
+///
+/// # Errors
+/// Names the folder if it is not there, and what may not be looked at.
+pub fn holds(folder: &Path, name: &str) -> Result<bool, FileError> {
+    fs::metadata(folder).map_err(|error| FileError::new("read", folder, error))?;
+    let path = folder.join(name);
+    path.try_exists().map_err(|error| FileError::new("read", &path, error))
+}
+
 /// Makes a folder and those above it.
 ///
 /// # Errors

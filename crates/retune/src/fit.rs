@@ -129,7 +129,7 @@ pub fn resume(out: &Path, shared: Option<&Shared>, monitor: &dyn Monitor) -> Res
 /// A directory that is no run, or a `run.toml` that cannot be understood.
 pub fn read_options(run: &Path) -> Result<FitOptions, FitError> {
     let path = run.join(RUN_FILE);
-    if !path.is_file() {
+    if !files::holds(run, RUN_FILE)? {
         return Err(FitError::NotARun(run.to_owned()));
     }
     let text = files::read_text(&path)?;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 pub struct Browser {
     driver: Child,
@@ -12,13 +13,17 @@ pub struct Browser {
     _output: BufReader<ChildStdout>,
     address: String,
     agent: ureq::Agent,
+    /// Where the browser keeps its profile, which it leaves behind.
+    _files: TempDir,
 }
 
 impl Browser {
     /// `None`, after saying so, where no browser is installed; in CI that is a failure.
     pub fn start() -> Option<Self> {
-        let spawned = Command::new("chromedriver").arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
-        let Ok(mut driver) = spawned else {
+        let files = tempfile::tempdir().unwrap();
+        let mut command = Command::new("chromedriver");
+        command.arg("--port=0").env("TMPDIR", files.path()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let Ok(mut driver) = command.spawn() else {
             assert!(std::env::var_os("CI").is_none(), "CI needs chromium and chromedriver");
             eprintln!("skipped: chromium and chromedriver are not installed");
             return None;
@@ -36,6 +41,7 @@ impl Browser {
             _output: output,
             address: format!("http://127.0.0.1:{port}/session"),
             agent: ureq::Agent::new_with_config(config),
+            _files: files,
         };
         // Pages that scroll smoothly would still be on their way when a pointer arrives.
         let arguments = [

@@ -101,7 +101,7 @@ impl CompareOptions {
     /// A directory that is no comparison; a file that cannot be understood.
     pub fn read(out: &Path) -> Result<Self, CompareError> {
         let path = out.join(OPTIONS_FILE);
-        if !path.is_file() {
+        if !files::holds(out, OPTIONS_FILE)? {
             return Err(CompareError::NotAComparison(out.to_owned()));
         }
         let reason = |error: toml::de::Error| CompareError::Text { path: path.clone(), reason: error.to_string() };

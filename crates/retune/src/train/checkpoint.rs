@@ -392,3 +392,34 @@ fn parameter_state(spec: &ParameterSpec, steps: u64, moments: &mut BTreeMap<Stri
     };
     ParameterState { steps, first: take("first"), second: take("second") }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_holds_the_tensors_that_changed_and_reads_them_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models/resnet_basic");
+        let initial = Model::load(&path, None, Clone::clone, &Device::default()).unwrap().parameters;
+        let head = initial.specs().len() - 1;
+        let mut changed = initial.clone();
+        // 0 and -0 are equal as numbers, and different tensors.
+        let signed: Vec<f32> = initial.values(head).iter().map(|_| -0.0).collect();
+        let unsigned: Vec<f32> = signed.iter().map(|value| value.abs()).collect();
+        let mut base = initial.clone();
+        base.set_values(head, unsigned);
+        changed.set_values(head, signed);
+
+        write_changed(folder.path(), "some.safetensors", &changed, &base).unwrap();
+        let kept = weights::read_tensors(&folder.path().join("some.safetensors"))
+            .map(|tensors| tensors.into_keys().collect::<Vec<_>>());
+        assert_eq!(kept.unwrap(), [initial.specs()[head].name.clone()]);
+        assert!(read_changed(folder.path(), "some.safetensors", &base).unwrap().equal(&changed));
+
+        write_changed(folder.path(), "none.safetensors", &base, &base).unwrap();
+        assert!(read_changed(folder.path(), "none.safetensors", &base).unwrap().equal(&base));
+    }
+}
