@@ -39,6 +39,24 @@ fn cka_compares_resizings_layers_and_models() {
 }
 
 #[test]
+fn it_is_said_when_there_is_nothing_to_resize() {
+    let here = Workplace::new();
+    let seen = format!("--model {} --data data --interpolations nearest,box --bootstrap 40", model());
+    for (command, size, note) in [
+        ("cka", 32, "every value is 1: the model sees the same pixels each time"),
+        ("cka", 31, ""),
+        ("audit", 32, "other ways of resizing gave the same pixels"),
+        ("audit", 31, ""),
+    ] {
+        let output = here.run(&format!("{command} {seen} --size {size} --crop-pct 1"));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        assert_eq!(said.contains("same pixels"), !note.is_empty(), "{command} {size}: {said}");
+        assert!(said.contains(note), "{said}");
+    }
+}
+
+#[test]
 fn audit_tables_what_resizing_changes() {
     let here = Workplace::new();
     here.succeeds(&fit("--method lp --out run"));

@@ -78,11 +78,17 @@ pub fn run(arguments: &AuditArguments, console: &Console) -> Result<(), Failure>
     let own = view(format!("{} (own)", own.interpolation), &model, own.clone());
     let options = arguments.comparison.options(&arguments.data.batches, console);
     let audit = audit::audit(&own, &variants, &dataset, &options, &console.progress)?;
+    if audit.resizing_changes_nothing() {
+        console.progress.message(&format!("note: {NO_DIFFERENCE}"));
+    }
     if let Some(out) = &arguments.out {
         out.write(|| plot(&audit), &audit, || csv(&audit), || page(&audit))?;
     }
     console.print(&audit, || text(&audit))
 }
+
+const NO_DIFFERENCE: &str =
+    "other ways of resizing gave the same pixels; images that have the model's size already are not resized";
 
 /// The dataset with labels that the model's classes can be compared with, or without any.
 fn comparable(dataset: Dataset, model: &Model, console: &Console) -> Dataset {
@@ -206,6 +212,7 @@ fn page(audit: &Audit) -> Page {
     };
     let mut page = Page::new("What other preprocessing would change");
     page.facts = vec![("Images".into(), audit.n.to_string())];
+    page.verdict = audit.resizing_changes_nothing().then(|| format!("{NO_DIFFERENCE}.")).into_iter().collect();
     let note = "Each way of preparing images against the model’s own, which comes first.";
     page.sections.push(Section::new("Measures", note).wide().with("", table));
     let note = "Every measure as a change, so that one scale of colours serves all.";

@@ -69,6 +69,15 @@ pub struct Audit {
     pub rows: Vec<AuditRow>,
 }
 
+impl Audit {
+    /// Whether other ways of resizing were asked for, and each gave the same pixels as the model's own.
+    pub fn resizing_changes_nothing(&self) -> bool {
+        let Some((own, others)) = self.rows.split_first() else { return false };
+        let mut resized = others.iter().filter(|row| (row.size, row.crop_pct) == (own.size, own.crop_pct)).peekable();
+        resized.peek().is_some() && resized.all(|row| row.pixel_difference == Some(0.0))
+    }
+}
+
 /// Compares the model's own preprocessing with `variants`. Labels, where all images have one, must be positions in the
 /// model's classes. Of `options`, the kernel, the estimator and the positions are not used.
 ///

@@ -105,6 +105,11 @@ impl From<DataError> for ModelCkaError {
     }
 }
 
+/// How near to 1 a value is whose two sides are the same numbers, after rounding in double precision.
+const SAME: f64 = 1e-12;
+const NO_DIFFERENCE: &str = "every value is 1: the model sees the same pixels each time; images that have the model's \
+                             size already are not resized";
+
 /// Compares views of the same images with each other: a symmetric matrix for each layer.
 ///
 /// # Errors
@@ -132,7 +137,11 @@ pub fn between_views(
     let each = measured.estimates.chunks(views.len() * (views.len() + 1) / 2).zip(layers);
     Ok(each
         .map(|(estimates, (layer, _))| {
-            matrix::symmetric(names.clone(), Some(layer.clone()), estimates, &measured, options)
+            let mut matrix = matrix::symmetric(names.clone(), Some(layer.clone()), estimates, &measured, options);
+            if views.len() > 1 && estimates.iter().all(|one| one.value.is_ok_and(|cka| (cka - 1.0).abs() < SAME)) {
+                matrix.warnings.push(NO_DIFFERENCE.to_owned());
+            }
+            matrix
         })
         .collect())
 }
