@@ -115,9 +115,13 @@ fn new_bar(name: &str, unit: Unit, total: u64) -> ProgressBar {
     ProgressBar::new(total).with_style(style).with_prefix(name.to_owned())
 }
 
-/// Units a second, with a decimal where they are few.
+/// Units a second, with a decimal where they are few, or a minute where they are fewer.
 fn rate_in_words(rate: f64) -> String {
-    if rate < 10.0 { format!("{rate:.1}/s") } else { format!("{}/s", HumanCount(rate as u64)) }
+    match rate {
+        0.0..0.5 => format!("{:.1}/min", 60.0 * rate),
+        0.5..10.0 => format!("{rate:.1}/s"),
+        _ => format!("{}/s", HumanCount(rate as u64)),
+    }
 }
 
 impl Task {
@@ -134,11 +138,14 @@ impl Task {
     }
 
     fn under_way(&self) -> String {
+        let (done, total) = (self.amount(self.done), self.amount(self.total));
+        // Before anything is done, nothing tells how long it takes.
+        if self.done == 0 {
+            return format!("{}: {done} of {total}", self.name);
+        }
         let left = (self.total.saturating_sub(self.done)) as f64 / self.rate().max(1e-9);
-        // A stalled task has no time left to tell.
         let left =
             Duration::try_from_secs_f64(left).map_or_else(|_| "unknown".to_owned(), |left| Rounded(left).to_string());
-        let (done, total) = (self.amount(self.done), self.amount(self.total));
         format!("{}: {done} of {total}, {}, {left} left", self.name, self.per_second())
     }
 
@@ -223,5 +230,7 @@ mod tests {
             task.under_way(),
             "epoch 1 of 3: 1,000 of 4,000, 49/s, 60 seconds left".replace("49", &format!("{}", task.rate() as u64))
         );
+        assert_eq!(Task { done: 0, ..task }.under_way(), "epoch 1 of 3: 0 of 4,000");
+        assert_eq!([0.05, 3.12, 1234.0].map(rate_in_words), ["3.0/min", "3.1/s", "1,234/s"]);
     }
 }

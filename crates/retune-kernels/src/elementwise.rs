@@ -1,8 +1,9 @@
 //! Operators that work element by element, and sums over rows.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use crate::instructions::dispatch;
 use crate::vectors::vectorized;
 
 /// Values that one task handles.
@@ -27,7 +28,7 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
         }
     }
     assert_eq!(a.len(), b.len(), "as many values on either side");
-    Arch::new().dispatch(Dot(a, b))
+    dispatch(Dot(a, b))
 }
 
 /// The sums of the columns of a row-major matrix. Blocks of rows are summed first and then added in

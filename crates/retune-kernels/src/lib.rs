@@ -4,6 +4,7 @@
 mod convolution;
 mod elementwise;
 mod exponential;
+mod instructions;
 pub mod memory;
 mod operator;
 pub mod operators;
@@ -13,4 +14,5 @@ mod shared;
 mod vectors;
 mod workspace;
 
+pub use instructions::{dispatch, keep_to_avx2};
 pub use precision::{Precision, multiplies_bfloat16, with_precision};

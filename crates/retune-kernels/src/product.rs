@@ -24,16 +24,17 @@ pub(crate) use self::transposed::{Part, TransposedProduct, transposed_product};
 
 use std::ops::Range;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
+use crate::instructions::dispatch;
 use crate::shared::SharedSlice;
 use crate::vectors::{load, store};
 
 /// Destination rows in a tile where there are 32 vector registers: 24 sums, 2 weights, the rest for
 /// the source.
 const ROWS_OF_32_REGISTERS: usize = 12;
-/// The same where there are 16.
-const ROWS_OF_16_REGISTERS: usize = 4;
+/// The same where there are 16: 12 sums.
+const ROWS_OF_16_REGISTERS: usize = 6;
 /// Rows that one task computes for all its panels, so that a panel read into the cache is used often.
 const ROWS_OF_TASK: usize = 480;
 
@@ -72,7 +73,7 @@ pub(crate) fn product(
     let factors = SingleFactors { source, panels, zeros: &zeros };
     let output = Output { gather, epilogue, destination, place, columns: panels.columns() };
     output.divide(panels.count(), threads, |rows, panels| {
-        Arch::new().dispatch(Task { output, factors, rows, panels });
+        dispatch(Task { output, factors, rows, panels });
     });
 }
 
@@ -192,8 +193,10 @@ impl<F> Task<'_, F> {
             let left = self.rows.end - row;
             row += if left >= ROWS {
                 self.tile::<S, ROWS>(simd, panel, row, ROWS)
-            } else if left > 4 && ROWS > 4 {
+            } else if left > 4 && ROWS > 8 {
                 self.tile::<S, 8>(simd, panel, row, left.min(8))
+            } else if left > 4 {
+                self.tile::<S, ROWS>(simd, panel, row, left)
             } else if left > 1 {
                 self.tile::<S, 4>(simd, panel, row, left.min(4))
             } else {

@@ -1,6 +1,8 @@
 //! Vectors of as many values as are left, and loops that the compiler makes vectors of.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
+
+use crate::instructions::dispatch;
 
 /// Runs `work`, a loop whose closures and functions are all `#[inline(always)]`, compiled for the
 /// widest vectors of this machine.
@@ -15,7 +17,7 @@ pub(crate) fn vectorized(work: impl FnMut()) {
             (self.0)();
         }
     }
-    Arch::new().dispatch(Loop(work));
+    dispatch(Loop(work));
 }
 
 /// A vector of the values, zeros after the last.

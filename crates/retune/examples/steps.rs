@@ -5,7 +5,7 @@
 //!
 //! The arguments are the architecture, the images' side, the images in a batch, the first and the last layer trained
 //! (`layer1:head`; one name trains that layer alone, and `all` everything), the optimizer (`sgd` or `adamw`) and, to compare,
-//! `plain` to leave out the CPU kernels or `bfloat16` to multiply in it. A step is what `fit` does with a batch that is
+//! `plain` to leave out the CPU kernels, `avx2` to keep them to it or `bfloat16` to multiply in it. A step is what `fit` does with a batch that is
 //! loaded: forward, backward, update. Prints the milliseconds of each step and, at the end, of its parts.
 
 use std::error::Error;
@@ -34,6 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     if rest.iter().any(|argument| argument == "plain") {
         retune_kernels::operators::set_enabled(false);
     }
+    retune_kernels::keep_to_avx2(rest.iter().any(|argument| argument == "avx2"));
     let rounded = rest.iter().any(|argument| argument == "bfloat16");
     let precision = if rounded { Precision::Bfloat16 } else { Precision::Float32 };
     let (side, count) = (side.parse::<u32>()?, batch.parse::<usize>()?);

@@ -45,8 +45,9 @@ pub struct GlobalArguments {
     /// Threads that compute, and as many that decode images [default: one for each processor]
     #[arg(long, global = true, value_name = "N", value_parser = parse::count, allow_hyphen_values = true)]
     pub threads: Option<usize>,
-    /// Operators on the CPU: this program's own, fused and fast, or the plain ones of its tensor library, to compare
-    #[arg(long, global = true, value_name = "NAME", default_value = "fused", value_parser = ["fused", "plain"])]
+    /// Operators on the CPU: this program's own, fused and fast; those with AVX2 where there is AVX-512, or the plain ones
+    /// of its tensor library, to compare
+    #[arg(long, global = true, value_name = "NAME", default_value = "fused", value_parser = ["fused", "avx2", "plain"])]
     pub kernels: String,
 }
 

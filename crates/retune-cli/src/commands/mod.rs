@@ -72,7 +72,8 @@ pub enum Command {
 
 /// Runs what the user asked for.
 pub fn run(arguments: Arguments) -> Result<(), Failure> {
-    retune_kernels::operators::set_enabled(arguments.global.kernels == "fused");
+    retune_kernels::operators::set_enabled(arguments.global.kernels != "plain");
+    retune_kernels::keep_to_avx2(arguments.global.kernels == "avx2");
     if let Some(threads) = arguments.global.threads {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
         pool.map_err(|error| Failure::Mistake(format!("cannot start {threads} threads: {error}")))?;

@@ -7,10 +7,11 @@
 
 use std::ops::Range;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{After, ConvolutionShape};
+use crate::instructions::dispatch;
 use crate::shared::SharedSlice;
 use crate::vectors::{load, store};
 
@@ -158,7 +159,7 @@ impl WindowSum<'_> {
             // SAFETY: every task has lines of its own.
             let out = unsafe { destination.part(at, lines.len() * line) };
             let padded = layout.padded(self.source, image, &lines);
-            Arch::new().dispatch(Band { sum: self, padded: &padded, at, out });
+            dispatch(Band { sum: self, padded: &padded, at, out });
         });
     }
 }
@@ -258,7 +259,7 @@ pub(super) fn weight_gradient(shape: &ConvolutionShape, x: &[f32], gradient: &[f
             let padded = layout.padded(x, image, &lines);
             let gradient = filled_up(&layout, gradient, image, &lines);
             let lines = lines.len();
-            Arch::new().dispatch(TapSums { layout, padded: &padded, gradient: &gradient, lines, sums });
+            dispatch(TapSums { layout, padded: &padded, gradient: &gradient, lines, sums });
         }
     });
     for sums in of_images.chunks_exact(size) {

@@ -10,12 +10,13 @@ mod weight_gradient;
 
 use std::ops::Range;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
 pub(super) use self::weight_gradient::weight_gradient;
 
 use self::transform::{FREQUENCIES, PIXELS, RESULTS, TAPS, Transform, both};
 use super::{After, ConvolutionShape};
+use crate::instructions::dispatch;
 use crate::product::{MatrixLayout, Panels, Scale, Threads, accumulate, widest_panel};
 use crate::shared::SharedSlice;
 use crate::vectors::{load, store};
@@ -25,7 +26,7 @@ use crate::workspace::Workspace;
 const LANES: usize = 16;
 /// Rows of a tile of the matrix product where there are 32 vector registers.
 const ROWS_OF_32_REGISTERS: usize = 12;
-const ROWS_OF_16_REGISTERS: usize = 4;
+const ROWS_OF_16_REGISTERS: usize = 6;
 /// Transformed source values that stay in the second-level cache.
 const SOURCE_BLOCK: usize = 1 << 17;
 /// Values between the end of one frequency and the start of the next, so that a tile's 36 numbers do
@@ -177,7 +178,7 @@ fn transform_source(tiling: Tiling, source: &[f32], tiles: Range<usize>, into: &
     let shared = SharedSlice::new(&mut into.values);
     threads.for_each(tiles.len(), |index| {
         let place = tiling.place(first + index);
-        Arch::new().dispatch(SourceTile { tiling, source, place, out: &shared, at: index * channels, stride });
+        dispatch(SourceTile { tiling, source, place, out: &shared, at: index * channels, stride });
     });
 }
 
@@ -259,7 +260,7 @@ impl Weights<'_> {
         let size = self.layout.depth * width;
         let mut transformed = Workspace::new(FREQUENCIES * size);
         let taps = packed.values();
-        Arch::new().dispatch(TransformWeights { taps, size, turned: self.turned, out: &mut transformed });
+        dispatch(TransformWeights { taps, size, turned: self.turned, out: &mut transformed });
         transformed
     }
 }
@@ -345,8 +346,8 @@ impl Correlation<'_> {
     /// One panel of output channels for some tiles.
     fn multiply(&self, source: &Tiles, first: usize, panel: usize, weights: &[f32], destination: &SharedSlice) {
         let mut products = Tiles::new(source.count, widest_panel());
-        Arch::new().dispatch(Products { source, weights, out: &mut products });
-        Arch::new().dispatch(Results { correlation: self, products: &products, first, panel, destination });
+        dispatch(Products { source, weights, out: &mut products });
+        dispatch(Results { correlation: self, products: &products, first, panel, destination });
     }
 }
 
@@ -372,7 +373,10 @@ impl WithSimd for Products<'_> {
                         self.rows::<S, ROWS_OF_32_REGISTERS>(simd, frequency, row, weights)
                     }
                     8.. if S::REGISTER_COUNT >= 32 => self.rows::<S, 8>(simd, frequency, row, weights),
-                    ROWS_OF_16_REGISTERS.. => self.rows::<S, ROWS_OF_16_REGISTERS>(simd, frequency, row, weights),
+                    ROWS_OF_16_REGISTERS.. if S::REGISTER_COUNT < 32 => {
+                        self.rows::<S, ROWS_OF_16_REGISTERS>(simd, frequency, row, weights)
+                    }
+                    4.. => self.rows::<S, 4>(simd, frequency, row, weights),
                     _ => self.rows::<S, 1>(simd, frequency, row, weights),
                 };
             }

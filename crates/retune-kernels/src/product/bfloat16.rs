@@ -13,6 +13,7 @@ use rayon::prelude::*;
 
 use super::panels::{MatrixLayout, Scale, pack_panel};
 use super::{Factors, Task};
+use crate::instructions::kept_to_avx2;
 use crate::precision::rounded;
 use crate::workspace::Workspace;
 
@@ -28,9 +29,9 @@ const CHUNK: usize = 1 << 15;
 pub(crate) struct Unit(V4);
 
 impl Unit {
-    /// The unit, if this machine has it.
+    /// The unit, if this machine has it and may use it.
     pub fn available() -> Option<Self> {
-        if is_x86_feature_detected!("avx512bf16") { V4::try_new().map(Self) } else { None }
+        if kept_to_avx2() || !is_x86_feature_detected!("avx512bf16") { None } else { V4::try_new().map(Self) }
     }
 
     /// Runs a product's task.

@@ -1,8 +1,9 @@
 //! Weights rearranged for the product: panels of as many columns as two vector registers hold.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
 use super::threads::Threads;
+use crate::instructions::dispatch;
 use crate::shared::SharedSlice;
 
 /// Depths that are packed together: what they take up stays in the first-level cache.
@@ -23,7 +24,7 @@ pub(crate) fn widest_panel() -> usize {
             panel_width::<S>()
         }
     }
-    Arch::new().dispatch(Width)
+    dispatch(Width)
 }
 
 /// How a matrix for each tap lies in memory: element `(tap, k, column)` is at

@@ -5,14 +5,15 @@ mod pairs;
 
 use std::ops::Range;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
-#[cfg(target_arch = "x86_64")]
 use super::bfloat16::{Unit, WIDTH};
 use super::gather::Gather;
 use super::panels::{panel_width, widest_panel};
 use super::source::rounded_if;
 use super::threads::Threads;
+#[cfg(target_arch = "x86_64")]
+use crate::instructions::dispatch;
 use crate::precision::Precision;
 
 /// Rows whose gradients are packed together; 16 KiB with the widest vectors, so that a first-level
@@ -55,7 +56,7 @@ pub(crate) fn transposed_product(product: TransposedProduct, threads: Threads, s
     let rounds = product.precision == Precision::Bfloat16;
     let (source, gradient) = (rounded_if(rounds, product.source), rounded_if(rounds, product.gradient));
     let product = TransposedProduct { source: &source, gradient: &gradient, ..product };
-    divide(product, widest_panel(), threads, |task| Arch::new().dispatch(task), sink);
+    divide(product, widest_panel(), threads, |task| dispatch(task), sink);
 }
 
 /// Divides the product among tasks, each of some depths and of as many columns as `width`.
@@ -131,6 +132,8 @@ impl WithSimd for Task<'_> {
                             add_products::<S, 12>(simd, product.source, done, &packed, &pairs, sums)
                         } else if S::REGISTER_COUNT >= 32 && left >= 8 {
                             add_products::<S, 8>(simd, product.source, done, &packed, &pairs, sums)
+                        } else if S::REGISTER_COUNT < 32 && left >= 6 {
+                            add_products::<S, 6>(simd, product.source, done, &packed, &pairs, sums)
                         } else if left >= 4 {
                             add_products::<S, 4>(simd, product.source, done, &packed, &pairs, sums)
                         } else {

@@ -2,7 +2,8 @@
 //!
 //! Each product is summed in an order that does not depend on the number of threads, so results are the same to the bit.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
+use retune_kernels::dispatch;
 
 /// Columns that are multiplied at a time: what of both matrices stays in a core's cache.
 const COLUMNS: usize = 512;
@@ -14,7 +15,7 @@ const RIGHT: usize = 3;
 /// Sets `products`, row-major, to the inner products of the rows of `left` with those of `right`: rows of `width`.
 pub(super) fn inner_products(left: &[f64], right: &[f64], width: usize, products: &mut [f64]) {
     products.fill(0.0);
-    Arch::new().dispatch(Products { left, right, width, products });
+    dispatch(Products { left, right, width, products });
 }
 
 struct Products<'a> {

@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
 use super::transform::{FREQUENCIES, PIXELS, RESULTS, TAPS, Transform, both};
 use super::{ROWS_OF_32_REGISTERS, Tiles, Tiling, transform_source};
 use crate::convolution::ConvolutionShape;
+use crate::instructions::dispatch;
 use crate::product::{Part, Threads, widest_panel};
 use crate::shared::SharedSlice;
 use crate::vectors::{load, store};
@@ -43,20 +44,13 @@ pub(in crate::convolution) fn weight_gradient(
             let sums = unsafe { shared.part(task * size, size) };
             let source = source.frequency(frequency);
             let gradients = &gradients.frequency(frequency)[panel * width..];
-            Arch::new().dispatch(OuterProducts {
-                source,
-                depth,
-                gradients,
-                stride: panels * width,
-                sums,
-                anew: first == 0,
-            });
+            dispatch(OuterProducts { source, depth, gradients, stride: panels * width, sums, anew: first == 0 });
         });
     }
     Threads::All.for_each(panels, |panel| {
         let mut taps = Workspace::new(TAPS * TAPS * size);
         let stride = panels * size;
-        Arch::new().dispatch(TapGradients { sums: &sums[panel * size..], stride, size, out: &mut taps });
+        dispatch(TapGradients { sums: &sums[panel * size..], stride, size, out: &mut taps });
         let columns = panel * width..shape.outputs.min((panel + 1) * width);
         sink(Part { columns, depths: 0..depth, values: &taps, width });
     });
@@ -69,7 +63,7 @@ fn transform_gradient(tiling: Tiling, gradient: &[f32], outputs: usize, tiles: R
     Threads::All.for_each(tiles.len(), |index| {
         let place = tiling.place(first + index);
         let at = index * channels;
-        Arch::new().dispatch(GradientTile { tiling, gradient, outputs, place, out: &shared, at, stride });
+        dispatch(GradientTile { tiling, gradient, outputs, place, out: &shared, at, stride });
     });
 }
 
@@ -137,6 +131,8 @@ impl WithSimd for OuterProducts<'_> {
             at += match self.depth - at {
                 12.. if S::REGISTER_COUNT >= 32 => self.depths::<S, 12>(simd, at),
                 8.. if S::REGISTER_COUNT >= 32 => self.depths::<S, 8>(simd, at),
+                // Depths are multiples of 16, and all of the last ones are to be sixes and fours.
+                12.. | 10 | 6 if S::REGISTER_COUNT < 32 => self.depths::<S, 6>(simd, at),
                 _ => self.depths::<S, 4>(simd, at),
             };
         }

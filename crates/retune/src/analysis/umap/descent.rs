@@ -5,8 +5,9 @@
 //! implementation moves one image after another. So images can be moved by several threads and, within one, side by side
 //! in vector registers, and neither changes the result.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
+use retune_kernels::dispatch;
 
 use super::graph::Graph;
 use crate::random;
@@ -52,7 +53,7 @@ impl Descent {
                 let key = random::hash(&[self.seed, epoch as u64, first as u64].map(u64::to_le_bytes).concat()) as u32;
                 let rate = 1.0 - epoch as f32 / self.epochs as f32;
                 let due = block.due_in(part);
-                Arch::new().dispatch(Part { descent: self, rate, key, first, places, before: &before, block, due });
+                dispatch(Part { descent: self, rate, key, first, places, before: &before, block, due });
             });
         }
     }

@@ -4,7 +4,8 @@
 //! handful of classes. These kernels keep a small block of rows and classes in registers and read the features where
 //! they lie. [`pulp`] picks the widest instruction set of the machine at run time.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
+use retune_kernels::dispatch;
 
 /// Rows handled together, so that each class weight read from the cache is used this many times.
 const ROW_BLOCK: usize = 4;
@@ -23,12 +24,12 @@ pub(super) struct Shape {
 
 /// `out[row, class] = features[row] · weight[class] + bias[class]`, all row-major.
 pub(super) fn logits(shape: Shape, features: &[f32], weight: &[f32], bias: &[f32], out: &mut [f32]) {
-    Arch::new().dispatch(Logits { shape, features, weight, bias, out });
+    dispatch(Logits { shape, features, weight, bias, out });
 }
 
 /// `gradient[class] += Σ_row residual[row, class] · features[row]`, all row-major.
 pub(super) fn accumulate_gradient(shape: Shape, features: &[f32], residual: &[f32], gradient: &mut [f32]) {
-    Arch::new().dispatch(AccumulateGradient { shape, features, residual, gradient });
+    dispatch(AccumulateGradient { shape, features, residual, gradient });
 }
 
 #[inline(always)]

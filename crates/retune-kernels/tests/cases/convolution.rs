@@ -1,7 +1,5 @@
 //! Convolutions and linear layers against sums in double precision, and against Burn's own operators.
 
-mod common;
-
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor};
@@ -9,7 +7,7 @@ use proptest::prelude::*;
 use retune_kernels::operators::{Following, Window, convolution, linear};
 use retune_kernels::{Precision, with_precision};
 
-use common::{distance, host, tensor, values};
+use super::{choose_instructions, distance, host, tensor, values};
 
 /// Sizes of a convolution and what follows it.
 #[derive(Clone, Debug)]
@@ -271,6 +269,7 @@ proptest! {
 
 #[test]
 fn a_linear_layer_in_bfloat16_rounds_its_factors() {
+    choose_instructions();
     // 1 + 2^-9 lies between two numbers of eight significant bits; 1 is the nearest.
     let between = 1.0 + 1.0 / 512.0;
     let product = |precision| {
@@ -349,6 +348,7 @@ fn the_result_does_not_depend_on_the_number_of_threads() {
 
 #[test]
 fn only_the_gradients_that_are_asked_for_are_computed() {
+    choose_instructions();
     let device = Device::flex().autodiff();
     let x = Tensor::<2>::ones([3, 4], &device);
     let weight = Tensor::<2>::ones([5, 4], &device).require_grad();

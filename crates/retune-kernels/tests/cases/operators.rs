@@ -1,7 +1,5 @@
 //! Every operator but convolution against the same made of Burn's own, values and gradients.
 
-mod common;
-
 use burn::tensor::activation;
 use burn::tensor::module::{self, max_pool2d};
 use burn::tensor::ops::MaxPoolOptions;
@@ -9,7 +7,7 @@ use burn::tensor::{Tensor, activation::softmax};
 use proptest::prelude::*;
 use retune_kernels::operators::{Gated, attention, attention_of, gated, global_average, layer_norm, max_pool};
 
-use common::{distance, host, tensor, values};
+use super::{distance, host, tensor, values};
 
 /// The largest distance between two outputs, and between the gradients of a weighted sum of either
 /// with respect to the inputs that `gradients_of` reads.

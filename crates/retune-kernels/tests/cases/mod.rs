@@ -1,9 +1,18 @@
-//! Values, tensors and distances for the tests of operators.
+//! The tests of the operators, and values, tensors and distances for them.
+
+mod convolution;
+mod operators;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
+/// Every test begins with this, most by asking for values: always the same instructions in one program of tests.
+fn choose_instructions() {
+    retune_kernels::keep_to_avx2(module_path!().starts_with("avx2"));
+}
+
 /// Values between -1 and 1 that depend on the seed alone.
-pub fn values(count: usize, seed: u64) -> Vec<f32> {
+fn values(count: usize, seed: u64) -> Vec<f32> {
+    choose_instructions();
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut next = || {
         state ^= state << 13;
@@ -15,18 +24,18 @@ pub fn values(count: usize, seed: u64) -> Vec<f32> {
 }
 
 /// A tensor whose gradient is asked for.
-pub fn tensor<const D: usize>(values: &[f32], shape: [usize; D]) -> Tensor<D> {
+fn tensor<const D: usize>(values: &[f32], shape: [usize; D]) -> Tensor<D> {
     let device = Device::flex().autodiff();
     Tensor::<D>::from_data(TensorData::new(values.to_vec(), shape), &device).require_grad()
 }
 
 /// A tensor's values.
-pub fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data_as::<f32>().try_into_vec().expect("32-bit floats")
 }
 
 /// The largest difference, relative to the largest magnitude (at least 1).
-pub fn distance(found: &[f32], expected: &[f64]) -> f64 {
+fn distance(found: &[f32], expected: &[f64]) -> f64 {
     assert_eq!(found.len(), expected.len());
     let largest = expected.iter().fold(1.0f64, |largest, value| largest.max(value.abs()));
     let differences = found.iter().zip(expected).map(|(&a, &b)| (f64::from(a) - b).abs());

@@ -1,0 +1,3 @@
+//! The operators with the widest instructions of this processor.
+
+mod cases;
