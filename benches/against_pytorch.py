@@ -1,14 +1,16 @@
 """`retune` against plain timm/PyTorch loops, in turn on the same images and machine: prints Markdown tables of ratios.
 
     cargo build --release --workspace --bins --examples
-    python benches/against_pytorch.py [steps] [bfloat16] [epochs] [commands] [growth] [threads] [startup]
+    python benches/against_pytorch.py [steps] [avx2] [bfloat16] [epochs] [commands] [growth] [threads] [startup]
 
 Without a name everything is measured. A ratio above 1 means that retune is faster, or takes less memory. Both sides
 compute in float32 (but for bfloat16) with all processors and start from random weights of the same architecture; BatchNorm normalizes by
 running statistics on both sides. What is compared:
 
-bfloat16  the same in bfloat16, beside retune's float32 and PyTorch's autocast to bfloat16
 steps     whole training steps (forward, backward, update) on a batch that is in memory, both sides in turn step by step
+avx2      the same, both sides kept to AVX2 as on processors without AVX-512; the libraries under PyTorch are asked to by
+          their environment variables, which MKL heeds on Intel's processors only (on AMD's it uses AVX2 anyway)
+bfloat16  steps in bfloat16, beside retune's float32 and PyTorch's autocast to bfloat16
 epochs    seconds of an epoch after the first, as a user sees them: retune's from `metrics.jsonl`, with images from files;
           PyTorch's with the images waiting in memory as a tensor, so that its loop is not charged for loading
 commands  whole programs from start to end on a folder of images and a file of weights, with their peak memory; PyTorch's
@@ -48,6 +50,7 @@ MODELS = [
     LITE_96,
     ("tf_efficientnet_lite0", 224, 8, "sgd"),
 ]
+KEPT_TO_AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
 # The layers that retune trains, and what the names of the same parameters in timm begin with.
 EVERYTHING = ("all", ())
 STAGE_1, STAGE_3, STAGE_4 = (("layer1", ("layer1.",)), ("layer3", ("layer3.",)), ("layer4", ("layer4.",)))
@@ -87,6 +90,8 @@ class Stepper:
 
     def __init__(self, command, threads):
         environment = {**os.environ, **({"RAYON_NUM_THREADS": str(threads)} if threads else {})}
+        if "avx2" in command or "--avx2" in command:
+            environment |= KEPT_TO_AVX2
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(
             command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, env=environment
@@ -143,7 +148,7 @@ def described(model, part):
     return f"{model[0]} at {model[1]}, {part}"
 
 
-def steps(options):
+def steps(options, ours_too=(), theirs_too=()):
     head("step", "batch", "retune, ms", "PyTorch, ms", "channels last, ms", "ratio", "to channels last")
     cases = [(model, "full fine-tuning", EVERYTHING) for model in MODELS]
     cases += [
@@ -155,9 +160,14 @@ def steps(options):
     ]
     for model, name, part in cases:
         ours, theirs = step_programs(model, part)
+        ours, theirs = [*ours, *ours_too], [*theirs, *theirs_too]
         ours, theirs, channels_last = step_times([ours, theirs, [*theirs, "--channels-last"]], options.rounds)
         times = (f"{milliseconds:.0f}" for milliseconds in (ours, theirs, channels_last))
         row(described(model, name), model[2], *times, f"{theirs / ours:.2f}", f"{channels_last / ours:.2f}")
+
+
+def avx2(options):
+    steps(options, ["avx2"], ["--avx2"])
 
 
 def bfloat16(options):
@@ -366,6 +376,7 @@ def startup(_):
 
 MEASURES = {
     "steps": steps,
+    "avx2": avx2,
     "bfloat16": bfloat16,
     "epochs": epochs,
     "commands": commands,

@@ -26,6 +26,7 @@ use crate::output::tell;
 static ALLOCATOR: retune_kernels::memory::KeepLargeBlocks = retune_kernels::memory::KeepLargeBlocks::new();
 
 fn main() -> ExitCode {
+    retune_kernels::memory::return_large_blocks();
     panic::set_hook(Box::new(|defect| {
         // A decoder's panic over a damaged image is caught, and told as what is wrong with the image.
         if !decode::catches_panics() {

@@ -27,6 +27,7 @@ static ALLOCATOR: retune_kernels::memory::KeepLargeBlocks = retune_kernels::memo
 const CLASSES: usize = 10;
 
 fn main() -> Result<(), Box<dyn Error>> {
+    retune_kernels::memory::return_large_blocks();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [architecture, side, batch, layers, kind, rest @ ..] = arguments.as_slice() else {
         return Err("give an architecture, a side, a batch size, layers and an optimizer".into());
@@ -34,7 +35,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     if rest.iter().any(|argument| argument == "plain") {
         retune_kernels::operators::set_enabled(false);
     }
-    retune_kernels::keep_to_avx2(rest.iter().any(|argument| argument == "avx2"));
+    if rest.iter().any(|argument| argument == "avx2") && !retune_kernels::keep_to_avx2() {
+        return Err("this processor has no AVX2".into());
+    }
     let rounded = rest.iter().any(|argument| argument == "bfloat16");
     let precision = if rounded { Precision::Bfloat16 } else { Precision::Float32 };
     let (side, count) = (side.parse::<u32>()?, batch.parse::<usize>()?);

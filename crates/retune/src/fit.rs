@@ -110,9 +110,11 @@ pub(crate) fn settled_plan(options: &FitOptions, plan: &PlanSource, model: &Mode
 pub fn resume(out: &Path, shared: Option<&Shared>, monitor: &dyn Monitor) -> Result<Summary, FitError> {
     let options = read_options(out)?;
     if let Some(summary) = finished(out)? {
-        // It may have been killed between its summary and its pictures.
-        directory::tidy(out);
-        train::remove_checkpoint(out);
+        // It may have been killed between its summary and its pictures. Who holds the lock tidies by itself.
+        if let Ok(_lock) = DirectoryLock::acquire(out) {
+            directory::tidy(out);
+            train::remove_checkpoint(out);
+        }
         return Ok(summary);
     }
     let _lock = DirectoryLock::acquire(out)?;

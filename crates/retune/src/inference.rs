@@ -172,6 +172,7 @@ pub fn try_for_each_batch<E: From<InferenceError>>(
         if let Some(at) = rows.iter().position(|value| !value.is_finite()) {
             let index = batches[0].indices[0] + at / width;
             let image = loader.dataset().samples[index].name.to_string();
+            monitor.finish();
             return Err(InferenceError::NotFinite { image }.into());
         }
         for batch in batches {
@@ -294,7 +295,7 @@ pub fn evaluate_logits<'a>(
 
 /// Counts while the images go by.
 #[derive(Default)]
-struct Tally {
+pub(crate) struct Tally {
     loss: f64,
     right: usize,
     n: usize,
@@ -303,7 +304,8 @@ struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, logits: &[f32], label: usize, group: Option<&str>) {
+    /// Counts an image by its logits.
+    pub fn add(&mut self, logits: &[f32], label: usize, group: Option<&str>) {
         let right = most_likely(logits) == label;
         self.loss += cross_entropy(logits, label);
         self.right += usize::from(right);
@@ -318,7 +320,8 @@ impl Tally {
         }
     }
 
-    fn evaluation(self) -> Evaluation {
+    /// What the images counted so far amount to.
+    pub fn evaluation(self) -> Evaluation {
         let share = |(right, n): (usize, usize)| right as f64 / n.max(1) as f64;
         let per_class: Vec<f64> = self.classes.values().map(|&counts| share(counts)).collect();
         let worst_group = self

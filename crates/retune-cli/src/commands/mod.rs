@@ -73,7 +73,9 @@ pub enum Command {
 /// Runs what the user asked for.
 pub fn run(arguments: Arguments) -> Result<(), Failure> {
     retune_kernels::operators::set_enabled(arguments.global.kernels != "plain");
-    retune_kernels::keep_to_avx2(arguments.global.kernels == "avx2");
+    if arguments.global.kernels == "avx2" && !retune_kernels::keep_to_avx2() {
+        return Err(Failure::Mistake("--kernels avx2 needs a processor that has AVX2".to_owned()));
+    }
     if let Some(threads) = arguments.global.threads {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
         pool.map_err(|error| Failure::Mistake(format!("cannot start {threads} threads: {error}")))?;

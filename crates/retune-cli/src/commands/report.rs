@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use retune::analysis::run_map;
-use retune::compare::page::RunOf;
+use retune::compare::page::{self, RunOf};
 use retune::compare::runner;
+use retune::monitor::Monitor;
 use retune::report::page::Page;
 use retune::report::run_page::{RunRecord, read_command};
 use serde::Serialize;
@@ -73,17 +74,27 @@ pub fn write_comparison(directory: &Path, console: &Console) -> Result<PathBuf, 
 
 fn of_comparison(directory: &Path, console: &Console) -> Result<Page, Failure> {
     let (comparison, runs) = runner::read(directory).map_err(|error| Failure::Mistake(error.to_string()))?;
-    let mut seen = HashSet::new();
+    let (mut seen, mut mapped) = (HashSet::new(), 0);
     let read = |(label, run): (String, PathBuf)| {
-        // A page shows the map of each method's first run.
-        if seen.insert(label.clone()) {
-            run_map::draw(&run, &console.progress)?;
+        let record = RunRecord::read(&run)?;
+        // A page shows the map of each method's first run, as far as there is room for them.
+        if !seen.insert(label.clone()) {
+            return Ok(RunOf { label, record });
         }
+        let images = record.sampled_images();
+        if !page::has_room_for_map(mapped, images) {
+            return Ok(RunOf { label, record });
+        }
+        if console.progress.cancelled() {
+            return Err(Failure::Interrupted(None));
+        }
+        mapped += images;
+        run_map::draw(&run, &console.progress)?;
         Ok(RunOf { label, record: RunRecord::read(&run)? })
     };
     let runs = runs.into_iter().map(read).collect::<Result<Vec<_>, Failure>>()?;
     let command = read_command(directory)?;
-    Ok(retune::compare::page::page(&comparison, &runs, command.as_deref()))
+    Ok(page::page(&comparison, &runs, command.as_deref()))
 }
 
 fn of_runs(paths: &[PathBuf], console: &Console) -> Result<Page, Failure> {
@@ -101,5 +112,5 @@ fn of_runs(paths: &[PathBuf], console: &Console) -> Result<Page, Failure> {
         record,
     };
     let runs: Vec<RunOf> = records.into_iter().zip(paths).map(label).collect();
-    Ok(retune::compare::page::page(&retune::compare::page::comparison_of(&runs), &runs, None))
+    Ok(page::page(&page::comparison_of(&runs), &runs, None))
 }

@@ -286,7 +286,7 @@ impl Images {
             predicted: self.predictions.iter().map(class).collect(),
             path: self.paths.clone(),
             // A sheet that cannot be made leaves a map without pictures.
-            sheet: self.thumbnails.as_ref().and_then(|tiles| Some(page.add_sheet(tiles.sheet().ok()?.into()))),
+            sheet: self.thumbnails.as_ref().and_then(|tiles| page.add_sheet(tiles.sheet().ok()?.into())),
             sets: sets.clone(),
             classes: classes.iter().map(|&name| name.clone()).collect(),
             coloured_by: coloured_by.into(),

@@ -7,12 +7,12 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
+#[cfg(target_arch = "x86_64")]
 use super::bfloat16::{Unit, WIDTH};
 use super::gather::Gather;
 use super::panels::{panel_width, widest_panel};
 use super::source::rounded_if;
 use super::threads::Threads;
-#[cfg(target_arch = "x86_64")]
 use crate::instructions::dispatch;
 use crate::precision::Precision;
 

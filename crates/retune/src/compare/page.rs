@@ -229,6 +229,11 @@ fn every_run(comparison: &Comparison, runs: &[RunOf]) -> Section {
     Section::new("Every run", note).wide().with("", table)
 }
 
+/// Whether a page that shows `mapped` images on maps shows a map of so many more: one map in any case.
+pub fn has_room_for_map(mapped: usize, images: usize) -> bool {
+    mapped == 0 || mapped + images <= MOST_MAPPED
+}
+
 /// What only makes sense run by run: the first run of each method, one to choose.
 fn of_each_run(runs: &[RunOf], page: &mut Page) -> Vec<Section> {
     let mut sections: Vec<Section> = Vec::new();
@@ -236,8 +241,8 @@ fn of_each_run(runs: &[RunOf], page: &mut Page) -> Vec<Section> {
     let firsts =
         runs.iter().enumerate().filter(|(index, run)| runs[..*index].iter().all(|other| other.label != run.label));
     for (_, RunOf { label, record }) in firsts {
+        let with_map = has_room_for_map(mapped, record.mapped_images());
         mapped += record.mapped_images();
-        let with_map = mapped == record.mapped_images() || mapped <= MOST_MAPPED;
         for section in record.sections_to_compare(page, with_map) {
             let position = sections.iter().position(|known| known.title == section.title).unwrap_or_else(|| {
                 sections.push(Section { views: Vec::new(), ..section.clone() });

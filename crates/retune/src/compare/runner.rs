@@ -16,6 +16,7 @@ use crate::fit::{self, FitError, FitOptions, PlanSource, Summary};
 use crate::lock::{DirectoryLock, LOCK_FILE, LockError};
 use crate::methods::{MethodOptions, MethodSpec};
 use crate::monitor::Monitor;
+use crate::report::run::PLOTS_FOLDER;
 use crate::report::{self, plot::PlotError};
 use crate::train::{Shared, TrainError};
 
@@ -402,7 +403,12 @@ impl Crew<'_> {
     fn make(&self, job: &Job, shared: &Shared) -> Result<Summary, CompareError> {
         let number = self.started.fetch_add(1, Ordering::Relaxed) + 1;
         let of_run = |source: FitError| CompareError::Run { run: job.name(), source: Box::new(source) };
-        if let Some(summary) = fit::finished(&job.out).map_err(of_run)? {
+        if fit::finished(&job.out).map_err(of_run)?.is_some() {
+            // It may have been killed between its summary and its pictures.
+            let summary = fit::resume(&job.out, None, self.monitor).map_err(of_run)?;
+            if !job.out.join(PLOTS_FOLDER).is_dir() {
+                report::run::draw(&job.out, &summary)?;
+            }
             return Ok(summary);
         }
         self.monitor.message(&format!("run {number} of {}: {}", self.total, job.name()));

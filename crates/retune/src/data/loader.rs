@@ -176,9 +176,17 @@ impl Loader {
             .map_err(|error| {
                 DataError::LoaderOptions(format!("{} threads cannot be started: {error}", options.threads))
             })?;
-        let cache = ImageCache::new(dataset.len(), &options.cache);
+        let cache = Arc::new(ImageCache::new(dataset.len(), &options.cache));
         let labels = dataset.labels().unwrap_or_default();
         Ok(Self { pipeline: Arc::new(Pipeline { dataset, labels, options, cache }), pool: Arc::new(pool) })
+    }
+
+    /// The same loader with other draws of what is random: it shares the threads and the decoded images.
+    pub(crate) fn reseeded(&self, seed: u64) -> Self {
+        let Pipeline { dataset, labels, options, cache } = &*self.pipeline;
+        let options = LoaderOptions { seed, ..options.clone() };
+        let pipeline = Pipeline { dataset: dataset.clone(), labels: labels.clone(), options, cache: Arc::clone(cache) };
+        Self { pipeline: Arc::new(pipeline), pool: Arc::clone(&self.pool) }
     }
 
     /// The dataset that is loaded.
@@ -314,7 +322,7 @@ struct Pipeline {
     /// Empty where the dataset has an image without a label.
     labels: Vec<usize>,
     options: LoaderOptions,
-    cache: ImageCache,
+    cache: Arc<ImageCache>,
 }
 
 impl Pipeline {

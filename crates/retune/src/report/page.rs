@@ -18,6 +18,9 @@ pub use self::views::{
 };
 use crate::files::{self, FileError};
 
+/// Bytes of thumbnails that a page embeds, at most; a run's take less, different ones of several runs would add up.
+const MOST_SHEET_BYTES: usize = 7 << 20;
+
 /// One HTML file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Page {
@@ -65,13 +68,18 @@ impl Page {
         Self { title: title.into(), generator, ..Self::default() }
     }
 
-    /// Adds a sheet of thumbnails unless the page has it; views refer to it by the number that this returns.
-    pub fn add_sheet(&mut self, sheet: PageSheet) -> usize {
+    /// Adds a sheet of thumbnails unless the page has it; views refer to it by the number that this returns. `None` if
+    /// the page holds so many already that it would be too large to open with pleasure.
+    pub fn add_sheet(&mut self, sheet: PageSheet) -> Option<usize> {
         if let Some(known) = self.sheets.iter().position(|known| *known == sheet) {
-            return known;
+            return Some(known);
+        }
+        let held: usize = self.sheets.iter().map(|sheet| sheet.jpeg.len()).sum();
+        if held + sheet.jpeg.len() > MOST_SHEET_BYTES {
+            return None;
         }
         self.sheets.push(sheet);
-        self.sheets.len() - 1
+        Some(self.sheets.len() - 1)
     }
 
     /// The page as HTML.

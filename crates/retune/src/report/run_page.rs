@@ -121,6 +121,12 @@ impl RunRecord {
         sections
     }
 
+    /// Images whose features are kept, which a map would show.
+    pub fn sampled_images(&self) -> usize {
+        let predictions = self.predictions.iter().flat_map(|predictions| &predictions.rows);
+        predictions.filter(|row| row.sample.is_some()).count()
+    }
+
     /// Images on the map.
     pub fn mapped_images(&self) -> usize {
         self.map.as_ref().map_or(0, |map| map.points.len())

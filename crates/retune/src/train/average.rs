@@ -41,11 +41,15 @@ impl WeightAverage {
 
 /// `start + share · (end − start)`; exactly `start` at 0, `end` at 1, and where both are the same.
 pub fn interpolate(start: &Parameters, end: &Parameters, share: f64) -> Parameters {
+    if share <= 0.0 {
+        return start.clone();
+    }
     if share >= 1.0 {
         return end.clone();
     }
     let tensors = start.tensors().iter().zip(end.tensors());
-    let between = tensors.map(|(start, end)| start.clone() + (end.clone() - start.clone()).mul_scalar(share));
+    // Subtracted: −0 − 0 is −0, and a frozen tensor keeps its bits, where −0 + 0 would be 0.
+    let between = tensors.map(|(start, end)| start.clone() - (start.clone() - end.clone()).mul_scalar(share));
     Parameters::from_tensors(start.specs().clone(), between.collect())
 }
 
@@ -73,6 +77,18 @@ mod tests {
 
     fn value(parameters: &Parameters) -> f32 {
         parameters.values(0)[0]
+    }
+
+    #[test]
+    fn what_is_the_same_keeps_its_bits() {
+        for value in [0.0, -0.0, 0.1, f32::MIN_POSITIVE / 8.0] {
+            let same = constant(value);
+            for share in [0.0, 0.1, 0.5, 1.0] {
+                assert!(interpolate(&same, &same, share).equal(&same), "{value:?} {share}");
+            }
+            assert!(average([&same, &same, &same]).unwrap().equal(&same), "{value:?}");
+        }
+        assert!(interpolate(&constant(-0.0), &constant(5.0), 0.0).equal(&constant(-0.0)));
     }
 
     #[test]

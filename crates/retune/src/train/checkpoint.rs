@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
@@ -45,10 +46,8 @@ pub(super) struct Progress {
     /// The phases that are done.
     pub outcomes: Vec<PhaseOutcome>,
     /// What the images were: see [`Trainer::images_key`](super::Trainer).
-    #[serde(default)]
     pub images: u64,
     /// What the plan and the options were: see [`Trainer::recipe_key`](super::Trainer).
-    #[serde(default)]
     pub recipe: u64,
     /// Length of `metrics.jsonl` at this point.
     pub metrics_bytes: u64,
@@ -134,7 +133,7 @@ const OPTIMIZER: &str = "optimizer.safetensors";
 /// Writes the state to `directory`, replacing what was there in one rename.
 pub(super) fn save(directory: &Path, state: &mut State) -> Result<(), TrainError> {
     let beside = with_suffix(directory, ".partial");
-    let _ = fs::remove_dir_all(&beside);
+    clear(&beside)?;
     let written = write_initial(directory, &beside, state).and_then(|()| write_changing(&beside, state));
     if written.is_err() {
         // A full disk must not be left full of a checkpoint that nobody can use.
@@ -158,6 +157,14 @@ pub(super) fn save(directory: &Path, state: &mut State) -> Result<(), TrainError
     Ok(())
 }
 
+/// Removes what a killed process left half-written: what stayed of it would become part of the next checkpoint.
+fn clear(directory: &Path) -> Result<(), TrainError> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(FileError::new("remove", directory, error).into()),
+        _ => Ok(()),
+    }
+}
+
 /// Removes a run's checkpoint and what was left of others.
 pub(super) fn remove(directory: &Path) {
     // The run is complete; what cannot be removed does no harm but take room.
@@ -175,7 +182,7 @@ fn with_suffix(directory: &Path, suffix: &str) -> PathBuf {
 /// The parameters that the run began with never change: the new checkpoint gets a link to the file that the one before
 /// has, where the file system knows links.
 fn write_initial(before: &Path, directory: &Path, state: &State) -> Result<(), TrainError> {
-    files::create_folder(directory)?;
+    fs::create_dir(directory).map_err(|error| FileError::new("create the folder", directory, error))?;
     let path = directory.join(INITIAL);
     if state.initial_is_saved && fs::hard_link(before.join(INITIAL), &path).is_ok() {
         return Ok(());
@@ -320,7 +327,8 @@ pub(super) fn load(
         return Err(TrainError::Checkpoint { path: directory.to_owned(), reason });
     }
     if saved.progress.recipe != recipe {
-        let reason = "plan.toml or run.toml is not as it was when the run began; put it back, or begin a new run";
+        let reason =
+            "plan.toml, run.toml or --kernels is not as it was when the run began; put it back, or begin a new run";
         return Err(TrainError::Checkpoint { path: directory.to_owned(), reason: reason.to_owned() });
     }
     if saved.progress.images != images {

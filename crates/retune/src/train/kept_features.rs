@@ -19,8 +19,14 @@ pub(super) struct KeptFeatures {
 
 enum Place {
     Memory(Vec<f32>),
-    /// Little-endian, from the file's start; so many bytes of them.
-    File(File, u64),
+    /// Little-endian, from the file's start.
+    File {
+        file: File,
+        /// Bytes so far.
+        written: u64,
+        /// Values that there will be.
+        expected: usize,
+    },
 }
 
 impl KeptFeatures {
@@ -58,7 +64,7 @@ impl KeptFeatures {
     pub fn matrix(&self) -> Result<FeatureMatrix<'_>, ProbeError> {
         match &self.place {
             Place::Memory(values) => FeatureMatrix::new(values, self.width),
-            Place::File(file, _) => FeatureMatrix::in_file(file, self.width),
+            Place::File { file, .. } => FeatureMatrix::in_file(file, self.width),
         }
     }
 
@@ -66,7 +72,7 @@ impl KeptFeatures {
     pub fn memory_bytes(&self) -> u64 {
         match &self.place {
             Place::Memory(values) => size_of_val(values.as_slice()) as u64,
-            Place::File(..) => 0,
+            Place::File { .. } => 0,
         }
     }
 }
@@ -82,41 +88,45 @@ impl Place {
         if (values * size_of::<f32>()) as u64 > memory_bytes
             && let Ok(file) = tempfile::tempfile()
         {
-            return Self::File(file, 0);
+            return Self::File { file, written: 0, expected: values };
         }
         Self::Memory(Vec::with_capacity(values))
     }
 
     fn append(&mut self, rows: Vec<f32>) -> Result<Moved, ProbeError> {
-        let (file, written) = match self {
+        let (file, written, expected) = match self {
             Self::Memory(values) => {
                 values.extend(rows);
                 return Ok(Moved::Nowhere);
             }
-            Self::File(file, written) => (file, written),
+            Self::File { file, written, expected } => (file, written, *expected),
         };
         let bytes = files::little_endian(&rows);
         if write_all_at(file, &bytes, *written).is_ok() {
             *written += bytes.len() as u64;
             return Ok(Moved::Nowhere);
         }
-        let mut values = read_back(file, *written)?;
+        let mut values = Vec::new();
+        if values.try_reserve_exact(expected).is_err() {
+            let reason = "neither the disk for temporary files nor memory has room for the features".to_owned();
+            return Err(ProbeError::Unreadable { reason });
+        }
+        read_back(file, *written, &mut values)?;
         values.extend(rows);
         *self = Self::Memory(values);
         Ok(Moved::ToMemory)
     }
 }
 
-fn read_back(file: &File, written: u64) -> Result<Vec<f32>, ProbeError> {
+fn read_back(file: &File, written: u64, values: &mut Vec<f32>) -> Result<(), ProbeError> {
     const CHUNK: usize = 1 << 20;
-    let mut values = Vec::with_capacity(written as usize / size_of::<f32>());
     let mut bytes = vec![0; CHUNK];
     for start in (0..written).step_by(CHUNK) {
         let bytes = &mut bytes[..CHUNK.min((written - start) as usize)];
         read_exact_at(file, bytes, start).map_err(|error| ProbeError::Unreadable { reason: error.to_string() })?;
         values.extend(files::from_little_endian(bytes));
     }
-    Ok(values)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -135,7 +145,7 @@ mod tests {
         let rows: Vec<f32> = (0..300_000).map(|value| value as f32 / 7.0).collect();
         for memory_bytes in [0, u64::MAX] {
             let mut place = Place::new(rows.len(), memory_bytes);
-            assert_eq!(matches!(place, Place::File(..)), memory_bytes == 0);
+            assert_eq!(matches!(place, Place::File { .. }), memory_bytes == 0);
             for rows in rows.chunks(999) {
                 assert!(place.append(rows.to_vec()).unwrap() == Moved::Nowhere);
             }
@@ -148,7 +158,7 @@ mod tests {
         let written = tempfile::NamedTempFile::new().unwrap();
         write_all_at(written.as_file(), &[1.0_f32, 2.0, 3.0].map(f32::to_le_bytes).concat(), 0).unwrap();
         // A handle that cannot write stands for a disk that is full.
-        let mut place = Place::File(File::open(written.path()).unwrap(), 12);
+        let mut place = Place::File { file: File::open(written.path()).unwrap(), written: 12, expected: 9 };
         assert!(place.append(vec![4.0, 5.0, 6.0]).unwrap() == Moved::ToMemory);
         assert!(place.append(vec![7.0, 8.0, 9.0]).unwrap() == Moved::Nowhere);
         assert_eq!(values(place), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]);

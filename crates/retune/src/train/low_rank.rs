@@ -72,6 +72,24 @@ impl Adapters {
         })
     }
 
+    /// The first tensor outside the head that is not, to the bit, what these changes make of `initial`.
+    pub(super) fn first_unexplained<'p>(
+        &self,
+        initial: &Parameters,
+        model: &'p Parameters,
+        head: usize,
+    ) -> Option<&'p str> {
+        let explained = |index: usize| match self.factors.get(&index) {
+            None => model.equal_at(initial, index),
+            Some(factors) => {
+                let merged = self.merged(factors, &initial.values(index));
+                merged.iter().zip(&model.values(index)).all(|(made, found)| made.to_bits() == found.to_bits())
+            }
+        };
+        let body = model.specs().iter().enumerate().filter(|(_, spec)| spec.block != head);
+        body.into_iter().find(|(index, _)| !explained(*index)).map(|(_, spec)| spec.name.as_str())
+    }
+
     fn scale(&self) -> f32 {
         (self.low_rank.alpha / self.low_rank.rank as f64) as f32
     }

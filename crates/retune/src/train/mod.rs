@@ -82,7 +82,10 @@ pub enum TrainError {
     #[error("the frozen tensor '{0}' changed during training; please report this as a defect")]
     FrozenChanged(String),
     /// The temporary file with the frozen blocks' activations cannot be read.
-    #[error("the temporary file with the activations of the frozen blocks cannot be read; try --activation-mb 0")]
+    #[error(
+        "the temporary file with the activations of the frozen blocks cannot be read: is the disk damaged? \
+         TMPDIR names another place"
+    )]
     ActivationsLost,
     /// The user asked to stop; the checkpoint is written.
     #[error("interrupted")]
@@ -188,9 +191,9 @@ impl Trainer<'_> {
         shared::samples_key(&self.train.samples, shared::samples_key(&self.validation.samples, 0))
     }
 
-    /// What a checkpoint's plan and options must be the same in: all that the run's numbers depend on. What only changes
-    /// speed and memory may change between a stop and going on.
-    fn recipe_key(&self) -> u64 {
+    /// What a checkpoint's plan and options must be the same in: all that the run's numbers depend on, but for the
+    /// processor. What only changes speed and memory may change between a stop and going on.
+    fn recipe_key(&self, model: &Model) -> u64 {
         let activations = self.options.activations;
         // With activations in 16 bits, what there is room for decides what is rounded.
         let memory_bytes = if activations.half { activations.memory_bytes } else { 0 };
@@ -201,7 +204,10 @@ impl Trainer<'_> {
             activations: ActivationOptions { memory_bytes, ..activations },
             ..self.options.clone()
         };
-        random::hash(format!("{:?}{options:?}", self.plan).as_bytes())
+        let preprocessing = model.config().preprocessing();
+        let device = model.parameters.tensors()[0].device();
+        let kernels = retune_kernels::operators::are_enabled();
+        random::hash(format!("{:?}{options:?}{preprocessing:?}{device:?}{kernels}", self.plan).as_bytes())
     }
 
     fn checkpoint_directory(&self) -> Option<PathBuf> {

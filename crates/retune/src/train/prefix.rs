@@ -113,8 +113,8 @@ enum Rows {
 
 impl Rows {
     /// Room for `bytes`; `None` if they are too many or there is no place for a file.
-    fn new(bytes: u64, options: &ActivationOptions) -> Option<Self> {
-        if bytes <= options.memory_bytes {
+    fn new(bytes: u64, memory_left: u64, options: &ActivationOptions) -> Option<Self> {
+        if bytes <= memory_left {
             return Some(Self::Memory(Vec::with_capacity(usize::try_from(bytes).ok()?)));
         }
         (bytes <= options.file_bytes()).then(|| tempfile::tempfile().ok().map(Self::File))?
@@ -143,13 +143,14 @@ impl Rows {
 }
 
 impl Prefix {
-    /// Runs the blocks below `block` on every image of the loader's epoch numbered `view`; `None` if
-    /// what they give does not fit.
+    /// Runs the blocks below `block` on every image of the loader's epoch numbered `view`; what they give goes to memory
+    /// if `memory_left` suffices, else to a file. `None` if it does not fit.
     pub fn make(
         model: &Model,
         (loader, view): (&Loader, u64),
         block: usize,
         options: &ActivationOptions,
+        memory_left: u64,
         monitor: &dyn Monitor,
     ) -> Result<Option<Self>, TrainError> {
         let device = model.parameters.tensors()[0].device();
@@ -167,7 +168,7 @@ impl Prefix {
             let shape = Shape::of(&entry);
             if made.is_none() {
                 let bytes = (images * shape.len()) as u64 * width_of(options.half) as u64;
-                let Some(rows) = Rows::new(bytes, options) else {
+                let Some(rows) = Rows::new(bytes, memory_left, options) else {
                     monitor.finish();
                     return Ok(None);
                 };
@@ -187,13 +188,21 @@ impl Prefix {
         Ok(made)
     }
 
+    /// Memory that the activations take.
+    pub fn memory_bytes(&self) -> u64 {
+        match &self.rows {
+            Rows::Memory(rows) => rows.len() as u64,
+            Rows::File(_) => 0,
+        }
+    }
+
     /// Whether all of these fit into what the options allow.
     pub fn fit<'p>(prefixes: impl Iterator<Item = &'p Self>, options: &ActivationOptions) -> bool {
         let (mut memory, mut disk) = (0, 0);
         for prefix in prefixes {
-            match &prefix.rows {
-                Rows::Memory(rows) => memory += rows.len() as u64,
-                Rows::File(file) => disk += file.metadata().map_or(0, |metadata| metadata.len()),
+            memory += prefix.memory_bytes();
+            if let Rows::File(file) = &prefix.rows {
+                disk += file.metadata().map_or(0, |metadata| metadata.len());
             }
         }
         memory <= options.memory_bytes && disk <= options.file_bytes()

@@ -122,7 +122,8 @@ impl Probe {
             let products = row.iter().zip(weight).map(|(feature, weight)| f64::from(*feature) * f64::from(*weight));
             (products.sum::<f64>() + f64::from(self.bias[class])) as f32
         };
-        features.chunks_exact(columns).flat_map(|row| (0..classes).map(move |class| logit(row, class))).collect()
+        let rows = features.par_chunks_exact(columns);
+        rows.flat_map_iter(|row| (0..classes).map(move |class| logit(row, class))).collect()
     }
 }
 

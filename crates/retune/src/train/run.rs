@@ -120,7 +120,8 @@ impl<'a> Run<'a> {
             final_adapters: None,
             model: model.clone(),
         };
-        let keys = if trainer.directory.is_some() { [trainer.images_key(), trainer.recipe_key()] } else { [0; 2] };
+        let keys =
+            if trainer.directory.is_some() { [trainer.images_key(), trainer.recipe_key(&model)] } else { [0; 2] };
         let state = match (resume, trainer.checkpoint_directory()) {
             (true, Some(directory)) if checkpoint::exists(&directory) => {
                 let low_rank = |phase: &Phase| match &phase.solver {
@@ -158,6 +159,7 @@ impl<'a> Run<'a> {
             self.end_phase(outcome)?;
         }
         self.check_frozen()?;
+        self.check_low_rank();
         let seconds = self.seconds();
         let state = self.state;
         let line = match phases.last().map(|phase| &phase.solver) {
@@ -187,8 +189,13 @@ impl<'a> Run<'a> {
         let ended = self.state.progress.phase;
         let is_last = ended + 1 == self.trainer.plan.phases.len();
         let (ended_interpolates, next_interpolates) = (interpolates(ended), interpolates(ended + 1));
+        let next = self.trainer.plan.phases.get(ended + 1).map(|phase| &phase.solver);
 
         let state = &mut self.state;
+        // Whatever gradient descent gives takes the place of the low-rank changes so far.
+        if matches!(next, Some(Solver::Gradient(_))) {
+            state.final_adapters = None;
+        }
         let mut outcomes = std::mem::take(&mut state.progress.outcomes);
         outcomes.push(outcome);
         state.progress = Progress { phase: ended + 1, outcomes, ..Progress::default() };
@@ -222,6 +229,20 @@ impl<'a> Run<'a> {
         match self.trainer.shared {
             Some(shared) => shared.features(model, &images.loader, images.key, memory_bytes, task, monitor),
             None => Ok(Arc::new(KeptFeatures::extract(model, &images.loader, memory_bytes, task, monitor)?)),
+        }
+    }
+
+    /// Forgets low-rank changes that, with the head, do not make the model out of the one that the run began with.
+    fn check_low_rank(&mut self) {
+        let model = &self.state.model;
+        let (initial, parameters) = (&self.state.initial, &model.parameters);
+        let adapters = self.state.final_adapters.as_ref();
+        let unexplained = adapters.and_then(|adapters| adapters.first_unexplained(initial, parameters, model.head()));
+        if let Some(name) = unexplained {
+            let told =
+                format!("the low-rank changes do not make the whole model ('{name}' differs): no adapter of them");
+            self.trainer.monitor.message(&told);
+            self.state.final_adapters = None;
         }
     }
 

@@ -2,7 +2,7 @@
 //! pretrained body.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::TrainError;
 use super::kept_features::KeptFeatures;
@@ -14,12 +14,19 @@ use crate::models::Model;
 use crate::monitor::Monitor;
 use crate::random;
 
+/// Features of training and of validation images.
+const FEATURES_OF_A_RUN: usize = 2;
+/// Sets of features that are kept, in memory or in files.
+const MOST_FEATURES: usize = 2 * FEATURES_OF_A_RUN;
+
 /// Decoded images and features of runs that are made together. Runs that share nothing of their
 /// data or their pretrained body are not mixed up: everything is kept by what it depends on.
 #[derive(Default)]
 pub struct Shared {
+    /// By what their images depend on, but for the seed.
     loaders: Mutex<HashMap<u64, Loader>>,
-    features: Mutex<HashMap<u64, Arc<KeptFeatures>>>,
+    /// The most recently used last.
+    features: Mutex<Vec<(u64, Arc<KeptFeatures>)>>,
     /// The most recently used last.
     prefixes: Mutex<Vec<(u64, Arc<Prefix>)>>,
     read: Arc<ReadImages>,
@@ -36,18 +43,19 @@ impl Shared {
         &self.read
     }
 
-    /// A loader of these images with these options; the same one when asked again, so that its
-    /// images are decoded once. Images in memory are told apart by their names.
+    /// A loader of these images with these options. Its images are decoded once, however often and with whichever seed
+    /// it is asked for. Images in memory are told apart by their names.
     ///
     /// # Errors
     /// As [`Loader::new`].
     pub(super) fn loader(&self, dataset: &Dataset, options: &LoaderOptions) -> Result<Loader, DataError> {
-        let key = loader_key(dataset, options);
+        let key = loader_key(dataset, &LoaderOptions { seed: 0, ..options.clone() });
         let mut loaders = self.loaders.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(loader) = loaders.get(&key) {
-            return Ok(loader.clone());
-        }
-        let loader = Loader::new(dataset.clone(), options.clone())?;
+        let loader = match loaders.get(&key) {
+            Some(loader) if loader.options().seed == options.seed => return Ok(loader.clone()),
+            Some(loader) => loader.reseeded(options.seed),
+            None => Loader::new(dataset.clone(), options.clone())?,
+        };
         loaders.insert(key, loader.clone());
         Ok(loader)
     }
@@ -68,17 +76,32 @@ impl Shared {
     ) -> Result<Arc<KeptFeatures>, TrainError> {
         let body_key = body_key(model, model.head());
         let key = random::hash(&[loader_key.to_le_bytes(), body_key.to_le_bytes()].concat());
-        let known = || self.features.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(features) = known().get(&key) {
-            return Ok(features.clone());
+        let features = match take(&mut self.known_features(), key) {
+            Some(features) => features,
+            None => Arc::new(KeptFeatures::extract(model, loader, memory_bytes, task, monitor)?),
+        };
+        let mut known = self.known_features();
+        known.push((key, features.clone()));
+        let memory = |known: &[(u64, Arc<KeptFeatures>)]| -> u64 {
+            known.iter().map(|(_, features)| features.memory_bytes()).sum()
+        };
+        while known.len() > MOST_FEATURES || (known.len() > FEATURES_OF_A_RUN && memory(&known) > memory_bytes) {
+            known.remove(0);
         }
-        let features = Arc::new(KeptFeatures::extract(model, loader, memory_bytes, task, monitor)?);
-        known().insert(key, features.clone());
         Ok(features)
     }
 
+    fn known_features(&self) -> MutexGuard<'_, Vec<(u64, Arc<KeptFeatures>)>> {
+        self.features.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known_prefixes(&self) -> MutexGuard<'_, Vec<(u64, Arc<Prefix>)>> {
+        self.prefixes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What enters `block` for a loader's images (of the epoch numbered `view`), made once; `None`
-    /// if it does not fit. The least recently used are forgotten when all no longer fit.
+    /// if it does not fit, or is not known and not to be made. The least recently used are forgotten when all no longer
+    /// fit.
     ///
     /// # Errors
     /// As [`Prefix::make`].
@@ -87,30 +110,38 @@ impl Shared {
         model: &Model,
         (loader, loader_key, view): (&Loader, u64, u64),
         block: usize,
+        to_be_made: bool,
         options: &ActivationOptions,
         monitor: &dyn Monitor,
     ) -> Result<Option<Arc<Prefix>>, TrainError> {
         let numbers = [loader_key, view, block as u64, u64::from(options.half), body_key(model, block)];
         let key = random::hash(&numbers.map(u64::to_le_bytes).concat());
-        let known = || self.prefixes.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = {
-            let mut known = known();
-            known.iter().position(|(other, _)| *other == key).map(|at| known.remove(at))
-        };
+        let found = take(&mut self.known_prefixes(), key);
         let prefix = match found {
-            Some((_, prefix)) => prefix,
-            None => match Prefix::make(model, (loader, view), block, options, monitor)? {
-                Some(prefix) => Arc::new(prefix),
-                None => return Ok(None),
-            },
+            Some(prefix) => prefix,
+            None if !to_be_made => return Ok(None),
+            None => {
+                let in_memory: u64 = self.known_prefixes().iter().map(|(_, prefix)| prefix.memory_bytes()).sum();
+                let memory_left = options.memory_bytes.saturating_sub(in_memory);
+                match Prefix::make(model, (loader, view), block, options, memory_left, monitor)? {
+                    Some(prefix) => Arc::new(prefix),
+                    None => return Ok(None),
+                }
+            }
         };
-        let mut known = known();
+        let mut known = self.known_prefixes();
         known.push((key, prefix.clone()));
         while known.len() > 1 && !Prefix::fit(known.iter().map(|(_, prefix)| prefix.as_ref()), options) {
             known.remove(0);
         }
         Ok(Some(prefix))
     }
+}
+
+/// Takes out of a list what goes by this key.
+fn take<T>(known: &mut Vec<(u64, T)>, key: u64) -> Option<T> {
+    let at = known.iter().position(|(other, _)| *other == key)?;
+    Some(known.remove(at).1)
 }
 
 /// What a loader's batches depend on.

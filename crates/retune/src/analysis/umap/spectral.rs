@@ -81,6 +81,11 @@ fn centres(pieces: &[Vec<usize>], features: &[f32], width: usize, seed: u64) -> 
         let middle = means.iter().map(|mean| mean[feature]).sum::<f64>() / means.len() as f64;
         means.iter_mut().for_each(|mean| mean[feature] -= middle);
     }
+    // In a unit of their own, so that what counts as nothing does not depend on the features' size.
+    let largest = means.iter().map(|mean| dot(mean, mean).sqrt()).fold(0.0, f64::max);
+    if largest > 0.0 {
+        means.iter_mut().flatten().for_each(|value| *value /= largest);
+    }
     let mut random = generator(seed, &[1]);
     let mut axes: Vec<Vec<f64>> = Vec::new();
     for _ in 0..2 {
@@ -103,12 +108,15 @@ fn centres(pieces: &[Vec<usize>], features: &[f32], width: usize, seed: u64) -> 
     square(means.iter().map(|mean| [dot(mean, &axes[0]), dot(mean, &axes[1])]).collect(), SIDE)
 }
 
-/// Each axis stretched over a square around 0.
+/// Each axis stretched over a square around 0, unless it holds nothing but rounding.
 fn square(mut places: Vec<Place>, side: f64) -> Vec<Place> {
-    for axis in 0..2 {
+    let bounds = [0, 1].map(|axis| {
         let all = || places.iter().map(|place| place[axis]);
-        let (low, high) = (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));
-        let scale = if high > low { side / (high - low) } else { 0.0 };
+        (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max))
+    });
+    let widest = bounds.iter().map(|(low, high)| high - low).fold(0.0, f64::max);
+    for (axis, (low, high)) in bounds.into_iter().enumerate() {
+        let scale = if high - low > NOTHING * widest { side / (high - low) } else { 0.0 };
         places
             .iter_mut()
             .for_each(|place| place[axis] = (place[axis] - low) * scale - if scale > 0.0 { side / 2.0 } else { 0.0 });
@@ -282,6 +290,52 @@ mod tests {
             let turn = (one[0] * next[0] + one[1] * next[1]) / radius(*one) / radius(*next);
             assert!((turn - (std::f64::consts::TAU / 60.0).cos()).abs() < 1e-6, "{turn}");
         }
+    }
+
+    #[test]
+    fn groups_of_more_images_than_vectors_lie_apart() {
+        // Three groups of 80, in each all joined to some others of the group, and each group to the next by one weak edge.
+        let mut graph = Graph::new();
+        for image in 0..240 {
+            let (group, at) = (image / 80 * 80, image % 80);
+            graph.push(
+                [1, 7, 19, 31]
+                    .map(|step| [(at + step) % 80, (at + 80 - step) % 80])
+                    .concat()
+                    .into_iter()
+                    .map(|to| (group + to, 1.0))
+                    .collect(),
+            );
+        }
+        for (one, other) in [(0, 80), (81, 160)] {
+            graph[one].push((other, 0.1));
+            graph[other].push((one, 0.1));
+        }
+        let all: Vec<usize> = (0..240).collect();
+        let places = square(eigenvectors(&graph, &all, 0), SIDE);
+        let middle = |group: usize| {
+            let of = &places[80 * group..80 * (group + 1)];
+            [0, 1].map(|axis| of.iter().map(|place| place[axis]).sum::<f64>() / 80.0)
+        };
+        let middles = [middle(0), middle(1), middle(2)];
+        for (image, place) in places.iter().enumerate() {
+            let distance = |group: usize| (place[0] - middles[group][0]).hypot(place[1] - middles[group][1]);
+            let nearest = (0..3).min_by(|&one, &other| distance(one).total_cmp(&distance(other)));
+            assert_eq!(nearest, Some(image / 80), "{image} at {place:?}");
+            assert!(distance(image / 80) < SIDE / 5.0, "{image} at {place:?}");
+        }
+    }
+
+    #[test]
+    fn pieces_do_not_depend_on_the_unit_of_features() {
+        let graph = rings(&[20, 30, 10]);
+        let features: Vec<f32> = (0..120).map(|value| ((value / 2) as f32 / 7.0).sin() + value as f32 % 2.0).collect();
+        let tiny: Vec<f32> = features.iter().map(|value| value * 2.0_f32.powi(-40)).collect();
+        assert_eq!(start(&graph, &features, 2, 0), start(&graph, &tiny, 2, 0));
+        // Two pieces differ along one axis only.
+        let two = centres(&[(0..3).collect(), (3..6).collect()], &[1.0, 2.0, 3.0, 7.0, 8.0, 9.0], 1, 0);
+        assert_eq!((two[0][1], two[1][1]), (0.0, 0.0));
+        assert!((two[0][0] - two[1][0]).abs() > 9.9, "{two:?}");
     }
 
     #[test]

@@ -17,8 +17,8 @@ const EXAMPLES: usize = 5;
 /// The sections; their thumbnails are added to the page.
 pub(super) fn sections(record: &RunRecord, page: &mut Page) -> Vec<Section> {
     let Some(predictions) = &record.predictions else { return Vec::new() };
-    let thumbnails = record.samples.thumbnails.clone().map(|sheet| page.add_sheet(PageSheet::from(sheet)));
-    let hardest = record.samples.hardest.clone().map(|sheet| page.add_sheet(PageSheet::from(sheet)));
+    let thumbnails = record.samples.thumbnails.clone().and_then(|sheet| page.add_sheet(PageSheet::from(sheet)));
+    let hardest = record.samples.hardest.clone().and_then(|sheet| page.add_sheet(PageSheet::from(sheet)));
     let mut sections = Vec::new();
     sections.extend(record.map.as_ref().and_then(|places| map(record, predictions, places, thumbnails)));
     sections.push(confusion(record, predictions, thumbnails));

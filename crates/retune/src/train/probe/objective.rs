@@ -10,7 +10,7 @@ use super::{FeatureMatrix, ProbeError};
 /// Bytes of features that one chunk reads; half of a common second-level cache, so that the gradient finds the chunk
 /// still there after the logits.
 const CHUNK_BYTES: usize = 256 * 1024;
-/// Bytes that all partial gradients together may take.
+/// Bytes that all partial gradients together may take, as far as four of them leave it.
 const PARTIAL_GRADIENT_BYTES: usize = 256 * 1024 * 1024;
 /// Partial gradients at most; more would give no machine of today more to do in parallel.
 const MAX_SEGMENTS: usize = 64;

@@ -32,6 +32,7 @@ impl Run<'_> {
                 let told = format!("learning rate {rate:e} diverged and is left out: {divergence}");
                 self.trainer.monitor.message(&told);
                 first.get_or_insert(divergence);
+                (self.state.progress.best, self.state.best) = (None, None);
             }
             self.end_candidate(settings.combine);
             let progress = &mut self.state.progress;

@@ -71,9 +71,7 @@ impl Run<'_> {
         let augments = !trainer.options.augmentation.is_deterministic();
         let view = if augments { view } else { 0 };
         let changes = trainer.options.mix.is_active() || (augments && options.views.is_none());
-        // A single pass over the images computes everything once in any case.
-        let pays = options.views.map_or(passes, |views| passes / views.max(1)) > 1 || trainer.shared.is_some();
-        if block == 0 || block >= model.blocks().len() || options.memory_bytes == 0 || changes || !pays {
+        if block == 0 || block >= model.blocks().len() || options.memory_bytes == 0 || changes {
             self.entered = None;
             return Ok(());
         }
@@ -81,12 +79,15 @@ impl Run<'_> {
             return Ok(());
         }
         self.entered = None;
+        // A single pass over the images computes everything once in any case; but where activations are rounded, what a
+        // step computes must not depend on how many passes are left, which a resumed run counts otherwise.
+        let pays = options.views.map_or(passes, |views| passes / views.max(1)) > 1;
+        let to_be_made = pays || options.half || trainer.shared.is_some();
         let shared = trainer.shared.unwrap_or(&self.own);
         let (training, validation) = (&self.loaders.training, &self.loaders.validation);
-        let images = (&training.loader, training.key, view);
-        let Some(training) = shared.prefix(model, images, block, options, trainer.monitor)? else { return Ok(()) };
-        let images = (&validation.loader, validation.key, 0);
-        let validation = shared.prefix(model, images, block, options, trainer.monitor)?;
+        let kept = |images| shared.prefix(model, images, block, to_be_made, options, trainer.monitor);
+        let Some(training) = kept((&training.loader, training.key, view))? else { return Ok(()) };
+        let validation = kept((&validation.loader, validation.key, 0))?;
         self.entered = Some(Entered { block, view, training, validation });
         Ok(())
     }

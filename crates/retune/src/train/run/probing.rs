@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use super::Run;
-use crate::inference;
+use crate::inference::{self, Tally};
 use crate::monitor::Monitor;
 use crate::plan::{LogisticRegression, Phase};
 use crate::train::metrics::MetricsRow;
@@ -44,10 +44,15 @@ impl Run<'_> {
         self.log_path(phase, &probe, started.elapsed().as_secs_f64())?;
         let (weight, bias) = self.state.model.head_parameters().ok_or(inference::InferenceError::NoClassifier)?;
         let inverse_strength = probe.inverse_strength;
-        let mut logits = Vec::new();
-        validation.matrix()?.for_each_rows(|features| logits.extend(probe.logits(features)))?;
-        let rows = logits.chunks_exact(probe.bias.len());
-        let validation = inference::evaluate_logits(self.trainer.validation, rows)?;
+        let mut tally = Tally::default();
+        let mut images = validation_labels.iter().zip(&self.trainer.validation.samples);
+        validation.matrix()?.for_each_rows(|features| {
+            let logits = probe.logits(features);
+            for (row, (&label, sample)) in logits.chunks_exact(probe.bias.len()).zip(&mut images) {
+                tally.add(row, label, sample.group.as_deref());
+            }
+        })?;
+        let validation = tally.evaluation();
         self.state.model.parameters.set_values(weight, probe.weight);
         self.state.model.parameters.set_values(bias, probe.bias);
         Ok(PhaseOutcome { inverse_strength: Some(inverse_strength), ..PhaseOutcome::new(&phase.name, 0, validation) })
