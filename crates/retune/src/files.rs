@@ -75,7 +75,8 @@ pub fn create_folder(path: &Path) -> Result<(), FileError> {
 /// in between.
 ///
 /// # Errors
-/// Names the path and the reason (a full disk, say); what was there before is left as it was.
+/// Names the path and the reason (a full disk, say). What was there before is left as it was, unless nothing but the
+/// folder's own entry could not be synced.
 pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), FileError> {
     let beside = beside(path);
     let written = File::create(&beside).and_then(|file| {

@@ -126,7 +126,7 @@ impl CompareOptions {
     }
 
     /// Writes the options, or checks that those there are the same but for methods and seeds, which
-    /// may grow.
+    /// may be others; the runs that they leave out stay on the disk.
     fn claim(&self, out: &Path) -> Result<(), CompareError> {
         let path = out.join(OPTIONS_FILE);
         if path.is_file() {

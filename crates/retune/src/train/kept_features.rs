@@ -13,11 +13,11 @@ use crate::monitor::Monitor;
 
 /// The pooled features of a dataset: in memory up to a limit, past it in a temporary file without a name.
 pub(super) struct KeptFeatures {
-    place: Place,
+    storage: Storage,
     width: usize,
 }
 
-enum Place {
+enum Storage {
     Memory(Vec<f32>),
     /// Little-endian, from the file's start.
     File {
@@ -43,13 +43,13 @@ impl KeptFeatures {
         monitor: &dyn Monitor,
     ) -> Result<Self, TrainError> {
         let images = loader.dataset().len();
-        let mut kept = Self { place: Place::Memory(Vec::new()), width: 0 };
+        let mut kept = Self { storage: Storage::Memory(Vec::new()), width: 0 };
         inference::try_for_each_batch(model, loader, Layer::Pooled, 0, task, monitor, |batch, rows| {
             if kept.width == 0 {
                 kept.width = rows.len() / batch.n.max(1);
-                kept.place = Place::new(images * kept.width, memory_bytes);
+                kept.storage = Storage::new(images * kept.width, memory_bytes);
             }
-            if kept.place.append(rows)? == Moved::ToMemory {
+            if kept.storage.append(rows)? == Moved::ToMemory {
                 monitor.message("no room on the disk for the features: keeping them in memory");
             }
             Ok::<_, TrainError>(())
@@ -62,17 +62,17 @@ impl KeptFeatures {
     /// # Errors
     /// [`ProbeError`] if there are none, or their file cannot be asked for its length.
     pub fn matrix(&self) -> Result<FeatureMatrix<'_>, ProbeError> {
-        match &self.place {
-            Place::Memory(values) => FeatureMatrix::new(values, self.width),
-            Place::File { file, .. } => FeatureMatrix::in_file(file, self.width),
+        match &self.storage {
+            Storage::Memory(values) => FeatureMatrix::new(values, self.width),
+            Storage::File { file, .. } => FeatureMatrix::in_file(file, self.width),
         }
     }
 
     /// Memory that the features take.
     pub fn memory_bytes(&self) -> u64 {
-        match &self.place {
-            Place::Memory(values) => size_of_val(values.as_slice()) as u64,
-            Place::File { .. } => 0,
+        match &self.storage {
+            Storage::Memory(values) => size_of_val(values.as_slice()) as u64,
+            Storage::File { .. } => 0,
         }
     }
 }
@@ -83,7 +83,7 @@ enum Moved {
     ToMemory,
 }
 
-impl Place {
+impl Storage {
     fn new(values: usize, memory_bytes: u64) -> Self {
         if (values * size_of::<f32>()) as u64 > memory_bytes
             && let Ok(file) = tempfile::tempfile()
@@ -133,8 +133,8 @@ fn read_back(file: &File, written: u64, values: &mut Vec<f32>) -> Result<(), Pro
 mod tests {
     use super::*;
 
-    fn values(place: Place) -> Vec<f32> {
-        let kept = KeptFeatures { place, width: 3 };
+    fn values(storage: Storage) -> Vec<f32> {
+        let kept = KeptFeatures { storage, width: 3 };
         let mut all = Vec::new();
         kept.matrix().unwrap().for_each_rows(|values| all.extend_from_slice(values)).unwrap();
         all
@@ -144,12 +144,12 @@ mod tests {
     fn features_are_the_same_in_memory_and_in_a_file() {
         let rows: Vec<f32> = (0..300_000).map(|value| value as f32 / 7.0).collect();
         for memory_bytes in [0, u64::MAX] {
-            let mut place = Place::new(rows.len(), memory_bytes);
-            assert_eq!(matches!(place, Place::File { .. }), memory_bytes == 0);
+            let mut storage = Storage::new(rows.len(), memory_bytes);
+            assert_eq!(matches!(storage, Storage::File { .. }), memory_bytes == 0);
             for rows in rows.chunks(999) {
-                assert!(place.append(rows.to_vec()).unwrap() == Moved::Nowhere);
+                assert!(storage.append(rows.to_vec()).unwrap() == Moved::Nowhere);
             }
-            assert_eq!(values(place), rows);
+            assert_eq!(values(storage), rows);
         }
     }
 
@@ -158,9 +158,9 @@ mod tests {
         let written = tempfile::NamedTempFile::new().unwrap();
         write_all_at(written.as_file(), &[1.0_f32, 2.0, 3.0].map(f32::to_le_bytes).concat(), 0).unwrap();
         // A handle that cannot write stands for a disk that is full.
-        let mut place = Place::File { file: File::open(written.path()).unwrap(), written: 12, expected: 9 };
-        assert!(place.append(vec![4.0, 5.0, 6.0]).unwrap() == Moved::ToMemory);
-        assert!(place.append(vec![7.0, 8.0, 9.0]).unwrap() == Moved::Nowhere);
-        assert_eq!(values(place), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]);
+        let mut storage = Storage::File { file: File::open(written.path()).unwrap(), written: 12, expected: 9 };
+        assert!(storage.append(vec![4.0, 5.0, 6.0]).unwrap() == Moved::ToMemory);
+        assert!(storage.append(vec![7.0, 8.0, 9.0]).unwrap() == Moved::Nowhere);
+        assert_eq!(values(storage), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]);
     }
 }

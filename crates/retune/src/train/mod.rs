@@ -87,7 +87,8 @@ pub enum TrainError {
          TMPDIR names another place"
     )]
     ActivationsLost,
-    /// The user asked to stop; the checkpoint is written.
+    /// The user asked to stop. What a checkpoint keeps is in one; a pass over the images that only collects (features, kept
+    /// activations, a soup's validation) begins anew.
     #[error("interrupted")]
     Interrupted,
 }

@@ -197,7 +197,7 @@ impl Prefix {
     }
 
     /// Whether all of these fit into what the options allow.
-    pub fn fit<'p>(prefixes: impl Iterator<Item = &'p Self>, options: &ActivationOptions) -> bool {
+    pub fn fit_together<'p>(prefixes: impl Iterator<Item = &'p Self>, options: &ActivationOptions) -> bool {
         let (mut memory, mut disk) = (0, 0);
         for prefix in prefixes {
             memory += prefix.memory_bytes();

@@ -131,7 +131,7 @@ impl Shared {
         };
         let mut known = self.known_prefixes();
         known.push((key, prefix.clone()));
-        while known.len() > 1 && !Prefix::fit(known.iter().map(|(_, prefix)| prefix.as_ref()), options) {
+        while known.len() > 1 && !Prefix::fit_together(known.iter().map(|(_, prefix)| prefix.as_ref()), options) {
             known.remove(0);
         }
         Ok(Some(prefix))

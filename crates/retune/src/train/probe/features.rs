@@ -13,13 +13,13 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// Features of one set of images: row-major, one row an image.
 #[derive(Clone, Copy, Debug)]
 pub struct FeatureMatrix<'a> {
-    place: Place<'a>,
+    storage: Storage<'a>,
     rows: usize,
     columns: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Place<'a> {
+enum Storage<'a> {
     Memory(&'a [f32]),
     /// Little-endian, from the file's start.
     File(&'a File),
@@ -31,7 +31,7 @@ impl<'a> FeatureMatrix<'a> {
     /// # Errors
     /// [`ProbeError::Shape`] when `columns` is zero or does not divide the number of values.
     pub fn new(values: &'a [f32], columns: usize) -> Result<Self, ProbeError> {
-        Self::shaped(Place::Memory(values), values.len(), columns)
+        Self::shaped(Storage::Memory(values), values.len(), columns)
     }
 
     /// A view of a file of little-endian single-precision numbers as rows of `columns` features. It is read at every pass
@@ -44,14 +44,14 @@ impl<'a> FeatureMatrix<'a> {
         if !bytes.is_multiple_of(size_of::<f32>()) {
             return Err(ProbeError::Unreadable { reason: "its last number is cut".to_owned() });
         }
-        Self::shaped(Place::File(file), bytes / size_of::<f32>(), columns)
+        Self::shaped(Storage::File(file), bytes / size_of::<f32>(), columns)
     }
 
-    fn shaped(place: Place<'a>, values: usize, columns: usize) -> Result<Self, ProbeError> {
+    fn shaped(storage: Storage<'a>, values: usize, columns: usize) -> Result<Self, ProbeError> {
         if columns == 0 || !values.is_multiple_of(columns) {
             return Err(ProbeError::Shape { values, columns });
         }
-        Ok(Self { place, rows: values / columns, columns })
+        Ok(Self { storage, rows: values / columns, columns })
     }
 
     /// Number of images.
@@ -70,9 +70,9 @@ impl<'a> FeatureMatrix<'a> {
         'a: 'b,
     {
         let values = rows.start * self.columns..rows.end * self.columns;
-        match self.place {
-            Place::Memory(all) => Ok(&all[values]),
-            Place::File(file) => {
+        match self.storage {
+            Storage::Memory(all) => Ok(&all[values]),
+            Storage::File(file) => {
                 buffer.bytes.resize(values.len() * size_of::<f32>(), 0);
                 let offset = (values.start * size_of::<f32>()) as u64;
                 read_exact_at(file, &mut buffer.bytes, offset).map_err(unreadable)?;
