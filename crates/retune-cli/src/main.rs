@@ -15,7 +15,6 @@ mod progress;
 use std::panic;
 use std::process::ExitCode;
 
-use clap::Parser;
 use retune::data::decode;
 
 use crate::arguments::{Arguments, usage};
@@ -33,7 +32,7 @@ fn main() -> ExitCode {
             tell(&format!("error: {defect}; please report this as a defect of retune"));
         }
     }));
-    let arguments = match Arguments::try_parse() {
+    let arguments = match Arguments::typed() {
         Ok(arguments) => arguments,
         Err(error) => return usage::report(&error),
     };

@@ -77,6 +77,54 @@ fn an_interrupted_run_resumes_to_the_same_bytes() {
 }
 
 #[test]
+fn sets_are_what_their_names_say() {
+    let here = Workplace::new();
+    here.succeeds(&fit("--method lp --eval shifted=shifted --out run"));
+    // A set that the run has may be named again; another one under its name may not.
+    here.succeeds("wise-ft run --alphas 0,1 --eval shifted=shifted");
+    assert!(here.refuses("wise-ft run --alphas 0,1 --eval shifted=data").contains("two different evaluation sets"));
+    // 24 images of each of two classes, a fifth of which was held out.
+    let output = here.run("eval --model run --data data --eval new=shifted");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("38 of the 48 images of 'all' are also training images"), "{said}");
+    assert!(!said.contains("'new'"), "{said}");
+
+    for (folder, count) in [("train", 5), ("val", 3), ("test", 2), ("test_dark", 1)] {
+        for class in ["green", "red"] {
+            here.images(&format!("whole/{folder}/{class}"), class, count, 200);
+            if !folder.starts_with("test") {
+                here.images(&format!("untested/{folder}/{class}"), class, count, 200);
+            }
+        }
+    }
+    let sizes = here.json("eval --model run --data shifted --eval whole=whole --eval untested=untested --json");
+    let images = |set: &str| sizes["splits"][set]["n"].as_u64().unwrap();
+    assert_eq!((images("whole"), images("untested")), (6, 6));
+
+    fs::write(here.path("list.csv"), "path\ndata/red/00.png\nshifted/red/01.png\n").unwrap();
+    let predicted = here.json("predict --model run list.csv data/red/03.png shifted --json");
+    let paths: Vec<&str> = predicted.as_array().unwrap().iter().map(|row| row["path"].as_str().unwrap()).collect();
+    assert_eq!(paths[..3], ["data/red/00.png", "shifted/red/01.png", "data/red/03.png"]);
+    assert!(paths[3].starts_with("shifted/green/"), "{paths:?}");
+}
+
+/// timm knows Pillow's filters only; what it is not told must still be known here.
+#[test]
+fn resizing_that_timm_does_not_know_is_written_as_what_it_knows() {
+    let here = Workplace::new();
+    here.succeeds(&fit("--method lp --interpolation opencv-area --out run"));
+    let config: Value = serde_json::from_slice(&here.file("run/model/config.json")).unwrap();
+    assert_eq!(config["pretrained_cfg"]["interpolation"], "box");
+    assert_eq!(config["retune"]["interpolation"], "opencv-area");
+    let own = here.json("eval --model run --data shifted --json");
+    assert_eq!(own, here.json("eval --model run --data shifted --interpolation opencv-area --json"));
+    here.succeeds("verify run");
+    here.succeeds("fit --model run --data data --interpolation bicubic --method lp --out next");
+    let config: Value = serde_json::from_slice(&here.file("next/model/config.json")).unwrap();
+    assert_eq!((&config["pretrained_cfg"]["interpolation"], &config["retune"]), (&"bicubic".into(), &Value::Null));
+}
+
+#[test]
 fn newcomers_mistakes_get_one_sentence_and_leave_nothing() {
     let here = Workplace::new();
     here.images("single/red", "red", 4, 200);
@@ -124,6 +172,10 @@ fn newcomers_mistakes_get_one_sentence_and_leave_nothing() {
         ("fit --model owner/absent --data data --out new".to_owned(), "owner/absent"),
         ("fit --model data --data data --out new".to_owned(), "config.json"),
         ("fit --resume data".to_owned(), "not a run directory"),
+        ("fit --resume data --seed 5".to_owned(), "--seed cannot change what --resume goes on with"),
+        ("compare --resume data --methods lp".to_owned(), "--methods cannot change what --resume goes on with"),
+        (format!("fit --model {model} --data data --decay 0.5 --out new"), "--decay has no use with --method lp-ft"),
+        (format!("plan --model {model} --method ulmfit --alpha 0.5"), "it is for wise-ft"),
         ("report nowhere".to_owned(), "cannot read nowhere: no such file or folder"),
         ("compare --resume nowhere".to_owned(), "cannot read nowhere: no such file or folder"),
         ("fit --resume data --lr 1".to_owned(), "--resume"),

@@ -17,6 +17,9 @@ use crate::inference::Evaluation;
 use crate::report::plot::{Plot, ScatterPoint, scatter};
 use crate::statistics::{Estimate, paired_difference, proportion_difference};
 
+/// Means that differ by less are equal, after rounding.
+const SAME: f64 = 1e-12;
+
 /// What several methods did on the same data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
@@ -185,7 +188,7 @@ impl Comparison {
         let means: Vec<Option<f64>> =
             self.rows.iter().map(|row| row.estimate(column).map(|estimate| estimate.mean)).collect();
         let known = means.iter().enumerate().filter_map(|(index, mean)| Some((index, (*mean)?)));
-        // Of equal means, the method named first.
+        // Equal means are all the best.
         let best = known.fold(None, |best: Option<(usize, f64)>, (index, mean)| match best {
             Some((_, highest)) if highest >= mean => best,
             _ => Some((index, mean)),
@@ -193,7 +196,7 @@ impl Comparison {
         let Some((best, _)) = best else { return vec![Standing::Missing; self.rows.len()] };
         let standing = |index: usize| match means[index] {
             None => Standing::Missing,
-            Some(_) if index == best => Standing::Best,
+            Some(mean) if means[best].is_some_and(|highest| highest - mean < SAME) => Standing::Best,
             Some(_) if self.is_worse(&self.rows[index], &self.rows[best], column) => Standing::Worse,
             Some(_) => Standing::NotSignificantlyWorse,
         };

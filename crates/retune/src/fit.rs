@@ -16,7 +16,7 @@ use std::path::Path;
 
 use retune_kernels::operators;
 
-pub use self::data::{FitData, evaluation_split};
+pub use self::data::{FitData, evaluation_split, warn_of_training_images};
 pub use self::directory::{COMMAND_FILE, is_resumable};
 pub(crate) use self::directory::{open_of_run, record_command};
 pub use self::error::FitError;
@@ -55,7 +55,11 @@ pub fn start(
 ) -> Result<Summary, FitError> {
     let check_free = || -> Result<(), FitError> {
         DirectoryLock::check(out)?;
-        if directory::is_taken(out) { Err(FitError::OutputTaken(out.to_owned())) } else { Ok(()) }
+        match directory::is_taken(out) {
+            true if out.join(RUN_FILE).is_file() => Err(FitError::OutputIsARun(out.to_owned())),
+            true => Err(FitError::OutputTaken(out.to_owned())),
+            false => Ok(()),
+        }
     };
     check_free()?;
     let (model, mut data) = open(options)?;
@@ -119,7 +123,7 @@ pub fn resume(out: &Path, shared: Option<&Shared>, monitor: &dyn Monitor) -> Res
     }
     let _lock = DirectoryLock::acquire(out)?;
     directory::tidy(out);
-    let plan = Plan::from_toml(&files::read_text(&out.join(PLAN_FILE))?)?;
+    let plan = read_plan(out)?;
     let (model, data) = open_of_run(&options, out)?;
     let run = RunDirectory { options: &options, plan: &plan, data: &data, out, shared, monitor };
     run.train_and_evaluate(model, true)
@@ -136,6 +140,14 @@ pub fn read_options(run: &Path) -> Result<FitOptions, FitError> {
     }
     let text = files::read_text(&path)?;
     FitOptions::from_toml(&text).map_err(|error| FitError::RunFile { path, reason: error.to_string() })
+}
+
+/// Reads a run's plan.
+///
+/// # Errors
+/// A file that is not there or cannot be understood.
+pub fn read_plan(run: &Path) -> Result<Plan, FitError> {
+    Ok(Plan::from_toml(&files::read_text(&run.join(PLAN_FILE))?)?)
 }
 
 /// A finished run's summary; `None` of a run that is not finished.

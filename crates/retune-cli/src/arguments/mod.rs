@@ -11,9 +11,10 @@ pub mod output_file;
 pub mod parse;
 pub mod run;
 pub mod training;
+mod typed;
 pub mod usage;
 
-use clap::{Args, Parser};
+use clap::{Args, CommandFactory, FromArgMatches, Parser};
 
 use crate::commands::Command;
 
@@ -27,6 +28,19 @@ pub struct Arguments {
     /// How to talk and how hard to work.
     #[command(flatten)]
     pub global: GlobalArguments,
+}
+
+impl Arguments {
+    /// What was typed.
+    ///
+    /// # Errors
+    /// What is wrong with it, or help that was asked for.
+    pub fn typed() -> Result<Self, clap::Error> {
+        let mut command = Self::command();
+        let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+        typed::check(&command, &matches)?;
+        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    }
 }
 
 /// Options of every command.
@@ -61,7 +75,6 @@ impl GlobalArguments {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

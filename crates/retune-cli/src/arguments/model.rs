@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use retune::data::preprocess::CropMode;
 use retune::data::resize::Interpolation;
-use retune::fit::{ModelSource, PreprocessingChange};
+use retune::fit::{self, ModelSource, PreprocessingChange};
 use retune::models::Model;
 
 use super::parse::{self, named};
@@ -42,6 +42,11 @@ impl ModelArguments {
             }
         };
         Ok(ModelSource { path, architecture: self.arch.clone(), from_scratch: self.from_scratch })
+    }
+
+    /// The directory of the run whose model it is, if it is one's.
+    pub fn run(&self) -> Option<&Path> {
+        self.model.as_deref().map(Path::new).filter(|path| fit::read_options(path).is_ok())
     }
 
     /// Finds and loads the model.

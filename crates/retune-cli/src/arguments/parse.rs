@@ -44,7 +44,8 @@ pub struct Seeds(pub Vec<u64>);
 
 /// A number of seeds (then those from 0), or two or more seeds with commas.
 pub fn seeds(text: &str) -> Result<Seeds, String> {
-    let expected = || "must be how many seeds, or the seeds themselves with commas".to_owned();
+    let expected =
+        || "must be how many seeds, or the seeds themselves with commas (--seed names a single one)".to_owned();
     let numbers: Vec<u64> = text.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|_| expected())?;
     let mut seeds = match numbers.as_slice() {
         [count @ 1..=1000] => (0..*count).collect(),
@@ -64,7 +65,7 @@ pub fn rate_range(text: &str) -> Result<[f64; 2], String> {
 
 /// A part that is neither nothing nor everything.
 pub fn proper_fraction(text: &str) -> Result<f64, String> {
-    number(text, |value| value > 0.0 && value < 1.0, "must be between 0 and 1")
+    number(text, |value| value > 0.0 && value < 1.0, "must be above 0 and below 1")
 }
 
 /// The part of an image's side that a crop keeps.

@@ -39,7 +39,7 @@ pub struct AuditArguments {
     #[arg(long, value_name = "X", value_delimiter = ',', value_parser = parse::crop_fraction, allow_hyphen_values = true,
           help_heading = "Comparison")]
     crop_pcts: Vec<f64>,
-    /// Write the result into this file: .png or .svg (a heat map), .json or .csv
+    /// Write the result into this file: .html (a page), .png or .svg (a heat map), .json or .csv
     #[arg(short, long, value_name = "FILE")]
     out: Option<OutputFile>,
     #[command(flatten)]

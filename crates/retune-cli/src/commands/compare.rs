@@ -9,7 +9,6 @@ use retune::methods::layers::LayerSelection;
 use retune::methods::{self, Method, MethodSpec};
 use retune::models::Model;
 
-use super::fit::RUN_OPTION_GROUPS;
 use crate::arguments::data::EvaluationArguments;
 use crate::arguments::method::MethodOptionArguments;
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
@@ -53,8 +52,7 @@ pub struct CompareArguments {
     #[arg(short, long, value_name = "DIR", help_heading = "Data")]
     out: Option<PathBuf>,
     /// Go on with this comparison; all its other options are those it began with
-    #[arg(long, value_name = "DIR", help_heading = "Data", conflicts_with_all = RUN_OPTION_GROUPS,
-          conflicts_with_all = ["methods", "seeds", "MethodOptionArguments"])]
+    #[arg(long, value_name = "DIR", help_heading = "Data")]
     resume: Option<PathBuf>,
     /// Write no report.html
     #[arg(long, help_heading = "Data")]
@@ -96,7 +94,8 @@ pub fn run(arguments: &CompareArguments, console: &Console) -> Result<(), Failur
         super::report::write_comparison(out, console)?;
     }
     console.print(&comparison.document(), || {
-        format!("{}\nruns, tables, pictures and report: {}", table::text(&comparison), out.display())
+        let report = if arguments.no_report { "" } else { " and report" };
+        format!("{}\nruns, tables, pictures{report}: {}", table::text(&comparison), out.display())
     })
 }
 

@@ -6,7 +6,7 @@ use clap::Args;
 use indexmap::IndexMap;
 use retune::analysis::feature_change::{self, FeatureChange};
 use retune::data::{DataSource, Dataset};
-use retune::fit::evaluation_split;
+use retune::fit::{self, evaluation_split};
 use retune::inference::{self, Evaluation};
 use retune::models::Model;
 use serde::Serialize;
@@ -53,6 +53,9 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
         sets.push((source.name, arguments.data.readable(dataset, console)?));
     }
     let model = arguments.model.load(&arguments.preprocessing.change(), console)?;
+    if let Some(run) = arguments.model.run() {
+        fit::warn_of_training_images(run, &sets, &console.progress);
+    }
     for (_, dataset) in &mut sets {
         *dataset = with_model_classes(dataset, &model)?;
         dataset.labels()?;

@@ -20,17 +20,6 @@ use crate::command_line;
 use crate::failure::Failure;
 use crate::output::{Console, results};
 
-/// What says how runs are made, which a run to go on with has settled.
-pub const RUN_OPTION_GROUPS: [&str; 7] = [
-    "ModelArguments",
-    "data",
-    "EvaluationArguments",
-    "out",
-    "PreprocessingArguments",
-    "TrainingArguments",
-    "HeadArguments",
-];
-
 /// Options of `retune fit`.
 #[derive(Args)]
 pub struct FitArguments {
@@ -45,8 +34,7 @@ pub struct FitArguments {
     #[arg(short, long, value_name = "RUN", help_heading = "Data")]
     out: Option<PathBuf>,
     /// Go on with this interrupted run; all its other options are those it began with
-    #[arg(long, value_name = "RUN", help_heading = "Data", conflicts_with_all = RUN_OPTION_GROUPS,
-          conflicts_with_all = ["MethodArguments", "MethodOptionArguments"])]
+    #[arg(long, value_name = "RUN", help_heading = "Data")]
     resume: Option<PathBuf>,
     /// Write no report.html
     #[arg(long, help_heading = "Data")]

@@ -72,11 +72,18 @@ pub fn run(arguments: &PredictArguments, console: &Console) -> Result<(), Failur
 fn images(paths: &[PathBuf]) -> Result<Dataset, Failure> {
     let mut samples = Vec::new();
     for path in paths {
+        let found = DataSource::open(path)?.all();
+        // One image is called what the user called it; what a folder holds, by its path in it; what a list holds, by its
+        // path beside the list.
         let named = |sample: Sample| {
-            let name = if path.is_dir() { path.join(&*sample.name) } else { path.clone() };
+            let name = match (path.is_file(), found.len()) {
+                (true, 1) => path.clone(),
+                (true, _) => path.with_file_name(&*sample.name),
+                (false, _) => path.join(&*sample.name),
+            };
             Sample { name: name.display().to_string().into(), label: None, ..sample }
         };
-        samples.extend(DataSource::open(path)?.all().samples.iter().cloned().map(named));
+        samples.extend(found.samples.iter().cloned().map(named));
     }
     Ok(Dataset { samples: samples.into(), ..Dataset::from_files::<&Path>(&[]) })
 }

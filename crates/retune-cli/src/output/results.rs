@@ -4,8 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use indicatif::HumanCount;
-use retune::fit::Summary;
+use retune::fit::{self, Summary};
 use retune::inference::Evaluation;
+use retune::plan::{Plan, Solver};
 use retune::train::PhaseOutcome;
 
 use super::table::{Align, Table};
@@ -46,7 +47,7 @@ pub fn table<'a>(splits: impl IntoIterator<Item = (&'a String, &'a Evaluation)>)
 /// What a run found and where its model is.
 pub fn summary(summary: &Summary, run: &Path) -> String {
     let mut text = format!(
-        "{} on {}: {} images, {} of the model's parameters trained, {}\n",
+        "{} on {}: {} images, {} parameters trained, {}\n",
         summary.method,
         summary.architecture,
         HumanCount(summary.training_images as u64),
@@ -58,7 +59,8 @@ pub fn summary(summary: &Summary, run: &Path) -> String {
         let accuracy = percent(phase.validation.accuracy);
         text.push_str(&format!("  {}: {chosen}, {accuracy} right on validation\n", phase.phase));
     }
-    let warning = no_gain(&summary.phases).map(|warning| format!("{warning}\n\n")).unwrap_or_default();
+    let warning = no_gain(&summary.phases).or_else(|| at_the_edge(&summary.phases, &fit::read_plan(run).ok()?));
+    let warning = warning.map(|warning| format!("{warning}\n\n")).unwrap_or_default();
     format!("{text}\n{}\n{warning}model: {}\n", table(&summary.splits), run.join("model").display())
 }
 
@@ -86,6 +88,23 @@ fn no_gain(phases: &[PhaseOutcome]) -> Option<String> {
             percent(start),
             before.phase
         )
+    })
+}
+
+/// Says so where the last descent would have liked a larger rate than any that it was given, as new heads often do.
+fn at_the_edge(phases: &[PhaseOutcome], plan: &Plan) -> Option<String> {
+    let (outcome, settings) =
+        phases.iter().zip(&plan.phases).rev().find_map(|(outcome, phase)| match &phase.solver {
+            Solver::Gradient(settings) => Some((outcome, settings)),
+            _ => None,
+        })?;
+    let rate = outcome.learning_rate?;
+    let largest = settings.learning_rates.len() > 1 && settings.learning_rates.iter().all(|tried| *tried <= rate);
+    let last = settings.epochs > 1 && outcome.epoch == settings.epochs;
+    (largest && last && outcome.validation.accuracy < 1.0).then(|| {
+        "note: the largest rate tried and the last epoch were best on validation; a larger --lr or more --epochs may do \
+         better still"
+            .to_owned()
     })
 }
 

@@ -209,17 +209,20 @@ pub(super) fn findings(comparison: &Comparison) -> Vec<String> {
             let rows = comparison.rows.iter().zip(&standings).filter(|(_, standing)| **standing == wanted);
             rows.map(|(row, _)| row.label.as_str()).collect()
         };
-        let (best, close) = (named(Standing::Best).join(", "), named(Standing::NotSignificantlyWorse));
+        let (bests, close) = (named(Standing::Best), named(Standing::NotSignificantlyWorse));
+        let best = bests.join(" and ");
         let heading = column.heading();
         let worse = named(Standing::Worse);
+        let (is, its) = if bests.len() == 1 { ("is", "its") } else { ("are", "their") };
         findings.push(match (close.len(), worse.len()) {
-            (0, 0) => continue,
-            (0, _) => format!("{heading}: {best} is best, and every other method significantly worse."),
-            (_, 0) => format!("{heading}: {best} is highest, but its lead is not significant over any other."),
+            (0, 0) if bests.len() < 2 => continue,
+            (0, 0) => format!("{heading}: {best} are equal."),
+            (0, _) => format!("{heading}: {best} {is} best, and every other method significantly worse."),
+            (_, 0) => format!("{heading}: {best} {is} highest, but {its} lead is not significant over any other."),
             (near, far) if near <= far => {
-                format!("{heading}: {best} is highest; its lead is not significant over {}.", close.join(", "))
+                format!("{heading}: {best} {is} highest; {its} lead is not significant over {}.", close.join(", "))
             }
-            _ => format!("{heading}: {best} is highest; its lead is significant only over {}.", worse.join(", ")),
+            _ => format!("{heading}: {best} {is} highest; {its} lead is significant only over {}.", worse.join(", ")),
         });
     }
     findings

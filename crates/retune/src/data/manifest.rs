@@ -264,8 +264,10 @@ fn line_of_record(text: &[u8], position: &csv::Position) -> u64 {
 fn csv_problem(error: &csv::Error) -> String {
     match error.kind() {
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+            let fields = if *len == 1 { "field" } else { "fields" };
             format!(
-                "{len} fields where the column names are {expected_len}: a comma within a field needs quotes around it"
+                "it has {len} {fields}, and there are {expected_len} column names: a comma within a field needs quotes \
+                 around it"
             )
         }
         csv::ErrorKind::Utf8 { .. } => "the text is not valid UTF-8".to_owned(),

@@ -101,6 +101,20 @@ impl Interpolation {
     }
 }
 
+impl Interpolation {
+    /// Pillow's filter that comes nearest: what a program uses that knows no other.
+    pub fn pillow(self) -> Self {
+        match self {
+            Self::OpencvNearest | Self::PytorchNearest => Self::Nearest,
+            Self::OpencvBilinear | Self::PytorchBilinear => Self::Bilinear,
+            Self::OpencvBicubic | Self::PytorchBicubic => Self::Bicubic,
+            Self::OpencvArea => Self::Box,
+            Self::OpencvLanczos4 => Self::Lanczos,
+            own => own,
+        }
+    }
+}
+
 impl fmt::Display for Interpolation {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.pad(self.name())

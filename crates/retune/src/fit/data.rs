@@ -42,7 +42,11 @@ impl FitData {
                 evaluations.push((name.to_string(), dataset));
             }
         }
-        for evaluation in &options.evaluations {
+        for (index, evaluation) in options.evaluations.iter().enumerate() {
+            // A set that a run has already may be named again beside it.
+            if options.evaluations[..index].iter().any(|other| other.is_same(evaluation)) {
+                continue;
+            }
             let dataset = evaluation_split(&options.open_source(&evaluation.path)?)?;
             evaluations.push((evaluation.name.clone(), dataset.align_classes(&train.classes)?));
         }
@@ -119,23 +123,41 @@ impl FitData {
     }
 }
 
-/// The images of a further evaluation set: its test split if it has just one, else all of it.
+/// The images of a further evaluation set: its test splits, else its validation split beside a training split, else all of
+/// it. What someone else trained on is no evidence of anything.
 ///
 /// # Errors
 /// None for a source that was opened.
 pub fn evaluation_split(source: &DataSource) -> Result<Dataset, DataError> {
-    let mut tests = source.splits.keys().filter(|name| matches!(name, SplitName::Other(_)));
-    match (tests.next(), tests.next()) {
-        (Some(only), None) => source.split(only),
-        _ => Ok(source.all()),
+    let tests: Vec<&SplitName> = source.splits.keys().filter(|name| matches!(name, SplitName::Other(_))).collect();
+    let Some((first, others)) = tests.split_first() else {
+        let both = [SplitName::Train, SplitName::Validation].map(|name| source.splits.contains_key(&name));
+        return if both == [true, true] { source.split(&SplitName::Validation) } else { Ok(source.all()) };
+    };
+    let mut dataset = source.split(first)?;
+    for name in others {
+        dataset.samples.extend(source.split(name)?.samples.iter().cloned());
+    }
+    Ok(dataset)
+}
+
+/// Says which of these sets hold images that a run was trained on, as far as its data is still where it was.
+pub fn warn_of_training_images(run: &Path, sets: &[(String, Dataset)], monitor: &dyn Monitor) {
+    let data = super::read_options(run).and_then(|options| FitData::open(&options));
+    if let Ok(data) = data {
+        warn_of_images_in(&data.train, sets.iter().map(|(name, dataset)| (name.as_str(), dataset)), monitor);
     }
 }
 
 /// Says which of the other sets hold images that are trained on.
 pub(super) fn warn_of_leaks(data: &FitData, monitor: &dyn Monitor) {
-    let training = Contents::of(&data.train);
     let further = data.evaluations.iter().map(|(name, dataset)| (name.as_str(), dataset));
-    for (name, dataset) in std::iter::once(("val", &data.validation)).chain(further) {
+    warn_of_images_in(&data.train, std::iter::once(("val", &data.validation)).chain(further), monitor);
+}
+
+fn warn_of_images_in<'a>(train: &Dataset, sets: impl Iterator<Item = (&'a str, &'a Dataset)>, monitor: &dyn Monitor) {
+    let training = Contents::of(train);
+    for (name, dataset) in sets {
         let shared = training.shared_with(dataset);
         if !training.compares_contents(dataset) {
             monitor.message(&format!(

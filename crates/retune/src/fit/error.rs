@@ -36,11 +36,11 @@ pub enum FitError {
     /// No such device.
     #[error(transparent)]
     Device(#[from] UnknownDevice),
-    /// The output directory holds something already.
-    #[error(
-        "{path} already holds something; name another --out, or go on with `retune fit --resume {path}`",
-        path = .0.display()
-    )]
+    /// The output directory holds a run already.
+    #[error("{path} already holds a run; name another --out, or go on with `retune fit --resume {path}`", path = .0.display())]
+    OutputIsARun(PathBuf),
+    /// The output directory holds something else, or is a file.
+    #[error("there is something at {path} already; name another --out", path = .0.display())]
     OutputTaken(PathBuf),
     /// The directory is no run.
     #[error("{path} is not a run directory: it lacks {RUN_FILE}", path = .0.display())]
@@ -89,7 +89,7 @@ pub enum FitError {
     #[error("{path} is no longer the data that the run began with: images that it left out are gone; put them back", path = .0.display())]
     DataChanged(PathBuf),
     /// Two evaluation sets of one name.
-    #[error("two evaluation sets are called '{0}'; give each its own NAME=")]
+    #[error("two different evaluation sets are called '{0}' (a run brings its own); give each its own NAME=")]
     DuplicateName(String),
 }
 

@@ -82,6 +82,14 @@ pub struct EvaluationSource {
     pub path: PathBuf,
 }
 
+impl EvaluationSource {
+    /// Whether this is the other set under the same name, however its path is written.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        self.name == other.name && whole(&self.path) == whole(&other.path)
+    }
+}
+
 /// Every resolved option of a run but its plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FitOptions {

@@ -106,7 +106,13 @@ impl ModelConfig {
             .and_then(Value::as_u64)
             .filter(|&count| count <= 1_000_000)
             .ok_or_else(|| wrong("num_classes", "a whole number"))? as usize;
-        let preprocessing = preprocessing(&cfg, path)?;
+        let mut preprocessing = preprocessing(&cfg, path)?;
+        if let Some(own) = document.get(OWN).and_then(|own| own.get("interpolation")) {
+            preprocessing.interpolation = own
+                .as_str()
+                .and_then(|name| name.parse().ok())
+                .ok_or_else(|| wrong("interpolation", "the name of an interpolation"))?;
+        }
         Ok(Self { architecture: architecture.into(), num_classes, preprocessing, document })
     }
 
@@ -162,7 +168,7 @@ impl ModelConfig {
         // What stays is left as it is written, to the digit.
         let changes = [
             ("input_size", (old.height, old.width) != (new.height, new.width), json!([3, new.height, new.width])),
-            ("interpolation", old.interpolation != new.interpolation, json!(new.interpolation)),
+            ("interpolation", old.interpolation != new.interpolation, json!(new.interpolation.pillow())),
             ("crop_pct", old.crop_pct != new.crop_pct, json!(new.crop_pct)),
             ("crop_mode", old.crop_mode != new.crop_mode, json!(new.crop_mode)),
             ("mean", old.mean != new.mean, json!(new.mean.map(shortest))),
@@ -172,6 +178,11 @@ impl ModelConfig {
             if changed {
                 self.set_cfg(key, value);
             }
+        }
+        if new.interpolation != new.interpolation.pillow() {
+            self.document.insert(OWN.into(), json!({ "interpolation": new.interpolation }));
+        } else {
+            self.document.shift_remove(OWN);
         }
         let (height, width) = (new.height, new.width);
         if let Some(Value::Object(args)) = self.document.get_mut("model_args")
@@ -245,6 +256,9 @@ fn preprocessing(cfg: &Map<String, Value>, path: &str) -> Result<Preprocessing, 
         std,
     })
 }
+
+/// Key of what timm has no name for; it passes over keys that it does not know.
+const OWN: &str = "retune";
 
 /// The value as a user would write it: 0.485, not the digits of its nearest `f32`.
 fn shortest(value: f32) -> f64 {

@@ -56,7 +56,8 @@ enum Document {
 pub fn section(path: &Path) -> Result<Section, FileError> {
     let text = files::read_text(path)?;
     let invalid = |reason: String| FileError::new("understand", path, std::io::Error::other(reason));
-    let matrices = match serde_json::from_str(&text).map_err(|error| invalid(error.to_string()))? {
+    let unknown = |_| invalid("it is not what `retune cka --out FILE.json` writes".to_owned());
+    let matrices = match serde_json::from_str(&text).map_err(unknown)? {
         Document::Several { matrices } => matrices,
         Document::One(only) => vec![only],
     };

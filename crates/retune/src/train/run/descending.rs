@@ -356,6 +356,11 @@ pub(in crate::train) fn low_rank_changes(
     Some(TrainedAdapters::new(adapters, trainer.options.optimizer))
 }
 
+/// A factor with two digits that count.
+fn shown(value: f64) -> String {
+    if value == 0.0 || value >= 0.1 { format!("{value:.2}") } else { format!("{value:.1e}") }
+}
+
 /// What a measure found, in a line: the layers that train fastest, or how many train at all.
 fn describe(adaptive: &Adaptive, multipliers: &IndexMap<String, f64>) -> String {
     const SHOWN: usize = 4;
@@ -370,6 +375,6 @@ fn describe(adaptive: &Adaptive, multipliers: &IndexMap<String, f64>) -> String 
     let mut sorted: Vec<(&String, &f64)> = multipliers.iter().collect();
     sorted.sort_by(|one, other| other.1.total_cmp(one.1));
     let shown: Vec<String> =
-        sorted.into_iter().take(SHOWN).map(|(layer, value)| format!("{layer} × {value:.2}")).collect();
+        sorted.into_iter().take(SHOWN).map(|(layer, value)| format!("{layer} × {}", shown(*value))).collect();
     format!("rates by {name}: {}, …", shown.join(", "))
 }

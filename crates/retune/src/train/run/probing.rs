@@ -93,6 +93,9 @@ fn fit_probe(
         reported = progress.fitted;
         if monitor.cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
+    if probe.is_ok() {
+        monitor.advance(options.inverse_strengths.len() - reported);
+    }
     monitor.finish();
     match probe {
         Err(ProbeError::Interrupted) => Err(TrainError::Interrupted),
