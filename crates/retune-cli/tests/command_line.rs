@@ -102,6 +102,10 @@ fn sets_are_what_their_names_say() {
     assert_eq!((images("whole"), images("untested")), (6, 6));
 
     fs::write(here.path("list.csv"), "path\ndata/red/00.png\nshifted/red/01.png\n").unwrap();
+    here.succeeds("predict --model run list.csv --out p.csv");
+    let table = String::from_utf8(here.file("p.csv")).unwrap();
+    let first = table.lines().nth(1).unwrap();
+    assert!(first.starts_with("data/red/00.png,1,red,1,0.9") && table.lines().count() == 1 + 2 * 2, "{table}");
     let predicted = here.json("predict --model run list.csv data/red/03.png shifted --json");
     let paths: Vec<&str> = predicted.as_array().unwrap().iter().map(|row| row["path"].as_str().unwrap()).collect();
     assert_eq!(paths[..3], ["data/red/00.png", "shifted/red/01.png", "data/red/03.png"]);
@@ -176,6 +180,8 @@ fn newcomers_mistakes_get_one_sentence_and_leave_nothing() {
         ("compare --resume data --methods lp".to_owned(), "--methods cannot change what --resume goes on with"),
         (format!("fit --model {model} --data data --decay 0.5 --out new"), "--decay has no use with --method lp-ft"),
         (format!("plan --model {model} --method ulmfit --alpha 0.5"), "it is for wise-ft"),
+        (format!("fit --model {model} --data data --plan plan.toml --lr 1 --out new"), "--lr has no use beside --plan"),
+        (format!("predict --model {model} data --out p.txt"), ".csv or .json"),
         ("report nowhere".to_owned(), "cannot read nowhere: no such file or folder"),
         ("compare --resume nowhere".to_owned(), "cannot read nowhere: no such file or folder"),
         ("fit --resume data --lr 1".to_owned(), "--resume"),

@@ -21,7 +21,7 @@ pub struct MethodArguments {
     #[arg(long, value_name = "NAME", default_value = "lp-ft", value_parser = named::<Method>(methods::ALL.map(Method::name)))]
     method: Method,
     /// A plan written by hand, instead of a method's (`retune plan --toml` prints one to start from)
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["method", "MethodOptionArguments"])]
+    #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
     #[command(flatten)]
     options: MethodOptionArguments,

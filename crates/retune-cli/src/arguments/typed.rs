@@ -46,6 +46,15 @@ pub fn check(command: &Command, matches: &ArgMatches) -> Result<(), clap::Error>
     if resumes && let Some(other) = ids().find(|id| !BESIDE_RESUME.contains(id)) {
         return refuse(format!("--{} cannot change what --resume goes on with; leave it out", long(other)));
     }
+    let plan = command.get_arguments().any(|argument| argument.get_id() == "plan") && typed("plan");
+    let options = command.get_groups().find(|group| group.get_id() == "MethodOptionArguments");
+    let of_method = |id: &str| id == "method" || options.is_some_and(|group| group.get_args().any(|own| own == id));
+    if plan && let Some(other) = ids().find(|id| of_method(id)) {
+        return refuse(format!(
+            "--{} has no use beside --plan, whose file says all of that; leave it out",
+            long(other)
+        ));
+    }
     if let Ok(Some(method)) = matches.try_get_one::<Method>("method") {
         let useless =
             OF_METHODS.iter().find(|(id, methods)| ids().any(|typed| typed == *id) && !methods.contains(method));

@@ -207,7 +207,7 @@ impl Document {
         let mut page = Page::new("Similarity of features");
         let first = self.matrices().first();
         page.verdict = self.warnings().into_iter().map(str::to_owned).collect();
-        page.facts = first.map(|matrix| vec![("Images".into(), matrix.n.to_string())]).unwrap_or_default();
+        page.facts = first.map(facts).unwrap_or_default();
         page.sections.push(similarity::section_of(self.matrices().iter().map(|matrix| similarity::Similarities {
             names: matrix.names.clone(),
             columns: matrix.columns.clone(),
@@ -237,6 +237,20 @@ impl Document {
             }
         }
     }
+}
+
+/// What was compared, and how.
+fn facts(matrix: &CkaMatrix) -> Vec<(String, String)> {
+    let mut facts = vec![
+        ("Images".to_owned(), matrix.n.to_string()),
+        ("Estimator".to_owned(), matrix.estimator.to_string()),
+        ("Kernel".to_owned(), matrix.kernel.to_string()),
+    ];
+    if matrix.columns.is_some() {
+        facts.push(("Rows".to_owned(), "layers of the model".to_owned()));
+        facts.push(("Columns".to_owned(), "layers of the one it is compared with (--against)".to_owned()));
+    }
+    facts
 }
 
 fn missing(cell: &UndefinedCell) -> similarity::Missing {

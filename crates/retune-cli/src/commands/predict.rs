@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use retune::data::{DataSource, Dataset, Sample};
+use retune::files;
 use retune::inference::{self, InferenceError, Layer, softmax};
 use serde::Serialize;
 
 use crate::arguments::data::BatchArguments;
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
+use crate::arguments::output_file::{Format, OutputFile, csv_cell};
 use crate::arguments::parse;
 use crate::failure::Failure;
 use crate::output::Console;
@@ -24,12 +26,20 @@ pub struct PredictArguments {
     /// Classes to name for each image
     #[arg(long, value_name = "K", default_value = "5", value_parser = parse::count, allow_hyphen_values = true)]
     top: usize,
+    /// Write the predictions into this file, .csv (a row for each class of each image) or .json, instead of printing them
+    #[arg(short, long, value_name = "FILE", value_parser = table_file)]
+    out: Option<OutputFile>,
     #[command(flatten)]
     batches: BatchArguments,
     #[command(flatten)]
     model: ModelArguments,
     #[command(flatten)]
     preprocessing: PreprocessingArguments,
+}
+
+fn table_file(text: &str) -> Result<OutputFile, String> {
+    let file = text.parse::<OutputFile>().ok().filter(|file| matches!(file.format, Format::Csv | Format::Json));
+    file.ok_or_else(|| "must end with .csv or .json".to_owned())
 }
 
 /// What the model says of an image.
@@ -49,6 +59,7 @@ struct ClassProbability {
 
 /// Prints the top classes of every image.
 pub fn run(arguments: &PredictArguments, console: &Console) -> Result<(), Failure> {
+    arguments.out.as_ref().map_or(Ok(()), OutputFile::check)?;
     let dataset = images(&arguments.images)?;
     let model = arguments.model.load(&arguments.preprocessing.change(), console)?;
     let classes = model.config().num_classes();
@@ -65,7 +76,12 @@ pub fn run(arguments: &PredictArguments, console: &Console) -> Result<(), Failur
             predictions.push(Prediction { path, classes: most_likely(logits, arguments.top, names.as_deref()) });
         }
     })?;
-    console.print(&predictions, || table(&predictions).to_string())
+    let Some(out) = &arguments.out else { return console.print(&predictions, || table(&predictions).to_string()) };
+    match out.format {
+        Format::Json => out.write_json(&predictions)?,
+        _ => files::write_atomically(&out.path, |file| file.write_all(csv(&predictions).as_bytes()))?,
+    }
+    console.print(&predictions, || format!("predictions of {} images: {}", predictions.len(), out.path.display()))
 }
 
 /// All images at the paths, named as the user would name them.
@@ -98,6 +114,17 @@ fn most_likely(logits: &[f32], top: usize, names: Option<&[String]>) -> Vec<Clas
         ClassProbability { class, index, probability: probabilities[index] }
     };
     order.iter().take(top).map(entry).collect()
+}
+
+fn csv(predictions: &[Prediction]) -> String {
+    let mut text = "path,rank,class,index,probability\n".to_owned();
+    for Prediction { path, classes } in predictions {
+        for (rank, ClassProbability { class, index, probability }) in classes.iter().enumerate() {
+            let (path, class) = (csv_cell(path), csv_cell(class));
+            text.push_str(&format!("{path},{},{class},{index},{probability}\n", rank + 1));
+        }
+    }
+    text
 }
 
 fn table(predictions: &[Prediction]) -> Table {

@@ -84,6 +84,15 @@ impl Estimator {
     }
 }
 
+impl fmt::Display for Kernel {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Linear => formatter.write_str("linear"),
+            Self::Rbf { bandwidth } => write!(formatter, "RBF, bandwidth {bandwidth} of the median distance"),
+        }
+    }
+}
+
 impl fmt::Display for Estimator {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.pad(self.name())

@@ -101,7 +101,10 @@ pub enum DataError {
         available: Vec<String>,
     },
     /// A label is needed where an image has none.
-    #[error("the image {name} has no label, and training and accuracy need one for every image")]
+    #[error(
+        "the image {name} has no label, and training and accuracy need one for every image: put images into a folder for \
+         each class, or list them with their labels"
+    )]
     Unlabelled {
         /// The image, relative to the data's root.
         name: String,
