@@ -11,6 +11,7 @@ use retune::monitor::Monitor;
 use retune::report::page::{self, Cell, HeatMap, Page, Section};
 use retune::report::plot::{Plot, table_map};
 
+use super::cka::sentence;
 use super::eval::with_model_classes;
 use crate::arguments::cka::{ComparisonArguments, InterpolationArguments};
 use crate::arguments::data::DataArguments;
@@ -212,7 +213,7 @@ fn page(audit: &Audit) -> Page {
     };
     let mut page = Page::new("What other preprocessing would change");
     page.facts = vec![("Images".into(), audit.n.to_string())];
-    page.verdict = audit.resizing_changes_nothing().then(|| format!("{NO_DIFFERENCE}.")).into_iter().collect();
+    page.verdict = audit.resizing_changes_nothing().then(|| sentence(NO_DIFFERENCE)).into_iter().collect();
     let note = "Each way of preparing images against the model’s own, which comes first.";
     page.sections.push(Section::new("Measures", note).wide().with("", table));
     let note = "Every measure as a change, so that one scale of colours serves all.";

@@ -206,7 +206,7 @@ impl Document {
     fn page(&self) -> Page {
         let mut page = Page::new("Similarity of features");
         let first = self.matrices().first();
-        page.verdict = self.warnings().into_iter().map(str::to_owned).collect();
+        page.verdict = self.warnings().into_iter().map(sentence).collect();
         page.facts = first.map(facts).unwrap_or_default();
         page.sections.push(similarity::section_of(self.matrices().iter().map(|matrix| similarity::Similarities {
             names: matrix.names.clone(),
@@ -247,10 +247,17 @@ fn facts(matrix: &CkaMatrix) -> Vec<(String, String)> {
         ("Kernel".to_owned(), matrix.kernel.to_string()),
     ];
     if matrix.columns.is_some() {
-        facts.push(("Rows".to_owned(), "layers of the model".to_owned()));
-        facts.push(("Columns".to_owned(), "layers of the one it is compared with (--against)".to_owned()));
+        facts.push(("Rows".to_owned(), "of --model".to_owned()));
+        facts.push(("Columns".to_owned(), "of --against".to_owned()));
     }
     facts
+}
+
+/// A note as a sentence of its own.
+pub fn sentence(note: &str) -> String {
+    let mut characters = note.chars();
+    let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    format!("{first}{}.", characters.as_str())
 }
 
 fn missing(cell: &UndefinedCell) -> similarity::Missing {

@@ -31,7 +31,7 @@ function heatMap({ rows, columns, values, range, log = false, xLabel, yLabel, ce
     const cellWidth = Math.max(0.5, Math.min(square ? 46 : 70, fits / columns.length));
     const cellHeight = square ? cellWidth : Math.max(BREADTH.least, Math.min(BREADTH.row, 560 / rows.length));
     const turned = longest(columns) * 7.4 > cellWidth - 4;
-    const bottom = (turned ? Math.min(118, 7.4 * longest(columns) + 12) : 20) + (xLabel ? 22 : 4);
+    const bottom = (turned ? Math.min(190, 7.4 * longest(columns) + 12) : 20) + (xLabel ? 22 : 4);
     const [mapWidth, mapHeight] = [cellWidth * columns.length, cellHeight * rows.length];
     const every = (size) => Math.max(1, Math.ceil(12 / size));
     // Names often differ in their ends only.
@@ -47,7 +47,7 @@ function heatMap({ rows, columns, values, range, log = false, xLabel, yLabel, ce
         if (column % every(turned ? cellWidth : Math.max(cellWidth, 12))) return null;
         const [x, y] = [left + (column + 0.5) * cellWidth, 4 + mapHeight];
         return turned
-          ? drawn("text", { class: "tick", transform: `translate(${x} ${y + 8}) rotate(-90)`, "text-anchor": "end", "dominant-baseline": "central" }, clip(name, 106))
+          ? drawn("text", { class: "tick", transform: `translate(${x} ${y + 8}) rotate(-90)`, "text-anchor": "end", "dominant-baseline": "central" }, clip(name, 178))
           : drawn("text", { class: "tick", x, y: y + 16, "text-anchor": "middle" }, name);
       }),
       xLabel ? drawn("text", { class: "axis", x: left + mapWidth / 2, y: height - 4, "text-anchor": "middle" }, xLabel) : null,
