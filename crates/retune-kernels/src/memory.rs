@@ -14,8 +14,10 @@ const SMALLEST: usize = 1 << 16;
 /// Sizes between one power of two and the next; a block is at most an eighth larger than asked for.
 const STEPS: usize = 8;
 const CLASSES: usize = (usize::BITS as usize - 16) * STEPS;
-/// Bytes that may be held beyond what was ever in use at once.
+/// Bytes that may be held beyond what was ever in use at once, and the part of that which may be held besides: a step asks
+/// for blocks of many sizes, not for all of them at once.
 const SLACK: usize = 64 << 20;
+const SLACK_PART: usize = 2;
 /// How often a list is tried that another thread holds. It holds it for a few instructions; every try given up makes one
 /// more block, and a program that runs for hours would fill all the slack with them.
 const TRIES: usize = 1000;
@@ -79,7 +81,7 @@ impl KeepLargeBlocks {
                 Some(ptr::with_exposed_provenance_mut(address))
             }
             None => {
-                self.release_down_to(most_used + SLACK - used);
+                self.release_down_to(most_used + most_used / SLACK_PART + SLACK - used);
                 None
             }
         }

@@ -1,6 +1,7 @@
 //! Where tensors live and are computed with.
 
 use burn::tensor::Device;
+use retune_kernels::{Precision, with_precision};
 
 const AVAILABLE: &str = if cfg!(all(feature = "wgpu", feature = "cuda")) {
     "cpu, wgpu, cuda"
@@ -27,7 +28,28 @@ pub fn by_name(name: &str) -> Result<Device, UnknownDevice> {
     }
 }
 
+/// Runs `work` on the thread from which `device` computes fastest. A CPU's operators divide their work among a pool of
+/// threads: from one of these an operator begins at once, from any other it is handed over and waited for each time. That
+/// thread may take over other work while it waits, and has the usual precision whatever it was doing.
+pub(crate) fn compute<R: Send>(device: &Device, work: impl FnOnce() -> R + Send) -> R {
+    // A graphics card orders what it is given by thread.
+    if *device == Device::flex() { rayon::scope(|_| with_precision(Precision::Float32, work)) } else { work() }
+}
+
 /// `--device` names a device that this build does not have.
 #[derive(Debug, thiserror::Error)]
 #[error("unknown device '{0}'; this build has: {AVAILABLE}")]
 pub struct UnknownDevice(String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cpu_computes_on_a_thread_of_its_pool_and_at_once_if_it_is_there() {
+        let cpu = by_name("cpu").unwrap();
+        let thread = || rayon::current_thread_index();
+        let (outer, inner) = compute(&cpu, || (thread(), compute(&cpu, thread)));
+        assert!(outer.is_some() && outer == inner);
+    }
+}

@@ -210,27 +210,21 @@ impl WithSimd for SourceTile<'_> {
         }
         let (transform, zero) = (Transform(simd), simd.splat_f32s(0.0));
         for channel in (0..tiling.channels).step_by(S::F32_LANES) {
-            let mut pixels = [[zero; PIXELS]; PIXELS];
-            for (pixels, offsets) in pixels.iter_mut().zip(&offsets) {
-                for (pixel, &offset) in pixels.iter_mut().zip(offsets) {
-                    if offset != usize::MAX {
-                        *pixel = load(simd, &source[offset + channel..][..S::F32_LANES]);
-                    }
-                }
-            }
-            let transformed = both(
-                zero,
-                pixels,
+            both(
+                #[inline(always)]
+                |line, column| match offsets[line][column] {
+                    usize::MAX => zero,
+                    offset => load(simd, &source[offset + channel..][..S::F32_LANES]),
+                },
                 #[inline(always)]
                 |line| transform.source(line),
-            );
-            for (line, values) in transformed.into_iter().enumerate() {
-                for (column, value) in values.into_iter().enumerate() {
+                #[inline(always)]
+                |line, column, value| {
                     let frequency = line * PIXELS + column;
                     // SAFETY: every tile has values of its own at each frequency.
                     store(simd, unsafe { out.part(frequency * stride + at + channel, S::F32_LANES) }, value);
-                }
-            }
+                },
+            );
         }
     }
 }
@@ -278,27 +272,22 @@ impl WithSimd for TransformWeights<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { taps, size, turned, out } = self;
-        let (transform, zero) = (Transform(simd), simd.splat_f32s(0.0));
+        let transform = Transform(simd);
         for at in (0..size).step_by(S::F32_LANES) {
-            let mut weights = [[zero; TAPS]; TAPS];
-            for (line, weights) in weights.iter_mut().enumerate() {
-                for (column, weight) in weights.iter_mut().enumerate() {
+            both(
+                #[inline(always)]
+                |line, column| {
                     let tap = line * TAPS + column;
                     let tap = if turned { TAPS * TAPS - 1 - tap } else { tap };
-                    *weight = load(simd, &taps[tap * size + at..][..S::F32_LANES]);
-                }
-            }
-            let transformed = both(
-                zero,
-                weights,
+                    load(simd, &taps[tap * size + at..][..S::F32_LANES])
+                },
                 #[inline(always)]
                 |line| transform.weights(line),
-            );
-            for (line, values) in transformed.into_iter().enumerate() {
-                for (column, value) in values.into_iter().enumerate() {
+                #[inline(always)]
+                |line, column, value| {
                     store(simd, &mut out[(line * PIXELS + column) * size + at..][..S::F32_LANES], value);
-                }
-            }
+                },
+            );
         }
     }
 }
@@ -440,18 +429,6 @@ impl Results<'_> {
         let (stride, width) = (self.products.stride(), self.products.channels);
         let products = &self.products.values[tile * width + lane..];
         let (transform, zero) = (Transform(simd), simd.splat_f32s(0.0));
-        let mut square = [[zero; PIXELS]; PIXELS];
-        for (line, values) in square.iter_mut().enumerate() {
-            for (column, value) in values.iter_mut().enumerate() {
-                *value = load(simd, &products[(line * PIXELS + column) * stride..][..S::F32_LANES]);
-            }
-        }
-        let results = both(
-            zero,
-            square,
-            #[inline(always)]
-            |line| transform.results(line),
-        );
         let Correlation { tiling, after, outputs, .. } = self.correlation;
         let channel = self.panel * width + lane;
         let shift = match after.shift {
@@ -460,8 +437,17 @@ impl Results<'_> {
         };
         let (image, first_y, first_x) = tiling.place(self.first + tile);
         let (height, columns) = tiling.destination;
-        for (y, results) in (first_y..height).zip(results) {
-            for (x, mut value) in (first_x..columns).zip(results) {
+        both(
+            #[inline(always)]
+            |line, column| load(simd, &products[(line * PIXELS + column) * stride..][..S::F32_LANES]),
+            #[inline(always)]
+            |line| transform.results(line),
+            #[inline(always)]
+            |line, column, mut value| {
+                let (y, x) = (first_y + line, first_x + column);
+                if y >= height || x >= columns {
+                    return;
+                }
                 let at = ((image * height + y) * columns + x) * outputs + channel;
                 value = simd.add_f32s(value, shift);
                 if let Some(residual) = after.residual {
@@ -472,7 +458,7 @@ impl Results<'_> {
                 }
                 // SAFETY: every tile has pixels, and every panel channels, of its own.
                 store(simd, unsafe { self.destination.part(at, S::F32_LANES) }, value);
-            }
-        }
+            },
+        );
     }
 }

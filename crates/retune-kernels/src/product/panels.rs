@@ -1,13 +1,18 @@
 //! Weights rearranged for the product: panels of as many columns as two vector registers hold.
 
+use std::ops::Range;
+
 use pulp::{Simd, WithSimd};
 
 use super::threads::Threads;
 use crate::instructions::dispatch;
 use crate::shared::SharedSlice;
+use crate::vectors::vectorized;
 
 /// Depths that are packed together: what they take up stays in the first-level cache.
 const DEPTHS_TOGETHER: usize = 16;
+/// Columns whose lines are read together.
+const TOGETHER: usize = 8;
 
 /// Columns of a panel with this instruction set.
 pub(crate) const fn panel_width<S: Simd>() -> usize {
@@ -46,6 +51,17 @@ pub(crate) enum Scale<'a> {
     None,
     Columns(&'a [f32]),
     Depth(&'a [f32]),
+}
+
+impl Scale<'_> {
+    #[inline(always)]
+    fn factor(self, column: usize, depth: usize) -> f32 {
+        match self {
+            Self::None => 1.0,
+            Self::Columns(factors) => factors[column],
+            Self::Depth(factors) => factors[depth],
+        }
+    }
 }
 
 /// Packed weights: `panel × tap × depth × panel width`, columns past the last filled with zeros.
@@ -109,57 +125,112 @@ pub(super) fn pack_panel(
     matrix: &[f32],
     layout: MatrixLayout,
     scale: Scale,
-    columns: std::ops::Range<usize>,
+    columns: Range<usize>,
     width: usize,
     out: &mut [f32],
 ) {
-    let MatrixLayout { taps, depth, start, tap_stride, depth_stride, column_stride, .. } = layout;
-    if taps == 1 && matches!(scale, Scale::None) && (depth_stride == 1 || column_stride == 1) {
-        return pack_plain_panel(&matrix[start..], layout, columns, width, out);
+    let matrix = &matrix[layout.start..];
+    vectorized(
+        #[inline(always)]
+        || match layout.taps {
+            1 => pack_taps::<1>(matrix, layout, scale, columns.clone(), width, out),
+            9 if layout.tap_stride == 1 => pack_taps::<9>(matrix, layout, scale, columns.clone(), width, out),
+            _ => pack_apart(matrix, layout, scale, columns.clone(), width, out),
+        },
+    );
+}
+
+/// A panel whose taps lie side by side, and either the depths of a column or the columns of a depth too.
+#[inline(always)]
+fn pack_taps<const TAPS: usize>(
+    matrix: &[f32],
+    layout: MatrixLayout,
+    scale: Scale,
+    columns: Range<usize>,
+    width: usize,
+    out: &mut [f32],
+) {
+    match (layout.depth_stride, layout.column_stride) {
+        (_, stride) if stride == TAPS => pack_rows::<TAPS>(matrix, layout, scale, columns, width, out),
+        (stride, _) if stride == TAPS => pack_lines::<TAPS>(matrix, layout, scale, columns, width, out),
+        _ => pack_apart(matrix, layout, scale, columns, width, out),
     }
-    for block in (0..depth).step_by(DEPTHS_TOGETHER) {
-        for (lane, column) in columns.clone().enumerate() {
-            for k in block..depth.min(block + DEPTHS_TOGETHER) {
-                let factor = match scale {
-                    Scale::None => 1.0,
-                    Scale::Columns(factors) => factors[column],
-                    Scale::Depth(factors) => factors[k],
-                };
-                let from = start + k * depth_stride + column * column_stride;
-                for tap in 0..taps {
-                    out[(tap * depth + k) * width + lane] = matrix[from + tap * tap_stride] * factor;
-                }
+}
+
+/// From a row of columns for each depth.
+#[inline(always)]
+fn pack_rows<const TAPS: usize>(
+    matrix: &[f32],
+    layout: MatrixLayout,
+    scale: Scale,
+    columns: Range<usize>,
+    width: usize,
+    out: &mut [f32],
+) {
+    for k in 0..layout.depth {
+        let row = &matrix[k * layout.depth_stride..][columns.start * TAPS..columns.end * TAPS];
+        for tap in 0..TAPS {
+            let out = &mut out[(tap * layout.depth + k) * width..][..columns.len()];
+            for ((out, taps), column) in out.iter_mut().zip(row.as_chunks::<TAPS>().0).zip(columns.clone()) {
+                *out = taps[tap] * scale.factor(column, k);
             }
         }
     }
 }
 
-/// A panel of a single tap whose rows or columns lie in a line and are not scaled.
-fn pack_plain_panel(
+/// From a line of depths for each column, eight columns at a time.
+#[inline(always)]
+fn pack_lines<const TAPS: usize>(
     matrix: &[f32],
     layout: MatrixLayout,
-    columns: std::ops::Range<usize>,
+    scale: Scale,
+    columns: Range<usize>,
     width: usize,
     out: &mut [f32],
 ) {
-    let MatrixLayout { depth, depth_stride, column_stride, .. } = layout;
-    if column_stride == 1 {
-        for (k, out) in out.chunks_exact_mut(width).enumerate() {
-            out[..columns.len()].copy_from_slice(&matrix[k * depth_stride..][columns.clone()]);
+    for first in columns.clone().step_by(TOGETHER) {
+        let (lane, count) = (first - columns.start, (columns.end - first).min(TOGETHER));
+        // Columns past the last repeat it, and are not copied.
+        let mut columns = [first; TOGETHER];
+        let mut lines = [&matrix[..0]; TOGETHER];
+        for (index, (column, line)) in columns.iter_mut().zip(&mut lines).enumerate() {
+            *column = first + index.min(count - 1);
+            *line = &matrix[*column * layout.column_stride..][..layout.depth * TAPS];
         }
-        return;
+        for k in 0..layout.depth {
+            let mut block = [[0.0; TOGETHER]; TAPS];
+            for (index, (line, &column)) in lines.iter().zip(&columns).enumerate() {
+                let factor = scale.factor(column, k);
+                for (values, value) in block.iter_mut().zip(&line[k * TAPS..][..TAPS]) {
+                    values[index] = value * factor;
+                }
+            }
+            for (tap, values) in block.iter().enumerate() {
+                out[(tap * layout.depth + k) * width + lane..][..count].copy_from_slice(&values[..count]);
+            }
+        }
     }
-    for first in columns.clone().step_by(8) {
-        let lane = first - columns.start;
-        let lines: [&[f32]; 8] = std::array::from_fn(|index| {
-            // Columns past the last repeat it, and are not copied.
-            let column = (first + index).min(columns.end - 1);
-            &matrix[column * column_stride..][..depth]
-        });
-        let count = (columns.end - first).min(8);
-        for (k, out) in out.chunks_exact_mut(width).enumerate() {
-            let values: [f32; 8] = std::array::from_fn(|index| lines[index][k]);
-            out[lane..lane + count].copy_from_slice(&values[..count]);
+}
+
+/// From elements that lie in any order.
+#[inline(always)]
+fn pack_apart(
+    matrix: &[f32],
+    layout: MatrixLayout,
+    scale: Scale,
+    columns: Range<usize>,
+    width: usize,
+    out: &mut [f32],
+) {
+    let MatrixLayout { taps, depth, tap_stride, depth_stride, column_stride, .. } = layout;
+    for block in (0..depth).step_by(DEPTHS_TOGETHER) {
+        for (lane, column) in columns.clone().enumerate() {
+            for k in block..depth.min(block + DEPTHS_TOGETHER) {
+                let from = k * depth_stride + column * column_stride;
+                for tap in 0..taps {
+                    out[(tap * depth + k) * width + lane] = matrix[from + tap * tap_stride] * scale.factor(column, k);
+                }
+            }
         }
     }
 }

@@ -35,6 +35,7 @@ pub use layers::{ObservedStatistics, Pass};
 pub use parameters::{ParameterSpec, Parameters, Role};
 
 use crate::data::preprocess::Preprocessing;
+use crate::device;
 use crate::files::{self, FileError};
 
 /// Name of the weights' file in a model directory.
@@ -256,7 +257,8 @@ impl Model {
     /// If `x` is not what the first of the blocks takes (the output of the block before it), or the
     /// range goes past the last block: a mistake in the calling program, which no input can make.
     pub fn forward_range(&self, x: Activation, blocks: Range<usize>) -> Activation {
-        self.network.forward_range(x, blocks, &mut Pass::evaluation(&self.parameters))
+        let device = self.parameters.tensors()[0].device();
+        device::compute(&device, || self.network.forward_range(x, blocks, &mut Pass::evaluation(&self.parameters)))
     }
 
     /// Images `[batch, 3, height, width]` to logits `[batch, classes]`.

@@ -8,6 +8,7 @@ use super::low_rank::TrainedAdapters;
 use super::optimizer::Optimizer;
 use super::options::Precision;
 use crate::data::Batch;
+use crate::device;
 use crate::inference;
 use crate::models::parameters::host_values;
 use crate::models::{Activation, Model, ObservedStatistics, Parameters, Pass};
@@ -64,6 +65,11 @@ pub(super) fn loss_gradients_from(
     batch: &Batch,
     what: &Differentiation,
 ) -> LossGradients {
+    let device = model.parameters.tensors()[0].device();
+    device::compute(&device, || differentiate(model, entry, batch, what))
+}
+
+fn differentiate(model: &Model, entry: Activation, batch: &Batch, what: &Differentiation) -> LossGradients {
     let specs = &model.network().specs;
     let device = model.parameters.tensors()[0].device();
     let (first, end) = (first_trained(model, what.trained), model.blocks().len());

@@ -1,6 +1,8 @@
 //! The transforms of F(4×4, 3×3): a tile of 6×6 source pixels, a window of 3×3 weights, and 4×4
 //! results meet as 36 numbers each (Lavin and Gray 2016, arXiv 1509.09308, section 4.3).
 
+use std::mem::MaybeUninit;
+
 use pulp::Simd;
 
 /// Results along a side of a tile.
@@ -113,27 +115,35 @@ impl<S: Simd> Transform<S> {
     }
 }
 
-/// A transform along both directions of a square. `zero` is any value, to make room with: loops, not
-/// closures, because a closure that is not inlined would be compiled for the narrowest vectors.
+/// A transform along both directions of a square, from where its numbers are to where they go. The closures have to be
+/// `#[inline(always)]`: one that is not inlined would be compiled for the narrowest vectors.
 #[inline(always)]
 pub(super) fn both<V: Copy, const FROM: usize, const TO: usize>(
-    zero: V,
-    square: [[V; FROM]; FROM],
+    load: impl Fn(usize, usize) -> V,
     one: impl Fn([V; FROM]) -> [V; TO],
-) -> [[V; TO]; TO] {
-    let mut lines = [[zero; TO]; FROM];
-    for (line, from) in lines.iter_mut().zip(square) {
-        *line = one(from);
+    mut store: impl FnMut(usize, usize, V),
+) {
+    // Not cleared first: that would take as long as the transform.
+    let mut lines = [const { MaybeUninit::<[V; TO]>::uninit() }; FROM];
+    for (number, line) in lines.iter_mut().enumerate() {
+        let mut from = [load(number, 0); FROM];
+        for (column, value) in from.iter_mut().enumerate().skip(1) {
+            *value = load(number, column);
+        }
+        line.write(one(from));
     }
-    let mut transformed = [[zero; TO]; TO];
+    // SAFETY: the loop above has written every line.
+    let lines = lines.each_ref().map(
+        #[inline(always)]
+        |line| unsafe { line.assume_init_ref() },
+    );
     for column in 0..TO {
-        let mut from = [zero; FROM];
-        for (value, line) in from.iter_mut().zip(&lines) {
+        let mut from = [lines[0][column]; FROM];
+        for (value, line) in from.iter_mut().zip(lines).skip(1) {
             *value = line[column];
         }
-        for (line, value) in transformed.iter_mut().zip(one(from)) {
-            line[column] = value;
+        for (line, value) in one(from).into_iter().enumerate() {
+            store(line, column, value);
         }
     }
-    transformed
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
-use super::transform::{FREQUENCIES, PIXELS, RESULTS, TAPS, Transform, both};
+use super::transform::{FREQUENCIES, PIXELS, TAPS, Transform, both};
 use super::{ROWS_OF_32_REGISTERS, Tiles, Tiling, transform_source};
 use crate::convolution::ConvolutionShape;
 use crate::instructions::dispatch;
@@ -86,26 +86,25 @@ impl WithSimd for GradientTile<'_> {
         let (height, width) = tiling.destination;
         let (transform, zero) = (Transform(simd), simd.splat_f32s(0.0));
         for channel in (0..outputs).step_by(S::F32_LANES) {
-            let mut results = [[zero; RESULTS]; RESULTS];
-            for (y, results) in (y..height).zip(&mut results) {
-                for (x, result) in (x..width).zip(results) {
+            both(
+                #[inline(always)]
+                |line, column| {
+                    let (y, x) = (y + line, x + column);
+                    if y >= height || x >= width {
+                        return zero;
+                    }
                     let offset = ((image * height + y) * width + x) * outputs + channel;
-                    *result = load(simd, &gradient[offset..][..S::F32_LANES]);
-                }
-            }
-            let transformed = both(
-                zero,
-                results,
+                    load(simd, &gradient[offset..][..S::F32_LANES])
+                },
                 #[inline(always)]
                 |line| transform.result_gradients(line),
-            );
-            for (line, values) in transformed.into_iter().enumerate() {
-                for (column, value) in values.into_iter().enumerate() {
+                #[inline(always)]
+                |line, column, value| {
                     let frequency = line * PIXELS + column;
                     // SAFETY: every tile has values of its own at each frequency.
                     store(simd, unsafe { out.part(frequency * stride + at + channel, S::F32_LANES) }, value);
-                }
-            }
+                },
+            );
         }
     }
 }
@@ -179,25 +178,18 @@ impl WithSimd for TapGradients<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { sums, stride, size, out } = self;
-        let (transform, zero) = (Transform(simd), simd.splat_f32s(0.0));
+        let transform = Transform(simd);
         for at in (0..size).step_by(S::F32_LANES) {
-            let mut square = [[zero; PIXELS]; PIXELS];
-            for (line, values) in square.iter_mut().enumerate() {
-                for (column, value) in values.iter_mut().enumerate() {
-                    *value = load(simd, &sums[(line * PIXELS + column) * stride + at..][..S::F32_LANES]);
-                }
-            }
-            let taps = both(
-                zero,
-                square,
+            both(
+                #[inline(always)]
+                |line, column| load(simd, &sums[(line * PIXELS + column) * stride + at..][..S::F32_LANES]),
                 #[inline(always)]
                 |line| transform.weight_gradients(line),
-            );
-            for (line, values) in taps.into_iter().enumerate() {
-                for (column, value) in values.into_iter().enumerate() {
+                #[inline(always)]
+                |line, column, value| {
                     store(simd, &mut out[(line * TAPS + column) * size + at..][..S::F32_LANES], value);
-                }
-            }
+                },
+            );
         }
     }
 }
