@@ -34,7 +34,12 @@ fn lp_ft_end_to_end_and_what_can_be_done_with_its_run() {
 
     let again = here.json("fit --resume run --json");
     assert_eq!(again, summary);
-    let evaluated = here.json("eval --model run --data shifted --eval own=data --json");
+    let evaluated = here.json("eval --model run --data shifted --eval own=data --per-class --json");
+    let classes = evaluated["classes"]["all"].as_array().unwrap();
+    let right: f64 = classes.iter().map(|class| class["n"].as_f64().unwrap() * class["recall"].as_f64().unwrap()).sum();
+    let all = &evaluated["splits"]["all"];
+    assert!((right / all["n"].as_f64().unwrap() - all["accuracy"].as_f64().unwrap()).abs() < 1e-9);
+    assert!(here.succeeds("eval --model run --data shifted --per-class").contains("class of all"));
     // The same images in batches of another size, so equal to rounding.
     let loss = |value: &Value| value["loss"].as_f64().unwrap();
     assert!((loss(&evaluated["splits"]["all"]) - loss(&summary["splits"]["shifted"])).abs() < 1e-5);

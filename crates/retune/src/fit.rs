@@ -9,6 +9,7 @@ pub mod record;
 mod data;
 mod directory;
 mod error;
+mod hint;
 mod options;
 mod summary;
 

@@ -263,6 +263,20 @@ pub fn evaluate(
     task: &str,
     monitor: &dyn Monitor,
 ) -> Result<Evaluation, InferenceError> {
+    evaluate_each(model, loader, task, monitor, |_, _| ())
+}
+
+/// As [`evaluate`], and gives the true and the predicted class of each image to `answer` on the way.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_each(
+    model: &Model,
+    loader: &Loader,
+    task: &str,
+    monitor: &dyn Monitor,
+    mut answer: impl FnMut(usize, usize),
+) -> Result<Evaluation, InferenceError> {
     let classes = model.config().num_classes();
     if classes == 0 {
         return Err(InferenceError::NoClassifier);
@@ -273,6 +287,7 @@ pub fn evaluate(
     for_each_batch(model, loader, Layer::Logits, task, monitor, |batch, rows| {
         for (row, (&label, &index)) in rows.chunks_exact(classes).zip(batch.labels.iter().zip(&batch.indices)) {
             tally.add(row, label, dataset.samples[index].group.as_deref());
+            answer(label, most_likely(row));
         }
     })?;
     Ok(tally.evaluation())

@@ -33,6 +33,9 @@ pub use self::gradient::{Adaptive, Anchor, Averaging, Combine, Criterion, Gradie
 pub use self::schedule::Schedule;
 use crate::models::{Block, ParameterSpec, UnknownLayer};
 
+/// A rank past which "low" has no meaning: the factors of most layers would be larger than their weights.
+const MOST_RANK: usize = 1024;
+
 /// Why a plan cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
@@ -305,7 +308,7 @@ impl Phase {
             None => {}
         }
         if let Some(LowRank { rank, alpha }) = gradient.low_rank {
-            self.in_range("the rank", rank as f64, rank > 0, "above 0")?;
+            self.in_range("the rank", rank as f64, (1..=MOST_RANK).contains(&rank), "between 1 and 1024")?;
             self.in_range("alpha", alpha, alpha > 0.0, "above 0")?;
         }
         Ok(())
@@ -379,6 +382,10 @@ mod tests {
         assert!(message(gradient(&[("head", 0.0)])).contains("trains no block"));
         assert!(message(gradient(&[("head", -1.0)])).contains("the rate of 'head' must be at least 0"));
         assert!(message(gradient(&[("head", f64::NAN)])).contains("NaN"));
+        let mut full_rank = gradient(&[("head", 1.0)]);
+        let Solver::Gradient(settings) = &mut full_rank.phases[0].solver else { unreachable!("as made above") };
+        settings.low_rank = Some(LowRank { rank: usize::MAX, alpha: 1.0 });
+        assert!(message(full_rank).contains("the rank must be between 1 and 1024"));
     }
 
     #[test]

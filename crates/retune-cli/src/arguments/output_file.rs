@@ -83,6 +83,14 @@ impl OutputFile {
     }
 }
 
+/// Finds out early that a folder to write a model into holds something.
+pub fn check_vacant(folder: &Path) -> Result<(), Failure> {
+    if folder.is_file() || std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(Failure::Mistake(format!("{} already holds something; name another --out", folder.display())));
+    }
+    Ok(())
+}
+
 /// A cell of a CSV file, quoted where it must be (RFC 4180).
 pub fn csv_cell(text: &str) -> String {
     if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }

@@ -223,10 +223,7 @@ fn paragraph(advice: &Advice) -> String {
         names => format!("On these images {} cannot be told apart from it (at 95 %).", listed(names)),
     };
     let conclusion = match verdict.reason {
-        Reason::NothingHelps => {
-            let advice = "leave it, or give the trial more with --trial-epochs, --trial-images or other --trial-lr";
-            return format!("{best} That is no better than the model as it is: {advice}.");
-        }
+        Reason::NothingHelps => return format!("{best} {}", left_as_it_is(verdict)),
         Reason::BestByItself => format!("So tune {chosen}."),
         Reason::EverythingAlone => "No part of the model comes near, so tune everything.".to_owned(),
         Reason::HeadSuffices => {
@@ -236,6 +233,19 @@ fn paragraph(advice: &Advice) -> String {
         Reason::MostAccurateAmongEqual => format!("Take {chosen}, the most accurate part of the model among these."),
     };
     format!("{best} {apart} {conclusion}{}", alone(verdict))
+}
+
+/// That the model is to be left as it is, and by how little the best trial is ahead.
+fn left_as_it_is(verdict: &Verdict) -> String {
+    let ahead = verdict.untuned.as_ref().map(|untuned| {
+        let [least, most] = untuned.interval.map(|share| 100.0 * share);
+        format!(" ({least:+.1} to {most:+.1} points at 95 %, on the same images)")
+    });
+    format!(
+        "That is no better than the model as it is by more than chance{}: leave it, or give the trial more with \
+         --trial-epochs, --trial-images, --held-out or other --trial-lr.",
+        ahead.unwrap_or_default()
+    )
 }
 
 /// What each of the other evidences points to.

@@ -9,6 +9,7 @@ use retune::data::{DataSource, Dataset};
 use retune::fit::{self, evaluation_split};
 use retune::inference::{self, Evaluation};
 use retune::models::Model;
+use retune::report::confusion::{ClassAccuracy, Confusion};
 use serde::Serialize;
 
 use crate::arguments::data::{DataArguments, EvaluationArguments};
@@ -28,6 +29,9 @@ pub struct EvalArguments {
     /// Also measure how far the features are from those of this model, such as the one that a run began with
     #[arg(long, value_name = "MODEL")]
     against: Option<String>,
+    /// Also show every class: how many of its images are right, and how many answers that name it
+    #[arg(long)]
+    per_class: bool,
     #[command(flatten)]
     preprocessing: PreprocessingArguments,
 }
@@ -36,6 +40,8 @@ pub struct EvalArguments {
 struct Document<'a> {
     architecture: &'a str,
     splits: &'a IndexMap<String, Evaluation>,
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    classes: &'a IndexMap<String, Vec<ClassAccuracy>>,
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
     feature_change: &'a IndexMap<String, FeatureChange>,
 }
@@ -64,20 +70,27 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
     let change = arguments.preprocessing.change();
     let other = |model: &String| arguments.model.load_other(model, &change, console);
     let before = arguments.against.as_ref().map(other).transpose()?;
-    let (mut splits, mut feature_change) = (IndexMap::new(), IndexMap::new());
+    let (mut splits, mut classes, mut feature_change) = (IndexMap::new(), IndexMap::new(), IndexMap::new());
     for (name, dataset) in sets {
         let loader = arguments.data.batches.loader(dataset.clone(), &model, console)?;
         let task = format!("evaluating {name}");
-        splits.insert(name.clone(), inference::evaluate(&model, &loader, &task, &console.progress)?);
+        let mut answers = Vec::new();
+        let answer = |label, predicted| answers.push((label, predicted));
+        splits.insert(name.clone(), inference::evaluate_each(&model, &loader, &task, &console.progress, answer)?);
+        if arguments.per_class {
+            classes.insert(name.clone(), Confusion::count(answers).of_classes(&dataset.classes));
+        }
         if let Some(before) = &before {
             let images = arguments.data.batches.loader(dataset, before, console)?;
             let change = feature_change::measure((before, &images), (&model, &loader), &console.progress)?;
             feature_change.insert(name, change);
         }
     }
-    let document =
-        Document { architecture: model.config().architecture(), splits: &splits, feature_change: &feature_change };
-    console.print(&document, || format!("{}{}", results::table(&splits), moved(&feature_change)))
+    let architecture = model.config().architecture();
+    let document = Document { architecture, splits: &splits, classes: &classes, feature_change: &feature_change };
+    console.print(&document, || {
+        format!("{}{}{}", results::table(&splits), results::class_tables(&classes), moved(&feature_change))
+    })
 }
 
 /// A line for each set on how far its features moved.

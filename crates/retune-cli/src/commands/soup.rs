@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::wise_ft::failure;
 use crate::arguments::data::EvaluationArguments;
 use crate::arguments::model::absolute;
+use crate::arguments::output_file::check_vacant;
 use crate::failure::Failure;
 use crate::output::Console;
 use crate::output::results::percent;
@@ -44,10 +45,7 @@ pub fn run(arguments: &SoupArguments, console: &Console) -> Result<(), Failure> 
     for source in &mut further {
         source.path = absolute(&source.path);
     }
-    if arguments.out.is_file() || std::fs::read_dir(&arguments.out).is_ok_and(|mut entries| entries.next().is_some()) {
-        let reason = format!("{} already holds something; name another --out", arguments.out.display());
-        return Err(Failure::Mistake(reason));
-    }
+    check_vacant(&arguments.out)?;
     let soup = Soup::make(&arguments.runs, arguments.greedy, &further, &console.progress).map_err(failure)?;
     soup.model.save(&arguments.out)?;
     let document = Document { chosen: &soup.chosen, results: &soup.results };

@@ -10,6 +10,7 @@ use retune::report;
 
 use crate::arguments::data::EvaluationArguments;
 use crate::arguments::model::absolute;
+use crate::arguments::output_file::check_vacant;
 use crate::arguments::parse;
 use crate::failure::Failure;
 use crate::output::Console;
@@ -57,6 +58,10 @@ pub fn run(arguments: &WiseFtArguments, console: &Console) -> Result<(), Failure
     let mut further = arguments.evaluations.sources()?;
     for source in &mut further {
         source.path = absolute(&source.path);
+    }
+    if let (Some(out), Some(_)) = (&arguments.out, arguments.save_alpha) {
+        // A run's directory holds a model of its own.
+        check_vacant(&out.join("model"))?;
     }
     let from = arguments.from.as_deref();
     let curve =

@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
+use indexmap::IndexMap;
 use indicatif::HumanCount;
 use retune::fit::{self, Summary};
 use retune::inference::Evaluation;
-use retune::plan::{Plan, Solver};
+use retune::report::confusion::ClassAccuracy;
 use retune::train::PhaseOutcome;
 
 use super::table::{Align, Table};
@@ -28,12 +29,11 @@ pub fn table<'a>(splits: impl IntoIterator<Item = (&'a String, &'a Evaluation)>)
     }
     let mut table = Table::new(columns);
     for (name, evaluation) in splits {
-        let [low, high] = evaluation.accuracy_interval;
         let mut cells = vec![
             name.clone(),
             HumanCount(evaluation.n as u64).to_string(),
             percent(evaluation.accuracy),
-            format!("{:.1}–{:.1} %", 100.0 * low, 100.0 * high),
+            interval(evaluation.accuracy_interval),
             format!("{:.4}", evaluation.loss),
         ];
         if let Some(worst) = &evaluation.worst_group {
@@ -42,6 +42,34 @@ pub fn table<'a>(splits: impl IntoIterator<Item = (&'a String, &'a Evaluation)>)
         table.row(cells);
     }
     table.to_string()
+}
+
+/// A table of the classes for each set.
+pub fn class_tables(sets: &IndexMap<String, Vec<ClassAccuracy>>) -> String {
+    let tables = sets.iter().map(|(name, classes)| format!("\n{}", class_table(name, classes)));
+    tables.collect()
+}
+
+fn class_table(set: &str, classes: &[ClassAccuracy]) -> Table {
+    let shown = |share: Option<f64>| share.map_or_else(|| "–".to_owned(), percent);
+    let mut table = Table::new([
+        (format!("class of {set}"), Align::Left),
+        ("n".to_owned(), Align::Right),
+        ("recall".to_owned(), Align::Right),
+        ("95 % interval".to_owned(), Align::Right),
+        ("precision".to_owned(), Align::Right),
+    ]);
+    for class in classes {
+        let interval = class.recall.map(|_| interval(class.recall_interval));
+        table.row([
+            class.class.clone(),
+            HumanCount(class.n as u64).to_string(),
+            shown(class.recall),
+            interval.unwrap_or_else(|| "–".to_owned()),
+            shown(class.precision),
+        ]);
+    }
+    table
 }
 
 /// What a run found and where its model is.
@@ -59,9 +87,9 @@ pub fn summary(summary: &Summary, run: &Path) -> String {
         let accuracy = percent(phase.validation.accuracy);
         text.push_str(&format!("  {}: {chosen}, {accuracy} right on validation\n", phase.phase));
     }
-    let warning = no_gain(&summary.phases).or_else(|| at_the_edge(&summary.phases, &fit::read_plan(run).ok()?));
-    let warning = warning.map(|warning| format!("{warning}\n\n")).unwrap_or_default();
-    format!("{text}\n{}\n{warning}model: {}\n", table(&summary.splits), run.join("model").display())
+    let hint = fit::read_plan(run).ok().and_then(|plan| summary.hint(&plan));
+    let hint = hint.map(|hint| format!("note: {hint}\n\n")).unwrap_or_default();
+    format!("{text}\n{}\n{hint}model: {}\n", table(&summary.splits), run.join("model").display())
 }
 
 /// What validation chose in a phase.
@@ -76,36 +104,8 @@ fn chosen(phase: &PhaseOutcome) -> String {
     }
 }
 
-/// Says so where the last phase is less accurate on validation than the one before it.
-fn no_gain(phases: &[PhaseOutcome]) -> Option<String> {
-    let [.., before, last] = phases else { return None };
-    let (start, end) = (before.validation.accuracy, last.validation.accuracy);
-    (end < start).then(|| {
-        format!(
-            "note: {} did not help on validation ({} after {}); try a smaller --lr, or stop at the {}",
-            last.phase,
-            percent(end),
-            percent(start),
-            before.phase
-        )
-    })
-}
-
-/// Says so where the last descent would have liked a larger rate than any that it was given, as new heads often do.
-fn at_the_edge(phases: &[PhaseOutcome], plan: &Plan) -> Option<String> {
-    let (outcome, settings) =
-        phases.iter().zip(&plan.phases).rev().find_map(|(outcome, phase)| match &phase.solver {
-            Solver::Gradient(settings) => Some((outcome, settings)),
-            _ => None,
-        })?;
-    let rate = outcome.learning_rate?;
-    let largest = settings.learning_rates.len() > 1 && settings.learning_rates.iter().all(|tried| *tried <= rate);
-    let last = settings.epochs > 1 && outcome.epoch == settings.epochs;
-    (largest && last && outcome.validation.accuracy < 1.0).then(|| {
-        "note: the largest rate tried and the last epoch were best on validation; a larger --lr or more --epochs may do \
-         better still"
-            .to_owned()
-    })
+fn interval([low, high]: [f64; 2]) -> String {
+    format!("{:.1}–{:.1} %", 100.0 * low, 100.0 * high)
 }
 
 /// A share of 1 in percent.
@@ -116,30 +116,6 @@ pub fn percent(share: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_phase_that_loses_accuracy_is_told() {
-        let outcome = |phase: &str, accuracy: f64| PhaseOutcome {
-            phase: phase.to_owned(),
-            learning_rate: None,
-            inverse_strength: None,
-            soup: None,
-            alpha: None,
-            epoch: 1,
-            validation: Evaluation {
-                n: 100,
-                accuracy,
-                accuracy_interval: [0.0, 1.0],
-                balanced_accuracy: accuracy,
-                loss: 1.0,
-                worst_group: None,
-            },
-        };
-        let worse = no_gain(&[outcome("linear probe", 0.9), outcome("fine-tuning", 0.8)]).unwrap();
-        assert!(worse.contains("80.0 % after 90.0 %"), "{worse}");
-        assert!(no_gain(&[outcome("linear probe", 0.8), outcome("fine-tuning", 0.9)]).is_none());
-        assert!(no_gain(&[outcome("fine-tuning", 0.9)]).is_none());
-    }
 
     #[test]
     fn accuracies_come_with_their_intervals() {

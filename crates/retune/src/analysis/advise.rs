@@ -27,7 +27,7 @@ use serde::Serialize;
 pub use self::candidates::Candidate;
 pub use self::similarity::{Pairing, Similarity};
 pub use self::trial::Trial;
-pub use self::verdict::{FULL, Reason, Standing, Tuned, Verdict};
+pub use self::verdict::{FULL, Reason, Standing, Tuned, UNTUNED, Verdict};
 use crate::data::split::{SplitFractions, stratified_split};
 use crate::data::{DataError, Dataset, ReadImages};
 use crate::fit::{self, FitData, FitError, FitOptions};
@@ -38,6 +38,9 @@ use crate::models::{HeadInitialization, Model};
 use crate::monitor::Monitor;
 use crate::plan::{Plan, PlanError};
 use crate::train::{Shared, TrainError, Trained, Trainer};
+
+/// What progress calls the model before any tuning.
+const AS_IT_IS: &str = "the model as it is";
 
 /// What is looked at, and how much of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -214,8 +217,9 @@ pub fn advise(options: &FitOptions, advice: &AdviceOptions, monitor: &dyn Monito
 
     let untuned = match new_head {
         true => None,
-        false => Some(fit::evaluate_set(&model, "the model as it is", &data.validation, &options.train, monitor)?),
+        false => Some(fit::evaluate_set(&model, AS_IT_IS, &data.validation, &options.train, monitor)?),
     };
+    let untuned_right = untuned.as_ref().map(|_| target.right(&model, AS_IT_IS)).transpose()?;
     let norms = target.gradient_norms(&candidates)?;
     let compared = pairs.map(|pairs| target.compare(&pairs, &candidates)).transpose()?;
     let (pairing, input_similarity, similarities) = match compared {
@@ -235,7 +239,8 @@ pub fn advise(options: &FitOptions, advice: &AdviceOptions, monitor: &dyn Monito
             trial,
         })
         .collect();
-    let verdict = verdict::decide(&candidates, input_similarity.as_ref(), full.as_ref(), untuned.as_ref(), new_head);
+    let verdict =
+        verdict::decide(&candidates, input_similarity.as_ref(), full.as_ref(), untuned_right.as_deref(), new_head);
     let verdict = verdict.ok_or_else(|| AdviseError::AllDiverged(advice.trial_rates.clone()))?;
     Ok(Advice {
         architecture: model.config().architecture().to_owned(),

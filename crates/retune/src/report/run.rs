@@ -55,8 +55,7 @@ pub fn draw(run: &Path, summary: &Summary) -> Result<(), PlotError> {
 fn images(run: &Path, summary: &Summary, folder: &Path) -> Result<(), PlotError> {
     let Some(predictions) = Predictions::read(run, &summary.classes)? else { return Ok(()) };
     files::create_folder(folder)?;
-    for (set, name) in predictions.sets.iter().enumerate() {
-        let safe: String = name.chars().map(|sign| if sign.is_ascii_alphanumeric() { sign } else { '_' }).collect();
+    for ((set, name), safe) in predictions.sets.iter().enumerate().zip(file_names(&predictions.sets)) {
         let pairs = predictions.of_set(set).map(|row| (row.label, row.predicted));
         let found = Confusion::count(pairs);
         confusion(name, &summary.classes, &found).save_both(folder, &format!("confusion_{safe}"))?;
@@ -75,6 +74,20 @@ fn images(run: &Path, summary: &Summary, folder: &Path) -> Result<(), PlotError>
         }
     }
     Ok(())
+}
+
+/// For each set a part of a file's name of its own: its letters and digits, and a number where others have the same.
+fn file_names(sets: &[String]) -> Vec<String> {
+    // Some file systems do not tell large letters from small ones.
+    let taken = |names: &[String], name: &str| names.iter().any(|other| other.eq_ignore_ascii_case(name));
+    let mut names: Vec<String> = Vec::with_capacity(sets.len());
+    for set in sets {
+        let plain: String = set.chars().map(|sign| if sign.is_ascii_alphanumeric() { sign } else { '_' }).collect();
+        let numbered = (2..).map(|number| format!("{plain}_{number}"));
+        let free = std::iter::once(plain.clone()).chain(numbered).find(|name| !taken(&names, name));
+        names.extend(free);
+    }
+    names
 }
 
 /// Shares of each true class, the first class at the top.
@@ -146,4 +159,15 @@ pub fn interpolation(curve: &[CurvePoint]) -> super::plot::Plot {
         })
         .collect();
     lines("Between the two ends, in weights", "share of the end (alpha)", "accuracy", LogAxes::default(), &series)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_whose_names_differ_in_signs_alone_have_files_of_their_own() {
+        let sets = ["test/a", "test_a", "Test a", "test_a_2", "val"].map(str::to_owned);
+        assert_eq!(file_names(&sets), ["test_a", "test_a_2", "Test_a_3", "test_a_2_2", "val"]);
+    }
 }

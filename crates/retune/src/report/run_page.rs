@@ -96,6 +96,7 @@ impl RunRecord {
         let summary = &self.summary;
         let mut page = Page::new(format!("{} on {}", summary.method, summary.architecture));
         page.verdict = verdict::sentences(summary, &self.shifted(), |set| self.calibration(set));
+        page.verdict.extend(summary.hint(&self.plan).map(|hint| sentence(&hint)));
         page.facts = self.facts();
         page.sections.push(outcome::accuracies(self));
         let images = images::sections(self, &mut page);
@@ -176,6 +177,12 @@ impl RunRecord {
 pub fn read_command(directory: &Path) -> Result<Option<String>, FileError> {
     let path = directory.join(COMMAND_FILE);
     if path.is_file() { files::read_text(&path).map(Some) } else { Ok(None) }
+}
+
+/// Words as a sentence.
+fn sentence(words: &str) -> String {
+    let mut letters = words.chars();
+    letters.next().map(|first| format!("{}{}.", first.to_uppercase(), letters.as_str())).unwrap_or_default()
 }
 
 /// Seconds as people say them.

@@ -58,7 +58,7 @@ impl Target<'_> {
             accuracy: outcome.validation.accuracy,
             accuracy_interval: outcome.validation.accuracy_interval,
             loss: outcome.validation.loss,
-            right: self.right(&trained.model, name)?,
+            right: self.right(&trained.model, &format!("trial of {name}"))?,
             seconds: started.elapsed().as_secs_f64(),
         };
         self.monitor.message(&format!(
@@ -70,14 +70,13 @@ impl Target<'_> {
     }
 
     /// Which held-out images a model gets right.
-    fn right(&self, model: &Model, name: &str) -> Result<Vec<bool>, AdviseError> {
+    pub(super) fn right(&self, model: &Model, task: &str) -> Result<Vec<bool>, AdviseError> {
         let images = &self.data.validation;
         let (labels, classes) = (images.labels()?, model.config().num_classes());
         let train = &self.options.train;
         let loader = evaluation_loader(images.clone(), model, train.batch_size, train.threads)?;
-        let task = format!("trial of {name}");
         let mut right = Vec::with_capacity(images.len());
-        inference::for_each_batch(model, &loader, Layer::Logits, &task, self.monitor, |batch, rows| {
+        inference::for_each_batch(model, &loader, Layer::Logits, task, self.monitor, |batch, rows| {
             let rows = rows.chunks_exact(classes).zip(&batch.indices);
             right.extend(rows.map(|(row, &index)| most_likely(row) == labels[index]));
         })?;

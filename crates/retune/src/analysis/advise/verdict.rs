@@ -3,14 +3,13 @@
 //! The trial decides. Its best is taken where nothing else comes near. Where parts of the model cannot be told apart from
 //! the best (the 95 % interval of the difference on the same held-out images includes 0), a part is preferred to the whole
 //! because it leaves more of the model as it was: the one with the largest relative gradient norm if that is among them,
-//! else the most accurate. A new head trains in every trial, so if it does by itself what nothing beats, the rest is left as
-//! it is. Likeness to the source only informs: by itself it pointed to the right part too rarely where
+//! else the most accurate. For the same reason a model that cannot be told apart from the best is left as it is, and a new
+//! head, which trains in every trial, if it does by itself what nothing beats. Likeness to the source only informs: by itself it pointed to the right part too rarely where
 //! that was measured (`docs/analysis.md`).
 
 use serde::Serialize;
 
 use super::{Evidence, Similarity, Trial};
-use crate::inference::Evaluation;
 use crate::statistics::matched_difference;
 
 /// A fall of similarity that points to a block. Where none falls as much, what has changed is not the images.
@@ -29,7 +28,7 @@ pub enum Tuned {
     },
     /// Every layer.
     Everything,
-    /// The model is as good as any trial made it.
+    /// No trial made the model better than it is.
     Nothing,
 }
 
@@ -37,7 +36,7 @@ pub enum Tuned {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
-    /// No trial was more accurate than the model as it is.
+    /// The model as it is cannot be told apart from the best.
     NothingHelps,
     /// A new head by itself cannot be told apart from the best.
     HeadSuffices,
@@ -83,24 +82,31 @@ pub struct Verdict {
     pub by_similarity: Option<String>,
     /// All trials.
     pub standings: Vec<Standing>,
+    /// How the model as it is stands to the best trial; none with a new head.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub untuned: Option<Standing>,
 }
 
 /// Name of full fine-tuning among the candidates.
 pub const FULL: &str = "ft";
+/// Name of the model as it is.
+pub const UNTUNED: &str = "untuned";
 
-/// Decides; `None` where every trial diverged.
+/// Decides; `None` where every trial diverged. `untuned` says of each held-out image whether the model as it is gets it
+/// right.
 pub(super) fn decide(
     candidates: &[Evidence],
     input: Option<&Similarity>,
     full: Option<&Trial>,
-    untuned: Option<&Evaluation>,
+    untuned: Option<&[bool]>,
     new_head: bool,
 ) -> Option<Verdict> {
     let of_candidates =
         candidates.iter().filter_map(|evidence| Some((&*evidence.candidate.name, evidence.trial.as_ref()?)));
     let trials: Vec<(&str, &Trial)> = of_candidates.chain(full.map(|full| (FULL, full))).collect();
     let (leader, best) = best_of(trials.iter().copied())?;
-    let standings: Vec<Standing> = trials.iter().map(|(name, trial)| standing(name, trial, best)).collect();
+    let standings: Vec<Standing> = trials.iter().map(|(name, trial)| standing(name, &trial.right, best)).collect();
+    let untuned = untuned.map(|right| standing(UNTUNED, right, best));
     let gradients = by_gradients(candidates);
     let near = |name: &str| standings.iter().any(|standing| standing.name == name && !standing.told_apart);
     let parts: Vec<(&str, &Trial)> = trials.iter().copied().filter(|(name, _)| *name != FULL && near(name)).collect();
@@ -108,7 +114,7 @@ pub(super) fn decide(
     let head = candidates.last().filter(|_| new_head).map(|evidence| evidence.candidate.name.as_str());
     let head = parts.iter().copied().find(|(name, _)| head == Some(name));
     let (reason, chosen) = match (parts.as_slice(), pointed) {
-        _ if untuned.is_some_and(|untuned| untuned.accuracy >= best.accuracy) => (Reason::NothingHelps, None),
+        _ if untuned.as_ref().is_some_and(|untuned| !untuned.told_apart) => (Reason::NothingHelps, None),
         ([], _) => (Reason::EverythingAlone, Some((FULL, best))),
         _ if head.is_some() => (Reason::HeadSuffices, head),
         ([only], _) if only.0 == leader => (Reason::BestByItself, Some(*only)),
@@ -132,6 +138,7 @@ pub(super) fn decide(
         by_gradients: gradients.map(str::to_owned),
         by_similarity: by_similarity(candidates, input).map(str::to_owned),
         standings,
+        untuned,
     })
 }
 
@@ -143,8 +150,8 @@ fn best_of<'a>(trials: impl Iterator<Item = (&'a str, &'a Trial)>) -> Option<(&'
     })
 }
 
-fn standing(name: &str, trial: &Trial, best: &Trial) -> Standing {
-    let difference = matched_difference(&best.right, &trial.right);
+fn standing(name: &str, right: &[bool], best: &Trial) -> Standing {
+    let difference = matched_difference(&best.right, right);
     Standing {
         name: name.to_owned(),
         behind: difference.mean,
@@ -236,17 +243,17 @@ mod tests {
     }
 
     #[test]
-    fn a_model_that_no_trial_improves_is_left_alone() {
-        let untuned = Evaluation {
-            n: 500,
-            accuracy: 0.8,
-            accuracy_interval: [0.7, 0.9],
-            balanced_accuracy: 0.8,
-            loss: 1.0,
-            worst_group: None,
+    fn a_model_that_no_trial_improves_by_more_than_chance_is_left_alone() {
+        let told = |untuned: usize| {
+            let right: Vec<bool> = (0..500).map(|image| image < untuned).collect();
+            let verdict = decide(&evidence(&[("stem", None, None, 400)]), None, None, Some(&right), false).unwrap();
+            (verdict.tuned, verdict.reason, verdict.untuned.unwrap().behind)
         };
-        let verdict = decide(&evidence(&[("stem", None, None, 400)]), None, None, Some(&untuned), false).unwrap();
-        assert_eq!((verdict.tuned, verdict.reason, verdict.chosen), (Tuned::Nothing, Reason::NothingHelps, None));
+        assert_eq!(told(400), (Tuned::Nothing, Reason::NothingHelps, 0.0));
+        assert_eq!(told(398), (Tuned::Nothing, Reason::NothingHelps, 0.004));
+        let stem = || "stem".to_owned();
+        let layers = Tuned::Layers { first: stem(), last: stem() };
+        assert_eq!(told(360), (layers, Reason::BestByItself, 0.08));
     }
 
     #[test]
