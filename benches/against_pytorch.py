@@ -85,6 +85,11 @@ def prelude(model, beginnings=(), threads=None):
     return program + f"train_only({beginnings!r})\n"
 
 
+# Steps that a program makes in a turn, as a loop of training does: caches are its own then, and the threads of the one
+# before, which spin for a while and wait for more, are asleep.
+TURN = 4
+
+
 class Stepper:
     """A program that makes one training step for every line it is sent and answers with the milliseconds."""
 
@@ -125,13 +130,13 @@ for line in sys.stdin:
 
 
 def step_times(commands, rounds, threads=None):
-    """The median milliseconds of a step of each program, all in turn."""
+    """The median milliseconds of a step of each program, in turns of which the first step is left out."""
     sides = [Stepper(command, threads) for command in commands]
-    # The first steps allocate.
-    times = [[side.step() for side in sides] for _ in range(rounds + 2)][2:]
+    # The first turn allocates.
+    turns = [[[side.step() for _ in range(TURN)][1:] for side in sides] for _ in range(rounds + 1)][1:]
     for side in sides:
         side.stop()
-    return [statistics.median(times_of_side) for times_of_side in zip(*times)]
+    return [statistics.median(sum(turns_of_side, [])) for turns_of_side in zip(*turns)]
 
 
 def row(*cells):

@@ -14,10 +14,13 @@ const SMALLEST: usize = 1 << 16;
 /// Sizes between one power of two and the next; a block is at most an eighth larger than asked for.
 const STEPS: usize = 8;
 const CLASSES: usize = (usize::BITS as usize - 16) * STEPS;
-/// Bytes that may be held beyond what was ever in use at once, and the part of that which may be held besides: a step asks
-/// for blocks of many sizes, not for all of them at once.
+/// Bytes that may be held beyond what was ever in use at once.
 const SLACK: usize = 64 << 20;
-const SLACK_PART: usize = 2;
+/// Blocks asked for between one look at what was missed and the next: some ten steps. A step asks for blocks of many sizes,
+/// though not for all of them at once; where the slack does not hold them all, step after step gives back what the next one
+/// misses. If that was more than a half of what is in use, more is held, at most another half of it: making blocks anew costs
+/// up to a sixth of a step. What only a change from training to evaluation misses is not worth the room.
+const WINDOW: usize = 8192;
 /// How often a list is tried that another thread holds. It holds it for a few instructions; every try given up makes one
 /// more block, and a program that runs for hours would fill all the slack with them.
 const TRIES: usize = 1000;
@@ -27,7 +30,7 @@ const TRIES: usize = 1000;
 const RETURNED: libc::c_int = 1 << 20;
 
 /// The system's allocator, with large freed blocks kept for reuse. Together with those in use they
-/// are little more than what was ever in use at once.
+/// are little more than what was ever in use at once, and at most half as much again.
 ///
 /// ```
 /// #[global_allocator]
@@ -43,6 +46,14 @@ pub struct KeepLargeBlocks {
     free_bytes: AtomicUsize,
     used_bytes: AtomicUsize,
     most_used_bytes: AtomicUsize,
+    /// Blocks asked for so far.
+    asked: AtomicUsize,
+    /// How many had been asked for when a block of each size was last given back; 0 for never.
+    given_back: [AtomicUsize; CLASSES],
+    /// Bytes missed in this window that had been given back shortly before.
+    missed_bytes: AtomicUsize,
+    /// Bytes held beyond the slack.
+    more_bytes: AtomicUsize,
 }
 
 /// Sees to it that a large block that the system's allocator gets back is given back to the system. GNU's raises the size
@@ -66,6 +77,10 @@ impl KeepLargeBlocks {
             free_bytes: AtomicUsize::new(0),
             used_bytes: AtomicUsize::new(0),
             most_used_bytes: AtomicUsize::new(0),
+            asked: AtomicUsize::new(0),
+            given_back: [const { AtomicUsize::new(0) }; CLASSES],
+            missed_bytes: AtomicUsize::new(0),
+            more_bytes: AtomicUsize::new(0),
         }
     }
 
@@ -73,6 +88,10 @@ impl KeepLargeBlocks {
     fn take(&self, class: Class) -> Option<*mut u8> {
         let used = self.used_bytes.fetch_add(class.size, Ordering::Relaxed) + class.size;
         let most_used = self.most_used_bytes.fetch_max(used, Ordering::Relaxed).max(used);
+        let asked = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
+        if asked.is_multiple_of(WINDOW) && self.missed_bytes.swap(0, Ordering::Relaxed) > most_used / 2 {
+            self.more_bytes.fetch_add(most_used / 4, Ordering::Relaxed);
+        }
         // A lock that is held for long (or poisoned) means one more block from the system.
         let address = locked(&self.free[class.index]).and_then(|mut free| free.pop());
         match address {
@@ -81,7 +100,12 @@ impl KeepLargeBlocks {
                 Some(ptr::with_exposed_provenance_mut(address))
             }
             None => {
-                self.release_down_to(most_used + most_used / SLACK_PART + SLACK - used);
+                let given_back = self.given_back[class.index].load(Ordering::Relaxed);
+                if given_back > 0 && asked.wrapping_sub(given_back) < WINDOW {
+                    self.missed_bytes.fetch_add(class.size, Ordering::Relaxed);
+                }
+                let more = self.more_bytes.load(Ordering::Relaxed).min(most_used / 2);
+                self.release_down_to(most_used + more + SLACK - used);
                 None
             }
         }
@@ -95,6 +119,7 @@ impl KeepLargeBlocks {
                 let Some(address) = free.try_lock().ok().and_then(|mut free| free.pop()) else { break };
                 let class = Class::at(index);
                 self.free_bytes.fetch_sub(class.size, Ordering::Relaxed);
+                self.given_back[index].store(self.asked.load(Ordering::Relaxed), Ordering::Relaxed);
                 // SAFETY: a kept block was allocated with the layout of its class, and is in no list now.
                 unsafe { System.dealloc(ptr::with_exposed_provenance_mut(address), class.layout()) };
             }
@@ -216,5 +241,56 @@ unsafe impl GlobalAlloc for KeepLargeBlocks {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(megabytes: usize) -> Layout {
+        Layout::from_size_align(megabytes << 20, 64).unwrap()
+    }
+
+    /// Asks for blocks one after the other, as a step does, and gives each back before the next. Nothing is written, so that
+    /// they take no room.
+    fn step(allocator: &KeepLargeBlocks, sizes: &[usize]) {
+        for &size in sizes {
+            // SAFETY: the block is freed at once with the layout that it was allocated with.
+            unsafe { allocator.dealloc(allocator.alloc(layout(size)), layout(size)) };
+        }
+    }
+
+    fn held(allocator: &KeepLargeBlocks) -> usize {
+        allocator.free_bytes.load(Ordering::Relaxed) >> 20
+    }
+
+    #[test]
+    fn blocks_that_step_after_step_misses_are_kept() {
+        let allocator = KeepLargeBlocks::new();
+        // SAFETY: freed below with the same layout.
+        let in_use = unsafe { allocator.alloc(layout(256)) };
+        let sizes = [40, 48, 56];
+        // Beyond the 312 MB that were in use at once there are 64 for all that waits.
+        step(&allocator, &sizes);
+        assert_eq!(held(&allocator), 40 + 56);
+        (0..WINDOW).for_each(|_| step(&allocator, &sizes));
+        assert_eq!(held(&allocator), 40 + 48 + 56);
+        // SAFETY: as allocated above.
+        unsafe { allocator.dealloc(in_use, layout(256)) };
+    }
+
+    #[test]
+    fn blocks_that_are_missed_now_and_then_are_not() {
+        let allocator = KeepLargeBlocks::new();
+        // SAFETY: freed below with the same layout.
+        let in_use = unsafe { allocator.alloc(layout(256)) };
+        for _ in 0..5 {
+            step(&allocator, &[40, 48, 56]);
+            step(&allocator, &[1; WINDOW]);
+        }
+        assert_eq!(allocator.more_bytes.load(Ordering::Relaxed), 0);
+        // SAFETY: as allocated above.
+        unsafe { allocator.dealloc(in_use, layout(256)) };
     }
 }
