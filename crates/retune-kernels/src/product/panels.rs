@@ -129,106 +129,94 @@ pub(super) fn pack_panel(
     width: usize,
     out: &mut [f32],
 ) {
-    let matrix = &matrix[layout.start..];
+    let panel = Packing { matrix: &matrix[layout.start..], layout, scale, columns, width };
     vectorized(
         #[inline(always)]
         || match layout.taps {
-            1 => pack_taps::<1>(matrix, layout, scale, columns.clone(), width, out),
-            9 if layout.tap_stride == 1 => pack_taps::<9>(matrix, layout, scale, columns.clone(), width, out),
-            _ => pack_apart(matrix, layout, scale, columns.clone(), width, out),
+            1 => panel.side_by_side::<1>(out),
+            9 if layout.tap_stride == 1 => panel.side_by_side::<9>(out),
+            _ => panel.apart(out),
         },
     );
 }
 
-/// A panel whose taps lie side by side, and either the depths of a column or the columns of a depth too.
-#[inline(always)]
-fn pack_taps<const TAPS: usize>(
-    matrix: &[f32],
+/// Some columns of a matrix on their way into a panel.
+struct Packing<'a> {
+    /// From the layout's start on.
+    matrix: &'a [f32],
     layout: MatrixLayout,
-    scale: Scale,
+    scale: Scale<'a>,
     columns: Range<usize>,
     width: usize,
-    out: &mut [f32],
-) {
-    match (layout.depth_stride, layout.column_stride) {
-        (_, stride) if stride == TAPS => pack_rows::<TAPS>(matrix, layout, scale, columns, width, out),
-        (stride, _) if stride == TAPS => pack_lines::<TAPS>(matrix, layout, scale, columns, width, out),
-        _ => pack_apart(matrix, layout, scale, columns, width, out),
-    }
 }
 
-/// From a row of columns for each depth.
-#[inline(always)]
-fn pack_rows<const TAPS: usize>(
-    matrix: &[f32],
-    layout: MatrixLayout,
-    scale: Scale,
-    columns: Range<usize>,
-    width: usize,
-    out: &mut [f32],
-) {
-    for k in 0..layout.depth {
-        let row = &matrix[k * layout.depth_stride..][columns.start * TAPS..columns.end * TAPS];
-        for tap in 0..TAPS {
-            let out = &mut out[(tap * layout.depth + k) * width..][..columns.len()];
-            for ((out, taps), column) in out.iter_mut().zip(row.as_chunks::<TAPS>().0).zip(columns.clone()) {
-                *out = taps[tap] * scale.factor(column, k);
-            }
+impl Packing<'_> {
+    /// With taps side by side, and perhaps the columns of a depth or the depths of a column too.
+    #[inline(always)]
+    fn side_by_side<const TAPS: usize>(&self, out: &mut [f32]) {
+        if self.layout.column_stride == TAPS {
+            self.rows::<TAPS>(out);
+        } else if self.layout.depth_stride == TAPS {
+            self.lines::<TAPS>(out);
+        } else {
+            self.apart(out);
         }
     }
-}
 
-/// From a line of depths for each column, eight columns at a time.
-#[inline(always)]
-fn pack_lines<const TAPS: usize>(
-    matrix: &[f32],
-    layout: MatrixLayout,
-    scale: Scale,
-    columns: Range<usize>,
-    width: usize,
-    out: &mut [f32],
-) {
-    for first in columns.clone().step_by(TOGETHER) {
-        let (lane, count) = (first - columns.start, (columns.end - first).min(TOGETHER));
-        // Columns past the last repeat it, and are not copied.
-        let mut columns = [first; TOGETHER];
-        let mut lines = [&matrix[..0]; TOGETHER];
-        for (index, (column, line)) in columns.iter_mut().zip(&mut lines).enumerate() {
-            *column = first + index.min(count - 1);
-            *line = &matrix[*column * layout.column_stride..][..layout.depth * TAPS];
-        }
+    /// From a row of columns for each depth.
+    #[inline(always)]
+    fn rows<const TAPS: usize>(&self, out: &mut [f32]) {
+        let Self { matrix, layout, scale, ref columns, width } = *self;
         for k in 0..layout.depth {
-            let mut block = [[0.0; TOGETHER]; TAPS];
-            for (index, (line, &column)) in lines.iter().zip(&columns).enumerate() {
-                let factor = scale.factor(column, k);
-                for (values, value) in block.iter_mut().zip(&line[k * TAPS..][..TAPS]) {
-                    values[index] = value * factor;
+            let row = &matrix[k * layout.depth_stride..][columns.start * TAPS..columns.end * TAPS];
+            for tap in 0..TAPS {
+                let out = &mut out[(tap * layout.depth + k) * width..][..columns.len()];
+                for ((out, taps), column) in out.iter_mut().zip(row.as_chunks::<TAPS>().0).zip(columns.clone()) {
+                    *out = taps[tap] * scale.factor(column, k);
                 }
             }
-            for (tap, values) in block.iter().enumerate() {
-                out[(tap * layout.depth + k) * width + lane..][..count].copy_from_slice(&values[..count]);
+        }
+    }
+
+    /// From a line of depths for each column, eight columns at a time.
+    #[inline(always)]
+    fn lines<const TAPS: usize>(&self, out: &mut [f32]) {
+        let Self { matrix, layout, scale, ref columns, width } = *self;
+        for first in columns.clone().step_by(TOGETHER) {
+            let (lane, count) = (first - columns.start, (columns.end - first).min(TOGETHER));
+            // Columns past the last repeat it, and are not copied.
+            let mut columns = [first; TOGETHER];
+            let mut lines = [&matrix[..0]; TOGETHER];
+            for (index, (column, line)) in columns.iter_mut().zip(&mut lines).enumerate() {
+                *column = first + index.min(count - 1);
+                *line = &matrix[*column * layout.column_stride..][..layout.depth * TAPS];
+            }
+            for k in 0..layout.depth {
+                let mut block = [[0.0; TOGETHER]; TAPS];
+                for (index, (line, &column)) in lines.iter().zip(&columns).enumerate() {
+                    let factor = scale.factor(column, k);
+                    for (values, value) in block.iter_mut().zip(&line[k * TAPS..][..TAPS]) {
+                        values[index] = value * factor;
+                    }
+                }
+                for (tap, values) in block.iter().enumerate() {
+                    out[(tap * layout.depth + k) * width + lane..][..count].copy_from_slice(&values[..count]);
+                }
             }
         }
     }
-}
 
-/// From elements that lie in any order.
-#[inline(always)]
-fn pack_apart(
-    matrix: &[f32],
-    layout: MatrixLayout,
-    scale: Scale,
-    columns: Range<usize>,
-    width: usize,
-    out: &mut [f32],
-) {
-    let MatrixLayout { taps, depth, tap_stride, depth_stride, column_stride, .. } = layout;
-    for block in (0..depth).step_by(DEPTHS_TOGETHER) {
-        for (lane, column) in columns.clone().enumerate() {
-            for k in block..depth.min(block + DEPTHS_TOGETHER) {
-                let from = k * depth_stride + column * column_stride;
-                for tap in 0..taps {
-                    out[(tap * depth + k) * width + lane] = matrix[from + tap * tap_stride] * scale.factor(column, k);
+    /// From elements that lie in any order.
+    #[inline(always)]
+    fn apart(&self, out: &mut [f32]) {
+        let MatrixLayout { taps, depth, tap_stride, depth_stride, column_stride, .. } = self.layout;
+        for block in (0..depth).step_by(DEPTHS_TOGETHER) {
+            for (lane, column) in self.columns.clone().enumerate() {
+                for k in block..depth.min(block + DEPTHS_TOGETHER) {
+                    let (from, factor) = (k * depth_stride + column * column_stride, self.scale.factor(column, k));
+                    for tap in 0..taps {
+                        out[(tap * depth + k) * self.width + lane] = self.matrix[from + tap * tap_stride] * factor;
+                    }
                 }
             }
         }
