@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use retune::data::decode::DecodeLimits;
@@ -14,6 +14,13 @@ use retune::monitor::Monitor;
 use super::parse;
 use crate::failure::Failure;
 use crate::output::Console;
+
+/// Opens data and says what a user should hear about it.
+pub fn open_source(path: &Path, console: &Console) -> Result<DataSource, Failure> {
+    let source = DataSource::open(path)?;
+    console.tell_notes(&source);
+    Ok(source)
+}
 
 /// The images of a command that only reads them.
 #[derive(Args)]
@@ -40,6 +47,7 @@ impl DataArguments {
             true => DataSource::open_with_missing_files(&self.data)?,
             false => DataSource::open(&self.data)?,
         };
+        console.tell_notes(&source);
         let dataset = source.split(&self.split_name())?;
         self.readable(dataset, console)
     }

@@ -5,14 +5,14 @@ use std::path::Path;
 use clap::Args;
 use indexmap::IndexMap;
 use retune::analysis::feature_change::{self, FeatureChange};
-use retune::data::{DataSource, Dataset};
+use retune::data::Dataset;
 use retune::fit::{self, evaluation_split};
 use retune::inference::{self, Evaluation};
 use retune::models::Model;
 use retune::report::confusion::{ClassAccuracy, Confusion};
 use serde::Serialize;
 
-use crate::arguments::data::{DataArguments, EvaluationArguments};
+use crate::arguments::data::{DataArguments, EvaluationArguments, open_source};
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
 use crate::failure::Failure;
 use crate::output::{Console, results};
@@ -55,7 +55,7 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
                 format!("--eval {0}= has the name of the data's own set; choose another than '{0}'", source.name);
             return Err(Failure::Mistake(reason));
         }
-        let dataset = evaluation_split(&DataSource::open(&source.path)?)?;
+        let dataset = evaluation_split(&open_source(&source.path, console)?)?;
         sets.push((source.name, arguments.data.readable(dataset, console)?));
     }
     let model = arguments.model.load(&arguments.preprocessing.change(), console)?;

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use retune::data::{DataSource, Dataset, Sample};
+use retune::data::{Dataset, Sample};
 use retune::files;
 use retune::inference::{self, InferenceError, Layer, softmax};
 use serde::Serialize;
 
-use crate::arguments::data::BatchArguments;
+use crate::arguments::data::{BatchArguments, open_source};
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
 use crate::arguments::output_file::{Format, OutputFile, csv_cell};
 use crate::arguments::parse;
@@ -60,7 +60,7 @@ struct ClassProbability {
 /// Prints the top classes of every image.
 pub fn run(arguments: &PredictArguments, console: &Console) -> Result<(), Failure> {
     arguments.out.as_ref().map_or(Ok(()), OutputFile::check)?;
-    let dataset = images(&arguments.images)?;
+    let dataset = images(&arguments.images, console)?;
     let model = arguments.model.load(&arguments.preprocessing.change(), console)?;
     let classes = model.config().num_classes();
     if classes == 0 {
@@ -85,10 +85,10 @@ pub fn run(arguments: &PredictArguments, console: &Console) -> Result<(), Failur
 }
 
 /// All images at the paths, named as the user would name them.
-fn images(paths: &[PathBuf]) -> Result<Dataset, Failure> {
+fn images(paths: &[PathBuf], console: &Console) -> Result<Dataset, Failure> {
     let mut samples = Vec::new();
     for path in paths {
-        let found = DataSource::open(path)?.all();
+        let found = open_source(path, console)?.all();
         // One image is called what the user called it; what a folder holds, by its path in it; what a list holds, by its
         // path beside the list.
         let named = |sample: Sample| {

@@ -9,7 +9,7 @@ use retune::analysis::neighbours::Metric;
 use retune::analysis::trustworthiness::trustworthiness;
 use retune::analysis::umap::{UmapOptions, umap};
 use retune::data::decode::DecodeLimits;
-use retune::data::{DataSource, ImageSource, SplitName};
+use retune::data::{ImageSource, SplitName};
 use retune::fit::record::Thumbnails;
 use retune::inference::layers::{Positions, for_each_batch_at};
 use retune::inference::{Layer, most_likely};
@@ -19,7 +19,7 @@ use retune::report::plot::point_map;
 use serde::Serialize;
 
 use super::eval::with_model_classes;
-use crate::arguments::data::BatchArguments;
+use crate::arguments::data::{BatchArguments, open_source};
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
 use crate::arguments::output_file::{Format, OutputFile, csv_cell};
 use crate::arguments::parse::{self, named};
@@ -195,7 +195,7 @@ impl Images {
 
     fn of_model(arguments: &UmapArguments, data: &PathBuf, console: &Console) -> Result<Self, Failure> {
         let split = arguments.split.as_deref().map_or(SplitName::All, SplitName::from);
-        let source = DataSource::open(data)?;
+        let source = open_source(data, console)?;
         let dataset = source.split(&split)?;
         let model = arguments.model.load(&arguments.preprocessing.change(), console)?;
         // Labels that the model does not know can be shown, but not be right or wrong.

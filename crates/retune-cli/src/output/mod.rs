@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::arguments::GlobalArguments;
 use crate::failure::Failure;
 use crate::progress::Progress;
+use retune::data::DataSource;
 use retune::monitor::Monitor;
 
 /// Where a command's results and progress go.
@@ -42,6 +43,13 @@ impl Console {
             text()
         };
         write(text.trim_end_matches('\n'))
+    }
+
+    /// Says what a user should hear about data.
+    pub fn tell_notes(&self, source: &DataSource) {
+        for note in &source.notes {
+            self.progress.message(&format!("note: {note}"));
+        }
     }
 
     /// Says something that only `--verbose` asks for.

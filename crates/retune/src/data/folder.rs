@@ -161,6 +161,7 @@ impl Listing {
             root: root.to_owned(),
             splits,
             empty_class_folders: self.empty_class_folders,
+            notes: Vec::new(),
             classes,
             corruptions: Vec::new(),
         })

@@ -266,6 +266,7 @@ pub(super) fn open(root: &Path) -> Result<Option<DataSource>, DataError> {
         classes,
         splits,
         empty_class_folders: Vec::new(),
+        notes: Vec::new(),
         corruptions: Vec::new(),
     }))
 }

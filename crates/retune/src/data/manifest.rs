@@ -174,6 +174,7 @@ impl Listing {
             classes,
             splits: self.splits.into_iter().map(|(split, samples)| (split, samples.into())).collect(),
             empty_class_folders: Vec::new(),
+            notes: Vec::new(),
             corruptions: Vec::new(),
         })
     }

@@ -135,6 +135,7 @@ fn open_files(root: &Path, paths: &[PathBuf]) -> Result<DataSource, DataError> {
         classes: classes.into_names(),
         splits,
         empty_class_folders: Vec::new(),
+        notes: Vec::new(),
         corruptions: Vec::new(),
     })
 }

@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use image::RgbImage;
 
-use super::DataError;
 use super::corruption::Corruption;
 use super::decode::{DecodeLimits, decode};
 use super::idx::IdxImages;
 use super::manifest::Missing;
 use super::parquet::{self, ParquetImages};
 use super::shift::{self, Shift};
+use super::{DataError, DataNote};
 use super::{folder, idx, manifest};
 
 /// The largest image file that is read, in bytes. No photograph comes near it; a mistaken path might.
@@ -281,6 +281,8 @@ pub struct DataSource {
     pub splits: BTreeMap<SplitName, SampleList>,
     /// Class folders that hold no image, relative to the root. Training refuses them in its split.
     pub empty_class_folders: Vec<String>,
+    /// What a user should hear about the data.
+    pub notes: Vec<DataNote>,
     /// What is done to every image on its way.
     pub corruptions: Vec<Corruption>,
 }
@@ -365,6 +367,7 @@ impl DataSource {
             classes: Vec::new(),
             splits: BTreeMap::from([(SplitName::All, dataset.samples)]),
             empty_class_folders: Vec::new(),
+            notes: Vec::new(),
             corruptions: Vec::new(),
         }
     }

@@ -243,6 +243,7 @@ mod tests {
             classes: dataset.classes.clone(),
             splits: splits.into_iter().map(|(name, samples)| (name, samples.to_vec().into())).collect(),
             empty_class_folders: Vec::new(),
+            notes: Vec::new(),
             corruptions: Vec::new(),
         };
         let unsplit = source(vec![(SplitName::All, &dataset.samples)]);

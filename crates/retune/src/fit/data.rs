@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use super::{FitError, FitOptions};
 use crate::data::decode::DecodeLimits;
 use crate::data::leak::Contents;
-use crate::data::{DataError, DataSource, Dataset, LeftOut, ReadImages, SplitName};
+use crate::data::{DataError, DataNote, DataSource, Dataset, LeftOut, ReadImages, SplitName};
 use crate::monitor::Monitor;
 use crate::train::TrainError;
 
@@ -21,6 +21,8 @@ pub struct FitData {
     pub validation: Dataset,
     /// Sets that only the final model is evaluated on.
     pub evaluations: Vec<(String, Dataset)>,
+    /// What a user should hear about the data.
+    pub notes: Vec<DataNote>,
 }
 
 impl FitData {
@@ -35,6 +37,7 @@ impl FitData {
             return Err(FitError::NothingToValidate(options.data.clone()));
         }
         let mut evaluations = Vec::new();
+        let mut notes = source.notes.clone();
         for name in source.splits.keys().filter(|name| matches!(name, SplitName::Other(_))) {
             let dataset = source.split(name)?;
             // Many published sets hold the labels of their test split back; there is nothing to evaluate then.
@@ -47,7 +50,9 @@ impl FitData {
             if options.evaluations[..index].iter().any(|other| other.is_same(evaluation)) {
                 continue;
             }
-            let dataset = evaluation_split(&options.open_source(&evaluation.path)?)?;
+            let further = options.open_source(&evaluation.path)?;
+            let dataset = evaluation_split(&further)?;
+            notes.extend(further.notes);
             evaluations.push((evaluation.name.clone(), dataset.align_classes(&train.classes)?));
         }
         let mut names = std::collections::BTreeSet::from(["val"]);
@@ -57,7 +62,7 @@ impl FitData {
                 return Err(FitError::DuplicateName(name.clone()));
             }
         }
-        Ok(Self { train, validation, evaluations })
+        Ok(Self { train, validation, evaluations, notes })
     }
 }
 
@@ -119,6 +124,7 @@ impl FitData {
             evaluations: further
                 .map(|(name, dataset)| Ok((name, dataset.align_classes(known)?)))
                 .collect::<Result<_, DataError>>()?,
+            notes: self.notes,
         })
     }
 }
@@ -146,6 +152,13 @@ pub fn warn_of_training_images(run: &Path, sets: &[(String, Dataset)], monitor: 
     let data = super::read_options(run).and_then(|options| FitData::open(&options));
     if let Ok(data) = data {
         warn_of_images_in(&data.train, sets.iter().map(|(name, dataset)| (name.as_str(), dataset)), monitor);
+    }
+}
+
+/// Says what a user should hear about the data.
+pub(super) fn tell_notes(data: &FitData, monitor: &dyn Monitor) {
+    for note in &data.notes {
+        monitor.message(&format!("note: {note}"));
     }
 }
 
