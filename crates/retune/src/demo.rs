@@ -66,6 +66,7 @@ impl Task {
             train: self.train.select(&split.train),
             validation: self.train.select(&split.validation),
             evaluations: vec![("test".into(), self.test.clone()), ("shifted".into(), self.shifted.clone())],
+            notes: Vec::new(),
         })
     }
 }

@@ -73,7 +73,7 @@ pub fn start(
         None
     };
 
-    data::tell_notes(&data, monitor);
+    data.tell_notes(monitor);
     data::warn_of_leaks(&data, monitor);
     if options.train.precision == Precision::Bfloat16 && !retune_kernels::multiplies_bfloat16() {
         monitor.message("note: this CPU has no instructions for bfloat16 (AVX-512 BF16); rounding costs time here");

@@ -201,6 +201,7 @@ pub struct Evidence {
 /// As a fit; a source that cannot be compared with; an interruption; divergence of every trial.
 pub fn advise(options: &FitOptions, advice: &AdviceOptions, monitor: &dyn Monitor) -> Result<Advice, AdviseError> {
     let (model, mut data) = fit::open(options)?;
+    data.tell_notes(monitor);
     if options.skip_bad {
         data.leave_out_unreadable(&options.data, &ReadImages::default(), monitor)?;
     }
@@ -209,6 +210,7 @@ pub fn advise(options: &FitOptions, advice: &AdviceOptions, monitor: &dyn Monito
         train: proportional(&data.train, advice.trial_images, seed)?,
         validation: proportional(&data.validation, advice.held_out_images, seed)?,
         evaluations: Vec::new(),
+        notes: Vec::new(),
     };
     let pairs = advice.source.as_ref().map(|path| similarity::pair(path, &data.train, seed)).transpose()?;
     let candidates = candidates::of(&model, advice.candidates);

@@ -67,6 +67,13 @@ impl FitData {
 }
 
 impl FitData {
+    /// Says what a user should hear about the data.
+    pub(crate) fn tell_notes(&self, monitor: &dyn Monitor) {
+        for note in &self.notes {
+            monitor.message(&format!("note: {note}"));
+        }
+    }
+
     /// All sets with their names.
     fn sets(&mut self) -> impl Iterator<Item = (&str, &mut Dataset)> {
         let further = self.evaluations.iter_mut().map(|(name, dataset)| (name.as_str(), dataset));
@@ -152,13 +159,6 @@ pub fn warn_of_training_images(run: &Path, sets: &[(String, Dataset)], monitor: 
     let data = super::read_options(run).and_then(|options| FitData::open(&options));
     if let Ok(data) = data {
         warn_of_images_in(&data.train, sets.iter().map(|(name, dataset)| (name.as_str(), dataset)), monitor);
-    }
-}
-
-/// Says what a user should hear about the data.
-pub(super) fn tell_notes(data: &FitData, monitor: &dyn Monitor) {
-    for note in &data.notes {
-        monitor.message(&format!("note: {note}"));
     }
 }
 
