@@ -54,7 +54,7 @@ pub struct CompareArguments {
     /// Go on with this comparison; all its other options are those it began with
     #[arg(long, value_name = "DIR", help_heading = "Data")]
     resume: Option<PathBuf>,
-    /// Write no report.html
+    /// Write no report.html and no pictures
     #[arg(long, help_heading = "Data")]
     no_report: bool,
     /// Methods with commas, some with layers (surgical:layer1..layer2, auto-rgn:stem+head); `all` is every method but
@@ -88,14 +88,17 @@ pub fn run(arguments: &CompareArguments, console: &Console) -> Result<(), Failur
         }
     };
     let command = arguments.resume.is_none().then(command_line::typed);
-    let compared = runner::run(&options, out, command.as_deref(), arguments.jobs, &console.progress);
+    let (jobs, pictures) = (arguments.jobs, !arguments.no_report);
+    let compared = runner::run(&options, out, command.as_deref(), jobs, pictures, &console.progress);
     let comparison = compared.map_err(|error| failure(&error, out))?;
-    if !arguments.no_report {
-        super::report::write_comparison(out, console)?;
-    }
+    let report = if pictures { super::report::after_comparison(out, console)? } else { None };
     console.print(&comparison.document(), || {
-        let report = if arguments.no_report { "" } else { " and report" };
-        format!("{}\nruns, tables, pictures{report}: {}", table::text(&comparison), out.display())
+        let made = match (pictures, report) {
+            (false, _) => "runs, tables",
+            (true, None) => "runs, tables, pictures",
+            (true, Some(_)) => "runs, tables, pictures and report",
+        };
+        format!("{}\n{made}: {}", table::text(&comparison), out.display())
     })
 }
 

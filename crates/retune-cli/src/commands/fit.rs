@@ -8,7 +8,6 @@ use retune::fit::{self, FitError, Summary};
 use retune::lock::DirectoryLock;
 use retune::models::ModelError;
 use retune::models::weights::WeightsError;
-use retune::report;
 use retune::train::TrainError;
 
 use crate::arguments::data::EvaluationArguments;
@@ -36,7 +35,7 @@ pub struct FitArguments {
     /// Go on with this interrupted run; all its other options are those it began with
     #[arg(long, value_name = "RUN", help_heading = "Data")]
     resume: Option<PathBuf>,
-    /// Write no report.html
+    /// Write no report.html and no pictures; `retune report RUN` makes them later
     #[arg(long, help_heading = "Data")]
     no_report: bool,
     #[command(flatten)]
@@ -57,8 +56,7 @@ pub fn run(arguments: &FitArguments, console: &Console) -> Result<(), Failure> {
         }
     };
     let summary = fitted.map_err(|error| failure(&error, run))?;
-    let report = if arguments.no_report { None } else { Some(super::report::write(run, console)?) };
-    report::run::draw(run, &summary).map_err(|error| Failure::Mistake(error.to_string()))?;
+    let report = if arguments.no_report { None } else { super::report::after_run(run, &summary, console)? };
     console.print(&summary, || {
         let report = report.map(|path| format!("report: {}\n", path.display())).unwrap_or_default();
         format!("{}{report}", results::summary(&summary, run))

@@ -16,8 +16,7 @@ use crate::fit::{self, FitError, FitOptions, PlanSource, Summary};
 use crate::lock::{DirectoryLock, LOCK_FILE, LockError};
 use crate::methods::{MethodOptions, MethodSpec};
 use crate::monitor::Monitor;
-use crate::report::run::PLOTS_FOLDER;
-use crate::report::{self, plot::PlotError};
+use crate::report::run::{self, MissingPicture, PLOTS_FOLDER, Pictures};
 use crate::train::{Shared, TrainError};
 
 const OPTIONS_FILE: &str = "compare.toml";
@@ -65,9 +64,6 @@ pub enum CompareError {
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A picture could not be written.
-    #[error(transparent)]
-    Plot(#[from] PlotError),
 }
 
 impl CompareError {
@@ -226,8 +222,8 @@ impl Job<'_> {
     }
 }
 
-/// Makes the runs that are not there yet, `jobs` at once, and writes the tables and pictures; `command` is kept as what
-/// was typed.
+/// Makes the runs that are not there yet, `jobs` at once, and writes the tables, and with `pictures` those of each run
+/// and of the comparison (the monitor hears of a picture that cannot be made); `command` is kept as what was typed.
 ///
 /// # Errors
 /// The first run that fails, or an interruption: then the same call goes on from there.
@@ -236,6 +232,7 @@ pub fn run(
     out: &Path,
     command: Option<&str>,
     jobs: usize,
+    pictures: bool,
     monitor: &dyn Monitor,
 ) -> Result<Comparison, CompareError> {
     DirectoryLock::check(out)?;
@@ -259,6 +256,7 @@ pub fn run(
         started: AtomicUsize::new(0),
         total,
         alone: jobs <= 1,
+        pictures,
         monitor,
     };
     std::thread::scope(|scope| {
@@ -273,6 +271,9 @@ pub fn run(
     let found = crew.found.into_inner().unwrap_or_else(PoisonError::into_inner);
     let comparison = put_together(options, found);
     write(&comparison, out)?;
+    if pictures {
+        tell_missing(&draw(&comparison, out), monitor);
+    }
     Ok(comparison)
 }
 
@@ -299,7 +300,7 @@ fn put_together(options: &CompareOptions, found: Vec<(String, u64, Summary)>) ->
     Comparison::new(rows, &further)
 }
 
-/// Writes the tables and pictures of a comparison.
+/// Writes the tables of a comparison.
 fn write(comparison: &Comparison, out: &Path) -> Result<(), CompareError> {
     let failed = |name: &str, reason: String| CompareError::Text { path: out.join(name), reason };
     let json = serde_json::to_string_pretty(&comparison.document())
@@ -314,14 +315,24 @@ fn write(comparison: &Comparison, out: &Path) -> Result<(), CompareError> {
     for (name, text) in texts {
         files::write_atomically(&out.join(name), |file| file.write_all(text.as_bytes()))?;
     }
+    Ok(())
+}
+
+/// Draws the pictures of a comparison.
+fn draw(comparison: &Comparison, out: &Path) -> Vec<MissingPicture> {
+    let mut pictures = Pictures::new(out.to_owned());
     let scatters = comparison.scatters();
     let only = scatters.len() == 1;
     for (set, plot) in scatters {
         let safe: String =
             set.chars().map(|character| if character.is_ascii_alphanumeric() { character } else { '_' }).collect();
-        plot.save_both(out, &if only { "id_ood".to_owned() } else { format!("id_ood_{safe}") })?;
+        pictures.add(&if only { "id_ood".to_owned() } else { format!("id_ood_{safe}") }, || plot);
     }
-    Ok(())
+    pictures.missing
+}
+
+fn tell_missing(missing: &[MissingPicture], monitor: &dyn Monitor) {
+    missing.iter().for_each(|missing| monitor.message(&format!("note: {missing}")));
 }
 
 /// What runs share. Where the data has no validation split, each seed splits it otherwise, and
@@ -374,6 +385,7 @@ struct Crew<'a> {
     started: AtomicUsize,
     total: usize,
     alone: bool,
+    pictures: bool,
     monitor: &'a dyn Monitor,
 }
 
@@ -406,8 +418,8 @@ impl Crew<'_> {
         if fit::finished(&job.out).map_err(of_run)?.is_some() {
             // It may have been killed between its summary and its pictures.
             let summary = fit::resume(&job.out, None, self.monitor).map_err(of_run)?;
-            if !job.out.join(PLOTS_FOLDER).is_dir() {
-                report::run::draw(&job.out, &summary)?;
+            if self.pictures && !job.out.join(PLOTS_FOLDER).is_dir() {
+                tell_missing(&run::draw(&job.out, &summary), self.monitor);
             }
             return Ok(summary);
         }
@@ -425,7 +437,9 @@ impl Crew<'_> {
             fit::start(&options, &self.options.plan(job.spec), &job.out, None, Some(shared), &monitor)
                 .map_err(of_run)?
         };
-        report::run::draw(&job.out, &summary)?;
+        if self.pictures {
+            tell_missing(&run::draw(&job.out, &summary), &monitor);
+        }
         Ok(summary)
     }
 }

@@ -119,15 +119,15 @@ thread_local! {
     static CATCHING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether a panic on this thread is one of a decoder's, of images or of Parquet files, and will be
-/// caught, so that a panic hook need not report it.
+/// Whether a panic on this thread is one of a decoder's, of images or of Parquet files, or of the drawing of a picture,
+/// and will be caught, so that a panic hook need not report it.
 pub fn catches_panics() -> bool {
     CATCHING.get()
 }
 
 /// What `decode` returns, or nothing where it panics: fuzzing found damaged files on which the
 /// decoders do.
-pub(super) fn catching_panics<T>(decode: impl FnOnce() -> T) -> Option<T> {
+pub(crate) fn catching_panics<T>(decode: impl FnOnce() -> T) -> Option<T> {
     CATCHING.set(true);
     // Nothing that the decoder has touched is used after a panic.
     let decoded = panic::catch_unwind(AssertUnwindSafe(decode));

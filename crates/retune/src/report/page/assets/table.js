@@ -42,7 +42,7 @@ function drawTable(view) {
 const drawText = (view) => {
   const copy = element("button", { type: "button", class: "copy", onclick: async () => {
     try {
-      await navigator.clipboard.writeText(view.text);
+      await navigator.clipboard.writeText(view.text.replace(/[\u2068\u2069]/g, ""));
       copy.textContent = "Copied";
     } catch {
       getSelection().selectAllChildren(text);
