@@ -49,8 +49,8 @@ def generate(folder: Path, classes: int) -> Path:
 def fit(program: str, data: Path, run: Path, method: str, limit: int | None) -> tuple[int, float, int]:
     """Status, seconds and largest resident size in MB of a run."""
     shutil.rmtree(run, ignore_errors=True)
-    options = ["--arch", "test_resnet", "--from-scratch", "--size", str(SIDE), "--method", method, "--lr", "1e-3"]
-    options += ["--epochs", "1", "-q"] if method != "lp" else ["-q"]
+    options = ["--arch", "test_resnet", "--from-scratch", "--size", str(SIDE), "--method", method, "-q"]
+    options += ["--epochs", "1", "--lr", "1e-3"] if method != "lp" else []
     command = [program, "fit", *options, "--data", str(data), "--out", str(run)]
 
     def bound() -> None:

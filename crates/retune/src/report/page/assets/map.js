@@ -53,7 +53,7 @@ function drawMap(view) {
     const present = mode.entries.map((_, entry) => entry).filter((entry) => counts[entry]);
     const category = (members, name, mark, colour) => ({ members, name, mark, colour, count: members.reduce((sum, entry) => sum + counts[entry], 0) });
     const marks = (at) => (mode.key === "right" ? at * 3 : at);
-    if (present.length <= MOST_ENTRIES) return present.map((entry) => category([entry], mode.entries[entry], marks(entry), () => colourOf(entry)));
+    if (present.length <= MOST_ENTRIES && !mode.query) return present.map((entry) => category([entry], mode.entries[entry], marks(entry), () => colourOf(entry)));
     const found = present.filter((entry) => matches(mode, entry));
     const largest = [...found].sort((a, b) => counts[b] - counts[a] || a - b);
     const own = largest.slice(0, found.length > MOST_ENTRIES ? MOST_ENTRIES - 1 : MOST_ENTRIES).sort((a, b) => a - b);
