@@ -62,7 +62,8 @@ function drawMap(view) {
     const rest = others.length ? [category(others, `${whole(others.length)} others`, 0, () => OTHERS)] : [];
     // What a search leaves out is not shown; it has a category all the same.
     const out = present.filter((entry) => !matches(mode, entry));
-    return [...entries, ...rest, ...(out.length ? [{ ...category(out, "", 0, () => OTHERS), left: true }] : [])];
+    // Points of the first category lie under those of the next.
+    return [...(out.length ? [{ ...category(out, "", 0, () => OTHERS), left: true }] : []), ...rest.map((others) => ({ ...others, last: true })), ...entries];
   };
 
   // A picture of each category's marker, drawn once for a zoom.
@@ -150,7 +151,7 @@ function drawMap(view) {
     const categoryOf = new Uint16Array(mode.entries.length);
     categories.forEach(({ members }, category) => members.forEach((entry) => { categoryOf[entry] = category; }));
     points.categorise(Uint16Array.from({ length: points.count }, (_, point) => categoryOf[mode.of(point)]));
-    const listing = categories.filter(({ left }) => !left);
+    const listing = [...categories.filter(({ left, last }) => !left && !last), ...categories.filter(({ last }) => last)];
     const buttons = legend(listing.map(({ name, count, mark, colour }) => ({
       name, count, swatch: drawn("svg", { width: 16, height: 14, class: "swatch", "aria-hidden": "true" }, markerAt(mark, 8, 7, 5, colour())),
     })), (at, visible) => {
