@@ -63,7 +63,10 @@ fn three_hundred_classes_in_any_script_make_small_pictures() {
     let entries = || browser.script("return document.querySelectorAll('.map-side .legend button').length");
     // 59 classes and the others; a search leaves what it finds.
     assert_eq!(entries(), 60);
-    assert_eq!(browser.script("return [...document.querySelectorAll('.map-side .name')].at(-1).textContent"), "241 others");
+    assert_eq!(
+        browser.script("return [...document.querySelectorAll('.map-side .name')].at(-1).textContent"),
+        "241 others"
+    );
     let find = |name: &str| {
         browser.script(&format!(
             "const search = document.querySelector('.map-side input'); search.value = '{name}'; search.dispatchEvent(new Event('input'))"

@@ -76,7 +76,8 @@ pub fn after_run(run: &Path, summary: &Summary, console: &Console) -> Result<Opt
     let written = made_or_told(&page, &again, || Ok(of_run(run, console)?.save(&page)?))?;
     let missing = pictures::draw(run, summary);
     if let Some(first) = missing.first() {
-        let others = if missing.len() > 1 { format!(" ({} more are missing too)", missing.len() - 1) } else { String::new() };
+        let others =
+            if missing.len() > 1 { format!(" ({} more are missing too)", missing.len() - 1) } else { String::new() };
         tell(&format!("note: {first}{others}; {again}"));
     }
     Ok(written.then_some(page))

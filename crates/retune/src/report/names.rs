@@ -15,40 +15,42 @@ const ISOLATE: char = '\u{2068}';
 const END_OF_ISOLATE: char = '\u{2069}';
 
 /// Characters that DejaVu Sans 2.37 draws well one by one in its regular and bold faces, first and last; sorted.
-const DRAWN: [(u32, u32); 36] = [
-    (0x20, 0x7E),       // ASCII
-    (0xA0, 0xAC),       // Latin-1
-    (0xAE, 0x2E9),      // Latin-1, Latin Extended, phonetic letters
-    (0x300, 0x34E),     // combining accents
-    (0x370, 0x377),     // Greek
+const DRAWN: [(u32, u32); 38] = [
+    (0x20, 0x7E),   // ASCII
+    (0xA0, 0xAC),   // Latin-1
+    (0xAE, 0x2E9),  // Latin-1, Latin Extended, phonetic letters
+    (0x300, 0x34E), // combining accents
+    (0x370, 0x377), // Greek
     (0x37A, 0x37E),
     (0x384, 0x38A),
     (0x38C, 0x38C),
     (0x38E, 0x3A1),
-    (0x3A3, 0x525),     // Greek, Cyrillic
-    (0x531, 0x556),     // Armenian
+    (0x3A3, 0x525), // Greek, Cyrillic
+    (0x531, 0x556), // Armenian
     (0x559, 0x55F),
     (0x561, 0x587),
-    (0x5D0, 0x5EA),     // Hebrew
+    (0x5D0, 0x5EA), // Hebrew
     (0x5F0, 0x5F4),
-    (0x60C, 0x60C),     // Arabic punctuation
+    (0x60C, 0x60C), // Arabic punctuation
     (0x61B, 0x61B),
     (0x61F, 0x61F),
-    (0x660, 0x66D),     // Arabic digits
+    (0x640, 0x640), // what makes Arabic words longer
+    (0x660, 0x66D), // Arabic digits
     (0x6F0, 0x6F9),
-    (0x10A0, 0x10C5),   // Georgian
+    (0x10A0, 0x10C5), // Georgian
     (0x10D0, 0x10FC),
-    (0x1E00, 0x1EFB),   // Latin Extended Additional
-    (0x2010, 0x2027),   // punctuation
+    (0x1E00, 0x1EFB), // Latin Extended Additional
+    (0x2010, 0x2027), // punctuation
     (0x2030, 0x205E),
-    (0x2070, 0x2071),   // superscripts and subscripts
+    (0x2070, 0x2071), // superscripts and subscripts
     (0x2074, 0x208E),
-    (0x20A0, 0x20B5),   // currencies
-    (0x2190, 0x2311),   // arrows, mathematics
-    (0x2500, 0x269C),   // boxes, shapes, symbols
-    (0xFB00, 0xFB06),   // ligatures
-    (0xFB52, 0xFBA3),   // joined forms of Arabic
+    (0x20A0, 0x20B5), // currencies
+    (0x2190, 0x2311), // arrows, mathematics
+    (0x2500, 0x269C), // boxes, shapes, symbols
+    (0xFB00, 0xFB06), // ligatures
+    (0xFB52, 0xFBA3), // joined forms of Arabic
     (0xFBAA, 0xFBAD),
+    (0xFBE4, 0xFBE9),
     (0xFBFC, 0xFBFF),
     (0xFE76, 0xFEFC),
     (0x1F600, 0x1F623), // faces
@@ -183,7 +185,15 @@ fn in_order_of_the_eye(text: &str) -> String {
     } else {
         joined
     };
-    ordered.chars().filter(|&character| !is_joiner(character)).collect()
+    let mut drawn = String::with_capacity(ordered.len());
+    for character in ordered.chars().filter(|&character| !is_joiner(character)) {
+        // A shortened name may ask for a form of a letter that the whole name did not.
+        match is_drawn(character) {
+            true => drawn.push(character),
+            false => drawn.push_str(any_ascii::any_ascii_char(character)),
+        }
+    }
+    drawn
 }
 
 #[cfg(test)]

@@ -42,9 +42,8 @@ pub enum PlotError {
 /// Okabe and Ito's eight, then twelve that were chosen one by one, each as far as can be in OKLab from those before it,
 /// also as readers without red or green cones see them.
 const COLOURS: [&str; 20] = [
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F",
-    "#690000", "#3C0087", "#5AF0A5", "#0000FF", "#962D69", "#9669FF", "#4B5A00", "#691EC3",
-    "#003C3C", "#96B487", "#B4D2FF", "#D2D200",
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F", "#690000", "#3C0087",
+    "#5AF0A5", "#0000FF", "#962D69", "#9669FF", "#4B5A00", "#691EC3", "#003C3C", "#96B487", "#B4D2FF", "#D2D200",
 ];
 const MARKERS: [MarkerShape; 7] = [
     MarkerShape::Circle,

@@ -44,8 +44,9 @@ pub(super) fn sections(record: &RunRecord, page: &mut Page) -> Vec<Section> {
 fn confusion(record: &RunRecord, predictions: &Predictions, sheet: Option<usize>) -> Section {
     let classes = &record.summary.classes;
     let group = group_size(classes.len());
-    let mut note = "Rows are true classes, columns what the model says. Pick a cell to see its counts; arrow keys move."
-        .to_owned();
+    let mut note =
+        "Rows are true classes, columns what the model says. Pick a cell to see its counts; arrow keys move."
+            .to_owned();
     if group > 1 {
         note = format!("{note} Each row and column stands for {} classes in their order.", grouped(group));
     }
