@@ -1,5 +1,6 @@
 //! Runs of many classes, and of classes whose names are in any script, end with pictures that can be opened and read.
 
+#[allow(dead_code, reason = "each test program uses its own part")]
 #[path = "common/browser.rs"]
 mod browser;
 mod common;
