@@ -1,10 +1,10 @@
 //! A confusion matrix of many classes: colors without numbers, and beside them what a person can read.
 
+use kuva::prelude::ColorMap;
 use kuva::render::color::Color;
 use kuva::render::render::{Primitive, Scene, TextAnchor};
 use unicode_width::UnicodeWidthStr;
 
-use super::maps::light;
 use super::{Medium, Plot};
 use crate::report::confusion::{Confusion, Hard, group_names, group_size};
 use crate::report::page::grouped;
@@ -17,7 +17,7 @@ const SIDE: f64 = 440.0;
 /// Room above the matrix and the lists.
 const TOP: f64 = 64.0;
 /// Columns of a name beside the matrix, and of one in a list.
-const AXIS_COLUMNS: usize = 18;
+const AXIS_COLUMNS: usize = 24;
 const LIST_COLUMNS: usize = 20;
 /// Width of a column of text of size 9.
 const COLUMN: f64 = 6.0;
@@ -115,7 +115,7 @@ impl Drawing {
 
     /// The matrix with names and the scale of its colors; returns where it ends.
     fn matrix(&mut self, matrix: &Matrix, left: f64) -> f64 {
-        let (side, cell, colors) = (matrix.side(), matrix.cell, light());
+        let (side, cell, colors) = (matrix.side(), matrix.cell, ColorMap::Cividis);
         let scaled = |share: f64| if matrix.most > 0.0 { share / matrix.most } else { 0.0 };
         self.rectangle([left, TOP, side, side], &colors.map(0.0));
         let place = |at: usize, start: f64| start + at as f64 * cell;
@@ -148,7 +148,7 @@ impl Drawing {
 
     fn scale(&mut self, matrix: &Matrix, left: f64, top: f64) -> f64 {
         const STEPS: usize = 24;
-        let (width, colors) = (120.0, light());
+        let (width, colors) = (120.0, ColorMap::Cividis);
         self.text(left, top + 9.0, "0 %".to_owned(), 10, TextAnchor::Start, MUTED);
         for step in 0..STEPS {
             let x = left + 28.0 + width * step as f64 / STEPS as f64;

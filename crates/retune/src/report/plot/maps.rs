@@ -85,7 +85,7 @@ pub fn table_map(title: &str, rows: &[String], columns: &[String], values: &[Vec
 }
 
 /// The part of Cividis on which black numbers can be read, and a pale grey for values that do not exist.
-pub(super) fn light() -> ColorMap {
+fn light() -> ColorMap {
     const DARKEST: f64 = 0.45;
     ColorMap::Custom(Arc::new(|value| {
         if value.is_nan() {
