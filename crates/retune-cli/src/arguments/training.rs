@@ -1,8 +1,8 @@
 //! How training goes, beyond the plan.
 
 use clap::Args;
-use retune::data::augment::{AugmentPolicy, Augmentation};
 use retune::data::SplitBy;
+use retune::data::augment::{AugmentPolicy, Augmentation};
 use retune::data::mix::Mix;
 use retune::models::HeadInitialization;
 use retune::train::optimizer::{OptimizerKind, OptimizerOptions};

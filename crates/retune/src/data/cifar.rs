@@ -288,7 +288,8 @@ impl CifarImages {
                 planes = *bytes.ok_or_else(|| bad(format!("image {item} is missing")))?;
             }
         }
-        let interleaved = (0..PIXELS).flat_map(|at| [planes[at], planes[PIXELS + at], planes[2 * PIXELS + at]]).collect();
+        let interleaved =
+            (0..PIXELS).flat_map(|at| [planes[at], planes[PIXELS + at], planes[2 * PIXELS + at]]).collect();
         RgbImage::from_raw(SIDE, SIDE, interleaved).ok_or_else(|| bad(format!("image {item} is missing")))
     }
 }

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::{DataNote, SplitName};
 use super::decode::DecodeError;
+use super::{DataNote, SplitName};
 
 /// An error in reading, splitting or loading data.
 #[derive(Debug, thiserror::Error)]

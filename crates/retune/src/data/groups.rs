@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::order::{combine, keyed_hash};
+use super::order::{Order, combine, keyed_hash};
 use super::source::{Sample, SplitName};
 use super::split::SplitIndices;
 use super::{DataError, DataNote};
@@ -14,6 +14,12 @@ const GROUP_KEY: u64 = 0x6772_6f75_7073_0003;
 
 /// Rounds in which groups may change sides; a handful is enough, and the bound is for what nobody has thought of.
 const MOST_ROUNDS: usize = 20;
+
+/// Orders that are tried for few groups; of many groups one order is as good as another.
+const MOST_ORDERS: usize = 32;
+
+/// Groups that all orders together may have.
+const MOST_TRIED: usize = 1 << 20;
 
 /// A split by groups.
 #[derive(Debug)]
@@ -26,10 +32,10 @@ pub(super) struct GroupedSplit {
 /// Holds out whole groups so that about `fraction` of every class is held out: the goal of scikit-learn's
 /// `StratifiedGroupKFold`, the squares of the classes' deviations from the fraction being as small as they get.
 ///
-/// Groups join the validation side in an order that the seed draws, each where that brings the classes nearer to the
+/// In orders that the seed draws, groups join the validation side, each where that brings the classes nearer to the
 /// fraction; then each class without a validation image gets the group that does least harm; then groups change sides
-/// as long as that helps. Every class keeps a group to train on. An image without a group is one of its own. What comes out
-/// depends on the names of groups and images, not on their order.
+/// as long as that helps; and the best of the orders is taken. Every class keeps a group to train on. An image without a
+/// group is one of its own. What comes out depends on the names of groups and images, not on their order.
 ///
 /// # Errors
 /// [`DataError::NoGroups`]; [`DataError::SingleGroup`], of a class that cannot be on both sides.
@@ -44,16 +50,12 @@ pub(super) fn split(
         return Err(DataError::NoGroups { path: root.to_owned() });
     }
     let groups = Group::all(samples, seed);
-    let mut sides = Sides::of(&groups, classes.len() + 1, fraction);
-    if let Some((class, group)) = sides.single_group() {
+    let start = Sides::of(&groups, classes.len() + 1, fraction);
+    if let Some((class, group)) = start.single_group() {
         let class = classes.get(class).cloned().unwrap_or_default();
         return Err(DataError::SingleGroup { class, group: groups[group].name.to_owned() });
     }
-    if fraction > 0.0 {
-        sides.fill();
-        sides.cover();
-        sides.improve();
-    }
+    let sides = if fraction > 0.0 { start.best_of_orders(seed) } else { start };
     let mut indices = SplitIndices::default();
     for (group, held_out) in groups.iter().zip(&sides.held_out) {
         let side = if *held_out { &mut indices.validation } else { &mut indices.train };
@@ -97,6 +99,7 @@ impl<'a> Group<'a> {
 }
 
 /// Which groups are held out, and what that makes of the classes.
+#[derive(Clone)]
 struct Sides<'a> {
     groups: &'a [Group<'a>],
     fraction: f64,
@@ -162,8 +165,32 @@ impl<'a> Sides<'a> {
         self.held_out[group] = !self.held_out[group];
     }
 
-    fn fill(&mut self) {
-        for group in 0..self.groups.len() {
+    /// The best that is reached from here in some orders of the groups.
+    fn best_of_orders(self, seed: u64) -> Self {
+        let orders = (MOST_TRIED / self.groups.len().max(1)).clamp(1, MOST_ORDERS);
+        let drawn = Order::Shuffled { seed: combine(GROUP_KEY, seed) };
+        let mut best: Option<(f64, Self)> = None;
+        for number in 0..orders {
+            let order = drawn.indices(self.groups.len(), number as u64);
+            let mut sides = self.clone();
+            sides.fill(&order);
+            sides.cover();
+            sides.improve(&order);
+            let loss = sides.total_loss(1.0);
+            if best.as_ref().is_none_or(|(least, _)| loss < *least) {
+                best = Some((loss, sides));
+            }
+        }
+        best.map_or(self, |(_, sides)| sides)
+    }
+
+    fn total_loss(&self, missing: f64) -> f64 {
+        let classes = (0..self.totals.len()).filter(|&class| self.totals[class] > 0);
+        classes.map(|class| self.loss(class, self.validation[class], missing)).sum()
+    }
+
+    fn fill(&mut self, order: &[usize]) {
+        for &group in order {
             if self.change(group, 0.0).is_some_and(|change| change < 0.0) {
                 self.turn(group);
             }
@@ -189,12 +216,12 @@ impl<'a> Sides<'a> {
         }
     }
 
-    fn improve(&mut self) {
+    fn improve(&mut self, order: &[usize]) {
         // Sums in another order differ in their last digits, which is no improvement.
         const LEAST: f64 = 1e-12;
         for _ in 0..MOST_ROUNDS {
             let mut is_better = false;
-            for group in 0..self.groups.len() {
+            for &group in order {
                 if self.change(group, 1.0).is_some_and(|change| change < -LEAST) {
                     self.turn(group);
                     is_better = true;

@@ -438,7 +438,12 @@ mod tests {
             ("l.jsonl", "{\"path\": \"a.png\"}\n{\"path\": 3}\n", 2, "expected an object"),
             ("l.jsonl", "{\"path\": \"a.png\"}\n\n{\"label\": \"x\"}\n", 3, "path"),
             ("l.jsonl", "not json\n", 1, "expected an object"),
-            ("l.jsonl", "\n{\"path\": \"a.png\", \"label\": [\"cat\", \"dog\"]}\n", 2, "the label is a list of 2 (\"cat\", …)"),
+            (
+                "l.jsonl",
+                "\n{\"path\": \"a.png\", \"label\": [\"cat\", \"dog\"]}\n",
+                2,
+                "the label is a list of 2 (\"cat\", …)",
+            ),
             ("l.jsonl", "{\"path\": \"a.png\", \"label\": {\"cat\": 1}}\n", 1, "the label is an object"),
         ];
         for (name, text, line, expected) in cases {

@@ -14,7 +14,10 @@ const FEW: usize = 3;
 /// A note where labels are made of parts that are labels of their own (`cat;dog` beside `cat` and `dog`), or where most
 /// labels are made of parts that occur in others too.
 pub(super) fn note(source: &DataSource) -> Option<DataNote> {
-    let joint = SEPARATORS.into_iter().map(|separator| joint_labels(&source.classes, separator)).find(|joint| !joint.is_empty())?;
+    let joint = SEPARATORS
+        .into_iter()
+        .map(|separator| joint_labels(&source.classes, separator))
+        .find(|joint| !joint.is_empty())?;
     let is_joint: HashSet<usize> = joint.iter().copied().collect();
     let samples = source.splits.values().flatten();
     let images = samples.filter(|sample| sample.label.is_some_and(|label| is_joint.contains(&label))).count();
@@ -44,11 +47,7 @@ fn joint_labels(classes: &[String], separator: char) -> Vec<usize> {
 fn parts(class: &str, separator: char) -> Vec<&str> {
     let inner = class.strip_prefix('[').and_then(|class| class.strip_suffix(']')).unwrap_or(class);
     let unquoted = |part: &'_ str| part.trim().trim_matches(['\'', '"']).len();
-    inner
-        .split(separator)
-        .filter(|part| unquoted(part) > 0)
-        .map(|part| part.trim().trim_matches(['\'', '"']))
-        .collect()
+    inner.split(separator).filter(|part| unquoted(part) > 0).map(|part| part.trim().trim_matches(['\'', '"'])).collect()
 }
 
 #[cfg(test)]
@@ -69,7 +68,9 @@ mod tests {
     /// Names of ImageNet's classes are lists of synonyms, and `maillot` is one of them.
     #[test]
     fn names_with_commas_are_names() {
-        assert!(joint(&["maillot", "maillot, tank suit", "tench, Tinca tinca", "tailed frog, bell toad"], ',').is_empty());
+        assert!(
+            joint(&["maillot", "maillot, tank suit", "tench, Tinca tinca", "tailed frog, bell toad"], ',').is_empty()
+        );
         assert!(joint(&["cat;dog", "ant;bee"], ';').is_empty());
         assert!(joint(&["a;", ";", "", "a"], ';').is_empty());
     }
@@ -79,7 +80,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("list.csv");
         let text = "path,label\na.png,cat\nb.png,dog\nc.png,cat;dog\nd.png,cat;dog\n";
-        ["a", "b", "c", "d"].into_iter().for_each(|name| std::fs::write(folder.path().join(format!("{name}.png")), "").unwrap());
+        ["a", "b", "c", "d"]
+            .into_iter()
+            .for_each(|name| std::fs::write(folder.path().join(format!("{name}.png")), "").unwrap());
         std::fs::write(&path, text).unwrap();
         let notes = DataSource::open(&path).unwrap().notes;
         assert_eq!(notes, [DataNote::ManyLabels { images: 2, example: "cat;dog".into() }]);

@@ -135,7 +135,8 @@ fn merge(path: &Path, folder: &Path, mut rows: HashMap<String, Facts>, listing: 
         merged.values_mut().for_each(|samples| samples.sort_by(|one, other| one.path.cmp(&other.path)));
         let root = listing.root.clone();
         listing.empty_class_folders.retain(|name| !root.join(name).starts_with(folder));
-        let is_void = |note: &DataNote| matches!(note, DataNote::BesideClasses { folder: of, .. } if of.starts_with(folder));
+        let is_void =
+            |note: &DataNote| matches!(note, DataNote::BesideClasses { folder: of, .. } if of.starts_with(folder));
         listing.notes.retain(|note| !is_void(note));
     }
     listing.splits = merged;
@@ -233,6 +234,9 @@ mod tests {
     fn two_labels_for_one_image_are_refused_with_their_line() {
         let root = folder(&["a.png"], "metadata.csv", "file_name,label\na.png,cat\na.png,dog\n");
         let error = DataSource::open(root.path()).unwrap_err().to_string();
-        assert!(error.ends_with("line 3: a.png is labelled dog here and cat before, and an image has one class"), "{error}");
+        assert!(
+            error.ends_with("line 3: a.png is labelled dog here and cat before, and an image has one class"),
+            "{error}"
+        );
     }
 }

@@ -106,21 +106,38 @@ impl fmt::Display for DataNote {
                 }
                 let splits: Vec<String> = splits.iter().map(|split| format!("{split}/")).collect();
                 let (root, splits) = (root.display(), enumerated(&splits));
-                write!(f, "{root} has {splits}, so {} beside them {} not read", enumerated(&beside), are(beside.len().max(*images)))
+                write!(
+                    f,
+                    "{root} has {splits}, so {} beside them {} not read",
+                    enumerated(&beside),
+                    are(beside.len().max(*images))
+                )
             }
             Self::BesideClasses { folder, images, example } => {
                 let (folder, are) = (folder.display(), are(*images));
-                write!(f, "{} beside the class folders of {folder} {are} not read, such as {example}", counted(*images, "image"))
+                write!(
+                    f,
+                    "{} beside the class folders of {folder} {are} not read, such as {example}",
+                    counted(*images, "image")
+                )
             }
             Self::Outputs { root, folders } => {
-                let is = if folders.len() == 1 { "is the output of an earlier command" } else { "are outputs of earlier commands" };
+                let is = if folders.len() == 1 {
+                    "is the output of an earlier command"
+                } else {
+                    "are outputs of earlier commands"
+                };
                 write!(f, "{} in {} {is} and no class", enumerated(folders), root.display())
             }
             Self::Metadata { path, unlisted, left_out, missing } => {
                 let mut parts = Vec::new();
                 if *unlisted > 0 {
                     let left_out = if *left_out { " and left out" } else { "" };
-                    parts.push(format!("{} beside it {} not listed{left_out}", counted(*unlisted, "image"), are(*unlisted)));
+                    parts.push(format!(
+                        "{} beside it {} not listed{left_out}",
+                        counted(*unlisted, "image"),
+                        are(*unlisted)
+                    ));
                 }
                 if *missing > 0 {
                     parts.push(format!("{} that it lists {} not there", counted(*missing, "image"), are(*missing)));
@@ -128,7 +145,12 @@ impl fmt::Display for DataNote {
                 write!(f, "{}: {}", path.display(), enumerated(&parts))
             }
             Self::MissingFiles { folder, files } => {
-                write!(f, "{} lacks {}, so there are fewer images than were published", folder.display(), enumerated(files))
+                write!(
+                    f,
+                    "{} lacks {}, so there are fewer images than were published",
+                    folder.display(),
+                    enumerated(files)
+                )
             }
             Self::ManyLabels { images, example } => write!(
                 f,
@@ -154,10 +176,14 @@ impl fmt::Display for DataNote {
                 )
             }
             Self::NotValidated { classes } => {
-                write!(f, "no split by group has images of every class on both sides: {} not validated", match &classes[..] {
-                    [one] => format!("the class {one} is"),
-                    many => format!("the classes {} are", enumerated(many)),
-                })
+                write!(
+                    f,
+                    "no split by group has images of every class on both sides: {} not validated",
+                    match &classes[..] {
+                        [one] => format!("the class {one} is"),
+                        many => format!("the classes {} are", enumerated(many)),
+                    }
+                )
             }
         }
     }
@@ -219,13 +245,15 @@ mod tests {
     fn files_that_are_no_images_are_counted_by_folder_and_ending() {
         let dog = ("dog".to_owned(), vec![("heic".to_owned(), 5), ("avif".to_owned(), 5)]);
         let one = DataNote::NotImages { folders: vec![dog.clone()] };
-        let expected =
-            "10 files in dog are no images that can be read: 5 .heic, 5 .avif (convert them to JPEG or PNG)";
+        let expected = "10 files in dog are no images that can be read: 5 .heic, 5 .avif (convert them to JPEG or PNG)";
         assert_eq!(one.to_string(), expected);
         let others = (0..6).map(|number| (format!("c{number}"), vec![("mp4".to_owned(), 1)]));
         let many = DataNote::NotImages { folders: std::iter::once(dog).chain(others).collect() };
         let text = many.to_string();
-        assert!(text.starts_with("16 files are no images that can be read: in dog 5 .heic, 5 .avif; in c0 1 .mp4; "), "{text}");
+        assert!(
+            text.starts_with("16 files are no images that can be read: in dog 5 .heic, 5 .avif; in c0 1 .mp4; "),
+            "{text}"
+        );
         assert!(text.contains("; and more in 2 other folders (convert"), "{text}");
     }
 
@@ -243,7 +271,10 @@ mod tests {
             DataNote::Metadata { path: "metadata.csv".into(), unlisted, left_out: true, missing }.to_string()
         };
         assert_eq!(metadata(1, 0), "metadata.csv: 1 image beside it is not listed and left out");
-        assert!(metadata(2, 3).ends_with("2 images beside it are not listed and left out and 3 images that it lists are not there"));
+        assert!(
+            metadata(2, 3)
+                .ends_with("2 images beside it are not listed and left out and 3 images that it lists are not there")
+        );
         let outputs = |folders| DataNote::Outputs { root: "D".into(), folders }.to_string();
         assert_eq!(outputs(texts(["run1"])), "run1 in D is the output of an earlier command and no class");
         assert_eq!(outputs(texts(["run1", "runs"])), "run1 and runs in D are outputs of earlier commands and no class");

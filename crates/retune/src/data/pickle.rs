@@ -13,8 +13,8 @@ mod numpy;
 
 use std::ops::Range;
 
-pub(super) use self::numpy::Array;
 use self::machine::Machine;
+pub(super) use self::numpy::Array;
 
 /// What a pickle holds, and the file that its parts lie in.
 pub(super) struct Pickle<'a> {

@@ -27,8 +27,7 @@ use super::source::{DataSource, ImageSource, Sample, SplitName, slashed};
 use super::{DataError, DataNote};
 
 /// How the names of archives end, compressed ones among them, in lower case.
-const ENDINGS: [&str; 9] =
-    [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.lz4"];
+const ENDINGS: [&str; 9] = [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.lz4"];
 
 /// Whether the name of a file is that of a tar archive, compressed or not.
 pub(super) fn is_archive(path: &Path) -> bool {

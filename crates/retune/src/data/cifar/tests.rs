@@ -41,7 +41,8 @@ fn the_published_python_files_of_cifar_10_are_read() {
     let root = fixtures().join("cifar-10-batches-py");
     let source = DataSource::open(&root).unwrap();
     assert!(source.notes.is_empty());
-    let batches = ["data_batch_1/0000", "data_batch_2/0000", "data_batch_3/0000", "data_batch_4/0000", "data_batch_5/0000"];
+    let batches =
+        ["data_batch_1/0000", "data_batch_2/0000", "data_batch_3/0000", "data_batch_4/0000", "data_batch_5/0000"];
     check(&source.split(&SplitName::Train).unwrap(), &batches, &[0, 1, 2, 3, 4]);
     check(&source.split(&"test".into()).unwrap(), &["test_batch/0000"], &[5]);
     source.check_for_training().unwrap();

@@ -17,9 +17,9 @@ pub(super) const IMAGES: [&str; 16] = [
 const FOREIGN: [&str; 74] = [
     "heic", "heif", "hif", "avif", "jxl", "jp2", "j2k", "j2c", "jpf", "jpx", "jls", "psd", "psb", "xcf", "ai", "eps",
     "svg", "svgz", "pdf", "exr", "hdr", "dds", "tga", "ico", "icns", "cur", "emf", "wmf", "pcx", "sgi", "xbm", "xpm",
-    "pam", "pfm", "qoi", "ff", "fits", "dcm", "nii", "npy", "mat", "cr2", "cr3", "crw", "nef", "nrw", "arw", "srf", "sr2",
-    "dng", "orf", "raf", "raw", "rw2", "pef", "srw", "x3f", "3fr", "iiq", "erf", "kdc", "mrw", "mp4", "mov", "avi", "mkv",
-    "webm", "mpg", "mpeg", "m4v", "wmv", "3gp", "mts", "flv",
+    "pam", "pfm", "qoi", "ff", "fits", "dcm", "nii", "npy", "mat", "cr2", "cr3", "crw", "nef", "nrw", "arw", "srf",
+    "sr2", "dng", "orf", "raf", "raw", "rw2", "pef", "srw", "x3f", "3fr", "iiq", "erf", "kdc", "mrw", "mp4", "mov",
+    "avi", "mkv", "webm", "mpg", "mpeg", "m4v", "wmv", "3gp", "mts", "flv",
 ];
 
 /// As many first bytes as tell what a file holds.

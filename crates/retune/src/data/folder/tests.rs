@@ -41,14 +41,8 @@ fn class_folders_are_sorted_and_searched_to_the_bottom() {
 
 #[test]
 fn split_folders_are_recognised_under_their_usual_names() {
-    let root = tree(&[
-        "train/a/1.png",
-        "train/b/2.png",
-        "valid/a/3.png",
-        "test/b/4.png",
-        "test_ood/a/5.png",
-        "meta/z/6.png",
-    ]);
+    let root =
+        tree(&["train/a/1.png", "train/b/2.png", "valid/a/3.png", "test/b/4.png", "test_ood/a/5.png", "meta/z/6.png"]);
     let source = open(root.path()).unwrap();
     let splits: Vec<String> = source.splits.keys().map(SplitName::to_string).collect();
     assert_eq!(splits, ["train", "val", "test", "test_ood"]);
@@ -227,7 +221,8 @@ fn what_is_passed_over_beside_splits_and_classes_is_told() {
     ];
     assert_eq!(notes(&source), expected);
     let root = tree(&["a/1.png", "b/1.png", "c.png", "d.png"]);
-    let expected = format!("2 images beside the class folders of {} are not read, such as c.png", root.path().display());
+    let expected =
+        format!("2 images beside the class folders of {} are not read, such as c.png", root.path().display());
     assert_eq!(notes(&open(root.path()).unwrap()), [expected]);
     // Nothing is passed over here.
     assert!(notes(&open(tree(&["train/a/1.png", "val/a/1.png", "readme.txt"]).path()).unwrap()).is_empty());

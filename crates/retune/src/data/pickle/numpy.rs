@@ -79,7 +79,8 @@ impl Array {
     fn new(machine: &Machine, shape: &Value, element_type: &Value, elements: &Value) -> Result<Self, String> {
         let wrong = || "it describes an array in an unknown way".to_owned();
         // NumPy has no more dimensions than 64 either.
-        let Some(Node::Tuple(shape)) = machine.node(shape).filter(|node| matches!(node, Node::Tuple(sides) if sides.len() <= 64))
+        let Some(Node::Tuple(shape)) =
+            machine.node(shape).filter(|node| matches!(node, Node::Tuple(sides) if sides.len() <= 64))
         else {
             return Err(wrong());
         };
@@ -124,7 +125,10 @@ pub(super) fn call(machine: &mut Machine, function: &Value, arguments: &Value) -
         (Value::Function(Function::ElementType), [name, ..]) => {
             let name = machine.bytes(name).unwrap_or_default();
             let known = ElementType::named(name).ok_or_else(|| {
-                format!("it holds elements of the type {}, and only integers can be read", String::from_utf8_lossy(name))
+                format!(
+                    "it holds elements of the type {}, and only integers can be read",
+                    String::from_utf8_lossy(name)
+                )
             })?;
             Ok(machine.make(Node::ElementType(known)))
         }

@@ -51,7 +51,8 @@ fn pixels_of_the_published_files_are_found_by_their_place() {
 /// `pickle.dumps` of an object whose `__reduce__` is `(os.system, ("echo",))`, and of things that no data set holds.
 #[test]
 fn what_would_run_a_program_is_refused_by_its_name() {
-    let attack = b"\x80\x04\x95\x1f\0\0\0\0\0\0\0\x8c\x05posix\x94\x8c\x06system\x94\x93\x94\x8c\x04echo\x94\x85\x94R\x94.";
+    let attack =
+        b"\x80\x04\x95\x1f\0\0\0\0\0\0\0\x8c\x05posix\x94\x8c\x06system\x94\x93\x94\x8c\x04echo\x94\x85\x94R\x94.";
     let error = Pickle::read(attack).err().unwrap();
     assert!(error.contains("posix.system") && error.contains("nothing of it was run"), "{error}");
     let attack = b"\x80\x02cposix\nsystem\nq\0X\x04\0\0\0echoq\x01\x85q\x02Rq\x03.";
@@ -73,7 +74,11 @@ fn what_would_run_a_program_is_refused_by_its_name() {
 /// text cannot be decoded again and again.
 #[test]
 fn small_files_cannot_claim_large_memory() {
-    for text in [&b"\x80\x02T\xff\xff\xff\x7f"[..], b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\xff", b"\x80\x05\x96\0\0\0\0\0\0\0\x80"] {
+    for text in [
+        &b"\x80\x02T\xff\xff\xff\x7f"[..],
+        b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"\x80\x05\x96\0\0\0\0\0\0\0\x80",
+    ] {
         assert_eq!(Pickle::read(text).err().unwrap(), "it ends early");
     }
     let mut again = b"\x80\x02c_codecs\nencode\nq\0X\x64\x00\x00\x00".to_vec();

@@ -140,7 +140,8 @@ fn check_uncompressed(path: &Path, file: &File, length: u64) -> Result<(), DataE
     let known = first.len().min(usize::try_from(length).unwrap_or(usize::MAX));
     read_exact_at(file, &mut first[..known], 0).map_err(|source| unreadable(path, source))?;
     if COMPRESSED.iter().any(|magic| first.starts_with(magic)) {
-        let problem = "the archive is compressed, and images are read from where they lie: decompress it to a .tar first";
+        let problem =
+            "the archive is compressed, and images are read from where they lie: decompress it to a .tar first";
         return Err(DataError::Tar { path: path.to_owned(), problem: problem.to_owned() });
     }
     Ok(())
@@ -212,7 +213,8 @@ impl<'a> Reading<'a> {
 
     /// A small member's text.
     fn small(&self, name: &str, place: Place) -> Result<String, DataError> {
-        let problem = |problem: &str| DataError::Tar { path: self.path.to_owned(), problem: format!("{name}: {problem}") };
+        let problem =
+            |problem: &str| DataError::Tar { path: self.path.to_owned(), problem: format!("{name}: {problem}") };
         if place.bytes > MAX_LABEL_BYTES {
             return Err(problem("it is too large to tell a label"));
         }
@@ -243,7 +245,8 @@ impl<'a> Reading<'a> {
     }
 
     fn json(&mut self, name: &str, place: Place) -> Result<(), DataError> {
-        let problem = |problem: String| DataError::Tar { path: self.path.to_owned(), problem: format!("{name}: {problem}") };
+        let problem =
+            |problem: String| DataError::Tar { path: self.path.to_owned(), problem: format!("{name}: {problem}") };
         let text = self.small(name, place)?;
         let value: Value = serde_json::from_str(&text).map_err(|error| problem(format!("it is not JSON: {error}")))?;
         let Value::Object(fields) = value else { return Ok(()) };
