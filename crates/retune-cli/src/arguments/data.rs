@@ -26,7 +26,7 @@ pub fn open_source(path: &Path, console: &Console) -> Result<DataSource, Failure
 #[derive(Args)]
 #[command(next_help_heading = "Data")]
 pub struct DataArguments {
-    /// A folder of class folders, train/ with val/ and test/ of them, a .csv or .jsonl manifest, Parquet or IDX files
+    /// A folder of class folders, train/ with val/ and test/ of them, a .csv or .jsonl manifest, Parquet, CIFAR, IDX or .tar files
     #[arg(short, long, value_name = "PATH")]
     pub data: PathBuf,
     /// The split to read, such as train, val or test [default: every image]

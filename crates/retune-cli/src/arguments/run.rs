@@ -34,6 +34,7 @@ impl RunArguments<'_> {
         Ok(FitOptions {
             data: absolute(self.data),
             validation_fraction: self.training.val_fraction,
+            split_by: self.training.split_by,
             head_initialization: self.training.head.head_init,
             device: self.model.device.clone(),
             model: self.model.source(console)?,

@@ -24,7 +24,7 @@ use crate::output::{Console, results};
 pub struct FitArguments {
     #[command(flatten)]
     model: ModelArguments,
-    /// The images: a folder of class folders, train/ with val/ and test/ of them, a .csv or .jsonl manifest, Parquet or IDX files
+    /// The images: a folder of class folders, train/ with val/ and test/ of them, a .csv or .jsonl manifest, Parquet, CIFAR, IDX or .tar files
     #[arg(short, long, value_name = "PATH", help_heading = "Data")]
     data: Option<PathBuf>,
     #[command(flatten)]

@@ -246,7 +246,10 @@ fn check_common_validation(runs: &[FinishedRun]) -> Result<(), MixError> {
     let same = |run: &&FinishedRun| {
         let (one, other) = (&first.options, &run.options);
         one.data == other.data
-            && (split || (one.train.seed == other.train.seed && one.validation_fraction == other.validation_fraction))
+            && (split
+                || (one.train.seed == other.train.seed
+                    && one.validation_fraction == other.validation_fraction
+                    && one.split_by == other.split_by))
     };
     match runs.iter().find(|run| !same(run)) {
         Some(other) => Err(MixError::NoCommonValidation { one: first.path.clone(), other: other.path.clone() }),

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::SplitName;
 use super::decode::DecodeError;
+use super::{DataNote, SplitName};
 
 /// An error in reading, splitting or loading data.
 #[derive(Debug, thiserror::Error)]
@@ -35,19 +35,21 @@ pub enum DataError {
     /// The path exists but holds no known layout.
     #[error(
         "{} is not data that can be read: give a folder of class folders, a folder with train/ and val/, a folder of \
-         images, a .csv or .jsonl manifest, a .parquet file or a folder of them, or a folder of IDX files", .path.display()
+         images, a .csv or .jsonl manifest, a .parquet or .tar file or a folder of them, or a folder of IDX or CIFAR files", .path.display()
     )]
     Unrecognized {
         /// The path as given.
         path: PathBuf,
     },
     /// A folder was searched and no image was found in it.
-    #[error("no images in {} (looked for {extensions})", .path.display())]
+    #[error("no images in {} (looked for {extensions}){}", .path.display(), Besides(.found.as_ref()))]
     NoImages {
         /// The folder.
         path: PathBuf,
         /// The file name extensions that count as images.
         extensions: String,
+        /// What looks like images there and cannot be read.
+        found: Option<DataNote>,
     },
     /// A class folder's name is not valid Unicode and cannot be a class name.
     #[error("the folder name {} is not valid UTF-8 and cannot be a class name: rename it", .path.display())]
@@ -56,10 +58,14 @@ pub enum DataError {
         path: PathBuf,
     },
     /// Class folders without a single image, in the data to train on.
-    #[error("no images in the class folders {}: add images or remove the folders", Listed(.folders))]
+    #[error(
+        "no images in the class folders {}: add images or remove the folders{}", Listed(.folders), Besides(.found.as_ref())
+    )]
     EmptyClasses {
         /// The folders, relative to the data's root.
         folders: Vec<String>,
+        /// What looks like images in the data and cannot be read.
+        found: Option<DataNote>,
     },
     /// Training needs at least two classes.
     #[error("{} has {} for training, and at least two classes are needed", .path.display(), Classes(.classes))]
@@ -130,6 +136,46 @@ pub enum DataError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A CIFAR file is damaged, or is not what its name says.
+    #[error("{}: {problem}", .path.display())]
+    Cifar {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A folder holds several data sets, and which one is meant is not clear.
+    #[error("{} holds several data sets, {}: name one of them", .path.display(), Listed(.sets))]
+    SeveralSets {
+        /// The folder.
+        path: PathBuf,
+        /// The names of the data sets' folders.
+        sets: Vec<String>,
+    },
+    /// A tar archive is damaged, or does not hold images in a known way.
+    #[error("{}: {problem}", .path.display())]
+    Tar {
+        /// The archive.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Whole groups cannot be held out, because nothing says which groups there are.
+    #[error("{} names no groups, so it cannot be split by group: list the images with a column `group`", .path.display())]
+    NoGroups {
+        /// The data's root.
+        path: PathBuf,
+    },
+    /// Whole groups cannot be held out, because a class has one group alone.
+    #[error(
+        "cannot split by group: all images of the class `{class}` belong to the group `{group}`, and both sides need some"
+    )]
+    SingleGroup {
+        /// The class.
+        class: String,
+        /// Its only group.
+        group: String,
+    },
     /// An IDX file is malformed, or does not fit its companion.
     #[error("{}: {problem}", .path.display())]
     Idx {
@@ -172,6 +218,15 @@ pub enum DataError {
         "the thread that loads images could not be started or stopped before the end of the epoch: try fewer threads"
     )]
     LoaderStopped,
+}
+
+/// What else was found, after a semicolon; nothing where there is nothing to tell.
+struct Besides<'a>(Option<&'a DataNote>);
+
+impl fmt::Display for Besides<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |note| write!(f, "; {note}"))
+    }
 }
 
 /// A list of names for an error: all of a short list, the beginning of a long one.

@@ -27,7 +27,7 @@ pub use self::images::ParquetImages;
 use self::labels::{Classes, Labels};
 use self::layout::Layout;
 use super::DataError;
-use super::folder::{is_hidden, is_image, split_of_folder};
+use super::folder::{is_hidden, is_image, is_output, split_of_folder};
 use super::source::{DataSource, ImageSource, Sample, SampleList, SplitName, slashed};
 
 /// How far below a folder its files are searched for: `CONFIGURATION/SPLIT/FILE` on the hub.
@@ -64,7 +64,9 @@ fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<bool
             continue;
         }
         if path.is_dir() {
-            folders.push(path);
+            if !is_output(&path) {
+                folders.push(path);
+            }
         } else if is_image(&path) {
             return Ok(false);
         } else if is_parquet(&path) {
@@ -155,7 +157,7 @@ fn open_rows(path: &Path, store: &Arc<BlockStore>) -> Result<Rows, DataError> {
 }
 
 /// The split that a file's name or, failing that, one of its folders stands for.
-fn split_of_file(root: &Path, path: &Path) -> Option<SplitName> {
+pub(super) fn split_of_file(root: &Path, path: &Path) -> Option<SplitName> {
     let stem = path.file_stem()?.to_str()?;
     let by_name = match sharded(stem) {
         Some(name) => Some(SplitName::from(name)),

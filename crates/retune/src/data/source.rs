@@ -9,17 +9,19 @@ use std::sync::Arc;
 
 use image::RgbImage;
 
+use super::cifar::{self, CifarImages};
 use super::corruption::Corruption;
 use super::decode::{DecodeLimits, decode};
 use super::idx::IdxImages;
 use super::manifest::Missing;
 use super::parquet::{self, ParquetImages};
 use super::shift::{self, Shift};
+use super::webdataset::{self, TarImages};
 use super::{DataError, DataNote};
-use super::{folder, idx, manifest};
+use super::{folder, idx, manifest, many_labels};
 
 /// The largest image file that is read, in bytes. No photograph comes near it; a mistaken path might.
-const MAX_FILE_BYTES: u64 = 1 << 30;
+pub(super) const MAX_FILE_BYTES: u64 = 1 << 30;
 
 /// Where the pixels of a sample come from.
 #[derive(Clone, Debug)]
@@ -40,6 +42,20 @@ pub enum ImageSource {
         /// The row within the file, from 0.
         row: usize,
     },
+    /// One image of a CIFAR file.
+    Cifar {
+        /// The file's images, shared by all its samples.
+        images: Arc<CifarImages>,
+        /// The position within the file, from 0.
+        item: usize,
+    },
+    /// One image of a tar archive.
+    Tar {
+        /// The archive's images, shared by all its samples.
+        images: Arc<TarImages>,
+        /// The position among them, from 0.
+        item: usize,
+    },
     /// Pixels already in memory.
     Memory(Arc<RgbImage>),
 }
@@ -57,13 +73,15 @@ impl ImageSource {
             }
             ImageSource::Idx { images, item } => images.image(*item),
             ImageSource::Parquet { images, row } => images.image(*row, limits),
+            ImageSource::Cifar { images, item } => images.image(*item),
+            ImageSource::Tar { images, item } => images.image(*item, limits),
             ImageSource::Memory(image) => Ok(RgbImage::clone(image)),
         }
     }
 
     /// Whether loading costs next to nothing, because there is no file format to decode.
     pub fn is_raw(&self) -> bool {
-        !matches!(self, ImageSource::File(_) | ImageSource::Parquet { .. })
+        !matches!(self, ImageSource::File(_) | ImageSource::Parquet { .. } | ImageSource::Tar { .. })
     }
 }
 
@@ -290,13 +308,13 @@ pub struct DataSource {
 impl DataSource {
     /// Recognises the data at `path` and lists its samples.
     ///
-    /// A folder may hold IDX files, Parquet files, `train/` with `val|valid|validation/` and `test*/`, class
-    /// folders, or plain images; a file may be a `.csv` or `.jsonl` manifest, a `.parquet` file or one image. Shifts may
-    /// follow, as in `photos@fog:3` (see [`shift`]).
+    /// A folder may hold IDX files, CIFAR files, Parquet files, tar archives (WebDataset), `train/` with
+    /// `val|valid|validation/` and `test*/`, class folders, or plain images; a file may be a `.csv` or `.jsonl` manifest, a
+    /// `.parquet` or `.tar` file or one image. Shifts may follow, as in `photos@fog:3` (see [`shift`]).
     ///
     /// # Errors
     /// [`DataError::NotFound`], [`DataError::Unrecognized`], [`DataError::NoImages`],
-    /// [`DataError::UnknownShift`], and what can be wrong with a manifest, an IDX file or a Parquet file.
+    /// [`DataError::UnknownShift`], and what can be wrong with a manifest, an IDX, CIFAR, Parquet or tar file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, DataError> {
         Self::open_with(path.as_ref(), Missing::Refused)
     }
@@ -313,6 +331,7 @@ impl DataSource {
     fn open_with(path: &Path, missing: Missing) -> Result<Self, DataError> {
         let (path, shifts) = shift::split_location(path)?;
         let mut source = Self::open_unshifted(&path, missing)?;
+        source.notes.extend(many_labels::note(&source));
         for shift in shifts {
             match shift {
                 Shift::Corruption(corruption) => source.corruptions.push(corruption),
@@ -325,6 +344,9 @@ impl DataSource {
         Ok(source)
     }
 
+    /// Recognizes a folder by the first of these that it holds: IDX files, CIFAR files (or torchvision's folder of them),
+    /// Parquet files, tar archives, folders or images; a file by its ending. Parquet files and archives count only where no
+    /// image file lies beside or below them, since a folder of images may hold them too.
     fn open_unshifted(path: &Path, missing: Missing) -> Result<Self, DataError> {
         let kind = fs::metadata(path).map_err(|source| match source.kind() {
             std::io::ErrorKind::NotFound => DataError::NotFound { path: path.to_owned() },
@@ -334,7 +356,13 @@ impl DataSource {
             if let Some(source) = idx::open(path)? {
                 return Ok(source);
             }
-            return match parquet::open_folder(path)? {
+            if let Some(source) = cifar::open(path)? {
+                return Ok(source);
+            }
+            if let Some(source) = parquet::open_folder(path)? {
+                return Ok(source);
+            }
+            return match webdataset::open_folder(path)? {
                 Some(source) => Ok(source),
                 None => folder::open(path),
             };
@@ -342,7 +370,8 @@ impl DataSource {
         match manifest::Format::of(path) {
             Some(format) => manifest::open(path, format, missing),
             None if parquet::is_parquet(path) => parquet::open_file(path),
-            None if folder::is_image(path) => Ok(Self::single_image(path)),
+            None if webdataset::is_archive(path) => webdataset::open_file(path),
+            None if folder::is_image(path) || folder::begins_as_image(path) => Ok(Self::single_image(path)),
             None => Err(DataError::Unrecognized { path: path.to_owned() }),
         }
     }
@@ -422,7 +451,8 @@ impl DataSource {
         };
         let folders: Vec<String> = self.empty_class_folders.iter().filter(in_training_split).cloned().collect();
         if !folders.is_empty() {
-            return Err(DataError::EmptyClasses { folders });
+            let found = self.notes.iter().find(|note| matches!(note, DataNote::NotImages { .. })).cloned();
+            return Err(DataError::EmptyClasses { folders, found });
         }
         let training = self.dataset(samples.clone());
         training.labels()?;

@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use super::{FitError, FitOptions};
 use crate::data::decode::DecodeLimits;
 use crate::data::leak::Contents;
-use crate::data::{DataError, DataNote, DataSource, Dataset, LeftOut, ReadImages, SplitName};
+use crate::data::{DataError, DataNote, DataSource, Dataset, LeftOut, ReadImages, SplitName, TrainingSets};
 use crate::monitor::Monitor;
 use crate::train::TrainError;
 
@@ -32,12 +32,14 @@ impl FitData {
     /// What is wrong with the data, by path and class; two sets of one name.
     pub fn open(options: &FitOptions) -> Result<Self, FitError> {
         let source = options.open_source(&options.data)?;
-        let (train, validation) = source.train_and_validation(options.validation_fraction, options.train.seed)?;
+        let TrainingSets { train, validation, notes: of_split } =
+            source.train_and_validation(options.validation_fraction, options.split_by, options.train.seed)?;
         if validation.is_empty() {
             return Err(FitError::NothingToValidate(options.data.clone()));
         }
         let mut evaluations = Vec::new();
         let mut notes = source.notes.clone();
+        notes.extend(of_split);
         for name in source.splits.keys().filter(|name| matches!(name, SplitName::Other(_))) {
             let dataset = source.split(name)?;
             // Many published sets hold the labels of their test split back; there is nothing to evaluate then.

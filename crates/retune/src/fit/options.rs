@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::FitError;
 use crate::data::preprocess::{CropMode, Preprocessing};
 use crate::data::resize::Interpolation;
-use crate::data::{DataError, DataSource};
+use crate::data::{DataError, DataSource, SplitBy};
 use crate::device;
 use crate::methods::{Method, MethodOptions};
 use crate::models::{HeadInitialization, Model};
@@ -97,6 +97,9 @@ pub struct FitOptions {
     pub data: PathBuf,
     /// Part of each class held out for validation where the data has no such split.
     pub validation_fraction: f64,
+    /// What that never divides: an image, or a group of images.
+    #[serde(default)]
+    pub split_by: SplitBy,
     /// How the head starts before gradients train it.
     pub head_initialization: HeadInitialization,
     /// `cpu`, `wgpu` or `cuda`.
