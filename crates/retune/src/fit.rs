@@ -23,7 +23,7 @@ pub(crate) use self::directory::{open_of_run, record_command};
 pub use self::error::FitError;
 pub use self::options::{EvaluationSource, FitOptions, ModelSource, PlanSource, PreprocessingChange};
 pub use self::summary::{CurvePoint, Summary, curve, evaluation_loader, summarize};
-pub(crate) use self::summary::{evaluate_everywhere, evaluate_set};
+pub(crate) use self::summary::{evaluate_everywhere, evaluate_set, on_line, renewed};
 use crate::data::{Dataset, ReadImages};
 use crate::files;
 use crate::lock::DirectoryLock;

@@ -11,7 +11,8 @@ use crate::inference::{Evaluation, InferenceError};
 use crate::methods::{Method, MethodOptions};
 use crate::models::{HeadInitialization, Model, ModelError};
 use crate::monitor::Monitor;
-use crate::train::average::{average, interpolate};
+use crate::train::average::average;
+use crate::train::options::TrainOptions;
 use crate::train::{Line, TrainError, Trainer};
 
 /// Why models could not be mixed.
@@ -118,6 +119,8 @@ fn check_alike(one: (&Path, &Model), other: (&Path, &Model)) -> Result<(), MixEr
 pub struct RunCurve {
     end: Model,
     line: Line,
+    options: TrainOptions,
+    data: FitData,
     /// What each model on the line does on validation, the run's own further sets and others.
     pub points: Vec<CurvePoint>,
 }
@@ -147,12 +150,15 @@ impl RunCurve {
         check_alike((&from, &start), (&path, &end))?;
         let line = Line { start: start.parameters, end: end.parameters.clone() };
         let points = fit::curve(&end, &line, alphas, &options.train, &data, monitor)?;
-        Ok(Self { end, line, points })
+        Ok(Self { end, line, options: options.train, data, points })
     }
 
     /// The model at a share of the end's weights.
-    pub fn model(&self, alpha: f64) -> Model {
-        self.end.with_parameters(interpolate(&self.line.start, &self.line.end, alpha))
+    ///
+    /// # Errors
+    /// A training image that can no longer be loaded, where running statistics have to be measured.
+    pub fn model(&self, alpha: f64) -> Result<Model, MixError> {
+        Ok(fit::on_line(&self.end, &self.line, alpha, &self.options, &self.data)?)
     }
 
     /// The share that is best on validation, the smaller of equal ones.
@@ -233,7 +239,12 @@ impl Soup {
 
         let parameters = average(chosen.iter().map(|run| &run.model.parameters));
         let base = &chosen[0].model;
-        let model = base.with_parameters(parameters.unwrap_or_else(|| base.parameters.clone()));
+        let model = match parameters {
+            Some(parameters) if chosen.len() > 1 => {
+                fit::renewed(base.with_parameters(parameters), &base.parameters, train, &data)?
+            }
+            _ => base.clone(),
+        };
         results.insert(SOUP.to_owned(), all(&model, SOUP)?);
         Ok(Self { model, chosen: chosen.into_iter().map(|run| run.path).collect(), results })
     }
@@ -260,7 +271,7 @@ fn check_common_validation(runs: &[FinishedRun]) -> Result<(), MixError> {
 /// Of runs sorted from the best on validation, those of the greedy soup.
 fn greedy_choice(
     runs: Vec<FinishedRun>,
-    options: &crate::train::options::TrainOptions,
+    options: &TrainOptions,
     data: &FitData,
     monitor: &dyn Monitor,
 ) -> Result<Vec<FinishedRun>, MixError> {
@@ -268,7 +279,8 @@ fn greedy_choice(
     let mut best: Option<Evaluation> = None;
     for run in runs {
         let tried = average(chosen.iter().map(|run| &run.model.parameters).chain([&run.model.parameters]));
-        let model = run.model.with_parameters(tried.unwrap_or_else(|| run.model.parameters.clone()));
+        let mixed = run.model.with_parameters(tried.unwrap_or_else(|| run.model.parameters.clone()));
+        let model = fit::renewed(mixed, &run.model.parameters, options, data)?;
         let found = fit::evaluate_set(&model, "val with one more", &data.validation, options, monitor)?;
         if best.as_ref().is_none_or(|best| found.accuracy >= best.accuracy) {
             best = Some(found);
