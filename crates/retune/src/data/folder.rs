@@ -16,7 +16,7 @@ use super::source::{DataSource, ImageSource, Sample, SplitName, slashed};
 const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff"];
 
 /// Whether the name of a file is that of an image.
-pub(super) fn is_image(path: &Path) -> bool {
+pub(crate) fn is_image(path: &Path) -> bool {
     let extension = path.extension().and_then(OsStr::to_str);
     extension.is_some_and(|extension| EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension)))
 }
@@ -98,7 +98,7 @@ fn split_folders(entries: &Entries) -> Result<Option<Vec<(SplitName, PathBuf)>>,
 }
 
 /// The split that a folder's name stands for: `train`, `val|valid|validation`, `test*`.
-pub(super) fn split_of_folder(name: &str) -> Option<SplitName> {
+pub(crate) fn split_of_folder(name: &str) -> Option<SplitName> {
     match SplitName::from(name) {
         SplitName::Other(_) if name.to_ascii_lowercase().starts_with("test") => Some(SplitName::Other(name.to_owned())),
         SplitName::Other(_) | SplitName::All => None,

@@ -22,7 +22,7 @@ pub mod corruption;
 pub mod decode;
 mod distinct;
 mod error;
-mod folder;
+pub(crate) mod folder;
 mod idx;
 pub mod leak;
 pub mod loader;
