@@ -1,8 +1,8 @@
-//! Models by their name on the Hugging Face hub, such as `timm/resnet18.a1_in1k`.
+//! Models and data sets by their name on the Hugging Face hub, such as `timm/resnet18.a1_in1k`.
 //!
 //! Files go where Hugging Face's own tools keep them (`models--OWNER--NAME/{blobs,refs,snapshots}` below the cache
-//! folder), so that what timm has downloaded is found here and the other way round. The rules for the folder, the token
-//! and the environment variables are those of the Python package `huggingface_hub`
+//! folder, or `datasets--OWNER--NAME`), so that what timm has downloaded is found here and the other way round. The rules
+//! for the folder, the token and the environment variables are those of the Python package `huggingface_hub`
 //! (<https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables>). A revision that is cached
 //! completely is used without asking the network whether it has moved since.
 
@@ -16,9 +16,13 @@ use thiserror::Error;
 
 mod cache;
 mod client;
+mod dataset;
+mod listing;
+mod selection;
 
 use cache::RepositoryCache;
 use client::{Client, RemoteFile, Transfer};
+pub use dataset::{CachedDataset, DatasetName, fetch_dataset};
 
 const CONFIG_FILE: &str = "config.json";
 /// In order of preference.
@@ -27,8 +31,8 @@ const WEIGHT_FILES: [(&str, WeightFormat); 2] =
 
 /// A model repository of the hub and the revision wanted of it.
 ///
-/// Written `OWNER/NAME` or `OWNER/NAME@REVISION`, where the revision is a branch, a tag or a commit; timm's prefix
-/// `hf-hub:` may stand in front.
+/// Written `OWNER/NAME` or `OWNER/NAME@REVISION`, where the revision is a branch, a tag or a commit; `hf:` or timm's
+/// prefix `hf-hub:` may stand in front.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelName {
     repository: String,
@@ -51,8 +55,8 @@ impl FromStr for ModelName {
     type Err = HubError;
 
     fn from_str(text: &str) -> Result<Self, HubError> {
-        let invalid = |reason| HubError::InvalidName { name: text.to_owned(), reason };
-        let bare = ["hf-hub:", "hf_hub:"].iter().find_map(|prefix| text.strip_prefix(prefix));
+        let invalid = |reason| HubError::InvalidName { kind: RepositoryKind::Model, name: text.to_owned(), reason };
+        let bare = ["hf:", "hf-hub:", "hf_hub:"].iter().find_map(|prefix| text.strip_prefix(prefix));
         let bare = bare.unwrap_or(text);
         let (repository, revision) = bare.split_once('@').unwrap_or((bare, "main"));
         let Some((owner, name)) = repository.split_once('/') else {
@@ -81,10 +85,54 @@ fn is_plain(word: &str) -> bool {
     !word.is_empty() && word.len() <= 96 && word.bytes().all(allowed) && !word.starts_with('.')
 }
 
+/// What a repository of the hub holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RepositoryKind {
+    /// A model.
+    Model,
+    /// A data set.
+    Dataset,
+}
+
+impl RepositoryKind {
+    /// What stands before `OWNER/NAME` in an address.
+    fn address_prefix(self) -> &'static str {
+        match self {
+            Self::Model => "",
+            Self::Dataset => "datasets/",
+        }
+    }
+
+    /// The first part of its folder's name in the cache.
+    fn cache_prefix(self) -> &'static str {
+        match self {
+            Self::Model => "models",
+            Self::Dataset => "datasets",
+        }
+    }
+
+    /// What stands between a name and a revision.
+    fn revision_mark(self) -> char {
+        match self {
+            Self::Model => '@',
+            Self::Dataset => '#',
+        }
+    }
+}
+
+impl fmt::Display for RepositoryKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Model => "model",
+            Self::Dataset => "data set",
+        })
+    }
+}
+
 /// Where the hub is, and where its files are kept.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HubOptions {
-    /// The folder that holds one `models--OWNER--NAME` folder for each repository.
+    /// The folder that holds one `models--OWNER--NAME` or `datasets--OWNER--NAME` folder for each repository.
     pub cache_dir: PathBuf,
     /// Address of the hub, without a slash at the end.
     pub endpoint: String,
@@ -186,28 +234,30 @@ pub struct CachedModel {
 /// How far a download has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DownloadProgress<'a> {
-    /// Name of the file within its repository.
+    /// Name of the file within its repository; of a data set, whose files arrive together, its own name.
     pub file: &'a str,
     /// Bytes received so far, those of an earlier, interrupted download included.
     pub received: u64,
-    /// Bytes of the whole file.
+    /// Bytes of the whole file, or of all files of a data set.
     pub total: u64,
 }
 
-/// Why a model could not be had from the hub. Every message is one sentence that ends in what to do.
+/// Why a model or data set could not be had from the hub. Every message is one sentence that ends in what to do.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum HubError {
     /// Not a name of the form `OWNER/NAME[@REVISION]`.
-    #[error("\"{name}\" is no model name of the hub: {reason}")]
+    #[error("\"{name}\" is no {kind} name of the hub: {reason}")]
     InvalidName {
+        /// What it should name.
+        kind: RepositoryKind,
         /// What was given.
         name: String,
         /// What is wrong with it.
         reason: &'static str,
     },
     /// Nothing says where the cache is.
-    #[error("there is no home directory to cache models in; set HF_HOME to a folder")]
+    #[error("there is no home directory to cache files in; set HF_HOME to a folder")]
     NoHome,
     /// Offline, and the cache lacks a file.
     #[error("{model} is not in the cache {} and HF_HUB_OFFLINE is set; unset it, or download the model once while online", cache_dir.display())]
@@ -217,11 +267,52 @@ pub enum HubError {
         /// The cache searched.
         cache_dir: PathBuf,
     },
+    /// Offline, and the cache lacks a file of a data set, or all of it.
+    #[error("{what} is not in the cache {} and HF_HUB_OFFLINE is set; unset it, or run the command once while online", cache_dir.display())]
+    NotInCache {
+        /// The data set, or a file of it.
+        what: String,
+        /// The cache searched.
+        cache_dir: PathBuf,
+    },
+    /// A data set of several configurations, of which none was named.
+    #[error(
+        "{repository} holds several data sets, {}; name one, as in hf:{repository}/{}",
+        configurations.join(", "), configurations.first().map_or("NAME", String::as_str)
+    )]
+    SeveralConfigurations {
+        /// `OWNER/NAME`.
+        repository: String,
+        /// Their names.
+        configurations: Vec<String>,
+    },
+    /// A data set has no such configuration.
+    #[error("{repository} holds no data set {configuration}; it has {}", if configurations.is_empty() { "one without a name".to_owned() } else { configurations.join(", ") })]
+    NoSuchConfiguration {
+        /// `OWNER/NAME`.
+        repository: String,
+        /// The one wanted.
+        configuration: String,
+        /// Those there are.
+        configurations: Vec<String>,
+    },
+    /// A data set in another form than images or Parquet files.
+    #[error("{repository} holds neither Parquet files, images nor tar archives{found}{advice}")]
+    NoImages {
+        /// `OWNER/NAME`.
+        repository: String,
+        /// What it holds instead, in words.
+        found: String,
+        /// What to try, in words.
+        advice: String,
+    },
     /// The repository does not exist, or is private.
     #[error(
-        "{endpoint} has no model {repository} that you may read; check the name{suggestion}, or set HF_TOKEN if it is private"
+        "{endpoint} has no {kind} {repository} that you may read; check the name{suggestion}, or set HF_TOKEN if it is private"
     )]
     RepositoryNotFound {
+        /// What was looked for.
+        kind: RepositoryKind,
         /// Address of the hub.
         endpoint: String,
         /// `OWNER/NAME`.
@@ -230,8 +321,10 @@ pub enum HubError {
         suggestion: String,
     },
     /// The repository has no such branch, tag or commit.
-    #[error("{repository} has no revision {revision}; leave \"@{revision}\" out to take its main branch")]
+    #[error("{repository} has no revision {revision}; leave \"{}{revision}\" out to take its main branch", kind.revision_mark())]
     RevisionNotFound {
+        /// What was looked for.
+        kind: RepositoryKind,
         /// `OWNER/NAME`.
         repository: String,
         /// The revision wanted.
@@ -249,9 +342,12 @@ pub enum HubError {
     },
     /// The terms of a gated repository are not accepted, or no token was sent.
     #[error(
-        "{repository} is gated; accept its terms at {endpoint}/{repository} and set HF_TOKEN to a token of that account"
+        "{repository} is gated; accept its terms at {endpoint}/{}{repository} and set HF_TOKEN to a token of that account",
+        kind.address_prefix()
     )]
     Gated {
+        /// What was asked for.
+        kind: RepositoryKind,
         /// Address of the hub.
         endpoint: String,
         /// `OWNER/NAME`.
@@ -259,9 +355,11 @@ pub enum HubError {
     },
     /// The hub refuses the token.
     #[error(
-        "{endpoint} refuses the access token for {repository} (status {status}); set HF_TOKEN to a valid token, or unset it for a public model"
+        "{endpoint} refuses the access token for {repository} (status {status}); set HF_TOKEN to a valid token, or unset it for a public {kind}"
     )]
     TokenRefused {
+        /// What was asked for.
+        kind: RepositoryKind,
         /// Address of the hub.
         endpoint: String,
         /// `OWNER/NAME`.
@@ -320,7 +418,7 @@ pub enum HubError {
         file: String,
     },
     /// The cache cannot be read or written.
-    #[error("the model cache cannot be used: {}: {source}; check its permissions and free space, or set HF_HOME to another folder", path.display())]
+    #[error("the cache cannot be used: {}: {source}; check its permissions and free space, or set HF_HOME to another folder", path.display())]
     Cache {
         /// The file or folder.
         path: PathBuf,
@@ -346,7 +444,7 @@ pub fn fetch_model(
     options: &HubOptions,
     mut on_progress: impl FnMut(DownloadProgress<'_>) -> ControlFlow<()>,
 ) -> Result<CachedModel, HubError> {
-    let cache = RepositoryCache::new(&options.cache_dir, name.repository());
+    let cache = RepositoryCache::new(&options.cache_dir, RepositoryKind::Model, name.repository());
     if let Some(model) = cached_model(&cache, name.revision()) {
         return Ok(model);
     }
@@ -354,7 +452,7 @@ pub fn fetch_model(
         let cache_dir = options.cache_dir.clone();
         return Err(HubError::NotCached { model: name.to_string(), cache_dir });
     }
-    let client = Client::new(options, name.repository());
+    let client = Client::new(options, RepositoryKind::Model, name.repository());
     let config = client.find(CONFIG_FILE, name.revision())?.ok_or_else(|| HubError::FileNotFound {
         repository: name.repository().to_owned(),
         file: CONFIG_FILE.to_owned(),
@@ -367,7 +465,7 @@ pub fn fetch_model(
     }
     // Last, so that the revision never names a commit whose files are not there.
     cache.write_reference(name.revision(), &commit)?;
-    Ok(model_at(&cache, commit, weights.name, weight_format))
+    Ok(model_at(&cache, commit, &weights.name, weight_format))
 }
 
 fn cached_model(cache: &RepositoryCache, revision: &str) -> Option<CachedModel> {
@@ -408,7 +506,7 @@ fn download(
     commit: &str,
     on_progress: &mut impl FnMut(DownloadProgress<'_>) -> ControlFlow<()>,
 ) -> Result<(), HubError> {
-    if cache.snapshot_file(commit, file.name).is_some() {
+    if cache.snapshot_file(commit, &file.name).is_some() {
         return Ok(());
     }
     // Held until the file is in place: of two processes that want it, the second finds it there.
@@ -418,7 +516,7 @@ fn download(
         Transfer { client, file, commit, partial: &partial }.run(on_progress)?;
         cache.complete_blob(&file.etag)?;
     }
-    cache.link_snapshot_file(commit, file.name, &file.etag)
+    cache.link_snapshot_file(commit, &file.name, &file.etag)
 }
 
 #[cfg(test)]

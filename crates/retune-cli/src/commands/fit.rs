@@ -25,7 +25,8 @@ use crate::output::{Console, results};
 pub struct FitArguments {
     #[command(flatten)]
     model: ModelArguments,
-    /// The images: a folder of class folders, train/ with val/ and test/ of them, a .csv or .jsonl manifest, Parquet or IDX files
+    /// The images: a folder of class folders, train/ with val/ and test/ of them, a .csv or .jsonl manifest, Parquet or IDX files,
+    /// or hf:OWNER/NAME on the Hugging Face hub
     #[arg(short, long, value_name = "PATH", help_heading = "Data")]
     data: Option<PathBuf>,
     #[command(flatten)]
