@@ -69,9 +69,9 @@ fn what_is_not_there_is_told_with_what_to_write() {
     assert!(name.contains("an owner and a name are needed"), "{name}");
     let shift = features("hf:some/pictures@frog:3");
     assert!(shift.contains("'frog' is neither label_flip nor"), "{shift}");
-    fs::remove_file(here.path(&format!(
-        "cache/hub/datasets--some--pictures/snapshots/{COMMIT}/data/train-00001-of-00002.parquet"
-    )))
+    fs::remove_file(
+        here.path(&format!("cache/hub/datasets--some--pictures/snapshots/{COMMIT}/data/train-00001-of-00002.parquet")),
+    )
     .unwrap();
     let shard = features("hf:some/pictures");
     assert!(shard.contains("data/train-00001-of-00002.parquet of hf:some/pictures is not in the cache"), "{shard}");

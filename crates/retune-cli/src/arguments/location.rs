@@ -29,6 +29,10 @@ pub fn locate_data(location: &Path, console: &Console) -> Result<PathBuf, Failur
     Ok(location.to_owned())
 }
 
+/// Ends of the names of files, which are no names of the hub.
+const FILE_ENDS: [&str; 12] =
+    ["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "csv", "jsonl", "parquet", "tar"];
+
 /// Whether a path that leads nowhere could be `OWNER/NAME`.
 fn looks_like_a_hub_name(text: &str) -> bool {
     let is_word = |word: &str| {
@@ -36,7 +40,10 @@ fn looks_like_a_hub_name(text: &str) -> bool {
             && !word.starts_with('.')
             && word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
     };
-    text.split_once('/').is_some_and(|(owner, name)| is_word(owner) && is_word(name)) && !Path::new(text).is_absolute()
+    let is_file = |name: &str| {
+        name.rsplit_once('.').is_some_and(|(_, end)| FILE_ENDS.iter().any(|known| end.eq_ignore_ascii_case(known)))
+    };
+    text.split_once('/').is_some_and(|(owner, name)| is_word(owner) && is_word(name) && !is_file(name))
 }
 
 #[cfg(feature = "hub")]
@@ -71,7 +78,9 @@ mod tests {
         for text in ["ylecun/mnist", "timm/oxford-iiit-pet", "a.b/c_d"] {
             assert!(looks_like_a_hub_name(text), "{text}");
         }
-        for text in ["mnist", "/data/pets", "./data", "../data", "a/b/c", "my data/pets", "a/", "C:\\data"] {
+        for text in
+            ["mnist", "/data/pets", "./data", "../data", "a/b/c", "my data/pets", "a/", "C:\\data", "photos/cat.JPG"]
+        {
             assert!(!looks_like_a_hub_name(text), "{text}");
         }
     }

@@ -74,7 +74,9 @@ impl FromStr for DatasetName {
             return Err(invalid("owner and name consist of letters, digits, '-', '_' and '.'"));
         }
         let configuration = parts.next();
-        if configuration.is_some_and(|configuration| configuration.split('/').any(|part| matches!(part, "" | "." | ".."))) {
+        if configuration
+            .is_some_and(|configuration| configuration.split('/').any(|part| matches!(part, "" | "." | "..")))
+        {
             return Err(invalid("what follows the name must be the name of one of its data sets"));
         }
         if !revision.split('/').all(is_plain) {

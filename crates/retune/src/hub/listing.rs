@@ -101,8 +101,12 @@ mod tests {
                 {"rfilename": "old"}]}"#,
         );
         let read = read.unwrap();
-        let files: Vec<_> = read.files.iter().map(|file| (file.name.as_str(), file.etag.as_deref(), file.size)).collect();
-        assert_eq!(files, [("a b/é.png", Some("22"), Some(7)), ("x.parquet", Some("44"), Some(9)), ("old", None, None)]);
+        let files: Vec<_> =
+            read.files.iter().map(|file| (file.name.as_str(), file.etag.as_deref(), file.size)).collect();
+        assert_eq!(
+            files,
+            [("a b/é.png", Some("22"), Some(7)), ("x.parquet", Some("44"), Some(9)), ("old", None, None)]
+        );
         let text = serde_json::to_vec(&read).unwrap();
         assert_eq!(Listing::from_cache(&text, "abc").unwrap().files.len(), 3);
         assert!(Listing::from_cache(&text, "abd").is_none() && Listing::from_cache(b"", "abc").is_none());

@@ -59,11 +59,7 @@ pub(super) fn select(names: &[&str], configuration: Option<&str>) -> Result<Sele
     image_folder(names, &images, configuration)
 }
 
-fn of_configuration(
-    names: &[&str],
-    candidates: Vec<usize>,
-    wanted: Option<&str>,
-) -> Result<Selection, NoSelection> {
+fn of_configuration(names: &[&str], candidates: Vec<usize>, wanted: Option<&str>) -> Result<Selection, NoSelection> {
     let known: BTreeSet<String> = candidates.iter().map(|&index| configuration_of(names[index])).collect();
     let named = || known.iter().filter(|name| !name.is_empty()).cloned().collect::<Vec<_>>();
     let chosen = match wanted {
@@ -125,7 +121,8 @@ fn image_folder(names: &[&str], images: &[usize], wanted: Option<&str>) -> Resul
     let mut files: Vec<usize> = images.iter().copied().chain(lists).filter(|&index| is_wanted(names[index])).collect();
     files.sort_unstable();
     if files.is_empty() {
-        let folders: BTreeSet<&str> = images.iter().filter_map(|&index| names[index].split_once('/')).map(|(top, _)| top).collect();
+        let folders: BTreeSet<&str> =
+            images.iter().filter_map(|&index| names[index].split_once('/')).map(|(top, _)| top).collect();
         return Err(NoSelection::NoSuch(folders.into_iter().map(str::to_owned).collect()));
     }
     let mut folder = common_folder(files.iter().map(|&index| names[index]));

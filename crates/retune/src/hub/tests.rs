@@ -261,7 +261,8 @@ fn unescaped(path: &str) -> String {
     let mut bytes = Vec::new();
     let mut left = path.as_bytes();
     while let Some((&first, rest)) = left.split_first() {
-        let code = std::str::from_utf8(&rest[..rest.len().min(2)]).ok().and_then(|code| u8::from_str_radix(code, 16).ok());
+        let code =
+            std::str::from_utf8(&rest[..rest.len().min(2)]).ok().and_then(|code| u8::from_str_radix(code, 16).ok());
         match (first, code) {
             (b'%', Some(byte)) => (bytes.push(byte), left = &rest[2..]),
             _ => (bytes.push(first), left = rest),

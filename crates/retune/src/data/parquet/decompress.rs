@@ -97,9 +97,7 @@ fn append(codec: Compression, input: &[u8], contents: &mut Vec<u8>, most: u64) -
             contents.resize(start + length, 0);
             snap::raw::Decoder::new().decompress(input, &mut contents[start..]).map(|_| ()).map_err(invalid)
         }
-        Compression::GZIP(_) => {
-            read_bounded(flate2::read::MultiGzDecoder::new(input), contents, most, damaged("gzip"))
-        }
+        Compression::GZIP(_) => read_bounded(flate2::read::MultiGzDecoder::new(input), contents, most, damaged("gzip")),
         Compression::BROTLI(_) => {
             let decoder = brotli_decompressor::Decompressor::new(input, input.len().min(1 << 16));
             read_bounded(decoder, contents, most, damaged("Brotli"))
@@ -215,7 +213,9 @@ mod tests {
     #[test]
     fn blocks_of_hadoop_and_lone_ones_go_by_the_same_name() {
         let framed: Vec<u8> = [&[0, 0, 0, 5, 0, 0, 0, 6][..], BLOCK].concat();
-        for (input, expected) in [(BLOCK.to_vec(), "<hello"), (framed.clone(), "<hello"), (framed.repeat(2), "<hellohello")] {
+        for (input, expected) in
+            [(BLOCK.to_vec(), "<hello"), (framed.clone(), "<hello"), (framed.repeat(2), "<hellohello")]
+        {
             assert_eq!(decompressed(Compression::LZ4, &input, 10).as_deref(), Some(expected.as_bytes()));
         }
         assert_eq!(decompressed(Compression::LZ4, &framed.repeat(2), 9), None);

@@ -20,8 +20,8 @@ use image::RgbImage;
 use super::file::ParquetFile;
 use crate::data::DataError;
 use crate::data::decode::{DecodeLimits, decode};
-use crate::data::source::read_limited;
 use crate::data::positional::{read_exact_at, write_all_at};
+use crate::data::source::read_limited;
 
 /// Encoded images that stay in memory, in bytes.
 const MEMORY_BYTES: u64 = 256 << 20;
@@ -199,8 +199,7 @@ impl ParquetImages {
     }
 
     fn read_block(&self, block: &Block) -> Result<EncodedImages, String> {
-        let column =
-            |column| self.file.values::<ByteArrayType>(block.group, column, block.first_in_group, block.rows);
+        let column = |column| self.file.values::<ByteArrayType>(block.group, column, block.first_in_group, block.rows);
         let mut images = EncodedImages::of(&column(self.columns.bytes)?, self.file.most_values())?;
         if let Some(path) = self.columns.path.filter(|_| images.lacks_some()) {
             let folder = self.path.parent().unwrap_or(Path::new(""));

@@ -21,9 +21,8 @@ pub(super) enum Labels {
 impl Labels {
     pub fn read(file: &ParquetFile, column: Option<&LabelColumn>) -> Result<Self, String> {
         let Some(LabelColumn { number, name, kind, names }) = column else { return Ok(Self::Unknown) };
-        let labels = Scalars::read(file, *number, *kind).map_err(|problem| {
-            format!("column `{name}`, {problem}: a label is a text or a whole number")
-        })?;
+        let labels = Scalars::read(file, *number, *kind)
+            .map_err(|problem| format!("column `{name}`, {problem}: a label is a text or a whole number"))?;
         Ok(match labels {
             Scalars::Texts(texts) => Self::Names(texts),
             // A negative number stands for an unknown label in the sets whose labels are held back.

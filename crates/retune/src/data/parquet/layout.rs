@@ -13,7 +13,16 @@ const IMAGE_NAMES: [&str; 2] = ["image", "img"];
 
 /// Names that a column of paths of images goes by, where no column holds images.
 const PATH_NAMES: [&str; 11] = [
-    "image", "img", "image_path", "img_path", "image_file", "path", "file_path", "filepath", "file_name", "filename",
+    "image",
+    "img",
+    "image_path",
+    "img_path",
+    "image_file",
+    "path",
+    "file_path",
+    "filepath",
+    "file_name",
+    "filename",
     "file",
 ];
 
@@ -33,11 +42,7 @@ pub(super) struct Layout {
 /// Where the images are.
 pub(super) enum ImageColumns {
     /// In the file; those whose bytes are null lie at a path.
-    Encoded {
-        name: String,
-        bytes: usize,
-        path: Option<usize>,
-    },
+    Encoded { name: String, bytes: usize, path: Option<usize> },
     /// In files of their own.
     Paths { name: String, path: usize },
 }

@@ -168,7 +168,10 @@ fn labels_of_every_type_are_read() {
     }
     // A label of bytes is no image, and groups may be numbers.
     let source = DataSource::open(fixture("written/binary_label_and_group.parquet")).unwrap();
-    assert_eq!((source.classes.clone(), source.all().groups()), (vec!["cat".into(), "dog".into()], vec!["7".into(), "8".into()]));
+    assert_eq!(
+        (source.classes.clone(), source.all().groups()),
+        (vec!["cat".into(), "dog".into()], vec!["7".into(), "8".into()])
+    );
 }
 
 #[test]
@@ -196,15 +199,24 @@ fn images_are_read_from_paths_beside_the_file() {
     assert_eq!(name("paths_in_half.parquet"), "paths_in_half/000001");
     assert_eq!(images::image_beside(Path::new("/data"), "/img/1.png").unwrap(), Path::new("/img/1.png"));
 
-    let folder = folder_of_fixtures(&[("written/paths_in_struct.parquet", "a.parquet"), ("written/paths_in_text.parquet", "b.parquet")]);
+    let folder = folder_of_fixtures(&[
+        ("written/paths_in_struct.parquet", "a.parquet"),
+        ("written/paths_in_text.parquet", "b.parquet"),
+    ]);
     let error = |name: &str| match DataSource::open(folder.path().join(name)) {
         Ok(source) => source.all().samples[2].image.load(&DecodeLimits::default()).unwrap_err().to_string(),
         Err(error) => error.to_string(),
     };
     let inside = error("a.parquet");
-    assert!(inside.contains("a.parquet: row 2, column `image`: cannot read") && inside.contains("img/2.png"), "{inside}");
+    assert!(
+        inside.contains("a.parquet: row 2, column `image`: cannot read") && inside.contains("img/2.png"),
+        "{inside}"
+    );
     let text = error("b.parquet");
-    assert!(text.contains("there is no file") && text.contains("img/0.png, which the first row of `image` would name"), "{text}");
+    assert!(
+        text.contains("there is no file") && text.contains("img/0.png, which the first row of `image` would name"),
+        "{text}"
+    );
     let address = DataSource::open(fixture("written/paths_in_image.parquet")).unwrap_err().to_string();
     assert!(address.contains("`https://example.com/0.png` is an address"), "{address}");
     // A column of paths into another folder, as in files of features, is none of images.

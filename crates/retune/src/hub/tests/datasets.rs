@@ -114,7 +114,11 @@ fn a_mirror_that_lists_names_alone_is_asked_for_each_file() {
 #[test]
 fn of_several_configurations_one_is_named() {
     let files = ["small/train-00000-of-00001.parquet", "large/train-00000-of-00001.parquet"].map(|name| {
-        let shard = if name.starts_with("small") { "validation-00000-of-00001.parquet" } else { "train-00000-of-00002.parquet" };
+        let shard = if name.starts_with("small") {
+            "validation-00000-of-00001.parquet"
+        } else {
+            "train-00000-of-00002.parquet"
+        };
         (name, parquet(shard))
     });
     let hub = TinyHub::start(Content { files: files.into(), ..Content::default() });
@@ -149,7 +153,10 @@ fn a_data_set_that_breaks_off_is_continued() {
     assert!(partial.count() > 0);
     // Offline, the file that is missing is named.
     let error = fetch_offline(&hub, "hf:some/pictures", true).unwrap_err().to_string();
-    assert!(error.contains(".parquet of hf:some/pictures is not in the cache") && error.contains("HF_HUB_OFFLINE"), "{error}");
+    assert!(
+        error.contains(".parquet of hf:some/pictures is not in the cache") && error.contains("HF_HUB_OFFLINE"),
+        "{error}"
+    );
 
     hub.change(|content| content.cut_after = None);
     let dataset = fetch(&hub, "hf:some/pictures").unwrap();
@@ -231,7 +238,9 @@ fn names_of_data_sets_have_a_configuration_and_a_revision() {
     assert_eq!(name.to_string(), "hf:some/pictures/small one#refs/convert/parquet");
     let name: DatasetName = "hf:some/pictures".parse().unwrap();
     assert_eq!((name.configuration(), name.revision()), (None, "main"));
-    for bad in ["hf:", "hf:pictures", "hf:some/", "hf:../x", "hf:a/b/", "hf:a/b/../c", "hf:a/b#", "hf:a/b#../c", "hf:a b/c"] {
+    for bad in
+        ["hf:", "hf:pictures", "hf:some/", "hf:../x", "hf:a/b/", "hf:a/b/../c", "hf:a/b#", "hf:a/b#../c", "hf:a b/c"]
+    {
         let error = bad.parse::<DatasetName>().unwrap_err().to_string();
         assert!(error.contains("is no data set name of the hub"), "{error}");
     }
