@@ -252,6 +252,8 @@ impl<'a> Chosen<'a> {
                 }
                 std::thread::sleep(PROGRESS_INTERVAL);
             }
+            // That all has arrived; there is nothing left to stop.
+            let _ = on_progress(crew.progress(&task));
         });
         match crew.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(error) => Err(error),

@@ -53,13 +53,13 @@ fn parquet_files_arrive_once_and_are_opened_as_any_data() {
     let mut told = Vec::new();
     let name: DatasetName = "hf:some/pictures".parse().unwrap();
     let dataset = fetch_dataset(&name, &hub.options(), |progress| {
-        told.push((progress.file.to_owned(), progress.total));
+        told.push((progress.file.to_owned(), progress.received, progress.total));
         ControlFlow::Continue(())
     });
     let dataset = dataset.unwrap();
     assert_eq!((dataset.directory.clone(), dataset.commit.as_str()), (snapshot(&hub).join("data"), COMMIT));
     let total = TRAIN.into_iter().chain([TEST]).map(|name| sharded().files[name].len() as u64).sum::<u64>();
-    assert_eq!(told[0], ("hf:some/pictures".to_owned(), total));
+    assert_eq!(told.last(), Some(&("hf:some/pictures".to_owned(), total, total)));
 
     let source = DataSource::open(&dataset.directory).unwrap();
     assert_eq!(source.classes, ["zebra", "ant"]);
