@@ -263,10 +263,9 @@ fn unescaped(path: &str) -> String {
     while let Some((&first, rest)) = left.split_first() {
         let code =
             std::str::from_utf8(&rest[..rest.len().min(2)]).ok().and_then(|code| u8::from_str_radix(code, 16).ok());
-        match (first, code) {
-            (b'%', Some(byte)) => (bytes.push(byte), left = &rest[2..]),
-            _ => (bytes.push(first), left = rest),
-        };
+        let (byte, skipped) = code.filter(|_| first == b'%').map_or((first, 0), |byte| (byte, 2));
+        bytes.push(byte);
+        left = &rest[skipped..];
     }
     String::from_utf8(bytes).unwrap()
 }

@@ -125,7 +125,7 @@ fn read(name: &str) -> Read {
     let source = DataSource::open(fixture("written").join(name).with_extension("parquet")).unwrap();
     let all = source.all();
     let labels = all.samples.iter().map(|sample| sample.label).collect();
-    let colours = all.samples.iter().map(|sample| colour(sample)).map(|[red, green, _]| [red, green]).collect();
+    let colours = all.samples.iter().map(colour).map(|[red, green, _]| [red, green]).collect();
     (source.classes, labels, colours)
 }
 
