@@ -82,7 +82,8 @@ pub fn start(
     // Another run may have begun there meanwhile.
     check_free()?;
     files::create_folder(out)?;
-    let _lock = DirectoryLock::acquire(out)?;
+    let lock = DirectoryLock::acquire(out)?;
+    lock.warn_without_lock(monitor);
     directory::tidy(out);
     directory::record_command(out, command)?;
     if let Some(left_out) = left_out {
@@ -123,7 +124,8 @@ pub fn resume(out: &Path, shared: Option<&Shared>, monitor: &dyn Monitor) -> Res
         }
         return Ok(summary);
     }
-    let _lock = DirectoryLock::acquire(out)?;
+    let lock = DirectoryLock::acquire(out)?;
+    lock.warn_without_lock(monitor);
     directory::tidy(out);
     let plan = read_plan(out)?;
     let (model, data) = open_of_run(&options, out)?;

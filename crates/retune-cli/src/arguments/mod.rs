@@ -5,6 +5,7 @@
 
 pub mod cka;
 pub mod data;
+pub mod location;
 pub mod method;
 pub mod model;
 pub mod output_file;

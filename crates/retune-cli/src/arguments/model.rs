@@ -89,6 +89,7 @@ fn from_hub(model: &str, console: &Console) -> Result<PathBuf, Failure> {
     match fetched {
         Ok(fetched) => Ok(fetched.directory),
         Err(HubError::Interrupted) => Err(HubError::Interrupted.into()),
+        Err(error) if model.contains(':') => Err(error.into()),
         // A mistyped path looks like the name of a model.
         Err(error) => Err(Failure::Mistake(format!("there is no file or folder {model}, and from the hub: {error}"))),
     }

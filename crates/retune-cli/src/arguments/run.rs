@@ -5,6 +5,7 @@ use std::path::Path;
 use retune::fit::FitOptions;
 
 use super::data::EvaluationArguments;
+use super::location::locate_data;
 use super::model::{ModelArguments, PreprocessingArguments, absolute};
 use super::training::TrainingArguments;
 use crate::failure::Failure;
@@ -27,12 +28,12 @@ pub struct RunArguments<'a> {
 impl RunArguments<'_> {
     /// As the library takes them, with paths that hold wherever the run is gone on with.
     pub fn options(&self, console: &Console) -> Result<FitOptions, Failure> {
-        let mut evaluations = self.evaluations.sources()?;
+        let mut evaluations = self.evaluations.sources(console)?;
         for evaluation in &mut evaluations {
             evaluation.path = absolute(&evaluation.path);
         }
         Ok(FitOptions {
-            data: absolute(self.data),
+            data: absolute(&locate_data(self.data, console)?),
             validation_fraction: self.training.val_fraction,
             split_by: self.training.split_by,
             head_initialization: self.training.head.head_init,

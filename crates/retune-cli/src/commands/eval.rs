@@ -49,7 +49,7 @@ struct Document<'a> {
 /// Evaluates the model on every set.
 pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> {
     let mut sets = vec![(arguments.data.split_name().to_string(), arguments.data.open(console)?)];
-    for source in arguments.evaluations.sources()? {
+    for source in arguments.evaluations.sources(console)? {
         if source.name == sets[0].0 {
             let reason =
                 format!("--eval {0}= has the name of the data's own set; choose another than '{0}'", source.name);

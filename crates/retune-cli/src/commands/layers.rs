@@ -62,7 +62,17 @@ fn output_shapes(model: &Model) -> Vec<Vec<usize>> {
     let preprocessing = model.config().preprocessing();
     let (height, width) = (preprocessing.height as usize, preprocessing.width as usize);
     let images = vec![0.0; 3 * height * width];
-    let image = Batch { number: 0, images, labels: Vec::new(), indices: vec![0], targets: None, n: 1, height, width };
+    let image = Batch {
+        number: 0,
+        images,
+        labels: Vec::new(),
+        indices: vec![0],
+        targets: None,
+        mixed: false,
+        n: 1,
+        height,
+        width,
+    };
     let device = model.parameters.tensors()[0].device();
     let mut activation = Activation::of_images(inference::images(&image, &device));
     (0..model.blocks().len())

@@ -238,7 +238,8 @@ pub fn run(
     DirectoryLock::check(out)?;
     options.check()?;
     options.claim(out)?;
-    let _lock = DirectoryLock::acquire(out)?;
+    let lock = DirectoryLock::acquire(out)?;
+    lock.warn_without_lock(monitor);
     fit::record_command(out, command).map_err(FitError::from).map_err(|error| CompareError::Fit(Box::new(error)))?;
     let queue: VecDeque<Job> = options
         .seeds

@@ -15,7 +15,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub(super) use self::endings::{SNIFFED, begins_as_image, foreign, is_beginning_of_image, is_image};
+pub(crate) use self::endings::is_image;
+pub(super) use self::endings::{SNIFFED, begins_as_image, foreign, is_beginning_of_image};
 pub(super) use self::outputs::{is_hidden, is_output};
 use super::source::{DataSource, ImageSource, Sample, SplitName, slashed};
 use super::{DataError, DataNote, metadata};
@@ -129,7 +130,7 @@ fn split_folders(entries: &Entries) -> Result<Option<Vec<(SplitName, PathBuf)>>,
 }
 
 /// The split that a folder's name stands for: `train`, `val|valid|validation`, `test*`.
-pub(super) fn split_of_folder(name: &str) -> Option<SplitName> {
+pub(crate) fn split_of_folder(name: &str) -> Option<SplitName> {
     match SplitName::from(name) {
         SplitName::Other(_) if name.to_ascii_lowercase().starts_with("test") => Some(SplitName::Other(name.to_owned())),
         SplitName::Other(_) | SplitName::All => None,

@@ -23,7 +23,7 @@ pub mod corruption;
 pub mod decode;
 mod distinct;
 mod error;
-mod folder;
+pub(crate) mod folder;
 mod groups;
 mod idx;
 pub mod leak;

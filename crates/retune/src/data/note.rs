@@ -93,6 +93,13 @@ pub enum DataNote {
         /// The classes.
         classes: Vec<String>,
     },
+    /// A column that would hold labels has lists or structs of them, so that its images count as unlabelled.
+    SeveralLabels {
+        /// The Parquet file.
+        path: PathBuf,
+        /// The column.
+        column: String,
+    },
 }
 
 impl fmt::Display for DataNote {
@@ -185,6 +192,12 @@ impl fmt::Display for DataNote {
                     }
                 )
             }
+            Self::SeveralLabels { path, column } => write!(
+                f,
+                "{}: the column `{column}` holds several labels an image, so the images count as unlabelled; write one \
+                 label for each image to use them",
+                path.display()
+            ),
         }
     }
 }

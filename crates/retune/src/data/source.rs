@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
+use std::io;
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -85,10 +86,14 @@ impl ImageSource {
     }
 }
 
-/// The bytes of a file no larger than [`MAX_FILE_BYTES`].
-fn read_limited(path: &Path) -> Result<Vec<u8>, DataError> {
+/// The bytes of a file no larger than [`MAX_FILE_BYTES`]. What is no regular file may never end, and is refused.
+pub(super) fn read_limited(path: &Path) -> Result<Vec<u8>, DataError> {
     let unreadable = |source| DataError::Io { path: path.to_owned(), source };
-    let bytes = fs::metadata(path).map_err(unreadable)?.len();
+    let metadata = fs::metadata(path).map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(unreadable(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")));
+    }
+    let bytes = metadata.len();
     if bytes > MAX_FILE_BYTES {
         return Err(DataError::FileTooLarge { path: path.to_owned(), bytes, limit: MAX_FILE_BYTES });
     }
@@ -359,7 +364,7 @@ impl DataSource {
             if let Some(source) = cifar::open(path)? {
                 return Ok(source);
             }
-            if let Some(source) = parquet::open_folder(path)? {
+            if let Some(source) = parquet::open_folder(path, missing)? {
                 return Ok(source);
             }
             return match webdataset::open_folder(path)? {
@@ -369,7 +374,7 @@ impl DataSource {
         }
         match manifest::Format::of(path) {
             Some(format) => manifest::open(path, format, missing),
-            None if parquet::is_parquet(path) => parquet::open_file(path),
+            None if parquet::is_parquet(path) => parquet::open_file(path, missing),
             None if webdataset::is_archive(path) => webdataset::open_file(path),
             None if folder::is_image(path) || folder::begins_as_image(path) => Ok(Self::single_image(path)),
             None => Err(DataError::Unrecognized { path: path.to_owned() }),

@@ -26,7 +26,7 @@ const FOREIGN: [&str; 74] = [
 pub(in crate::data) const SNIFFED: usize = 16;
 
 /// Whether the name of a file is that of an image.
-pub(in crate::data) fn is_image(path: &Path) -> bool {
+pub(crate) fn is_image(path: &Path) -> bool {
     extension(path).is_some_and(|extension| IMAGES.iter().any(|known| known.eq_ignore_ascii_case(extension)))
 }
 
