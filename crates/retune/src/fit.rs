@@ -102,7 +102,10 @@ pub fn start(
 /// A block or number that does not fit; a new head that nothing would train.
 pub(crate) fn settled_plan(options: &FitOptions, plan: &PlanSource, model: &Model) -> Result<Plan, FitError> {
     let plan = plan.resolve(model)?;
-    let trains_head = plan.trained_blocks(model.blocks())[model.head()];
+    let specs = &model.network().specs;
+    let trained = plan.trained_parameters(model.blocks(), specs);
+    let mut of_head = specs.iter().zip(trained).filter(|(spec, _)| spec.block == model.head());
+    let trains_head = of_head.all(|(spec, trained)| trained || !spec.role.is_trainable());
     if !trains_head && options.head_initialization != HeadInitialization::Keep {
         return Err(FitError::NewHeadFrozen);
     }
