@@ -59,6 +59,10 @@ pub fn run(arguments: &FitArguments, console: &Console) -> Result<(), Failure> {
     let summary = fitted.map_err(|error| failure(&error, run))?;
     let report = if arguments.no_report { None } else { Some(super::report::write(run, console)?) };
     report::run::draw(run, &summary).map_err(|error| Failure::Mistake(error.to_string()))?;
+    // The text has it among its results.
+    if let Some(hint) = results::hint(&summary, run).filter(|_| console.is_json()) {
+        console.progress.message(&hint);
+    }
     console.print(&summary, || {
         let report = report.map(|path| format!("report: {}\n", path.display())).unwrap_or_default();
         format!("{}{report}", results::summary(&summary, run))
