@@ -112,7 +112,10 @@ fn a_loss_far_above_guessing_is_told_at_the_end() {
     let text = String::from_utf8(output.stdout).unwrap();
     let note = text.lines().find(|line| line.starts_with("note: ")).unwrap_or_else(|| panic!("{text}"));
     // ln 2 = 0.69.
-    assert!(note.contains("far above that of guessing (0.69); the learning rate 10 is too large; try a smaller --lr"), "{note}");
+    assert!(
+        note.contains("far above that of guessing (0.69); the learning rate 10 is too large; try a smaller --lr"),
+        "{note}"
+    );
     let output = here.run(&format!("{line} --json --no-report --out json"));
     assert!(told(&output).contains(note), "{}", told(&output));
     let _: Value = serde_json::from_slice(&output.stdout).unwrap();

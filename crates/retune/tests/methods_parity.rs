@@ -19,9 +19,9 @@ use retune::plan::{
     Adaptive, Anchor, Averaging, Criterion, Gradient, LayerKind, LowRank, Phase, Plan, Schedule, Selection, Solver,
 };
 use retune::train::low_rank::Adapters;
+use retune::train::metrics::{self, MetricsRow};
 use retune::train::optimizer::{OptimizerKind, OptimizerOptions};
 use retune::train::options::{ActivationOptions, BatchNormPolicy, Keep, Precision, TrainOptions};
-use retune::train::metrics::{self, MetricsRow};
 use retune::train::{Differentiation, Trained, Trainer, measure_layers};
 use serde_json::Value;
 
@@ -232,10 +232,7 @@ fn plan(settings: &Value, model: &Model) -> Plan {
     gradient.low_rank = settings
         .get("lora")
         .map(|lora| LowRank { rank: lora["rank"].as_u64().unwrap() as usize, alpha: number(&lora["alpha"]).unwrap() });
-    Plan {
-        method: "parity".into(),
-        phases: vec![Phase { name: "all".into(), solver: Solver::Gradient(gradient) }],
-    }
+    Plan { method: "parity".into(), phases: vec![Phase { name: "all".into(), solver: Solver::Gradient(gradient) }] }
 }
 
 /// Trains as a run of `training.json` says; also the rows of the metrics on training images.

@@ -97,8 +97,7 @@ fn train(
     resume: bool,
 ) -> Result<Trained, TrainError> {
     let images = training_images();
-    let trainer =
-        Trainer { plan, options, train: &images, validation: &images, directory, shared: None, monitor };
+    let trainer = Trainer { plan, options, train: &images, validation: &images, directory, shared: None, monitor };
     trainer.run(model(), resume)
 }
 
@@ -167,7 +166,8 @@ fn frozen_tensors_of_blocks_that_train_keep_every_bit() {
         let trained = train(&plan, &options, None, &Silent, false).unwrap();
         for (index, spec) in specs.iter().enumerate() {
             let block = &start.blocks()[spec.block].name;
-            let follows = options.batch_norm != BatchNormPolicy::Frozen && ["layer1.1", "layer2.0"].contains(&block.as_str());
+            let follows =
+                options.batch_norm != BatchNormPolicy::Frozen && ["layer1.1", "layer2.0"].contains(&block.as_str());
             // Low-rank changes are of matrices alone; the head trains as it is.
             let is_changed = match way {
                 "lora" => trains(&spec.name) && (spec.shape.len() > 1 || block == "head"),
@@ -229,7 +229,9 @@ fn metrics_have_the_rates_of_tensors_where_they_differ() {
         ("fc.bias", 1e-2),
     ];
     // One rounding of the mean over steps.
-    let close = |(found, expected): (&(&str, f64), &(&str, f64))| found.0 == expected.0 && (found.1 / expected.1 - 1.0).abs() < 1e-14;
+    let close = |(found, expected): (&(&str, f64), &(&str, f64))| {
+        found.0 == expected.0 && (found.1 / expected.1 - 1.0).abs() < 1e-14
+    };
     assert!(found.len() == expected.len() && found.iter().zip(&expected).all(close), "{found:?}");
 }
 
@@ -252,12 +254,17 @@ fn rates_of_tensors_are_read_beside_those_of_blocks() {
         // Running statistics may follow the batches, as --bn says.
         assert_eq!(changed, trained || (in_block && is_statistic), "{}", spec.name);
     }
-    let refused = |from: &str, to: &str| Plan::from_toml(&text.replace(from, to)).unwrap().check(model.blocks()).unwrap_err();
+    let refused =
+        |from: &str, to: &str| Plan::from_toml(&text.replace(from, to)).unwrap().check(model.blocks()).unwrap_err();
     let unknown = refused("\"layer2.0.bn1.weight\"", "\"layer2.0.bn1.running_mean\"");
-    assert!(matches!(unknown, PlanError::UnknownName { .. }) && unknown.to_string().contains("running_mean"), "{unknown}");
+    assert!(
+        matches!(unknown, PlanError::UnknownName { .. }) && unknown.to_string().contains("running_mean"),
+        "{unknown}"
+    );
     let unknown = refused("\"layer2.0.bn1.bias\"", "\"layer2.0.bn9.bias\"");
     assert!(unknown.to_string().contains("layer2.0.bn9.bias"), "{unknown}");
     // A tensor's 0 freezes it although its block has a rate; what is left may be nothing.
-    let nothing = refused("rates = { \"layer2.0\" = 0.5,", "parameters = \"norms\"\nrates = { \"layer2.0.conv1.weight\" = 0.5,");
+    let nothing =
+        refused("rates = { \"layer2.0\" = 0.5,", "parameters = \"norms\"\nrates = { \"layer2.0.conv1.weight\" = 0.5,");
     assert!(matches!(nothing, PlanError::NothingSelected(_)), "{nothing}");
 }

@@ -95,8 +95,11 @@ pub fn check(command: &Command, matches: &ArgMatches) -> Result<Vec<String>, cla
     }
     let mut notes = Vec::new();
     if methods == [Method::Lp] {
-        let useless: Vec<String> =
-            OF_DESCENT.iter().filter(|id| ids().any(|typed| typed == **id)).map(|id| format!("--{}", long(id))).collect();
+        let useless: Vec<String> = OF_DESCENT
+            .iter()
+            .filter(|id| ids().any(|typed| typed == **id))
+            .map(|id| format!("--{}", long(id)))
+            .collect();
         notes.extend(has_no_use(&useless, &format!("{}, which solves for the head alone", asked())));
     }
     let optimizer = matches.try_get_one::<OptimizerKind>("optimizer").ok().flatten();
@@ -176,7 +179,10 @@ mod tests {
             "compare --model M --data D --out R --methods lp,surgical:stem..layer1 --granularity tensor",
         ] {
             let error = checked(line).unwrap_err();
-            assert!(error.contains("has no use with") && error.contains("discriminative and ulmfit"), "{line}: {error}");
+            assert!(
+                error.contains("has no use with") && error.contains("discriminative and ulmfit"),
+                "{line}: {error}"
+            );
         }
         for methods in ["all", "lp,ulmfit", "discriminative:layer1..layer2"] {
             let line = format!("compare --model M --data D --out R --methods {methods} --granularity tensor");

@@ -121,7 +121,9 @@ fn describe(document: &Document) -> String {
     let total: usize = document.layers.iter().map(|layer| layer.parameters).sum();
     let [channels, height, width] = document.input;
     let (table, more) = match &document.tensors {
-        Some(tensors) => (tensor_table(tensors), "--first, --last and --layers take these names, and those of blocks and stages"),
+        Some(tensors) => {
+            (tensor_table(tensors), "--first, --last and --layers take these names, and those of blocks and stages")
+        }
         None => (
             layer_table(&document.layers),
             "features can also be taken at: input, pooled (what the head sees), logits\n\

@@ -84,7 +84,8 @@ fn split_treatment(gradient: &Gradient, block: &Block) -> String {
     let (least, most) = rates.fold((f64::INFINITY, 0.0f64), |(least, most), rate| (least.min(rate), most.max(rate)));
     let epochs = trained.iter().map(|&tensor| gradient.frozen_epochs_of(block, &block.parameters[tensor].name) + 1);
     let (first, last) = epochs.fold((usize::MAX, 0), |(first, last), epoch| (first.min(epoch), last.max(epoch)));
-    let from = if last > 1 { format!(" from epoch {}", span(first.to_string(), last.to_string())) } else { String::new() };
+    let from =
+        if last > 1 { format!(" from epoch {}", span(first.to_string(), last.to_string())) } else { String::new() };
     format!("{} × lr{from}, {}", span(short(least), short(most)), which(block, &trained))
 }
 

@@ -205,7 +205,9 @@ mod tests {
     #[test]
     fn accuracy_at_chance_is_told() {
         let plan = full_fine_tuning();
-        let of = |accuracy: f64, classes: usize| no_better_than_guessing(&[outcome("fine-tuning", accuracy)], &plan, classes);
+        let of = |accuracy: f64, classes: usize| {
+            no_better_than_guessing(&[outcome("fine-tuning", accuracy)], &plan, classes)
+        };
         let told = |accuracy: f64| of(accuracy, 3).is_some();
         assert!(told(1.0 / 3.0) && told(0.2));
         assert!(!told(0.34));

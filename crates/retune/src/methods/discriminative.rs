@@ -52,7 +52,8 @@ pub(super) fn falling_rates(
     let count = layers.len();
     let rate = |index: usize| factor(count - 1 - index, count);
     let layers = layers.into_iter().enumerate();
-    layers.flat_map(|(index, names)| names.into_iter().map(move |name| (index, name)))
+    layers
+        .flat_map(|(index, names)| names.into_iter().map(move |name| (index, name)))
         .map(|(index, name)| (name, rate(index)))
         .collect()
 }

@@ -169,7 +169,8 @@ impl<'a> Places<'a> {
         if let Ok(blocks) = Block::find(self.blocks, name) {
             return Ok(self.starts[blocks.start]..self.of_block(blocks.end - 1).end);
         }
-        let tensor = self.blocks.iter().zip(&self.starts).find_map(|(block, start)| Some(start + block.parameter(name)?));
+        let tensor =
+            self.blocks.iter().zip(&self.starts).find_map(|(block, start)| Some(start + block.parameter(name)?));
         let known = |block: &'a Block| {
             let tensors = block.parameters.iter().map(|spec| spec.name.as_str());
             [block.name.as_str(), block.stage.as_str()].into_iter().chain(tensors)

@@ -27,9 +27,7 @@ pub(super) fn phases(blocks: &[Block], options: &MethodOptions) -> Vec<Phase> {
     let everything = vec![Selected::Whole; blocks.len()];
     let gradient = Gradient {
         schedule: options.schedule.unwrap_or(Schedule::Slanted),
-        rates: falling_rates(blocks, &everything, granularity, |layers_back, _| {
-            decay.powf(layers_back as f64)
-        }),
+        rates: falling_rates(blocks, &everything, granularity, |layers_back, _| decay.powf(layers_back as f64)),
         frozen_epochs: frozen_epochs(blocks, granularity, options),
         ..options.gradient()
     };

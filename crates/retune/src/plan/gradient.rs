@@ -90,8 +90,10 @@ impl Gradient {
 
     /// Whether tensors of a block have rates, or epochs for which they stay frozen, of their own.
     pub fn splits(&self, block: &Block) -> bool {
-        let mut treatments =
-            block.parameters.iter().map(|spec| (self.rate(block, &spec.name), self.frozen_epochs_of(block, &spec.name)));
+        let mut treatments = block
+            .parameters
+            .iter()
+            .map(|spec| (self.rate(block, &spec.name), self.frozen_epochs_of(block, &spec.name)));
         let first = treatments.next();
         treatments.any(|treatment| Some(treatment) != first)
     }

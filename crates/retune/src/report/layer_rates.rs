@@ -33,7 +33,8 @@ impl RateLines {
                 layers.entry(layer).or_default().push((row.epoch as f64, rate));
             }
         }
-        let layers: Vec<(String, Points)> = layers.into_iter().map(|(name, points)| (name.to_owned(), points)).collect();
+        let layers: Vec<(String, Points)> =
+            layers.into_iter().map(|(name, points)| (name.to_owned(), points)).collect();
         let merged = if layers.len() > MOST { merged(layers) } else { layers };
         let of = merged.len();
         let kept = |at: &usize| of <= MOST || is_kept(*at, of);

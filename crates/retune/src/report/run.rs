@@ -122,7 +122,11 @@ fn losses(title: &str, rows: &[&MetricsRow]) -> super::plot::Plot {
 
 fn block_rates(title: &str, rows: &[&MetricsRow]) -> super::plot::Plot {
     let rates = RateLines::of(rows.iter().copied());
-    let title = if rates.lines.len() < rates.of { format!("{title}: {} of {} layers", rates.lines.len(), rates.of) } else { title.to_owned() };
+    let title = if rates.lines.len() < rates.of {
+        format!("{title}: {} of {} layers", rates.lines.len(), rates.of)
+    } else {
+        title.to_owned()
+    };
     let series: Vec<Series> = rates.lines.into_iter().map(|(name, points)| Series { name, points }).collect();
     lines(&title, "epoch", "mean learning rate", LogAxes { x: false, y: true }, &series)
 }

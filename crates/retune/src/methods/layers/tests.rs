@@ -84,21 +84,18 @@ fn a_range_goes_from_a_tensor_to_a_tensor_and_blocks_mix_with_them() {
     // Whole blocks go by their own names, parts of blocks by their tensors'.
     assert_eq!(resolved("layer4.1.bn2.weight..fc.bias"), ["layer4.1.bn2.weight", "layer4.1.bn2.bias", "head"]);
     assert_eq!(resolved("..bn1.weight"), ["conv1.weight", "bn1.weight"]);
-    assert_eq!(resolved("layer3.1.bn2.weight..layer4"), [
-        "layer3.1.bn2.weight",
-        "layer3.1.bn2.bias",
-        "layer4.0",
-        "layer4.1",
-    ]);
+    assert_eq!(
+        resolved("layer3.1.bn2.weight..layer4"),
+        ["layer3.1.bn2.weight", "layer3.1.bn2.bias", "layer4.0", "layer4.1",]
+    );
     assert_eq!(resolved("fc.bias+stem+layer1.0.conv1.weight"), ["stem", "layer1.0.conv1.weight", "fc.bias"]);
     // A new head trains whole.
     let options = MethodOptions { layers: "bn1.bias..bn1.bias".parse().unwrap(), ..MethodOptions::default() };
     let plan = Method::Surgical.plan(network.blocks(), &options).unwrap();
-    assert_eq!(rates(&plan, &network).into_iter().map(|(name, _)| name).collect::<Vec<_>>(), [
-        "bn1.bias",
-        "fc.weight",
-        "fc.bias"
-    ]);
+    assert_eq!(
+        rates(&plan, &network).into_iter().map(|(name, _)| name).collect::<Vec<_>>(),
+        ["bn1.bias", "fc.weight", "fc.bias"]
+    );
     // A running statistic is no tensor that trains.
     let error = "bn1.running_mean".parse::<LayerSelection>().unwrap().resolve(network.blocks()).unwrap_err();
     assert!(error.to_string().contains("unknown layer 'bn1.running_mean'"), "{error}");
@@ -140,7 +137,8 @@ fn ulmfit_by_tensor_unfreezes_one_more_each_epoch() {
         let options = MethodOptions { granularity, new_head, epochs, ..MethodOptions::default() };
         let plan = Method::Ulmfit.plan(network.blocks(), &options).unwrap();
         let Solver::Gradient(gradient) = &plan.phases[0].solver else { unreachable!("ulmfit descends") };
-        let parameters = network.blocks().iter().flat_map(|block| block.parameters.iter().map(move |spec| (block, spec)));
+        let parameters =
+            network.blocks().iter().flat_map(|block| block.parameters.iter().map(move |spec| (block, spec)));
         parameters.map(|(block, spec)| gradient.frozen_epochs_of(block, &spec.name)).collect()
     };
     let count = names.len();
