@@ -8,6 +8,7 @@ use retune::fit::{self, FitError, Summary};
 use retune::lock::DirectoryLock;
 use retune::models::ModelError;
 use retune::models::weights::WeightsError;
+use retune::monitor::Monitor;
 use retune::report;
 use retune::train::TrainError;
 
