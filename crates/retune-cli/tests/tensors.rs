@@ -44,8 +44,8 @@ fn a_range_of_tensors_trains_and_verifies() {
     assert!(all.lines().any(|row| row.starts_with("  layer3.0.conv1.weight") && row.ends_with("frozen")), "{all}");
 
     here.succeeds(&fit(&format!("{range} -q --out run")));
-    let checks = here.json("verify run --json -q");
-    let frozen = checks.as_array().unwrap().iter().find(|check| check["what"] == "frozen tensors").unwrap();
+    let runs = here.json("verify run --json -q");
+    let frozen = runs[0]["checks"].as_array().unwrap().iter().find(|check| check["what"] == "frozen tensors").unwrap();
     assert_eq!(frozen["outcome"], "holds", "{frozen}");
     let rates = here.rows("run").into_iter().find_map(|row| row.get("rates").cloned()).unwrap();
     let names: Vec<&String> = rates.as_object().unwrap().keys().collect();

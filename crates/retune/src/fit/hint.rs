@@ -75,7 +75,11 @@ impl fmt::Display for Hint {
 
 /// A loss with as many digits as say something.
 fn shown(loss: f64) -> String {
-    if loss < 100.0 { format!("{loss:.2}") } else { format!("{loss:.0}") }
+    match loss {
+        ..100.0 => format!("{loss:.2}"),
+        100.0..1e6 => format!("{loss:.0}"),
+        _ => format!("{loss:.1e}"),
+    }
 }
 
 impl Summary {
