@@ -64,7 +64,7 @@ fn tensor_treatment(phase: &Phase, block: &Block, spec: &ParameterSpec, head: us
         _ if !phase.selects(spec, head) => "frozen".into(),
         Solver::LogisticRegression(_) => "to the optimum".into(),
         Solver::Gradient(gradient) => match gradient.rate(block, &spec.name) {
-            rate if rate == 0.0 => "frozen".into(),
+            0.0 => "frozen".into(),
             rate => descends(rate, gradient.frozen_epochs_of(block, &spec.name)),
         },
     }
