@@ -21,6 +21,7 @@ pub use self::data::{FitData, evaluation_split, warn_of_training_images};
 pub use self::directory::{COMMAND_FILE, is_resumable};
 pub(crate) use self::directory::{open_of_run, record_command};
 pub use self::error::FitError;
+pub use self::hint::Hint;
 pub use self::options::{EvaluationSource, FitOptions, ModelSource, PlanSource, PreprocessingChange};
 pub use self::summary::{CurvePoint, Summary, curve, evaluation_loader, summarize};
 pub(crate) use self::summary::{evaluate_everywhere, evaluate_set, on_line, renewed};
@@ -30,7 +31,7 @@ use crate::lock::DirectoryLock;
 use crate::models::{HeadInitialization, Model};
 use crate::monitor::Monitor;
 use crate::plan::Plan;
-use crate::train::options::Precision;
+use crate::train::options::{BatchNormPolicy, Precision};
 use crate::train::{self, Shared, TrainError, Trained, Trainer};
 use crate::verify;
 
@@ -78,6 +79,10 @@ pub fn start(
     if options.train.precision == Precision::Bfloat16 && !retune_kernels::multiplies_bfloat16() {
         monitor.message("note: this CPU has no instructions for bfloat16 (AVX-512 BF16); rounding costs time here");
     }
+    let has_statistics = model.network().specs.iter().any(|spec| !spec.role.is_trainable());
+    if options.train.batch_norm != BatchNormPolicy::Frozen && !has_statistics {
+        monitor.message("note: the model has no BatchNorm: nothing follows the batches or is measured anew");
+    }
 
     // Another run may have begun there meanwhile.
     check_free()?;
@@ -103,7 +108,10 @@ pub fn start(
 /// A block or number that does not fit; a new head that nothing would train.
 pub(crate) fn settled_plan(options: &FitOptions, plan: &PlanSource, model: &Model) -> Result<Plan, FitError> {
     let plan = plan.resolve(model)?;
-    let trains_head = plan.trained_blocks(model.blocks())[model.head()];
+    let specs = &model.network().specs;
+    let trained = plan.trained_parameters(model.blocks(), specs);
+    let mut of_head = specs.iter().zip(trained).filter(|(spec, _)| spec.block == model.head());
+    let trains_head = of_head.all(|(spec, trained)| trained || !spec.role.is_trainable());
     if !trains_head && options.head_initialization != HeadInitialization::Keep {
         return Err(FitError::NewHeadFrozen);
     }

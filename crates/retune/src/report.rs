@@ -9,6 +9,7 @@
 
 pub mod calibration;
 pub mod confusion;
+mod layer_rates;
 mod names;
 pub mod page;
 pub mod plot;

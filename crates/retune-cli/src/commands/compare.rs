@@ -57,8 +57,8 @@ pub struct CompareArguments {
     /// Write no report.html and no pictures
     #[arg(long, help_heading = "Data")]
     no_report: bool,
-    /// Methods with commas, some with layers (surgical:layer1..layer2, auto-rgn:stem+head); `all` is every method but
-    /// surgical, `surgical-each` is surgical on every stage alone
+    /// Methods with commas, some with layers (surgical:layer1..layer2, surgical:layer3.0.conv1.weight..fc.bias,
+    /// auto-rgn:stem+head); `all` is every method but surgical, `surgical-each` is surgical on every stage alone
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "lp,ft,lp-ft", value_parser = choice,
           help_heading = "Comparison")]
     methods: Vec<Choice>,

@@ -8,6 +8,7 @@ use retune::fit::{self, FitError, Summary};
 use retune::lock::DirectoryLock;
 use retune::models::ModelError;
 use retune::models::weights::WeightsError;
+use retune::monitor::Monitor;
 use retune::train::TrainError;
 
 use crate::arguments::data::EvaluationArguments;
@@ -58,6 +59,10 @@ pub fn run(arguments: &FitArguments, console: &Console) -> Result<(), Failure> {
     };
     let summary = fitted.map_err(|error| failure(&error, run))?;
     let report = if arguments.no_report { None } else { super::report::after_run(run, &summary, console)? };
+    // The text has it among its results.
+    if let Some(hint) = results::hint(&summary, run).filter(|_| console.is_json()) {
+        console.progress.message(&hint);
+    }
     console.print(&summary, || {
         let report = report.map(|path| format!("report: {}\n", path.display())).unwrap_or_default();
         format!("{}{report}", results::summary(&summary, run))

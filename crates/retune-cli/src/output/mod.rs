@@ -52,6 +52,16 @@ impl Console {
         }
     }
 
+    /// Whether results are printed as JSON.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Whether `--verbose` asks for more.
+    pub fn is_verbose(&self) -> bool {
+        self.verbose
+    }
+
     /// Says something that only `--verbose` asks for.
     pub fn detail(&self, text: impl FnOnce() -> String) {
         if self.verbose {

@@ -16,11 +16,14 @@ use crate::fit::{self, FitError, FitOptions, PlanSource, Summary};
 use crate::lock::{DirectoryLock, LOCK_FILE, LockError};
 use crate::methods::{MethodOptions, MethodSpec};
 use crate::monitor::Monitor;
+use crate::random;
 use crate::report::run::{self, MissingPicture, PLOTS_FOLDER, Pictures};
 use crate::train::{Shared, TrainError};
 
 const OPTIONS_FILE: &str = "compare.toml";
 const RUNS_FOLDER: &str = "runs";
+/// Bytes of a folder's name; file systems take 255.
+const LONGEST_NAME: usize = 160;
 
 /// Why a comparison ended without a table.
 #[derive(Debug, thiserror::Error)]
@@ -282,7 +285,13 @@ pub fn run(
 fn run_directory(out: &Path, spec: &MethodSpec, seed: u64) -> PathBuf {
     let safe =
         |character: char| if character.is_ascii_alphanumeric() || "-._+".contains(character) { character } else { '_' };
-    let label: String = spec.label().chars().map(safe).collect();
+    let whole = spec.label();
+    let mut label: String = whole.chars().map(safe).collect();
+    // A long list of tensors is no file's name; a hash tells it from others that begin alike.
+    if label.len() > LONGEST_NAME {
+        label.truncate(LONGEST_NAME - 17);
+        label.push_str(&format!("-{:016x}", random::hash(whole.as_bytes())));
+    }
     out.join(RUNS_FOLDER).join(label).join(format!("seed-{seed}"))
 }
 

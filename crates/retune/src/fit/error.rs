@@ -66,7 +66,7 @@ pub enum FitError {
     NothingToValidate(PathBuf),
     /// The head is new, and nothing would train it.
     #[error(
-        "the plan never trains the head, which starts anew; give it a rate, or take the model's own with --head-init keep"
+        "the plan never trains the whole head, which starts anew; give it a rate, or take the model's own with --head-init keep"
     )]
     NewHeadFrozen,
     /// bfloat16 is multiplied by the CPU's fused operators alone.

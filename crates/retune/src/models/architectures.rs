@@ -171,6 +171,7 @@ pub fn find(name: &str) -> Result<(&'static str, &'static Architecture), Archite
 /// A network without its parameters' values: the chain of blocks and the parameters' specs.
 pub struct Network {
     pub(crate) chain: Box<dyn Chain>,
+    blocks: Vec<Block>,
     /// Names, shapes and roles of its parameters.
     pub specs: Arc<[ParameterSpec]>,
     pub(crate) positions: Option<PositionGrid>,
@@ -188,7 +189,7 @@ impl std::fmt::Debug for Network {
 impl Network {
     /// The ordered list of blocks; the last is the classifier `head`.
     pub fn blocks(&self) -> &[Block] {
-        self.chain.blocks()
+        &self.blocks
     }
 
     /// How many numbers the parameters that `counts` picks have together.
@@ -310,7 +311,18 @@ fn network(family: Family, args: Map<String, Value>) -> Result<Network, String> 
             Box::new(EfficientNet::new(&config, &mut builder))
         }
     };
-    Ok(Network { chain, specs: builder.finish(), positions, family, required_size, least_size })
+    let specs = builder.finish();
+    let blocks = with_parameters(chain.blocks(), &specs);
+    Ok(Network { chain, blocks, specs, positions, family, required_size, least_size })
+}
+
+/// The blocks with the parameters that are theirs.
+fn with_parameters(blocks: &[Block], specs: &[ParameterSpec]) -> Vec<Block> {
+    let mut blocks = blocks.to_vec();
+    for spec in specs.iter().filter(|spec| spec.role.is_trainable()) {
+        blocks[spec.block].parameters.push(spec.clone());
+    }
+    blocks
 }
 
 fn parse<T: DeserializeOwned>(args: Map<String, Value>) -> Result<T, String> {

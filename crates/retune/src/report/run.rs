@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 
 use super::calibration::Calibration;
 use super::confusion::Confusion;
+use super::layer_rates::RateLines;
 use super::names::visible;
 use super::plot::{LogAxes, Plot, Series, confusion_map, heat_map, lines, point_map, table_map};
 use crate::data::decode::catching_panics;
@@ -180,15 +181,14 @@ fn losses(title: &str, rows: &[&MetricsRow]) -> Plot {
 }
 
 fn block_rates(title: &str, rows: &[&MetricsRow]) -> Plot {
-    let mut blocks: IndexMap<&str, Vec<(f64, f64)>> = IndexMap::new();
-    for row in rows {
-        for (block, &rate) in row.rates.iter().flatten() {
-            blocks.entry(block).or_default().push((row.epoch as f64, rate));
-        }
-    }
-    let series: Vec<Series> =
-        blocks.into_iter().map(|(name, points)| Series { name: name.to_owned(), points }).collect();
-    lines(title, "epoch", "mean learning rate", LogAxes { x: false, y: true }, &series)
+    let rates = RateLines::of(rows.iter().copied());
+    let title = if rates.lines.len() < rates.of {
+        format!("{title}: {} of {} layers", rates.lines.len(), rates.of)
+    } else {
+        title.to_owned()
+    };
+    let series: Vec<Series> = rates.lines.into_iter().map(|(name, points)| Series { name, points }).collect();
+    lines(&title, "epoch", "mean learning rate", LogAxes { x: false, y: true }, &series)
 }
 
 fn multipliers(title: &str, rows: &[&MetricsRow]) -> Plot {

@@ -96,7 +96,7 @@ impl RunRecord {
         let summary = &self.summary;
         let mut page = Page::new(format!("{} on {}", summary.method, summary.architecture));
         page.verdict = verdict::sentences(summary, &self.shifted(), |set| self.calibration(set));
-        page.verdict.extend(summary.hint(&self.plan).map(|hint| sentence(&hint)));
+        page.verdict.extend(summary.hint(&self.plan).map(|hint| sentence(&hint.to_string())));
         page.facts = self.facts();
         page.sections.push(outcome::accuracies(self));
         let images = images::sections(self, &mut page);
