@@ -30,6 +30,18 @@ pub enum InferenceError {
     /// The model has no classifier.
     #[error("the model has no classifier (num_classes is 0); fit it first, or use its features")]
     NoClassifier,
+    /// A label that is none of the model's classes.
+    #[error(
+        "the image {image} has class number {label}, and the model has {classes} classes; is it a model of other classes?"
+    )]
+    LabelBeyond {
+        /// The image.
+        image: String,
+        /// Its label.
+        label: usize,
+        /// Classes of the model.
+        classes: usize,
+    },
     /// Features of two models that cannot be compared.
     #[error("features of {before} values cannot be compared with features of {after}; are the models alike?")]
     FeatureLengths {
@@ -256,7 +268,8 @@ pub fn extract(
 /// Evaluates a model on a labelled dataset.
 ///
 /// # Errors
-/// As [`for_each_batch`]; a model without a classifier; an image without a label.
+/// As [`for_each_batch`]; a model without a classifier; an image without a label, or with one that is none of the model's
+/// classes.
 pub fn evaluate(
     model: &Model,
     loader: &Loader,
@@ -282,7 +295,7 @@ pub fn evaluate_each(
         return Err(InferenceError::NoClassifier);
     }
     let dataset = loader.dataset();
-    dataset.labels()?;
+    labels_below(classes, dataset)?;
     let mut tally = Tally::default();
     for_each_batch(model, loader, Layer::Logits, task, monitor, |batch, rows| {
         for (row, (&label, &index)) in rows.chunks_exact(classes).zip(batch.labels.iter().zip(&batch.indices)) {
@@ -293,16 +306,32 @@ pub fn evaluate_each(
     Ok(tally.evaluation())
 }
 
+/// The labels of a dataset, which must be among so many classes.
+fn labels_below(classes: usize, dataset: &Dataset) -> Result<Vec<usize>, InferenceError> {
+    let labels = dataset.labels()?;
+    match labels.iter().position(|&label| label >= classes) {
+        None => Ok(labels),
+        Some(index) => {
+            let image = dataset.samples[index].name.to_string();
+            Err(InferenceError::LabelBeyond { image, label: labels[index], classes })
+        }
+    }
+}
+
 /// Evaluates logits that are at hand, one row for each image of the dataset in order.
 ///
 /// # Errors
-/// An image without a label.
+/// An image without a label, or with one that its row has no logit for.
 pub fn evaluate_logits<'a>(
     dataset: &Dataset,
     rows: impl IntoIterator<Item = &'a [f32]>,
 ) -> Result<Evaluation, InferenceError> {
     let mut tally = Tally::default();
     for ((row, label), sample) in rows.into_iter().zip(dataset.labels()?).zip(&dataset.samples) {
+        if label >= row.len() {
+            let image = sample.name.to_string();
+            return Err(InferenceError::LabelBeyond { image, label, classes: row.len() });
+        }
         tally.add(row, label, sample.group.as_deref());
     }
     Ok(tally.evaluation())

@@ -18,6 +18,7 @@
 
 pub mod augment;
 pub mod cache;
+pub mod classes;
 pub mod corruption;
 pub mod decode;
 mod distinct;
@@ -41,6 +42,7 @@ pub mod split;
 mod unreadable;
 
 pub use cache::{CacheOptions, ImageCache, MemoryBudget};
+pub use classes::{ClassChange, ClassList, ClassMapping, ClassMatch};
 pub use error::DataError;
 pub use idx::IdxImages;
 pub use loader::{Batch, Batches, ImageTransform, Loader, LoaderOptions};

@@ -10,6 +10,7 @@ use super::plot::{LogAxes, PlotError, Series, heat_map, lines, point_map, table_
 use crate::files;
 use crate::fit::record::{Predictions, SampleMap};
 use crate::fit::{CurvePoint, Summary};
+use crate::models::imagenet;
 use crate::train::metrics::{self, MetricsRow};
 
 /// Name of the folder in a run directory.
@@ -54,11 +55,12 @@ pub fn draw(run: &Path, summary: &Summary) -> Result<(), PlotError> {
 /// Confusion and calibration of every set, and the map of the samples, where the run has what they need.
 fn images(run: &Path, summary: &Summary, folder: &Path) -> Result<(), PlotError> {
     let Some(predictions) = Predictions::read(run, &summary.classes)? else { return Ok(()) };
+    let classes = imagenet::shown(&summary.classes);
     files::create_folder(folder)?;
     for ((set, name), safe) in predictions.sets.iter().enumerate().zip(file_names(&predictions.sets)) {
         let pairs = predictions.of_set(set).map(|row| (row.label, row.predicted));
         let found = Confusion::count(pairs);
-        confusion(name, &summary.classes, &found).save_both(folder, &format!("confusion_{safe}"))?;
+        confusion(name, &classes, &found).save_both(folder, &format!("confusion_{safe}"))?;
         let answers = predictions.of_set(set).map(|row| (row.probability, row.predicted == row.label));
         if let Some(found) = Calibration::measure(answers) {
             calibration(name, &found).save_both(folder, &format!("calibration_{safe}"))?;
@@ -70,7 +72,7 @@ fn images(run: &Path, summary: &Summary, folder: &Path) -> Result<(), PlotError>
         if rows.len() == map.points.len() {
             let labels: Vec<usize> = rows.iter().map(|row| row.label).collect();
             let title = format!("UMAP of {} images", rows.len());
-            point_map(&title, &map.points, &labels, &summary.classes).save_both(folder, "map")?;
+            point_map(&title, &map.points, &labels, &classes).save_both(folder, "map")?;
         }
     }
     Ok(())
