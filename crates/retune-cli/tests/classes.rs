@@ -74,7 +74,8 @@ fn numbers_are_class_numbers_in_every_layout() {
         (0..3 * CLASSES).map(row).collect()
     };
     fs::write(here.path("list.csv"), format!("path,label\n{}", rows("padded", &|class| class.to_string()))).unwrap();
-    fs::write(here.path("floats.csv"), format!("path,label\n{}", rows("padded", &|class| format!("{class}.0")))).unwrap();
+    fs::write(here.path("floats.csv"), format!("path,label\n{}", rows("padded", &|class| format!("{class}.0"))))
+        .unwrap();
 
     // The same images, of which each class is known by name.
     let (expected, notes) = evaluated(&here, "--model run/model --data padded");
@@ -100,7 +101,10 @@ fn numbers_are_class_numbers_in_every_layout() {
     assert!(notes.len() == 1 && notes[0].contains("`0` is the model's `00`"), "{notes:?}");
 
     let message = here.refuses("eval --model unnamed --data beyond");
-    assert!(message.contains("the class `13`") && message.contains("from 0 to 11; name the model's classes"), "{message}");
+    assert!(
+        message.contains("the class `13`") && message.contains("from 0 to 11; name the model's classes"),
+        "{message}"
+    );
     let message = here.refuses("eval --model unnamed --data shifted");
     assert!(message.contains("shifted has 2 classes, and the model has 12 and does not name them"), "{message}");
     assert!(message.contains("--classes FILE"), "{message}");
@@ -172,7 +176,9 @@ fn a_model_of_imagenet_knows_its_classes() {
     // imagenet_r_indices.txt begin 6 … and 1 …), and by name 0 is tench, 6 stingray and 314 cockroach.
     let line = "eval --model model --from-scratch --per-class --json --data";
     let classes = [("n01440764", "tench", 0), ("n01498041", "stingray", 6), ("n02233338", "Cockroach", 314)];
-    for (data, said) in [("ids", "ImageNet-1k, by their number, and matched by WordNet id"), ("names", "`Cockroach` is n02233338")] {
+    for (data, said) in
+        [("ids", "ImageNet-1k, by their number, and matched by WordNet id"), ("names", "`Cockroach` is n02233338")]
+    {
         for (count, (id, name, _)) in (1..).zip(classes) {
             here.images(&format!("{data}/{}", if data == "ids" { id } else { name }), "red", count, 200);
         }
@@ -186,7 +192,10 @@ fn a_model_of_imagenet_knows_its_classes() {
         }
     }
     let message = here.refuses(&format!("{line} shifted"));
-    assert!(message.contains("`green`, which is neither the WordNet id nor the name") && message.contains("ImageNet-1k"), "{message}");
+    assert!(
+        message.contains("`green`, which is neither the WordNet id nor the name") && message.contains("ImageNet-1k"),
+        "{message}"
+    );
 
     // Weights whose tag says so need no note, and what was trained on something else is not ImageNet's.
     let set_tag = |tag: &str| change_config(&here, "model", |config| config["pretrained_cfg"]["tag"] = tag.into());
@@ -206,7 +215,8 @@ fn broken(here: &Workplace, run: &str) -> String {
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     let checks = found[0]["checks"].as_array().unwrap();
-    let of = |what: &str| checks.iter().find(|check| check["what"] == what).unwrap_or_else(|| panic!("{what}: {found}"));
+    let of =
+        |what: &str| checks.iter().find(|check| check["what"] == what).unwrap_or_else(|| panic!("{what}: {found}"));
     assert_eq!(of("frozen tensors")["outcome"], "holds");
     assert_eq!(of("accuracies")["outcome"], "broken");
     of("accuracies")["detail"].as_str().unwrap().to_owned()
@@ -234,7 +244,9 @@ fn a_class_that_came_or_went_since_a_run_is_said_in_a_sentence() {
     assert_eq!((&found["n"], &found["accuracy"]), (&expected["n"], &expected["accuracy"]));
     assert_eq!(notes, ["the model does not know the data's class `bird`: its 12 images are left out"]);
     // Of a model that is no run's, nothing says that the data was ever its own.
-    assert!(here.refuses("eval --model run0/model --data data").contains("`bird`, which is none of the model's classes"));
+    assert!(
+        here.refuses("eval --model run0/model --data data").contains("`bird`, which is none of the model's classes")
+    );
     fs::remove_dir_all(here.path("data/bird")).unwrap();
     here.succeeds("verify run0 run1 -q");
 
@@ -271,5 +283,10 @@ fn models_of_other_classes_are_not_mixed() {
     fs::rename(here.path("data/red"), here.path("data/amber")).unwrap();
     here.succeeds(&fit("--method lp --no-report -q --out ambers"));
     let message = here.refuses("soup colors ambers --out soup");
-    assert!(message.contains("colors and ambers cannot be mixed: the first has the class `red`, which the second does not know"), "{message}");
+    assert!(
+        message.contains(
+            "colors and ambers cannot be mixed: the first has the class `red`, which the second does not know"
+        ),
+        "{message}"
+    );
 }

@@ -424,6 +424,16 @@ mod tests {
     }
 
     #[test]
+    fn a_label_that_has_no_logit_is_an_error_by_its_image() {
+        let dataset = crate::data::source::tests::memory_dataset(&[0, 1, 2], 4, 4);
+        let error = labels_below(2, &dataset).unwrap_err().to_string();
+        assert!(error.starts_with("the image 2/00002.png has class number 2, and the model has 2 classes"), "{error}");
+        assert_eq!(labels_below(3, &dataset).unwrap(), [0, 1, 2]);
+        let rows = [[1.0, 0.0].as_slice(), &[0.0, 1.0], &[0.0, 1.0]];
+        assert!(matches!(evaluate_logits(&dataset, rows), Err(InferenceError::LabelBeyond { label: 2, .. })));
+    }
+
+    #[test]
     fn the_worst_group_and_the_balance_of_classes_are_counted() {
         let mut tally = Tally::default();
         tally.add(&[2.0, 1.0], 0, Some("sun"));

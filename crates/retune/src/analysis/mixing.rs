@@ -296,3 +296,23 @@ fn greedy_choice(
     }
     Ok(chosen)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_classes_and_another_order_are_told_apart() {
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let differ = |one: &[&str], other: &[&str]| classes_differ(&names(one), &names(other));
+        assert_eq!(differ(&["cat", "dog"], &["cat", "dog"]), None);
+        assert_eq!(
+            differ(&["cat", "dog"], &["cat", "eel"]).unwrap(),
+            "the first has the class `dog`, which the second does not know"
+        );
+        assert_eq!(
+            differ(&["0", "10", "2"], &["0", "2", "10"]).unwrap(),
+            "their classes are in another order: `10` is number 1 of the first and 2 of the second"
+        );
+    }
+}
