@@ -120,16 +120,14 @@ pub enum DataError {
     },
     /// Two classes of a data set are one of a model's.
     #[error(
-        "{} has the classes `{one}` and `{other}`, which are both the model's class `{class}`: put their images together, \
-         or rename one", .path.display()
+        "{} has the classes `{}` and `{}`, which are both the model's class `{class}`: put their images together, \
+         or rename one", .path.display(), .pair[0], .pair[1]
     )]
     SameClass {
         /// The data's root.
         path: PathBuf,
-        /// A class.
-        one: String,
-        /// The other.
-        other: String,
+        /// The two classes.
+        pair: Box<[String; 2]>,
         /// The model's class.
         class: String,
     },

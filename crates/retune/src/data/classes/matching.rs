@@ -212,8 +212,8 @@ fn check_distinct(data: Data, matched: &Matched) -> Result<(), DataError> {
     for (class, name) in data.present() {
         let Some(position) = matched.positions[class] else { continue };
         if let Some(one) = taken.insert(position, name) {
-            let (one, other, class) = (one.clone(), name.clone(), matched.classes[position].clone());
-            return Err(DataError::SameClass { path: data.root.to_owned(), one, other, class });
+            let (pair, class) = (Box::new([one.clone(), name.clone()]), matched.classes[position].clone());
+            return Err(DataError::SameClass { path: data.root.to_owned(), pair, class });
         }
     }
     Ok(())
