@@ -117,13 +117,27 @@ impl From<ModelCkaError> for Failure {
 
 impl From<FitError> for Failure {
     fn from(error: FitError) -> Self {
-        if error.is_interruption() { Self::Interrupted(None) } else { Self::Mistake(error.to_string()) }
+        match error {
+            FitError::Data(error) => error.into(),
+            error if error.is_interruption() => Self::Interrupted(None),
+            error => Self::Mistake(error.to_string()),
+        }
     }
 }
 
 impl From<DataError> for Failure {
     fn from(error: DataError) -> Self {
-        Self::Mistake(error.to_string())
+        let hint = match error {
+            DataError::ClassCount { .. } => {
+                "; name the model's classes with --classes FILE, or fit it to this data first with a new head (without \
+                 --head-init keep)"
+            }
+            DataError::ClassNumber { .. } | DataError::NoSynset { .. } => {
+                "; name the model's classes with --classes FILE"
+            }
+            _ => "",
+        };
+        Self::Mistake(format!("{error}{hint}"))
     }
 }
 

@@ -184,20 +184,18 @@ pub(crate) fn open(options: &FitOptions) -> Result<(Model, FitData), FitError> {
         return Err(FitError::NoBfloat16);
     }
     let mut data = FitData::open(options)?;
-    let seed = options.train.seed;
-    let model = options.model.load(&options.preprocessing, seed, &options.device)?;
-    let head = options.head_initialization;
-    if head == HeadInitialization::Keep {
-        match model.config().label_names() {
-            Some(names) => data = data.align_classes(&names)?,
-            None if model.config().num_classes() == data.train.classes.len() => {}
-            None => {
-                let model = model.config().num_classes();
-                return Err(FitError::HeadCannotBeKept { model, data: data.train.classes.len() });
-            }
-        }
+    let model = options.model.load(&options.preprocessing, options.train.seed, &options.device)?;
+    if options.head_initialization == HeadInitialization::Keep {
+        data = data.match_classes(&model.config().classes())?;
     }
-    Ok((model.with_classes(&data.train.classes, head, seed)?, data))
+    let classes = &data.train.classes;
+    Ok((model.with_classes(classes, options.head_initialization, options.train.seed)?, data))
+}
+
+/// The model that a run of these classes began with, whatever its data is now.
+pub(crate) fn starting_model(options: &FitOptions, classes: &[String]) -> Result<Model, FitError> {
+    let model = options.model.load(&options.preprocessing, options.train.seed, &options.device)?;
+    Ok(model.with_classes(classes, options.head_initialization, options.train.seed)?)
 }
 
 /// A run that is being made.

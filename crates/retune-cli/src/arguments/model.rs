@@ -6,7 +6,7 @@ use clap::Args;
 use retune::data::preprocess::CropMode;
 use retune::data::resize::Interpolation;
 use retune::fit::{self, ModelSource, PreprocessingChange};
-use retune::models::Model;
+use retune::models::{ClassNames, Model, ModelError};
 
 use super::parse::{self, named};
 use crate::failure::Failure;
@@ -25,12 +25,21 @@ pub struct ModelArguments {
     /// Start from random weights
     #[arg(long)]
     from_scratch: bool,
+    /// Names of the model's own classes, in the place of those it has: a name a line in the order of the logits, a JSON list,
+    /// {"0": "cat"}, {"cat": 0} or imagenet_class_index.json
+    #[arg(long, value_name = "FILE")]
+    classes: Option<PathBuf>,
     /// What computes: cpu, or cuda or wgpu where the program was built with it
     #[arg(long, value_name = "NAME", default_value = "cpu")]
     pub device: String,
 }
 
 impl ModelArguments {
+    /// Whether the user names the model's classes.
+    pub fn names_classes(&self) -> bool {
+        self.classes.is_some()
+    }
+
     /// Finds the model, on the hub if need be.
     pub fn source(&self, console: &Console) -> Result<ModelSource, Failure> {
         let path = match &self.model {
@@ -41,7 +50,8 @@ impl ModelArguments {
                 return Err(Failure::Mistake(missing.into()));
             }
         };
-        Ok(ModelSource { path, architecture: self.arch.clone(), from_scratch: self.from_scratch })
+        let classes = self.classes.as_deref().map(ClassNames::read).transpose().map_err(ModelError::from)?;
+        Ok(ModelSource { path, architecture: self.arch.clone(), from_scratch: self.from_scratch, classes })
     }
 
     /// The directory of the run whose model it is, if it is one's.
@@ -60,7 +70,8 @@ impl ModelArguments {
 impl ModelArguments {
     /// Loads another model, on the same device, in its own preprocessing but for `change`.
     pub fn load_other(&self, model: &str, change: &PreprocessingChange, console: &Console) -> Result<Model, Failure> {
-        let source = ModelSource { path: Some(locate(model, console)?), architecture: None, from_scratch: false };
+        let path = Some(locate(model, console)?);
+        let source = ModelSource { path, architecture: None, from_scratch: false, classes: None };
         Ok(source.load(change, 0, &self.device)?)
     }
 }

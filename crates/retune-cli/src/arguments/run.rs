@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use retune::fit::FitOptions;
+use retune::models::HeadInitialization;
 
 use super::data::EvaluationArguments;
 use super::location::locate_data;
@@ -31,6 +32,12 @@ impl RunArguments<'_> {
         let mut evaluations = self.evaluations.sources(console)?;
         for evaluation in &mut evaluations {
             evaluation.path = absolute(&evaluation.path);
+        }
+        let keeps_head = self.training.head.head_init == HeadInitialization::Keep;
+        if self.model.names_classes() && !keeps_head {
+            let reason = "--classes names the classes of the model's own head, and a new head has those of the data; add \
+                          --head-init keep, or leave it out";
+            return Err(Failure::Mistake(reason.to_owned()));
         }
         Ok(FitOptions {
             data: absolute(&locate_data(self.data, console)?),

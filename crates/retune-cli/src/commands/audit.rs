@@ -93,7 +93,7 @@ const NO_DIFFERENCE: &str =
 
 /// The dataset with labels that the model's classes can be compared with, or without any.
 fn comparable(dataset: Dataset, model: &Model, console: &Console) -> Dataset {
-    let aligned = with_model_classes(&dataset, model).and_then(|aligned| {
+    let aligned = with_model_classes(&dataset, model, console).and_then(|aligned| {
         aligned.labels()?;
         Ok(aligned)
     });

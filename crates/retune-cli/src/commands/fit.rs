@@ -57,7 +57,7 @@ pub fn run(arguments: &FitArguments, console: &Console) -> Result<(), Failure> {
             (out, start(arguments, out, console)?)
         }
     };
-    let summary = fitted.map_err(|error| failure(&error, run))?;
+    let summary = fitted.map_err(|error| failure(error, run))?;
     let report = if arguments.no_report { None } else { super::report::after_run(run, &summary, console)? };
     // The text has it among its results.
     if let Some(hint) = results::hint(&summary, run).filter(|_| console.is_json()) {
@@ -93,15 +93,15 @@ fn missing(option: &str, what: &str) -> Failure {
     Failure::Mistake(format!("{option} is missing: name {what}, or a run to go on with by --resume"))
 }
 
-fn failure(error: &FitError, run: &Path) -> Failure {
+fn failure(error: FitError, run: &Path) -> Failure {
     if error.is_interruption() {
         Failure::Interrupted(Some(format!("go on with `retune fit --resume {}`", run.display())))
-    } else if could_not_write(error) && fit::is_resumable(run) {
+    } else if could_not_write(&error) && fit::is_resumable(run) {
         let run = run.display();
         let advice = format!("the last checkpoint is whole: make room, then go on with `retune fit --resume {run}`");
         Failure::Mistake(format!("{error}; {advice}"))
     } else {
-        Failure::Mistake(error.to_string())
+        error.into()
     }
 }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::arguments::GlobalArguments;
 use crate::failure::Failure;
 use crate::progress::Progress;
-use retune::data::DataSource;
+use retune::data::{DataNote, DataSource};
 use retune::monitor::Monitor;
 
 /// Where a command's results and progress go.
@@ -43,6 +43,13 @@ impl Console {
             text()
         };
         write(text.trim_end_matches('\n'))
+    }
+
+    /// Says what a user should hear, if there is something.
+    pub fn tell(&self, note: Option<DataNote>) {
+        if let Some(note) = note {
+            self.progress.message(&format!("note: {note}"));
+        }
     }
 
     /// Says what a user should hear about data.

@@ -102,8 +102,11 @@ fn check_alike(one: (&Path, &Model), other: (&Path, &Model)) -> Result<(), MixEr
     if first.num_classes() != second.num_classes() {
         return different(format!("{} classes are not {}", first.num_classes(), second.num_classes()));
     }
-    if first.label_names() != second.label_names() {
-        return different("their classes have other names or another order".to_owned());
+    // A model that names no classes leaves it to the other's.
+    if let Some((first, second)) = first.label_names().zip(second.label_names())
+        && let Some(reason) = classes_differ(&first, &second)
+    {
+        return different(reason);
     }
     let specs = one.1.network().specs.iter().zip(other.1.network().specs.iter());
     let differs = |(one, other): &(&crate::models::ParameterSpec, &crate::models::ParameterSpec)| {
@@ -113,6 +116,21 @@ fn check_alike(one: (&Path, &Model), other: (&Path, &Model)) -> Result<(), MixEr
         Some((spec, _)) => different(format!("the tensor '{}' has another shape", spec.name)),
         None => Ok(()),
     }
+}
+
+/// How two lists of classes differ, if they do.
+fn classes_differ(first: &[String], second: &[String]) -> Option<String> {
+    let lacks = |one: &[String], other: &[String]| one.iter().find(|class| !other.contains(class)).cloned();
+    if let Some(class) = lacks(first, second) {
+        return Some(format!("the first has the class `{class}`, which the second does not know"));
+    }
+    if let Some(class) = lacks(second, first) {
+        return Some(format!("the second has the class `{class}`, which the first does not know"));
+    }
+    let at = (0..first.len()).find(|&class| first[class] != second[class])?;
+    let there = second.iter().position(|class| *class == first[at])?;
+    let class = &first[at];
+    Some(format!("their classes are in another order: `{class}` is number {at} of the first and {there} of the second"))
 }
 
 /// Models between the start and the end of a run.
@@ -148,6 +166,10 @@ impl RunCurve {
             None => (options.data.clone(), probed(pretrained, &options, &data, monitor)?),
         };
         check_alike((&from, &start), (&path, &end))?;
+        if start.config().label_names().is_none() {
+            let (from, path) = (from.display(), path.display());
+            monitor.message(&format!("note: {from} names no classes; they are taken in the order of those of {path}"));
+        }
         let line = Line { start: start.parameters, end: end.parameters.clone() };
         let points = fit::curve(&end, &line, alphas, &options.train, &data, monitor)?;
         Ok(Self { end, line, options: options.train, data, points })
@@ -288,4 +310,24 @@ fn greedy_choice(
         }
     }
     Ok(chosen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_classes_and_another_order_are_told_apart() {
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let differ = |one: &[&str], other: &[&str]| classes_differ(&names(one), &names(other));
+        assert_eq!(differ(&["cat", "dog"], &["cat", "dog"]), None);
+        assert_eq!(
+            differ(&["cat", "dog"], &["cat", "eel"]).unwrap(),
+            "the first has the class `dog`, which the second does not know"
+        );
+        assert_eq!(
+            differ(&["0", "10", "2"], &["0", "2", "10"]).unwrap(),
+            "their classes are in another order: `10` is number 1 of the first and 2 of the second"
+        );
+    }
 }

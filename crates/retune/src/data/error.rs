@@ -96,6 +96,70 @@ pub enum DataError {
         /// The model's classes.
         known: Vec<String>,
     },
+    /// A data set has a class that is none of a model's, whose classes are WordNet's.
+    #[error(
+        "{} has the class `{class}`, which is neither the WordNet id nor the name of one of the model's {count} classes{}",
+        .path.display(), .set.map(|set| format!(", those of {set}")).unwrap_or_default()
+    )]
+    NoSynset {
+        /// The data's root.
+        path: PathBuf,
+        /// The unknown class.
+        class: String,
+        /// Classes of the model.
+        count: usize,
+        /// The label set that the model's classes were taken for, where the model does not name them.
+        set: Option<&'static str>,
+    },
+    /// A name that several of a model's classes have.
+    #[error(
+        "{} has the class `{class}`, and several of the model's classes are called so ({}): give them names of their own",
+        .path.display(), Listed(.candidates)
+    )]
+    AmbiguousClass {
+        /// The data's root.
+        path: PathBuf,
+        /// The class.
+        class: String,
+        /// The model's classes.
+        candidates: Vec<String>,
+    },
+    /// Two classes of a data set are one of a model's.
+    #[error(
+        "{} has the classes `{}` and `{}`, which are both the model's class `{class}`: put their images together, \
+         or rename one", .path.display(), .pair[0], .pair[1]
+    )]
+    SameClass {
+        /// The data's root.
+        path: PathBuf,
+        /// The two classes.
+        pair: Box<[String; 2]>,
+        /// The model's class.
+        class: String,
+    },
+    /// A number that goes beyond a model's classes.
+    #[error(
+        "{} has the class `{class}`, but the model has {count} classes without names, whose numbers go from 0 to {}",
+        .path.display(), .count.saturating_sub(1)
+    )]
+    ClassNumber {
+        /// The data's root.
+        path: PathBuf,
+        /// The class.
+        class: String,
+        /// Classes of the model.
+        count: usize,
+    },
+    /// A model without names of its classes has another number of them.
+    #[error("{} has {data} classes, and the model has {model} and does not name them", .path.display())]
+    ClassCount {
+        /// The data's root.
+        path: PathBuf,
+        /// Classes of the data.
+        data: usize,
+        /// Classes of the model.
+        model: usize,
+    },
     /// The data has no split of that name.
     #[error("{} has no `{split}` split: it has {}", .path.display(), Listed(.available))]
     NoSuchSplit {
@@ -226,6 +290,24 @@ struct Besides<'a>(Option<&'a DataNote>);
 impl fmt::Display for Besides<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.map_or(Ok(()), |note| write!(f, "; {note}"))
+    }
+}
+
+impl DataError {
+    /// Whether the classes of the data are at fault, and not its files.
+    pub fn is_of_classes(&self) -> bool {
+        matches!(
+            self,
+            Self::EmptyClasses { .. }
+                | Self::TooFewClasses { .. }
+                | Self::ClassNotInTraining { .. }
+                | Self::UnknownClass { .. }
+                | Self::NoSynset { .. }
+                | Self::AmbiguousClass { .. }
+                | Self::SameClass { .. }
+                | Self::ClassNumber { .. }
+                | Self::ClassCount { .. }
+        )
     }
 }
 

@@ -19,6 +19,7 @@
 pub mod augment;
 pub mod cache;
 mod cifar;
+pub mod classes;
 pub mod corruption;
 pub mod decode;
 mod distinct;
@@ -48,6 +49,7 @@ mod webdataset;
 
 pub use cache::{CacheOptions, ImageCache, MemoryBudget};
 pub use cifar::CifarImages;
+pub use classes::{ClassChange, ClassList, ClassMapping, ClassMatch};
 pub use error::DataError;
 pub use idx::IdxImages;
 pub use loader::{Batch, Batches, ImageTransform, Loader, LoaderOptions};

@@ -229,32 +229,6 @@ impl Dataset {
         let (root, classes, corruptions) = (self.root.clone(), self.classes.clone(), self.corruptions.clone());
         Self { root, classes, samples: SampleList::default(), corruptions }
     }
-
-    /// The same samples with labels that index `known`, the class list of a model.
-    ///
-    /// Classes are matched by name. The data may have only some of the known classes, as ImageNet-R
-    /// and ImageNet-A do; a class that has no image does not matter.
-    ///
-    /// # Errors
-    /// [`DataError::UnknownClass`] for a class with images that is not in `known`.
-    pub fn align_classes(&self, known: &[String]) -> Result<Self, DataError> {
-        let position: BTreeMap<&str, usize> =
-            known.iter().enumerate().map(|(label, class)| (class.as_str(), label)).collect();
-        let align = |sample: &Sample| {
-            let class = sample.label.map(|label| self.classes[label].as_str());
-            let label = match class {
-                None => None,
-                Some(class) => Some(*position.get(class).ok_or_else(|| DataError::UnknownClass {
-                    path: self.root.clone(),
-                    class: class.to_owned(),
-                    known: known.to_vec(),
-                })?),
-            };
-            Ok(Sample { label, ..sample.clone() })
-        };
-        let samples = self.samples.iter().map(align).collect::<Result<_, _>>()?;
-        Ok(Self { classes: known.to_vec(), samples, ..self.without_samples() })
-    }
 }
 
 /// The name of a split.
@@ -506,24 +480,6 @@ pub(crate) mod tests {
             samples: labels.iter().enumerate().map(sample).collect(),
             corruptions: Vec::new(),
         }
-    }
-
-    #[test]
-    fn classes_are_aligned_by_name_and_unknown_ones_named() {
-        let dataset = memory_dataset(&[0, 1, 1], 2, 2);
-        let known = ["class1", "other", "class0"].map(String::from);
-        let aligned = dataset.align_classes(&known).unwrap();
-        assert_eq!(aligned.labels().unwrap(), [2, 0, 0]);
-        assert_eq!(aligned.classes, known);
-        let error = dataset.align_classes(&known[..2]).unwrap_err().to_string();
-        assert!(error.contains("`class0`") && error.contains("class1, other"), "{error}");
-    }
-
-    #[test]
-    fn a_class_without_images_does_not_hinder_alignment() {
-        let mut dataset = memory_dataset(&[0, 1], 2, 2);
-        dataset.samples.pop();
-        assert!(dataset.align_classes(&["class0".to_owned()]).is_ok());
     }
 
     #[test]

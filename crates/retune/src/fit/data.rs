@@ -8,7 +8,9 @@ use indexmap::IndexMap;
 use super::{FitError, FitOptions};
 use crate::data::decode::DecodeLimits;
 use crate::data::leak::Contents;
-use crate::data::{DataError, DataNote, DataSource, Dataset, LeftOut, ReadImages, SplitName, TrainingSets};
+use crate::data::{
+    ClassList, ClassMapping, DataError, DataNote, DataSource, Dataset, LeftOut, ReadImages, SplitName, TrainingSets,
+};
 use crate::monitor::Monitor;
 use crate::train::TrainError;
 
@@ -55,7 +57,9 @@ impl FitData {
             let further = options.open_source(&evaluation.path)?;
             let dataset = evaluation_split(&further)?;
             notes.extend(further.notes);
-            evaluations.push((evaluation.name.clone(), dataset.align_classes(&train.classes)?));
+            let (dataset, how) = dataset.match_classes(&ClassList::named(train.classes.clone()))?;
+            notes.extend(how.note());
+            evaluations.push((evaluation.name.clone(), dataset));
         }
         let mut names = std::collections::BTreeSet::from(["val"]);
         for (name, dataset) in &evaluations {
@@ -124,17 +128,19 @@ impl FitData {
         Ok(())
     }
 
-    /// The same images with labels that index `known`.
-    pub(super) fn align_classes(self, known: &[String]) -> Result<Self, DataError> {
-        let further = self.evaluations.into_iter();
-        Ok(Self {
-            train: self.train.align_classes(known)?,
-            validation: self.validation.align_classes(known)?,
-            evaluations: further
-                .map(|(name, dataset)| Ok((name, dataset.align_classes(known)?)))
-                .collect::<Result<_, DataError>>()?,
-            notes: self.notes,
-        })
+    /// The same images with labels that index a model's classes.
+    ///
+    /// # Errors
+    /// As [`ClassMapping::new`].
+    pub(super) fn match_classes(mut self, known: &ClassList) -> Result<Self, DataError> {
+        let mut images = self.train.class_counts();
+        for dataset in std::iter::once(&self.validation).chain(self.evaluations.iter().map(|(_, dataset)| dataset)) {
+            images.iter_mut().zip(dataset.class_counts()).for_each(|(sum, count)| *sum += count);
+        }
+        let mapping = ClassMapping::new(&self.train.root, &self.train.classes, &images, known)?;
+        self.sets().for_each(|(_, dataset)| *dataset = mapping.apply(dataset));
+        self.notes.extend(mapping.how().note());
+        Ok(self)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::data::resize::Interpolation;
 use crate::data::{DataError, DataSource, SplitBy};
 use crate::device;
 use crate::methods::{Method, MethodOptions};
-use crate::models::{HeadInitialization, Model};
+use crate::models::{ClassNames, HeadInitialization, Model};
 use crate::plan::{Plan, PlanError};
 use crate::train::options::TrainOptions;
 
@@ -23,6 +23,9 @@ pub struct ModelSource {
     pub architecture: Option<String>,
     /// Start from random weights instead of the file's.
     pub from_scratch: bool,
+    /// Names of its classes, in the place of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<ClassNames>,
 }
 
 impl ModelSource {
@@ -34,10 +37,14 @@ impl ModelSource {
         let device = device::by_name(device)?;
         let change = |own: &Preprocessing| change.apply(own);
         let architecture = self.architecture.as_deref();
-        Ok(match (&self.path, self.from_scratch) {
+        let model = match (&self.path, self.from_scratch) {
             (Some(path), false) => Model::load(path, architecture, change, &device)?,
             (path, _) => Model::from_scratch(path.as_deref(), architecture, change, seed, &device)?,
-        })
+        };
+        match &self.classes {
+            Some(names) => Ok(model.with_class_names(names)?),
+            None => Ok(model),
+        }
     }
 }
 

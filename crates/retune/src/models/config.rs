@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::architectures::{self, ArchitectureError};
+use super::class_file::ClassNames;
 use crate::data::preprocess::{CropMode, Preprocessing};
 use crate::data::resize::Interpolation;
 use crate::files::{self, FileError};
@@ -128,12 +129,32 @@ impl ModelConfig {
 
     /// Names of the classes, in the order of the logits, where the file has them.
     pub fn label_names(&self) -> Option<Vec<String>> {
-        let names = self
-            .document
-            .get("label_names")
-            .or_else(|| self.document.get("pretrained_cfg").and_then(|cfg| cfg.get("label_names")))?;
-        let names: Vec<String> = names.as_array()?.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect();
+        let names = self.document.get("label_names").or_else(|| self.pretrained("label_names"))?;
+        let name = |name: &Value| name.as_str().map(str::to_owned);
+        let names: Vec<String> = match names {
+            // timm takes an object from numbers to names, too.
+            Value::Object(names) => {
+                (0..names.len()).map(|class| names.get(&class.to_string()).and_then(name)).collect::<Option<_>>()?
+            }
+            names => names.as_array()?.iter().filter_map(name).collect(),
+        };
         (names.len() == self.num_classes).then_some(names)
+    }
+
+    /// What the file says that a class is, by its name.
+    pub(super) fn label_description(&self, name: &str) -> Option<&str> {
+        let descriptions = self.document.get("label_descriptions");
+        descriptions.or_else(|| self.pretrained("label_descriptions"))?.get(name)?.as_str()
+    }
+
+    /// What timm calls the weights, as `a1_in1k`, where the file says so.
+    pub(super) fn pretrained_tag(&self) -> Option<&str> {
+        let in_name = || self.document.get("architecture")?.as_str()?.split_once('.').map(|(_, tag)| tag);
+        self.pretrained("tag").and_then(Value::as_str).or_else(in_name).filter(|tag| !tag.is_empty())
+    }
+
+    fn pretrained(&self, key: &str) -> Option<&Value> {
+        self.document.get("pretrained_cfg")?.get(key)
     }
 
     /// Overrides of the architecture's own arguments.
@@ -148,18 +169,34 @@ impl ModelConfig {
 
     /// The same model with other classes.
     pub fn with_classes(mut self, classes: &[String]) -> Self {
+        let described = self.label_names().is_some_and(|names| names == classes);
         self.num_classes = classes.len();
         self.document.insert("num_classes".into(), classes.len().into());
         self.document.insert("label_names".into(), classes.into());
-        for key in ["label_descriptions", "label_name_to_index"] {
-            self.document.remove(key);
-        }
         self.set_cfg("num_classes", classes.len().into());
-        if let Some(Value::Object(cfg)) = self.document.get_mut("pretrained_cfg") {
+        let cfg = self.document.get_mut("pretrained_cfg").and_then(Value::as_object_mut);
+        if let Some(cfg) = cfg {
             cfg.remove("label_names");
-            cfg.remove("label_descriptions");
+            if !described {
+                cfg.remove("label_descriptions");
+            }
+        }
+        if !described {
+            for key in ["label_descriptions", "label_name_to_index"] {
+                self.document.remove(key);
+            }
         }
         self
+    }
+
+    /// The same classes under the names of a file.
+    pub(super) fn with_label_names(self, classes: &ClassNames) -> Self {
+        let mut config = self.with_classes(&classes.names);
+        if let Some(descriptions) = &classes.descriptions {
+            let described = classes.names.iter().cloned().zip(descriptions.iter().map(|text| text.as_str().into()));
+            config.document.insert("label_descriptions".into(), Value::Object(described.collect()));
+        }
+        config
     }
 
     /// The same model with images prepared otherwise; timm reads the same from what is written.

@@ -12,9 +12,12 @@
 
 pub mod architectures;
 mod chain;
+pub mod class_file;
+mod classes;
 pub mod config;
 mod convnext;
 mod efficientnet;
+pub mod imagenet;
 mod layers;
 pub mod parameters;
 mod position_embedding;
@@ -30,6 +33,7 @@ use burn::tensor::{Device, Tensor};
 
 pub use architectures::Network;
 pub use chain::{Activation, Block, Neighbour, UnknownLayer};
+pub use class_file::ClassNames;
 pub use config::ModelConfig;
 pub use layers::{ObservedStatistics, Pass};
 pub use parameters::{ParameterSpec, Parameters, Role};
@@ -52,6 +56,9 @@ pub enum ModelError {
     /// The weights are at fault.
     #[error(transparent)]
     Weights(#[from] weights::WeightsError),
+    /// The file with the names of the classes is at fault.
+    #[error(transparent)]
+    ClassFile(#[from] class_file::ClassFileError),
     /// The architecture or its arguments are at fault.
     #[error(transparent)]
     Architecture(#[from] architectures::ArchitectureError),

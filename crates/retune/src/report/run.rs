@@ -14,6 +14,7 @@ use crate::data::decode::catching_panics;
 use crate::files::{self, FileError};
 use crate::fit::record::{Predictions, SampleMap};
 use crate::fit::{CurvePoint, Summary};
+use crate::models::imagenet;
 use crate::train::metrics::{self, MetricsRow};
 
 /// Name of the folder in a run directory.
@@ -111,10 +112,11 @@ fn training(run: &Path, summary: &Summary, pictures: &mut Pictures) -> Result<()
 /// Confusion and calibration of every set, and the map of the samples, where the run has what they need.
 fn images(run: &Path, summary: &Summary, pictures: &mut Pictures) -> Result<(), FileError> {
     let Some(predictions) = Predictions::read(run, &summary.classes)? else { return Ok(()) };
+    let classes = imagenet::shown(&summary.classes);
     for ((set, name), safe) in predictions.sets.iter().enumerate().zip(file_names(&predictions.sets)) {
         let pairs = predictions.of_set(set).map(|row| (row.label, row.predicted));
         let found = Confusion::count(pairs);
-        pictures.add(&format!("confusion_{safe}"), || confusion(name, &summary.classes, &found));
+        pictures.add(&format!("confusion_{safe}"), || confusion(name, &classes, &found));
         let answers = predictions.of_set(set).map(|row| (row.probability, row.predicted == row.label));
         if let Some(found) = Calibration::measure(answers) {
             pictures.add(&format!("calibration_{safe}"), || calibration(name, &found));
@@ -126,7 +128,7 @@ fn images(run: &Path, summary: &Summary, pictures: &mut Pictures) -> Result<(), 
         if rows.len() == map.points.len() {
             let labels: Vec<usize> = rows.iter().map(|row| row.label).collect();
             let title = format!("UMAP of {} images", rows.len());
-            pictures.add("map", || point_map(&title, &map.points, &labels, &summary.classes));
+            pictures.add("map", || point_map(&title, &map.points, &labels, &classes));
         }
     }
     Ok(())

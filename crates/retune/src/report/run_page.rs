@@ -12,6 +12,7 @@ use super::verdict;
 use crate::files::{self, FileError};
 use crate::fit::record::{Predictions, SampleMap, Samples};
 use crate::fit::{self, COMMAND_FILE, FitError, FitOptions, Summary};
+use crate::models::imagenet;
 use crate::plan::Plan;
 use crate::train::metrics::{self, MetricsRow};
 
@@ -63,9 +64,10 @@ impl RunRecord {
     /// A directory that is no run, or an unfinished one; files that cannot be read.
     pub fn read(run: &Path) -> Result<Self, ReportError> {
         let options = fit::read_options(run)?;
-        let summary = fit::finished(run)?.ok_or_else(|| ReportError::Unfinished(run.to_owned()))?;
+        let mut summary = fit::finished(run)?.ok_or_else(|| ReportError::Unfinished(run.to_owned()))?;
         let plan = Plan::from_toml(&files::read_text(&run.join("plan.toml"))?).map_err(FitError::from)?;
         let predictions = Predictions::read(run, &summary.classes)?;
+        summary.classes = imagenet::shown(&summary.classes);
         let samples = predictions.as_ref().map(|predictions| Samples::read(run, predictions)).transpose()?;
         Ok(Self {
             metrics: metrics::read(&run.join("metrics.jsonl"))?,
