@@ -63,6 +63,22 @@ impl Failure {
         Self::Mistake(format!("{}: {reason}", path.display()))
     }
 
+    /// A fit's mistake, with the option that puts it right where there is one.
+    pub fn of_fit(error: &FitError) -> Self {
+        match error {
+            FitError::Model(error) => Self::of_model(error),
+            error => Self::Mistake(error.to_string()),
+        }
+    }
+
+    fn of_model(error: &ModelError) -> Self {
+        let hint = match error {
+            ModelError::ArchitectureNeeded { .. } => "; name it with --arch (`retune models` lists what can be built)",
+            _ => "",
+        };
+        Self::Mistake(format!("{error}{hint}"))
+    }
+
     /// Standard output cannot be written.
     pub fn of_output(error: &io::Error) -> Self {
         match error.kind() {
@@ -117,7 +133,7 @@ impl From<ModelCkaError> for Failure {
 
 impl From<FitError> for Failure {
     fn from(error: FitError) -> Self {
-        if error.is_interruption() { Self::Interrupted(None) } else { Self::Mistake(error.to_string()) }
+        if error.is_interruption() { Self::Interrupted(None) } else { Self::of_fit(&error) }
     }
 }
 
@@ -129,7 +145,7 @@ impl From<DataError> for Failure {
 
 impl From<ModelError> for Failure {
     fn from(error: ModelError) -> Self {
-        Self::Mistake(error.to_string())
+        Self::of_model(&error)
     }
 }
 

@@ -73,6 +73,7 @@ pub fn start(
         None
     };
 
+    model.tell_notes(monitor);
     data.tell_notes(monitor);
     data::warn_of_leaks(&data, monitor);
     if options.train.precision == Precision::Bfloat16 && !retune_kernels::multiplies_bfloat16() {
@@ -178,6 +179,9 @@ pub(crate) fn open(options: &FitOptions) -> Result<(Model, FitData), FitError> {
     let model = options.model.load(&options.preprocessing, seed, &options.device)?;
     let head = options.head_initialization;
     if head == HeadInitialization::Keep {
+        if model.config().num_classes() == 0 {
+            return Err(FitError::NoHeadToKeep);
+        }
         match model.config().label_names() {
             Some(names) => data = data.align_classes(&names)?,
             None if model.config().num_classes() == data.train.classes.len() => {}

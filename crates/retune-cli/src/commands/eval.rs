@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use retune::analysis::feature_change::{self, FeatureChange};
 use retune::data::Dataset;
 use retune::fit::{self, evaluation_split};
-use retune::inference::{self, Evaluation};
+use retune::inference::{self, Evaluation, InferenceError};
 use retune::models::Model;
 use retune::report::confusion::{ClassAccuracy, Confusion};
 use serde::Serialize;
@@ -108,6 +108,9 @@ pub fn with_model_classes(dataset: &Dataset, model: &Model) -> Result<Dataset, F
     let config = model.config();
     if let Some(names) = config.label_names() {
         return Ok(dataset.align_classes(&names)?);
+    }
+    if config.num_classes() == 0 {
+        return Err(InferenceError::NoClassifier.into());
     }
     if config.num_classes() == dataset.classes.len() {
         return Ok(dataset.clone());

@@ -97,7 +97,7 @@ fn failure(error: &FitError, run: &Path) -> Failure {
         let advice = format!("the last checkpoint is whole: make room, then go on with `retune fit --resume {run}`");
         Failure::Mistake(format!("{error}; {advice}"))
     } else {
-        Failure::Mistake(error.to_string())
+        Failure::of_fit(error)
     }
 }
 
