@@ -153,6 +153,8 @@ fn missing(option: &str, what: &str) -> Failure {
 fn failure(error: &CompareError, out: &Path) -> Failure {
     if error.is_interruption() {
         Failure::Interrupted(Some(format!("go on with `retune compare --resume {}`", out.display())))
+    } else if let CompareError::Fit(error) = error {
+        Failure::of_fit(error)
     } else {
         Failure::Mistake(error.to_string())
     }

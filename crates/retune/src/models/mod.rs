@@ -177,14 +177,26 @@ impl Model {
                 Checkpoint::open(&weights)?
             }
         };
-        let taken = checkpoint::take(&checkpoint, config, located.classes)?;
+        let mut model = Self::of_checkpoint(&checkpoint, config, located.classes, device)?;
+        model.notes.splice(0..0, located.notes);
+        Ok(model)
+    }
+
+    /// The model of a configuration with the tensors of a checkpoint, wherever in it they are.
+    fn of_checkpoint(
+        checkpoint: &Checkpoint,
+        config: ModelConfig,
+        classes: Classes,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
+        let taken = checkpoint::take(checkpoint, config, classes)?;
         let (config, network) = Self::build(taken.config)?;
-        check_weights_size(&network, &weights)?;
+        let path = checkpoint.path();
+        check_weights_size(&network, path)?;
         let mut model = Self::empty(config, network, device);
-        weights::assign(&mut model.parameters, taken.tensors, model.network.positions, &weights)?;
-        weights::refuse_extra(taken.unknown, &weights)?;
-        model.notes = located.notes;
-        model.notes.extend(taken.notes);
+        weights::assign(&mut model.parameters, taken.tensors, model.network.positions, path)?;
+        weights::refuse_extra(taken.unknown, path)?;
+        model.notes = taken.notes;
         Ok(model)
     }
 
