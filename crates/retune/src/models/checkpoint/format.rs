@@ -121,7 +121,7 @@ fn of_head(head: &[u8]) -> Result<Head, ForeignFormat> {
         // A JSON header of at most 100 MB behind its length, which safetensors allows.
         [_, _, _, _, 0, 0, 0, 0, b'{', ..] => Ok(Head::Format(Format::Safetensors)),
         [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Ok(Head::Zip),
-        _ if head.get(257..262) == Some(b"ustar") => Ok(Head::Tar),
+        _ if head.get(257..262) == Some(&b"ustar"[..]) => Ok(Head::Tar),
         _ if PICKLES.iter().any(|magic| holds(magic)) => Ok(Head::Format(Format::PyTorch)),
         [0x1f, 0x8b, ..] => Err(ForeignFormat::Gzip),
         [0x89, b'H', b'D', b'F', ..] => Err(ForeignFormat::Hdf5),
@@ -159,12 +159,14 @@ fn foreign_tar(mut file: File) -> Option<ForeignFormat> {
     let mut at = 0;
     for _ in 0..MEMBERS {
         let mut header = [0; BLOCK as usize];
-        file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(&mut header)).ok()?;
+        if file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(&mut header)).is_err() {
+            break;
+        }
         let name = header[..100].split(|&byte| byte == 0).next().unwrap_or_default();
         if matches!(name.strip_prefix(b"./").unwrap_or(name), b"sys_info" | b"pickle" | b"storages" | b"tensors") {
             return None;
         }
-        let digits = header[124..136].iter().filter(|byte| (b'0'..=b'7').contains(byte));
+        let digits = header[124..136].iter().filter(|&&byte| matches!(byte, b'0'..=b'7'));
         let size = digits.fold(0u64, |size, digit| size.saturating_mul(8).saturating_add(u64::from(digit - b'0')));
         at = size.div_ceil(BLOCK).saturating_mul(BLOCK).saturating_add(at + BLOCK);
     }

@@ -120,18 +120,19 @@ fn purpose(name: &str, place: &Place, classifier: &str) -> Option<Purpose> {
         return Some(Purpose::Counter);
     }
     if let Some(own) = name.strip_prefix(place.prefix.as_str()) {
-        let of_head = own.strip_prefix(classifier).is_some_and(|rest| rest.starts_with('.'));
-        // What has other tensors than a linear layer's, or was trained beside a momentum encoder, gives no logits.
-        let of_linear =
-            own.len() == classifier.len() + ".bias".len() || own.len() == classifier.len() + ".weight".len();
-        return match of_head {
-            true if !of_linear || place.is_of_momentum_training() => Some(Purpose::ProjectionHead),
+        let rest = own.strip_prefix(classifier).filter(|rest| rest.starts_with('.'));
+        return match rest {
+            // What has other tensors than a linear layer's, or was trained beside a momentum encoder, gives no logits.
+            Some(rest) if !matches!(rest, ".weight" | ".bias") || place.is_of_momentum_training() => {
+                Some(Purpose::ProjectionHead)
+            }
             _ => of_part(own, false),
         };
     }
     // The first part that is not on the way to the model too.
-    let shared = name.bytes().zip(place.prefix.bytes()).take_while(|(one, other)| one == other).count();
-    let start = name[..shared].rfind('.').map_or(0, |dot| dot + 1);
+    let shared =
+        name.split_inclusive('.').zip(place.prefix.split_inclusive('.')).take_while(|(one, other)| one == other);
+    let start: usize = shared.map(|(segment, _)| segment.len()).sum();
     of_part(&name[start..], true)
 }
 
