@@ -53,19 +53,19 @@ fn self_supervised_checkpoints_give_the_encoder_without_a_classifier() {
             "moco_v1.pth.tar",
             "resnet",
             "took the tensors under module.encoder_q. in state_dict; \
-             left 55 of another purpose out (a projection head, a momentum encoder, a queue)",
+             left 81 of another purpose out (a projection head, a momentum encoder, a queue)",
         ),
         (
             "moco_v2.pth.tar",
             "resnet",
             "took the tensors under module.encoder_q. in state_dict; \
-             left 59 of another purpose out (a projection head, a momentum encoder, a queue)",
+             left 85 of another purpose out (a projection head, a momentum encoder, a queue)",
         ),
         (
             "moco_v3.pth.tar",
             "vit",
             "took the tensors under module.base_encoder. in state_dict; \
-             left 26 of another purpose out (a projection head, a predictor, a momentum encoder)",
+             left 25 of another purpose out (a projection head, a predictor, a momentum encoder)",
         ),
         (
             "dino.pth",
@@ -224,7 +224,7 @@ fn a_missing_classifier_leaves_a_model_of_features() {
     assert!(load(&half, "resnet").unwrap_err().to_string().contains("lacks the tensor 'fc.bias'"));
     let promised =
         Model::of_checkpoint(&Checkpoint::open(&path).unwrap(), config("resnet"), Classes::OfConfig, &Device::flex());
-    assert!(promised.unwrap_err().to_string().contains("lacks the tensor 'fc.bias' and 1 more"));
+    assert!(promised.unwrap_err().to_string().contains("lacks the tensor 'fc.weight' and 1 more"));
 }
 
 #[test]
