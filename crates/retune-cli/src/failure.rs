@@ -63,6 +63,14 @@ impl Failure {
         Self::Mistake(format!("{}: {reason}", path.display()))
     }
 
+    fn of_model(error: &ModelError) -> Self {
+        let hint = match error {
+            ModelError::ArchitectureNeeded { .. } => "; name it with --arch (`retune models` lists what can be built)",
+            _ => "",
+        };
+        Self::Mistake(format!("{error}{hint}"))
+    }
+
     /// Standard output cannot be written.
     pub fn of_output(error: &io::Error) -> Self {
         match error.kind() {
@@ -119,6 +127,7 @@ impl From<FitError> for Failure {
     fn from(error: FitError) -> Self {
         match error {
             FitError::Data(error) => error.into(),
+            FitError::Model(error) => error.into(),
             error if error.is_interruption() => Self::Interrupted(None),
             error => Self::Mistake(error.to_string()),
         }
@@ -143,7 +152,7 @@ impl From<DataError> for Failure {
 
 impl From<ModelError> for Failure {
     fn from(error: ModelError) -> Self {
-        Self::Mistake(error.to_string())
+        Self::of_model(&error)
     }
 }
 

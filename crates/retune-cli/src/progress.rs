@@ -21,6 +21,7 @@ const BYTES_BAR: &str = "{prefix} {wide_bar} {bytes}/{total_bytes} {bytes_per_se
 /// Shows one task after another.
 pub struct Progress {
     display: Display,
+    verbose: bool,
     task: Mutex<Option<Task>>,
 }
 
@@ -59,7 +60,7 @@ impl Progress {
             (false, true) => Display::Bars { stay: verbose },
             (false, false) => Display::Lines,
         };
-        Self { display, task: Mutex::new(None) }
+        Self { display, verbose, task: Mutex::new(None) }
     }
 
     /// How much of a file has arrived.
@@ -201,6 +202,12 @@ impl Monitor for Progress {
         match self.task().as_ref().and_then(|task| task.bar.as_ref()) {
             Some(bar) => bar.suspend(|| tell(&text)),
             None => tell(&text),
+        }
+    }
+
+    fn detail(&self, text: &str) {
+        if self.verbose {
+            self.message(text);
         }
     }
 

@@ -74,6 +74,7 @@ pub fn start(
         None
     };
 
+    model.tell_notes(monitor);
     data.tell_notes(monitor);
     data::warn_of_leaks(&data, monitor);
     if options.train.precision == Precision::Bfloat16 && !retune_kernels::multiplies_bfloat16() {
@@ -186,6 +187,9 @@ pub(crate) fn open(options: &FitOptions) -> Result<(Model, FitData), FitError> {
     let mut data = FitData::open(options)?;
     let model = options.model.load(&options.preprocessing, options.train.seed, &options.device)?;
     if options.head_initialization == HeadInitialization::Keep {
+        if model.config().num_classes() == 0 {
+            return Err(FitError::NoHeadToKeep);
+        }
         data = data.match_classes(&model.config().classes())?;
     }
     let classes = &data.train.classes;

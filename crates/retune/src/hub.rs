@@ -257,12 +257,13 @@ pub fn fetch_model(
     mut on_progress: impl FnMut(DownloadProgress<'_>) -> ControlFlow<()>,
 ) -> Result<CachedModel, HubError> {
     let cache = RepositoryCache::new(&options.cache_dir, RepositoryKind::Model, name.repository());
-    if let Some(model) = cached_model(&cache, name.revision()) {
-        return Ok(model);
-    }
+    let file = match cached_model(&cache, name.revision()) {
+        Ok(model) => return Ok(model),
+        Err(file) => file,
+    };
     if options.offline {
         let cache_dir = options.cache_dir.clone();
-        return Err(HubError::NotCached { model: name.to_string(), cache_dir });
+        return Err(HubError::NotCached { model: name.to_string(), file, cache_dir });
     }
     let client = Client::new(options, RepositoryKind::Model, name.repository());
     let config = client.find(CONFIG_FILE, name.revision())?.ok_or_else(|| HubError::FileNotFound {
@@ -280,12 +281,15 @@ pub fn fetch_model(
     Ok(model_at(&cache, commit, &weights.name, weight_format))
 }
 
-fn cached_model(cache: &RepositoryCache, revision: &str) -> Option<CachedModel> {
+/// The model in the cache; where it is not, the file that it lacks, if other files of the commit are there.
+fn cached_model(cache: &RepositoryCache, revision: &str) -> Result<CachedModel, Option<&'static str>> {
     // A commit needs no reference; it names its snapshot itself.
     let commit = cache.reference(revision).unwrap_or_else(|| revision.to_owned());
-    cache.snapshot_file(&commit, CONFIG_FILE)?;
-    let (weights, format) = WEIGHT_FILES.into_iter().find(|(file, _)| cache.snapshot_file(&commit, file).is_some())?;
-    Some(model_at(cache, commit, weights, format))
+    let lacks = |file| cache.snapshot(&commit).is_dir().then_some(file);
+    cache.snapshot_file(&commit, CONFIG_FILE).ok_or_else(|| lacks(CONFIG_FILE))?;
+    let weights = WEIGHT_FILES.into_iter().find(|(file, _)| cache.snapshot_file(&commit, file).is_some());
+    let (weights, format) = weights.ok_or_else(|| lacks(WEIGHT_FILES[0].0))?;
+    Ok(model_at(cache, commit, weights, format))
 }
 
 fn model_at(cache: &RepositoryCache, commit: String, weights: &str, weight_format: WeightFormat) -> CachedModel {

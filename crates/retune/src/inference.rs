@@ -223,6 +223,7 @@ impl Layer {
         Ok(match name {
             "input" => Self::Input,
             "pooled" => Self::Pooled,
+            "logits" if model.config().num_classes() == 0 => return Err(ModelError::NoClassifier),
             "logits" => Self::Logits,
             _ => Self::Block(model.network().find_blocks(name)?.end - 1),
         })

@@ -10,6 +10,8 @@ pub trait Monitor: Sync {
     fn finish(&self);
     /// Something that a user should read.
     fn message(&self, text: &str);
+    /// Something that a user should read who asked for every detail.
+    fn detail(&self, _: &str) {}
     /// Whether the user asked to stop; asked between batches.
     fn cancelled(&self) -> bool;
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use retune::data::preprocess::CropMode;
 use retune::data::resize::Interpolation;
-use retune::fit::{self, ModelSource, PreprocessingChange};
+use retune::fit::{self, FitError, ModelSource, PreprocessingChange};
 use retune::models::{ClassNames, Model, ModelError};
 
 use super::parse::{self, named};
@@ -16,10 +16,10 @@ use crate::output::Console;
 #[derive(Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArguments {
-    /// A model directory, a run directory, a weights file (with --arch) or a hub name such as timm/resnet18.a1_in1k
+    /// A model directory, a run directory, a checkpoint (.pth, .ckpt, .safetensors, …) or a hub name such as timm/resnet18.a1_in1k
     #[arg(short, long, value_name = "MODEL")]
     model: Option<String>,
-    /// The architecture of a weights file or of a model --from-scratch; `retune models` lists them
+    /// The architecture of a checkpoint that does not name it, or of a model --from-scratch; `retune models` lists them
     #[arg(long, value_name = "NAME")]
     arch: Option<String>,
     /// Start from random weights
@@ -63,7 +63,9 @@ impl ModelArguments {
     pub fn load(&self, change: &PreprocessingChange, console: &Console) -> Result<Model, Failure> {
         // Only a model from scratch depends on the seed, and only training has a seed of its own.
         const SEED: u64 = 0;
-        Ok(self.source(console)?.load(change, SEED, &self.device)?)
+        let model = self.source(console)?.load(change, SEED, &self.device)?;
+        console.tell_load_notes(&model);
+        Ok(model)
     }
 }
 
@@ -72,7 +74,15 @@ impl ModelArguments {
     pub fn load_other(&self, model: &str, change: &PreprocessingChange, console: &Console) -> Result<Model, Failure> {
         let path = Some(locate(model, console)?);
         let source = ModelSource { path, architecture: None, from_scratch: false, classes: None };
-        Ok(source.load(change, 0, &self.device)?)
+        let loaded = source.load(change, 0, &self.device).map_err(|error| match error {
+            // --arch is about --model.
+            FitError::Model(error @ ModelError::ArchitectureNeeded { .. }) => {
+                Failure::Mistake(format!("{error}; put it into a folder with a config.json that does"))
+            }
+            error => error.into(),
+        })?;
+        console.tell_load_notes(&loaded);
+        Ok(loaded)
     }
 }
 

@@ -81,7 +81,7 @@ pub struct CompareArguments {
 /// Makes the runs and prints the table.
 pub fn run(arguments: &CompareArguments, console: &Console) -> Result<(), Failure> {
     let (options, out) = match &arguments.resume {
-        Some(out) => (CompareOptions::read(out).map_err(|error| failure(&error, out))?, out),
+        Some(out) => (CompareOptions::read(out).map_err(|error| failure(error, out))?, out),
         None => {
             let out = arguments.out.as_ref().ok_or_else(|| missing("--out", "the directory to write"))?;
             (options(arguments, console)?, out)
@@ -90,7 +90,7 @@ pub fn run(arguments: &CompareArguments, console: &Console) -> Result<(), Failur
     let command = arguments.resume.is_none().then(command_line::typed);
     let (jobs, pictures) = (arguments.jobs, !arguments.no_report);
     let compared = runner::run(&options, out, command.as_deref(), jobs, pictures, &console.progress);
-    let comparison = compared.map_err(|error| failure(&error, out))?;
+    let comparison = compared.map_err(|error| failure(error, out))?;
     let report = if pictures { super::report::after_comparison(out, console)? } else { None };
     console.print(&comparison.document(), || {
         let made = match (pictures, report) {
@@ -153,9 +153,11 @@ fn missing(option: &str, what: &str) -> Failure {
     Failure::Mistake(format!("{option} is missing: name {what}, or a comparison to go on with by --resume"))
 }
 
-fn failure(error: &CompareError, out: &Path) -> Failure {
+fn failure(error: CompareError, out: &Path) -> Failure {
     if error.is_interruption() {
         Failure::Interrupted(Some(format!("go on with `retune compare --resume {}`", out.display())))
+    } else if let CompareError::Fit(error) = error {
+        (*error).into()
     } else {
         Failure::Mistake(error.to_string())
     }

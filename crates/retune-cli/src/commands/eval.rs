@@ -5,7 +5,7 @@ use indexmap::IndexMap;
 use retune::analysis::feature_change::{self, FeatureChange};
 use retune::data::{ClassMapping, Dataset};
 use retune::fit::{self, evaluation_split};
-use retune::inference::{self, Evaluation};
+use retune::inference::{self, Evaluation, InferenceError};
 use retune::models::{Model, imagenet};
 use retune::report::confusion::{ClassAccuracy, Confusion};
 use serde::Serialize;
@@ -99,6 +99,9 @@ fn moved(changes: &IndexMap<String, FeatureChange>) -> String {
 
 /// The dataset with labels that index the model's classes; says how they were matched where names did not decide.
 pub fn with_model_classes(dataset: &Dataset, model: &Model, console: &Console) -> Result<Dataset, Failure> {
+    if model.config().num_classes() == 0 {
+        return Err(InferenceError::NoClassifier.into());
+    }
     let (dataset, how) = dataset.match_classes(&model.config().classes())?;
     console.tell(how.note());
     Ok(dataset)

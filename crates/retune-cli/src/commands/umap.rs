@@ -1,7 +1,7 @@
 //! `retune umap`: features as a map of two dimensions.
 
 use std::iter::repeat_n;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use retune::analysis::features::{self, FeatureTable};
@@ -194,7 +194,7 @@ impl Images {
         self.features.extend(table.features);
     }
 
-    fn of_model(arguments: &UmapArguments, data: &PathBuf, console: &Console) -> Result<Self, Failure> {
+    fn of_model(arguments: &UmapArguments, data: &Path, console: &Console) -> Result<Self, Failure> {
         let split = arguments.split.as_deref().map_or(SplitName::All, SplitName::from);
         let source = open_source(data, console)?;
         let dataset = source.split(&split)?;

@@ -4,7 +4,9 @@ pub mod plan;
 pub mod results;
 pub mod table;
 
+use std::collections::BTreeSet;
 use std::io::Write;
+use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
@@ -12,6 +14,7 @@ use crate::arguments::GlobalArguments;
 use crate::failure::Failure;
 use crate::progress::Progress;
 use retune::data::{DataNote, DataSource};
+use retune::models::{LoadNote, Model};
 use retune::monitor::Monitor;
 
 /// Where a command's results and progress go.
@@ -22,6 +25,8 @@ pub struct Console {
     pub threads: usize,
     json: bool,
     verbose: bool,
+    /// Notes on models that were said already: some commands load one several times.
+    told: Mutex<BTreeSet<String>>,
 }
 
 impl Console {
@@ -32,6 +37,7 @@ impl Console {
             threads: options.thread_count(),
             json: options.json,
             verbose: options.verbose,
+            told: Mutex::default(),
         }
     }
 
@@ -67,6 +73,15 @@ impl Console {
     /// Whether `--verbose` asks for more.
     pub fn is_verbose(&self) -> bool {
         self.verbose
+    }
+
+    /// Says, once, what a user should hear of how a model was loaded.
+    pub fn tell_load_notes(&self, model: &Model) {
+        let notes = model.notes.iter().map(LoadNote::to_string).collect::<Vec<_>>().join("\n");
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.insert(notes) {
+            model.tell_notes(&self.progress);
+        }
     }
 
     /// Says something that only `--verbose` asks for.

@@ -1,6 +1,6 @@
 //! The runs of a comparison: made once, gone on with where they were interrupted.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -258,6 +258,7 @@ pub fn run(
         found: Mutex::new(Vec::new()),
         failure: Mutex::new(None),
         started: AtomicUsize::new(0),
+        told: Mutex::default(),
         total,
         alone: jobs <= 1,
         pictures,
@@ -393,6 +394,7 @@ struct Crew<'a> {
     found: Mutex<Vec<(String, u64, Summary)>>,
     failure: Mutex<Option<CompareError>>,
     started: AtomicUsize,
+    told: Mutex<BTreeSet<String>>,
     total: usize,
     alone: bool,
     pictures: bool,
@@ -435,7 +437,7 @@ impl Crew<'_> {
         }
         self.monitor.message(&format!("run {number} of {}: {}", self.total, job.name()));
         let prefix = if self.alone { None } else { Some(job.name()) };
-        let monitor = RunMonitor { inner: self.monitor, prefix };
+        let monitor = RunMonitor { inner: self.monitor, told: &self.told, prefix };
         DirectoryLock::check(&job.out).map_err(|error| of_run(error.into()))?;
         let summary = if fit::is_resumable(&job.out) {
             fit::resume(&job.out, Some(shared), &monitor).map_err(of_run)?
@@ -458,6 +460,8 @@ impl Crew<'_> {
 /// drawn by more than one.
 struct RunMonitor<'a> {
     inner: &'a dyn Monitor,
+    /// Notes that were said already.
+    told: &'a Mutex<BTreeSet<String>>,
     prefix: Option<String>,
 }
 
@@ -481,6 +485,14 @@ impl Monitor for RunMonitor<'_> {
     }
 
     fn message(&self, text: &str) {
+        // What is said of data and models is the same in every run.
+        if text.starts_with("note: ") {
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            if told.insert(text.to_owned()) {
+                self.inner.message(text);
+            }
+            return;
+        }
         match &self.prefix {
             Some(prefix) => self.inner.message(&format!("[{prefix}] {text}")),
             None => self.inner.message(text),

@@ -61,6 +61,9 @@ pub enum FitError {
         /// What is new and what is gone.
         change: ClassChange,
     },
+    /// Keeping the head needs a head.
+    #[error("the model has no classifier, so there is no head to keep; start with a new one")]
+    NoHeadToKeep,
     /// No image is left to validate on.
     #[error("{path} leaves no image for validation; give it more images of each class, a val/ folder, or a larger --val-fraction", path = .0.display())]
     NothingToValidate(PathBuf),

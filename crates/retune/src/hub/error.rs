@@ -24,10 +24,15 @@ pub enum HubError {
     #[error("there is no home directory to cache files in; set HF_HOME to a folder")]
     NoHome,
     /// Offline, and the cache lacks a file.
-    #[error("{model} is not in the cache {} and HF_HUB_OFFLINE is set; unset it, or download the model once while online", cache_dir.display())]
+    #[error(
+        "{lacks} is not in the cache {} and HF_HUB_OFFLINE is set; unset it, or download the model once while online",
+        cache_dir.display(), lacks = lacking(model, *file)
+    )]
     NotCached {
         /// The model wanted.
         model: String,
+        /// The file that is not there, where others of the model are.
+        file: Option<&'static str>,
         /// The cache searched.
         cache_dir: PathBuf,
     },
@@ -192,4 +197,8 @@ pub enum HubError {
     /// The caller's progress function asked to stop; what has arrived is kept for the next try.
     #[error("the download was interrupted; run the command again to continue it")]
     Interrupted,
+}
+
+fn lacking(model: &str, file: Option<&str>) -> String {
+    file.map_or_else(|| model.to_owned(), |file| format!("{file} of {model}"))
 }

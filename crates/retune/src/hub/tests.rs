@@ -306,6 +306,20 @@ fn downloads_once_and_then_asks_nothing() {
     assert!(hub.requests().is_empty());
 }
 
+#[test]
+fn offline_a_missing_file_is_named() {
+    let hub = TinyHub::start(Content::tiny());
+    let model = hub.fetch().unwrap();
+    let offline = HubOptions { offline: true, ..hub.options() };
+    let refusal = || fetch_with(NAME, &offline).unwrap_err().to_string();
+    fs::remove_file(&model.weights).unwrap();
+    assert!(refusal().starts_with("model.safetensors of timm/tiny.test is not in the cache "), "{}", refusal());
+    fs::remove_file(&model.config).unwrap();
+    assert!(refusal().starts_with("config.json of timm/tiny.test is not in the cache "), "{}", refusal());
+    fs::remove_dir_all(hub.cache.path().join("models--timm--tiny.test")).unwrap();
+    assert!(refusal().starts_with("timm/tiny.test is not in the cache "), "{}", refusal());
+}
+
 #[cfg(unix)]
 #[test]
 fn the_cache_is_laid_out_as_huggingface_hub_lays_it_out() {

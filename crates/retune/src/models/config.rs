@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::architectures::{self, ArchitectureError};
+use super::architectures::{self, ArchitectureError, Family};
 use super::class_file::ClassNames;
 use crate::data::preprocess::{CropMode, Preprocessing};
 use crate::data::resize::Interpolation;
@@ -197,6 +197,30 @@ impl ModelConfig {
             config.document.insert("label_descriptions".into(), Value::Object(described.collect()));
         }
         config
+    }
+
+    /// The same model with another number of classes, whose names nobody knows.
+    pub(super) fn with_class_count(mut self, count: usize) -> Self {
+        if self.num_classes != count {
+            self.num_classes = count;
+            self.document.insert("num_classes".into(), count.into());
+            self.set_cfg("num_classes", count.into());
+        }
+        self
+    }
+
+    /// The same vision transformer with the average of its patches pooled and then normalized, as MAE is fine-tuned;
+    /// `None` for other architectures and where it does so already.
+    pub(super) fn with_average_pooling(mut self) -> Option<Self> {
+        const KEY: &str = "global_pool";
+        let (_, entry) = architectures::find(&self.architecture).ok()?;
+        let mut args = self.model_args();
+        let pools = args.insert(KEY.into(), "avg".into());
+        if entry.family != Family::ViT || pools.is_some_and(|own| own == "avg") {
+            return None;
+        }
+        self.document.insert("model_args".into(), args.into());
+        Some(self)
     }
 
     /// The same model with images prepared otherwise; timm reads the same from what is written.
