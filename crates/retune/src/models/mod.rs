@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! config.json ─ config ─► architectures ─► Network (a chain of blocks, parameter specs)
-//! weights ───── weights ────────────────► Parameters (a list of named tensors)
+//! weights ───── weights ── naming ──────► Parameters (a list of named tensors)
 //!                                          └─ Model = Network + Parameters + ModelConfig
 //! ```
 //!
@@ -16,9 +16,11 @@ pub mod config;
 mod convnext;
 mod efficientnet;
 mod layers;
+pub mod naming;
 pub mod parameters;
 mod position_embedding;
 mod resnet;
+pub mod transformers;
 mod vit;
 pub mod weights;
 
@@ -33,6 +35,8 @@ pub use chain::{Activation, Block, Neighbour, UnknownLayer};
 pub use config::ModelConfig;
 pub use layers::{ObservedStatistics, Pass};
 pub use parameters::{ParameterSpec, Parameters, Role};
+
+use weights::WeightsError;
 
 use crate::data::preprocess::Preprocessing;
 use crate::device;
@@ -51,7 +55,7 @@ pub enum ModelError {
     Config(#[from] config::ConfigError),
     /// The weights are at fault.
     #[error(transparent)]
-    Weights(#[from] weights::WeightsError),
+    Weights(#[from] WeightsError),
     /// The architecture or its arguments are at fault.
     #[error(transparent)]
     Architecture(#[from] architectures::ArchitectureError),
@@ -147,6 +151,8 @@ impl Model {
         check_weights_size(&network, bytes, &weights)?;
         let mut model = Self::empty(config, network, device);
         let tensors = weights::read_tensors(&weights)?;
+        let renamed = naming::to_timm(tensors, &model.network);
+        let tensors = renamed.map_err(|source| WeightsError::Naming { path: weights.clone(), source })?.tensors;
         weights::assign(&mut model.parameters, tensors, model.network.positions, &weights)?;
         Ok(model)
     }

@@ -8,6 +8,7 @@ use half::{bf16, f16};
 use pytorch_reader::{DType, PytorchReader};
 use safetensors::tensor::{Dtype, SafeTensors, View};
 
+use super::naming::NamingError;
 use super::parameters::{ParameterSpec, Parameters};
 use super::position_embedding::{self, PositionGrid};
 use crate::files::{self, FileError};
@@ -97,6 +98,14 @@ pub enum WeightsError {
         name: String,
         /// The type found.
         kind: String,
+    },
+    /// The tensors have another project's names, and cannot be put under timm's.
+    #[error("{path}: {source}", path = path.display())]
+    Naming {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: NamingError,
     },
 }
 
