@@ -189,11 +189,18 @@ fn answer(content: &Content, request: &Request, mut stream: TcpStream) -> std::i
         None => (200, String::new()),
     };
     // The other is git's hash of nothing.
-    let git_hash = if content.wrong_git_hash { "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391" } else { CONFIG_GIT_HASH };
+    let git_hash =
+        if content.wrong_git_hash { "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391".to_owned() } else { git_hash(bytes) };
     let headers =
         format!("ETag: \"{git_hash}\"\r\nX-Repo-Commit: {COMMIT}\r\n{range}Content-Length: {}\r\n", rest.len());
     let cut = if stored.is_some() { content.cut_after.unwrap_or(usize::MAX) } else { usize::MAX };
     send(status, &headers, &rest[..rest.len().min(cut)])
+}
+
+fn git_hash(bytes: &[u8]) -> String {
+    let blob = [format!("blob {}\0", bytes.len()).as_bytes(), bytes].concat();
+    let digest = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, &blob);
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[test]
@@ -368,6 +375,43 @@ fn takes_the_pickled_weights_where_there_are_no_safetensors() {
         "timm/tiny.test has no model.safetensors and no pytorch_model.bin, so it holds no model in timm's format; choose \
          a repository that `retune models` lists"
     );
+}
+
+/// A model of transformers as small as it can be, with its preprocessing.
+fn of_transformers() -> Content {
+    let mut content = Content::tiny();
+    content.files.insert("config.json", br#"{"model_type": "vit", "image_size": 32}"#.to_vec());
+    content.files.insert("preprocessor_config.json", br#"{"size": 32}"#.to_vec());
+    content
+}
+
+#[test]
+fn fetches_how_images_are_prepared_for_a_model_of_transformers() {
+    let hub = TinyHub::start(of_transformers());
+    let model = hub.fetch().unwrap();
+    let file = model.directory.join("preprocessor_config.json");
+    assert_eq!(fs::read_to_string(&file).unwrap(), r#"{"size": 32}"#);
+    hub.requests();
+    assert_eq!(hub.fetch().unwrap(), model);
+    assert!(hub.requests().is_empty());
+
+    // What transformers leaves in the cache when only its model was asked for.
+    fs::remove_file(&file).unwrap();
+    let offline = HubOptions { offline: true, ..hub.options() };
+    assert_eq!(fetch_with(NAME, &offline).unwrap(), model);
+    assert!(!file.is_file());
+    assert_eq!(hub.fetch().unwrap(), model);
+    assert!(file.is_file());
+}
+
+#[test]
+fn asks_once_for_preprocessing_that_a_repository_does_not_have() {
+    let hub = TinyHub::start(of_transformers());
+    hub.change(|content| drop(content.files.remove("preprocessor_config.json")));
+    let model = hub.fetch().unwrap();
+    assert!(hub.requests().contains(&"HEAD preprocessor_config.json".to_owned()));
+    assert_eq!(hub.fetch().unwrap(), model);
+    assert!(hub.requests().is_empty());
 }
 
 #[test]

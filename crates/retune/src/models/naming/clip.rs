@@ -5,34 +5,14 @@ use crate::models::architectures::Network;
 use crate::models::weights::NamedTensor;
 
 /// Where both projects keep the image tower beside the text tower.
-const TOWER: &str = "visual.";
-/// Where open_clip keeps an image tower that is a timm model.
-const TRUNK: &str = "visual.trunk.";
+pub(super) const TOWER: &str = "visual.";
 
-/// Whether the names are those of an image tower, alone or beside its text tower.
-pub(super) fn recognizes(tensors: &Tensors) -> bool {
-    is_vision_transformer(tensors) || is_residual_network(tensors) || tensors.keys().any(|name| name.starts_with(TRUNK))
-}
-
-fn is_vision_transformer(tensors: &Tensors) -> bool {
-    tensors.contains_key("visual.class_embedding")
-        || (tensors.contains_key("class_embedding") && tensors.contains_key("positional_embedding"))
-}
-
-fn is_residual_network(tensors: &Tensors) -> bool {
-    ["visual.attnpool.positional_embedding", "attnpool.positional_embedding"]
-        .iter()
-        .any(|name| tensors.contains_key(*name))
+fn within_tower(name: &str) -> &str {
+    name.strip_prefix(TOWER).unwrap_or(name)
 }
 
 pub(super) fn rename(tensors: Tensors, network: &Network) -> Result<Renamed, NamingError> {
-    if tensors.keys().any(|name| name.starts_with(TRUNK)) {
-        return place_all(tensors, |name| match name.strip_prefix(TRUNK) {
-            Some(name) => Place::Named(name.to_owned()),
-            None => Place::LeftOut,
-        });
-    }
-    if is_residual_network(&tensors) {
+    if tensors.keys().any(|name| within_tower(name) == "attnpool.positional_embedding") {
         return Err(NamingError::Unsupported("CLIP's modified ResNet, which pools by attention,"));
     }
     let beside_text = tensors.contains_key("visual.class_embedding");

@@ -3,13 +3,6 @@
 
 use super::{NamingError, Place, Renamed, Tensors, fold_class_position, place_all};
 
-/// Whether there is DINOv2's mask token or its registers, beside its layer scale.
-pub(super) fn recognizes(tensors: &Tensors) -> bool {
-    let has_token = tensors.contains_key("mask_token") || tensors.contains_key("register_tokens");
-    let has_scale = ["blocks.0.ls1.gamma", "blocks.0.0.ls1.gamma"].iter().any(|name| tensors.contains_key(*name));
-    (has_token && has_scale) || tensors.contains_key("blocks.0.0.ls1.gamma")
-}
-
 pub(super) fn rename(tensors: Tensors) -> Result<Renamed, NamingError> {
     let has_registers = tensors.contains_key("register_tokens");
     let mut renamed = place_all(tensors, |name| {

@@ -1,6 +1,6 @@
 //! Weights under other projects' tensor names, renamed to timm's: one file for each scheme.
 //!
-//! A scheme is told by a few names that no other has. Each scheme says of every name where its tensor goes
+//! A scheme is told by a few names that no other has ([`TELLTALES`]). Each scheme says of every name where its tensor goes
 //! ([`Place`]); then it fuses, transposes or reshapes what timm keeps in another form. Names that a scheme does not know
 //! stay as they are, so whoever assigns the tensors reports them as it does for timm's own files.
 
@@ -9,7 +9,7 @@ mod dinov2;
 mod torchvision;
 mod transformers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use super::architectures::Network;
@@ -95,23 +95,66 @@ pub(super) struct Renamed {
     pub left_out: Vec<String>,
 }
 
+/// Names that tell a scheme, all of them under the same prefix.
+const TELLTALES: [(Scheme, &[&str]); 11] = [
+    (Scheme::Torchvision, &["class_token", "conv_proj.weight"]),
+    (Scheme::Torchvision, &["features.1.0.layer_scale"]),
+    (Scheme::Torchvision, &["features.0.0.weight", "features.1.0.block.0.0.weight"]),
+    (Scheme::Transformers, &["embedder.embedder.convolution.weight"]),
+    (Scheme::Transformers, &["embeddings.patch_embeddings.weight"]),
+    (Scheme::Transformers, &["embeddings.patch_embeddings.projection.weight"]),
+    (Scheme::Clip, &["class_embedding", "positional_embedding", "conv1.weight"]),
+    (Scheme::Clip, &["attnpool.positional_embedding", "conv1.weight"]),
+    (Scheme::DinoV2, &["blocks.0.0.ls1.gamma"]),
+    (Scheme::DinoV2, &["blocks.0.ls1.gamma", "mask_token"]),
+    (Scheme::DinoV2, &["blocks.0.ls1.gamma", "register_tokens"]),
+];
+
+/// The scheme whose names are among `names`, and what stands before them: nothing, or a prefix that a training script
+/// put there, with its dot. Where a scheme has parts side by side (a classifier and a body, an image and a text tower),
+/// the prefix is the one before all of them.
+pub(super) fn recognize<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<(Scheme, &'a str)> {
+    let known: HashSet<&str> = names.clone().collect();
+    names.into_iter().find_map(|name| {
+        TELLTALES.iter().find_map(|(scheme, telltales)| {
+            let prefix = name.strip_suffix(telltales[0])?;
+            let bounded = prefix.is_empty() || prefix.ends_with('.');
+            let complete = telltales[1..].iter().all(|other| known.contains(format!("{prefix}{other}").as_str()));
+            (bounded && complete).then(|| (*scheme, scheme.before_parts(prefix)))
+        })
+    })
+}
+
+impl Scheme {
+    /// The prefix without the name of the part that it ends with.
+    fn before_parts(self, prefix: &str) -> &str {
+        let parts: &[&str] = match self {
+            Self::Transformers => &transformers::BODIES,
+            Self::Clip => &[clip::TOWER],
+            Self::Torchvision | Self::DinoV2 => &[],
+        };
+        let before =
+            |part: &&str| prefix.strip_suffix(*part).filter(|before| before.is_empty() || before.ends_with('.'));
+        parts.iter().find_map(before).unwrap_or(prefix)
+    }
+}
+
 /// Puts tensors under the names and into the shapes that timm has for them; tensors under timm's own names stay as they
 /// are.
 ///
 /// # Errors
 /// A tower that is not supported, or tensors whose shapes do not fit together.
 pub(super) fn to_timm(tensors: Tensors, network: &Network) -> Result<Renamed, NamingError> {
-    let (scheme, renamed) = if torchvision::recognizes(&tensors) {
-        (Scheme::Torchvision, torchvision::rename(tensors, network)?)
-    } else if transformers::recognizes(&tensors) {
-        (Scheme::Transformers, transformers::rename(tensors, network)?)
-    } else if clip::recognizes(&tensors) {
-        (Scheme::Clip, clip::rename(tensors, network)?)
-    } else if dinov2::recognizes(&tensors) {
-        (Scheme::DinoV2, dinov2::rename(tensors)?)
-    } else {
-        return Ok(Renamed { tensors, scheme: None, left_out: Vec::new() });
+    let scheme = match recognize(tensors.keys().map(String::as_str)) {
+        Some((scheme, "")) => scheme,
+        _ => return Ok(Renamed { tensors, scheme: None, left_out: Vec::new() }),
     };
+    let renamed = match scheme {
+        Scheme::Torchvision => torchvision::rename(tensors, network),
+        Scheme::Transformers => transformers::rename(tensors, network),
+        Scheme::Clip => clip::rename(tensors, network),
+        Scheme::DinoV2 => dinov2::rename(tensors),
+    }?;
     Ok(Renamed { scheme: Some(scheme), ..renamed })
 }
 

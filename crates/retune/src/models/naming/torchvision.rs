@@ -5,28 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{NamingError, Place, Renamed, Tensors, place_all, without_trailing_axes};
 use crate::models::architectures::Network;
 
-/// Whether the names are those of one of torchvision's models that timm names otherwise.
-pub(super) fn recognizes(tensors: &Tensors) -> bool {
-    is_vision_transformer(tensors) || is_convnext(tensors) || is_efficientnet(tensors)
-}
-
-fn is_vision_transformer(tensors: &Tensors) -> bool {
-    tensors.contains_key("class_token") && tensors.contains_key("conv_proj.weight")
-}
-
-fn is_convnext(tensors: &Tensors) -> bool {
-    tensors.contains_key("features.1.0.layer_scale")
-}
-
-fn is_efficientnet(tensors: &Tensors) -> bool {
-    tensors.contains_key("features.0.0.weight") && tensors.contains_key("features.1.0.block.0.0.weight")
-}
-
 pub(super) fn rename(tensors: Tensors, network: &Network) -> Result<Renamed, NamingError> {
-    if is_vision_transformer(&tensors) {
+    if tensors.contains_key("class_token") {
         return place_all(tensors, |name| vision_transformer(name).into());
     }
-    if is_convnext(&tensors) {
+    if tensors.contains_key("features.1.0.layer_scale") {
         let mut renamed = place_all(tensors, |name| convnext(name).into())?;
         for (_, scale) in renamed.tensors.iter_mut().filter(|(name, _)| name.ends_with(".gamma")) {
             without_trailing_axes(scale, 1);

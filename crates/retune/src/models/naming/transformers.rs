@@ -8,16 +8,11 @@ use crate::models::position_embedding;
 use crate::models::weights::NamedTensor;
 
 /// Attribute under which a model with a classifier keeps its body.
-const BODIES: [&str; 7] =
+pub(super) const BODIES: [&str; 7] =
     ["resnet.", "vit.", "deit.", "convnext.", "convnextv2.", "dinov2.", "dinov2_with_registers."];
 
 fn within_body(name: &str) -> &str {
     BODIES.iter().find_map(|body| name.strip_prefix(body)).unwrap_or(name)
-}
-
-/// Whether the names are those of one of the models that are known here.
-pub(super) fn recognizes(tensors: &Tensors) -> bool {
-    family(tensors).is_some()
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -188,7 +183,10 @@ fn fuse_queries_keys_values(tensors: &mut Tensors) -> Result<(), NamingError> {
 /// trained at; with registers, transformers does what timm does.
 fn resample_as_dinov2(tensors: &mut Tensors, network: &Network) {
     let (Some(grid), Some(embedding)) = (network.positions, tensors.get("pos_embed")) else { return };
-    let &[_, positions, width] = embedding.shape.as_slice() else { return };
+    let Some(width) = network.specs.iter().find(|spec| spec.name == "pos_embed").map(|spec| spec.shape[2]) else {
+        return;
+    };
+    let positions = embedding.shape.get(1).copied().unwrap_or(0);
     if positions == grid.prefix + grid.rows * grid.columns && grid.rows == grid.columns {
         return;
     }
