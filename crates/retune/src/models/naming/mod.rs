@@ -113,9 +113,9 @@ const TELLTALES: [(Scheme, &[&str]); 11] = [
 /// The scheme whose names are among `names`, and what stands before them: nothing, or a prefix that a training script
 /// put there, with its dot. Where a scheme has parts side by side (a classifier and a body, an image and a text tower),
 /// the prefix is the one before all of them.
-pub(super) fn recognize<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<(Scheme, &'a str)> {
+pub(super) fn recognize<'a>(mut names: impl Iterator<Item = &'a str> + Clone) -> Option<(Scheme, &'a str)> {
     let known: HashSet<&str> = names.clone().collect();
-    names.into_iter().find_map(|name| {
+    names.find_map(|name| {
         TELLTALES.iter().find_map(|(scheme, telltales)| {
             let prefix = name.strip_suffix(telltales[0])?;
             let bounded = prefix.is_empty() || prefix.ends_with('.');
