@@ -89,8 +89,6 @@ pub enum NamingError {
 pub(super) struct Renamed {
     /// The tensors.
     pub tensors: Tensors,
-    /// Whose names they had, if not timm's.
-    pub scheme: Option<Scheme>,
     /// Names in the file of what the model has no use for, such as a text tower or a mask token.
     pub left_out: Vec<String>,
 }
@@ -147,15 +145,14 @@ impl Scheme {
 pub(super) fn to_timm(tensors: Tensors, network: &Network) -> Result<Renamed, NamingError> {
     let scheme = match recognize(tensors.keys().map(String::as_str)) {
         Some((scheme, "")) => scheme,
-        _ => return Ok(Renamed { tensors, scheme: None, left_out: Vec::new() }),
+        _ => return Ok(Renamed { tensors, left_out: Vec::new() }),
     };
-    let renamed = match scheme {
+    match scheme {
         Scheme::Torchvision => torchvision::rename(tensors, network),
         Scheme::Transformers => transformers::rename(tensors, network),
         Scheme::Clip => clip::rename(tensors, network),
         Scheme::DinoV2 => dinov2::rename(tensors),
-    }?;
-    Ok(Renamed { scheme: Some(scheme), ..renamed })
+    }
 }
 
 /// Where a scheme puts a tensor.
@@ -193,7 +190,7 @@ fn place_all(tensors: Tensors, place: impl Fn(&str) -> Place) -> Result<Renamed,
         placed.insert(name, (own, tensor));
     }
     let tensors = placed.into_iter().map(|(name, (_, tensor))| (name, tensor)).collect();
-    Ok(Renamed { tensors, scheme: None, left_out })
+    Ok(Renamed { tensors, left_out })
 }
 
 /// Whether the network has a parameter called `name`.
