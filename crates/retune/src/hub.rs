@@ -25,6 +25,8 @@ pub use dataset::{CachedDataset, DatasetName, fetch_dataset};
 pub use error::HubError;
 
 const CONFIG_FILE: &str = "config.json";
+/// Says how images are prepared for a model of transformers; timm's models say so in `config.json`.
+const PREPROCESSOR_FILE: &str = "preprocessor_config.json";
 /// In order of preference.
 const WEIGHT_FILES: [(&str, WeightFormat); 2] =
     [("model.safetensors", WeightFormat::Safetensors), ("pytorch_model.bin", WeightFormat::PytorchPickle)];
@@ -243,7 +245,7 @@ pub struct DownloadProgress<'a> {
 }
 
 /// Finds a model in the cache, or downloads it: its `config.json` and its `model.safetensors`, or, where a repository
-/// has none of the latter, its `pytorch_model.bin`.
+/// has none of the latter, its `pytorch_model.bin`; of a model of transformers, its `preprocessor_config.json` too.
 ///
 /// A download that breaks off is continued by the next call. A file enters the cache only when it is whole, and when the
 /// hash that the hub names it by is right (SHA-256 for weights, git's for small files). `on_progress` is called as bytes arrive and can stop
@@ -258,7 +260,14 @@ pub fn fetch_model(
 ) -> Result<CachedModel, HubError> {
     let cache = RepositoryCache::new(&options.cache_dir, RepositoryKind::Model, name.repository());
     let file = match cached_model(&cache, name.revision()) {
-        Ok(model) => return Ok(model),
+        Ok(model) => {
+            if !options.offline {
+                // transformers fetches a model and its preprocessing apart from each other.
+                let client = Client::new(options, RepositoryKind::Model, name.repository());
+                download_preprocessor(&client, &cache, &model.commit, &mut on_progress)?;
+            }
+            return Ok(model);
+        }
         Err(file) => file,
     };
     if options.offline {
@@ -273,12 +282,36 @@ pub fn fetch_model(
     // From here on by commit: a push between the two files must not mix two models.
     let commit = config.commit.clone();
     let (weights, weight_format) = find_weights(&client, name, &commit)?;
-    for file in [&config, &weights] {
-        download(&client, &cache, file, &commit, &mut on_progress)?;
-    }
+    download(&client, &cache, &config, &commit, &mut on_progress)?;
+    download_preprocessor(&client, &cache, &commit, &mut on_progress)?;
+    download(&client, &cache, &weights, &commit, &mut on_progress)?;
     // Last, so that the revision never names a commit whose files are not there.
     cache.write_reference(name.revision(), &commit)?;
     Ok(model_at(&cache, commit, &weights.name, weight_format))
+}
+
+/// Downloads `preprocessor_config.json`, where the model is one of transformers and its repository has the file.
+fn download_preprocessor(
+    client: &Client<'_>,
+    cache: &RepositoryCache,
+    commit: &str,
+    on_progress: &mut impl FnMut(DownloadProgress<'_>) -> ControlFlow<()>,
+) -> Result<(), HubError> {
+    let is_cached = cache.snapshot_file(commit, PREPROCESSOR_FILE).is_some();
+    if is_cached || cache.is_absent(commit, PREPROCESSOR_FILE) || !is_of_transformers(cache, commit) {
+        return Ok(());
+    }
+    match client.find(PREPROCESSOR_FILE, commit)? {
+        Some(file) => download(client, cache, &file, commit, on_progress),
+        None => cache.note_absent(commit, PREPROCESSOR_FILE),
+    }
+}
+
+/// Whether the cached `config.json` is one of transformers.
+fn is_of_transformers(cache: &RepositoryCache, commit: &str) -> bool {
+    let text = cache.snapshot_file(commit, CONFIG_FILE).and_then(|path| std::fs::read_to_string(path).ok());
+    let config = text.and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
+    config.is_some_and(|config| config.get("architecture").is_none() && config.get("model_type").is_some())
 }
 
 /// The model in the cache; where it is not, the file that it lacks, if other files of the commit are there.

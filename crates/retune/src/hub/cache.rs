@@ -31,6 +31,22 @@ impl RepositoryCache {
         path.is_file().then_some(path)
     }
 
+    /// Whether the commit is known to lack the file.
+    pub(super) fn is_absent(&self, commit: &str, file: &str) -> bool {
+        self.absence_path(commit, file).is_file()
+    }
+
+    /// Keeps in mind that the commit lacks the file, as `huggingface_hub` does, so that it is not asked for again.
+    pub(super) fn note_absent(&self, commit: &str, file: &str) -> Result<(), HubError> {
+        let path = self.absence_path(commit, file);
+        create_parent(&path)?;
+        File::create(&path).map(drop).map_err(cache_error(&path))
+    }
+
+    fn absence_path(&self, commit: &str, file: &str) -> PathBuf {
+        self.folder.join(".no_exist").join(commit).join(file)
+    }
+
     /// The commit that a branch or tag stood for when it was last fetched.
     pub(super) fn reference(&self, revision: &str) -> Option<String> {
         let commit = fs::read_to_string(self.reference_path(revision)).ok()?;

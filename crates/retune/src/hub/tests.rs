@@ -458,6 +458,43 @@ fn takes_the_pickled_weights_where_there_are_no_safetensors() {
     );
 }
 
+/// A model of transformers as small as it can be, with its preprocessing.
+fn of_transformers() -> Content {
+    let mut content = Content::tiny();
+    content.files.insert("config.json", br#"{"model_type": "vit", "image_size": 32}"#.to_vec());
+    content.files.insert("preprocessor_config.json", br#"{"size": 32}"#.to_vec());
+    content
+}
+
+#[test]
+fn fetches_how_images_are_prepared_for_a_model_of_transformers() {
+    let hub = TinyHub::start(of_transformers());
+    let model = hub.fetch().unwrap();
+    let file = model.directory.join("preprocessor_config.json");
+    assert_eq!(fs::read_to_string(&file).unwrap(), r#"{"size": 32}"#);
+    hub.requests();
+    assert_eq!(hub.fetch().unwrap(), model);
+    assert!(hub.requests().is_empty());
+
+    // What transformers leaves in the cache when only its model was asked for.
+    fs::remove_file(&file).unwrap();
+    let offline = HubOptions { offline: true, ..hub.options() };
+    assert_eq!(fetch_with(NAME, &offline).unwrap(), model);
+    assert!(!file.is_file());
+    assert_eq!(hub.fetch().unwrap(), model);
+    assert!(file.is_file());
+}
+
+#[test]
+fn asks_once_for_preprocessing_that_a_repository_does_not_have() {
+    let hub = TinyHub::start(of_transformers());
+    hub.change(|content| drop(content.files.remove("preprocessor_config.json")));
+    let model = hub.fetch().unwrap();
+    assert!(hub.requests().contains(&"HEAD preprocessor_config.json".to_owned()));
+    assert_eq!(hub.fetch().unwrap(), model);
+    assert!(hub.requests().is_empty());
+}
+
 #[test]
 fn follows_a_renamed_repository_and_sends_the_token() {
     let hub = TinyHub::start(Content { renamed: true, token: Some("secret"), ..Content::tiny() });

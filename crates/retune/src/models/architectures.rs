@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::chain::{Block, Chain};
 use super::convnext::{ConvNeXt, ConvNeXtConfig};
-use super::efficientnet::{EfficientNet, EfficientNetConfig};
+use super::efficientnet::{EfficientNet, EfficientNetConfig, PadType};
 use super::parameters::{ParameterBuilder, ParameterSpec};
 use super::position_embedding::PositionGrid;
 use super::resnet::{ResNet, ResNetConfig};
@@ -60,6 +60,11 @@ impl Architecture {
             if tag.contains('/') { tag.clone() } else { format!("timm/{name}.{tag}") }
         };
         self.tags.iter().map(repository).collect()
+    }
+
+    /// Its constructor's arguments, complete.
+    pub(super) fn arguments(&self) -> Map<String, Value> {
+        merged(TABLE.defaults.get(self.family.key()), &self.args)
     }
 
     /// timm's `pretrained_cfg` for it, complete.
@@ -175,6 +180,8 @@ pub struct Network {
     /// Names, shapes and roles of its parameters.
     pub specs: Arc<[ParameterSpec]>,
     pub(crate) positions: Option<PositionGrid>,
+    /// Whether an EfficientNet pads as TensorFlow does, and its epsilon.
+    pub(super) efficientnet_convention: Option<(bool, f64)>,
     family: Family,
     required_size: Option<(usize, usize)>,
     least_size: usize,
@@ -283,6 +290,7 @@ pub fn build(
 fn network(family: Family, args: Map<String, Value>) -> Result<Network, String> {
     let mut builder = ParameterBuilder::new();
     let mut positions = None;
+    let mut efficientnet_convention = None;
     let mut required_size = None;
     // Padded convolutions take any size; below this nothing is left to see.
     let mut least_size = 8;
@@ -308,12 +316,13 @@ fn network(family: Family, args: Map<String, Value>) -> Result<Network, String> 
         Family::EfficientNet => {
             let config: EfficientNetConfig = parse(args)?;
             config.check()?;
+            efficientnet_convention = Some((config.pad_type == PadType::Same, config.norm_eps));
             Box::new(EfficientNet::new(&config, &mut builder))
         }
     };
     let specs = builder.finish();
     let blocks = with_parameters(chain.blocks(), &specs);
-    Ok(Network { chain, blocks, specs, positions, family, required_size, least_size })
+    Ok(Network { chain, blocks, specs, positions, efficientnet_convention, family, required_size, least_size })
 }
 
 /// The blocks with the parameters that are theirs.

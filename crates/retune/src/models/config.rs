@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::architectures::{self, ArchitectureError, Family};
 use super::class_file::ClassNames;
+use super::transformers;
 use crate::data::preprocess::{CropMode, Preprocessing};
 use crate::data::resize::Interpolation;
 use crate::files::{self, FileError};
@@ -42,6 +43,14 @@ pub enum ConfigError {
         /// Why not.
         source: ArchitectureError,
     },
+    /// The configuration is one of transformers, and timm's architectures cannot do what it says.
+    #[error("{path}: {reason}")]
+    Transformers {
+        /// The file.
+        path: String,
+        /// What cannot be done, as a clause.
+        reason: String,
+    },
 }
 
 /// The content of a `config.json`. Keys that retune does not know are kept as they are.
@@ -65,13 +74,21 @@ impl ModelConfig {
         Self::from_document(document, "--arch")
     }
 
-    /// Reads a `config.json`.
+    /// Reads a `config.json`: timm's, or one of transformers with the `preprocessor_config.json` beside it.
     ///
     /// # Errors
-    /// A file that cannot be read, is not JSON, names an unknown architecture or has a key of the
-    /// wrong type.
+    /// A file that cannot be read, is not JSON, names an unknown architecture, has a key of the
+    /// wrong type, or describes a transformers model that no architecture here computes.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        Self::parse(&files::read_text(path)?, &path.display().to_string())
+        let text = files::read_text(path)?;
+        let shown = path.display().to_string();
+        let document = Self::parse_document(&text, &shown)?;
+        if !transformers::recognizes(&document) {
+            return Self::from_document(document, &shown);
+        }
+        let translated = transformers::to_timm(&document, path.parent());
+        let document = translated.map_err(|reason| ConfigError::Transformers { path: shown.clone(), reason })?;
+        Self::from_document(document, &shown)
     }
 
     /// Parses the text of a `config.json`; `path` is for messages.
@@ -79,9 +96,12 @@ impl ModelConfig {
     /// # Errors
     /// As [`ModelConfig::read`].
     pub fn parse(text: &str, path: &str) -> Result<Self, ConfigError> {
-        let document = serde_json::from_str(text)
-            .map_err(|error| ConfigError::NotJson { path: path.to_owned(), reason: error.to_string() })?;
-        Self::from_document(document, path)
+        Self::from_document(Self::parse_document(text, path)?, path)
+    }
+
+    fn parse_document(text: &str, path: &str) -> Result<Value, ConfigError> {
+        serde_json::from_str(text)
+            .map_err(|error| ConfigError::NotJson { path: path.to_owned(), reason: error.to_string() })
     }
 
     fn from_document(document: Value, path: &str) -> Result<Self, ConfigError> {
@@ -157,9 +177,31 @@ impl ModelConfig {
         self.document.get("pretrained_cfg")?.get(key)
     }
 
-    /// Overrides of the architecture's own arguments.
+    /// Overrides of the architecture's own arguments, those that timm has no name for included.
     pub fn model_args(&self) -> Map<String, Value> {
-        self.document.get("model_args").and_then(Value::as_object).cloned().unwrap_or_default()
+        let mut args = self.document.get("model_args").and_then(Value::as_object).cloned().unwrap_or_default();
+        if let Some(own) = self.own("model_args").and_then(Value::as_object) {
+            args.extend(own.clone());
+        }
+        args
+    }
+
+    fn own(&self, key: &str) -> Option<&Value> {
+        self.document.get(OWN)?.get(key)
+    }
+
+    /// Sets what timm has no name for, or removes it.
+    fn set_own(&mut self, key: &str, value: Option<Value>) {
+        let mut own = self.document.get(OWN).and_then(Value::as_object).cloned().unwrap_or_default();
+        match value {
+            Some(value) => drop(own.insert(key.into(), value)),
+            None => drop(own.shift_remove(key)),
+        }
+        if own.is_empty() {
+            self.document.shift_remove(OWN);
+        } else {
+            self.document.insert(OWN.into(), Value::Object(own));
+        }
     }
 
     /// How images are prepared for this model.
@@ -214,7 +256,7 @@ impl ModelConfig {
     pub(super) fn with_average_pooling(mut self) -> Option<Self> {
         const KEY: &str = "global_pool";
         let (_, entry) = architectures::find(&self.architecture).ok()?;
-        let mut args = self.model_args();
+        let mut args = self.document.get("model_args").and_then(Value::as_object).cloned().unwrap_or_default();
         let pools = args.insert(KEY.into(), "avg".into());
         if entry.family != Family::ViT || pools.is_some_and(|own| own == "avg") {
             return None;
@@ -240,11 +282,8 @@ impl ModelConfig {
                 self.set_cfg(key, value);
             }
         }
-        if new.interpolation != new.interpolation.pillow() {
-            self.document.insert(OWN.into(), json!({ "interpolation": new.interpolation }));
-        } else {
-            self.document.shift_remove(OWN);
-        }
+        let beyond_timm = new.interpolation != new.interpolation.pillow();
+        self.set_own("interpolation", beyond_timm.then(|| json!(new.interpolation)));
         let (height, width) = (new.height, new.width);
         if let Some(Value::Object(args)) = self.document.get_mut("model_args")
             && args.contains_key("img_size")

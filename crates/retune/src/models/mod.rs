@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! config.json ─ config ─► architectures ─► Network (a chain of blocks, parameter specs)
-//! weights ─ checkpoint ─► weights ───────► Parameters (a list of named tensors)
+//! weights ─ checkpoint, naming ─► weights ► Parameters (a list of named tensors)
 //!                                          └─ Model = Network + Parameters + ModelConfig
 //! ```
 //!
@@ -21,9 +21,11 @@ mod efficientnet;
 pub mod imagenet;
 mod layers;
 mod location;
+pub mod naming;
 pub mod parameters;
 mod position_embedding;
 mod resnet;
+pub mod transformers;
 mod vit;
 pub mod weights;
 
@@ -43,6 +45,7 @@ pub use parameters::{ParameterSpec, Parameters, Role};
 
 use self::checkpoint::{Checkpoint, Classes};
 use self::location::locate;
+use self::weights::WeightsError;
 use crate::data::preprocess::Preprocessing;
 use crate::device;
 use crate::files::{self, FileError};
@@ -61,7 +64,7 @@ pub enum ModelError {
     Config(#[from] config::ConfigError),
     /// The weights are at fault.
     #[error(transparent)]
-    Weights(#[from] weights::WeightsError),
+    Weights(#[from] WeightsError),
     /// The file with the names of the classes is at fault.
     #[error(transparent)]
     ClassFile(#[from] class_file::ClassFileError),

@@ -18,6 +18,25 @@ pub(crate) struct PositionGrid {
 /// Resamples `[1, prefix + side², width]` to `grid`; the prefix is kept as it is. `None` where the
 /// embedding does not describe a square grid of this width.
 pub(crate) fn resample(embedding: &NamedTensor, grid: PositionGrid, width: usize) -> Option<Vec<f32>> {
+    resample_by(taps, embedding, grid, width)
+}
+
+/// As [`resample`], with the weights that PyTorch's `interpolate` has without antialiasing, as DINOv2's own code and
+/// transformers' call it.
+pub(crate) fn resample_without_antialiasing(
+    embedding: &NamedTensor,
+    grid: PositionGrid,
+    width: usize,
+) -> Option<Vec<f32>> {
+    resample_by(four_taps, embedding, grid, width)
+}
+
+fn resample_by(
+    taps: fn(usize, usize) -> Vec<Taps>,
+    embedding: &NamedTensor,
+    grid: PositionGrid,
+    width: usize,
+) -> Option<Vec<f32>> {
     let &[1, positions, embedded_width] = embedding.shape.as_slice() else { return None };
     let side = square_root(positions.checked_sub(grid.prefix)?)?;
     if width != embedded_width || side == 0 {
@@ -70,20 +89,40 @@ fn taps(old: usize, new: usize) -> Vec<Taps> {
             let first = (centre - support + 0.5).max(0.0) as usize;
             let end = ((centre + support + 0.5) as usize).min(old);
             let weights: Vec<f64> =
-                (first..end).map(|source| keys((source as f64 - centre + 0.5) / widening)).collect();
+                (first..end).map(|source| keys((source as f64 - centre + 0.5) / widening, -0.5)).collect();
             let total: f64 = weights.iter().sum();
             Taps { first, weights: weights.into_iter().map(|weight| weight / total).collect() }
         })
         .collect()
 }
 
-fn keys(x: f64) -> f64 {
-    const A: f64 = -0.5;
+/// Bicubic weights of the four nearest sources whatever the scale: Keys' kernel with a = −0.75. What would lie outside
+/// is taken at the edge.
+fn four_taps(old: usize, new: usize) -> Vec<Taps> {
+    let scale = old as f64 / new as f64;
+    let last = old.saturating_sub(1);
+    (0..new)
+        .map(|index| {
+            let centre = scale * (index as f64 + 0.5) - 0.5;
+            let sources = [-1.0, 0.0, 1.0, 2.0].map(|offset| centre.floor() + offset);
+            let at = |source: f64| (source.max(0.0) as usize).min(last);
+            let first = at(sources[0]);
+            let mut weights = vec![0.0; at(sources[3]) - first + 1];
+            for source in sources {
+                weights[at(source) - first] += keys(source - centre, -0.75);
+            }
+            Taps { first, weights }
+        })
+        .collect()
+}
+
+/// The cubic convolution kernel of Keys 1981 with its parameter `a`.
+fn keys(x: f64, a: f64) -> f64 {
     let x = x.abs();
     if x < 1.0 {
-        ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
+        ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0
     } else if x < 2.0 {
-        (((x - 5.0) * x + 8.0) * x - 4.0) * A
+        (((x - 5.0) * x + 8.0) * x - 4.0) * a
     } else {
         0.0
     }

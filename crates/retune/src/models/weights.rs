@@ -8,6 +8,7 @@ use half::{bf16, f16};
 use safetensors::tensor::{Dtype, View};
 
 use super::checkpoint::{Checkpoint, ForeignFormat, is_batch_counter};
+use super::naming::NamingError;
 use super::parameters::{ParameterSpec, Parameters};
 use super::position_embedding::{self, PositionGrid};
 use crate::files::{self, FileError};
@@ -113,6 +114,14 @@ pub enum WeightsError {
         name: String,
         /// The type found.
         kind: String,
+    },
+    /// The tensors have another project's names, and cannot be put under timm's.
+    #[error("{path}: {source}", path = path.display())]
+    Naming {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: NamingError,
     },
 }
 

@@ -39,6 +39,7 @@ struct StoredTensor {
 enum Stored {
     Bytes { kind: Dtype, range: Range<usize> },
     Pickled(pytorch_reader::Tensor),
+    Values(Vec<f32>),
 }
 
 impl Checkpoint {
@@ -99,6 +100,30 @@ impl Checkpoint {
         })
     }
 
+    /// The same file with other tensors, which were made of its own.
+    pub(super) fn with_tensors(&self, tensors: BTreeMap<String, NamedTensor>) -> Self {
+        let stored = tensors.into_iter().map(|(name, NamedTensor { shape, values })| {
+            (name, StoredTensor { shape, stored: Stored::Values(values) })
+        });
+        Self {
+            path: self.path.clone(),
+            size: self.size,
+            content: Vec::new(),
+            tensors: stored.collect(),
+            dictionaries: BTreeSet::from([String::new()]),
+            architecture: self.architecture.clone(),
+        }
+    }
+
+    /// Whether a tensor that is there holds numbers of a kind that weights are kept in.
+    pub(super) fn is_float(&self, name: &str) -> bool {
+        self.tensors.get(name).is_some_and(|tensor| match &tensor.stored {
+            Stored::Bytes { kind, .. } => matches!(kind, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16),
+            Stored::Pickled(pickled) => self.float_kind(name, pickled.dtype()).is_ok(),
+            Stored::Values(_) => true,
+        })
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -151,6 +176,7 @@ impl Checkpoint {
                     let bytes = pickled.read().map_err(|error| self.unreadable(error.to_string()))?;
                     self.widened(name, kind, &bytes)?
                 }
+                Stored::Values(values) => values.clone(),
             };
             read.insert(name.to_owned(), NamedTensor { shape: tensor.shape.clone(), values });
         }

@@ -29,8 +29,9 @@ use leftovers::Leftovers;
 use place::Place;
 
 use super::ModelError;
-use super::architectures::{self, ArchitectureError};
+use super::architectures::{self, ArchitectureError, Network};
 use super::config::ModelConfig;
+use super::naming;
 use super::parameters::Role;
 use super::weights::{NamedTensor, WeightsError};
 
@@ -68,6 +69,39 @@ pub(super) fn check_format(path: &Path) -> Result<(), WeightsError> {
 /// # Errors
 /// Two models in one file, tensors that cannot be read, a configuration that cannot be built.
 pub(super) fn take(checkpoint: &Checkpoint, config: ModelConfig, classes: Classes) -> Result<Taken, ModelError> {
+    let Some((renamed, note)) = under_timm_names(checkpoint, &config, classes)? else {
+        return take_named(checkpoint, config, classes);
+    };
+    let mut taken = take_named(&renamed, config, classes)?;
+    taken.notes.insert(0, note);
+    Ok(taken)
+}
+
+/// The tensors of a file that has another project's names for them; `None` where it has timm's.
+fn under_timm_names(
+    checkpoint: &Checkpoint,
+    config: &ModelConfig,
+    classes: Classes,
+) -> Result<Option<(Checkpoint, LoadNote)>, ModelError> {
+    let names = Names::of(config, classes)?;
+    if !place::holding(checkpoint, &names.body).is_empty() {
+        return Ok(None);
+    }
+    let Some((scheme, prefix)) = naming::recognize(checkpoint.names().collect::<Vec<_>>().into_iter()) else {
+        return Ok(None);
+    };
+    // Buffers of integers, such as position_ids, are no weights.
+    let own = checkpoint.names().filter(|name| name.starts_with(prefix) && checkpoint.is_float(name));
+    let tensors = checkpoint.read(own.filter(|name| !is_batch_counter(name)))?;
+    let tensors = tensors.into_iter().map(|(name, tensor)| (name[prefix.len()..].to_owned(), tensor)).collect();
+    let renamed = naming::to_timm(tensors, &names.network)
+        .map_err(|source| WeightsError::Naming { path: checkpoint.path().to_owned(), source })?;
+    let (file, prefix) = (file_name(checkpoint.path()), prefix.to_owned());
+    let note = LoadNote::Renamed { file, scheme, prefix, left_out: renamed.left_out };
+    Ok(Some((checkpoint.with_tensors(renamed.tensors), note)))
+}
+
+fn take_named(checkpoint: &Checkpoint, config: ModelConfig, classes: Classes) -> Result<Taken, ModelError> {
     let file = file_name(checkpoint.path());
     let mut notes = Vec::new();
     let mut config = config;
@@ -109,6 +143,8 @@ struct Names {
     body: Vec<String>,
     /// The module that gives logits.
     classifier: String,
+    /// The architecture with one class.
+    network: Network,
 }
 
 impl Names {
@@ -123,7 +159,8 @@ impl Names {
         let classifier = weight.strip_suffix(".weight").unwrap_or(weight).to_owned();
         let with_head = classes == Classes::OfConfig && config.num_classes() > 0;
         let body = network.specs.iter().filter(|spec| with_head || spec.block != head);
-        Ok(Self { body: body.map(|spec| spec.name.clone()).collect(), classifier })
+        let body = body.map(|spec| spec.name.clone()).collect();
+        Ok(Self { body, classifier, network })
     }
 
     fn classifier_tensors(&self) -> [String; 2] {

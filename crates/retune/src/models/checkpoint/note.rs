@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::leftovers::{LeftOut, Purpose};
+use crate::models::naming::Scheme;
 
 /// Something about a model's file that is worth a line, but does not stop anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +22,17 @@ pub enum LoadNote {
         passed_over: Vec<String>,
         /// Tensors that a recipe leaves and the model has no use for.
         left_out: Vec<LeftOut>,
+    },
+    /// The tensors had another project's names.
+    Renamed {
+        /// The file's name.
+        file: String,
+        /// Whose names they were.
+        scheme: Scheme,
+        /// What stood before them, with a dot at its end; may be empty.
+        prefix: String,
+        /// Names of tensors that the model has no use for.
+        left_out: Vec<String>,
     },
     /// The architecture was read in the file.
     Architecture {
@@ -47,7 +59,10 @@ impl LoadNote {
 
     /// A line that lists what was left out, if anything was.
     pub fn details(&self) -> Option<String> {
-        let names: Vec<&str> = self.left_out().iter().map(|tensor| tensor.name.as_str()).collect();
+        let names: Vec<&str> = match self {
+            Self::Renamed { left_out, .. } => left_out.iter().map(String::as_str).collect(),
+            _ => self.left_out().iter().map(|tensor| tensor.name.as_str()).collect(),
+        };
         (!names.is_empty()).then(|| format!("left out: {}", names.join(", ")))
     }
 }
@@ -68,6 +83,17 @@ impl fmt::Display for LoadNote {
                 });
                 let clauses: Vec<String> = taken.into_iter().chain(counted(left_out)).collect();
                 write!(formatter, "{file}: {}", clauses.join("; "))
+            }
+            Self::Renamed { file, scheme, prefix, left_out } => {
+                write!(formatter, "{file}: translated {scheme} to timm's")?;
+                if !prefix.is_empty() {
+                    write!(formatter, ", under {prefix}")?;
+                }
+                match left_out.len() {
+                    0 => Ok(()),
+                    1 => formatter.write_str("; left 1 tensor out that the model has no use for"),
+                    count => write!(formatter, "; left {count} tensors out that the model has no use for"),
+                }
             }
             Self::Architecture { file, architecture } => {
                 write!(formatter, "{file}: its architecture is {architecture}, as it says itself")
