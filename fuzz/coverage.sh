@@ -9,7 +9,7 @@ for argument in "$@"; do
     if [ "$argument" = --crate-name ]; then name=next; fi
 done
 case $name in
-    csv | csv_core | gif | image | image_webp | parquet | png | pytorch_reader | retune | safetensors | snap | tiff | weezl | \
+    csv | csv_core | gif | image | image_webp | parquet | png | pytorch_reader | retune | retune_jpeg | safetensors | snap | tiff | weezl | \
         zip | zune_jpeg | config | features_npz | features_parquet | features_safetensors | idx | image_file | manifest_csv | \
         manifest_jsonl | parquet_images | plan | pytorch | run_options | safetensors_file)
         exec "$compiler" "$@" --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
