@@ -2,6 +2,7 @@
 
 /// Reads the bits of one entropy-coded segment, up to the next marker. Past the end it gives zeros, and
 /// [`BitReader::overran`] tells so.
+#[derive(Clone, Copy)]
 pub(crate) struct BitReader<'a> {
     data: &'a [u8],
     position: usize,
@@ -40,11 +41,13 @@ impl<'a> BitReader<'a> {
                 return;
             }
         }
-        self.refill_by_byte();
+        // By value, so that the reader can stay in registers.
+        *self = self.refilled_by_byte();
     }
 
     #[cold]
-    fn refill_by_byte(&mut self) {
+    #[inline(never)]
+    fn refilled_by_byte(mut self) -> Self {
         // What lies below the valid bits is the same as what is put there now, or is ended by a marker.
         self.bits &= !(u64::MAX >> self.count);
         while self.count <= 56 {
@@ -56,7 +59,7 @@ impl<'a> BitReader<'a> {
                 [0xFF, ..] | [] => {
                     self.appended += u64::from(64 - self.count);
                     self.count = 64;
-                    return;
+                    return self;
                 }
                 [byte, ..] => {
                     self.position += 1;
@@ -66,6 +69,7 @@ impl<'a> BitReader<'a> {
             self.bits |= u64::from(byte) << (56 - self.count);
             self.count += 8;
         }
+        self
     }
 
     /// The next bits as a number, without going on. `count` is from 1 to what [`Self::refill`] made sure of.

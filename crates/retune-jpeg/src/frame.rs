@@ -73,7 +73,8 @@ impl Frame {
         }
         let triples = rest.as_chunks::<3>().0;
         let factors = |sampling: u8| (usize::from(sampling >> 4), usize::from(sampling & 15));
-        if triples.iter().map(|triple| factors(triple[1])).any(|(h, v)| !(1..=4).contains(&h) || !(1..=4).contains(&v)) {
+        if triples.iter().map(|triple| factors(triple[1])).any(|(h, v)| !(1..=4).contains(&h) || !(1..=4).contains(&v))
+        {
             return Err(JpegError::Damaged("a sampling factor is not from 1 to 4"));
         }
         let horizontal = triples.iter().map(|triple| factors(triple[1]).0).max().unwrap_or(1);

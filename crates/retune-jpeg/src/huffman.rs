@@ -35,12 +35,8 @@ impl HuffmanTable {
         if listed.len() > 256 || dc && listed.iter().any(|bits| *bits > 15) {
             return Err(damaged);
         }
-        let mut table = HuffmanTable {
-            lookup: [0; 1 << LOOKED_UP],
-            limits: [0; 17],
-            offsets: [0; 17],
-            symbols: [0; 256],
-        };
+        let mut table =
+            HuffmanTable { lookup: [0; 1 << LOOKED_UP], limits: [0; 17], offsets: [0; 17], symbols: [0; 256] };
         table.symbols[..listed.len()].copy_from_slice(listed);
         let (mut code, mut position) = (0_u32, 0);
         for length in 1..=16_u32 {
@@ -96,22 +92,28 @@ impl HuffmanTable {
         let symbol = (entry >> 8) as u8;
         let length = entry & 0x7F;
         if length == 0 {
-            return self.long_symbol(reader);
+            let (symbol, length) = self.long_code(reader.peek(16) as u32);
+            if length == 0 {
+                return Err(JpegError::Damaged("the image data has a code that is in no Huffman table"));
+            }
+            reader.consume(length);
+            return Ok(symbol);
         }
         let counted = if entry & COMPLETE != 0 { u32::from(symbol & 15) } else { 0 };
         reader.consume(length - counted);
         Ok(symbol)
     }
 
+    /// The symbol and length of a code that is too long for the lookup, of the 16 bits that come next; the
+    /// length is 0 where there is no such code.
     #[cold]
-    fn long_symbol(&self, reader: &mut BitReader) -> Result<u8, JpegError> {
-        let next = reader.peek(16) as u32;
+    #[inline(never)]
+    fn long_code(&self, next: u32) -> (u8, u32) {
         let Some(length) = (LOOKED_UP + 1..=16).find(|length| next < self.limits[*length as usize]) else {
-            return Err(JpegError::Damaged("the image data has a code that is in no Huffman table"));
+            return (0, 0);
         };
-        reader.consume(length);
         let position = (next >> (16 - length)) as i32 + self.offsets[length as usize];
-        Ok(self.symbols[position as usize & 255])
+        (self.symbols[position as usize & 255], length)
     }
 }
 

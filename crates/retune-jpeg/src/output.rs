@@ -9,21 +9,6 @@ use crate::upsample::{self, Upsampling};
 /// How many strips are kept.
 const STRIPS: usize = 3;
 
-/// Runs `work` with the widest vector instructions that the machine has.
-#[inline(always)]
-pub(crate) fn with_vectors<T>(work: impl FnOnce() -> T) -> T {
-    struct Work<F>(F);
-    impl<T, F: FnOnce() -> T> pulp::NullaryFnOnce for Work<F> {
-        type Output = T;
-
-        #[inline(always)]
-        fn call(self) -> T {
-            (self.0)()
-        }
-    }
-    pulp::Arch::new().dispatch(Work(work))
-}
-
 pub(crate) struct Output<'f> {
     frame: &'f Frame,
     color_space: ColorSpace,
@@ -88,39 +73,38 @@ impl<'f> Output<'f> {
 
     /// Makes pixels of the strip before, whose last rows need this one, and of this one if it is the last.
     pub fn finish_strip(&mut self, strip: usize) {
-        with_vectors(|| {
-            if strip > 0 {
-                self.convert(strip - 1);
-            }
-            if strip + 1 == self.frame.mcus_high {
-                self.convert(strip);
-            }
-        });
+        let strips = strip.saturating_sub(1)..if strip + 1 == self.frame.mcus_high { strip + 1 } else { strip };
+        for strip in strips {
+            pulp::Arch::new().dispatch(Convert { output: self, strip });
+        }
     }
 
     /// Transforms all coefficients of an image.
     pub fn transform(&mut self, coefficients: &[Vec<Block>]) {
-        let frame = self.frame;
-        for strip in 0..frame.mcus_high {
-            with_vectors(|| {
-                for (n, (component, blocks)) in frame.components.iter().zip(coefficients).enumerate() {
-                    let scale = component.quantization.as_ref().unwrap_or(&[1; 64]);
-                    for y in 0..component.vertical {
-                        let start = (strip * component.vertical + y) * component.padded_wide;
-                        for (x, block) in blocks[start..start + component.padded_wide].iter().enumerate() {
-                            let mut scaled = [0; 64];
-                            let mut any = 0;
-                            for k in 0..64 {
-                                scaled[k] = block[k].wrapping_mul(scale[k]);
-                                any |= if k > 0 { block[k] } else { 0 };
-                            }
-                            let (samples, stride) = self.block(n, strip, y, x);
-                            transform::inverse(&scaled, if any == 0 { 0 } else { 63 }, samples, stride);
-                        }
-                    }
-                }
-            });
+        for strip in 0..self.frame.mcus_high {
+            pulp::Arch::new().dispatch(Transform { output: self, coefficients, strip });
             self.finish_strip(strip);
+        }
+    }
+
+    #[inline(always)]
+    fn transform_strip(&mut self, coefficients: &[Vec<Block>], strip: usize) {
+        let frame = self.frame;
+        for (n, (component, blocks)) in frame.components.iter().zip(coefficients).enumerate() {
+            let scale = component.quantization.as_ref().unwrap_or(&[1; 64]);
+            for y in 0..component.vertical {
+                let start = (strip * component.vertical + y) * component.padded_wide;
+                for (x, block) in blocks[start..start + component.padded_wide].iter().enumerate() {
+                    let mut scaled = [0; 64];
+                    let mut any = 0;
+                    for k in 0..64 {
+                        scaled[k] = block[k].wrapping_mul(scale[k]);
+                        any |= if k > 0 { block[k] } else { 0 };
+                    }
+                    let (samples, stride) = self.block(n, strip, y, x);
+                    transform::inverse(&scaled, if any == 0 { 0 } else { 63 }, samples, stride);
+                }
+            }
         }
     }
 
@@ -157,5 +141,36 @@ impl<'f> Output<'f> {
 
     pub fn into_pixels(self) -> Vec<u8> {
         self.pixels
+    }
+}
+
+/// Parts of the work that run with the widest vector instructions of the machine. They are no closures, because
+/// those would not be compiled into the functions that have these instructions.
+struct Convert<'o, 'f> {
+    output: &'o mut Output<'f>,
+    strip: usize,
+}
+
+impl pulp::NullaryFnOnce for Convert<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        self.output.convert(self.strip);
+    }
+}
+
+struct Transform<'o, 'f> {
+    output: &'o mut Output<'f>,
+    coefficients: &'o [Vec<Block>],
+    strip: usize,
+}
+
+impl pulp::NullaryFnOnce for Transform<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        self.output.transform_strip(self.coefficients, self.strip);
     }
 }

@@ -74,7 +74,8 @@ impl Scan {
     /// has a bit at least, except that AC coefficients of many blocks may end in one code.
     fn check_data(&self, frame: &Frame, available: usize) -> Result<(), JpegError> {
         let (wide, high) = self.mcus(frame);
-        let least_bits = if self.first > 0 || frame.coding.arithmetic { 0 } else { wide * high * self.components.len() };
+        let least_bits =
+            if self.first > 0 || frame.coding.arithmetic { 0 } else { wide * high * self.components.len() };
         if least_bits > available.saturating_mul(8) { Err(JpegError::EndsEarly) } else { Ok(()) }
     }
 }
@@ -105,11 +106,8 @@ pub(crate) fn decode(jpeg: Jpeg, color_space: ColorSpace) -> Result<Vec<u8>, Jpe
         finish(&mut segments, decoder.end())?;
         return Ok(output.into_pixels());
     }
-    let mut coefficients: Vec<Vec<Block>> = frame
-        .components
-        .iter()
-        .map(|component| vec![[0; 64]; component.padded_wide * component.padded_high])
-        .collect();
+    let mut coefficients: Vec<Vec<Block>> =
+        frame.components.iter().map(|component| vec![[0; 64]; component.padded_wide * component.padded_high]).collect();
     let mut progress = Progress::new(&frame);
     let mut scan = scan;
     loop {

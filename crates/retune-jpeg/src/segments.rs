@@ -137,7 +137,8 @@ pub(crate) fn define(tables: &mut Tables, marker: u8, contents: &[u8]) -> Result
         0xCC => tables.define_conditioning(contents),
         0xDB => tables.define_quantization(contents),
         0xDD => {
-            let interval = contents.try_into().map_err(|_| JpegError::Damaged("the restart interval has no two bytes"))?;
+            let interval =
+                contents.try_into().map_err(|_| JpegError::Damaged("the restart interval has no two bytes"))?;
             tables.restart_interval = usize::from(u16::from_be_bytes(interval));
             Ok(())
         }

@@ -6,7 +6,7 @@ use crate::bits::BitReader;
 use crate::error::JpegError;
 use crate::frame::{Block, Frame};
 use crate::huffman::{COMPLETE, HuffmanTable, extend};
-use crate::output::{Output, with_vectors};
+use crate::output::Output;
 use crate::scan::{BlockDecoder, Restarts, Scan};
 use crate::tables::ZIGZAG;
 use crate::transform;
@@ -36,7 +36,8 @@ impl Sequential<'_> {
     ) -> Result<(), JpegError> {
         let mut restarts = Restarts::new(interval);
         for row in 0..frame.mcus_high {
-            with_vectors(|| self.decode_strip(frame, scan, row, &mut restarts, output))?;
+            let strip = Strip { decoder: self, frame, scan, row, restarts: &mut restarts, output };
+            pulp::Arch::new().dispatch(strip)?;
             if self.reader.overran() {
                 return Err(JpegError::EndsEarly);
             }
@@ -85,10 +86,33 @@ impl Sequential<'_> {
     }
 }
 
+/// The decoding of one strip, as something that runs with the widest vector instructions of the machine. Not a
+/// closure, because that would not be compiled into the function that has them.
+struct Strip<'s, 'a, 'f> {
+    decoder: &'s mut Sequential<'a>,
+    frame: &'s Frame,
+    scan: &'s Scan,
+    row: usize,
+    restarts: &'s mut Restarts,
+    output: &'s mut Output<'f>,
+}
+
+impl pulp::NullaryFnOnce for Strip<'_, '_, '_> {
+    type Output = Result<(), JpegError>;
+
+    #[inline(always)]
+    fn call(self) -> Result<(), JpegError> {
+        self.decoder.decode_strip(self.frame, self.scan, self.row, self.restarts, self.output)
+    }
+}
+
 impl SequentialComponent {
     /// Decodes one block into zeros; returns where in zigzag order its last coefficient is.
     #[inline(always)]
-    fn block(&mut self, reader: &mut BitReader, block: &mut Block) -> Result<usize, JpegError> {
+    fn block(&mut self, shared: &mut BitReader, block: &mut Block) -> Result<usize, JpegError> {
+        // A copy stays in registers.
+        let mut copy = *shared;
+        let reader = &mut copy;
         reader.refill();
         let entry = self.dc.entry(reader);
         let difference = if entry & COMPLETE != 0 {
@@ -128,6 +152,7 @@ impl SequentialComponent {
             last = k;
             k += 1;
         }
+        *shared = copy;
         if last > 63 {
             return Err(JpegError::Damaged("a block has more than 64 coefficients"));
         }

@@ -98,7 +98,11 @@ pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage, DecodeErr
     if let Some(format) = unsupported_container(bytes) {
         return Err(DecodeError::UnsupportedFormat { format });
     }
-    let format = image::guess_format(bytes).map_err(|_| DecodeError::NotAnImage)?;
+    let format = match bytes {
+        // TIFF with offsets of 64 bits.
+        [b'I', b'I', 43, 0, ..] | [b'M', b'M', 0, 43, ..] => ImageFormat::Tiff,
+        _ => image::guess_format(bytes).map_err(|_| DecodeError::NotAnImage)?,
+    };
     let decoded = catching_panics(|| match format {
         ImageFormat::Jpeg => jpeg::decode(bytes, limits),
         ImageFormat::Png
