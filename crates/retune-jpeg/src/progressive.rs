@@ -78,50 +78,54 @@ impl<'a> Progressive<'a> {
             return Ok(());
         }
         let Some(table) = &self.tables[0] else { return Ok(()) };
+        // A copy stays in registers.
+        let mut reader = self.reader;
         let mut k = self.first;
         while k <= self.last {
-            self.reader.refill();
-            let symbol = table.symbol(&mut self.reader)?;
+            reader.refill();
+            let symbol = table.symbol(&mut reader)?;
             let (run, bits) = (usize::from(symbol >> 4), u32::from(symbol & 15));
             if bits == 0 {
                 if run < 15 {
-                    self.ended = (1 << run) - 1 + self.reader.take(run as u32);
+                    self.ended = (1 << run) - 1 + reader.take(run as u32);
                     break;
                 }
                 k += 16;
                 continue;
             }
             k += run;
-            let value = extend(self.reader.take(bits), bits);
+            let value = extend(reader.take(bits), bits);
             if k > self.last {
                 return Err(JpegError::Damaged("a block has more coefficients than its scan"));
             }
             block[usize::from(ZIGZAG[k & 127]) & 63] = (value << self.shift) as i16;
             k += 1;
         }
+        self.reader = reader;
         Ok(())
     }
 
     fn ac_refine(&mut self, block: &mut Block) -> Result<(), JpegError> {
         let bit = 1_i16 << self.shift;
+        let mut reader = self.reader;
         let mut k = self.first;
         if self.ended == 0 {
             let Some(table) = &self.tables[0] else { return Ok(()) };
             while k <= self.last {
-                self.reader.refill();
-                let symbol = table.symbol(&mut self.reader)?;
+                reader.refill();
+                let symbol = table.symbol(&mut reader)?;
                 let (run, bits) = (usize::from(symbol >> 4), symbol & 15);
                 let new = match bits {
                     0 if run < 15 => {
-                        self.ended = (1 << run) + self.reader.take(run as u32);
+                        self.ended = (1 << run) + reader.take(run as u32);
                         break;
                     }
                     0 => 0,
-                    1 if self.reader.take(1) == 1 => bit,
+                    1 if reader.take(1) == 1 => bit,
                     1 => -bit,
                     _ => return Err(JpegError::Damaged("a refined coefficient is not 1 or -1")),
                 };
-                k = refine(&mut self.reader, block, k, self.last, run, bit);
+                k = refine(&mut reader, block, k, self.last, run, bit);
                 if new != 0 {
                     if k > self.last {
                         return Err(JpegError::Damaged("a block has more coefficients than its scan"));
@@ -132,9 +136,10 @@ impl<'a> Progressive<'a> {
             }
         }
         if self.ended > 0 {
-            refine(&mut self.reader, block, k, self.last, usize::MAX, bit);
+            refine(&mut reader, block, k, self.last, usize::MAX, bit);
             self.ended -= 1;
         }
+        self.reader = reader;
         Ok(())
     }
 }

@@ -129,11 +129,10 @@ impl SequentialComponent {
         while k < 64 {
             reader.refill();
             let entry = self.ac.entry(reader);
-            let value;
-            if entry & COMPLETE != 0 {
+            let value = if entry & COMPLETE != 0 {
                 reader.consume(entry & 0x7F);
                 k += (entry >> 12 & 15) as usize;
-                value = (entry >> 16) as i16;
+                (entry >> 16) as i16
             } else {
                 let symbol = self.ac.symbol_of(entry, reader)?;
                 let (run, bits) = (usize::from(symbol >> 4), u32::from(symbol & 15));
@@ -145,8 +144,8 @@ impl SequentialComponent {
                     continue;
                 }
                 k += run;
-                value = extend(reader.take(bits), bits) as i16;
-            }
+                extend(reader.take(bits), bits) as i16
+            };
             let position = usize::from(ZIGZAG[k & 127]) & 63;
             block[position] = value.wrapping_mul(self.scale[position]);
             last = k;

@@ -32,19 +32,32 @@ pub(crate) fn inverse(block: &Block, last: usize, samples: &mut [u8], stride: us
         }
     }
     let turned = transpose(&columns);
-    let mut rows = [[0_i32; SIDE]; SIDE];
+    let mut rows = [[0_u8; SIDE]; SIDE];
     for y in 0..SIDE {
         let sums = one_dimension(std::array::from_fn(|x| turned[x][y]));
         for x in 0..SIDE {
-            rows[x][y] = descale(sums[x], CONSTANT_BITS + PASS_BITS + 3);
+            rows[x][y] = to_sample(descale(sums[x], CONSTANT_BITS + PASS_BITS + 3));
         }
     }
-    let rows = transpose(&rows);
-    for (out, row) in samples.chunks_mut(stride).zip(&rows) {
-        for x in 0..SIDE {
-            out[x] = to_sample(row[x]);
+    for (out, row) in samples.chunks_mut(stride).zip(transpose_bytes(rows)) {
+        out[..SIDE].copy_from_slice(&row);
+    }
+}
+
+/// Exchanges rows and columns, in words: first the bytes of each 2 × 2, then these pairs, then those of pairs.
+#[inline(always)]
+fn transpose_bytes(rows: [[u8; SIDE]; SIDE]) -> [[u8; SIDE]; SIDE] {
+    let mut words = rows.map(u64::from_le_bytes);
+    let steps = [(1, 0x00FF_00FF_00FF_00FF_u64), (2, 0x0000_FFFF_0000_FFFF), (4, 0x0000_0000_FFFF_FFFF)];
+    for (distance, low) in steps {
+        for upper in (0..SIDE).filter(|row| row & distance == 0) {
+            let lower = upper + distance;
+            let exchanged = (words[upper] >> (8 * distance) ^ words[lower]) & low;
+            words[upper] ^= exchanged << (8 * distance);
+            words[lower] ^= exchanged;
         }
     }
+    words.map(u64::to_le_bytes)
 }
 
 #[inline(always)]

@@ -35,7 +35,7 @@ impl Upsampling {
     pub fn rows(self, y: usize) -> (usize, usize) {
         match self {
             Upsampling::None | Upsampling::Wide => (y, y),
-            Upsampling::High | Upsampling::Both if y % 2 == 0 => (y / 2, (y / 2).saturating_sub(1)),
+            Upsampling::High | Upsampling::Both if y.is_multiple_of(2) => (y / 2, (y / 2).saturating_sub(1)),
             Upsampling::High | Upsampling::Both => (y / 2, y / 2 + 1),
             Upsampling::Repeat(_, down) => (y / down, y / down),
         }
