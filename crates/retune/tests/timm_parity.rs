@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use burn::tensor::{Device, Tensor, TensorData};
 use retune::data::Batch;
 use retune::data::augment::{AugmentPolicy, Augmentation};
+use retune::data::decode::{DecodeLimits, decode_file};
 use retune::data::mix::Mix;
 use retune::models::weights::{NamedTensor, read_tensors};
 use retune::models::{Model, Role};
@@ -77,6 +78,29 @@ fn logits_and_pooled_features_are_timms() {
         let pooled: Vec<f32> = model.pooled_features(tensor(&expected["input"])).into_data().iter().collect();
         let difference = relative_difference(&pooled, &expected["pooled"].values);
         assert!(difference < LOGITS_TOLERANCE, "{name}: pooled features differ by {difference:e}");
+    }
+}
+
+/// From the bytes of a JPEG to the logits: decoded, resized, cropped and normalized by each side itself.
+#[test]
+fn logits_of_jpegs_are_timms() {
+    const FILES: [&str; 6] = ["rgb.jpg", "rgb-444.jpg", "progressive.jpg", "grey.jpg", "cmyk-adobe.jpg", "ycck.jpg"];
+    let expected = read_tensors(&fixtures().join("jpeg_logits.safetensors")).unwrap();
+    assert!(expected.len() > 20, "most models have expected values");
+    for (name, expected) in &expected {
+        let model = load(name, None);
+        let preprocessing = model.config().preprocessing();
+        let (height, width) = (preprocessing.height as usize, preprocessing.width as usize);
+        let mut values = vec![0.0; FILES.len() * 3 * height * width];
+        for (file, values) in FILES.iter().zip(values.chunks_exact_mut(3 * height * width)) {
+            let path = fixtures().join("../pixels/formats").join(file);
+            let image = decode_file(&path, &DecodeLimits::default()).unwrap();
+            preprocessing.normalize_into(&preprocessing.apply(&image), values);
+        }
+        let images = NamedTensor { values, shape: vec![FILES.len(), 3, height, width] };
+        let logits: Vec<f32> = model.logits(tensor(&images)).into_data().iter().collect();
+        let difference = relative_difference(&logits, &expected.values);
+        assert!(difference < LOGITS_TOLERANCE, "{name}: logits differ by {difference:e}");
     }
 }
 

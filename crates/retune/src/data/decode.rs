@@ -9,9 +9,8 @@
 //! | 16-bit grey | the high byte | values over 255 become 255: a nearly white image |
 //! | Exif orientation | applied | ignored |
 //!
-//! 16-bit colour takes the high byte in both. JPEG pixels are within 2 grey levels of Pillow's, and
-//! within 4 where chroma is subsampled, because inverse transforms and upsampling differ between
-//! decoders; every other format agrees to the bit.
+//! 16-bit colour takes the high byte in both. Everything else agrees to the bit, JPEG included, except that
+//! a JPEG of which a part was lost is an error here, where Pillow fills in what is missing.
 
 use std::cell::Cell;
 use std::io::Cursor;
@@ -20,10 +19,8 @@ use std::path::Path;
 
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, Pixel, Rgb, RgbImage};
-use zune_jpeg::JpegDecoder;
-use zune_jpeg::zune_core::bytestream::ZCursor;
-use zune_jpeg::zune_core::colorspace::ColorSpace;
-use zune_jpeg::zune_core::options::DecoderOptions;
+
+mod jpeg;
 
 /// What a file may ask for before it is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,10 +41,10 @@ impl Default for DecodeLimits {
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     /// The contents begin like no image format.
-    #[error("not an image: the contents are none of JPEG, PNG, WebP, BMP, GIF or TIFF")]
+    #[error("not an image: the contents are none of JPEG, PNG, WebP, BMP, GIF, TIFF or PNM")]
     NotAnImage,
     /// An image, but in a format that is not read.
-    #[error("{format} images are not supported: convert to JPEG, PNG, WebP, BMP, GIF or TIFF")]
+    #[error("{format} images are not supported: convert to JPEG or PNG")]
     UnsupportedFormat {
         /// The format's name.
         format: &'static str,
@@ -91,19 +88,29 @@ pub fn decode_file(path: &Path, limits: &DecodeLimits) -> Result<RgbImage, Decod
     decode(&std::fs::read(path)?, limits)
 }
 
-/// Decodes the contents of an image file: JPEG, PNG, WebP, BMP, GIF (the first frame) or TIFF (the
-/// first page), grey, palette or colour, turned upright as Exif says.
+/// Decodes the contents of an image file: JPEG (of several pictures the first), PNG, WebP, BMP, GIF (the first
+/// frame), TIFF (the first page) or PNM, grey, palette or colour, turned upright as Exif says.
 ///
 /// # Errors
 /// If the contents are not an image of these formats, are damaged or cut short, or have more pixels
 /// than `limits` allow.
 pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage, DecodeError> {
-    let format = image::guess_format(bytes).map_err(|_| DecodeError::NotAnImage)?;
+    if let Some(format) = unsupported_container(bytes) {
+        return Err(DecodeError::UnsupportedFormat { format });
+    }
+    let format = match bytes {
+        // TIFF with offsets of 64 bits.
+        [b'I', b'I', 43, 0, ..] | [b'M', b'M', 0, 43, ..] => ImageFormat::Tiff,
+        _ => image::guess_format(bytes).map_err(|_| DecodeError::NotAnImage)?,
+    };
     let decoded = catching_panics(|| match format {
-        ImageFormat::Jpeg => decode_jpeg(bytes, limits),
-        ImageFormat::Png | ImageFormat::WebP | ImageFormat::Bmp | ImageFormat::Gif | ImageFormat::Tiff => {
-            decode_other(bytes, format, limits)
-        }
+        ImageFormat::Jpeg => jpeg::decode(bytes, limits),
+        ImageFormat::Png
+        | ImageFormat::WebP
+        | ImageFormat::Bmp
+        | ImageFormat::Gif
+        | ImageFormat::Tiff
+        | ImageFormat::Pnm => decode_other(bytes, format, limits),
         _ => Err(DecodeError::UnsupportedFormat { format: name(format) }),
     });
     let (pixels, orientation) = decoded.unwrap_or_else(|| {
@@ -143,7 +150,18 @@ fn name(format: ImageFormat) -> &'static str {
         ImageFormat::Bmp => "BMP",
         ImageFormat::Gif => "GIF",
         ImageFormat::Tiff => "TIFF",
+        ImageFormat::Pnm => "PNM",
         other => other.extensions_str().first().copied().unwrap_or("such"),
+    }
+}
+
+/// The name of a format of phones and browsers that is not read, told from the brand in its first box.
+fn unsupported_container(bytes: &[u8]) -> Option<&'static str> {
+    let brand = bytes.get(4..12)?.strip_prefix(b"ftyp")?;
+    match brand {
+        b"avif" | b"avis" => Some("AVIF"),
+        b"heic" | b"heix" | b"hevc" | b"hevx" | b"heim" | b"heis" | b"mif1" | b"msf1" => Some("HEIC"),
+        _ => None,
     }
 }
 
@@ -152,48 +170,6 @@ fn check_size(width: u64, height: u64, limits: &DecodeLimits) -> Result<(), Deco
         return Err(DecodeError::TooManyPixels { width, height, max_pixels: limits.max_pixels });
     }
     Ok(())
-}
-
-/// Decodes a JPEG, strictly if possible.
-///
-/// The strict decoder notices files that end early, but also refuses harmless oddities such as stray
-/// bytes between segments. So a complete file that it refuses gets a second, lenient attempt.
-fn decode_jpeg(bytes: &[u8], limits: &DecodeLimits) -> Result<(RgbImage, Orientation), DecodeError> {
-    decode_jpeg_with(bytes, limits, true).or_else(|error| match error {
-        DecodeError::Damaged { .. } if has_end_of_image(bytes) => decode_jpeg_with(bytes, limits, false),
-        error => Err(error),
-    })
-}
-
-fn decode_jpeg_with(bytes: &[u8], limits: &DecodeLimits, strict: bool) -> Result<(RgbImage, Orientation), DecodeError> {
-    let damaged = |reason: String| DecodeError::Damaged { format: "JPEG", reason };
-    // `max_pixels` bounds the size; the decoder's own limit on each side would refuse panoramas.
-    let options = DecoderOptions::default()
-        .set_strict_mode(strict)
-        .set_max_width(usize::MAX)
-        .set_max_height(usize::MAX)
-        .jpeg_set_out_colorspace(ColorSpace::RGB);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-    decoder.decode_headers().map_err(|error| damaged(error.to_string()))?;
-    let (width, height) = decoder.dimensions().ok_or_else(|| damaged("the header has no dimensions".to_owned()))?;
-    check_size(width as u64, height as u64, limits)?;
-    let pixels = decoder.decode().map_err(|error| damaged(error.to_string()))?;
-    let orientation =
-        decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif)).unwrap_or(Orientation::NoTransforms);
-    let image = RgbImage::from_raw(width as u32, height as u32, pixels)
-        .ok_or_else(|| damaged("fewer pixels than the header says".to_owned()))?;
-    Ok((image, orientation))
-}
-
-/// Whether a JPEG has its end marker, possibly with something appended.
-///
-/// Within the compressed data the byte 0xFF is always followed by 0 or a restart marker, so the pair
-/// cannot occur by chance.
-fn has_end_of_image(bytes: &[u8]) -> bool {
-    const END_OF_IMAGE: [u8; 2] = [0xFF, 0xD9];
-    const MOST_APPENDED: usize = 4096;
-    let tail = &bytes[bytes.len().saturating_sub(MOST_APPENDED)..];
-    tail.windows(2).any(|pair| pair == END_OF_IMAGE)
 }
 
 fn decode_other(
@@ -318,6 +294,35 @@ mod tests {
     }
 
     #[test]
+    fn pnm_is_read_as_text_and_as_bytes() {
+        // Two pixels, as Pillow 13 reads them.
+        let red_and_gray = [255, 0, 0, 7, 8, 9];
+        for file in [&b"P3\n2 1\n255\n255 0 0 7 8 9\n"[..], b"P6\n2 1\n255\n\xff\0\0\x07\x08\x09"] {
+            assert_eq!(decode(file, &DecodeLimits::default()).unwrap().into_raw(), red_and_gray);
+        }
+        for file in [&b"P2\n2 1\n255\n3 200\n"[..], b"P5\n2 1\n255\n\x03\xc8"] {
+            assert_eq!(decode(file, &DecodeLimits::default()).unwrap().into_raw(), [3, 3, 3, 200, 200, 200]);
+        }
+    }
+
+    /// All pixels are there without the end marker, and are not where zeros stand for the second half.
+    #[test]
+    fn what_a_jpeg_lacks_at_its_end_decides() {
+        let decode = |bytes: &[u8]| decode(bytes, &DecodeLimits::default());
+        for name in ["progressive.jpg", "rgb.jpg"] {
+            let whole = bytes(&format!("formats/{name}"));
+            let [unmarked @ .., 0xFF, 0xD9] = &whole[..] else { panic!("{name} has no end marker") };
+            assert_eq!(decode(unmarked).unwrap(), decode_fixture(name).unwrap(), "{name}");
+            for padding in [whole.len() / 2, 1 << 16] {
+                let mut half = whole[..whole.len() / 2].to_vec();
+                half.resize(half.len() + padding, 0);
+                let error = decode(&half).unwrap_err();
+                assert!(matches!(error, DecodeError::Damaged { .. }), "{name}: {error}");
+            }
+        }
+    }
+
+    #[test]
     fn size_is_checked_before_pixels_are_decoded() {
         let limits = DecodeLimits { max_pixels: 32 * 24 - 1 };
         for case in cases("decode") {
@@ -336,9 +341,9 @@ mod tests {
         );
     }
 
-    /// What fuzzing found: a JPEG on which its decoder indexes past the end of a buffer.
+    /// What fuzzing found: a JPEG on which another decoder indexed past the end of a buffer.
     #[test]
-    fn a_file_on_which_a_decoder_panics_is_damaged() {
+    fn a_file_on_which_a_decoder_panicked_is_damaged() {
         let found = path("../found/decoder-panic.jpg");
         let result = decode_file(&found, &DecodeLimits { max_pixels: 1 << 16 });
         assert!(matches!(result, Err(DecodeError::Damaged { .. })), "{:?}", result.map(|image| image.dimensions()));
@@ -351,7 +356,9 @@ mod tests {
         assert!(matches!(decode(b""), DecodeError::NotAnImage));
         assert!(matches!(decode(b"path,label\ncat.jpg,0\n"), DecodeError::NotAnImage));
         let avif = decode(b"\0\0\0\x20ftypavif\0\0\0\0avifmif1miafMA1B");
-        assert_eq!(avif.to_string(), "avif images are not supported: convert to JPEG, PNG, WebP, BMP, GIF or TIFF");
+        assert_eq!(avif.to_string(), "AVIF images are not supported: convert to JPEG or PNG");
+        let heic = decode(b"\0\0\0\x20ftypheic\0\0\0\0mif1heic");
+        assert_eq!(heic.to_string(), "HEIC images are not supported: convert to JPEG or PNG");
         let missing = decode_fixture("missing.png").unwrap_err();
         assert!(matches!(missing, DecodeError::Read(_)));
     }
