@@ -24,6 +24,7 @@ pub use self::error::FitError;
 pub use self::options::{EvaluationSource, FitOptions, ModelSource, PlanSource, PreprocessingChange};
 pub use self::summary::{CurvePoint, Summary, curve, evaluation_loader, summarize};
 pub(crate) use self::summary::{evaluate_everywhere, evaluate_set};
+use crate::data::white_level::unused_range;
 use crate::data::{Dataset, ReadImages};
 use crate::files;
 use crate::lock::DirectoryLock;
@@ -176,6 +177,9 @@ pub(crate) fn open(options: &FitOptions) -> Result<(Model, FitData), FitError> {
     let mut data = FitData::open(options)?;
     let seed = options.train.seed;
     let model = options.model.load(&options.preprocessing, seed, &options.device)?;
+    if model.config().preprocessing().white.is_none() {
+        data.notes.extend(unused_range(&data.train));
+    }
     let head = options.head_initialization;
     if head == HeadInitialization::Keep {
         match model.config().label_names() {

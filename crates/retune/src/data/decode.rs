@@ -15,6 +15,7 @@
 
 use std::cell::Cell;
 use std::io::Cursor;
+use std::num::NonZeroU16;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 
@@ -31,12 +32,14 @@ pub struct DecodeLimits {
     /// Most pixels (width × height) of an image. Checked against the file's header before any pixel
     /// is decoded, so that a small file cannot claim all memory.
     pub max_pixels: u64,
+    /// The value of 16-bit images that becomes 255, and every value above it; 65535 without one.
+    pub white: Option<NonZeroU16>,
 }
 
 impl Default for DecodeLimits {
     /// 178,956,970 pixels, at which Pillow raises its decompression bomb error.
     fn default() -> Self {
-        DecodeLimits { max_pixels: 178_956_970 }
+        DecodeLimits { max_pixels: 178_956_970, white: None }
     }
 }
 
@@ -218,7 +221,7 @@ fn decode_other(
     // An image with damaged metadata is still an image.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let decoded = DynamicImage::from_decoder(decoder).map_err(to_error)?;
-    let pixels = to_rgb8(decoded).ok_or_else(|| DecodeError::UnsupportedContents {
+    let pixels = to_rgb8(decoded, limits.white).ok_or_else(|| DecodeError::UnsupportedContents {
         format: name(format),
         reason: "its pixels are floating-point numbers".to_owned(),
     })?;
@@ -226,21 +229,26 @@ fn decode_other(
 }
 
 /// Converts pixels to 8-bit RGB; `None` for floating-point pixels, which have no agreed range.
-fn to_rgb8(image: DynamicImage) -> Option<RgbImage> {
+/// 16-bit values become `round(min(value, white) · 255 / white)`, or without a white level their high byte.
+fn to_rgb8(image: DynamicImage, white: Option<NonZeroU16>) -> Option<RgbImage> {
     let (width, height) = (image.width(), image.height());
     let high = |value: u16| (value >> 8) as u8;
+    let level = |value: u16| match white.map(|white| u32::from(white.get())) {
+        Some(white) => ((u32::from(value).min(white) * 255 + white / 2) / white) as u8,
+        None => high(value),
+    };
     let rgb = match image {
         DynamicImage::ImageRgb8(image) => image,
         DynamicImage::ImageLuma8(image) => convert(&image, |&[grey]: &[u8; 1]| [grey; 3]),
         DynamicImage::ImageLumaA8(image) => convert(&image, |&[grey, alpha]: &[u8; 2]| over_white([grey; 3], alpha)),
         DynamicImage::ImageRgba8(image) => convert(&image, |&[r, g, b, alpha]: &[u8; 4]| over_white([r, g, b], alpha)),
-        DynamicImage::ImageLuma16(image) => convert(&image, |&[grey]: &[u16; 1]| [high(grey); 3]),
+        DynamicImage::ImageLuma16(image) => convert(&image, |&[grey]: &[u16; 1]| [level(grey); 3]),
         DynamicImage::ImageLumaA16(image) => {
-            convert(&image, |&[grey, alpha]: &[u16; 2]| over_white([high(grey); 3], high(alpha)))
+            convert(&image, |&[grey, alpha]: &[u16; 2]| over_white([level(grey); 3], high(alpha)))
         }
-        DynamicImage::ImageRgb16(image) => convert(&image, |&[r, g, b]: &[u16; 3]| [high(r), high(g), high(b)]),
+        DynamicImage::ImageRgb16(image) => convert(&image, |&[r, g, b]: &[u16; 3]| [level(r), level(g), level(b)]),
         DynamicImage::ImageRgba16(image) => {
-            convert(&image, |&[r, g, b, alpha]: &[u16; 4]| over_white([high(r), high(g), high(b)], high(alpha)))
+            convert(&image, |&[r, g, b, alpha]: &[u16; 4]| over_white([level(r), level(g), level(b)], high(alpha)))
         }
         _ => return None,
     };
@@ -319,7 +327,7 @@ mod tests {
 
     #[test]
     fn size_is_checked_before_pixels_are_decoded() {
-        let limits = DecodeLimits { max_pixels: 32 * 24 - 1 };
+        let limits = DecodeLimits { max_pixels: 32 * 24 - 1, ..DecodeLimits::default() };
         for case in cases("decode") {
             let whole = bytes(&format!("formats/{}", case.file));
             let error = decode(&whole, &limits).unwrap_err();
@@ -340,7 +348,7 @@ mod tests {
     #[test]
     fn a_file_on_which_a_decoder_panics_is_damaged() {
         let found = path("../found/decoder-panic.jpg");
-        let result = decode_file(&found, &DecodeLimits { max_pixels: 1 << 16 });
+        let result = decode_file(&found, &DecodeLimits { max_pixels: 1 << 16, ..DecodeLimits::default() });
         assert!(matches!(result, Err(DecodeError::Damaged { .. })), "{:?}", result.map(|image| image.dimensions()));
         assert!(!catches_panics());
     }
@@ -370,7 +378,7 @@ mod tests {
                     file[position] = *value;
                 }
                 // A small limit keeps a header that claims millions of pixels from slowing the test.
-                let _ = decode(&file, &DecodeLimits { max_pixels: 1 << 16 });
+                let _ = decode(&file, &DecodeLimits { max_pixels: 1 << 16, ..DecodeLimits::default() });
             }
         }
 

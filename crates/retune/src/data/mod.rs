@@ -24,6 +24,7 @@ mod distinct;
 mod error;
 mod folder;
 mod idx;
+pub mod input_size;
 pub mod leak;
 pub mod loader;
 mod manifest;
@@ -39,6 +40,7 @@ pub mod shift;
 pub mod source;
 pub mod split;
 mod unreadable;
+pub mod white_level;
 
 pub use cache::{CacheOptions, ImageCache, MemoryBudget};
 pub use error::DataError;

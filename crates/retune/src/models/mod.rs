@@ -34,6 +34,7 @@ pub use config::ModelConfig;
 pub use layers::{ObservedStatistics, Pass};
 pub use parameters::{ParameterSpec, Parameters, Role};
 
+use self::position_embedding::PositionGrid;
 use crate::data::preprocess::Preprocessing;
 use crate::device;
 use crate::files::{self, FileError};
@@ -141,13 +142,16 @@ impl Model {
     ) -> Result<Self, ModelError> {
         let (config, weights) = locate(path, architecture)?;
         let weights = weights.ok_or_else(|| ModelError::Incomplete { path: path.to_owned(), lacks: WEIGHTS_FILE })?;
+        let own = config.clone();
         let preprocessing = change(config.preprocessing());
         let bytes = std::fs::metadata(&weights).map_err(|error| FileError::new("read", &weights, error))?.len();
         let (config, network) = Self::build(config.with_preprocessing(preprocessing))?;
+        check_whole_patches(&own, &config, &network)?;
         check_weights_size(&network, bytes, &weights)?;
         let mut model = Self::empty(config, network, device);
         let tensors = weights::read_tensors(&weights)?;
-        weights::assign(&mut model.parameters, tensors, model.network.positions, &weights)?;
+        let positions = model.network.positions.map(|grid| PositionGrid { from: own_grid(&own), ..grid });
+        weights::assign(&mut model.parameters, tensors, positions, &weights)?;
         Ok(model)
     }
 
@@ -180,8 +184,11 @@ impl Model {
             (None, Some(name)) => ModelConfig::of_architecture(name)?,
             (None, None) => return Err(ModelError::ArchitectureNeeded(PathBuf::from("nothing"))),
         };
+        let own = config.clone();
         let preprocessing = change(config.preprocessing());
-        Self::initialize(config.with_preprocessing(preprocessing), seed, device)
+        let model = Self::initialize(config.with_preprocessing(preprocessing), seed, device)?;
+        check_whole_patches(&own, &model.config, &model.network)?;
+        Ok(model)
     }
 
     /// Builds the network of a configuration and fills it randomly.
@@ -332,6 +339,34 @@ impl Network {
     /// An unknown name, with the closest known one.
     pub fn find_blocks(&self, name: &str) -> Result<Range<usize>, ModelError> {
         Ok(Block::find(self.blocks(), name)?)
+    }
+}
+
+/// Rows and columns of the patches of images of the size that a configuration names.
+fn own_grid(config: &ModelConfig) -> Option<[usize; 2]> {
+    let preprocessing = config.preprocessing();
+    let size = Some((preprocessing.height as usize, preprocessing.width as usize));
+    let network = architectures::build(config.architecture(), &config.model_args(), config.num_classes(), size).ok()?;
+    network.positions.map(|grid| [grid.rows, grid.columns])
+}
+
+/// Checks that another size than the model's own loses nothing at the edges. Some published models lose a few pixels at
+/// their own size.
+fn check_whole_patches(own: &ModelConfig, changed: &ModelConfig, network: &Network) -> Result<(), ModelError> {
+    let size = |config: &ModelConfig| [config.preprocessing().height, config.preprocessing().width];
+    let [height, width] = size(changed);
+    match network.patch_size() {
+        Some(patch)
+            if size(own) != [height, width] && [height, width].iter().any(|&side| side as usize % patch != 0) =>
+        {
+            Err(ModelError::InputSize {
+                architecture: changed.architecture().to_owned(),
+                height,
+                width,
+                reason: format!("it takes sides that are multiples of {patch}"),
+            })
+        }
+        _ => Ok(()),
     }
 }
 
