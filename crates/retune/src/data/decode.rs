@@ -295,6 +295,39 @@ mod tests {
     }
 
     #[test]
+    fn a_white_level_spreads_16_bit_values() {
+        use image::{Luma, Rgba};
+        // NumPy: `np.round(np.minimum(v, n) * 255 / n)` with v = 0, 5, 9, 2048, 4000, 4095, 5000, 65535.
+        let values = [0u16, 5, 9, 2048, 4000, 4095, 5000, 65535];
+        let cases = [(4095, [0, 0, 1, 128, 249, 255, 255, 255]), (1023, [0, 1, 2, 255, 255, 255, 255, 255])];
+        let folder = tempfile::tempdir().unwrap();
+        let gray = image::ImageBuffer::from_fn(8, 1, |x, _| Luma([values[x as usize]]));
+        let color = image::ImageBuffer::from_fn(8, 1, |x, _| Rgba([values[x as usize], 0, 65535, 65535]));
+        for name in ["gray.png", "gray.tif"] {
+            gray.save(folder.path().join(name)).unwrap();
+        }
+        color.save(folder.path().join("color.png")).unwrap();
+        for (white, expected) in cases {
+            let limits = DecodeLimits { white: NonZeroU16::new(white), ..DecodeLimits::default() };
+            for name in ["gray.png", "gray.tif"] {
+                let decoded = decode_file(&folder.path().join(name), &limits).unwrap();
+                assert_eq!(
+                    decoded.pixels().map(|pixel| pixel.0).collect::<Vec<_>>(),
+                    expected.map(|v| [v; 3]),
+                    "{name}"
+                );
+            }
+            let decoded = decode_file(&folder.path().join("color.png"), &limits).unwrap();
+            let red: Vec<[u8; 3]> = decoded.pixels().map(|pixel| pixel.0).collect();
+            assert_eq!(red, expected.map(|value| [value, 0, 255]));
+        }
+        // Images of 8 bits stay as they are.
+        let limits = DecodeLimits { white: NonZeroU16::new(100), ..DecodeLimits::default() };
+        let path = path("formats").join("grey.png");
+        assert_eq!(decode_file(&path, &limits).unwrap(), decode_file(&path, &DecodeLimits::default()).unwrap());
+    }
+
+    #[test]
     fn truncated_files_are_damaged() {
         for case in cases("decode") {
             let whole = bytes(&format!("formats/{}", case.file));

@@ -179,3 +179,18 @@ impl PlanSource {
         Ok(plan)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_of_older_runs_are_read() {
+        let change: PreprocessingChange = toml::from_str("size = 96").unwrap();
+        assert_eq!(change, PreprocessingChange { size: Some(InputSize::square(96)), ..PreprocessingChange::default() });
+        assert_eq!(toml::to_string(&change).unwrap(), "size = 96\n");
+        let change: PreprocessingChange = toml::from_str("size = \"64x256\"\nwhite = 4095").unwrap();
+        assert_eq!(change.size, Some(InputSize { height: 64, width: 256 }));
+        assert_eq!(toml::to_string(&change).unwrap(), "size = \"64x256\"\nwhite = 4095\n");
+    }
+}
