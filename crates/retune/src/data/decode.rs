@@ -9,7 +9,7 @@
 //! | 16-bit grey | the high byte | values over 255 become 255: a nearly white image |
 //! | Exif orientation | applied | ignored |
 //!
-//! 16-bit colour takes the high byte in both. JPEG pixels are within 2 grey levels of Pillow's, and
+//! 16-bit colour takes the high byte in both, unless a white level is given. JPEG pixels are within 2 grey levels of Pillow's, and
 //! within 4 where chroma is subsampled, because inverse transforms and upsampling differ between
 //! decoders; every other format agrees to the bit.
 
