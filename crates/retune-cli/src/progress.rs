@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressState, ProgressStyle};
+use retune::data::DataNote;
 use retune::monitor::Monitor;
 
 use crate::interrupt;
@@ -209,6 +210,11 @@ impl Monitor for Progress {
         if self.verbose {
             self.message(text);
         }
+    }
+
+    fn note(&self, note: &DataNote) {
+        let hint = note.white_level().map(|white| format!(" (--white {white})")).unwrap_or_default();
+        self.message(&format!("note: {note}{hint}"));
     }
 
     fn cancelled(&self) -> bool {

@@ -25,6 +25,7 @@ pub use self::hint::Hint;
 pub use self::options::{EvaluationSource, FitOptions, ModelSource, PlanSource, PreprocessingChange};
 pub use self::summary::{CurvePoint, Summary, curve, evaluation_loader, summarize};
 pub(crate) use self::summary::{evaluate_everywhere, evaluate_set, on_line, renewed};
+use crate::data::white_level::unused_range;
 use crate::data::{Dataset, ReadImages};
 use crate::files;
 use crate::lock::DirectoryLock;
@@ -186,6 +187,9 @@ pub(crate) fn open(options: &FitOptions) -> Result<(Model, FitData), FitError> {
     }
     let mut data = FitData::open(options)?;
     let model = options.model.load(&options.preprocessing, options.train.seed, &options.device)?;
+    if model.config().preprocessing().white.is_none() {
+        data.notes.extend(unused_range(&data.train));
+    }
     if options.head_initialization == HeadInitialization::Keep {
         if model.config().num_classes() == 0 {
             return Err(FitError::NoHeadToKeep);

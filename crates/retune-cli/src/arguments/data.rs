@@ -100,6 +100,7 @@ pub struct BatchArguments {
 impl BatchArguments {
     /// A loader that goes through the images once, as `model` wants them.
     pub fn loader(&self, dataset: Dataset, model: &Model, console: &Console) -> Result<Loader, Failure> {
+        console.tell_unused_range(&dataset, model);
         Ok(evaluation_loader(dataset, model, self.batch_size, console.threads)?)
     }
 }

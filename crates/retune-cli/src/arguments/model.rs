@@ -1,9 +1,11 @@
 //! Where a model comes from and how its images are prepared.
 
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use retune::data::preprocess::CropMode;
+use retune::data::input_size::InputSize;
+use retune::data::preprocess::{CropMode, Preprocessing};
 use retune::data::resize::Interpolation;
 use retune::fit::{self, FitError, ModelSource, PreprocessingChange};
 use retune::models::{ClassNames, Model, ModelError};
@@ -70,11 +72,11 @@ impl ModelArguments {
 }
 
 impl ModelArguments {
-    /// Loads another model, on the same device, in its own preprocessing but for `change`.
-    pub fn load_other(&self, model: &str, change: &PreprocessingChange, console: &Console) -> Result<Model, Failure> {
+    /// Loads another model, on the same device, to see images as the first one does.
+    pub fn load_other(&self, model: &str, preprocessing: &Preprocessing, console: &Console) -> Result<Model, Failure> {
         let path = Some(locate(model, console)?);
         let source = ModelSource { path, architecture: None, from_scratch: false, classes: None };
-        let loaded = source.load(change, 0, &self.device).map_err(|error| match error {
+        let loaded = source.load_alike(preprocessing, 0, &self.device).map_err(|error| match error {
             // --arch is about --model.
             FitError::Model(error @ ModelError::ArchitectureNeeded { .. }) => {
                 Failure::Mistake(format!("{error}; put it into a folder with a config.json that does"))
@@ -130,9 +132,9 @@ pub fn absolute(path: &Path) -> PathBuf {
 #[derive(Args)]
 #[command(next_help_heading = "Preprocessing (default: the model's own)")]
 pub struct PreprocessingArguments {
-    /// Height and width of images, in pixels
-    #[arg(long, value_name = "N", value_parser = parse::image_side, allow_hyphen_values = true)]
-    size: Option<u32>,
+    /// Height and width of images, in pixels: one number for squares, or such as 64x256
+    #[arg(long, value_name = "N|HxW", value_parser = parse::input_size, allow_hyphen_values = true)]
+    size: Option<InputSize>,
     /// How images are resized
     #[arg(long, value_name = "NAME", value_parser = named::<Interpolation>(Interpolation::ALL.map(Interpolation::name)))]
     interpolation: Option<Interpolation>,
@@ -148,6 +150,9 @@ pub struct PreprocessingArguments {
     /// Standard deviation of each channel
     #[arg(long, value_name = "R,G,B", value_parser = parse::positive_channels, allow_hyphen_values = true)]
     std: Option<[f32; 3]>,
+    /// The value of 16-bit images that is white, such as 4095 where they hold 12 bits [default: 65535]
+    #[arg(long, value_name = "N", value_parser = parse::white_level, allow_hyphen_values = true)]
+    white: Option<NonZeroU16>,
 }
 
 impl PreprocessingArguments {
@@ -160,6 +165,7 @@ impl PreprocessingArguments {
             crop_pct: self.crop_pct,
             mean: self.mean,
             std: self.std,
+            white: self.white,
         }
     }
 }

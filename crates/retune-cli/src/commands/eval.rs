@@ -3,6 +3,7 @@
 use clap::Args;
 use indexmap::IndexMap;
 use retune::analysis::feature_change::{self, FeatureChange};
+use retune::data::preprocess::Preprocessing;
 use retune::data::{ClassMapping, Dataset};
 use retune::fit::{self, evaluation_split};
 use retune::inference::{self, Evaluation, InferenceError};
@@ -42,6 +43,9 @@ struct Document<'a> {
     classes: &'a IndexMap<String, Vec<ClassAccuracy>>,
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
     feature_change: &'a IndexMap<String, FeatureChange>,
+    /// How both models see images, where features are compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preprocessing: Option<&'a Preprocessing>,
 }
 
 /// Evaluates the model on every set.
@@ -62,8 +66,8 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
     }
     let sets = matched(sets, &model, arguments.model.run().is_some(), console)?;
 
-    let change = arguments.preprocessing.change();
-    let other = |model: &String| arguments.model.load_other(model, &change, console);
+    let preprocessing = model.config().preprocessing();
+    let other = |against: &String| arguments.model.load_other(against, preprocessing, console);
     let before = arguments.against.as_ref().map(other).transpose()?;
     let (mut splits, mut classes, mut feature_change) = (IndexMap::new(), IndexMap::new(), IndexMap::new());
     for (name, dataset) in sets {
@@ -76,15 +80,17 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
             classes.insert(name.clone(), Confusion::count(answers).of_classes(&imagenet::shown(&dataset.classes)));
         }
         if let Some(before) = &before {
-            let images = arguments.data.batches.loader(dataset, before, console)?;
-            let change = feature_change::measure((before, &images), (&model, &loader), &console.progress)?;
+            let change = feature_change::measure(before, &model, &loader, &console.progress)?;
             feature_change.insert(name, change);
         }
     }
     let architecture = model.config().architecture();
-    let document = Document { architecture, splits: &splits, classes: &classes, feature_change: &feature_change };
+    let preprocessing = before.as_ref().map(|_| preprocessing);
+    let document =
+        Document { architecture, splits: &splits, classes: &classes, feature_change: &feature_change, preprocessing };
     console.print(&document, || {
-        format!("{}{}{}", results::table(&splits), results::class_tables(&classes), moved(&feature_change))
+        let seen = preprocessing.map(|seen| format!("both models see images at {seen}\n")).unwrap_or_default();
+        format!("{}{}{}{seen}", results::table(&splits), results::class_tables(&classes), moved(&feature_change))
     })
 }
 

@@ -144,5 +144,8 @@ fn of_runs(paths: &[PathBuf], console: &Console) -> Result<Page, Failure> {
         record,
     };
     let runs: Vec<RunOf> = records.into_iter().zip(paths).map(label).collect();
+    if let Some(note) = page::different_images(&runs) {
+        console.progress.message(&format!("note: {note}"));
+    }
     Ok(page::page(&page::comparison_of(&runs), &runs, None))
 }

@@ -13,7 +13,8 @@ use serde::Serialize;
 use crate::arguments::GlobalArguments;
 use crate::failure::Failure;
 use crate::progress::Progress;
-use retune::data::{DataNote, DataSource};
+use retune::data::white_level::unused_range;
+use retune::data::{DataNote, DataSource, Dataset};
 use retune::models::{LoadNote, Model};
 use retune::monitor::Monitor;
 
@@ -61,7 +62,16 @@ impl Console {
     /// Says what a user should hear about data.
     pub fn tell_notes(&self, source: &DataSource) {
         for note in &source.notes {
-            self.progress.message(&format!("note: {note}"));
+            self.progress.note(note);
+        }
+    }
+
+    /// Says where a model would see 16-bit images nearly black.
+    pub fn tell_unused_range(&self, dataset: &Dataset, model: &Model) {
+        if model.config().preprocessing().white.is_none()
+            && let Some(note) = unused_range(dataset)
+        {
+            self.progress.note(&note);
         }
     }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 
 use crate::data::SplitName;
+use crate::data::preprocess::Preprocessing;
 use crate::fit::{self, CurvePoint, EvaluationSource, FitData, FitError, FitOptions};
 use crate::inference::{Evaluation, InferenceError};
 use crate::methods::{Method, MethodOptions};
@@ -82,16 +83,16 @@ impl FinishedRun {
         if fit::finished(path)?.is_none() {
             return Err(MixError::Unfinished(path.to_owned()));
         }
-        Ok(Self { path: path.to_owned(), model: load(path, &options.device)?, options })
+        Ok(Self { path: path.to_owned(), model: load(path, &options.device, Clone::clone)?, options })
     }
 }
 
-fn load(path: &Path, device: &str) -> Result<Model, MixError> {
+fn load(path: &Path, device: &str, change: impl FnOnce(&Preprocessing) -> Preprocessing) -> Result<Model, MixError> {
     let device = crate::device::by_name(device).map_err(FitError::from)?;
-    Ok(Model::load(path, None, Clone::clone, &device)?)
+    Ok(Model::load(path, None, change, &device)?)
 }
 
-/// Whether two models' weights can be averaged: the same tensors, and classes in the same order.
+/// Whether two models' weights can be averaged: the same tensors, classes in the same order, images seen alike.
 fn check_alike(one: (&Path, &Model), other: (&Path, &Model)) -> Result<(), MixError> {
     let different =
         |reason: String| Err(MixError::Different { one: one.0.to_owned(), other: other.0.to_owned(), reason });
@@ -107,6 +108,9 @@ fn check_alike(one: (&Path, &Model), other: (&Path, &Model)) -> Result<(), MixEr
         && let Some(reason) = classes_differ(&first, &second)
     {
         return different(reason);
+    }
+    if let Some(difference) = first.preprocessing().difference(second.preprocessing()) {
+        return different(difference);
     }
     let specs = one.1.network().specs.iter().zip(other.1.network().specs.iter());
     let differs = |(one, other): &(&crate::models::ParameterSpec, &crate::models::ParameterSpec)| {
@@ -161,7 +165,16 @@ impl RunCurve {
         options.evaluations.extend_from_slice(further);
         let (pretrained, data) = fit::open_of_run(&options, &path)?;
         let (from, start) = match start {
-            Some(start) => (start.to_owned(), load(start, &options.device)?),
+            Some(start) => {
+                let seen = end.config().preprocessing();
+                let told = |own: &Preprocessing| {
+                    if let Some(difference) = own.difference(seen) {
+                        monitor.message(&format!("note: {difference}; both ends see images as the run: {seen}"));
+                    }
+                    seen.clone()
+                };
+                (start.to_owned(), load(start, &options.device, told)?)
+            }
             // Only the data can have changed since the run.
             None => (options.data.clone(), probed(pretrained, &options, &data, monitor)?),
         };

@@ -401,7 +401,10 @@ impl Pipeline {
     fn decoded(&self, index: usize) -> Result<Arc<RgbImage>, DataError> {
         let decoded = match &self.dataset.samples[index].image {
             ImageSource::Memory(image) => Arc::clone(image),
-            source => Arc::new(source.load(&self.options.decode_limits)?),
+            source => {
+                let white = self.options.preprocessing.white;
+                Arc::new(source.load(&DecodeLimits { white, ..self.options.decode_limits })?)
+            }
         };
         Ok(match &self.options.transform {
             Some(transform) => Arc::new(transform(&decoded, index as u64)),

@@ -27,6 +27,7 @@ mod error;
 pub(crate) mod folder;
 mod groups;
 mod idx;
+pub mod input_size;
 pub mod leak;
 pub mod loader;
 mod manifest;
@@ -46,6 +47,7 @@ pub mod source;
 pub mod split;
 mod unreadable;
 mod webdataset;
+pub mod white_level;
 
 pub use cache::{CacheOptions, ImageCache, MemoryBudget};
 pub use cifar::CifarImages;

@@ -107,6 +107,23 @@ pub enum DataNote {
     ClassesPresumed(&'static str),
     /// Classes that the model does not know, with the number of their images, which are left out.
     ClassesLeftOut(Vec<(String, usize)>),
+    /// 16-bit images whose values would hardly show in 8 bits.
+    UnusedRange {
+        /// Bits that values need.
+        bits: u32,
+        /// The largest value that was seen.
+        largest: u16,
+    },
+}
+
+impl DataNote {
+    /// The largest value that so many bits hold: what should look white.
+    pub fn white_level(&self) -> Option<u32> {
+        match self {
+            Self::UnusedRange { bits, .. } => Some((1 << bits) - 1),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for DataNote {
@@ -218,6 +235,14 @@ impl fmt::Display for DataNote {
                     f,
                     "the model does not know the data's {noun} {}: {count} {images} {noun_of_images} left out",
                     quoted(&names)
+                )
+            }
+            Self::UnusedRange { bits, largest } => {
+                let white = (1 << bits) - 1;
+                write!(
+                    f,
+                    "16-bit images use at most {bits} bits (largest value {largest} of 65535): they will look nearly black; set \
+                     the white level to {white}"
                 )
             }
         }

@@ -76,7 +76,7 @@ impl FitData {
     /// Says what a user should hear about the data.
     pub(crate) fn tell_notes(&self, monitor: &dyn Monitor) {
         for note in &self.notes {
-            monitor.message(&format!("note: {note}"));
+            monitor.note(note);
         }
     }
 

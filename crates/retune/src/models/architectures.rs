@@ -184,6 +184,8 @@ pub struct Network {
     pub(super) efficientnet_convention: Option<(bool, f64)>,
     family: Family,
     required_size: Option<(usize, usize)>,
+    /// Side of the squares that images are cut into.
+    patch_size: Option<usize>,
     least_size: usize,
 }
 
@@ -199,6 +201,11 @@ impl Network {
         &self.blocks
     }
 
+    /// Side of the squares that images are cut into, for who cuts them.
+    pub(crate) fn patch_size(&self) -> Option<usize> {
+        self.patch_size
+    }
+
     /// How many numbers the parameters that `counts` picks have together.
     pub(crate) fn scalars(&self, counts: impl Fn(&ParameterSpec) -> bool) -> u128 {
         let scalars = |spec: &ParameterSpec| spec.shape.iter().map(|&size| size as u128).product::<u128>();
@@ -207,6 +214,9 @@ impl Network {
 
     /// Whether images of this height and width can go in; the reason where they cannot.
     pub fn check_input_size(&self, height: usize, width: usize) -> Result<(), String> {
+        if let Some(patch) = self.patch_size.filter(|&patch| height < patch || width < patch) {
+            return Err(format!("it takes sides that are multiples of {patch}"));
+        }
         if let Some((expected_height, expected_width)) = self.required_size {
             return if (height, width) == (expected_height, expected_width) {
                 Ok(())
@@ -291,7 +301,7 @@ fn network(family: Family, args: Map<String, Value>) -> Result<Network, String> 
     let mut builder = ParameterBuilder::new();
     let mut positions = None;
     let mut efficientnet_convention = None;
-    let mut required_size = None;
+    let (mut required_size, mut patch_size) = (None, None);
     // Padded convolutions take any size; below this nothing is left to see.
     let mut least_size = 8;
     let chain: Box<dyn Chain> = match family {
@@ -305,6 +315,7 @@ fn network(family: Family, args: Map<String, Value>) -> Result<Network, String> 
             config.check()?;
             positions = Some(config.position_grid());
             required_size = Some(config.img_size.height_and_width());
+            patch_size = Some(config.patch_size);
             Box::new(ViT::new(&config, &mut builder))
         }
         Family::ConvNeXt => {
@@ -322,7 +333,17 @@ fn network(family: Family, args: Map<String, Value>) -> Result<Network, String> 
     };
     let specs = builder.finish();
     let blocks = with_parameters(chain.blocks(), &specs);
-    Ok(Network { chain, blocks, specs, positions, efficientnet_convention, family, required_size, least_size })
+    Ok(Network {
+        chain,
+        blocks,
+        specs,
+        positions,
+        efficientnet_convention,
+        family,
+        required_size,
+        patch_size,
+        least_size,
+    })
 }
 
 /// The blocks with the parameters that are theirs.

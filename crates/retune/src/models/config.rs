@@ -1,5 +1,6 @@
 //! `config.json`, as the Hugging Face hub keeps it for timm models.
 
+use std::num::NonZeroU16;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -128,6 +129,10 @@ impl ModelConfig {
             .filter(|&count| count <= 1_000_000)
             .ok_or_else(|| wrong("num_classes", "a whole number"))? as usize;
         let mut preprocessing = preprocessing(&cfg, path)?;
+        if let Some(white) = document.get(OWN).and_then(|own| own.get("white")) {
+            let white = white.as_u64().and_then(|white| u16::try_from(white).ok()).and_then(NonZeroU16::new);
+            preprocessing.white = Some(white.ok_or_else(|| wrong("white", "a whole number from 1 to 65535"))?);
+        }
         if let Some(own) = document.get(OWN).and_then(|own| own.get("interpolation")) {
             preprocessing.interpolation = own
                 .as_str()
@@ -284,6 +289,7 @@ impl ModelConfig {
         }
         let beyond_timm = new.interpolation != new.interpolation.pillow();
         self.set_own("interpolation", beyond_timm.then(|| json!(new.interpolation)));
+        self.set_own("white", new.white.map(|white| json!(white)));
         let (height, width) = (new.height, new.width);
         if let Some(Value::Object(args)) = self.document.get_mut("model_args")
             && args.contains_key("img_size")
@@ -354,6 +360,7 @@ fn preprocessing(cfg: &Map<String, Value>, path: &str) -> Result<Preprocessing, 
             .ok_or_else(|| wrong("crop_mode", "center, squash or border"))?,
         mean: triple("mean")?,
         std,
+        white: None,
     })
 }
 

@@ -45,6 +45,7 @@ pub use parameters::{ParameterSpec, Parameters, Role};
 
 use self::checkpoint::{Checkpoint, Classes};
 use self::location::locate;
+use self::position_embedding::PositionGrid;
 use self::weights::WeightsError;
 use crate::data::preprocess::Preprocessing;
 use crate::device;
@@ -179,8 +180,9 @@ impl Model {
         let located = locate(path, architecture)?;
         let weights =
             located.weights.ok_or_else(|| ModelError::Incomplete { path: path.to_owned(), lacks: WEIGHTS_FILE })?;
-        let preprocessing = change(located.config.preprocessing());
-        let config = located.config.with_preprocessing(preprocessing);
+        let own = located.config;
+        let preprocessing = change(own.preprocessing());
+        let config = own.clone().with_preprocessing(preprocessing);
         let checkpoint = match located.checkpoint {
             Some(checkpoint) => checkpoint,
             None => {
@@ -189,14 +191,16 @@ impl Model {
                 Checkpoint::open(&weights)?
             }
         };
-        let mut model = Self::of_checkpoint(&checkpoint, config, located.classes, device)?;
+        let mut model = Self::of_checkpoint(&checkpoint, &own, config, located.classes, device)?;
         model.notes.splice(0..0, located.notes);
         Ok(model)
     }
 
-    /// The model of a configuration with the tensors of a checkpoint, wherever in it they are.
+    /// The model of a configuration with the tensors of a checkpoint, wherever in it they are. `own` is the configuration
+    /// before images were to be prepared otherwise.
     fn of_checkpoint(
         checkpoint: &Checkpoint,
+        own: &ModelConfig,
         config: ModelConfig,
         classes: Classes,
         device: &Device,
@@ -204,9 +208,11 @@ impl Model {
         let taken = checkpoint::take(checkpoint, config, classes)?;
         let (config, network) = Self::build(taken.config)?;
         let path = checkpoint.path();
+        check_whole_patches(own, &config, &network)?;
         check_weights_size(&network, path)?;
         let mut model = Self::empty(config, network, device);
-        weights::assign(&mut model.parameters, taken.tensors, model.network.positions, path)?;
+        let positions = model.network.positions.map(|grid| PositionGrid { from: own_grid(own), ..grid });
+        weights::assign(&mut model.parameters, taken.tensors, positions, path)?;
         weights::refuse_extra(taken.unknown, path)?;
         model.notes = taken.notes;
         Ok(model)
@@ -241,8 +247,11 @@ impl Model {
             (None, Some(name)) => ModelConfig::of_architecture(name)?,
             (None, None) => return Err(ModelError::NothingNamed),
         };
+        let own = config.clone();
         let preprocessing = change(config.preprocessing());
-        Self::initialize(config.with_preprocessing(preprocessing), seed, device)
+        let model = Self::initialize(config.with_preprocessing(preprocessing), seed, device)?;
+        check_whole_patches(&own, &model.config, &model.network)?;
+        Ok(model)
     }
 
     /// Builds the network of a configuration and fills it randomly.
@@ -403,6 +412,34 @@ impl Network {
     /// An unknown name, with the closest known one.
     pub fn find_blocks(&self, name: &str) -> Result<Range<usize>, ModelError> {
         Ok(Block::find(self.blocks(), name)?)
+    }
+}
+
+/// Rows and columns of the patches of images of the size that a configuration names.
+fn own_grid(config: &ModelConfig) -> Option<[usize; 2]> {
+    let preprocessing = config.preprocessing();
+    let size = Some((preprocessing.height as usize, preprocessing.width as usize));
+    let network = architectures::build(config.architecture(), &config.model_args(), config.num_classes(), size).ok()?;
+    network.positions.map(|grid| [grid.rows, grid.columns])
+}
+
+/// Checks that another size than the model's own loses nothing at the edges. Some published models lose a few pixels at
+/// their own size.
+fn check_whole_patches(own: &ModelConfig, changed: &ModelConfig, network: &Network) -> Result<(), ModelError> {
+    let size = |config: &ModelConfig| [config.preprocessing().height, config.preprocessing().width];
+    let [height, width] = size(changed);
+    match network.patch_size() {
+        Some(patch)
+            if size(own) != [height, width] && [height, width].iter().any(|&side| side as usize % patch != 0) =>
+        {
+            Err(ModelError::InputSize {
+                architecture: changed.architecture().to_owned(),
+                height,
+                width,
+                reason: format!("it takes sides that are multiples of {patch}"),
+            })
+        }
+        _ => Ok(()),
     }
 }
 

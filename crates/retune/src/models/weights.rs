@@ -225,11 +225,11 @@ fn checked(
         let name = spec.name.clone();
         return Err(WeightsError::NotFinite { path: path.to_owned(), name, element });
     }
-    if tensor.shape == spec.shape {
+    let grid = positions.filter(|_| spec.name == "pos_embed");
+    if tensor.shape == spec.shape && grid.is_none_or(|grid| grid.is_of(spec.shape[1])) {
         return Ok(tensor.values);
     }
-    if spec.name == "pos_embed"
-        && let Some(grid) = positions
+    if let Some(grid) = grid
         && let Some(values) = position_embedding::resample(&tensor, grid, spec.shape[2])
     {
         return Ok(values);

@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use super::calibration::Calibration;
 use super::page::{NamedView, Page, Section, Text, grouped};
 use super::verdict;
+use crate::data::preprocess::Preprocessing;
 use crate::files::{self, FileError};
 use crate::fit::record::{Predictions, SampleMap, Samples};
 use crate::fit::{self, COMMAND_FILE, FitError, FitOptions, Summary};
-use crate::models::imagenet;
+use crate::models::{CONFIG_FILE, ModelConfig, imagenet};
 use crate::plan::Plan;
 use crate::train::metrics::{self, MetricsRow};
 
@@ -53,6 +54,8 @@ pub struct RunRecord {
     pub samples: Samples,
     /// A map of its samples, if one was made.
     pub map: Option<SampleMap>,
+    /// How its model sees images, where the model is still there.
+    pub preprocessing: Option<Preprocessing>,
     /// The command that made it, where that was kept.
     pub command: Option<String>,
 }
@@ -72,6 +75,9 @@ impl RunRecord {
         Ok(Self {
             metrics: metrics::read(&run.join("metrics.jsonl"))?,
             map: SampleMap::read(run)?,
+            preprocessing: ModelConfig::read(&run.join("model").join(CONFIG_FILE))
+                .ok()
+                .map(|config| config.preprocessing().clone()),
             command: read_command(run)?,
             samples: samples.unwrap_or_default(),
             predictions,
@@ -182,7 +188,7 @@ pub fn read_command(directory: &Path) -> Result<Option<String>, FileError> {
 }
 
 /// Words as a sentence.
-fn sentence(words: &str) -> String {
+pub(crate) fn sentence(words: &str) -> String {
     let mut letters = words.chars();
     letters.next().map(|first| format!("{}{}.", first.to_uppercase(), letters.as_str())).unwrap_or_default()
 }

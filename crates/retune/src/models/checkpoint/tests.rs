@@ -20,7 +20,8 @@ fn config(architecture: &str) -> ModelConfig {
 
 /// A file with the narrow model that it was written for, as one with `--arch` is loaded.
 fn load(path: &Path, architecture: &str) -> Result<Model, ModelError> {
-    Model::of_checkpoint(&Checkpoint::open(path)?, config(architecture), Classes::OfTensors, &Device::flex())
+    let own = config(architecture);
+    Model::of_checkpoint(&Checkpoint::open(path)?, &own, own.clone(), Classes::OfTensors, &Device::flex())
 }
 
 fn loaded(name: &str, architecture: &str) -> Model {
@@ -222,8 +223,8 @@ fn a_missing_classifier_leaves_a_model_of_features() {
     // Half a classifier, and a classifier that a directory's config.json promises, are mistakes.
     let (_folder, half) = variant(|name| (name != "fc.bias").then(|| name.to_owned()), &[], "pth");
     assert!(load(&half, "resnet").unwrap_err().to_string().contains("lacks the tensor 'fc.bias'"));
-    let promised =
-        Model::of_checkpoint(&Checkpoint::open(&path).unwrap(), config("resnet"), Classes::OfConfig, &Device::flex());
+    let (own, checkpoint) = (config("resnet"), Checkpoint::open(&path).unwrap());
+    let promised = Model::of_checkpoint(&checkpoint, &own, own.clone(), Classes::OfConfig, &Device::flex());
     assert!(promised.unwrap_err().to_string().contains("lacks the tensor 'fc.weight' and 1 more"));
 }
 
