@@ -152,7 +152,8 @@ impl Model {
         let mut model = Self::empty(config, network, device);
         let tensors = weights::read_tensors(&weights)?;
         let renamed = naming::to_timm(tensors, &model.network);
-        let tensors = renamed.map_err(|source| WeightsError::Naming { path: weights.clone(), source })?.tensors;
+        let tensors =
+            renamed.map_err(|source| WeightsError::Naming { path: weights.clone(), source: source.into() })?.tensors;
         weights::assign(&mut model.parameters, tensors, model.network.positions, &weights)?;
         Ok(model)
     }

@@ -105,7 +105,7 @@ pub enum WeightsError {
         /// The file.
         path: PathBuf,
         /// Why not.
-        source: NamingError,
+        source: Box<NamingError>,
     },
 }
 
