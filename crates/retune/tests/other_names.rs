@@ -117,6 +117,7 @@ fn transformers_class_names_are_kept_and_its_default_ones_are_not() {
 #[test]
 fn transformers_preprocessing_is_taken_over() {
     let own = |side: u32, interpolation, crop_pct, crop_mode| Preprocessing {
+        white: None,
         width: side,
         height: side,
         interpolation,

@@ -274,7 +274,7 @@ fn nearest(candidates: &'static [&'static str], wanted: Map<String, Value>) -> (
         // The initial layer scale matters where there is one at all.
         let scales = |key: &str| key == "ls_init_value" && own.get(key).is_some_and(Value::is_number);
         let mut differing = wanted.clone();
-        differing.retain(|key, value| !same(key, value) && !(scales(key) && value.is_number()));
+        differing.retain(|key, value| !(same(key, value) || scales(key) && value.is_number()));
         differing
     };
     let of_all = candidates.iter().map(|name| (*name, differing(name)));

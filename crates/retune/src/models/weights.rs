@@ -121,7 +121,7 @@ pub enum WeightsError {
         /// The file.
         path: PathBuf,
         /// Why not.
-        source: NamingError,
+        source: Box<NamingError>,
     },
 }
 

@@ -95,7 +95,7 @@ fn under_timm_names(
     let tensors = checkpoint.read(own.filter(|name| !is_batch_counter(name)))?;
     let tensors = tensors.into_iter().map(|(name, tensor)| (name[prefix.len()..].to_owned(), tensor)).collect();
     let renamed = naming::to_timm(tensors, &names.network)
-        .map_err(|source| WeightsError::Naming { path: checkpoint.path().to_owned(), source })?;
+        .map_err(|source| WeightsError::Naming { path: checkpoint.path().to_owned(), source: source.into() })?;
     let (file, prefix) = (file_name(checkpoint.path()), prefix.to_owned());
     let note = LoadNote::Renamed { file, scheme, prefix, left_out: renamed.left_out };
     Ok(Some((checkpoint.with_tensors(renamed.tensors), note)))
