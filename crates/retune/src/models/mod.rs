@@ -428,17 +428,14 @@ fn own_grid(config: &ModelConfig) -> Option<[usize; 2]> {
 fn check_whole_patches(own: &ModelConfig, changed: &ModelConfig, network: &Network) -> Result<(), ModelError> {
     let size = |config: &ModelConfig| [config.preprocessing().height, config.preprocessing().width];
     let [height, width] = size(changed);
+    let whole = |patch: usize| [height, width].iter().all(|&side| (side as usize).is_multiple_of(patch));
     match network.patch_size() {
-        Some(patch)
-            if size(own) != [height, width] && [height, width].iter().any(|&side| side as usize % patch != 0) =>
-        {
-            Err(ModelError::InputSize {
-                architecture: changed.architecture().to_owned(),
-                height,
-                width,
-                reason: format!("it takes sides that are multiples of {patch}"),
-            })
-        }
+        Some(patch) if size(own) != [height, width] && !whole(patch) => Err(ModelError::InputSize {
+            architecture: changed.architecture().to_owned(),
+            height,
+            width,
+            reason: format!("it takes sides that are multiples of {patch}"),
+        }),
         _ => Ok(()),
     }
 }
