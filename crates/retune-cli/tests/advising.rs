@@ -82,7 +82,7 @@ fn mistakes_are_told_in_a_sentence() {
         ("--candidates 2", "at least 3"),
         ("--out e.csv", "must end with .json"),
         ("--out nowhere/e.json", "no such folder"),
-        ("--head-init keep", "--head-init keep needs"),
+        ("--head-init keep", "has 2 classes, and the model has 5"),
         ("--trial-lr 1e30", "every trial diverged"),
     ] {
         let line = format!("advise --model {} --data data {QUICK} {option}", model());

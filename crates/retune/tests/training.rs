@@ -182,7 +182,7 @@ fn a_batch_of_one_image_updates_no_statistics() {
     }
 }
 
-/// While the weights stand still, the average has their statistics, and not a mixture with the pretrained ones, which two
+/// While the weights stand still, an average over epochs has their statistics, and not a mixture with the pretrained ones, which two
 /// epochs of momentum 0.1 leave.
 #[test]
 fn averaged_weights_have_statistics_of_their_own() {
@@ -190,10 +190,8 @@ fn averaged_weights_have_statistics_of_their_own() {
     let own = mean(&statistics_of(&images, BatchNormPolicy::Recalibrate, 8, None));
     let followed = mean(&statistics_of(&images, BatchNormPolicy::Train, 8, None));
     assert!((followed / own - 1.0).abs() > 0.02, "{followed} is too near {own} to tell");
-    for averaging in [Averaging::Epochs { from: 1 }, Averaging::Exponential { decay: 0.9 }] {
-        let averaged = mean(&statistics_of(&images, BatchNormPolicy::Train, 8, Some(averaging)));
-        assert!((averaged / own - 1.0).abs() < 1e-4, "{averaged} is not {own}");
-    }
+    let averaged = mean(&statistics_of(&images, BatchNormPolicy::Train, 8, Some(Averaging::Epochs { from: 1 })));
+    assert!((averaged / own - 1.0).abs() < 1e-4, "{averaged} is not {own}");
 }
 
 #[test]

@@ -121,6 +121,9 @@ fn matched(
     of_run: bool,
     console: &Console,
 ) -> Result<Vec<(String, Dataset)>, Failure> {
+    if model.config().num_classes() == 0 {
+        return Err(InferenceError::NoClassifier.into());
+    }
     let (known, mut told) = (model.config().classes(), Vec::new());
     let mut matched = Vec::with_capacity(sets.len());
     for (name, dataset) in sets {

@@ -29,7 +29,7 @@ use leftovers::Leftovers;
 use place::Place;
 
 use super::ModelError;
-use super::architectures::{self, ArchitectureError, Network};
+use super::architectures::{self, ArchitectureError};
 use super::config::ModelConfig;
 use super::naming;
 use super::parameters::Role;
@@ -94,7 +94,9 @@ fn under_timm_names(
     let own = checkpoint.names().filter(|name| name.starts_with(prefix) && checkpoint.is_float(name));
     let tensors = checkpoint.read(own.filter(|name| !is_batch_counter(name)))?;
     let tensors = tensors.into_iter().map(|(name, tensor)| (name[prefix.len()..].to_owned(), tensor)).collect();
-    let renamed = naming::to_timm(tensors, &names.network)
+    // With the classes of the configuration, because some of the names depend on what the head is.
+    let network = architectures::build(config.architecture(), &config.model_args(), config.num_classes(), names.size)?;
+    let renamed = naming::to_timm(tensors, &network)
         .map_err(|source| WeightsError::Naming { path: checkpoint.path().to_owned(), source: source.into() })?;
     let (file, prefix) = (file_name(checkpoint.path()), prefix.to_owned());
     let note = LoadNote::Renamed { file, scheme, prefix, left_out: renamed.left_out };
@@ -143,8 +145,8 @@ struct Names {
     body: Vec<String>,
     /// The module that gives logits.
     classifier: String,
-    /// The architecture with one class.
-    network: Network,
+    /// Height and width of its images.
+    size: Option<(usize, usize)>,
 }
 
 impl Names {
@@ -160,7 +162,7 @@ impl Names {
         let with_head = classes == Classes::OfConfig && config.num_classes() > 0;
         let body = network.specs.iter().filter(|spec| with_head || spec.block != head);
         let body = body.map(|spec| spec.name.clone()).collect();
-        Ok(Self { body, classifier, network })
+        Ok(Self { body, classifier, size })
     }
 
     fn classifier_tensors(&self) -> [String; 2] {

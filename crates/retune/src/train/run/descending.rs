@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use super::{Ending, Run};
 use crate::inference::{self, Evaluation, InferenceError};
 use crate::models::Parameters;
-use crate::plan::{Adaptive, Combine, Criterion, Gradient, Phase};
+use crate::plan::{Adaptive, Averaging, Combine, Criterion, Gradient, Phase};
 use crate::train::average::WeightAverage;
 use crate::train::checkpoint::{BestEpoch, Progress, RunningTotals, Snapshot};
 use crate::train::descent::{Descent, EpochRates};
@@ -310,7 +310,7 @@ impl Run<'_> {
         if let Some((average, averaging)) = state.average.as_mut().zip(descent.settings.average) {
             average.after_epoch(averaging, epoch + 1, &state.model.parameters);
         }
-        self.renew_average()?;
+        self.renew_average(descent.settings.average)?;
         let state = &mut self.state;
         let totals = std::mem::take(&mut state.progress.running);
         (state.progress.epoch, state.progress.batch) = (epoch + 1, 0);
@@ -324,7 +324,12 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn renew_average(&mut self) -> Result<(), TrainError> {
+    /// Gives an average over epochs statistics of its own, as PyTorch's recipe for SWA does. An exponential average keeps
+    /// the average of the statistics, as timm has it: it follows the weights closely.
+    fn renew_average(&mut self, averaging: Option<Averaging>) -> Result<(), TrainError> {
+        if !matches!(averaging, Some(Averaging::Epochs { .. })) {
+            return Ok(());
+        }
         let Some(average) = self.state.average.as_ref().filter(|average| average.count > 0) else { return Ok(()) };
         let renewed = self.renewed(average.parameters.clone(), &self.state.phase_start)?;
         if let Some(average) = &mut self.state.average {
