@@ -17,7 +17,7 @@ const PICTURES: u32 = 5;
 fn picture(class: u32, number: u32) -> RgbImage {
     RgbImage::from_fn(32, 32, |x, y| {
         let field = (x / 8 * 4 + y / 8) * 3;
-        let channel = |channel: u32| ((class + 1) * (field + channel + 1) * 2_654_435_761u32 >> 24) as u8;
+        let channel = |channel: u32| (((class + 1) * (field + channel + 1) * 2_654_435_761u32) >> 24) as u8;
         Rgb([channel(0), channel(1), channel(2).wrapping_add(number as u8)])
     })
 }

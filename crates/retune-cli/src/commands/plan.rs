@@ -1,7 +1,8 @@
 //! `retune plan`: the plan before anything trains.
 
 use clap::Args;
-use retune::models::Block;
+use retune::models::{Block, HeadInitialization, Model};
+use retune::monitor::Monitor;
 use retune::plan::Plan;
 use serde::Serialize;
 
@@ -47,6 +48,7 @@ struct BlockSize<'a> {
 pub fn run(arguments: &PlanArguments, console: &Console) -> Result<(), Failure> {
     let source = arguments.method.source(arguments.head.head_init)?;
     let model = arguments.model.load(&arguments.preprocessing.change(), console)?;
+    let model = with_a_head(model, console)?;
     let plan = source.resolve(&model)?;
     if arguments.toml {
         return output::write(plan.to_toml()?.trim_end());
@@ -58,4 +60,13 @@ pub fn run(arguments: &PlanArguments, console: &Console) -> Result<(), Failure> 
         plan: &plan,
     };
     console.print(&document, || output::plan::describe(&plan, &model, console.is_verbose()))
+}
+
+/// The model, with a head of two classes where it has none: training gives it one, and the plan has a rate for it.
+fn with_a_head(model: Model, console: &Console) -> Result<Model, Failure> {
+    if model.config().num_classes() > 0 {
+        return Ok(model);
+    }
+    console.progress.message("note: the model has no classifier; the plan is for a new head of two classes");
+    Ok(model.with_classes(&["0", "1"].map(String::from), HeadInitialization::Zeros, 0)?)
 }

@@ -255,7 +255,7 @@ impl CifarImages {
         let bad = |problem| DataError::Cifar { path: path.to_owned(), problem };
         let bytes = read(path)?;
         let stride = label_bytes + IMAGE_BYTES as u64;
-        if bytes.len() as u64 % stride != 0 {
+        if !(bytes.len() as u64).is_multiple_of(stride) {
             return Err(bad(format!("its {} bytes are no whole number of records of {stride} bytes", bytes.len())));
         }
         let records = bytes.chunks_exact(stride as usize);

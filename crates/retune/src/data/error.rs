@@ -42,14 +42,14 @@ pub enum DataError {
         path: PathBuf,
     },
     /// A folder was searched and no image was found in it.
-    #[error("no images in {} (looked for {extensions}){}", .path.display(), Besides(.found.as_ref()))]
+    #[error("no images in {} (looked for {extensions}){}", .path.display(), Besides(.found.as_deref()))]
     NoImages {
         /// The folder.
         path: PathBuf,
         /// The file name extensions that count as images.
         extensions: String,
         /// What looks like images there and cannot be read.
-        found: Option<DataNote>,
+        found: Option<Box<DataNote>>,
     },
     /// A class folder's name is not valid Unicode and cannot be a class name.
     #[error("the folder name {} is not valid UTF-8 and cannot be a class name: rename it", .path.display())]
@@ -59,13 +59,13 @@ pub enum DataError {
     },
     /// Class folders without a single image, in the data to train on.
     #[error(
-        "no images in the class folders {}: add images or remove the folders{}", Listed(.folders), Besides(.found.as_ref())
+        "no images in the class folders {}: add images or remove the folders{}", Listed(.folders), Besides(.found.as_deref())
     )]
     EmptyClasses {
         /// The folders, relative to the data's root.
         folders: Vec<String>,
         /// What looks like images in the data and cannot be read.
-        found: Option<DataNote>,
+        found: Option<Box<DataNote>>,
     },
     /// Training needs at least two classes.
     #[error("{} has {} for training, and at least two classes are needed", .path.display(), Classes(.classes))]

@@ -243,7 +243,7 @@ impl Listing {
         self.splits.retain(|_, samples| !samples.is_empty());
         if self.splits.is_empty() {
             let extensions = endings::IMAGES.join(", ");
-            return Err(DataError::NoImages { path: self.root, extensions, found: not_images });
+            return Err(DataError::NoImages { path: self.root, extensions, found: not_images.map(Box::new) });
         }
         if !self.outputs.is_empty() {
             let folders = self.outputs.iter().map(|folder| self.relative(folder)).collect();

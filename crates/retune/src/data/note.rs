@@ -249,7 +249,7 @@ impl fmt::Display for DataNote {
     }
 }
 
-/// `10 files in dog are no images that can be read: 5 .heic, 5 .avif (convert them to JPEG or PNG)`
+/// `10 files in dog cannot be read as images: 5 .heic, 5 .avif (convert them to JPEG or PNG)`
 fn not_images(f: &mut fmt::Formatter<'_>, folders: &[(String, Vec<(String, usize)>)]) -> fmt::Result {
     const SHOWN: usize = 5;
     let total = |endings: &[(String, usize)]| endings.iter().map(|(_, count)| count).sum::<usize>();
@@ -258,13 +258,13 @@ fn not_images(f: &mut fmt::Formatter<'_>, folders: &[(String, Vec<(String, usize
         let each = endings.iter().map(|(ending, count)| format!("{count} .{ending}"));
         each.collect::<Vec<_>>().join(", ")
     };
-    let verb = if files == 1 { "is no image" } else { "are no images" };
+    let verb = if files == 1 { "cannot be read as an image" } else { "cannot be read as images" };
     let files = counted(files, "file");
     match folders {
-        [(folder, found)] => write!(f, "{files} in {folder} {verb} that can be read: {}", endings(found))?,
+        [(folder, found)] => write!(f, "{files} in {folder} {verb}: {}", endings(found))?,
         _ => {
             let shown = folders.iter().take(SHOWN).map(|(folder, found)| format!("in {folder} {}", endings(found)));
-            write!(f, "{files} {verb} that can be read: {}", shown.collect::<Vec<_>>().join("; "))?;
+            write!(f, "{files} {verb}: {}", shown.collect::<Vec<_>>().join("; "))?;
             if folders.len() > SHOWN {
                 write!(f, "; and more in {} other folders", folders.len() - SHOWN)?;
             }
@@ -305,13 +305,13 @@ mod tests {
     fn files_that_are_no_images_are_counted_by_folder_and_ending() {
         let dog = ("dog".to_owned(), vec![("heic".to_owned(), 5), ("avif".to_owned(), 5)]);
         let one = DataNote::NotImages { folders: vec![dog.clone()] };
-        let expected = "10 files in dog are no images that can be read: 5 .heic, 5 .avif (convert them to JPEG or PNG)";
+        let expected = "10 files in dog cannot be read as images: 5 .heic, 5 .avif (convert them to JPEG or PNG)";
         assert_eq!(one.to_string(), expected);
         let others = (0..6).map(|number| (format!("c{number}"), vec![("mp4".to_owned(), 1)]));
         let many = DataNote::NotImages { folders: std::iter::once(dog).chain(others).collect() };
         let text = many.to_string();
         assert!(
-            text.starts_with("16 files are no images that can be read: in dog 5 .heic, 5 .avif; in c0 1 .mp4; "),
+            text.starts_with("16 files cannot be read as images: in dog 5 .heic, 5 .avif; in c0 1 .mp4; "),
             "{text}"
         );
         assert!(text.contains("; and more in 2 other folders (convert"), "{text}");

@@ -431,7 +431,7 @@ impl DataSource {
         let folders: Vec<String> = self.empty_class_folders.iter().filter(in_training_split).cloned().collect();
         if !folders.is_empty() {
             let found = self.notes.iter().find(|note| matches!(note, DataNote::NotImages { .. })).cloned();
-            return Err(DataError::EmptyClasses { folders, found });
+            return Err(DataError::EmptyClasses { folders, found: found.map(Box::new) });
         }
         let training = self.dataset(samples.clone());
         training.labels()?;

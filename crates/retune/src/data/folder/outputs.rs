@@ -28,7 +28,7 @@ pub(in crate::data) fn is_hidden(path: &Path) -> bool {
 /// Whether a folder holds what this program wrote.
 pub(in crate::data) fn is_output(folder: &Path) -> bool {
     let has = |name: &&str| folder.join(name).is_file();
-    OPTIONS.iter().any(|name| has(&name)) || (OTHERS.iter().any(|name| has(&name)) && has_no_image(folder))
+    OPTIONS.iter().any(&has) || (OTHERS.iter().any(has) && has_no_image(folder))
 }
 
 /// Whether no image but this program's lies directly in the folder.

@@ -141,7 +141,7 @@ fn images_under_other_endings_are_listed_and_what_cannot_be_read_is_counted() {
     files.extend(["Thumbs.db", "desktop.ini", "notes.txt", "boxes.xml", "LICENSE"].map(|name| format!("dog/{name}")));
     let source = open(tree(&files.iter().map(String::as_str).collect::<Vec<_>>()).path()).unwrap();
     assert_eq!(source.all().class_counts(), [25, 5]);
-    let expected = "10 files in dog are no images that can be read: 5 .avif, 5 .heic (convert them to JPEG or PNG)";
+    let expected = "10 files in dog cannot be read as images: 5 .avif, 5 .heic (convert them to JPEG or PNG)";
     assert_eq!(notes(&source), [expected]);
 }
 
@@ -149,9 +149,12 @@ fn images_under_other_endings_are_listed_and_what_cannot_be_read_is_counted() {
 fn a_class_of_files_that_cannot_be_read_is_told_with_the_error() {
     let root = tree(&["cat/1.png", "bird/1.png", "dog/1.heic", "dog/2.HEIC"]);
     let error = open(root.path()).unwrap().check_for_training().unwrap_err().to_string();
-    assert!(error.contains("class folders dog") && error.contains("2 files in dog are no images"), "{error}");
+    assert!(
+        error.contains("class folders dog") && error.contains("2 files in dog cannot be read as images"),
+        "{error}"
+    );
     let error = open(tree(&["dog/1.heic"]).path()).unwrap_err().to_string();
-    assert!(error.contains("1 file in dog is no image that can be read: 1 .heic"), "{error}");
+    assert!(error.contains("1 file in dog cannot be read as an image: 1 .heic"), "{error}");
 }
 
 #[test]

@@ -128,9 +128,7 @@ fn images_are_told_by_their_contents_too_and_others_are_counted() {
     let root = folder(&members, &[]);
     let source = DataSource::open(root.path()).unwrap();
     assert_eq!(listed(&source), ["shots/a.img x", "shots/b.left.png y"]);
-    assert!(
-        source.notes[0].to_string().ends_with("is no image that can be read: 1 .heic (convert them to JPEG or PNG)")
-    );
+    assert!(source.notes[0].to_string().ends_with("cannot be read as an image: 1 .heic (convert them to JPEG or PNG)"));
     let image = source.all().samples[0].image.load(&DecodeLimits::default()).unwrap();
     assert_eq!(image.get_pixel(1, 1).0, [9, 0, 0]);
 }
