@@ -63,6 +63,14 @@ impl Failure {
         Self::Mistake(format!("{}: {reason}", path.display()))
     }
 
+    fn of_model(error: &ModelError) -> Self {
+        let hint = match error {
+            ModelError::ArchitectureNeeded { .. } => "; name it with --arch (`retune models` lists what can be built)",
+            _ => "",
+        };
+        Self::Mistake(format!("{error}{hint}"))
+    }
+
     /// Standard output cannot be written.
     pub fn of_output(error: &io::Error) -> Self {
         match error.kind() {
@@ -117,19 +125,34 @@ impl From<ModelCkaError> for Failure {
 
 impl From<FitError> for Failure {
     fn from(error: FitError) -> Self {
-        if error.is_interruption() { Self::Interrupted(None) } else { Self::Mistake(error.to_string()) }
+        match error {
+            FitError::Data(error) => error.into(),
+            FitError::Model(error) => error.into(),
+            error if error.is_interruption() => Self::Interrupted(None),
+            error => Self::Mistake(error.to_string()),
+        }
     }
 }
 
 impl From<DataError> for Failure {
     fn from(error: DataError) -> Self {
-        Self::Mistake(error.to_string())
+        let hint = match error {
+            DataError::ClassCount { .. } => {
+                "; name the model's classes with --classes FILE, or fit it to this data first with a new head (without \
+                 --head-init keep)"
+            }
+            DataError::ClassNumber { .. } | DataError::NoSynset { .. } => {
+                "; name the model's classes with --classes FILE"
+            }
+            _ => "",
+        };
+        Self::Mistake(format!("{error}{hint}"))
     }
 }
 
 impl From<ModelError> for Failure {
     fn from(error: ModelError) -> Self {
-        Self::Mistake(error.to_string())
+        Self::of_model(&error)
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressState, ProgressStyle};
+use retune::data::DataNote;
 use retune::monitor::Monitor;
 
 use crate::interrupt;
@@ -21,6 +22,7 @@ const BYTES_BAR: &str = "{prefix} {wide_bar} {bytes}/{total_bytes} {bytes_per_se
 /// Shows one task after another.
 pub struct Progress {
     display: Display,
+    verbose: bool,
     task: Mutex<Option<Task>>,
 }
 
@@ -59,7 +61,7 @@ impl Progress {
             (false, true) => Display::Bars { stay: verbose },
             (false, false) => Display::Lines,
         };
-        Self { display, task: Mutex::new(None) }
+        Self { display, verbose, task: Mutex::new(None) }
     }
 
     /// How much of a file has arrived.
@@ -202,6 +204,17 @@ impl Monitor for Progress {
             Some(bar) => bar.suspend(|| tell(&text)),
             None => tell(&text),
         }
+    }
+
+    fn detail(&self, text: &str) {
+        if self.verbose {
+            self.message(text);
+        }
+    }
+
+    fn note(&self, note: &DataNote) {
+        let hint = note.white_level().map(|white| format!(" (--white {white})")).unwrap_or_default();
+        self.message(&format!("note: {note}{hint}"));
     }
 
     fn cancelled(&self) -> bool {

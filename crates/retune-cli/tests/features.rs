@@ -159,7 +159,8 @@ fn mistakes_with_parquet_files_name_the_file_and_the_column() {
     let refusal = |data: &str| here.refuses(&format!("features --model {} --data {data} --out g.npz", model()));
     let features = refusal("f.parquet");
     assert!(features.contains("f.parquet: no column holds images") && features.contains("features"), "{features}");
-    let fixtures = hub().replace("/hub", "");
+    let fixtures = hub();
+    let fixtures = fixtures.trim_end_matches("/hub");
     let spoiled = refusal(&format!("{fixtures}/spoiled.parquet"));
     assert!(spoiled.contains("spoiled.parquet: row 1, column `image`"), "{spoiled}");
     fs::write(here.path("cut.parquet"), &here.file("f.parquet")[..100]).unwrap();

@@ -4,11 +4,10 @@
 mod common;
 
 use std::fs;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Workplace, fit, model, model_of};
+use common::{Workplace, fit, model, model_of, spawn, wait_for};
 
 /// Numbers that look random and are the same in every run of the test.
 struct Sequence(u64);
@@ -19,20 +18,6 @@ impl Sequence {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 40) as f64 / (1u64 << 24) as f64
     }
-}
-
-/// Waits until a file is there while the program runs.
-fn wait_for(path: &Path, running: &mut Child) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !path.exists() {
-        assert!(Instant::now() < deadline, "{} did not come", path.display());
-        assert!(running.try_wait().unwrap().is_none(), "the run ended by itself");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
-fn spawn(mut command: Command) -> Child {
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 /// A run that goes on until it is stopped, with checkpoints in every step.

@@ -84,5 +84,15 @@ fn random_batch(n: usize, side: usize) -> Batch {
     // Any values that are not all alike will do.
     let images = (0..n * 3 * side * side).map(|index| (index as f32 * 0.618).fract() * 4.0 - 2.0).collect();
     let labels = (0..n).map(|index| index % CLASSES).collect();
-    Batch { number: 0, images, labels, indices: (0..n).collect(), targets: None, n, height: side, width: side }
+    Batch {
+        number: 0,
+        images,
+        labels,
+        indices: (0..n).collect(),
+        targets: None,
+        mixed: false,
+        n,
+        height: side,
+        width: side,
+    }
 }

@@ -21,16 +21,18 @@ pub use self::data::{FitData, evaluation_split, warn_of_training_images};
 pub use self::directory::{COMMAND_FILE, is_resumable};
 pub(crate) use self::directory::{open_of_run, record_command};
 pub use self::error::FitError;
+pub use self::hint::Hint;
 pub use self::options::{EvaluationSource, FitOptions, ModelSource, PlanSource, PreprocessingChange};
 pub use self::summary::{CurvePoint, Summary, curve, evaluation_loader, summarize};
-pub(crate) use self::summary::{evaluate_everywhere, evaluate_set};
+pub(crate) use self::summary::{evaluate_everywhere, evaluate_set, on_line, renewed};
+use crate::data::white_level::unused_range;
 use crate::data::{Dataset, ReadImages};
 use crate::files;
 use crate::lock::DirectoryLock;
 use crate::models::{HeadInitialization, Model};
 use crate::monitor::Monitor;
 use crate::plan::Plan;
-use crate::train::options::Precision;
+use crate::train::options::{BatchNormPolicy, Precision};
 use crate::train::{self, Shared, TrainError, Trained, Trainer};
 use crate::verify;
 
@@ -73,16 +75,22 @@ pub fn start(
         None
     };
 
+    model.tell_notes(monitor);
     data.tell_notes(monitor);
     data::warn_of_leaks(&data, monitor);
     if options.train.precision == Precision::Bfloat16 && !retune_kernels::multiplies_bfloat16() {
         monitor.message("note: this CPU has no instructions for bfloat16 (AVX-512 BF16); rounding costs time here");
     }
+    let has_statistics = model.network().specs.iter().any(|spec| !spec.role.is_trainable());
+    if options.train.batch_norm != BatchNormPolicy::Frozen && !has_statistics {
+        monitor.message("note: the model has no BatchNorm: nothing follows the batches or is measured anew");
+    }
 
     // Another run may have begun there meanwhile.
     check_free()?;
     files::create_folder(out)?;
-    let _lock = DirectoryLock::acquire(out)?;
+    let lock = DirectoryLock::acquire(out)?;
+    lock.warn_without_lock(monitor);
     directory::tidy(out);
     directory::record_command(out, command)?;
     if let Some(left_out) = left_out {
@@ -102,7 +110,10 @@ pub fn start(
 /// A block or number that does not fit; a new head that nothing would train.
 pub(crate) fn settled_plan(options: &FitOptions, plan: &PlanSource, model: &Model) -> Result<Plan, FitError> {
     let plan = plan.resolve(model)?;
-    let trains_head = plan.trained_blocks(model.blocks())[model.head()];
+    let specs = &model.network().specs;
+    let trained = plan.trained_parameters(model.blocks(), specs);
+    let mut of_head = specs.iter().zip(trained).filter(|(spec, _)| spec.block == model.head());
+    let trains_head = of_head.all(|(spec, trained)| trained || !spec.role.is_trainable());
     if !trains_head && options.head_initialization != HeadInitialization::Keep {
         return Err(FitError::NewHeadFrozen);
     }
@@ -123,7 +134,8 @@ pub fn resume(out: &Path, shared: Option<&Shared>, monitor: &dyn Monitor) -> Res
         }
         return Ok(summary);
     }
-    let _lock = DirectoryLock::acquire(out)?;
+    let lock = DirectoryLock::acquire(out)?;
+    lock.warn_without_lock(monitor);
     directory::tidy(out);
     let plan = read_plan(out)?;
     let (model, data) = open_of_run(&options, out)?;
@@ -174,20 +186,24 @@ pub(crate) fn open(options: &FitOptions) -> Result<(Model, FitData), FitError> {
         return Err(FitError::NoBfloat16);
     }
     let mut data = FitData::open(options)?;
-    let seed = options.train.seed;
-    let model = options.model.load(&options.preprocessing, seed, &options.device)?;
-    let head = options.head_initialization;
-    if head == HeadInitialization::Keep {
-        match model.config().label_names() {
-            Some(names) => data = data.align_classes(&names)?,
-            None if model.config().num_classes() == data.train.classes.len() => {}
-            None => {
-                let model = model.config().num_classes();
-                return Err(FitError::HeadCannotBeKept { model, data: data.train.classes.len() });
-            }
-        }
+    let model = options.model.load(&options.preprocessing, options.train.seed, &options.device)?;
+    if model.config().preprocessing().white.is_none() {
+        data.notes.extend(unused_range(&data.train));
     }
-    Ok((model.with_classes(&data.train.classes, head, seed)?, data))
+    if options.head_initialization == HeadInitialization::Keep {
+        if model.config().num_classes() == 0 {
+            return Err(FitError::NoHeadToKeep);
+        }
+        data = data.match_classes(&model.config().classes())?;
+    }
+    let classes = &data.train.classes;
+    Ok((model.with_classes(classes, options.head_initialization, options.train.seed)?, data))
+}
+
+/// The model that a run of these classes began with, whatever its data is now.
+pub(crate) fn starting_model(options: &FitOptions, classes: &[String]) -> Result<Model, FitError> {
+    let model = options.model.load(&options.preprocessing, options.train.seed, &options.device)?;
+    Ok(model.with_classes(classes, options.head_initialization, options.train.seed)?)
 }
 
 /// A run that is being made.

@@ -1,8 +1,8 @@
-//! Models by their name on the Hugging Face hub, such as `timm/resnet18.a1_in1k`.
+//! Models and data sets by their name on the Hugging Face hub, such as `timm/resnet18.a1_in1k`.
 //!
 //! Files go where Hugging Face's own tools keep them (`models--OWNER--NAME/{blobs,refs,snapshots}` below the cache
-//! folder), so that what timm has downloaded is found here and the other way round. The rules for the folder, the token
-//! and the environment variables are those of the Python package `huggingface_hub`
+//! folder, or `datasets--OWNER--NAME`), so that what timm has downloaded is found here and the other way round. The rules
+//! for the folder, the token and the environment variables are those of the Python package `huggingface_hub`
 //! (<https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables>). A revision that is cached
 //! completely is used without asking the network whether it has moved since.
 
@@ -12,23 +12,29 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use thiserror::Error;
-
 mod cache;
 mod client;
+mod dataset;
+mod error;
+mod listing;
+mod selection;
 
 use cache::RepositoryCache;
 use client::{Client, RemoteFile, Transfer};
+pub use dataset::{CachedDataset, DatasetName, fetch_dataset};
+pub use error::HubError;
 
 const CONFIG_FILE: &str = "config.json";
+/// Says how images are prepared for a model of transformers; timm's models say so in `config.json`.
+const PREPROCESSOR_FILE: &str = "preprocessor_config.json";
 /// In order of preference.
 const WEIGHT_FILES: [(&str, WeightFormat); 2] =
     [("model.safetensors", WeightFormat::Safetensors), ("pytorch_model.bin", WeightFormat::PytorchPickle)];
 
 /// A model repository of the hub and the revision wanted of it.
 ///
-/// Written `OWNER/NAME` or `OWNER/NAME@REVISION`, where the revision is a branch, a tag or a commit; timm's prefix
-/// `hf-hub:` may stand in front.
+/// Written `OWNER/NAME` or `OWNER/NAME@REVISION`, where the revision is a branch, a tag or a commit; `hf:` or timm's
+/// prefix `hf-hub:` may stand in front.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelName {
     repository: String,
@@ -51,8 +57,8 @@ impl FromStr for ModelName {
     type Err = HubError;
 
     fn from_str(text: &str) -> Result<Self, HubError> {
-        let invalid = |reason| HubError::InvalidName { name: text.to_owned(), reason };
-        let bare = ["hf-hub:", "hf_hub:"].iter().find_map(|prefix| text.strip_prefix(prefix));
+        let invalid = |reason| HubError::InvalidName { kind: RepositoryKind::Model, name: text.to_owned(), reason };
+        let bare = ["hf:", "hf-hub:", "hf_hub:"].iter().find_map(|prefix| text.strip_prefix(prefix));
         let bare = bare.unwrap_or(text);
         let (repository, revision) = bare.split_once('@').unwrap_or((bare, "main"));
         let Some((owner, name)) = repository.split_once('/') else {
@@ -81,10 +87,54 @@ fn is_plain(word: &str) -> bool {
     !word.is_empty() && word.len() <= 96 && word.bytes().all(allowed) && !word.starts_with('.')
 }
 
+/// What a repository of the hub holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RepositoryKind {
+    /// A model.
+    Model,
+    /// A data set.
+    Dataset,
+}
+
+impl RepositoryKind {
+    /// What stands before `OWNER/NAME` in an address.
+    fn address_prefix(self) -> &'static str {
+        match self {
+            Self::Model => "",
+            Self::Dataset => "datasets/",
+        }
+    }
+
+    /// The first part of its folder's name in the cache.
+    fn cache_prefix(self) -> &'static str {
+        match self {
+            Self::Model => "models",
+            Self::Dataset => "datasets",
+        }
+    }
+
+    /// What stands between a name and a revision.
+    fn revision_mark(self) -> char {
+        match self {
+            Self::Model => '@',
+            Self::Dataset => '#',
+        }
+    }
+}
+
+impl fmt::Display for RepositoryKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Model => "model",
+            Self::Dataset => "data set",
+        })
+    }
+}
+
 /// Where the hub is, and where its files are kept.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HubOptions {
-    /// The folder that holds one `models--OWNER--NAME` folder for each repository.
+    /// The folder that holds one `models--OWNER--NAME` or `datasets--OWNER--NAME` folder for each repository.
     pub cache_dir: PathBuf,
     /// Address of the hub, without a slash at the end.
     pub endpoint: String,
@@ -186,154 +236,16 @@ pub struct CachedModel {
 /// How far a download has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DownloadProgress<'a> {
-    /// Name of the file within its repository.
+    /// Name of the file within its repository; of a data set, whose files arrive together, its own name.
     pub file: &'a str,
     /// Bytes received so far, those of an earlier, interrupted download included.
     pub received: u64,
-    /// Bytes of the whole file.
+    /// Bytes of the whole file, or of all files of a data set.
     pub total: u64,
 }
 
-/// Why a model could not be had from the hub. Every message is one sentence that ends in what to do.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum HubError {
-    /// Not a name of the form `OWNER/NAME[@REVISION]`.
-    #[error("\"{name}\" is no model name of the hub: {reason}")]
-    InvalidName {
-        /// What was given.
-        name: String,
-        /// What is wrong with it.
-        reason: &'static str,
-    },
-    /// Nothing says where the cache is.
-    #[error("there is no home directory to cache models in; set HF_HOME to a folder")]
-    NoHome,
-    /// Offline, and the cache lacks a file.
-    #[error("{model} is not in the cache {} and HF_HUB_OFFLINE is set; unset it, or download the model once while online", cache_dir.display())]
-    NotCached {
-        /// The model wanted.
-        model: String,
-        /// The cache searched.
-        cache_dir: PathBuf,
-    },
-    /// The repository does not exist, or is private.
-    #[error(
-        "{endpoint} has no model {repository} that you may read; check the name{suggestion}, or set HF_TOKEN if it is private"
-    )]
-    RepositoryNotFound {
-        /// Address of the hub.
-        endpoint: String,
-        /// `OWNER/NAME`.
-        repository: String,
-        /// ` (did you mean …?)`, or nothing.
-        suggestion: String,
-    },
-    /// The repository has no such branch, tag or commit.
-    #[error("{repository} has no revision {revision}; leave \"@{revision}\" out to take its main branch")]
-    RevisionNotFound {
-        /// `OWNER/NAME`.
-        repository: String,
-        /// The revision wanted.
-        revision: String,
-    },
-    /// The repository lacks a file that a model needs.
-    #[error(
-        "{repository} has no {file}, so it holds no model in timm's format; choose a repository that `retune models` lists"
-    )]
-    FileNotFound {
-        /// `OWNER/NAME`.
-        repository: String,
-        /// The file or files looked for.
-        file: String,
-    },
-    /// The terms of a gated repository are not accepted, or no token was sent.
-    #[error(
-        "{repository} is gated; accept its terms at {endpoint}/{repository} and set HF_TOKEN to a token of that account"
-    )]
-    Gated {
-        /// Address of the hub.
-        endpoint: String,
-        /// `OWNER/NAME`.
-        repository: String,
-    },
-    /// The hub refuses the token.
-    #[error(
-        "{endpoint} refuses the access token for {repository} (status {status}); set HF_TOKEN to a valid token, or unset it for a public model"
-    )]
-    TokenRefused {
-        /// Address of the hub.
-        endpoint: String,
-        /// `OWNER/NAME`.
-        repository: String,
-        /// 401 or 403.
-        status: u16,
-    },
-    /// Any other status than success.
-    #[error("{address} answered with status {status}; try again later")]
-    Status {
-        /// The address asked.
-        address: String,
-        /// The status of its answer.
-        status: u16,
-    },
-    /// No connection, or it broke.
-    #[error(
-        "{address} could not be reached ({reason}); check the network, or set HF_HUB_OFFLINE=1 to use the cache only"
-    )]
-    Network {
-        /// The address asked.
-        address: String,
-        /// What the connection reported.
-        reason: String,
-    },
-    /// An answer that is not as the hub gives it.
-    #[error("{address} does not answer as a Hugging Face hub does ({reason}); check HF_ENDPOINT")]
-    UnexpectedAnswer {
-        /// The address asked.
-        address: String,
-        /// What is wrong with the answer.
-        reason: String,
-    },
-    /// Fewer bytes arrived than the file has. They are kept, and the next try continues after them.
-    #[error(
-        "the download of {file} of {repository} broke off after {received} of {total} bytes; run the command again to continue it"
-    )]
-    Truncated {
-        /// `OWNER/NAME`.
-        repository: String,
-        /// The file.
-        file: String,
-        /// Bytes received.
-        received: u64,
-        /// Bytes of the whole file.
-        total: u64,
-    },
-    /// The bytes that arrived are not those of the file.
-    #[error(
-        "the download of {file} of {repository} does not have the checksum that the hub names and was discarded; run the command again"
-    )]
-    Corrupt {
-        /// `OWNER/NAME`.
-        repository: String,
-        /// The file.
-        file: String,
-    },
-    /// The cache cannot be read or written.
-    #[error("the model cache cannot be used: {}: {source}; check its permissions and free space, or set HF_HOME to another folder", path.display())]
-    Cache {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system reported.
-        source: std::io::Error,
-    },
-    /// The caller's progress function asked to stop; what has arrived is kept for the next try.
-    #[error("the download was interrupted; run the command again to continue it")]
-    Interrupted,
-}
-
 /// Finds a model in the cache, or downloads it: its `config.json` and its `model.safetensors`, or, where a repository
-/// has none of the latter, its `pytorch_model.bin`.
+/// has none of the latter, its `pytorch_model.bin`; of a model of transformers, its `preprocessor_config.json` too.
 ///
 /// A download that breaks off is continued by the next call. A file enters the cache only when it is whole, and when the
 /// hash that the hub names it by is right (SHA-256 for weights, git's for small files). `on_progress` is called as bytes arrive and can stop
@@ -346,15 +258,23 @@ pub fn fetch_model(
     options: &HubOptions,
     mut on_progress: impl FnMut(DownloadProgress<'_>) -> ControlFlow<()>,
 ) -> Result<CachedModel, HubError> {
-    let cache = RepositoryCache::new(&options.cache_dir, name.repository());
-    if let Some(model) = cached_model(&cache, name.revision()) {
-        return Ok(model);
-    }
+    let cache = RepositoryCache::new(&options.cache_dir, RepositoryKind::Model, name.repository());
+    let file = match cached_model(&cache, name.revision()) {
+        Ok(model) => {
+            if !options.offline {
+                // transformers fetches a model and its preprocessing apart from each other.
+                let client = Client::new(options, RepositoryKind::Model, name.repository());
+                download_preprocessor(&client, &cache, &model.commit, &mut on_progress)?;
+            }
+            return Ok(model);
+        }
+        Err(file) => file,
+    };
     if options.offline {
         let cache_dir = options.cache_dir.clone();
-        return Err(HubError::NotCached { model: name.to_string(), cache_dir });
+        return Err(HubError::NotCached { model: name.to_string(), file, cache_dir });
     }
-    let client = Client::new(options, name.repository());
+    let client = Client::new(options, RepositoryKind::Model, name.repository());
     let config = client.find(CONFIG_FILE, name.revision())?.ok_or_else(|| HubError::FileNotFound {
         repository: name.repository().to_owned(),
         file: CONFIG_FILE.to_owned(),
@@ -362,20 +282,47 @@ pub fn fetch_model(
     // From here on by commit: a push between the two files must not mix two models.
     let commit = config.commit.clone();
     let (weights, weight_format) = find_weights(&client, name, &commit)?;
-    for file in [&config, &weights] {
-        download(&client, &cache, file, &commit, &mut on_progress)?;
-    }
+    download(&client, &cache, &config, &commit, &mut on_progress)?;
+    download_preprocessor(&client, &cache, &commit, &mut on_progress)?;
+    download(&client, &cache, &weights, &commit, &mut on_progress)?;
     // Last, so that the revision never names a commit whose files are not there.
     cache.write_reference(name.revision(), &commit)?;
-    Ok(model_at(&cache, commit, weights.name, weight_format))
+    Ok(model_at(&cache, commit, &weights.name, weight_format))
 }
 
-fn cached_model(cache: &RepositoryCache, revision: &str) -> Option<CachedModel> {
+/// Downloads `preprocessor_config.json`, where the model is one of transformers and its repository has the file.
+fn download_preprocessor(
+    client: &Client<'_>,
+    cache: &RepositoryCache,
+    commit: &str,
+    on_progress: &mut impl FnMut(DownloadProgress<'_>) -> ControlFlow<()>,
+) -> Result<(), HubError> {
+    let is_cached = cache.snapshot_file(commit, PREPROCESSOR_FILE).is_some();
+    if is_cached || cache.is_absent(commit, PREPROCESSOR_FILE) || !is_of_transformers(cache, commit) {
+        return Ok(());
+    }
+    match client.find(PREPROCESSOR_FILE, commit)? {
+        Some(file) => download(client, cache, &file, commit, on_progress),
+        None => cache.note_absent(commit, PREPROCESSOR_FILE),
+    }
+}
+
+/// Whether the cached `config.json` is one of transformers.
+fn is_of_transformers(cache: &RepositoryCache, commit: &str) -> bool {
+    let text = cache.snapshot_file(commit, CONFIG_FILE).and_then(|path| std::fs::read_to_string(path).ok());
+    let config = text.and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
+    config.is_some_and(|config| config.get("architecture").is_none() && config.get("model_type").is_some())
+}
+
+/// The model in the cache; where it is not, the file that it lacks, if other files of the commit are there.
+fn cached_model(cache: &RepositoryCache, revision: &str) -> Result<CachedModel, Option<&'static str>> {
     // A commit needs no reference; it names its snapshot itself.
     let commit = cache.reference(revision).unwrap_or_else(|| revision.to_owned());
-    cache.snapshot_file(&commit, CONFIG_FILE)?;
-    let (weights, format) = WEIGHT_FILES.into_iter().find(|(file, _)| cache.snapshot_file(&commit, file).is_some())?;
-    Some(model_at(cache, commit, weights, format))
+    let lacks = |file| cache.snapshot(&commit).is_dir().then_some(file);
+    cache.snapshot_file(&commit, CONFIG_FILE).ok_or_else(|| lacks(CONFIG_FILE))?;
+    let weights = WEIGHT_FILES.into_iter().find(|(file, _)| cache.snapshot_file(&commit, file).is_some());
+    let (weights, format) = weights.ok_or_else(|| lacks(WEIGHT_FILES[0].0))?;
+    Ok(model_at(cache, commit, weights, format))
 }
 
 fn model_at(cache: &RepositoryCache, commit: String, weights: &str, weight_format: WeightFormat) -> CachedModel {
@@ -408,7 +355,7 @@ fn download(
     commit: &str,
     on_progress: &mut impl FnMut(DownloadProgress<'_>) -> ControlFlow<()>,
 ) -> Result<(), HubError> {
-    if cache.snapshot_file(commit, file.name).is_some() {
+    if cache.snapshot_file(commit, &file.name).is_some() {
         return Ok(());
     }
     // Held until the file is in place: of two processes that want it, the second finds it there.
@@ -418,7 +365,7 @@ fn download(
         Transfer { client, file, commit, partial: &partial }.run(on_progress)?;
         cache.complete_blob(&file.etag)?;
     }
-    cache.link_snapshot_file(commit, file.name, &file.etag)
+    cache.link_snapshot_file(commit, &file.name, &file.etag)
 }
 
 #[cfg(test)]

@@ -30,6 +30,18 @@ pub enum InferenceError {
     /// The model has no classifier.
     #[error("the model has no classifier (num_classes is 0); fit it first, or use its features")]
     NoClassifier,
+    /// A label that is none of the model's classes.
+    #[error(
+        "the image {image} has class number {label}, and the model has {classes} classes; is it a model of other classes?"
+    )]
+    LabelBeyond {
+        /// The image.
+        image: String,
+        /// Its label.
+        label: usize,
+        /// Classes of the model.
+        classes: usize,
+    },
     /// Features of two models that cannot be compared.
     #[error("features of {before} values cannot be compared with features of {after}; are the models alike?")]
     FeatureLengths {
@@ -211,6 +223,7 @@ impl Layer {
         Ok(match name {
             "input" => Self::Input,
             "pooled" => Self::Pooled,
+            "logits" if model.config().num_classes() == 0 => return Err(ModelError::NoClassifier),
             "logits" => Self::Logits,
             _ => Self::Block(model.network().find_blocks(name)?.end - 1),
         })
@@ -256,7 +269,8 @@ pub fn extract(
 /// Evaluates a model on a labelled dataset.
 ///
 /// # Errors
-/// As [`for_each_batch`]; a model without a classifier; an image without a label.
+/// As [`for_each_batch`]; a model without a classifier; an image without a label, or with one that is none of the model's
+/// classes.
 pub fn evaluate(
     model: &Model,
     loader: &Loader,
@@ -282,7 +296,7 @@ pub fn evaluate_each(
         return Err(InferenceError::NoClassifier);
     }
     let dataset = loader.dataset();
-    dataset.labels()?;
+    labels_below(classes, dataset)?;
     let mut tally = Tally::default();
     for_each_batch(model, loader, Layer::Logits, task, monitor, |batch, rows| {
         for (row, (&label, &index)) in rows.chunks_exact(classes).zip(batch.labels.iter().zip(&batch.indices)) {
@@ -293,16 +307,32 @@ pub fn evaluate_each(
     Ok(tally.evaluation())
 }
 
+/// The labels of a dataset, which must be among so many classes.
+fn labels_below(classes: usize, dataset: &Dataset) -> Result<Vec<usize>, InferenceError> {
+    let labels = dataset.labels()?;
+    match labels.iter().position(|&label| label >= classes) {
+        None => Ok(labels),
+        Some(index) => {
+            let image = dataset.samples[index].name.to_string();
+            Err(InferenceError::LabelBeyond { image, label: labels[index], classes })
+        }
+    }
+}
+
 /// Evaluates logits that are at hand, one row for each image of the dataset in order.
 ///
 /// # Errors
-/// An image without a label.
+/// An image without a label, or with one that its row has no logit for.
 pub fn evaluate_logits<'a>(
     dataset: &Dataset,
     rows: impl IntoIterator<Item = &'a [f32]>,
 ) -> Result<Evaluation, InferenceError> {
     let mut tally = Tally::default();
     for ((row, label), sample) in rows.into_iter().zip(dataset.labels()?).zip(&dataset.samples) {
+        if label >= row.len() {
+            let image = sample.name.to_string();
+            return Err(InferenceError::LabelBeyond { image, label, classes: row.len() });
+        }
         tally.add(row, label, sample.group.as_deref());
     }
     Ok(tally.evaluation())
@@ -392,6 +422,16 @@ mod tests {
         assert!((low - 0.2553).abs() < 5e-5 && (high - 0.3662).abs() < 5e-5, "{low} {high}");
         let [low, high] = wilson_interval(0, 20);
         assert!(low == 0.0 && (high - 0.1611).abs() < 5e-5, "{low} {high}");
+    }
+
+    #[test]
+    fn a_label_that_has_no_logit_is_an_error_by_its_image() {
+        let dataset = crate::data::source::tests::memory_dataset(&[0, 1, 2], 4, 4);
+        let error = labels_below(2, &dataset).unwrap_err().to_string();
+        assert!(error.starts_with("the image 2/00002.png has class number 2, and the model has 2 classes"), "{error}");
+        assert_eq!(labels_below(3, &dataset).unwrap(), [0, 1, 2]);
+        let rows = [[1.0, 0.0].as_slice(), &[0.0, 1.0], &[0.0, 1.0]];
+        assert!(matches!(evaluate_logits(&dataset, rows), Err(InferenceError::LabelBeyond { label: 2, .. })));
     }
 
     #[test]

@@ -3,8 +3,10 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::files::FileError;
+use crate::monitor::Monitor;
 
 /// Name of the file that is locked, in the directory.
 pub const LOCK_FILE: &str = ".lock";
@@ -32,11 +34,15 @@ pub enum LockError {
 #[derive(Debug)]
 pub struct DirectoryLock {
     _file: File,
+    path: PathBuf,
+    /// Why the file cannot be locked; then nothing keeps a second process out.
+    without_lock: Option<io::Error>,
 }
 
 impl DirectoryLock {
     /// Takes the lock of a directory that exists. Its file stays behind: a file that were removed
-    /// could be locked by one process under the name that another makes anew.
+    /// could be locked by one process under the name that another makes anew. Where the file system has no locks, the
+    /// right is given all the same, and [`DirectoryLock::warn_without_lock`] says so.
     ///
     /// # Errors
     /// Another process, or another part of this one, holds it; its file cannot be written.
@@ -45,15 +51,15 @@ impl DirectoryLock {
         let failed = |error: io::Error| FileError::new("lock", &path, error);
         let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let mut file = options.map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
+        let without_lock = match file.try_lock() {
             Err(TryLockError::WouldBlock) => {
                 return Err(LockError::Held { path: directory.to_owned(), holder: holder(&mut file) });
             }
-            // Some network file systems have no locks, and a run there is better than none.
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
-            Err(TryLockError::Error(error)) => return Err(failed(error).into()),
-        }
+            Ok(()) => None,
+            // NFS, Lustre and some FUSE file systems fail in ways of their own (ENOLCK, EBADF, EINVAL, ENOSYS, …). A run
+            // there is better than none.
+            Err(TryLockError::Error(error)) => Some(error),
+        };
         let written = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
         // On a full disk the lock holds all the same; only its holder's number is not known.
         if let Err(error) = written
@@ -61,7 +67,15 @@ impl DirectoryLock {
         {
             return Err(failed(error).into());
         }
-        Ok(Self { _file: file })
+        Ok(Self { _file: file, path: directory.to_owned(), without_lock })
+    }
+
+    /// Tells `monitor` where the file system has no locks, once in the life of the process: a command that locks many
+    /// directories says it of the first.
+    pub fn warn_without_lock(&self, monitor: &dyn Monitor) {
+        if let Some(error) = &self.without_lock {
+            warn_that_nothing_locks(&self.path, error, monitor);
+        }
     }
 
     /// Refuses a directory that is locked now; makes and holds nothing.
@@ -78,6 +92,17 @@ impl DirectoryLock {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// Tells `monitor`, once in the life of the process, that files in `directory` cannot be locked.
+pub(crate) fn warn_that_nothing_locks(directory: &Path, error: &io::Error, monitor: &dyn Monitor) {
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    if !TOLD.swap(true, Ordering::Relaxed) {
+        monitor.message(&format!(
+            "note: the file system of {} has no locks ({error}), so nothing keeps a second process out of this directory",
+            directory.display()
+        ));
     }
 }
 

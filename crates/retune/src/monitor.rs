@@ -1,5 +1,7 @@
 //! How long work reports its progress and learns that it should stop.
 
+use crate::data::DataNote;
+
 /// Receives progress; the command line draws bars from it.
 pub trait Monitor: Sync {
     /// A task of `total` units (images, steps, …) begins.
@@ -10,6 +12,12 @@ pub trait Monitor: Sync {
     fn finish(&self);
     /// Something that a user should read.
     fn message(&self, text: &str);
+    /// Something that a user should read who asked for every detail.
+    fn detail(&self, _: &str) {}
+    /// Something about data that a user should hear.
+    fn note(&self, note: &DataNote) {
+        self.message(&format!("note: {note}"));
+    }
     /// Whether the user asked to stop; asked between batches.
     fn cancelled(&self) -> bool;
 }

@@ -1,7 +1,8 @@
 //! A plan says what trains, how fast and for how long; it is plain data.
 //!
 //! Every method of this library only makes a [`Plan`], and the trainer runs any plan. It prints as
-//! a table, is saved as TOML, and can be written by hand:
+//! a table, is saved as TOML, and can be written by hand. Rates are set by the names of blocks and of
+//! tensors; a tensor's goes before its block's:
 //!
 //! ```
 //! let text = r#"
@@ -17,7 +18,7 @@
 //! epochs = 5
 //! learning_rates = [1e-4]
 //! schedule = "cosine"
-//! rates = { "layer4.1" = 0.5, head = 1.0 }
+//! rates = { "layer4.1" = 0.5, "layer4.1.bn2.weight" = 0.0, head = 1.0 }
 //! "#;
 //! let plan = retune::plan::Plan::from_toml(text)?;
 //! assert_eq!(plan.phases.len(), 2);
@@ -45,13 +46,24 @@ pub enum PlanError {
     /// A plan without phases.
     #[error("the plan has no phase; give it at least one [[phase]]")]
     Empty,
-    /// A phase names a block that the model does not have.
-    #[error("phase '{phase}' sets a rate for '{block}', which is no block of this model; `retune layers` lists them")]
+    /// A phase names a block or tensor that the model does not have.
+    #[error(
+        "phase '{phase}' sets a rate for '{name}', which is no block and no trainable tensor of this model; \
+         `retune layers` lists them"
+    )]
+    UnknownName {
+        /// The phase.
+        phase: String,
+        /// The name.
+        name: String,
+    },
+    /// A phase draws anew what is no block of the model.
+    #[error("phase '{phase}' draws '{name}' anew, which is no block of this model; `retune layers` lists them")]
     UnknownBlock {
         /// The phase.
         phase: String,
         /// The name.
-        block: String,
+        name: String,
     },
     /// A layer that a method was asked to tune is none of the model's.
     #[error(transparent)]
@@ -70,6 +82,9 @@ pub enum PlanError {
     /// A phase trains nothing.
     #[error("phase '{0}' trains no block: give at least one a rate above 0")]
     NothingTrains(String),
+    /// What a phase has rates for is none of the parameters that it selects.
+    #[error("phase '{0}' trains nothing: no tensor that has a rate above 0 is of the kind that the phase trains")]
+    NothingSelected(String),
     /// A number out of its range.
     #[error("phase '{phase}': {what} must be {expected}, not {found}")]
     OutOfRange {
@@ -187,23 +202,29 @@ impl Plan {
         trained
     }
 
-    /// For each parameter, whether any phase may change it by gradients or by drawing it anew;
-    /// running statistics of blocks that train count as theirs.
-    pub fn changed_parameters(&self, blocks: &[Block], specs: &[ParameterSpec]) -> Vec<bool> {
+    /// For each parameter, whether any phase trains it.
+    pub fn trained_parameters(&self, blocks: &[Block], specs: &[ParameterSpec]) -> Vec<bool> {
         let head = blocks.len().saturating_sub(1);
-        let changes = |phase: &Phase, rates: &[f64], spec: &ParameterSpec| match &phase.solver {
-            Solver::LogisticRegression(_) => spec.block == head,
-            Solver::Interpolation(_) => false,
-            Solver::Gradient(gradient) => {
-                let trains = gradient.trains(spec, head) || !spec.role.is_trainable();
-                (rates[spec.block] > 0.0 && trains) || gradient.reinitialize.contains(&blocks[spec.block].name)
-            }
-        };
-        let mut changed = vec![false; specs.len()];
+        let mut trained = vec![false; specs.len()];
         for phase in &self.phases {
+            let rates = phase.parameter_rates(blocks, specs);
+            for ((trained, spec), rate) in trained.iter_mut().zip(specs).zip(rates) {
+                *trained |= rate > 0.0 && phase.selects(spec, head);
+            }
+        }
+        trained
+    }
+
+    /// For each parameter, whether any phase may change it by gradients or by drawing it anew;
+    /// running statistics of blocks of which anything trains count as theirs.
+    pub fn changed_parameters(&self, blocks: &[Block], specs: &[ParameterSpec]) -> Vec<bool> {
+        let mut changed = self.trained_parameters(blocks, specs);
+        for phase in &self.phases {
+            let Solver::Gradient(gradient) = &phase.solver else { continue };
             let rates = phase.block_rates(blocks);
             for (changed, spec) in changed.iter_mut().zip(specs) {
-                *changed |= changes(phase, &rates, spec);
+                let follows = rates[spec.block] > 0.0 && !spec.role.is_trainable();
+                *changed |= follows || gradient.reinitialize.contains(&blocks[spec.block].name);
             }
         }
         changed
@@ -212,31 +233,54 @@ impl Plan {
     /// Scalars that the plan learns: of each parameter, the most that any phase learns for it.
     pub fn learned_scalars(&self, blocks: &[Block], specs: &[ParameterSpec]) -> usize {
         let head = blocks.len().saturating_sub(1);
-        let learned = |spec: &ParameterSpec| {
-            let of_phase = |phase: &Phase| match &phase.solver {
-                _ if phase.block_rates(blocks)[spec.block] == 0.0 => 0,
-                Solver::Gradient(gradient) if gradient.trains(spec, head) => gradient.learned_scalars(spec, head),
-                Solver::LogisticRegression(_) if spec.role.is_trainable() => spec.len(),
-                _ => 0,
-            };
-            self.phases.iter().map(of_phase).max().unwrap_or(0)
-        };
-        specs.iter().map(learned).sum()
+        let mut learned = vec![0; specs.len()];
+        for phase in &self.phases {
+            let rates = phase.parameter_rates(blocks, specs);
+            for ((learned, spec), rate) in learned.iter_mut().zip(specs).zip(rates) {
+                let scalars = match &phase.solver {
+                    _ if rate == 0.0 || !phase.selects(spec, head) => 0,
+                    Solver::Gradient(gradient) => gradient.learned_scalars(spec, head),
+                    Solver::LogisticRegression(_) | Solver::Interpolation(_) => spec.len(),
+                };
+                *learned = scalars.max(*learned);
+            }
+        }
+        learned.into_iter().sum()
     }
 }
 
 impl Phase {
-    /// Factor on the base rate for each block, 0 where it is frozen.
+    /// Factor on the base rate for each block, 0 where it is frozen; where its tensors have rates of their own, the
+    /// largest.
     pub fn block_rates(&self, blocks: &[Block]) -> Vec<f64> {
         match &self.solver {
             Solver::LogisticRegression(_) => {
                 let head = blocks.len().saturating_sub(1);
                 (0..blocks.len()).map(|block| if block == head { 1.0 } else { 0.0 }).collect()
             }
-            Solver::Gradient(gradient) => {
-                blocks.iter().map(|block| gradient.rates.get(&block.name).copied().unwrap_or(0.0)).collect()
-            }
+            Solver::Gradient(gradient) => blocks.iter().map(|block| gradient.block_rate(block)).collect(),
             Solver::Interpolation(_) => vec![0.0; blocks.len()],
+        }
+    }
+
+    /// Factor on the base rate for each parameter, 0 where it is frozen: its own if it has one, else its block's. Which
+    /// kinds of parameters the phase trains at all is not looked at ([`Phase::selects`]). A running statistic has the
+    /// factor of its block.
+    pub fn parameter_rates(&self, blocks: &[Block], specs: &[ParameterSpec]) -> Vec<f64> {
+        let of_blocks = self.block_rates(blocks);
+        let rate = |spec: &ParameterSpec| match &self.solver {
+            Solver::Gradient(gradient) if spec.role.is_trainable() => gradient.rate(&blocks[spec.block], &spec.name),
+            _ => of_blocks[spec.block],
+        };
+        specs.iter().map(rate).collect()
+    }
+
+    /// Whether the phase trains a parameter that has a rate above 0; `head` is the classifier's block.
+    pub fn selects(&self, spec: &ParameterSpec, head: usize) -> bool {
+        match &self.solver {
+            Solver::LogisticRegression(_) => spec.block == head && spec.role.is_trainable(),
+            Solver::Gradient(gradient) => gradient.trains(spec, head),
+            Solver::Interpolation(_) => false,
         }
     }
 
@@ -265,19 +309,29 @@ impl Phase {
         }
         let fits = (0.0..=*epochs as f64).contains(warmup_epochs);
         self.in_range("warm-up epochs", *warmup_epochs, fits, "between 0 and the epochs")?;
-        for (block, &rate) in rates {
-            self.in_range(&format!("the rate of '{block}'"), rate, rate >= 0.0, "at least 0")?;
+        for (name, &rate) in rates {
+            self.in_range(&format!("the rate of '{name}'"), rate, rate >= 0.0, "at least 0")?;
         }
-        for block in rates.keys().chain(gradient.frozen_epochs.keys()).chain(&gradient.reinitialize) {
-            if !blocks.iter().any(|known| known.name == *block) {
-                return Err(PlanError::UnknownBlock { phase: self.name.clone(), block: block.clone() });
-            }
+        let is_block = |name: &String| blocks.iter().any(|block| block.name == *name);
+        let is_known = |name: &String| is_block(name) || blocks.iter().any(|block| block.parameter(name).is_some());
+        let phase = || self.name.clone();
+        if let Some(name) = rates.keys().chain(gradient.frozen_epochs.keys()).find(|name| !is_known(name)) {
+            return Err(PlanError::UnknownName { phase: phase(), name: name.clone() });
         }
-        let trains = |(block, &rate): (&String, &f64)| {
-            rate > 0.0 && gradient.frozen_epochs.get(block).is_none_or(|frozen| frozen < epochs)
+        if let Some(name) = gradient.reinitialize.iter().find(|name| !is_block(name)) {
+            return Err(PlanError::UnknownBlock { phase: phase(), name: name.clone() });
+        }
+        let head = blocks.len().saturating_sub(1);
+        let parts = || blocks.iter().flat_map(Gradient::parts);
+        let trains = |block: &Block, name: &str| {
+            gradient.rate(block, name) > 0.0 && gradient.frozen_epochs_of(block, name) < *epochs
         };
-        if !rates.iter().any(trains) {
-            return Err(PlanError::NothingTrains(self.name.clone()));
+        if !parts().any(|(block, name, _)| trains(block, name)) {
+            return Err(PlanError::NothingTrains(phase()));
+        }
+        let selects = |spec: Option<&ParameterSpec>| spec.is_none_or(|spec| gradient.trains(spec, head));
+        if !parts().any(|(block, name, spec)| trains(block, name) && selects(spec)) {
+            return Err(PlanError::NothingSelected(phase()));
         }
         self.check_extras(gradient)
     }

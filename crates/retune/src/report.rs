@@ -9,6 +9,8 @@
 
 pub mod calibration;
 pub mod confusion;
+mod layer_rates;
+mod names;
 pub mod page;
 pub mod plot;
 pub mod run;

@@ -135,7 +135,7 @@ fn hexadecimal(context: Context) -> String {
 
 /// Checks a finished run: that its files are those that were written, that every tensor which the
 /// plan freezes is the starting model's to the bit, and that the stored model has the stored
-/// accuracies. What cannot be checked because the model or the images are gone is said so.
+/// accuracies on data of the same classes. What cannot be checked because the model or the images are gone is said so.
 ///
 /// # Errors
 /// A directory that is no finished run; an interruption.
@@ -158,6 +158,14 @@ pub fn verify(run: &Path, monitor: &dyn Monitor) -> Result<Vec<Check>, VerifyErr
         Ok((start, data)) => {
             checks.push(check_frozen(&plan, &start, &model));
             check_accuracies(&summary, &options, &model, data, monitor, &mut checks)?;
+        }
+        // The images are there, but not those of the run.
+        Err(error) if error.is_of_classes() => {
+            match fit::starting_model(&options, &summary.classes) {
+                Ok(start) => checks.push(check_frozen(&plan, &start, &model)),
+                Err(error) => checks.push(Check::new("frozen tensors", Outcome::Unchecked, error.to_string())),
+            }
+            checks.push(Check::new("accuracies", Outcome::Broken, error.to_string()));
         }
         Err(error) => {
             for what in ["frozen tensors", "accuracies"] {

@@ -10,6 +10,7 @@ use common::{load, models, training_images};
 use retune::data::augment::{AugmentPolicy, Augmentation};
 use retune::data::mix::Mix;
 use retune::data::{Loader, LoaderOptions, Order};
+use retune::methods::layers::{Granularity, LayerSelection};
 use retune::methods::{Method, MethodOptions};
 use retune::models::weights::{NamedTensor, read_tensors, write_tensors};
 use retune::models::{Model, ParameterSpec, Parameters};
@@ -18,9 +19,10 @@ use retune::plan::{
     Adaptive, Anchor, Averaging, Criterion, Gradient, LayerKind, LowRank, Phase, Plan, Schedule, Selection, Solver,
 };
 use retune::train::low_rank::Adapters;
+use retune::train::metrics::{self, MetricsRow};
 use retune::train::optimizer::{OptimizerKind, OptimizerOptions};
 use retune::train::options::{ActivationOptions, BatchNormPolicy, Keep, Precision, TrainOptions};
-use retune::train::{Differentiation, Trained, Trainer, measure_layers, metrics};
+use retune::train::{Differentiation, Trained, Trainer, measure_layers};
 use serde_json::Value;
 
 fn folder() -> PathBuf {
@@ -33,6 +35,17 @@ fn fixture<T: serde::de::DeserializeOwned>(name: &str) -> T {
 
 fn trainable(model: &Model) -> impl Iterator<Item = &ParameterSpec> {
     model.network().specs.iter().filter(|spec| spec.role.is_trainable())
+}
+
+#[test]
+fn tensors_come_in_the_order_of_pytorchs_named_parameters() {
+    let expected: BTreeMap<String, Vec<String>> = fixture("named_parameters.json");
+    assert!(expected.len() >= 7);
+    for (name, names) in expected {
+        let model = load(&name, None);
+        let tensors = model.blocks().iter().flat_map(|block| &block.parameters);
+        assert_eq!(tensors.map(|spec| spec.name.clone()).collect::<Vec<_>>(), names, "{name}");
+    }
 }
 
 #[test]
@@ -178,13 +191,29 @@ fn check_movements(run: &str, start: &Parameters, end: &Parameters, known: &Valu
     }
 }
 
-/// Trains as a run of `training.json` says.
-fn train(settings: &Value) -> (Model, Trained, Vec<f64>) {
+/// The plan of a run of `training.json`: a method's where it is by tensors, else by hand.
+fn plan(settings: &Value, model: &Model) -> Plan {
     let number = |value: &Value| value.as_f64();
-    let model = load(settings["model"].as_str().unwrap(), Some([32, 32]));
-    let mut gradient = Gradient {
+    let options = MethodOptions {
         epochs: settings["epochs"].as_u64().unwrap() as usize,
         learning_rates: vec![number(&settings["learning_rate"]).unwrap()],
+        schedule: Some(Schedule::Constant),
+        new_head: false,
+        ..MethodOptions::default()
+    };
+    if let Some(tensors) = settings.get("tensors") {
+        let name = |at: usize| tensors[at].as_str().map(str::to_owned);
+        let layers = LayerSelection::Range { first: name(0), last: name(1) };
+        return Method::Surgical.plan(model.blocks(), &MethodOptions { layers, ..options }).unwrap();
+    }
+    if let Some(decay) = settings.get("tensor_decay") {
+        let granularity = Some(Granularity::Tensor);
+        let options = MethodOptions { granularity, decay: number(decay), ..options };
+        return Method::Discriminative.plan(model.blocks(), &options).unwrap();
+    }
+    let mut gradient = Gradient {
+        epochs: options.epochs,
+        learning_rates: options.learning_rates,
         schedule: Schedule::Constant,
         rates: model.blocks().iter().map(|block| (block.name.clone(), 1.0)).collect(),
         ..Gradient::default()
@@ -203,17 +232,21 @@ fn train(settings: &Value) -> (Model, Trained, Vec<f64>) {
     gradient.low_rank = settings
         .get("lora")
         .map(|lora| LowRank { rank: lora["rank"].as_u64().unwrap() as usize, alpha: number(&lora["alpha"]).unwrap() });
-    let plan = Plan {
-        method: "parity".into(),
-        phases: vec![Phase { name: "all".into(), solver: Solver::Gradient(gradient) }],
-    };
+    Plan { method: "parity".into(), phases: vec![Phase { name: "all".into(), solver: Solver::Gradient(gradient) }] }
+}
+
+/// Trains as a run of `training.json` says; also the rows of the metrics on training images.
+fn train(settings: &Value) -> (Model, Trained, Vec<MetricsRow>) {
+    let number = |key: &str| settings[key].as_f64().unwrap() as f32;
+    let model = load(settings["model"].as_str().unwrap(), Some([32, 32]));
+    let plan = plan(settings, &model);
     let kind = if settings["optimizer"] == "adamw" { OptimizerKind::AdamW } else { OptimizerKind::Sgd };
-    let weight_decay = number(&settings["weight_decay"]).unwrap() as f32;
+    let (momentum, weight_decay) = (number("momentum"), number("weight_decay"));
     let options = TrainOptions {
         seed: SEED,
         batch_size: 8,
         shuffle: false,
-        optimizer: OptimizerOptions { kind, momentum: 0.0, weight_decay, ..OptimizerOptions::default() },
+        optimizer: OptimizerOptions { kind, momentum, weight_decay, ..OptimizerOptions::default() },
         clip_norm: None,
         batch_norm: if settings["batch_norm"] == "train" { BatchNormPolicy::Train } else { BatchNormPolicy::Frozen },
         keep: Keep::Last,
@@ -240,27 +273,42 @@ fn train(settings: &Value) -> (Model, Trained, Vec<f64>) {
     };
     let trained = trainer.run(model.clone(), false).unwrap();
     let rows = metrics::read(&folder.path().join("metrics.jsonl")).unwrap();
-    let losses = rows.into_iter().filter(|row| row.split == "train").map(|row| row.loss).collect();
-    (model, trained, losses)
+    (model, trained, rows.into_iter().filter(|row| row.split == "train").collect())
 }
 
 /// Of the run, which decides where low-rank changes start.
 const SEED: u64 = 0;
 
 #[test]
-fn penalties_averages_selections_and_low_rank_changes_move_every_tensor_as_pytorch_does() {
+fn penalties_averages_selections_low_rank_changes_and_rates_of_tensors_move_every_tensor_as_pytorch_does() {
     let runs: BTreeMap<String, Value> = fixture("training.json");
     assert!(runs.len() > 10);
     for (run, settings) in runs {
-        let (start, trained, losses) = train(&settings);
+        let (start, trained, rows) = train(&settings);
         check_movements(&run, &start.parameters, &trained.model.parameters, &settings["movements"]);
         // Mean losses of epochs of three batches.
         let known: Vec<f64> =
             settings["losses"].as_array().unwrap().iter().map(|loss| loss.as_f64().unwrap()).collect();
-        for (found, known) in losses.iter().zip(known.chunks_exact(3)) {
-            let known = known.iter().sum::<f64>() / 3.0;
+        for (row, known) in rows.iter().zip(known.chunks_exact(3)) {
+            let (found, known) = (row.loss, known.iter().sum::<f64>() / 3.0);
             // The loss is that of weights within 1 % of PyTorch's way.
             assert!((found - known).abs() < 2e-3 * known, "{run}: loss {found}, not {known}");
+        }
+        if let Some(known) = settings.get("rates") {
+            check_rates(&run, &rows, known);
+        }
+    }
+}
+
+/// Checks that every tensor's rate in the metrics is that of its parameter group in PyTorch.
+fn check_rates(run: &str, rows: &[MetricsRow], known: &Value) {
+    for row in rows {
+        let found = row.rates.as_ref().unwrap();
+        let known: BTreeMap<String, f64> = serde_json::from_value(known.clone()).unwrap();
+        assert_eq!(found.len(), known.len(), "{run}");
+        for (name, rate) in found {
+            // The same powers and products in double precision, but for the last digit of the mean over steps.
+            assert!((rate / known[name] - 1.0).abs() < 1e-14, "{run}: {name} has {rate}, not {}", known[name]);
         }
     }
 }

@@ -34,6 +34,7 @@ fn batch(input: &NamedTensor) -> Batch {
         labels: LABELS.into(),
         indices: vec![0, 1],
         targets: None,
+        mixed: false,
         n: 2,
         height: input.shape[2],
         width: input.shape[3],

@@ -11,13 +11,14 @@ use retune::fit::{EvaluationSource, evaluation_loader};
 use retune::models::Model;
 use retune::monitor::Monitor;
 
+use super::location::locate_data;
 use super::parse;
 use crate::failure::Failure;
 use crate::output::Console;
 
 /// Opens data and says what a user should hear about it.
 pub fn open_source(path: &Path, console: &Console) -> Result<DataSource, Failure> {
-    let source = DataSource::open(path)?;
+    let source = DataSource::open(locate_data(path, console)?)?;
     console.tell_notes(&source);
     Ok(source)
 }
@@ -26,7 +27,8 @@ pub fn open_source(path: &Path, console: &Console) -> Result<DataSource, Failure
 #[derive(Args)]
 #[command(next_help_heading = "Data")]
 pub struct DataArguments {
-    /// A folder of class folders, train/ with val/ and test/ of them, a .csv or .jsonl manifest, Parquet or IDX files
+    /// A folder of class folders, train/ with val/ and test/ of them, a .csv or .jsonl manifest, Parquet, CIFAR, IDX or .tar
+    /// files, or hf:OWNER/NAME on the Hugging Face hub
     #[arg(short, long, value_name = "PATH")]
     pub data: PathBuf,
     /// The split to read, such as train, val or test [default: every image]
@@ -43,9 +45,10 @@ pub struct DataArguments {
 impl DataArguments {
     /// Opens the data and picks the split.
     pub fn open(&self, console: &Console) -> Result<Dataset, Failure> {
+        let path = locate_data(&self.data, console)?;
         let source = match self.skip_bad {
-            true => DataSource::open_with_missing_files(&self.data)?,
-            false => DataSource::open(&self.data)?,
+            true => DataSource::open_with_missing_files(&path)?,
+            false => DataSource::open(&path)?,
         };
         console.tell_notes(&source);
         let dataset = source.split(&self.split_name())?;
@@ -97,6 +100,7 @@ pub struct BatchArguments {
 impl BatchArguments {
     /// A loader that goes through the images once, as `model` wants them.
     pub fn loader(&self, dataset: Dataset, model: &Model, console: &Console) -> Result<Loader, Failure> {
+        console.tell_unused_range(&dataset, model);
         Ok(evaluation_loader(dataset, model, self.batch_size, console.threads)?)
     }
 }
@@ -111,14 +115,16 @@ pub struct EvaluationArguments {
 }
 
 impl EvaluationArguments {
-    /// The sets, no two of one name.
-    pub fn sources(&self) -> Result<Vec<EvaluationSource>, Failure> {
+    /// The sets, no two of one name, by their paths.
+    pub fn sources(&self, console: &Console) -> Result<Vec<EvaluationSource>, Failure> {
         let mut names = BTreeSet::new();
-        match self.evaluations.iter().find(|source| !names.insert(&source.name)) {
-            None => Ok(self.evaluations.clone()),
-            Some(twice) => {
-                Err(Failure::Mistake(format!("two --eval sets are called '{}'; give each its own NAME=", twice.name)))
-            }
+        if let Some(twice) = self.evaluations.iter().find(|source| !names.insert(&source.name)) {
+            let problem = format!("two --eval sets are called '{}'; give each its own NAME=", twice.name);
+            return Err(Failure::Mistake(problem));
         }
+        let located = |source: &EvaluationSource| {
+            Ok(EvaluationSource { name: source.name.clone(), path: locate_data(&source.path, console)? })
+        };
+        self.evaluations.iter().map(located).collect()
     }
 }

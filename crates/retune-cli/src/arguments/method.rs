@@ -73,23 +73,24 @@ pub struct MethodOptionArguments {
     /// Keep the average of the weights after each epoch from this one on (stochastic weight averaging)
     #[arg(long, value_name = "EPOCH", value_parser = parse::count, conflicts_with = "ema", allow_hyphen_values = true)]
     swa_from: Option<usize>,
-    /// First layer to tune, as `retune layers` names them [surgical, auto-rgn, auto-snr, discriminative, lora]
+    /// First layer to tune: a stage, block or tensor, as `retune layers` and `retune layers --tensors` name them [surgical,
+    /// auto-rgn, auto-snr, discriminative, lora]
     #[arg(long, value_name = "LAYER")]
     first: Option<String>,
-    /// Last layer to tune
+    /// Last layer to tune, a stage, block or tensor
     #[arg(long, value_name = "LAYER")]
     last: Option<String>,
     /// The layers to tune, with commas, instead of a range
     #[arg(long, value_name = "A,B,C", value_delimiter = ',', conflicts_with_all = ["first", "last"])]
     layers: Vec<String>,
     /// What counts as one layer [discriminative: block, ulmfit: stage]
-    #[arg(long, value_name = "NAME", value_parser = named::<Granularity>(["stage", "block"]))]
+    #[arg(long, value_name = "NAME", value_parser = named::<Granularity>(["stage", "block", "tensor"]))]
     granularity: Option<Granularity>,
-    /// Factor on the rate for each layer back from the last [discriminative: 0.9, ulmfit: 1/2.6]
+    /// Factor on the rate for each layer back from the last [discriminative: 0.9, ulmfit: 1/2.6, by tensor: 0.9]
     #[arg(long, value_name = "X", value_parser = parse::factor, allow_hyphen_values = true)]
     decay: Option<f64>,
     /// The factor is not lower than this [discriminative]
-    #[arg(long, value_name = "X", default_value = "0", value_parser = parse::share, allow_hyphen_values = true)]
+    #[arg(long, value_name = "X", default_value = "0", conflicts_with = "lr_range", value_parser = parse::share, allow_hyphen_values = true)]
     decay_min: f64,
     /// Rates of the first and the last layer, those between evenly spaced in logarithm, instead of a decay
     /// [discriminative]
@@ -220,7 +221,7 @@ mod tests {
     fn every_option_arrives() {
         let found = options(
             "--method discriminative --epochs 4 --schedule linear --warmup-epochs 0.5 --ema 0.9 --first layer1 --last \
-             layer3 --granularity stage --decay-min 0.1 --lr-range 1e-6..1e-3 --reinit 2 --unfreeze first-to-last \
+             layer3 --granularity stage --lr-range 1e-6..1e-3 --reinit 2 --unfreeze first-to-last \
              --rgn-batches 3 --rgn-granularity block --snr-mode official --snr-threshold 2 --anchor 0.5 --anchor-head 0.2 \
              --lora-rank 4 --lora-alpha 8 --alpha 0.25,0.5",
         );
@@ -231,7 +232,6 @@ mod tests {
             average: Some(Averaging::Exponential { decay: 0.9 }),
             layers: LayerSelection::Range { first: Some("layer1".into()), last: Some("layer3".into()) },
             granularity: Some(Granularity::Stage),
-            lowest_factor: 0.1,
             rate_range: Some([1e-6, 1e-3]),
             reinitialize: 2,
             unfreeze: UnfreezeOrder::FirstToLast,
@@ -247,6 +247,9 @@ mod tests {
         assert_eq!(found.unwrap(), expected);
         assert_eq!(options("--swa-from 3").unwrap().average, Some(Averaging::Epochs { from: 3 }));
         assert_eq!(options("--method ulmfit --decay 0.5 --lr 0.1").unwrap().decay, Some(0.5));
+        assert_eq!(options("--method discriminative --decay-min 0.1").unwrap().lowest_factor, 0.1);
+        let granularity = options("--method discriminative --granularity tensor").unwrap().granularity;
+        assert_eq!(granularity, Some(Granularity::Tensor));
     }
 
     #[test]

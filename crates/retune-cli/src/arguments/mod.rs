@@ -5,6 +5,7 @@
 
 pub mod cka;
 pub mod data;
+pub mod location;
 pub mod method;
 pub mod model;
 pub mod output_file;
@@ -17,6 +18,7 @@ pub mod usage;
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 
 use crate::commands::Command;
+use crate::output::tell;
 
 /// Fine-tune pretrained image models so that they stay good when the data shifts.
 #[derive(Parser)]
@@ -38,8 +40,12 @@ impl Arguments {
     pub fn typed() -> Result<Self, clap::Error> {
         let mut command = Self::command();
         let matches = command.try_get_matches_from_mut(std::env::args_os())?;
-        typed::check(&command, &matches)?;
-        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+        let notes = typed::check(&command, &matches)?;
+        let arguments = Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+        for note in notes.iter().filter(|_| !arguments.global.quiet) {
+            tell(&format!("note: {note}"));
+        }
+        Ok(arguments)
     }
 }
 

@@ -1,12 +1,14 @@
 //! Where a model comes from and how its images are prepared.
 
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use retune::data::preprocess::CropMode;
+use retune::data::input_size::InputSize;
+use retune::data::preprocess::{CropMode, Preprocessing};
 use retune::data::resize::Interpolation;
-use retune::fit::{self, ModelSource, PreprocessingChange};
-use retune::models::Model;
+use retune::fit::{self, FitError, ModelSource, PreprocessingChange};
+use retune::models::{ClassNames, Model, ModelError};
 
 use super::parse::{self, named};
 use crate::failure::Failure;
@@ -16,21 +18,30 @@ use crate::output::Console;
 #[derive(Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArguments {
-    /// A model directory, a run directory, a weights file (with --arch) or a hub name such as timm/resnet18.a1_in1k
+    /// A model directory, a run directory, a checkpoint (.pth, .ckpt, .safetensors, …) or a hub name such as timm/resnet18.a1_in1k
     #[arg(short, long, value_name = "MODEL")]
     model: Option<String>,
-    /// The architecture of a weights file or of a model --from-scratch; `retune models` lists them
+    /// The architecture of a checkpoint that does not name it, or of a model --from-scratch; `retune models` lists them
     #[arg(long, value_name = "NAME")]
     arch: Option<String>,
     /// Start from random weights
     #[arg(long)]
     from_scratch: bool,
+    /// Names of the model's own classes, in the place of those it has: a name a line in the order of the logits, a JSON list,
+    /// {"0": "cat"}, {"cat": 0} or imagenet_class_index.json
+    #[arg(long, value_name = "FILE")]
+    classes: Option<PathBuf>,
     /// What computes: cpu, or cuda or wgpu where the program was built with it
     #[arg(long, value_name = "NAME", default_value = "cpu")]
     pub device: String,
 }
 
 impl ModelArguments {
+    /// Whether the user names the model's classes.
+    pub fn names_classes(&self) -> bool {
+        self.classes.is_some()
+    }
+
     /// Finds the model, on the hub if need be.
     pub fn source(&self, console: &Console) -> Result<ModelSource, Failure> {
         let path = match &self.model {
@@ -41,7 +52,8 @@ impl ModelArguments {
                 return Err(Failure::Mistake(missing.into()));
             }
         };
-        Ok(ModelSource { path, architecture: self.arch.clone(), from_scratch: self.from_scratch })
+        let classes = self.classes.as_deref().map(ClassNames::read).transpose().map_err(ModelError::from)?;
+        Ok(ModelSource { path, architecture: self.arch.clone(), from_scratch: self.from_scratch, classes })
     }
 
     /// The directory of the run whose model it is, if it is one's.
@@ -53,15 +65,26 @@ impl ModelArguments {
     pub fn load(&self, change: &PreprocessingChange, console: &Console) -> Result<Model, Failure> {
         // Only a model from scratch depends on the seed, and only training has a seed of its own.
         const SEED: u64 = 0;
-        Ok(self.source(console)?.load(change, SEED, &self.device)?)
+        let model = self.source(console)?.load(change, SEED, &self.device)?;
+        console.tell_load_notes(&model);
+        Ok(model)
     }
 }
 
 impl ModelArguments {
-    /// Loads another model, on the same device, in its own preprocessing but for `change`.
-    pub fn load_other(&self, model: &str, change: &PreprocessingChange, console: &Console) -> Result<Model, Failure> {
-        let source = ModelSource { path: Some(locate(model, console)?), architecture: None, from_scratch: false };
-        Ok(source.load(change, 0, &self.device)?)
+    /// Loads another model, on the same device, to see images as the first one does.
+    pub fn load_other(&self, model: &str, preprocessing: &Preprocessing, console: &Console) -> Result<Model, Failure> {
+        let path = Some(locate(model, console)?);
+        let source = ModelSource { path, architecture: None, from_scratch: false, classes: None };
+        let loaded = source.load_alike(preprocessing, 0, &self.device).map_err(|error| match error {
+            // --arch is about --model.
+            FitError::Model(error @ ModelError::ArchitectureNeeded { .. }) => {
+                Failure::Mistake(format!("{error}; put it into a folder with a config.json that does"))
+            }
+            error => error.into(),
+        })?;
+        console.tell_load_notes(&loaded);
+        Ok(loaded)
     }
 }
 
@@ -89,6 +112,7 @@ fn from_hub(model: &str, console: &Console) -> Result<PathBuf, Failure> {
     match fetched {
         Ok(fetched) => Ok(fetched.directory),
         Err(HubError::Interrupted) => Err(HubError::Interrupted.into()),
+        Err(error) if model.contains(':') => Err(error.into()),
         // A mistyped path looks like the name of a model.
         Err(error) => Err(Failure::Mistake(format!("there is no file or folder {model}, and from the hub: {error}"))),
     }
@@ -108,9 +132,9 @@ pub fn absolute(path: &Path) -> PathBuf {
 #[derive(Args)]
 #[command(next_help_heading = "Preprocessing (default: the model's own)")]
 pub struct PreprocessingArguments {
-    /// Height and width of images, in pixels
-    #[arg(long, value_name = "N", value_parser = parse::image_side, allow_hyphen_values = true)]
-    size: Option<u32>,
+    /// Height and width of images, in pixels: one number for squares, or such as 64x256
+    #[arg(long, value_name = "N|HxW", value_parser = parse::input_size, allow_hyphen_values = true)]
+    size: Option<InputSize>,
     /// How images are resized
     #[arg(long, value_name = "NAME", value_parser = named::<Interpolation>(Interpolation::ALL.map(Interpolation::name)))]
     interpolation: Option<Interpolation>,
@@ -126,6 +150,9 @@ pub struct PreprocessingArguments {
     /// Standard deviation of each channel
     #[arg(long, value_name = "R,G,B", value_parser = parse::positive_channels, allow_hyphen_values = true)]
     std: Option<[f32; 3]>,
+    /// The value of 16-bit images that is white, such as 4095 where they hold 12 bits [default: 65535]
+    #[arg(long, value_name = "N", value_parser = parse::white_level, allow_hyphen_values = true)]
+    white: Option<NonZeroU16>,
 }
 
 impl PreprocessingArguments {
@@ -138,6 +165,7 @@ impl PreprocessingArguments {
             crop_pct: self.crop_pct,
             mean: self.mean,
             std: self.std,
+            white: self.white,
         }
     }
 }

@@ -1,11 +1,13 @@
 //! Parsers of single values: what they accept, and what they say otherwise.
 
 use std::fmt::Display;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::error::Error;
+use retune::data::input_size::{InputSize, InvalidInputSize};
 use retune::fit::EvaluationSource;
 
 /// A whole number from 1.
@@ -73,10 +75,14 @@ pub fn crop_fraction(text: &str) -> Result<f64, String> {
     number(text, |value| (0.05..=1.0).contains(&value), "must be from 0.05 to 1")
 }
 
-/// The side of an image in pixels.
-pub fn image_side(text: &str) -> Result<u32, String> {
-    let side: Option<u32> = text.parse().ok();
-    side.filter(|side| (1..=16_384).contains(side)).ok_or_else(|| "must be a whole number from 1 to 16384".to_owned())
+/// The height and width of images in pixels.
+pub fn input_size(text: &str) -> Result<InputSize, String> {
+    text.parse().map_err(|error: InvalidInputSize| error.to_string())
+}
+
+/// The value of 16-bit images that is white.
+pub fn white_level(text: &str) -> Result<NonZeroU16, String> {
+    text.parse().map_err(|_| "must be a whole number from 1 to 65535".to_owned())
 }
 
 /// A number for each channel.
@@ -169,7 +175,9 @@ mod tests {
         assert!(crop_fraction("0.01").is_err());
         assert_eq!(crop_fraction("1"), Ok(1.0));
         assert_eq!((count("3"), count("0").is_err(), count("-2").is_err()), (Ok(3), true, true));
-        assert!(image_side("0").is_err() && image_side("100000").is_err());
+        assert!(input_size("0").is_err() && input_size("100000").is_err());
+        assert_eq!(input_size("64x256"), Ok(InputSize { height: 64, width: 256 }));
+        assert!(white_level("0").is_err() && white_level("65536").is_err() && white_level("4095").is_ok());
     }
 
     #[test]

@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use retune::fit::FitOptions;
+use retune::models::HeadInitialization;
 
 use super::data::EvaluationArguments;
+use super::location::locate_data;
 use super::model::{ModelArguments, PreprocessingArguments, absolute};
 use super::training::TrainingArguments;
 use crate::failure::Failure;
@@ -27,13 +29,20 @@ pub struct RunArguments<'a> {
 impl RunArguments<'_> {
     /// As the library takes them, with paths that hold wherever the run is gone on with.
     pub fn options(&self, console: &Console) -> Result<FitOptions, Failure> {
-        let mut evaluations = self.evaluations.sources()?;
+        let mut evaluations = self.evaluations.sources(console)?;
         for evaluation in &mut evaluations {
             evaluation.path = absolute(&evaluation.path);
         }
+        let keeps_head = self.training.head.head_init == HeadInitialization::Keep;
+        if self.model.names_classes() && !keeps_head {
+            let reason = "--classes names the classes of the model's own head, and a new head has those of the data; add \
+                          --head-init keep, or leave it out";
+            return Err(Failure::Mistake(reason.to_owned()));
+        }
         Ok(FitOptions {
-            data: absolute(self.data),
+            data: absolute(&locate_data(self.data, console)?),
             validation_fraction: self.training.val_fraction,
+            split_by: self.training.split_by,
             head_initialization: self.training.head.head_init,
             device: self.model.device.clone(),
             model: self.model.source(console)?,

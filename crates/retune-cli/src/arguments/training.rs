@@ -1,6 +1,7 @@
 //! How training goes, beyond the plan.
 
 use clap::Args;
+use retune::data::SplitBy;
 use retune::data::augment::{AugmentPolicy, Augmentation};
 use retune::data::mix::Mix;
 use retune::models::HeadInitialization;
@@ -16,6 +17,10 @@ pub struct TrainingArguments {
     /// Part of each class held out for validation, where the data has no such split
     #[arg(long, value_name = "X", default_value = "0.2", value_parser = parse::proper_fraction, allow_hyphen_values = true)]
     pub val_fraction: f64,
+    /// What that never divides: an image, or a group of images (of one patient, place or video), named in the data's
+    /// `group` column
+    #[arg(long, value_name = "NAME", default_value = "image", value_parser = named::<SplitBy>(["image", "group"]))]
+    pub split_by: SplitBy,
     /// Images in a batch
     #[arg(long, value_name = "N", default_value = "32", value_parser = parse::count, allow_hyphen_values = true)]
     batch_size: usize,

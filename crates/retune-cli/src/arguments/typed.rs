@@ -1,10 +1,12 @@
 //! Options that were typed and that what they were typed with has no use for: an experiment that is silently another one
-//! than was asked for is worse than none.
+//! than was asked for is worse than none. What belongs to other methods is refused; what all methods of gradient descent
+//! share, and loops over methods pass along, gets a note.
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
-use retune::methods::Method;
+use retune::methods::{self, Method};
+use retune::train::optimizer::OptimizerKind;
 
 /// What may be typed beside `--resume`: all else is as it was when the run or comparison began.
 const BESIDE_RESUME: [&str; 8] = ["resume", "no_report", "jobs", "json", "quiet", "verbose", "threads", "kernels"];
@@ -28,13 +30,38 @@ const OF_METHODS: [(&str, &[Method]); 15] = [
     ("alpha", &[Method::WiseFt]),
 ];
 
-/// Refuses options that would change nothing.
+/// Options of gradient descent, for which a linear probe has no use.
+const OF_DESCENT: [&str; 21] = [
+    "epochs",
+    "lr",
+    "schedule",
+    "warmup_epochs",
+    "ema",
+    "swa_from",
+    "no_shuffle",
+    "label_smoothing",
+    "augment",
+    "mixup",
+    "cutmix",
+    "optimizer",
+    "momentum",
+    "weight_decay",
+    "clip_norm",
+    "bn",
+    "save",
+    "checkpoint_every",
+    "precision",
+    "half_activations",
+    "views",
+];
+
+/// Refuses options of methods that would change nothing; what is to be said of other options that change nothing.
 ///
 /// # Errors
 /// The first such option, and why it has no use.
-pub fn check(command: &Command, matches: &ArgMatches) -> Result<(), clap::Error> {
-    let Some((name, matches)) = matches.subcommand() else { return Ok(()) };
-    let Some(command) = command.find_subcommand(name) else { return Ok(()) };
+pub fn check(command: &Command, matches: &ArgMatches) -> Result<Vec<String>, clap::Error> {
+    let Some((name, matches)) = matches.subcommand() else { return Ok(Vec::new()) };
+    let Some(command) = command.find_subcommand(name) else { return Ok(Vec::new()) };
     let typed = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
     let ids = || command.get_arguments().map(|argument| argument.get_id().as_str()).filter(|id| typed(id));
     let long = |id: &str| {
@@ -55,14 +82,121 @@ pub fn check(command: &Command, matches: &ArgMatches) -> Result<(), clap::Error>
             long(other)
         ));
     }
+    let methods = methods(matches);
+    if methods.is_empty() || plan {
+        return Ok(Vec::new());
+    }
+    let of_none = |of: &[Method]| !methods.iter().any(|method| of.contains(method));
+    let option = if methods.len() == 1 && command.get_name() != "compare" { "--method" } else { "--methods" };
+    let asked = || format!("{option} {}", names(&methods, ","));
+    if let Some((id, of)) = OF_METHODS.iter().find(|(id, of)| ids().any(|typed| typed == *id) && of_none(of)) {
+        let id = long(id);
+        return refuse(format!("--{id} has no use with {}, it is for {}; leave it out", asked(), names(of, " and ")));
+    }
+    let mut notes = Vec::new();
+    if methods == [Method::Lp] {
+        let useless: Vec<String> = OF_DESCENT
+            .iter()
+            .filter(|id| ids().any(|typed| typed == **id))
+            .map(|id| format!("--{}", long(id)))
+            .collect();
+        notes.extend(has_no_use(&useless, &format!("{}, which solves for the head alone", asked())));
+    }
+    let optimizer = matches.try_get_one::<OptimizerKind>("optimizer").ok().flatten();
+    if methods != [Method::Lp] && typed_of(matches, "momentum") && optimizer != Some(&OptimizerKind::Sgd) {
+        notes.extend(has_no_use(&["--momentum".to_owned()], "an optimizer other than sgd"));
+    }
+    let rates = matches.try_get_many::<f64>("lr").ok().flatten().map(Iterator::count);
+    let soups = methods.iter().all(|method| matches!(method, Method::UniformSoup | Method::GreedySoup));
+    if soups && rates == Some(1) {
+        notes.push("a soup of one learning rate is no average; name several with --lr A,B,C".to_owned());
+    }
+    Ok(notes)
+}
+
+/// Whether an option of a command was typed; not so if the command has no such option.
+fn typed_of(matches: &ArgMatches, id: &str) -> bool {
+    matches.try_contains_id(id).is_ok() && matches.value_source(id) == Some(ValueSource::CommandLine)
+}
+
+/// The methods that a command is to try; none of a command that trains by no method.
+fn methods(matches: &ArgMatches) -> Vec<Method> {
     if let Ok(Some(method)) = matches.try_get_one::<Method>("method") {
-        let useless =
-            OF_METHODS.iter().find(|(id, methods)| ids().any(|typed| typed == *id) && !methods.contains(method));
-        if let Some((id, methods)) = useless {
-            let methods = methods.iter().map(|method| method.name()).collect::<Vec<_>>().join(" and ");
-            let id = long(id);
-            return refuse(format!("--{id} has no use with --method {method}, it is for {methods}; leave it out"));
+        return vec![*method];
+    }
+    let Ok(Some(values)) = matches.try_get_raw("methods") else { return Vec::new() };
+    let values = values.map(|value| value.to_string_lossy().into_owned()).collect::<Vec<_>>().join(",");
+    let named = |name: &str| match name.split(':').next().unwrap_or(name) {
+        "all" => methods::ALL.into(),
+        "surgical-each" => vec![Method::Surgical],
+        name => name.parse::<Method>().into_iter().collect(),
+    };
+    values.split(',').flat_map(named).collect()
+}
+
+fn names(methods: &[Method], between: &str) -> String {
+    methods.iter().map(|method| method.name()).collect::<Vec<_>>().join(between)
+}
+
+/// That options have no use with something, if there are any.
+fn has_no_use(options: &[String], with: &str) -> Option<String> {
+    let (last, others) = options.split_last()?;
+    let listed = if others.is_empty() { last.clone() } else { format!("{} and {last}", others.join(", ")) };
+    Some(format!("{listed} {} no use with {with}", if others.is_empty() { "has" } else { "have" }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arguments::Arguments;
+    use clap::CommandFactory;
+
+    /// What is said, or why the line is refused.
+    fn checked(line: &str) -> Result<Vec<String>, String> {
+        let mut command = Arguments::command();
+        let words = std::iter::once("retune").chain(line.split_whitespace());
+        let matches = command.try_get_matches_from_mut(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+        check(&command, &matches).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn options_that_descent_shares_get_a_note_with_a_linear_probe() {
+        let notes = checked("fit --model M --data D --out R --method lp --epochs 3 --lr 0.1 --bn train").unwrap();
+        let expected = "--epochs, --lr and --bn have no use with --method lp, which solves for the head alone";
+        assert_eq!(notes, [expected]);
+        assert_eq!(checked("fit --model M --data D --out R --method lp --seed 3").unwrap(), [""; 0]);
+        assert_eq!(checked("fit --model M --data D --out R --method lp-ft --epochs 3").unwrap(), [""; 0]);
+        assert_eq!(checked("compare --model M --data D --out R --methods lp,ft --epochs 3").unwrap(), [""; 0]);
+        let notes = checked("compare --model M --data D --out R --methods lp --clip-norm 1").unwrap();
+        assert_eq!(notes, ["--clip-norm has no use with --methods lp, which solves for the head alone"]);
+    }
+
+    #[test]
+    fn options_of_other_methods_are_refused() {
+        for line in [
+            "fit --model M --data D --out R --method ft --granularity stage",
+            "plan --model M --method surgical --first stem --decay 0.5",
+            "compare --model M --data D --out R --methods lp,surgical:stem..layer1 --granularity tensor",
+        ] {
+            let error = checked(line).unwrap_err();
+            assert!(
+                error.contains("has no use with") && error.contains("discriminative and ulmfit"),
+                "{line}: {error}"
+            );
+        }
+        for methods in ["all", "lp,ulmfit", "discriminative:layer1..layer2"] {
+            let line = format!("compare --model M --data D --out R --methods {methods} --granularity tensor");
+            assert_eq!(checked(&line).unwrap(), [""; 0]);
         }
     }
-    Ok(())
+
+    #[test]
+    fn momentum_without_sgd_and_a_soup_of_one_are_told() {
+        let notes = checked("fit --model M --data D --out R --method ft --momentum 0.5").unwrap();
+        assert_eq!(notes, ["--momentum has no use with an optimizer other than sgd"]);
+        assert_eq!(checked("fit --model M --data D --out R --optimizer sgd --momentum 0.5").unwrap(), [""; 0]);
+        let notes = checked("fit --model M --data D --out R --method uniform-soup --lr 0.1").unwrap();
+        assert!(notes[0].contains("a soup of one learning rate"), "{notes:?}");
+        assert_eq!(checked("fit --model M --data D --out R --method uniform-soup --lr 0.1,0.2").unwrap(), [""; 0]);
+    }
 }

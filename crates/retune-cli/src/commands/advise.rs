@@ -9,6 +9,7 @@ use retune::analysis::advise::{
 };
 
 use crate::arguments::data::EvaluationArguments;
+use crate::arguments::location::locate_data;
 use crate::arguments::model::{ModelArguments, PreprocessingArguments, absolute};
 use crate::arguments::output_file::{Format, OutputFile};
 use crate::arguments::parse;
@@ -104,6 +105,7 @@ pub fn run(arguments: &AdviseArguments, console: &Console) -> Result<(), Failure
         preprocessing: &arguments.preprocessing,
     };
     let given = &arguments.advice;
+    let source = given.source.as_deref().map(|path| locate_data(path, console)).transpose()?;
     let options = AdviceOptions {
         candidates: given.candidates,
         gradient_batches: given.gradient_batches,
@@ -112,7 +114,7 @@ pub fn run(arguments: &AdviseArguments, console: &Console) -> Result<(), Failure
         trial_epochs: given.trial_epochs,
         trial_rates: given.trial_lr.clone(),
         // From the root, as --data is, so that the same images are known as such.
-        source: given.source.as_deref().map(absolute),
+        source: source.map(|path| absolute(&path)),
     };
     let advice = advise::advise(&groups.options(console)?, &options, &console.progress)?;
     if let Some(out) = &arguments.out {

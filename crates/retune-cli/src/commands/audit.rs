@@ -4,6 +4,7 @@ use clap::Args;
 use retune::analysis::audit::{self, Audit, AuditRow, Share};
 use retune::analysis::cka::models::View;
 use retune::data::Dataset;
+use retune::data::input_size::InputSize;
 use retune::data::preprocess::Preprocessing;
 use retune::fit::PreprocessingChange;
 use retune::models::Model;
@@ -33,9 +34,9 @@ pub struct AuditArguments {
     #[command(flatten)]
     interpolations: InterpolationArguments,
     /// Other input sizes to try, in pixels, with commas
-    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = parse::image_side, allow_hyphen_values = true,
+    #[arg(long, value_name = "N|HxW", value_delimiter = ',', value_parser = parse::input_size, allow_hyphen_values = true,
           help_heading = "Comparison")]
-    sizes: Vec<u32>,
+    sizes: Vec<InputSize>,
     /// Other parts of the resized image's side to keep, with commas
     #[arg(long, value_name = "X", value_delimiter = ',', value_parser = parse::crop_fraction, allow_hyphen_values = true,
           help_heading = "Comparison")]
@@ -55,14 +56,15 @@ pub fn run(arguments: &AuditArguments, console: &Console) -> Result<(), Failure>
     let dataset = arguments.data.open(console)?;
     let change = arguments.preprocessing.change();
     let model = arguments.model.load(&change, console)?;
+    console.tell_unused_range(&dataset, &model);
     let dataset = comparable(dataset, &model, console);
 
     // A transformer's position embedding depends on the size, so each size has a model of its own.
-    let sized = |&size: &u32| {
+    let sized = |&size: &InputSize| {
         let change = PreprocessingChange { size: Some(size), ..change.clone() };
         Ok((size, arguments.model.load(&change, console)?))
     };
-    let sized = arguments.sizes.iter().map(sized).collect::<Result<Vec<(u32, Model)>, Failure>>()?;
+    let sized = arguments.sizes.iter().map(sized).collect::<Result<Vec<(InputSize, Model)>, Failure>>()?;
     let own = model.config().preprocessing().clone();
     let view = |name: String, model, preprocessing: Preprocessing| View { name, model, preprocessing };
     let mut variants = Vec::new();
@@ -93,7 +95,7 @@ const NO_DIFFERENCE: &str =
 
 /// The dataset with labels that the model's classes can be compared with, or without any.
 fn comparable(dataset: Dataset, model: &Model, console: &Console) -> Dataset {
-    let aligned = with_model_classes(&dataset, model).and_then(|aligned| {
+    let aligned = with_model_classes(&dataset, model, console).and_then(|aligned| {
         aligned.labels()?;
         Ok(aligned)
     });

@@ -70,12 +70,13 @@ pub fn run(arguments: &CkaArguments, console: &Console) -> Result<(), Failure> {
     let dataset = arguments.data.open(console)?;
     let change = arguments.preprocessing.change();
     let model = arguments.model.load(&change, console)?;
+    console.tell_unused_range(&dataset, &model);
     let options = arguments.comparison.options(&arguments.data.batches, console);
     let options = arguments.similarity.apply(options);
     let own = view("model", &model);
     let document = match &arguments.against {
         Some(against) => {
-            let other = arguments.model.load_other(against, &change, console)?;
+            let other = arguments.model.load_other(against, model.config().preprocessing(), console)?;
             let (rows, columns) = (layers(arguments, &model, true)?, layers(arguments, &other, true)?);
             let other = view("against", &other);
             let result =
@@ -250,6 +251,9 @@ fn facts(matrix: &CkaMatrix) -> Vec<(String, String)> {
         facts.push(("Rows".to_owned(), "of --model".to_owned()));
         facts.push(("Columns".to_owned(), "of --against".to_owned()));
     }
+    if let Some(preprocessing) = &matrix.preprocessing {
+        facts.push(("Images of both".to_owned(), preprocessing.to_string()));
+    }
     facts
 }
 
@@ -272,7 +276,11 @@ fn describe(matrix: &CkaMatrix) -> String {
     for (name, values) in matrix.names.iter().zip(&matrix.matrix) {
         table.row(std::iter::once(name.clone()).chain(values.iter().copied().map(number)));
     }
-    let mut text = format!("{}\n\n{table}", heading(matrix));
+    let mut text = heading(matrix);
+    if let Some(preprocessing) = &matrix.preprocessing {
+        text.push_str(&format!("\nboth models see images at {preprocessing}"));
+    }
+    text.push_str(&format!("\n\n{table}"));
     if let Some(list) = with_intervals(matrix) {
         text.push_str(&format!("\n{list}"));
     }

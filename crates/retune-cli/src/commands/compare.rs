@@ -54,11 +54,11 @@ pub struct CompareArguments {
     /// Go on with this comparison; all its other options are those it began with
     #[arg(long, value_name = "DIR", help_heading = "Data")]
     resume: Option<PathBuf>,
-    /// Write no report.html
+    /// Write no report.html and no pictures
     #[arg(long, help_heading = "Data")]
     no_report: bool,
-    /// Methods with commas, some with layers (surgical:layer1..layer2, auto-rgn:stem+head); `all` is every method but
-    /// surgical, `surgical-each` is surgical on every stage alone
+    /// Methods with commas, some with layers (surgical:layer1..layer2, surgical:layer3.0.conv1.weight..fc.bias,
+    /// auto-rgn:stem+head); `all` is every method but surgical, `surgical-each` is surgical on every stage alone
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "lp,ft,lp-ft", value_parser = choice,
           help_heading = "Comparison")]
     methods: Vec<Choice>,
@@ -81,21 +81,24 @@ pub struct CompareArguments {
 /// Makes the runs and prints the table.
 pub fn run(arguments: &CompareArguments, console: &Console) -> Result<(), Failure> {
     let (options, out) = match &arguments.resume {
-        Some(out) => (CompareOptions::read(out).map_err(|error| failure(&error, out))?, out),
+        Some(out) => (CompareOptions::read(out).map_err(|error| failure(error, out))?, out),
         None => {
             let out = arguments.out.as_ref().ok_or_else(|| missing("--out", "the directory to write"))?;
             (options(arguments, console)?, out)
         }
     };
     let command = arguments.resume.is_none().then(command_line::typed);
-    let compared = runner::run(&options, out, command.as_deref(), arguments.jobs, &console.progress);
-    let comparison = compared.map_err(|error| failure(&error, out))?;
-    if !arguments.no_report {
-        super::report::write_comparison(out, console)?;
-    }
+    let (jobs, pictures) = (arguments.jobs, !arguments.no_report);
+    let compared = runner::run(&options, out, command.as_deref(), jobs, pictures, &console.progress);
+    let comparison = compared.map_err(|error| failure(error, out))?;
+    let report = if pictures { super::report::after_comparison(out, console)? } else { None };
     console.print(&comparison.document(), || {
-        let report = if arguments.no_report { "" } else { " and report" };
-        format!("{}\nruns, tables, pictures{report}: {}", table::text(&comparison), out.display())
+        let made = match (pictures, report) {
+            (false, _) => "runs, tables",
+            (true, None) => "runs, tables, pictures",
+            (true, Some(_)) => "runs, tables, pictures and report",
+        };
+        format!("{}\n{made}: {}", table::text(&comparison), out.display())
     })
 }
 
@@ -150,9 +153,11 @@ fn missing(option: &str, what: &str) -> Failure {
     Failure::Mistake(format!("{option} is missing: name {what}, or a comparison to go on with by --resume"))
 }
 
-fn failure(error: &CompareError, out: &Path) -> Failure {
+fn failure(error: CompareError, out: &Path) -> Failure {
     if error.is_interruption() {
         Failure::Interrupted(Some(format!("go on with `retune compare --resume {}`", out.display())))
+    } else if let CompareError::Fit(error) = error {
+        (*error).into()
     } else {
         Failure::Mistake(error.to_string())
     }

@@ -1,14 +1,13 @@
 //! `retune eval`: accuracy and loss of a model on any data.
 
-use std::path::Path;
-
 use clap::Args;
 use indexmap::IndexMap;
 use retune::analysis::feature_change::{self, FeatureChange};
-use retune::data::Dataset;
+use retune::data::preprocess::Preprocessing;
+use retune::data::{ClassMapping, Dataset};
 use retune::fit::{self, evaluation_split};
-use retune::inference::{self, Evaluation};
-use retune::models::Model;
+use retune::inference::{self, Evaluation, InferenceError};
+use retune::models::{Model, imagenet};
 use retune::report::confusion::{ClassAccuracy, Confusion};
 use serde::Serialize;
 
@@ -44,12 +43,15 @@ struct Document<'a> {
     classes: &'a IndexMap<String, Vec<ClassAccuracy>>,
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
     feature_change: &'a IndexMap<String, FeatureChange>,
+    /// How both models see images, where features are compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preprocessing: Option<&'a Preprocessing>,
 }
 
 /// Evaluates the model on every set.
 pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> {
     let mut sets = vec![(arguments.data.split_name().to_string(), arguments.data.open(console)?)];
-    for source in arguments.evaluations.sources()? {
+    for source in arguments.evaluations.sources(console)? {
         if source.name == sets[0].0 {
             let reason =
                 format!("--eval {0}= has the name of the data's own set; choose another than '{0}'", source.name);
@@ -62,13 +64,10 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
     if let Some(run) = arguments.model.run() {
         fit::warn_of_training_images(run, &sets, &console.progress);
     }
-    for (_, dataset) in &mut sets {
-        *dataset = with_model_classes(dataset, &model)?;
-        dataset.labels()?;
-    }
+    let sets = matched(sets, &model, arguments.model.run().is_some(), console)?;
 
-    let change = arguments.preprocessing.change();
-    let other = |model: &String| arguments.model.load_other(model, &change, console);
+    let preprocessing = model.config().preprocessing();
+    let other = |against: &String| arguments.model.load_other(against, preprocessing, console);
     let before = arguments.against.as_ref().map(other).transpose()?;
     let (mut splits, mut classes, mut feature_change) = (IndexMap::new(), IndexMap::new(), IndexMap::new());
     for (name, dataset) in sets {
@@ -78,18 +77,20 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
         let answer = |label, predicted| answers.push((label, predicted));
         splits.insert(name.clone(), inference::evaluate_each(&model, &loader, &task, &console.progress, answer)?);
         if arguments.per_class {
-            classes.insert(name.clone(), Confusion::count(answers).of_classes(&dataset.classes));
+            classes.insert(name.clone(), Confusion::count(answers).of_classes(&imagenet::shown(&dataset.classes)));
         }
         if let Some(before) = &before {
-            let images = arguments.data.batches.loader(dataset, before, console)?;
-            let change = feature_change::measure((before, &images), (&model, &loader), &console.progress)?;
+            let change = feature_change::measure(before, &model, &loader, &console.progress)?;
             feature_change.insert(name, change);
         }
     }
     let architecture = model.config().architecture();
-    let document = Document { architecture, splits: &splits, classes: &classes, feature_change: &feature_change };
+    let preprocessing = before.as_ref().map(|_| preprocessing);
+    let document =
+        Document { architecture, splits: &splits, classes: &classes, feature_change: &feature_change, preprocessing };
     console.print(&document, || {
-        format!("{}{}{}", results::table(&splits), results::class_tables(&classes), moved(&feature_change))
+        let seen = preprocessing.map(|seen| format!("both models see images at {seen}\n")).unwrap_or_default();
+        format!("{}{}{}{seen}", results::table(&splits), results::class_tables(&classes), moved(&feature_change))
     })
 }
 
@@ -102,21 +103,39 @@ fn moved(changes: &IndexMap<String, FeatureChange>) -> String {
     changes.iter().map(line).collect()
 }
 
-/// The dataset with labels that index the model's classes: by name where the model knows the names of its classes, else
-/// by position, which at least their number must support.
-pub fn with_model_classes(dataset: &Dataset, model: &Model) -> Result<Dataset, Failure> {
-    let config = model.config();
-    if let Some(names) = config.label_names() {
-        return Ok(dataset.align_classes(&names)?);
+/// The dataset with labels that index the model's classes; says how they were matched where names did not decide.
+pub fn with_model_classes(dataset: &Dataset, model: &Model, console: &Console) -> Result<Dataset, Failure> {
+    if model.config().num_classes() == 0 {
+        return Err(InferenceError::NoClassifier.into());
     }
-    if config.num_classes() == dataset.classes.len() {
-        return Ok(dataset.clone());
-    }
-    Err(class_count_differs(&dataset.root, dataset.classes.len(), config.num_classes()))
+    let (dataset, how) = dataset.match_classes(&model.config().classes())?;
+    console.tell(how.note());
+    Ok(dataset)
 }
 
-fn class_count_differs(root: &Path, data: usize, model: usize) -> Failure {
-    let reason =
-        format!("it has {data} classes, and the model {model} without names; fit the model to this data first");
-    Failure::in_file(root, reason)
+/// The sets with labels that index the model's classes. A run's data may have gained classes since: a model of a run is
+/// evaluated on those that it knows.
+fn matched(
+    sets: Vec<(String, Dataset)>,
+    model: &Model,
+    of_run: bool,
+    console: &Console,
+) -> Result<Vec<(String, Dataset)>, Failure> {
+    let (known, mut told) = (model.config().classes(), Vec::new());
+    let mut matched = Vec::with_capacity(sets.len());
+    for (name, dataset) in sets {
+        let images = dataset.class_counts();
+        let mapping = if of_run { ClassMapping::leaving_out } else { ClassMapping::new };
+        let mapping = mapping(&dataset.root, &dataset.classes, &images, &known)?;
+        let dataset = mapping.apply(&dataset);
+        dataset.labels()?;
+        for note in [mapping.how().note(), mapping.left_out()].into_iter().flatten() {
+            if !told.contains(&note) {
+                console.tell(Some(note.clone()));
+                told.push(note);
+            }
+        }
+        matched.push((name, dataset));
+    }
+    Ok(matched)
 }

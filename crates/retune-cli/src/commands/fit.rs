@@ -8,7 +8,7 @@ use retune::fit::{self, FitError, Summary};
 use retune::lock::DirectoryLock;
 use retune::models::ModelError;
 use retune::models::weights::WeightsError;
-use retune::report;
+use retune::monitor::Monitor;
 use retune::train::TrainError;
 
 use crate::arguments::data::EvaluationArguments;
@@ -25,7 +25,8 @@ use crate::output::{Console, results};
 pub struct FitArguments {
     #[command(flatten)]
     model: ModelArguments,
-    /// The images: a folder of class folders, train/ with val/ and test/ of them, a .csv or .jsonl manifest, Parquet or IDX files
+    /// The images: a folder of class folders, train/ with val/ and test/ of them, a .csv or .jsonl manifest, Parquet, CIFAR, IDX
+    /// or .tar files, or hf:OWNER/NAME on the Hugging Face hub
     #[arg(short, long, value_name = "PATH", help_heading = "Data")]
     data: Option<PathBuf>,
     #[command(flatten)]
@@ -36,7 +37,7 @@ pub struct FitArguments {
     /// Go on with this interrupted run; all its other options are those it began with
     #[arg(long, value_name = "RUN", help_heading = "Data")]
     resume: Option<PathBuf>,
-    /// Write no report.html
+    /// Write no report.html and no pictures; `retune report RUN` makes them later
     #[arg(long, help_heading = "Data")]
     no_report: bool,
     #[command(flatten)]
@@ -56,9 +57,12 @@ pub fn run(arguments: &FitArguments, console: &Console) -> Result<(), Failure> {
             (out, start(arguments, out, console)?)
         }
     };
-    let summary = fitted.map_err(|error| failure(&error, run))?;
-    let report = if arguments.no_report { None } else { Some(super::report::write(run, console)?) };
-    report::run::draw(run, &summary).map_err(|error| Failure::Mistake(error.to_string()))?;
+    let summary = fitted.map_err(|error| failure(error, run))?;
+    let report = if arguments.no_report { None } else { super::report::after_run(run, &summary, console)? };
+    // The text has it among its results.
+    if let Some(hint) = results::hint(&summary, run).filter(|_| console.is_json()) {
+        console.progress.message(&hint);
+    }
     console.print(&summary, || {
         let report = report.map(|path| format!("report: {}\n", path.display())).unwrap_or_default();
         format!("{}{report}", results::summary(&summary, run))
@@ -89,15 +93,15 @@ fn missing(option: &str, what: &str) -> Failure {
     Failure::Mistake(format!("{option} is missing: name {what}, or a run to go on with by --resume"))
 }
 
-fn failure(error: &FitError, run: &Path) -> Failure {
+fn failure(error: FitError, run: &Path) -> Failure {
     if error.is_interruption() {
         Failure::Interrupted(Some(format!("go on with `retune fit --resume {}`", run.display())))
-    } else if could_not_write(error) && fit::is_resumable(run) {
+    } else if could_not_write(&error) && fit::is_resumable(run) {
         let run = run.display();
         let advice = format!("the last checkpoint is whole: make room, then go on with `retune fit --resume {run}`");
         Failure::Mistake(format!("{error}; {advice}"))
     } else {
-        Failure::Mistake(error.to_string())
+        error.into()
     }
 }
 

@@ -4,7 +4,7 @@ use clap::Args;
 use indicatif::HumanCount;
 use retune::data::Batch;
 use retune::inference;
-use retune::models::{Activation, Model};
+use retune::models::{Activation, Model, Role};
 use serde::Serialize;
 
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
@@ -19,6 +19,9 @@ pub struct LayersArguments {
     model: ModelArguments,
     #[command(flatten)]
     preprocessing: PreprocessingArguments,
+    /// List the parameter tensors, in the order of PyTorch's named_parameters()
+    #[arg(long)]
+    tensors: bool,
 }
 
 #[derive(Serialize)]
@@ -27,6 +30,8 @@ struct Document<'a> {
     /// Channels, height and width.
     input: [u32; 3],
     layers: Vec<LayerRow<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tensors: Option<Vec<TensorRow<'a>>>,
 }
 
 #[derive(Serialize)]
@@ -38,7 +43,19 @@ struct LayerRow<'a> {
     output: Vec<usize>,
 }
 
-/// Prints the model's stages and blocks from input to output.
+#[derive(Serialize)]
+struct TensorRow<'a> {
+    name: &'a str,
+    /// PyTorch's shape.
+    shape: &'a [usize],
+    /// Its scalars.
+    parameters: usize,
+    block: &'a str,
+    /// What it is to its layer.
+    role: &'static str,
+}
+
+/// Prints the model's stages and blocks, or its tensors, from input to output.
 pub fn run(arguments: &LayersArguments, console: &Console) -> Result<(), Failure> {
     let model = arguments.model.load(&arguments.preprocessing.change(), console)?;
     let preprocessing = model.config().preprocessing();
@@ -53,8 +70,35 @@ pub fn run(arguments: &LayersArguments, console: &Console) -> Result<(), Failure
         architecture: model.config().architecture(),
         input: [3, preprocessing.height, preprocessing.width],
         layers: rows.collect(),
+        tensors: arguments.tensors.then(|| tensor_rows(&model)),
     };
     console.print(&document, || describe(&document))
+}
+
+/// The tensors that can train; running statistics are none of them.
+fn tensor_rows(model: &Model) -> Vec<TensorRow<'_>> {
+    let tensors = model.blocks().iter().flat_map(|block| block.parameters.iter().map(move |spec| (block, spec)));
+    let rows = tensors.map(|(block, spec)| TensorRow {
+        name: &spec.name,
+        shape: &spec.shape,
+        parameters: spec.len(),
+        block: &block.name,
+        role: role(spec.role),
+    });
+    rows.collect()
+}
+
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::Weight => "weight",
+        Role::GroupedWeight => "grouped-weight",
+        Role::Bias => "bias",
+        Role::NormWeight => "norm-weight",
+        Role::NormBias => "norm-bias",
+        Role::Embedding => "embedding",
+        Role::LayerScale => "layer-scale",
+        Role::Statistic => "statistic",
+    }
 }
 
 /// What each block makes of one image, by running a black one.
@@ -62,7 +106,17 @@ fn output_shapes(model: &Model) -> Vec<Vec<usize>> {
     let preprocessing = model.config().preprocessing();
     let (height, width) = (preprocessing.height as usize, preprocessing.width as usize);
     let images = vec![0.0; 3 * height * width];
-    let image = Batch { number: 0, images, labels: Vec::new(), indices: vec![0], targets: None, n: 1, height, width };
+    let image = Batch {
+        number: 0,
+        images,
+        labels: Vec::new(),
+        indices: vec![0],
+        targets: None,
+        mixed: false,
+        n: 1,
+        height,
+        width,
+    };
     let device = model.parameters.tensors()[0].device();
     let mut activation = Activation::of_images(inference::images(&image, &device));
     (0..model.blocks().len())
@@ -74,6 +128,26 @@ fn output_shapes(model: &Model) -> Vec<Vec<usize>> {
 }
 
 fn describe(document: &Document) -> String {
+    let total: usize = document.layers.iter().map(|layer| layer.parameters).sum();
+    let [channels, height, width] = document.input;
+    let (table, more) = match &document.tensors {
+        Some(tensors) => {
+            (tensor_table(tensors), "--first, --last and --layers take these names, and those of blocks and stages")
+        }
+        None => (
+            layer_table(&document.layers),
+            "features can also be taken at: input, pooled (what the head sees), logits\n\
+             parts of blocks can train too: --tensors lists the tensors",
+        ),
+    };
+    format!(
+        "{} for images of {channels} × {height} × {width}, {} parameters\n\n{table}\n{more}\n",
+        document.architecture,
+        HumanCount(total as u64),
+    )
+}
+
+fn layer_table(layers: &[LayerRow]) -> Table {
     let mut table = Table::new([
         ("stage", Align::Left),
         ("block", Align::Left),
@@ -81,20 +155,31 @@ fn describe(document: &Document) -> String {
         ("output", Align::Left),
     ]);
     let mut stage = "";
-    for layer in &document.layers {
+    for layer in layers {
         let shown = if layer.stage == stage { "" } else { layer.stage };
         stage = layer.stage;
         let parameters = HumanCount(layer.parameters as u64).to_string();
         table.row([shown, layer.name, &parameters, &product(&layer.output)]);
     }
-    let total: usize = document.layers.iter().map(|layer| layer.parameters).sum();
-    let [channels, height, width] = document.input;
-    format!(
-        "{} for images of {channels} × {height} × {width}, {} parameters\n\n{table}\n\
-         features can also be taken at: input, pooled (what the head sees), logits\n",
-        document.architecture,
-        HumanCount(total as u64),
-    )
+    table
+}
+
+fn tensor_table(tensors: &[TensorRow]) -> Table {
+    let mut table = Table::new([
+        ("block", Align::Left),
+        ("tensor", Align::Left),
+        ("shape", Align::Left),
+        ("parameters", Align::Right),
+        ("role", Align::Left),
+    ]);
+    let mut block = "";
+    for tensor in tensors {
+        let shown = if tensor.block == block { "" } else { tensor.block };
+        block = tensor.block;
+        let parameters = HumanCount(tensor.parameters as u64).to_string();
+        table.row([shown, tensor.name, &product(tensor.shape), &parameters, tensor.role]);
+    }
+    table
 }
 
 fn product(shape: &[usize]) -> String {

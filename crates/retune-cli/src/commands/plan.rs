@@ -57,5 +57,5 @@ pub fn run(arguments: &PlanArguments, console: &Console) -> Result<(), Failure> 
         blocks: sizes.map(|(block, parameters)| BlockSize { block, parameters }).collect(),
         plan: &plan,
     };
-    console.print(&document, || output::plan::describe(&plan, &model))
+    console.print(&document, || output::plan::describe(&plan, &model, console.is_verbose()))
 }

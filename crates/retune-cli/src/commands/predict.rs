@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use retune::data::{Dataset, Sample};
+use retune::data::{DataNote, Dataset, Sample};
 use retune::files;
 use retune::inference::{self, InferenceError, Layer, softmax};
+use retune::models::imagenet;
 use serde::Serialize;
 
 use crate::arguments::data::{BatchArguments, open_source};
@@ -53,6 +54,9 @@ struct Prediction {
 struct ClassProbability {
     /// The class's name, or its index where the model has no names.
     class: String,
+    /// The class's WordNet id, where that is what the model calls it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
     index: usize,
     probability: f64,
 }
@@ -66,14 +70,16 @@ pub fn run(arguments: &PredictArguments, console: &Console) -> Result<(), Failur
     if classes == 0 {
         return Err(InferenceError::NoClassifier.into());
     }
-    let names = model.config().label_names();
+    let known = model.config().classes();
+    console.tell(known.presumed_by_count().map(DataNote::ClassesPresumed));
+    let names = known.names().map(|ids| ClassLabels { ids, shown: imagenet::shown(ids) });
     let loader = arguments.batches.loader(dataset, &model, console)?;
 
     let mut predictions = Vec::with_capacity(loader.dataset().len());
     inference::for_each_batch(&model, &loader, Layer::Logits, "predicting", &console.progress, |batch, rows| {
         for (logits, &index) in rows.chunks_exact(classes).zip(&batch.indices) {
             let path = loader.dataset().samples[index].name.to_string();
-            predictions.push(Prediction { path, classes: most_likely(logits, arguments.top, names.as_deref()) });
+            predictions.push(Prediction { path, classes: most_likely(logits, arguments.top, names.as_ref()) });
         }
     })?;
     let Some(out) = &arguments.out else { return console.print(&predictions, || table(&predictions).to_string()) };
@@ -104,14 +110,28 @@ fn images(paths: &[PathBuf], console: &Console) -> Result<Dataset, Failure> {
     Ok(Dataset { samples: samples.into(), ..Dataset::from_files::<&Path>(&[]) })
 }
 
+/// What a model calls its classes, and what people do.
+struct ClassLabels<'a> {
+    ids: &'a [String],
+    shown: Vec<String>,
+}
+
+impl ClassLabels<'_> {
+    /// The name of a class, and the model's own where that is another.
+    fn of(&self, class: usize) -> Option<(String, Option<String>)> {
+        let (id, shown) = (self.ids.get(class)?, self.shown.get(class)?);
+        Some((shown.clone(), (id != shown).then(|| id.clone())))
+    }
+}
+
 /// The `top` classes of the largest logits; of equal ones, the first.
-fn most_likely(logits: &[f32], top: usize, names: Option<&[String]>) -> Vec<ClassProbability> {
+fn most_likely(logits: &[f32], top: usize, names: Option<&ClassLabels>) -> Vec<ClassProbability> {
     let probabilities = softmax(logits);
     let mut order: Vec<usize> = (0..logits.len()).collect();
     order.sort_by(|&one, &other| logits[other].total_cmp(&logits[one]));
     let entry = |&index: &usize| {
-        let class = names.and_then(|names| names.get(index)).cloned().unwrap_or_else(|| index.to_string());
-        ClassProbability { class, index, probability: probabilities[index] }
+        let (class, id) = names.and_then(|names| names.of(index)).unwrap_or_else(|| (index.to_string(), None));
+        ClassProbability { class, id, index, probability: probabilities[index] }
     };
     order.iter().take(top).map(entry).collect()
 }
@@ -119,7 +139,7 @@ fn most_likely(logits: &[f32], top: usize, names: Option<&[String]>) -> Vec<Clas
 fn csv(predictions: &[Prediction]) -> String {
     let mut text = "path,rank,class,index,probability\n".to_owned();
     for Prediction { path, classes } in predictions {
-        for (rank, ClassProbability { class, index, probability }) in classes.iter().enumerate() {
+        for (rank, ClassProbability { class, index, probability, .. }) in classes.iter().enumerate() {
             let (path, class) = (csv_cell(path), csv_cell(class));
             text.push_str(&format!("{path},{},{class},{index},{probability}\n", rank + 1));
         }
@@ -150,7 +170,10 @@ mod tests {
         // By hand: e² / (1 + 2e² + e).
         let e = std::f64::consts::E;
         assert!((top[0].probability - e * e / (1.0 + 2.0 * e * e + e)).abs() < 1e-6);
-        let names = ["ant".to_owned(), "bee".to_owned()];
-        assert_eq!(most_likely(&[0.0, 1.0], 5, Some(&names))[0].class, "bee");
+        let ids = ["n01440764".to_owned(), "bee".to_owned()];
+        let names = ClassLabels { ids: &ids, shown: imagenet::shown(&ids) };
+        let top = most_likely(&[0.0, 1.0], 5, Some(&names));
+        assert_eq!((top[0].class.as_str(), &top[0].id), ("bee", &None));
+        assert_eq!((top[1].class.as_str(), top[1].id.as_deref()), ("tench", Some("n01440764")));
     }
 }

@@ -1,19 +1,22 @@
 //! `retune report`: one HTML page from one or more runs.
 
 use std::collections::HashSet;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use retune::analysis::run_map;
 use retune::compare::page::{self, RunOf};
 use retune::compare::runner;
+use retune::fit::{self, Summary};
 use retune::monitor::Monitor;
 use retune::report::page::Page;
+use retune::report::run as pictures;
 use retune::report::run_page::{RunRecord, read_command};
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::output::Console;
+use crate::output::{Console, tell};
 
 /// Name of the page in a run's or comparison's directory.
 pub const REPORT_FILE: &str = "report.html";
@@ -37,7 +40,7 @@ struct Written<'a> {
     report: &'a Path,
 }
 
-/// Writes the page and says where it is.
+/// Writes the page, and of one run its pictures too unless the page goes elsewhere, and says where it is.
 pub fn run(arguments: &ReportArguments, console: &Console) -> Result<(), Failure> {
     let (mut page, default) = match arguments.runs.as_slice() {
         [only] if runner::is_comparison(only) => (of_comparison(only, console)?, only.join(REPORT_FILE)),
@@ -49,6 +52,13 @@ pub fn run(arguments: &ReportArguments, console: &Console) -> Result<(), Failure
     }
     let out = arguments.out.as_ref().unwrap_or(&default);
     page.save(out)?;
+    if let ([run], None) = (arguments.runs.as_slice(), &arguments.out)
+        && !runner::is_comparison(run)
+        && let Some(summary) = fit::finished(run)?
+        && let Some(missing) = pictures::draw(run, &summary).first()
+    {
+        return Err(Failure::Mistake(missing.to_string()));
+    }
     console.print(&Written { report: out }, || format!("report: {}", out.display()))
 }
 
@@ -58,18 +68,40 @@ fn of_run(run: &Path, console: &Console) -> Result<Page, Failure> {
     Ok(RunRecord::read(run)?.page())
 }
 
-/// Writes a finished run's page into its directory.
-pub fn write(run: &Path, console: &Console) -> Result<PathBuf, Failure> {
-    let path = run.join(REPORT_FILE);
-    of_run(run, console)?.save(&path)?;
-    Ok(path)
+/// Writes the page and the pictures of a run that has just been finished. What cannot be made is told and does not spoil
+/// the run; returns where the page is.
+pub fn after_run(run: &Path, summary: &Summary, console: &Console) -> Result<Option<PathBuf>, Failure> {
+    let again = format!("`retune report {}` makes it again", run.display());
+    let page = run.join(REPORT_FILE);
+    let written = made_or_told(&page, &again, || Ok(of_run(run, console)?.save(&page)?))?;
+    let missing = pictures::draw(run, summary);
+    if let Some(first) = missing.first() {
+        let others =
+            if missing.len() > 1 { format!(" ({} more are missing too)", missing.len() - 1) } else { String::new() };
+        tell(&format!("note: {first}{others}; {again}"));
+    }
+    Ok(written.then_some(page))
 }
 
-/// Writes a comparison's page into its directory.
-pub fn write_comparison(directory: &Path, console: &Console) -> Result<PathBuf, Failure> {
-    let path = directory.join(REPORT_FILE);
-    of_comparison(directory, console)?.save(&path)?;
-    Ok(path)
+/// Writes the page of a comparison that has just been finished, as [`after_run`].
+pub fn after_comparison(directory: &Path, console: &Console) -> Result<Option<PathBuf>, Failure> {
+    let again = format!("`retune report {}` makes it again", directory.display());
+    let page = directory.join(REPORT_FILE);
+    let written = made_or_told(&page, &again, || Ok(of_comparison(directory, console)?.save(&page)?))?;
+    Ok(written.then_some(page))
+}
+
+/// Whether `make` made a file. Why it did not is told, even a defect; only an interruption is passed on.
+fn made_or_told(path: &Path, again: &str, make: impl FnOnce() -> Result<(), Failure>) -> Result<bool, Failure> {
+    // Nothing that `make` has touched is used after a panic, and the panic hook has said what it was.
+    let reason = match panic::catch_unwind(AssertUnwindSafe(make)) {
+        Ok(Ok(())) => return Ok(true),
+        Ok(Err(Failure::Mistake(reason) | Failure::Broken(reason))) => reason,
+        Ok(Err(interrupted)) => return Err(interrupted),
+        Err(_) => "a defect of retune".to_owned(),
+    };
+    tell(&format!("note: {} is missing: {reason}; {again}", path.display()));
+    Ok(false)
 }
 
 fn of_comparison(directory: &Path, console: &Console) -> Result<Page, Failure> {
@@ -112,5 +144,8 @@ fn of_runs(paths: &[PathBuf], console: &Console) -> Result<Page, Failure> {
         record,
     };
     let runs: Vec<RunOf> = records.into_iter().zip(paths).map(label).collect();
+    if let Some(note) = page::different_images(&runs) {
+        console.progress.message(&format!("note: {note}"));
+    }
     Ok(page::page(&page::comparison_of(&runs), &runs, None))
 }

@@ -41,7 +41,7 @@ struct Document<'a> {
 
 /// Makes the soup, saves it and prints what it and its ingredients do.
 pub fn run(arguments: &SoupArguments, console: &Console) -> Result<(), Failure> {
-    let mut further = arguments.evaluations.sources()?;
+    let mut further = arguments.evaluations.sources(console)?;
     for source in &mut further {
         source.path = absolute(&source.path);
     }

@@ -1,7 +1,7 @@
 //! `retune umap`: features as a map of two dimensions.
 
 use std::iter::repeat_n;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use retune::analysis::features::{self, FeatureTable};
@@ -13,6 +13,7 @@ use retune::data::{ImageSource, SplitName};
 use retune::fit::record::Thumbnails;
 use retune::inference::layers::{Positions, for_each_batch_at};
 use retune::inference::{Layer, most_likely};
+use retune::models::imagenet;
 use retune::monitor::Monitor;
 use retune::report::page::{Map, Page, Section};
 use retune::report::plot::point_map;
@@ -193,19 +194,25 @@ impl Images {
         self.features.extend(table.features);
     }
 
-    fn of_model(arguments: &UmapArguments, data: &PathBuf, console: &Console) -> Result<Self, Failure> {
+    fn of_model(arguments: &UmapArguments, data: &Path, console: &Console) -> Result<Self, Failure> {
         let split = arguments.split.as_deref().map_or(SplitName::All, SplitName::from);
         let source = open_source(data, console)?;
         let dataset = source.split(&split)?;
         let model = arguments.model.load(&arguments.preprocessing.change(), console)?;
         // Labels that the model does not know can be shown, but not be right or wrong.
-        let dataset = if arguments.color == "correctness" { with_model_classes(&dataset, &model)? } else { dataset };
+        let (dataset, is_matched) = match with_model_classes(&dataset, &model, console) {
+            Ok(matched) => (matched, true),
+            Err(failure) if arguments.color == "correctness" => return Err(failure),
+            Err(_) => (dataset, false),
+        };
         let classes = model.config().num_classes();
         let mut layers = vec![Layer::parse(&arguments.layer, &model)?];
         if classes > 0 {
             layers.push(Layer::Logits);
         }
-        let names = model.config().label_names().unwrap_or_default();
+        // Without names of its own, the model's are those that the data's were matched with.
+        let names = model.config().shown_classes().or_else(|| is_matched.then(|| dataset.classes.clone()));
+        let names = names.unwrap_or_default();
         let loader = arguments.batches.loader(dataset, &model, console)?;
         let dataset = loader.dataset();
         let mut images = Self::default();
@@ -222,7 +229,7 @@ impl Images {
             }
         })?;
         console.progress.finish();
-        let name = |class: usize| names.get(class).or(dataset.classes.get(class)).cloned().unwrap_or(class.to_string());
+        let name = |class: usize| names.get(class).cloned().unwrap_or_else(|| class.to_string());
         if split == SplitName::All && source.splits.len() > 1 {
             let splits = source.splits.iter();
             images.splits = splits.flat_map(|(name, samples)| repeat_n(name.to_string(), samples.len())).collect();
@@ -231,7 +238,8 @@ impl Images {
         images.width = features.len() / dataset.len();
         images.features = features;
         images.predictions = predictions.into_iter().map(name).collect();
-        let label = |label: usize| dataset.classes.get(label).cloned().unwrap_or_else(|| label.to_string());
+        let classes = imagenet::shown(&dataset.classes);
+        let label = |label: usize| classes.get(label).cloned().unwrap_or_else(|| label.to_string());
         images.labels = dataset.samples.iter().map(|sample| sample.label.map(label)).collect();
         images.paths = dataset.samples.iter().map(|sample| sample.name.to_string()).collect();
         Ok(images)

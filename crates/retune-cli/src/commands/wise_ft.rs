@@ -55,7 +55,7 @@ fn share_or_best(text: &str) -> Result<SavedShare, String> {
 
 /// Evaluates the line and prints a table.
 pub fn run(arguments: &WiseFtArguments, console: &Console) -> Result<(), Failure> {
-    let mut further = arguments.evaluations.sources()?;
+    let mut further = arguments.evaluations.sources(console)?;
     for source in &mut further {
         source.path = absolute(&source.path);
     }
@@ -78,7 +78,7 @@ pub fn run(arguments: &WiseFtArguments, console: &Console) -> Result<(), Failure
             None => None,
         };
         if let Some(share) = share {
-            curve.model(share).save(&out.join("model"))?;
+            curve.model(share).map_err(failure)?.save(&out.join("model"))?;
         }
     }
     let best =

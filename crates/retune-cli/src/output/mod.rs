@@ -4,14 +4,18 @@ pub mod plan;
 pub mod results;
 pub mod table;
 
+use std::collections::BTreeSet;
 use std::io::Write;
+use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
 use crate::arguments::GlobalArguments;
 use crate::failure::Failure;
 use crate::progress::Progress;
-use retune::data::DataSource;
+use retune::data::white_level::unused_range;
+use retune::data::{DataNote, DataSource, Dataset};
+use retune::models::{LoadNote, Model};
 use retune::monitor::Monitor;
 
 /// Where a command's results and progress go.
@@ -22,6 +26,8 @@ pub struct Console {
     pub threads: usize,
     json: bool,
     verbose: bool,
+    /// Notes on models that were said already: some commands load one several times.
+    told: Mutex<BTreeSet<String>>,
 }
 
 impl Console {
@@ -32,6 +38,7 @@ impl Console {
             threads: options.thread_count(),
             json: options.json,
             verbose: options.verbose,
+            told: Mutex::default(),
         }
     }
 
@@ -45,10 +52,45 @@ impl Console {
         write(text.trim_end_matches('\n'))
     }
 
+    /// Says what a user should hear, if there is something.
+    pub fn tell(&self, note: Option<DataNote>) {
+        if let Some(note) = note {
+            self.progress.message(&format!("note: {note}"));
+        }
+    }
+
     /// Says what a user should hear about data.
     pub fn tell_notes(&self, source: &DataSource) {
         for note in &source.notes {
-            self.progress.message(&format!("note: {note}"));
+            self.progress.note(note);
+        }
+    }
+
+    /// Says where a model would see 16-bit images nearly black.
+    pub fn tell_unused_range(&self, dataset: &Dataset, model: &Model) {
+        if model.config().preprocessing().white.is_none()
+            && let Some(note) = unused_range(dataset)
+        {
+            self.progress.note(&note);
+        }
+    }
+
+    /// Whether results are printed as JSON.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Whether `--verbose` asks for more.
+    pub fn is_verbose(&self) -> bool {
+        self.verbose
+    }
+
+    /// Says, once, what a user should hear of how a model was loaded.
+    pub fn tell_load_notes(&self, model: &Model) {
+        let notes = model.notes.iter().map(LoadNote::to_string).collect::<Vec<_>>().join("\n");
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.insert(notes) {
+            model.tell_notes(&self.progress);
         }
     }
 

@@ -1,7 +1,7 @@
 //! A plan as text: what each phase does, and what it does to each block.
 
 use indicatif::HumanCount;
-use retune::models::{Block, Model};
+use retune::models::{Block, Model, ParameterSpec};
 use retune::plan::{
     Adaptive, Anchor, Averaging, Combine, Criterion, Gradient, Interpolation, LayerKind, LogisticRegression, LowRank,
     Phase, Plan, Schedule, Selection, Solver,
@@ -9,27 +9,33 @@ use retune::plan::{
 
 use super::table::{Align, Table};
 
-/// The plan for a model.
-pub fn describe(plan: &Plan, model: &Model) -> String {
+/// The plan for a model; every tensor of it where `tensors` are asked for.
+pub fn describe(plan: &Plan, model: &Model, tensors: bool) -> String {
     let total: usize = model.block_parameters().iter().sum();
     let architecture = model.config().architecture();
     let mut text = format!("{} on {architecture} ({} parameters)\n\n", plan.method, HumanCount(total as u64));
     for (number, phase) in plan.phases.iter().enumerate() {
         text.push_str(&format!("phase {}, {}: {}\n", number + 1, phase.name, solver(&phase.solver)));
     }
-    format!("{text}\n{}", blocks(plan, model))
+    format!("{text}\n{}", blocks(plan, model, tensors))
 }
 
-/// A row for each block, a column for each phase.
-fn blocks(plan: &Plan, model: &Model) -> Table {
+/// A row for each block, and below it for each of its tensors where they are asked for; a column for each phase.
+fn blocks(plan: &Plan, model: &Model, tensors: bool) -> Table {
     let mut columns = vec![("block".to_owned(), Align::Left), ("parameters".to_owned(), Align::Right)];
     columns.extend((1..=plan.phases.len()).map(|number| (format!("phase {number}"), Align::Left)));
     let mut table = Table::new(columns);
     let rates: Vec<Vec<f64>> = plan.phases.iter().map(|phase| phase.block_rates(model.blocks())).collect();
+    let shown = |count: usize| HumanCount(count as u64).to_string();
     for (index, (block, count)) in model.blocks().iter().zip(model.block_parameters()).enumerate() {
-        let mut cells = vec![block.name.clone(), HumanCount(count as u64).to_string()];
+        let mut cells = vec![block.name.clone(), shown(count)];
         cells.extend(plan.phases.iter().zip(&rates).map(|(phase, rates)| treatment(phase, block, rates[index])));
         table.row(cells);
+        for spec in block.parameters.iter().filter(|_| tensors) {
+            let mut cells = vec![format!("  {}", spec.name), shown(spec.len())];
+            cells.extend(plan.phases.iter().map(|phase| tensor_treatment(phase, block, spec, model.head())));
+            table.row(cells);
+        }
     }
     table
 }
@@ -41,11 +47,67 @@ fn treatment(phase: &Phase, block: &Block, rate: f64) -> String {
         _ if rate == 0.0 => "frozen".into(),
         Solver::LogisticRegression(_) => "to the optimum".into(),
         Solver::Gradient(gradient) => {
-            let frozen = gradient.frozen_epochs.get(&block.name).copied().unwrap_or(0);
-            let from = if frozen > 0 { format!(" from epoch {}", frozen + 1) } else { String::new() };
             let anew = if gradient.reinitialize.contains(&block.name) { ", drawn anew" } else { "" };
-            format!("{} × lr{from}{anew}", short(rate))
+            let trained = match gradient.splits(block) {
+                true => split_treatment(gradient, block),
+                false => descends(rate, gradient.frozen_epochs.get(&block.name).copied().unwrap_or(0)),
+            };
+            format!("{trained}{anew}")
         }
+    }
+}
+
+/// What a phase does to a tensor.
+fn tensor_treatment(phase: &Phase, block: &Block, spec: &ParameterSpec, head: usize) -> String {
+    match &phase.solver {
+        Solver::Interpolation(_) => "interpolated".into(),
+        _ if !phase.selects(spec, head) => "frozen".into(),
+        Solver::LogisticRegression(_) => "to the optimum".into(),
+        Solver::Gradient(gradient) => match gradient.rate(block, &spec.name) {
+            0.0 => "frozen".into(),
+            rate => descends(rate, gradient.frozen_epochs_of(block, &spec.name)),
+        },
+    }
+}
+
+fn descends(rate: f64, frozen_epochs: usize) -> String {
+    let from = if frozen_epochs > 0 { format!(" from epoch {}", frozen_epochs + 1) } else { String::new() };
+    format!("{} × lr{from}", short(rate))
+}
+
+/// What a phase does to a block whose tensors it treats differently, in a line.
+fn split_treatment(gradient: &Gradient, block: &Block) -> String {
+    let rate = |spec: &ParameterSpec| gradient.rate(block, &spec.name);
+    let trained: Vec<usize> =
+        (0..block.parameters.len()).filter(|&tensor| rate(&block.parameters[tensor]) > 0.0).collect();
+    let rates = trained.iter().map(|&tensor| rate(&block.parameters[tensor]));
+    let (least, most) = rates.fold((f64::INFINITY, 0.0f64), |(least, most), rate| (least.min(rate), most.max(rate)));
+    let epochs = trained.iter().map(|&tensor| gradient.frozen_epochs_of(block, &block.parameters[tensor].name) + 1);
+    let (first, last) = epochs.fold((usize::MAX, 0), |(first, last), epoch| (first.min(epoch), last.max(epoch)));
+    let from =
+        if last > 1 { format!(" from epoch {}", span(first.to_string(), last.to_string())) } else { String::new() };
+    format!("{} × lr{from}, {}", span(short(least), short(most)), which(block, &trained))
+}
+
+fn span(least: String, most: String) -> String {
+    if least == most { least } else { format!("{least}–{most}") }
+}
+
+/// Which tensors of a block `trained` are, in a few words.
+fn which(block: &Block, trained: &[usize]) -> String {
+    let own = |tensor: usize| {
+        let name = &block.parameters[tensor].name;
+        let within = name.strip_prefix(&block.name).and_then(|name| name.strip_prefix('.'));
+        within.unwrap_or(name).to_owned()
+    };
+    let all = block.parameters.len();
+    match trained {
+        [only] => format!("{} alone", own(*only)),
+        several if several.len() == all => "by tensor".to_owned(),
+        [first, .., last] if last - first + 1 == trained.len() => {
+            format!("{} of {all} tensors: {} … {}", trained.len(), own(*first), own(*last))
+        }
+        several => format!("{} of {all} tensors", several.len()),
     }
 }
 
@@ -141,6 +203,7 @@ fn extras(gradient: &Gradient) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use retune::methods::layers::Granularity;
     use retune::methods::{Method, MethodOptions};
 
     #[test]
@@ -150,5 +213,32 @@ mod tests {
         assert!(solver(&plan.phases[0].solver).ends_with("the best of 50 inverse strengths 1e-7 to 1e2"));
         let expected = "10 epochs, learning rate 1e-3, cosine to 0 after 0.5 epochs of warm-up";
         assert_eq!(solver(&plan.phases[1].solver), expected);
+    }
+
+    #[test]
+    fn tensors_are_folded_into_their_blocks_unless_all_are_asked_for() {
+        let cpu = retune::device::by_name("cpu").unwrap();
+        let model = Model::from_scratch(None, Some("resnet18"), Clone::clone, 0, &cpu).unwrap();
+        let rows = |method: Method, options: MethodOptions, tensors: bool| -> Vec<String> {
+            let plan = method.plan(model.blocks(), &options).unwrap();
+            blocks(&plan, &model, tensors).to_string().lines().map(str::to_owned).collect()
+        };
+        let layers = "layer4.0.bn2.weight..fc.weight".parse().unwrap();
+        let options = MethodOptions { layers, new_head: false, ..MethodOptions::default() };
+        let folded = rows(Method::Surgical, options.clone(), false);
+        assert_eq!(folded.len(), 1 + 10);
+        let row = |start: &str| folded.iter().find(|row| row.starts_with(start)).unwrap();
+        assert!(row("layer3.1").ends_with("frozen"), "{folded:#?}");
+        assert!(row("layer4.0").ends_with("1 × lr, 5 of 9 tensors: bn2.weight … downsample.1.bias"), "{folded:#?}");
+        assert!(row("layer4.1").ends_with("1 × lr"), "{folded:#?}");
+        assert!(row("head").ends_with("1 × lr, fc.weight alone"), "{folded:#?}");
+        // A row for each of the 62 tensors of a ResNet-18 besides.
+        assert_eq!(rows(Method::Surgical, options, true).len(), 1 + 10 + 62);
+
+        let granularity = Some(Granularity::Tensor);
+        let options = MethodOptions { granularity, new_head: false, epochs: 62, ..MethodOptions::default() };
+        let head = |method: Method| rows(method, options.clone(), false).pop().unwrap();
+        assert!(head(Method::Discriminative).ends_with("0.9–1 × lr, by tensor"));
+        assert!(head(Method::Ulmfit).ends_with("0.9–1 × lr from epoch 1–2, by tensor"));
     }
 }

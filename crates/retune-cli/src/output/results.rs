@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 use indicatif::HumanCount;
-use retune::fit::{self, Summary};
+use retune::fit::{self, Hint, Summary};
 use retune::inference::Evaluation;
 use retune::report::confusion::ClassAccuracy;
 use retune::train::PhaseOutcome;
@@ -87,9 +87,19 @@ pub fn summary(summary: &Summary, run: &Path) -> String {
         let accuracy = percent(phase.validation.accuracy);
         text.push_str(&format!("  {}: {chosen}, {accuracy} right on validation\n", phase.phase));
     }
-    let hint = fit::read_plan(run).ok().and_then(|plan| summary.hint(&plan));
-    let hint = hint.map(|hint| format!("note: {hint}\n\n")).unwrap_or_default();
+    let hint = hint(summary, run).map(|hint| format!("{hint}\n\n")).unwrap_or_default();
     format!("{text}\n{}\n{hint}model: {}\n", table(&summary.splits), run.join("model").display())
+}
+
+/// A note on what a run's outcome suggests to try next, and with which options.
+pub fn hint(summary: &Summary, run: &Path) -> Option<String> {
+    let hint = summary.hint(&fit::read_plan(run).ok()?)?;
+    let options = match hint {
+        Hint::FarAboveGuessing { .. } | Hint::NoGain { .. } => "try a smaller --lr",
+        Hint::NoBetterThanGuessing { .. } => "try another --lr (`retune lr-find` finds one), or more --epochs",
+        Hint::AtTheEdge => "--lr and --epochs set them",
+    };
+    Some(format!("note: {hint}; {options}"))
 }
 
 /// What validation chose in a phase.

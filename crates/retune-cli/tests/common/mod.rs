@@ -3,7 +3,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use image::{Rgb, RgbImage};
 use serde_json::Value;
@@ -146,4 +147,19 @@ pub fn model_of(name: &str) -> String {
 
 pub fn fit(options: &str) -> String {
     format!("fit --model {} --data data --epochs 2 --lr 1e-3 {options}", model())
+}
+
+/// Waits until a file is there while the program runs.
+pub fn wait_for(path: &Path, running: &mut Child) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !path.exists() {
+        assert!(Instant::now() < deadline, "{} did not come", path.display());
+        assert!(running.try_wait().unwrap().is_none(), "the run ended by itself");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Starts a command whose output is kept.
+pub fn spawn(mut command: Command) -> Child {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }

@@ -201,6 +201,7 @@ pub struct Evidence {
 /// As a fit; a source that cannot be compared with; an interruption; divergence of every trial.
 pub fn advise(options: &FitOptions, advice: &AdviceOptions, monitor: &dyn Monitor) -> Result<Advice, AdviseError> {
     let (model, mut data) = fit::open(options)?;
+    model.tell_notes(monitor);
     data.tell_notes(monitor);
     if options.skip_bad {
         data.leave_out_unreadable(&options.data, &ReadImages::default(), monitor)?;

@@ -18,25 +18,25 @@ pub struct FeatureChange {
     pub relative: f64,
 }
 
-/// Compares the features of `model` with those of `before` on the same images; each model gets them
-/// from a loader of its own, in its own preprocessing.
+/// Compares the features of `model` with those of `before` on the same pixels, those of one loader.
 ///
 /// # Errors
 /// An image that cannot be loaded, features of different length; an interruption.
 pub fn measure(
-    (before, before_images): (&Model, &Loader),
-    (model, images): (&Model, &Loader),
+    before: &Model,
+    model: &Model,
+    images: &Loader,
     monitor: &dyn Monitor,
 ) -> Result<FeatureChange, InferenceError> {
-    let features = |model: &Model, loader: &Loader, task: &str| -> Result<Vec<Vec<f32>>, InferenceError> {
+    let features = |model: &Model, task: &str| -> Result<Vec<Vec<f32>>, InferenceError> {
         let mut rows = Vec::new();
-        for_each_batch(model, loader, Layer::Pooled, task, monitor, |batch, values| {
+        for_each_batch(model, images, Layer::Pooled, task, monitor, |batch, values| {
             rows.extend(values.chunks_exact(values.len() / batch.n).map(<[f32]>::to_vec));
         })?;
         Ok(rows)
     };
-    let old = features(before, before_images, "features before")?;
-    let new = features(model, images, "features after")?;
+    let old = features(before, "features before")?;
+    let new = features(model, "features after")?;
     let lengths = |rows: &[Vec<f32>]| rows.first().map_or(0, Vec::len);
     if lengths(&old) != lengths(&new) {
         return Err(InferenceError::FeatureLengths { before: lengths(&old), after: lengths(&new) });

@@ -40,6 +40,7 @@ pub fn find(
     monitor: &dyn Monitor,
 ) -> Result<Vec<GroupTest>, FitError> {
     let (model, mut data) = fit::open(options)?;
+    model.tell_notes(monitor);
     data.tell_notes(monitor);
     if options.skip_bad {
         data.leave_out_unreadable(&options.data, &ReadImages::default(), monitor)?;

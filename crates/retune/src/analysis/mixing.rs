@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 
 use crate::data::SplitName;
+use crate::data::preprocess::Preprocessing;
 use crate::fit::{self, CurvePoint, EvaluationSource, FitData, FitError, FitOptions};
 use crate::inference::{Evaluation, InferenceError};
 use crate::methods::{Method, MethodOptions};
 use crate::models::{HeadInitialization, Model, ModelError};
 use crate::monitor::Monitor;
-use crate::train::average::{average, interpolate};
+use crate::train::average::average;
+use crate::train::options::TrainOptions;
 use crate::train::{Line, TrainError, Trainer};
 
 /// Why models could not be mixed.
@@ -81,16 +83,16 @@ impl FinishedRun {
         if fit::finished(path)?.is_none() {
             return Err(MixError::Unfinished(path.to_owned()));
         }
-        Ok(Self { path: path.to_owned(), model: load(path, &options.device)?, options })
+        Ok(Self { path: path.to_owned(), model: load(path, &options.device, Clone::clone)?, options })
     }
 }
 
-fn load(path: &Path, device: &str) -> Result<Model, MixError> {
+fn load(path: &Path, device: &str, change: impl FnOnce(&Preprocessing) -> Preprocessing) -> Result<Model, MixError> {
     let device = crate::device::by_name(device).map_err(FitError::from)?;
-    Ok(Model::load(path, None, Clone::clone, &device)?)
+    Ok(Model::load(path, None, change, &device)?)
 }
 
-/// Whether two models' weights can be averaged: the same tensors, and classes in the same order.
+/// Whether two models' weights can be averaged: the same tensors, classes in the same order, images seen alike.
 fn check_alike(one: (&Path, &Model), other: (&Path, &Model)) -> Result<(), MixError> {
     let different =
         |reason: String| Err(MixError::Different { one: one.0.to_owned(), other: other.0.to_owned(), reason });
@@ -101,8 +103,14 @@ fn check_alike(one: (&Path, &Model), other: (&Path, &Model)) -> Result<(), MixEr
     if first.num_classes() != second.num_classes() {
         return different(format!("{} classes are not {}", first.num_classes(), second.num_classes()));
     }
-    if first.label_names() != second.label_names() {
-        return different("their classes have other names or another order".to_owned());
+    // A model that names no classes leaves it to the other's.
+    if let Some((first, second)) = first.label_names().zip(second.label_names())
+        && let Some(reason) = classes_differ(&first, &second)
+    {
+        return different(reason);
+    }
+    if let Some(difference) = first.preprocessing().difference(second.preprocessing()) {
+        return different(difference);
     }
     let specs = one.1.network().specs.iter().zip(other.1.network().specs.iter());
     let differs = |(one, other): &(&crate::models::ParameterSpec, &crate::models::ParameterSpec)| {
@@ -114,10 +122,27 @@ fn check_alike(one: (&Path, &Model), other: (&Path, &Model)) -> Result<(), MixEr
     }
 }
 
+/// How two lists of classes differ, if they do.
+fn classes_differ(first: &[String], second: &[String]) -> Option<String> {
+    let lacks = |one: &[String], other: &[String]| one.iter().find(|class| !other.contains(class)).cloned();
+    if let Some(class) = lacks(first, second) {
+        return Some(format!("the first has the class `{class}`, which the second does not know"));
+    }
+    if let Some(class) = lacks(second, first) {
+        return Some(format!("the second has the class `{class}`, which the first does not know"));
+    }
+    let at = (0..first.len()).find(|&class| first[class] != second[class])?;
+    let there = second.iter().position(|class| *class == first[at])?;
+    let class = &first[at];
+    Some(format!("their classes are in another order: `{class}` is number {at} of the first and {there} of the second"))
+}
+
 /// Models between the start and the end of a run.
 pub struct RunCurve {
     end: Model,
     line: Line,
+    options: TrainOptions,
+    data: FitData,
     /// What each model on the line does on validation, the run's own further sets and others.
     pub points: Vec<CurvePoint>,
 }
@@ -140,19 +165,35 @@ impl RunCurve {
         options.evaluations.extend_from_slice(further);
         let (pretrained, data) = fit::open_of_run(&options, &path)?;
         let (from, start) = match start {
-            Some(start) => (start.to_owned(), load(start, &options.device)?),
+            Some(start) => {
+                let seen = end.config().preprocessing();
+                let told = |own: &Preprocessing| {
+                    if let Some(difference) = own.difference(seen) {
+                        monitor.message(&format!("note: {difference}; both ends see images as the run: {seen}"));
+                    }
+                    seen.clone()
+                };
+                (start.to_owned(), load(start, &options.device, told)?)
+            }
             // Only the data can have changed since the run.
             None => (options.data.clone(), probed(pretrained, &options, &data, monitor)?),
         };
         check_alike((&from, &start), (&path, &end))?;
+        if start.config().label_names().is_none() {
+            let (from, path) = (from.display(), path.display());
+            monitor.message(&format!("note: {from} names no classes; they are taken in the order of those of {path}"));
+        }
         let line = Line { start: start.parameters, end: end.parameters.clone() };
         let points = fit::curve(&end, &line, alphas, &options.train, &data, monitor)?;
-        Ok(Self { end, line, points })
+        Ok(Self { end, line, options: options.train, data, points })
     }
 
     /// The model at a share of the end's weights.
-    pub fn model(&self, alpha: f64) -> Model {
-        self.end.with_parameters(interpolate(&self.line.start, &self.line.end, alpha))
+    ///
+    /// # Errors
+    /// A training image that can no longer be loaded, where running statistics have to be measured.
+    pub fn model(&self, alpha: f64) -> Result<Model, MixError> {
+        Ok(fit::on_line(&self.end, &self.line, alpha, &self.options, &self.data)?)
     }
 
     /// The share that is best on validation, the smaller of equal ones.
@@ -233,7 +274,12 @@ impl Soup {
 
         let parameters = average(chosen.iter().map(|run| &run.model.parameters));
         let base = &chosen[0].model;
-        let model = base.with_parameters(parameters.unwrap_or_else(|| base.parameters.clone()));
+        let model = match parameters {
+            Some(parameters) if chosen.len() > 1 => {
+                fit::renewed(base.with_parameters(parameters), &base.parameters, train, &data)?
+            }
+            _ => base.clone(),
+        };
         results.insert(SOUP.to_owned(), all(&model, SOUP)?);
         Ok(Self { model, chosen: chosen.into_iter().map(|run| run.path).collect(), results })
     }
@@ -246,7 +292,10 @@ fn check_common_validation(runs: &[FinishedRun]) -> Result<(), MixError> {
     let same = |run: &&FinishedRun| {
         let (one, other) = (&first.options, &run.options);
         one.data == other.data
-            && (split || (one.train.seed == other.train.seed && one.validation_fraction == other.validation_fraction))
+            && (split
+                || (one.train.seed == other.train.seed
+                    && one.validation_fraction == other.validation_fraction
+                    && one.split_by == other.split_by))
     };
     match runs.iter().find(|run| !same(run)) {
         Some(other) => Err(MixError::NoCommonValidation { one: first.path.clone(), other: other.path.clone() }),
@@ -257,7 +306,7 @@ fn check_common_validation(runs: &[FinishedRun]) -> Result<(), MixError> {
 /// Of runs sorted from the best on validation, those of the greedy soup.
 fn greedy_choice(
     runs: Vec<FinishedRun>,
-    options: &crate::train::options::TrainOptions,
+    options: &TrainOptions,
     data: &FitData,
     monitor: &dyn Monitor,
 ) -> Result<Vec<FinishedRun>, MixError> {
@@ -265,7 +314,8 @@ fn greedy_choice(
     let mut best: Option<Evaluation> = None;
     for run in runs {
         let tried = average(chosen.iter().map(|run| &run.model.parameters).chain([&run.model.parameters]));
-        let model = run.model.with_parameters(tried.unwrap_or_else(|| run.model.parameters.clone()));
+        let mixed = run.model.with_parameters(tried.unwrap_or_else(|| run.model.parameters.clone()));
+        let model = fit::renewed(mixed, &run.model.parameters, options, data)?;
         let found = fit::evaluate_set(&model, "val with one more", &data.validation, options, monitor)?;
         if best.as_ref().is_none_or(|best| found.accuracy >= best.accuracy) {
             best = Some(found);
@@ -273,4 +323,24 @@ fn greedy_choice(
         }
     }
     Ok(chosen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_classes_and_another_order_are_told_apart() {
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let differ = |one: &[&str], other: &[&str]| classes_differ(&names(one), &names(other));
+        assert_eq!(differ(&["cat", "dog"], &["cat", "dog"]), None);
+        assert_eq!(
+            differ(&["cat", "dog"], &["cat", "eel"]).unwrap(),
+            "the first has the class `dog`, which the second does not know"
+        );
+        assert_eq!(
+            differ(&["0", "10", "2"], &["0", "2", "10"]).unwrap(),
+            "their classes are in another order: `10` is number 1 of the first and 2 of the second"
+        );
+    }
 }

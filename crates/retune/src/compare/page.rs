@@ -2,8 +2,9 @@
 
 use super::table::{findings, reading};
 use super::{Column, Comparison, MethodRow, Standing};
+use crate::data::preprocess::Preprocessing;
 use crate::report::page::{self, Cell, Line, Lines, Mark, Page, Point, Scatter, Section, Table, Text, grouped};
-use crate::report::run_page::{RunRecord, duration};
+use crate::report::run_page::{RunRecord, duration, sentence};
 
 /// Images on the maps of a page, at most, but for the first map: a page of all methods on a large set would be slow to
 /// open.
@@ -28,6 +29,7 @@ pub fn page(comparison: &Comparison, runs: &[RunOf], command: Option<&str>) -> P
         _ => format!("{methods} methods compared over {seeds} seeds"),
     });
     page.verdict = findings(comparison);
+    page.verdict.extend(different_images(runs).map(|note| sentence(&note)));
     page.facts = facts(comparison, runs);
     page.sections.push(results(comparison));
     page.sections.extend(scatters(comparison));
@@ -40,6 +42,23 @@ pub fn page(comparison: &Comparison, runs: &[RunOf], command: Option<&str>) -> P
         command.map(|command| Section::new("Command", "What made the comparison.").wide().with("", Text::new(command))),
     );
     page
+}
+
+/// What to know where runs see images differently, which a comparison of accuracies hides.
+pub fn different_images(runs: &[RunOf]) -> Option<String> {
+    let mut seen: Vec<(&str, u64, &Preprocessing)> = Vec::new();
+    for RunOf { label, record } in runs {
+        if let Some(preprocessing) = &record.preprocessing
+            && seen.iter().all(|(_, _, known)| *known != preprocessing)
+        {
+            seen.push((label, record.summary.seed, preprocessing));
+        }
+    }
+    let one = |(label, seed, preprocessing): &(&str, u64, &Preprocessing)| {
+        format!("{label} (seed {seed}) at {preprocessing}")
+    };
+    let all: Vec<String> = seen.iter().map(one).collect();
+    (all.len() > 1).then(|| format!("the runs see images differently: {}", all.join("; ")))
 }
 
 fn facts(comparison: &Comparison, runs: &[RunOf]) -> Vec<(String, String)> {

@@ -1,6 +1,6 @@
 //! The runs of a comparison: made once, gone on with where they were interrupted.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,12 +16,14 @@ use crate::fit::{self, FitError, FitOptions, PlanSource, Summary};
 use crate::lock::{DirectoryLock, LOCK_FILE, LockError};
 use crate::methods::{MethodOptions, MethodSpec};
 use crate::monitor::Monitor;
-use crate::report::run::PLOTS_FOLDER;
-use crate::report::{self, plot::PlotError};
+use crate::random;
+use crate::report::run::{self, MissingPicture, PLOTS_FOLDER, Pictures};
 use crate::train::{Shared, TrainError};
 
 const OPTIONS_FILE: &str = "compare.toml";
 const RUNS_FOLDER: &str = "runs";
+/// Bytes of a folder's name; file systems take 255.
+const LONGEST_NAME: usize = 160;
 
 /// Why a comparison ended without a table.
 #[derive(Debug, thiserror::Error)]
@@ -65,9 +67,6 @@ pub enum CompareError {
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A picture could not be written.
-    #[error(transparent)]
-    Plot(#[from] PlotError),
 }
 
 impl CompareError {
@@ -226,8 +225,8 @@ impl Job<'_> {
     }
 }
 
-/// Makes the runs that are not there yet, `jobs` at once, and writes the tables and pictures; `command` is kept as what
-/// was typed.
+/// Makes the runs that are not there yet, `jobs` at once, and writes the tables, and with `pictures` those of each run
+/// and of the comparison (the monitor hears of a picture that cannot be made); `command` is kept as what was typed.
 ///
 /// # Errors
 /// The first run that fails, or an interruption: then the same call goes on from there.
@@ -236,12 +235,14 @@ pub fn run(
     out: &Path,
     command: Option<&str>,
     jobs: usize,
+    pictures: bool,
     monitor: &dyn Monitor,
 ) -> Result<Comparison, CompareError> {
     DirectoryLock::check(out)?;
     options.check()?;
     options.claim(out)?;
-    let _lock = DirectoryLock::acquire(out)?;
+    let lock = DirectoryLock::acquire(out)?;
+    lock.warn_without_lock(monitor);
     fit::record_command(out, command).map_err(FitError::from).map_err(|error| CompareError::Fit(Box::new(error)))?;
     let queue: VecDeque<Job> = options
         .seeds
@@ -257,8 +258,10 @@ pub fn run(
         found: Mutex::new(Vec::new()),
         failure: Mutex::new(None),
         started: AtomicUsize::new(0),
+        told: Mutex::default(),
         total,
         alone: jobs <= 1,
+        pictures,
         monitor,
     };
     std::thread::scope(|scope| {
@@ -273,6 +276,9 @@ pub fn run(
     let found = crew.found.into_inner().unwrap_or_else(PoisonError::into_inner);
     let comparison = put_together(options, found);
     write(&comparison, out)?;
+    if pictures {
+        tell_missing(&draw(&comparison, out), monitor);
+    }
     Ok(comparison)
 }
 
@@ -280,7 +286,13 @@ pub fn run(
 fn run_directory(out: &Path, spec: &MethodSpec, seed: u64) -> PathBuf {
     let safe =
         |character: char| if character.is_ascii_alphanumeric() || "-._+".contains(character) { character } else { '_' };
-    let label: String = spec.label().chars().map(safe).collect();
+    let whole = spec.label();
+    let mut label: String = whole.chars().map(safe).collect();
+    // A long list of tensors is no file's name; a hash tells it from others that begin alike.
+    if label.len() > LONGEST_NAME {
+        label.truncate(LONGEST_NAME - 17);
+        label.push_str(&format!("-{:016x}", random::hash(whole.as_bytes())));
+    }
     out.join(RUNS_FOLDER).join(label).join(format!("seed-{seed}"))
 }
 
@@ -299,7 +311,7 @@ fn put_together(options: &CompareOptions, found: Vec<(String, u64, Summary)>) ->
     Comparison::new(rows, &further)
 }
 
-/// Writes the tables and pictures of a comparison.
+/// Writes the tables of a comparison.
 fn write(comparison: &Comparison, out: &Path) -> Result<(), CompareError> {
     let failed = |name: &str, reason: String| CompareError::Text { path: out.join(name), reason };
     let json = serde_json::to_string_pretty(&comparison.document())
@@ -314,14 +326,24 @@ fn write(comparison: &Comparison, out: &Path) -> Result<(), CompareError> {
     for (name, text) in texts {
         files::write_atomically(&out.join(name), |file| file.write_all(text.as_bytes()))?;
     }
+    Ok(())
+}
+
+/// Draws the pictures of a comparison.
+fn draw(comparison: &Comparison, out: &Path) -> Vec<MissingPicture> {
+    let mut pictures = Pictures::new(out.to_owned());
     let scatters = comparison.scatters();
     let only = scatters.len() == 1;
     for (set, plot) in scatters {
         let safe: String =
             set.chars().map(|character| if character.is_ascii_alphanumeric() { character } else { '_' }).collect();
-        plot.save_both(out, &if only { "id_ood".to_owned() } else { format!("id_ood_{safe}") })?;
+        pictures.add(&if only { "id_ood".to_owned() } else { format!("id_ood_{safe}") }, || plot);
     }
-    Ok(())
+    pictures.missing
+}
+
+fn tell_missing(missing: &[MissingPicture], monitor: &dyn Monitor) {
+    missing.iter().for_each(|missing| monitor.message(&format!("note: {missing}")));
 }
 
 /// What runs share. Where the data has no validation split, each seed splits it otherwise, and
@@ -372,8 +394,10 @@ struct Crew<'a> {
     found: Mutex<Vec<(String, u64, Summary)>>,
     failure: Mutex<Option<CompareError>>,
     started: AtomicUsize,
+    told: Mutex<BTreeSet<String>>,
     total: usize,
     alone: bool,
+    pictures: bool,
     monitor: &'a dyn Monitor,
 }
 
@@ -406,14 +430,14 @@ impl Crew<'_> {
         if fit::finished(&job.out).map_err(of_run)?.is_some() {
             // It may have been killed between its summary and its pictures.
             let summary = fit::resume(&job.out, None, self.monitor).map_err(of_run)?;
-            if !job.out.join(PLOTS_FOLDER).is_dir() {
-                report::run::draw(&job.out, &summary)?;
+            if self.pictures && !job.out.join(PLOTS_FOLDER).is_dir() {
+                tell_missing(&run::draw(&job.out, &summary), self.monitor);
             }
             return Ok(summary);
         }
         self.monitor.message(&format!("run {number} of {}: {}", self.total, job.name()));
         let prefix = if self.alone { None } else { Some(job.name()) };
-        let monitor = RunMonitor { inner: self.monitor, prefix };
+        let monitor = RunMonitor { inner: self.monitor, told: &self.told, prefix };
         DirectoryLock::check(&job.out).map_err(|error| of_run(error.into()))?;
         let summary = if fit::is_resumable(&job.out) {
             fit::resume(&job.out, Some(shared), &monitor).map_err(of_run)?
@@ -425,7 +449,9 @@ impl Crew<'_> {
             fit::start(&options, &self.options.plan(job.spec), &job.out, None, Some(shared), &monitor)
                 .map_err(of_run)?
         };
-        report::run::draw(&job.out, &summary)?;
+        if self.pictures {
+            tell_missing(&run::draw(&job.out, &summary), &monitor);
+        }
         Ok(summary)
     }
 }
@@ -434,6 +460,8 @@ impl Crew<'_> {
 /// drawn by more than one.
 struct RunMonitor<'a> {
     inner: &'a dyn Monitor,
+    /// Notes that were said already.
+    told: &'a Mutex<BTreeSet<String>>,
     prefix: Option<String>,
 }
 
@@ -457,6 +485,14 @@ impl Monitor for RunMonitor<'_> {
     }
 
     fn message(&self, text: &str) {
+        // What is said of data and models is the same in every run.
+        if text.starts_with("note: ") {
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            if told.insert(text.to_owned()) {
+                self.inner.message(text);
+            }
+            return;
+        }
         match &self.prefix {
             Some(prefix) => self.inner.message(&format!("[{prefix}] {text}")),
             None => self.inner.message(text),

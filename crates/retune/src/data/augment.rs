@@ -272,6 +272,7 @@ mod tests {
             crop_mode: CropMode::Center,
             mean: [0.485, 0.456, 0.406],
             std: [0.229, 0.224, 0.225],
+            white: None,
         }
     }
 

@@ -9,11 +9,12 @@
 //! | 16-bit grey | the high byte | values over 255 become 255: a nearly white image |
 //! | Exif orientation | applied | ignored |
 //!
-//! 16-bit colour takes the high byte in both. Everything else agrees to the bit, JPEG included, except that
-//! a JPEG of which a part was lost is an error here, where Pillow fills in what is missing.
+//! 16-bit colour takes the high byte in both, unless a white level is given. Everything else agrees to the bit, JPEG
+//! included, except that a JPEG of which a part was lost is an error here, where Pillow fills in what is missing.
 
 use std::cell::Cell;
 use std::io::Cursor;
+use std::num::NonZeroU16;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 
@@ -28,12 +29,14 @@ pub struct DecodeLimits {
     /// Most pixels (width × height) of an image. Checked against the file's header before any pixel
     /// is decoded, so that a small file cannot claim all memory.
     pub max_pixels: u64,
+    /// The value of 16-bit images that becomes 255, and every value above it; 65535 without one.
+    pub white: Option<NonZeroU16>,
 }
 
 impl Default for DecodeLimits {
     /// 178,956,970 pixels, at which Pillow raises its decompression bomb error.
     fn default() -> Self {
-        DecodeLimits { max_pixels: 178_956_970 }
+        DecodeLimits { max_pixels: 178_956_970, white: None }
     }
 }
 
@@ -126,15 +129,15 @@ thread_local! {
     static CATCHING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether a panic on this thread is one of a decoder's, of images or of Parquet files, and will be
-/// caught, so that a panic hook need not report it.
+/// Whether a panic on this thread is one of a decoder's, of images or of Parquet files, or of the drawing of a picture,
+/// and will be caught, so that a panic hook need not report it.
 pub fn catches_panics() -> bool {
     CATCHING.get()
 }
 
 /// What `decode` returns, or nothing where it panics: fuzzing found damaged files on which the
 /// decoders do.
-pub(super) fn catching_panics<T>(decode: impl FnOnce() -> T) -> Option<T> {
+pub(crate) fn catching_panics<T>(decode: impl FnOnce() -> T) -> Option<T> {
     CATCHING.set(true);
     // Nothing that the decoder has touched is used after a panic.
     let decoded = panic::catch_unwind(AssertUnwindSafe(decode));
@@ -194,7 +197,7 @@ fn decode_other(
     // An image with damaged metadata is still an image.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let decoded = DynamicImage::from_decoder(decoder).map_err(to_error)?;
-    let pixels = to_rgb8(decoded).ok_or_else(|| DecodeError::UnsupportedContents {
+    let pixels = to_rgb8(decoded, limits.white).ok_or_else(|| DecodeError::UnsupportedContents {
         format: name(format),
         reason: "its pixels are floating-point numbers".to_owned(),
     })?;
@@ -202,21 +205,26 @@ fn decode_other(
 }
 
 /// Converts pixels to 8-bit RGB; `None` for floating-point pixels, which have no agreed range.
-fn to_rgb8(image: DynamicImage) -> Option<RgbImage> {
+/// 16-bit values become `round(min(value, white) · 255 / white)`, or without a white level their high byte.
+fn to_rgb8(image: DynamicImage, white: Option<NonZeroU16>) -> Option<RgbImage> {
     let (width, height) = (image.width(), image.height());
     let high = |value: u16| (value >> 8) as u8;
+    let level = |value: u16| match white.map(|white| u32::from(white.get())) {
+        Some(white) => ((u32::from(value).min(white) * 255 + white / 2) / white) as u8,
+        None => high(value),
+    };
     let rgb = match image {
         DynamicImage::ImageRgb8(image) => image,
         DynamicImage::ImageLuma8(image) => convert(&image, |&[grey]: &[u8; 1]| [grey; 3]),
         DynamicImage::ImageLumaA8(image) => convert(&image, |&[grey, alpha]: &[u8; 2]| over_white([grey; 3], alpha)),
         DynamicImage::ImageRgba8(image) => convert(&image, |&[r, g, b, alpha]: &[u8; 4]| over_white([r, g, b], alpha)),
-        DynamicImage::ImageLuma16(image) => convert(&image, |&[grey]: &[u16; 1]| [high(grey); 3]),
+        DynamicImage::ImageLuma16(image) => convert(&image, |&[grey]: &[u16; 1]| [level(grey); 3]),
         DynamicImage::ImageLumaA16(image) => {
-            convert(&image, |&[grey, alpha]: &[u16; 2]| over_white([high(grey); 3], high(alpha)))
+            convert(&image, |&[grey, alpha]: &[u16; 2]| over_white([level(grey); 3], high(alpha)))
         }
-        DynamicImage::ImageRgb16(image) => convert(&image, |&[r, g, b]: &[u16; 3]| [high(r), high(g), high(b)]),
+        DynamicImage::ImageRgb16(image) => convert(&image, |&[r, g, b]: &[u16; 3]| [level(r), level(g), level(b)]),
         DynamicImage::ImageRgba16(image) => {
-            convert(&image, |&[r, g, b, alpha]: &[u16; 4]| over_white([high(r), high(g), high(b)], high(alpha)))
+            convert(&image, |&[r, g, b, alpha]: &[u16; 4]| over_white([level(r), level(g), level(b)], high(alpha)))
         }
         _ => return None,
     };
@@ -260,6 +268,39 @@ mod tests {
             let decoded = decode_fixture(&case.file).unwrap_or_else(|e| panic!("{}: {e}", case.file));
             case.assert_matches(&decoded, case.tolerance);
         }
+    }
+
+    #[test]
+    fn a_white_level_spreads_16_bit_values() {
+        use image::{Luma, Rgba};
+        // NumPy: `np.round(np.minimum(v, n) * 255 / n)` with v = 0, 5, 9, 2048, 4000, 4095, 5000, 65535.
+        let values = [0u16, 5, 9, 2048, 4000, 4095, 5000, 65535];
+        let cases = [(4095, [0, 0, 1, 128, 249, 255, 255, 255]), (1023, [0, 1, 2, 255, 255, 255, 255, 255])];
+        let folder = tempfile::tempdir().unwrap();
+        let gray = image::ImageBuffer::from_fn(8, 1, |x, _| Luma([values[x as usize]]));
+        let color = image::ImageBuffer::from_fn(8, 1, |x, _| Rgba([values[x as usize], 0, 65535, 65535]));
+        for name in ["gray.png", "gray.tif"] {
+            gray.save(folder.path().join(name)).unwrap();
+        }
+        color.save(folder.path().join("color.png")).unwrap();
+        for (white, expected) in cases {
+            let limits = DecodeLimits { white: NonZeroU16::new(white), ..DecodeLimits::default() };
+            for name in ["gray.png", "gray.tif"] {
+                let decoded = decode_file(&folder.path().join(name), &limits).unwrap();
+                assert_eq!(
+                    decoded.pixels().map(|pixel| pixel.0).collect::<Vec<_>>(),
+                    expected.map(|v| [v; 3]),
+                    "{name}"
+                );
+            }
+            let decoded = decode_file(&folder.path().join("color.png"), &limits).unwrap();
+            let red: Vec<[u8; 3]> = decoded.pixels().map(|pixel| pixel.0).collect();
+            assert_eq!(red, expected.map(|value| [value, 0, 255]));
+        }
+        // Images of 8 bits stay as they are.
+        let limits = DecodeLimits { white: NonZeroU16::new(100), ..DecodeLimits::default() };
+        let path = path("formats").join("grey.png");
+        assert_eq!(decode_file(&path, &limits).unwrap(), decode_file(&path, &DecodeLimits::default()).unwrap());
     }
 
     #[test]
@@ -324,7 +365,7 @@ mod tests {
 
     #[test]
     fn size_is_checked_before_pixels_are_decoded() {
-        let limits = DecodeLimits { max_pixels: 32 * 24 - 1 };
+        let limits = DecodeLimits { max_pixels: 32 * 24 - 1, ..DecodeLimits::default() };
         for case in cases("decode") {
             let whole = bytes(&format!("formats/{}", case.file));
             let error = decode(&whole, &limits).unwrap_err();
@@ -345,7 +386,7 @@ mod tests {
     #[test]
     fn a_file_on_which_a_decoder_panicked_is_damaged() {
         let found = path("../found/decoder-panic.jpg");
-        let result = decode_file(&found, &DecodeLimits { max_pixels: 1 << 16 });
+        let result = decode_file(&found, &DecodeLimits { max_pixels: 1 << 16, ..DecodeLimits::default() });
         assert!(matches!(result, Err(DecodeError::Damaged { .. })), "{:?}", result.map(|image| image.dimensions()));
         assert!(!catches_panics());
     }
@@ -377,7 +418,7 @@ mod tests {
                     file[position] = *value;
                 }
                 // A small limit keeps a header that claims millions of pixels from slowing the test.
-                let _ = decode(&file, &DecodeLimits { max_pixels: 1 << 16 });
+                let _ = decode(&file, &DecodeLimits { max_pixels: 1 << 16, ..DecodeLimits::default() });
             }
         }
 

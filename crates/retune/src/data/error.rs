@@ -3,8 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::SplitName;
 use super::decode::DecodeError;
+use super::{DataNote, SplitName};
 
 /// An error in reading, splitting or loading data.
 #[derive(Debug, thiserror::Error)]
@@ -35,19 +35,21 @@ pub enum DataError {
     /// The path exists but holds no known layout.
     #[error(
         "{} is not data that can be read: give a folder of class folders, a folder with train/ and val/, a folder of \
-         images, a .csv or .jsonl manifest, a .parquet file or a folder of them, or a folder of IDX files", .path.display()
+         images, a .csv or .jsonl manifest, a .parquet or .tar file or a folder of them, or a folder of IDX or CIFAR files", .path.display()
     )]
     Unrecognized {
         /// The path as given.
         path: PathBuf,
     },
     /// A folder was searched and no image was found in it.
-    #[error("no images in {} (looked for {extensions})", .path.display())]
+    #[error("no images in {} (looked for {extensions}){}", .path.display(), Besides(.found.as_ref()))]
     NoImages {
         /// The folder.
         path: PathBuf,
         /// The file name extensions that count as images.
         extensions: String,
+        /// What looks like images there and cannot be read.
+        found: Option<DataNote>,
     },
     /// A class folder's name is not valid Unicode and cannot be a class name.
     #[error("the folder name {} is not valid UTF-8 and cannot be a class name: rename it", .path.display())]
@@ -56,10 +58,14 @@ pub enum DataError {
         path: PathBuf,
     },
     /// Class folders without a single image, in the data to train on.
-    #[error("no images in the class folders {}: add images or remove the folders", Listed(.folders))]
+    #[error(
+        "no images in the class folders {}: add images or remove the folders{}", Listed(.folders), Besides(.found.as_ref())
+    )]
     EmptyClasses {
         /// The folders, relative to the data's root.
         folders: Vec<String>,
+        /// What looks like images in the data and cannot be read.
+        found: Option<DataNote>,
     },
     /// Training needs at least two classes.
     #[error("{} has {} for training, and at least two classes are needed", .path.display(), Classes(.classes))]
@@ -89,6 +95,70 @@ pub enum DataError {
         class: String,
         /// The model's classes.
         known: Vec<String>,
+    },
+    /// A data set has a class that is none of a model's, whose classes are WordNet's.
+    #[error(
+        "{} has the class `{class}`, which is neither the WordNet id nor the name of one of the model's {count} classes{}",
+        .path.display(), .set.map(|set| format!(", those of {set}")).unwrap_or_default()
+    )]
+    NoSynset {
+        /// The data's root.
+        path: PathBuf,
+        /// The unknown class.
+        class: String,
+        /// Classes of the model.
+        count: usize,
+        /// The label set that the model's classes were taken for, where the model does not name them.
+        set: Option<&'static str>,
+    },
+    /// A name that several of a model's classes have.
+    #[error(
+        "{} has the class `{class}`, and several of the model's classes are called so ({}): give them names of their own",
+        .path.display(), Listed(.candidates)
+    )]
+    AmbiguousClass {
+        /// The data's root.
+        path: PathBuf,
+        /// The class.
+        class: String,
+        /// The model's classes.
+        candidates: Vec<String>,
+    },
+    /// Two classes of a data set are one of a model's.
+    #[error(
+        "{} has the classes `{}` and `{}`, which are both the model's class `{class}`: put their images together, \
+         or rename one", .path.display(), .pair[0], .pair[1]
+    )]
+    SameClass {
+        /// The data's root.
+        path: PathBuf,
+        /// The two classes.
+        pair: Box<[String; 2]>,
+        /// The model's class.
+        class: String,
+    },
+    /// A number that goes beyond a model's classes.
+    #[error(
+        "{} has the class `{class}`, but the model has {count} classes without names, whose numbers go from 0 to {}",
+        .path.display(), .count.saturating_sub(1)
+    )]
+    ClassNumber {
+        /// The data's root.
+        path: PathBuf,
+        /// The class.
+        class: String,
+        /// Classes of the model.
+        count: usize,
+    },
+    /// A model without names of its classes has another number of them.
+    #[error("{} has {data} classes, and the model has {model} and does not name them", .path.display())]
+    ClassCount {
+        /// The data's root.
+        path: PathBuf,
+        /// Classes of the data.
+        data: usize,
+        /// Classes of the model.
+        model: usize,
     },
     /// The data has no split of that name.
     #[error("{} has no `{split}` split: it has {}", .path.display(), Listed(.available))]
@@ -129,6 +199,46 @@ pub enum DataError {
         line: u64,
         /// What is wrong with it.
         problem: String,
+    },
+    /// A CIFAR file is damaged, or is not what its name says.
+    #[error("{}: {problem}", .path.display())]
+    Cifar {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A folder holds several data sets, and which one is meant is not clear.
+    #[error("{} holds several data sets, {}: name one of them", .path.display(), Listed(.sets))]
+    SeveralSets {
+        /// The folder.
+        path: PathBuf,
+        /// The names of the data sets' folders.
+        sets: Vec<String>,
+    },
+    /// A tar archive is damaged, or does not hold images in a known way.
+    #[error("{}: {problem}", .path.display())]
+    Tar {
+        /// The archive.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Whole groups cannot be held out, because nothing says which groups there are.
+    #[error("{} names no groups, so it cannot be split by group: list the images with a column `group`", .path.display())]
+    NoGroups {
+        /// The data's root.
+        path: PathBuf,
+    },
+    /// Whole groups cannot be held out, because a class has one group alone.
+    #[error(
+        "cannot split by group: all images of the class `{class}` belong to the group `{group}`, and both sides need some"
+    )]
+    SingleGroup {
+        /// The class.
+        class: String,
+        /// Its only group.
+        group: String,
     },
     /// An IDX file is malformed, or does not fit its companion.
     #[error("{}: {problem}", .path.display())]
@@ -172,6 +282,33 @@ pub enum DataError {
         "the thread that loads images could not be started or stopped before the end of the epoch: try fewer threads"
     )]
     LoaderStopped,
+}
+
+/// What else was found, after a semicolon; nothing where there is nothing to tell.
+struct Besides<'a>(Option<&'a DataNote>);
+
+impl fmt::Display for Besides<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |note| write!(f, "; {note}"))
+    }
+}
+
+impl DataError {
+    /// Whether the classes of the data are at fault, and not its files.
+    pub fn is_of_classes(&self) -> bool {
+        matches!(
+            self,
+            Self::EmptyClasses { .. }
+                | Self::TooFewClasses { .. }
+                | Self::ClassNotInTraining { .. }
+                | Self::UnknownClass { .. }
+                | Self::NoSynset { .. }
+                | Self::AmbiguousClass { .. }
+                | Self::SameClass { .. }
+                | Self::ClassNumber { .. }
+                | Self::ClassCount { .. }
+        )
+    }
 }
 
 /// A list of names for an error: all of a short list, the beginning of a long one.

@@ -2,51 +2,84 @@
 //!
 //! The habits are those of torchvision's `ImageFolder` and timm: a class is a folder, its images lie
 //! anywhere below it, classes and files are sorted, symbolic links are followed. Hidden files and
-//! folders are skipped.
+//! folders are skipped, and so are folders that systems make and that hold this program's outputs. What looks as if it
+//! were meant to be read and is not becomes a note. A `metadata.csv` or `.jsonl` may give labels of its own
+//! ([`super::metadata`]).
+
+mod endings;
+mod outputs;
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::DataError;
+pub(crate) use self::endings::is_image;
+pub(super) use self::endings::{SNIFFED, begins_as_image, foreign, is_beginning_of_image};
+pub(super) use self::outputs::{is_hidden, is_output};
 use super::source::{DataSource, ImageSource, Sample, SplitName, slashed};
-
-/// The file name extensions of images, compared without regard to case.
-const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff"];
-
-/// Whether the name of a file is that of an image.
-pub(super) fn is_image(path: &Path) -> bool {
-    let extension = path.extension().and_then(OsStr::to_str);
-    extension.is_some_and(|extension| EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension)))
-}
+use super::{DataError, DataNote, metadata};
 
 /// Lists a folder's images by split and class.
 pub(super) fn open(root: &Path) -> Result<DataSource, DataError> {
     let entries = Entries::of(root)?;
-    let mut listing = Listing::default();
+    let mut listing = Listing::of(root);
     match split_folders(&entries)? {
         Some(folders) => {
-            for (split, folder) in folders {
-                listing.add_split(root, split, Entries::of(&folder)?)?;
+            for (split, folder) in &folders {
+                listing.add_split(split, folder, Entries::of(folder)?)?;
+                metadata::apply(folder, &mut listing)?;
             }
+            listing.note_beside_splits(entries, &folders);
         }
-        None => listing.add_split(root, SplitName::All, entries)?,
+        None => listing.add_split(&SplitName::All, root, entries)?,
     }
-    listing.into_source(root)
+    metadata::apply(root, &mut listing)?;
+    listing.into_source()
 }
 
-/// The visible folders and images directly in a folder, sorted by name, so that the order does not
-/// depend on the file system.
+/// Whether an image lies in `folder` or up to `depth` folders below it, told by its name.
+pub(super) fn has_images(folder: &Path, depth: usize) -> Result<bool, DataError> {
+    let mut folders = Vec::new();
+    let unreadable = |source| DataError::Io { path: folder.to_owned(), source };
+    for entry in fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        match is_hidden(&path) {
+            true => {}
+            false if path.is_dir() => folders.push(path),
+            false if is_image(&path) => return Ok(true),
+            false => {}
+        }
+    }
+    if depth > 0 {
+        for folder in folders.iter().filter(|folder| !is_output(folder)) {
+            if has_images(folder, depth - 1)? {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// What lies directly in a folder, sorted by name, so that the order does not depend on the file system.
 struct Entries {
     folders: Vec<PathBuf>,
+    /// Folders that hold what this program wrote.
+    outputs: Vec<PathBuf>,
     images: Vec<PathBuf>,
+    /// How many files look like images and cannot be read, by extension.
+    foreign: Endings,
 }
+
+/// Numbers of files by their extensions.
+type Endings = BTreeMap<&'static str, usize>;
 
 impl Entries {
     fn of(folder: &Path) -> Result<Self, DataError> {
         let unreadable = |source| DataError::Io { path: folder.to_owned(), source };
-        let mut entries = Self { folders: Vec::new(), images: Vec::new() };
+        let mut entries =
+            Self { folders: Vec::new(), outputs: Vec::new(), images: Vec::new(), foreign: Endings::new() };
         for entry in fs::read_dir(folder).map_err(unreadable)? {
             let entry = entry.map_err(unreadable)?;
             let path = entry.path();
@@ -56,20 +89,19 @@ impl Entries {
             // The folder says most kinds; only links have to be followed. A broken link is neither.
             let kind = entry.file_type().map_err(unreadable)?;
             if kind.is_dir() || (kind.is_symlink() && path.is_dir()) {
-                entries.folders.push(path);
-            } else if is_image(&path) && (kind.is_file() || path.is_file()) {
+                let list = if is_output(&path) { &mut entries.outputs } else { &mut entries.folders };
+                list.push(path);
+            } else if (kind.is_file() || path.is_file()) && (is_image(&path) || begins_as_image(&path)) {
                 entries.images.push(path);
+            } else if let Some(extension) = foreign(&path) {
+                *entries.foreign.entry(extension).or_default() += 1;
             }
         }
-        entries.folders.sort();
-        entries.images.sort();
+        for list in [&mut entries.folders, &mut entries.outputs, &mut entries.images] {
+            list.sort();
+        }
         Ok(entries)
     }
-}
-
-pub(super) fn is_hidden(path: &Path) -> bool {
-    // macOS adds `__MACOSX/` and `._NAME` files to archives; the latter start with a dot as well.
-    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".") || name == "__MACOSX")
 }
 
 /// The split folders among `entries`, or `None` where the folder is not split.
@@ -98,7 +130,7 @@ fn split_folders(entries: &Entries) -> Result<Option<Vec<(SplitName, PathBuf)>>,
 }
 
 /// The split that a folder's name stands for: `train`, `val|valid|validation`, `test*`.
-pub(super) fn split_of_folder(name: &str) -> Option<SplitName> {
+pub(crate) fn split_of_folder(name: &str) -> Option<SplitName> {
     match SplitName::from(name) {
         SplitName::Other(_) if name.to_ascii_lowercase().starts_with("test") => Some(SplitName::Other(name.to_owned())),
         SplitName::Other(_) | SplitName::All => None,
@@ -107,49 +139,125 @@ pub(super) fn split_of_folder(name: &str) -> Option<SplitName> {
 }
 
 /// A sample's file with its class by name, before the class list is known.
-struct Listed {
-    path: PathBuf,
-    class: Option<String>,
+pub(super) struct Listed {
+    pub path: PathBuf,
+    pub class: Option<Arc<str>>,
+    pub group: Option<Arc<str>>,
 }
 
-#[derive(Default)]
-struct Listing {
-    splits: BTreeMap<SplitName, Vec<Listed>>,
-    empty_class_folders: Vec<String>,
+/// The images found so far.
+pub(super) struct Listing {
+    pub root: PathBuf,
+    pub splits: BTreeMap<SplitName, Vec<Listed>>,
+    /// Class folders without images, relative to the root.
+    pub empty_class_folders: Vec<String>,
+    /// What looks like images and cannot be read, by folder, relative to the root.
+    foreign: BTreeMap<String, Endings>,
+    outputs: Vec<PathBuf>,
+    pub notes: Vec<DataNote>,
 }
 
 impl Listing {
-    /// Adds the class folders of one split or, where it has none, its plain images.
-    fn add_split(&mut self, root: &Path, split: SplitName, entries: Entries) -> Result<(), DataError> {
+    fn of(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+            splits: BTreeMap::new(),
+            empty_class_folders: Vec::new(),
+            foreign: BTreeMap::new(),
+            outputs: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// A path below the root as messages have it.
+    fn relative(&self, path: &Path) -> String {
+        match path.strip_prefix(&self.root) {
+            Ok(below) if below != Path::new("") => slashed(below),
+            _ => slashed(path),
+        }
+    }
+
+    fn note_beside_splits(&mut self, entries: Entries, splits: &[(SplitName, PathBuf)]) {
+        let is_split = |folder: &&PathBuf| splits.iter().any(|(_, split)| split == *folder);
+        let beside = entries.folders.iter().filter(|folder| !is_split(folder));
+        let folders: Vec<String> = beside.map(|folder| self.relative(folder)).collect();
+        if !folders.is_empty() || !entries.images.is_empty() {
+            let splits = splits.iter().map(|(_, folder)| self.relative(folder)).collect();
+            let images = entries.images.len();
+            self.notes.push(DataNote::BesideSplits { root: self.root.clone(), splits, folders, images });
+        }
+        self.outputs.extend(entries.outputs);
+    }
+
+    /// Adds the class folders of one split, which lie in `parent`, or its plain images where it has none.
+    fn add_split(&mut self, split: &SplitName, parent: &Path, entries: Entries) -> Result<(), DataError> {
         let mut samples = Vec::new();
         for folder in &entries.folders {
-            let class = class_name(folder)?;
-            let mut images = Vec::new();
-            collect_images(folder, &mut HashSet::new(), &mut images)?;
-            if images.is_empty() {
-                self.empty_class_folders.push(slashed(folder.strip_prefix(root).unwrap_or(folder)));
-            }
-            samples.extend(images.into_iter().map(|path| Listed { path, class: Some(class.clone()) }));
+            samples.extend(self.class_folder(folder)?);
         }
         if samples.is_empty() {
-            samples.extend(entries.images.into_iter().map(|path| Listed { path, class: None }));
+            samples.extend(entries.images.into_iter().map(|path| Listed { path, class: None, group: None }));
+        } else if let Some(first) = entries.images.first() {
+            let (images, example) = (entries.images.len(), self.relative(first));
+            self.notes.push(DataNote::BesideClasses { folder: parent.to_owned(), images, example });
         }
+        if !entries.foreign.is_empty() {
+            self.foreign.insert(self.relative(parent), entries.foreign);
+        }
+        self.outputs.extend(entries.outputs);
         // Two spellings of one split (`val/` and `valid/`) are one split.
-        self.splits.entry(split).or_default().extend(samples);
+        self.splits.entry(split.clone()).or_default().extend(samples);
         Ok(())
     }
 
-    fn into_source(mut self, root: &Path) -> Result<DataSource, DataError> {
+    /// The images of a class; none of a folder that holds nothing but outputs of this program.
+    fn class_folder(&mut self, folder: &Path) -> Result<impl Iterator<Item = Listed> + use<>, DataError> {
+        let class: Arc<str> = class_name(folder)?.into();
+        let mut found = Found::default();
+        found.search(folder)?;
+        let name = self.relative(folder);
+        if found.images.is_empty() && !found.outputs.is_empty() {
+            found.outputs = vec![folder.to_owned()];
+        } else if found.images.is_empty() {
+            self.empty_class_folders.push(name.clone());
+        }
+        if !found.foreign.is_empty() {
+            self.foreign.insert(name, found.foreign);
+        }
+        self.outputs.extend(found.outputs);
+        Ok(found.images.into_iter().map(move |path| Listed { path, class: Some(Arc::clone(&class)), group: None }))
+    }
+
+    /// Files that look like images and cannot be read.
+    fn not_images(&self) -> Option<DataNote> {
+        let folders = self.foreign.iter().map(|(folder, endings)| {
+            let mut endings: Vec<_> = endings.iter().map(|(ending, count)| ((*ending).to_owned(), *count)).collect();
+            endings.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+            (folder.clone(), endings)
+        });
+        (!self.foreign.is_empty()).then(|| DataNote::NotImages { folders: folders.collect() })
+    }
+
+    fn into_source(mut self) -> Result<DataSource, DataError> {
+        let not_images = self.not_images();
         self.splits.retain(|_, samples| !samples.is_empty());
         if self.splits.is_empty() {
-            return Err(DataError::NoImages { path: root.to_owned(), extensions: EXTENSIONS.join(", ") });
+            let extensions = endings::IMAGES.join(", ");
+            return Err(DataError::NoImages { path: self.root, extensions, found: not_images });
         }
-        let names = self.splits.values().flatten().filter_map(|listed| listed.class.as_ref());
-        let classes = sorted_classes(names.map(String::as_str));
+        if !self.outputs.is_empty() {
+            let folders = self.outputs.iter().map(|folder| self.relative(folder)).collect();
+            self.notes.push(DataNote::Outputs { root: self.root.clone(), folders });
+        }
+        self.notes.extend(not_images);
+        let root = self.root;
+        let names = self.splits.values().flatten().filter_map(|listed| listed.class.as_deref());
+        let classes = sorted_classes(names);
+        let label = |class: Arc<str>| classes.binary_search_by(|known| known.as_str().cmp(&class)).ok();
         let to_sample = |listed: Listed| Sample {
-            name: slashed(listed.path.strip_prefix(root).unwrap_or(&listed.path)).into(),
-            label: listed.class.and_then(|class| classes.binary_search(&class).ok()),
-            group: None,
+            name: slashed(listed.path.strip_prefix(&root).unwrap_or(&listed.path)).into(),
+            label: listed.class.and_then(label),
+            group: listed.group,
             image: ImageSource::File(listed.path.into()),
         };
         let splits = self
@@ -158,10 +266,10 @@ impl Listing {
             .map(|(split, samples)| (split, samples.into_iter().map(to_sample).collect()))
             .collect();
         Ok(DataSource {
-            root: root.to_owned(),
+            root: root.clone(),
             splits,
             empty_class_folders: self.empty_class_folders,
-            notes: Vec::new(),
+            notes: self.notes,
             classes,
             corruptions: Vec::new(),
         })
@@ -179,153 +287,35 @@ fn class_name(folder: &Path) -> Result<String, DataError> {
     name.map(str::to_owned).ok_or_else(|| DataError::NameNotUnicode { path: folder.to_owned() })
 }
 
-/// All images in `folder` and below it. `seen` are the resolved folders searched so far: none is
-/// searched twice, so that symbolic links in circles end, and links to each other do not multiply.
-fn collect_images(folder: &Path, seen: &mut HashSet<PathBuf>, images: &mut Vec<PathBuf>) -> Result<(), DataError> {
-    let resolved = folder.canonicalize().map_err(|source| DataError::Io { path: folder.to_owned(), source })?;
-    if !seen.insert(resolved) {
-        return Ok(());
+/// What lies in a class folder and below it.
+#[derive(Default)]
+struct Found {
+    images: Vec<PathBuf>,
+    outputs: Vec<PathBuf>,
+    foreign: Endings,
+    /// The resolved folders searched so far: none is searched twice, so that symbolic links in circles end, and links
+    /// to each other do not multiply.
+    seen: HashSet<PathBuf>,
+}
+
+impl Found {
+    fn search(&mut self, folder: &Path) -> Result<(), DataError> {
+        let resolved = folder.canonicalize().map_err(|source| DataError::Io { path: folder.to_owned(), source })?;
+        if !self.seen.insert(resolved) {
+            return Ok(());
+        }
+        let entries = Entries::of(folder)?;
+        self.images.extend(entries.images);
+        self.outputs.extend(entries.outputs);
+        for (ending, count) in entries.foreign {
+            *self.foreign.entry(ending).or_default() += count;
+        }
+        for folder in &entries.folders {
+            self.search(folder)?;
+        }
+        Ok(())
     }
-    let entries = Entries::of(folder)?;
-    images.extend(entries.images);
-    for folder in &entries.folders {
-        collect_images(folder, seen, images)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Makes empty files (opening a source decodes nothing) and the folders they need.
-    fn tree(files: &[&str]) -> tempfile::TempDir {
-        let root = tempfile::tempdir().unwrap();
-        for file in files {
-            let path = root.path().join(file);
-            if file.ends_with('/') {
-                fs::create_dir_all(path).unwrap();
-            } else {
-                fs::create_dir_all(path.parent().unwrap()).unwrap();
-                fs::write(path, "").unwrap();
-            }
-        }
-        root
-    }
-
-    fn names(source: &DataSource, split: SplitName) -> Vec<String> {
-        source.split(&split).unwrap().samples.iter().map(|sample| sample.name.to_string()).collect()
-    }
-
-    #[test]
-    fn class_folders_are_sorted_and_searched_to_the_bottom() {
-        let root = tree(&[
-            "dog/b.JPG",
-            "dog/a.png",
-            "dog/deep/er/c.webp",
-            "cat/x.tiff",
-            "cat/notes.txt",
-            ".git/y.png",
-            "cat/.z.png",
-        ]);
-        let source = open(root.path()).unwrap();
-        assert_eq!(source.classes, ["cat", "dog"]);
-        assert_eq!(names(&source, SplitName::All), ["cat/x.tiff", "dog/a.png", "dog/b.JPG", "dog/deep/er/c.webp"]);
-        assert_eq!(source.all().labels().unwrap(), [0, 1, 1, 1]);
-        assert!(source.check_for_training().is_ok());
-    }
-
-    #[test]
-    fn split_folders_are_recognised_under_their_usual_names() {
-        let root = tree(&[
-            "train/a/1.png",
-            "train/b/2.png",
-            "valid/a/3.png",
-            "test/b/4.png",
-            "test_ood/a/5.png",
-            "meta/z/6.png",
-        ]);
-        let source = open(root.path()).unwrap();
-        let splits: Vec<String> = source.splits.keys().map(SplitName::to_string).collect();
-        assert_eq!(splits, ["train", "val", "test", "test_ood"]);
-        assert_eq!(source.classes, ["a", "b"]);
-        assert_eq!(names(&source, "test_ood".into()), ["test_ood/a/5.png"]);
-        assert_eq!(source.all().len(), 5);
-        let error = source.split(&"testing".into()).unwrap_err().to_string();
-        assert!(error.contains("train, val, test, test_ood"), "{error}");
-    }
-
-    #[test]
-    fn evaluation_data_alone_is_a_split_but_classes_named_test_are_classes() {
-        let source = open(tree(&["test/a/1.png", "test/b/1.png"]).path()).unwrap();
-        assert_eq!(source.classes, ["a", "b"]);
-        assert!(matches!(source.check_for_training(), Err(DataError::NoSuchSplit { .. })));
-        let source = open(tree(&["test_tube/1.png", "val/2.png"]).path()).unwrap();
-        assert_eq!(source.classes, ["test_tube", "val"]);
-    }
-
-    #[test]
-    fn plain_images_are_unlabelled_in_a_folder_and_in_a_test_split() {
-        let source = open(tree(&["b.png", "a.png"]).path()).unwrap();
-        assert_eq!(names(&source, SplitName::All), ["a.png", "b.png"]);
-        assert!(matches!(source.check_for_training(), Err(DataError::Unlabelled { .. })));
-        let source = open(tree(&["train/a/1.png", "train/b/1.png", "test/1.png"]).path()).unwrap();
-        assert_eq!(source.split(&"test".into()).unwrap().samples[0].label, None);
-        assert!(source.check_for_training().is_ok());
-    }
-
-    #[test]
-    fn a_class_that_only_validation_has_is_named() {
-        let source = open(tree(&["train/a/1.png", "train/b/1.png", "val/zebra/1.png"]).path()).unwrap();
-        let error = source.check_for_training().unwrap_err().to_string();
-        assert!(error.contains("`zebra`") && error.contains("val"), "{error}");
-    }
-
-    #[test]
-    fn empty_class_folders_are_refused_in_training_alone() {
-        let source = open(tree(&["train/a/1.png", "train/b/1.png", "train/c/", "val/a/"]).path()).unwrap();
-        assert_eq!(source.empty_class_folders, ["train/c", "val/a"]);
-        let error = source.check_for_training().unwrap_err().to_string();
-        assert!(error.contains("train/c") && !error.contains("val/a"), "{error}");
-        let source = open(tree(&["train/a/1.png", "train/b/1.png", "val/b/"]).path()).unwrap();
-        assert!(source.check_for_training().is_ok());
-    }
-
-    #[test]
-    fn too_few_classes_and_no_images_are_errors() {
-        let source = open(tree(&["a/1.png"]).path()).unwrap();
-        let error = source.check_for_training().unwrap_err().to_string();
-        assert!(error.contains("the single class `a`"), "{error}");
-        assert!(matches!(open(tree(&["a/readme.md"]).path()), Err(DataError::NoImages { .. })));
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn symbolic_links_are_followed_but_not_in_circles() {
-        let root = tree(&["store/1.png", "data/b/2.png"]);
-        let data = root.path().join("data");
-        std::os::unix::fs::symlink(root.path().join("store"), data.join("a")).unwrap();
-        std::os::unix::fs::symlink(data.join("b"), data.join("b/again")).unwrap();
-        std::os::unix::fs::symlink(root.path().join("absent"), data.join("b/broken.png")).unwrap();
-        let source = open(&data).unwrap();
-        assert_eq!(names(&source, SplitName::All), ["a/1.png", "b/2.png"]);
-    }
-
-    /// Twenty folders that each link to all others have more paths than could ever be walked.
-    #[cfg(unix)]
-    #[test]
-    fn links_to_each_other_do_not_multiply() {
-        let folders: Vec<String> = (0..20).map(|folder| format!("data/a/{folder:02}/1.png")).collect();
-        let mut files: Vec<&str> = folders.iter().map(String::as_str).collect();
-        files.push("data/b/2.png");
-        let root = tree(&files);
-        let class = root.path().join("data/a");
-        for one in 0..20 {
-            for other in 0..20 {
-                let link = class.join(format!("{one:02}/to-{other:02}"));
-                std::os::unix::fs::symlink(class.join(format!("{other:02}")), link).unwrap();
-            }
-        }
-        assert_eq!(open(&root.path().join("data")).unwrap().all().len(), 21);
-    }
-}
+mod tests;

@@ -113,7 +113,8 @@ fn length(sample: &Sample) -> Option<u64> {
     match &sample.image {
         ImageSource::File(path) => fs::metadata(path).ok().map(|metadata| metadata.len()),
         ImageSource::Parquet { images, row } => images.encoded(*row).ok().map(|bytes| bytes.len() as u64),
-        // Sets in memory and IDX files have one size; a constant makes all of them candidates.
+        ImageSource::Tar { images, item } => images.bytes(*item),
+        // Sets in memory, IDX and CIFAR files have one size; a constant makes all of them candidates.
         _ => Some(0),
     }
 }
@@ -122,6 +123,7 @@ fn hash(sample: &Sample) -> Option<u64> {
     match &sample.image {
         ImageSource::File(path) => fs::read(path).ok().map(|bytes| random::hash(&bytes)),
         ImageSource::Parquet { images, row } => images.encoded(*row).ok().map(|bytes| random::hash(&bytes)),
+        ImageSource::Tar { images, item } => images.encoded(*item).ok().map(|bytes| random::hash(&bytes)),
         raw => {
             let image = raw.load(&DecodeLimits::default()).ok()?;
             Some(random::hash(image.as_raw()) ^ image.as_raw().len() as u64)

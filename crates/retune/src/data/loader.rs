@@ -135,6 +135,8 @@ pub struct Batch {
     pub indices: Vec<usize>,
     /// Target probabilities, `n × classes`, where labels are smoothed or images mixed.
     pub targets: Option<Vec<f32>>,
+    /// Whether images are mixed, so that an image's label is only part of its target.
+    pub mixed: bool,
     /// The number of images.
     pub n: usize,
     /// The height of each image, in pixels.
@@ -361,7 +363,17 @@ impl Pipeline {
             let classes = self.dataset.classes.len();
             mix.apply(&mut images, &labels, [height, width], classes, *label_smoothing, &mut rng)
         });
-        Batch { number, images, labels, indices: indices.to_vec(), targets, n: indices.len(), height, width }
+        Batch {
+            number,
+            images,
+            labels,
+            indices: indices.to_vec(),
+            targets,
+            mixed: self.options.mix.is_active(),
+            n: indices.len(),
+            height,
+            width,
+        }
     }
 
     /// The sample's image at the model's input size, where corruptions set in: their severities are
@@ -389,7 +401,10 @@ impl Pipeline {
     fn decoded(&self, index: usize) -> Result<Arc<RgbImage>, DataError> {
         let decoded = match &self.dataset.samples[index].image {
             ImageSource::Memory(image) => Arc::clone(image),
-            source => Arc::new(source.load(&self.options.decode_limits)?),
+            source => {
+                let white = self.options.preprocessing.white;
+                Arc::new(source.load(&DecodeLimits { white, ..self.options.decode_limits })?)
+            }
         };
         Ok(match &self.options.transform {
             Some(transform) => Arc::new(transform(&decoded, index as u64)),

@@ -1,13 +1,17 @@
 //! Manifests: CSV files and JSON-lines files that list images.
 //!
-//! The columns (or keys) are `path` and, each optional, `label`, `split` and `group`, in any order;
-//! others are ignored. Paths are relative to the manifest's folder or absolute. An empty label means
+//! The columns (or keys) are `path` (or `file_name`) and, each optional, `label` (or `labels`), `split` and `group`, in any
+//! order; others are ignored. Paths are relative to the manifest's folder or absolute. An empty label means
 //! an unlabelled image. Labels are class names; numbers are taken as their decimal text.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use serde_json::Value;
 
 use super::DataError;
 use super::distinct::Distinct;
@@ -45,15 +49,19 @@ pub(super) fn open(path: &Path, format: Format, missing: Missing) -> Result<Data
 pub(super) fn parse(path: &Path, format: Format, text: &[u8], missing: Missing) -> Result<DataSource, DataError> {
     let root = path.parent().unwrap_or(Path::new("")).to_owned();
     let mut listing = Listing::new(root, text, missing);
-    let read = match format {
-        Format::Csv => read_csv(text, |row| listing.add(row)),
-        Format::JsonLines => read_json_lines(text, |row| listing.add(row)),
-    };
-    read.and_then(|()| listing.finish()).map_err(|LineError { line, problem }| DataError::Manifest {
-        path: path.to_owned(),
-        line,
-        problem,
-    })
+    read_rows(format, text, |row| listing.add(row)).and_then(|()| listing.finish()).map_err(|error| error.of_file(path))
+}
+
+/// Tells `each` row of a manifest in turn.
+pub(super) fn read_rows(
+    format: Format,
+    text: &[u8],
+    each: impl FnMut(Row) -> Result<(), LineError>,
+) -> Result<(), LineError> {
+    match format {
+        Format::Csv => read_csv(text, each),
+        Format::JsonLines => read_json_lines(text, each),
+    }
 }
 
 /// What becomes of a listed image whose file does not exist.
@@ -67,19 +75,25 @@ pub(super) enum Missing {
 
 /// One image as a manifest describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Row<'a> {
-    line: u64,
-    path: &'a str,
-    label: Option<&'a str>,
-    split: Option<&'a str>,
-    group: Option<&'a str>,
+pub(super) struct Row<'a> {
+    pub line: u64,
+    pub path: &'a str,
+    pub label: Option<&'a str>,
+    pub split: Option<&'a str>,
+    pub group: Option<&'a str>,
 }
 
 /// A line that cannot be used, and why.
 #[derive(Debug)]
-struct LineError {
-    line: u64,
-    problem: String,
+pub(super) struct LineError {
+    pub line: u64,
+    pub problem: String,
+}
+
+impl LineError {
+    pub fn of_file(self, path: &Path) -> DataError {
+        DataError::Manifest { path: path.to_owned(), line: self.line, problem: self.problem }
+    }
 }
 
 /// The images listed so far. Each row becomes a sample at once: of a million, a list of rows beside
@@ -219,19 +233,27 @@ struct Columns {
 
 impl Columns {
     fn of(header: &csv::StringRecord) -> Result<Self, LineError> {
-        let find = |name: &str| {
-            // Spreadsheet programs begin a UTF-8 file with a byte order mark.
-            header.iter().position(|column| column.trim_start_matches('\u{feff}').trim().eq_ignore_ascii_case(name))
-        };
-        let path = find("path").ok_or_else(|| LineError {
+        // Spreadsheet programs begin a UTF-8 file with a byte order mark.
+        let names: Vec<&str> = header.iter().map(|column| column.trim_start_matches('\u{feff}').trim()).collect();
+        let find = |name: &str| names.iter().position(|column| column.eq_ignore_ascii_case(name));
+        let path = find("path").or_else(|| names.iter().position(|column| is_file_name(column)));
+        let path = path.ok_or_else(|| LineError {
             line: 1,
             problem: format!(
                 "the column names are `{}` and lack `path`: begin the file with a line like `path,label`",
                 header.iter().collect::<Vec<_>>().join(",")
             ),
         })?;
-        Ok(Self { path, label: find("label"), split: find("split"), group: find("group") })
+        let label = find("label").or_else(|| find("labels"));
+        Ok(Self { path, label, split: find("split"), group: find("group") })
     }
+}
+
+/// Whether a column names files as the metadata of an image folder on the Hugging Face hub does: `file_name`, or a name
+/// that ends in it (<https://huggingface.co/docs/datasets/image_dataset>).
+pub(super) fn is_file_name(column: &str) -> bool {
+    let column = column.to_ascii_lowercase();
+    column == "file_name" || column.ends_with("_file_name")
 }
 
 /// Tells `each` row in turn.
@@ -276,32 +298,6 @@ fn csv_problem(error: &csv::Error) -> String {
     }
 }
 
-/// A line of a JSON-lines manifest.
-#[derive(serde::Deserialize)]
-struct JsonRow {
-    path: String,
-    label: Option<Text>,
-    split: Option<Text>,
-    group: Option<Text>,
-}
-
-/// A JSON string, or a number taken as its decimal text.
-#[derive(serde::Deserialize)]
-#[serde(untagged)]
-enum Text {
-    Text(String),
-    Number(serde_json::Number),
-}
-
-impl Text {
-    fn into_text(self) -> String {
-        match self {
-            Text::Text(text) => text,
-            Text::Number(number) => number.to_string(),
-        }
-    }
-}
-
 /// Tells `each` row in turn.
 fn read_json_lines(text: &[u8], mut each: impl FnMut(Row) -> Result<(), LineError>) -> Result<(), LineError> {
     for (line, text) in (1..).zip(text.split(|&byte| byte == b'\n')) {
@@ -311,13 +307,47 @@ fn read_json_lines(text: &[u8], mut each: impl FnMut(Row) -> Result<(), LineErro
         if text.is_empty() {
             continue;
         }
-        let row: JsonRow = serde_json::from_str(text)
-            .map_err(|error| problem(format!("expected an object like {{\"path\": …, \"label\": …}}: {error}")))?;
-        let [label, split, group] =
-            [row.label, row.split, row.group].map(|text| text.map(Text::into_text).filter(|text| !text.is_empty()));
-        each(Row { line, path: &row.path, label: label.as_deref(), split: split.as_deref(), group: group.as_deref() })?;
+        let expected = |found: &dyn fmt::Display| {
+            problem(format!("expected an object like {{\"path\": …, \"label\": …}}: {found}"))
+        };
+        let row: serde_json::Map<String, Value> = serde_json::from_str(text).map_err(|error| expected(&error))?;
+        let path = row.get("path").or_else(|| row.iter().find_map(|(key, value)| is_file_name(key).then_some(value)));
+        let path = match path {
+            Some(Value::String(path)) => path,
+            Some(_) => return Err(expected(&"the path is not text")),
+            None => return Err(expected(&"there is no `path`")),
+        };
+        let text_of = |key: &str| match row.get(key) {
+            Some(value) => text_of(value).map_err(|found| problem(format!("the {key} is {found}"))),
+            None => Ok(None),
+        };
+        let label = if row.contains_key("label") { text_of("label") } else { text_of("labels") }?;
+        let (split, group) = (text_of("split")?, text_of("group")?);
+        each(Row { line, path, label: label.as_deref(), split: split.as_deref(), group: group.as_deref() })?;
     }
     Ok(())
+}
+
+/// A JSON value as text: numbers in decimals, a list of one as its entry, nothing for null and the empty text.
+///
+/// # Errors
+/// What the value is instead, in words.
+pub(super) fn text_of(value: &Value) -> Result<Option<Cow<'_, str>>, String> {
+    match value {
+        Value::Null => Ok(None),
+        Value::String(text) => Ok(Some(Cow::from(text)).filter(|text| !text.is_empty())),
+        Value::Number(number) => Ok(Some(number.to_string().into())),
+        Value::Bool(truth) => Ok(Some(if *truth { "true" } else { "false" }.into())),
+        Value::Array(values) => match &values[..] {
+            [] => Ok(None),
+            [value] => text_of(value),
+            [first, ..] => Err(format!(
+                "a list of {} ({first}, …), and an image has one class: give one label for each image",
+                values.len()
+            )),
+        },
+        Value::Object(_) => Err("an object and should be text or a number".to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -379,6 +409,14 @@ mod tests {
     }
 
     #[test]
+    fn the_names_and_lists_of_one_that_the_hub_uses_are_understood() {
+        let csv = rows_of(Format::Csv, b"file_name,labels\na.png,cat\nb.png,dog\n").unwrap();
+        let json = "{\"image_file_name\": \"a.png\", \"labels\": [\"cat\"]}\n{\"file_name\": \"b.png\", \"labels\": \"dog\"}\n";
+        assert_eq!(csv, rows_of(Format::JsonLines, json.as_bytes()).unwrap());
+        assert_eq!(csv[0], ["a.png", "cat", "-", "-"]);
+    }
+
+    #[test]
     fn unsplit_manifests_are_whole() {
         let source = open_text("list.csv", "path\na.png\nb.png\n").unwrap();
         assert_eq!(source.splits.keys().collect::<Vec<_>>(), [&SplitName::All]);
@@ -400,6 +438,13 @@ mod tests {
             ("l.jsonl", "{\"path\": \"a.png\"}\n{\"path\": 3}\n", 2, "expected an object"),
             ("l.jsonl", "{\"path\": \"a.png\"}\n\n{\"label\": \"x\"}\n", 3, "path"),
             ("l.jsonl", "not json\n", 1, "expected an object"),
+            (
+                "l.jsonl",
+                "\n{\"path\": \"a.png\", \"label\": [\"cat\", \"dog\"]}\n",
+                2,
+                "the label is a list of 2 (\"cat\", …)",
+            ),
+            ("l.jsonl", "{\"path\": \"a.png\", \"label\": {\"cat\": 1}}\n", 1, "the label is an object"),
         ];
         for (name, text, line, expected) in cases {
             let error = open_text(name, text).unwrap_err().to_string();

@@ -4,7 +4,7 @@
 //! path ─ source ─► DataSource ─ split ─► Dataset ─ loader ─► Batch
 //!         folder                             │
 //!         manifest                        decode ─► augment or preprocess ─► corrupt ─► normalise ─► mix
-//!         idx, parquet                       └──────────── cache ───────────┘
+//!         idx, cifar, parquet, webdataset    └──────────── cache ───────────┘
 //! ```
 //!
 //! [`DataSource::open`] recognises what lies at a path and lists its images; nothing is decoded yet.
@@ -18,19 +18,26 @@
 
 pub mod augment;
 pub mod cache;
+mod cifar;
+pub mod classes;
 pub mod corruption;
 pub mod decode;
 mod distinct;
 mod error;
-mod folder;
+pub(crate) mod folder;
+mod groups;
 mod idx;
+pub mod input_size;
 pub mod leak;
 pub mod loader;
 mod manifest;
+mod many_labels;
+mod metadata;
 pub mod mix;
 mod note;
 pub mod order;
 pub(crate) mod parquet;
+mod pickle;
 pub(crate) mod positional;
 pub mod preprocess;
 pub mod randaugment;
@@ -39,8 +46,12 @@ pub mod shift;
 pub mod source;
 pub mod split;
 mod unreadable;
+mod webdataset;
+pub mod white_level;
 
 pub use cache::{CacheOptions, ImageCache, MemoryBudget};
+pub use cifar::CifarImages;
+pub use classes::{ClassChange, ClassList, ClassMapping, ClassMatch};
 pub use error::DataError;
 pub use idx::IdxImages;
 pub use loader::{Batch, Batches, ImageTransform, Loader, LoaderOptions};
@@ -48,5 +59,6 @@ pub use note::DataNote;
 pub use order::Order;
 pub use parquet::ParquetImages;
 pub use source::{DataSource, Dataset, ImageSource, Sample, SampleList, SplitName};
-pub use split::SplitFractions;
+pub use split::{SplitBy, SplitFractions, TrainingSets};
 pub use unreadable::{LeftOut, ReadImages};
+pub use webdataset::TarImages;

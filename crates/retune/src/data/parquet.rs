@@ -1,18 +1,21 @@
 //! Parquet files of images, as the Hugging Face hub keeps data sets.
 //!
 //! The images are a column of encoded files: a struct of `bytes` and `path`, or plain binary, named `image` or `img` or
-//! the only one of its kind. Labels are a column of text, or of numbers that the names in the file's `huggingface`
-//! metadata (`ClassLabel`) explain; a negative number or a null is an unknown label. Text columns `split` and `group`
-//! mean what they mean in a manifest. Without a `split` column, files are sorted into splits by their names, as
+//! the only one of its kind. Where bytes are null, or where there is only a column of paths, images are read from the
+//! files at these paths, relative to the Parquet file's folder or absolute. Labels are a column of text, booleans or
+//! whole numbers, which the names in the file's `huggingface` metadata (`ClassLabel`) explain; a negative number or a
+//! null is an unknown label. Columns `split` and `group` mean what they mean in a manifest. Without a `split` column, files are sorted into splits by their names, as
 //! `train-00000-of-00002.parquet`, or by their folders'
 //! (<https://huggingface.co/docs/hub/datasets-file-names-and-splits>).
 
 mod bounds;
+mod decompress;
 mod delta;
 pub(crate) mod file;
 mod images;
 mod labels;
 mod layout;
+mod scalars;
 mod structure;
 
 use std::collections::BTreeMap;
@@ -22,34 +25,36 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use self::file::ParquetFile;
-use self::images::BlockStore;
 pub use self::images::ParquetImages;
+use self::images::{BlockStore, EncodedColumns};
 use self::labels::{Classes, Labels};
-use self::layout::Layout;
-use super::DataError;
-use super::folder::{is_hidden, is_image, split_of_folder};
+use self::layout::{ImageColumns, Layout};
+use self::scalars::Scalars;
+use super::folder::{is_hidden, is_image, is_output, split_of_folder};
+use super::manifest::Missing;
 use super::source::{DataSource, ImageSource, Sample, SampleList, SplitName, slashed};
+use super::{DataError, DataNote};
 
 /// How far below a folder its files are searched for: `CONFIGURATION/SPLIT/FILE` on the hub.
 const DEEPEST: usize = 2;
 
 /// Whether the name of a file is that of a Parquet file.
-pub(super) fn is_parquet(path: &Path) -> bool {
+pub(crate) fn is_parquet(path: &Path) -> bool {
     path.extension().and_then(OsStr::to_str).is_some_and(|extension| extension.eq_ignore_ascii_case("parquet"))
 }
 
 /// Lists the images of one file.
-pub(super) fn open_file(path: &Path) -> Result<DataSource, DataError> {
-    open_files(path.parent().unwrap_or(Path::new("")), &[path.to_owned()])
+pub(super) fn open_file(path: &Path, missing: Missing) -> Result<DataSource, DataError> {
+    open_files(path.parent().unwrap_or(Path::new("")), &[path.to_owned()], missing)
 }
 
 /// Lists the images of a folder of Parquet files, or `None` where the folder has none, or image files as well.
-pub(super) fn open_folder(root: &Path) -> Result<Option<DataSource>, DataError> {
+pub(super) fn open_folder(root: &Path, missing: Missing) -> Result<Option<DataSource>, DataError> {
     let mut files = Vec::new();
     if !collect(root, 0, &mut files)? || files.is_empty() {
         return Ok(None);
     }
-    open_files(root, &files).map(Some)
+    open_files(root, &files, missing).map(Some)
 }
 
 /// Adds the Parquet files in `folder` and below it, in the order of their names. False, and nothing more is searched,
@@ -64,7 +69,9 @@ fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<bool
             continue;
         }
         if path.is_dir() {
-            folders.push(path);
+            if !is_output(&path) {
+                folders.push(path);
+            }
         } else if is_image(&path) {
             return Ok(false);
         } else if is_parquet(&path) {
@@ -86,27 +93,68 @@ fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<bool
 
 /// The rows of one file, before the class list of all is known.
 struct Rows {
-    images: Arc<ParquetImages>,
+    path: PathBuf,
+    images: RowImages,
     labels: Labels,
+    label_lists: Option<String>,
     splits: Option<Vec<Option<Arc<str>>>>,
     groups: Option<Vec<Option<Arc<str>>>>,
 }
 
-fn open_files(root: &Path, paths: &[PathBuf]) -> Result<DataSource, DataError> {
+/// The images of a file's rows.
+enum RowImages {
+    Encoded(Arc<ParquetImages>),
+    /// As their paths are written.
+    Paths(Vec<Arc<str>>),
+}
+
+impl Rows {
+    fn len(&self) -> usize {
+        match &self.images {
+            RowImages::Encoded(images) => images.len(),
+            RowImages::Paths(paths) => paths.len(),
+        }
+    }
+
+    /// The image of a row and its name. `relative` is the file's own name below the root.
+    fn image(&self, row: usize, relative: &str) -> Result<(ImageSource, Arc<str>), String> {
+        match &self.images {
+            RowImages::Encoded(images) => {
+                let image = ImageSource::Parquet { images: Arc::clone(images), row };
+                Ok((image, format!("{relative}/{row:06}").into()))
+            }
+            RowImages::Paths(paths) => {
+                let path = images::image_beside(folder_of(&self.path), &paths[row])?;
+                Ok((ImageSource::File(path.into()), Arc::clone(&paths[row])))
+            }
+        }
+    }
+}
+
+fn folder_of(file: &Path) -> &Path {
+    file.parent().unwrap_or(Path::new(""))
+}
+
+fn open_files(root: &Path, paths: &[PathBuf], missing: Missing) -> Result<DataSource, DataError> {
     let store = Arc::new(BlockStore::default());
-    let files = paths.iter().map(|path| open_rows(path, &store)).collect::<Result<Vec<_>, _>>()?;
-    let classes = Classes::of(files.iter().map(|rows| (rows.images.path(), &rows.labels)))?;
+    let files = paths.iter().map(|path| open_rows(path, &store, missing)).collect::<Result<Vec<_>, _>>()?;
+    let classes = Classes::of(files.iter().map(|rows| (&*rows.path, &rows.labels)))?;
     let splits_of_files: Vec<Option<SplitName>> = paths.iter().map(|path| split_of_file(root, path)).collect();
     let is_split = files.iter().any(|rows| rows.splits.is_some()) || splits_of_files.iter().any(Option::is_some);
+    let notes = files.iter().find_map(|rows| {
+        let column = rows.label_lists.clone()?;
+        Some(DataNote::SeveralLabels { path: rows.path.clone(), column })
+    });
 
     let mut splits: BTreeMap<SplitName, SampleList> = BTreeMap::new();
-    for ((rows, path), split_of_file) in files.into_iter().zip(paths).zip(splits_of_files) {
-        let problem = |problem: String| DataError::Parquet { path: path.clone(), problem };
-        let relative = slashed(&path.strip_prefix(root).unwrap_or(path).with_extension(""));
-        for row in 0..rows.images.len() {
+    for (rows, split_of_file) in files.iter().zip(splits_of_files) {
+        let problem = |problem: String| DataError::Parquet { path: rows.path.clone(), problem };
+        let relative = slashed(&rows.path.strip_prefix(root).unwrap_or(&rows.path).with_extension(""));
+        for row in 0..rows.len() {
+            let of_row = |reason: String| problem(format!("row {row}: {reason}"));
             let split = match (rows.splits.as_ref().and_then(|splits| splits[row].as_deref()), &split_of_file) {
                 (Some(name), _) => SplitName::from(name),
-                (None, _) if rows.splits.is_some() => return Err(problem(format!("row {row}: `split` is missing"))),
+                (None, _) if rows.splits.is_some() => return Err(of_row("`split` is missing".to_owned())),
                 (None, Some(split)) => split.clone(),
                 (None, None) if is_split => {
                     return Err(problem(
@@ -117,12 +165,12 @@ fn open_files(root: &Path, paths: &[PathBuf]) -> Result<DataSource, DataError> {
                 }
                 (None, None) => SplitName::All,
             };
-            let label = classes.label(&rows.labels, row);
+            let (image, name) = rows.image(row, &relative).map_err(of_row)?;
             splits.entry(split).or_default().push(Sample {
-                image: ImageSource::Parquet { images: Arc::clone(&rows.images), row },
-                label: label.map_err(|reason| problem(format!("row {row}: {reason}")))?,
+                image,
+                label: classes.label(&rows.labels, row).map_err(of_row)?,
                 group: rows.groups.as_ref().and_then(|groups| groups[row].clone()),
-                name: format!("{relative}/{row:06}").into(),
+                name,
             });
         }
     }
@@ -135,27 +183,59 @@ fn open_files(root: &Path, paths: &[PathBuf]) -> Result<DataSource, DataError> {
         classes: classes.into_names(),
         splits,
         empty_class_folders: Vec::new(),
-        notes: Vec::new(),
+        notes: notes.into_iter().collect(),
         corruptions: Vec::new(),
     })
 }
 
 /// Opens a file and reads every column but the images.
-fn open_rows(path: &Path, store: &Arc<BlockStore>) -> Result<Rows, DataError> {
+fn open_rows(path: &Path, store: &Arc<BlockStore>, missing: Missing) -> Result<Rows, DataError> {
     let problem = |problem| DataError::Parquet { path: path.to_owned(), problem };
     let file = ParquetFile::open(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
     let file = file.map_err(problem)?;
     let layout = Layout::of(&file).map_err(problem)?;
     let labels = Labels::read(&file, layout.label.as_ref()).map_err(problem)?;
-    let texts = |column: Option<usize>| column.map(|column| labels::texts(&file, column)).transpose();
-    let splits = texts(layout.split).map_err(problem)?;
-    let groups = texts(layout.group).map_err(problem)?;
-    let images = Arc::new(ParquetImages::new(path, file, layout.image, &layout.image_name, Arc::clone(store)));
-    Ok(Rows { images, labels, splits, groups })
+    let splits = layout.split.map(|column| scalars::texts(&file, column)).transpose().map_err(problem)?;
+    let groups = layout.group.map(|(column, kind)| Scalars::read(&file, column, kind).map(Scalars::into_texts));
+    let groups = groups.transpose().map_err(|reason| problem(format!("column `group`, {reason}")))?;
+    let images = match layout.image {
+        ImageColumns::Encoded { name, bytes, path: path_column } => {
+            let columns = EncodedColumns { bytes, path: path_column, name };
+            RowImages::Encoded(Arc::new(ParquetImages::new(path, file, columns, Arc::clone(store))))
+        }
+        ImageColumns::Paths { name, path: column } => {
+            let paths = image_paths(&file, column).map_err(|reason| problem(format!("column `{name}`, {reason}")))?;
+            if missing == Missing::Refused {
+                first_is_there(path, &paths, &name, &file).map_err(problem)?;
+            }
+            RowImages::Paths(paths)
+        }
+    };
+    Ok(Rows { path: path.to_owned(), images, labels, label_lists: layout.label_lists, splits, groups })
+}
+
+fn image_paths(file: &ParquetFile, column: usize) -> Result<Vec<Arc<str>>, String> {
+    let paths = scalars::texts(file, column)?.into_iter().enumerate();
+    paths.map(|(row, path)| path.ok_or_else(|| format!("row {row}: the path is missing"))).collect()
+}
+
+/// A column of text may hold anything; whether its first row names a file tells paths from other words. A missing file of
+/// another row is an error of loading.
+fn first_is_there(parquet: &Path, paths: &[Arc<str>], column: &str, file: &ParquetFile) -> Result<(), String> {
+    let Some(first) = paths.first() else { return Ok(()) };
+    let image = images::image_beside(folder_of(parquet), first).map_err(|reason| format!("row 0: {reason}"))?;
+    match image.is_file() {
+        true => Ok(()),
+        false => Err(format!(
+            "{}; and there is no file {}, which the first row of `{column}` would name",
+            layout::no_images(file),
+            image.display()
+        )),
+    }
 }
 
 /// The split that a file's name or, failing that, one of its folders stands for.
-fn split_of_file(root: &Path, path: &Path) -> Option<SplitName> {
+pub(super) fn split_of_file(root: &Path, path: &Path) -> Option<SplitName> {
     let stem = path.file_stem()?.to_str()?;
     let by_name = match sharded(stem) {
         Some(name) => Some(SplitName::from(name)),
@@ -167,7 +247,7 @@ fn split_of_file(root: &Path, path: &Path) -> Option<SplitName> {
 }
 
 /// `NAME` of `NAME-00000-of-00002`, which the hub also writes with a hash after it.
-fn sharded(stem: &str) -> Option<&str> {
+pub(crate) fn sharded(stem: &str) -> Option<&str> {
     let (before, after) = stem.split_once("-of-")?;
     let (name, number) = before.rsplit_once('-')?;
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());

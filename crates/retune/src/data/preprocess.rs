@@ -4,6 +4,7 @@
 //! because a crop that is off by one pixel changes logits. Checked against timm's output to the bit.
 
 use std::fmt;
+use std::num::NonZeroU16;
 use std::str::FromStr;
 
 use image::{Rgb, RgbImage, imageops};
@@ -64,7 +65,7 @@ impl FromStr for CropMode {
 }
 
 /// A model's preprocessing, as timm's `pretrained_cfg` states it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Preprocessing {
     /// Width of the model's input, in pixels.
     pub width: u32,
@@ -81,6 +82,31 @@ pub struct Preprocessing {
     pub mean: [f32; 3],
     /// Standard deviation of each channel, on the scale from 0 to 1.
     pub std: [f32; 3],
+    /// The value of 16-bit images that is white; 65535 without one. Images of 8 bits stay as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub white: Option<NonZeroU16>,
+}
+
+/// Without a white level as it was before there was one: hashes of it tell what an interrupted run may go on with.
+impl fmt::Debug for Preprocessing {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut fields = formatter.debug_struct("Preprocessing");
+        fields.field("width", &self.width).field("height", &self.height);
+        fields.field("interpolation", &self.interpolation).field("crop_pct", &self.crop_pct);
+        fields.field("crop_mode", &self.crop_mode).field("mean", &self.mean).field("std", &self.std);
+        if let Some(white) = self.white {
+            fields.field("white", &white);
+        }
+        fields.finish()
+    }
+}
+
+/// As in `96×96, bicubic, crop 0.875, center, mean 0.5,0.5,0.5, std 0.5,0.5,0.5`; height first.
+impl fmt::Display for Preprocessing {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts: Vec<String> = self.parts().into_iter().map(|(_, part)| part).collect();
+        formatter.write_str(&parts.join(", "))
+    }
 }
 
 /// What is wrong with a [`Preprocessing`].
@@ -125,6 +151,34 @@ impl Preprocessing {
             return Err(PreprocessingError::Statistics { mean: self.mean, std: self.std });
         }
         Ok(())
+    }
+
+    /// Each property in words, by its name.
+    fn parts(&self) -> Vec<(&'static str, String)> {
+        let channels = |values: [f32; 3]| values.map(|value| value.to_string()).join(",");
+        let mut parts = vec![
+            ("size", format!("{}×{}", self.height, self.width)),
+            ("interpolation", self.interpolation.to_string()),
+            ("crop", format!("crop {}", self.crop_pct)),
+            ("crop mode", self.crop_mode.to_string()),
+            ("mean", format!("mean {}", channels(self.mean))),
+            ("std", format!("std {}", channels(self.std))),
+        ];
+        parts.extend(self.white.map(|white| ("white level", format!("white level {white}"))));
+        parts
+    }
+
+    /// The first property in which another preprocessing differs, in words.
+    pub fn difference(&self, other: &Self) -> Option<String> {
+        let (own, others) = (self.parts(), other.parts());
+        let (one, two) = own.iter().zip(&others).find(|(one, two)| one != two).map_or_else(
+            // A white level is the only one that may be missing.
+            || (own.get(others.len()), others.get(own.len())),
+            |(one, two)| (Some(one), Some(two)),
+        );
+        let (name, _) = one.or(two)?;
+        let value = |part: Option<&(&str, String)>| part.map_or("none".to_owned(), |(_, value)| value.clone());
+        Some(format!("images differ in {name}: {} and {}", value(one), value(two)))
     }
 
     /// Resizes and crops `image` to exactly `width` × `height` pixels.
@@ -252,7 +306,29 @@ mod tests {
             crop_mode: CropMode::Center,
             mean: [0.485, 0.456, 0.406],
             std: [0.229, 0.224, 0.225],
+            white: None,
         }
+    }
+
+    #[test]
+    fn a_difference_is_named() {
+        let own = imagenet(64, 32);
+        assert_eq!(own.difference(&own), None);
+        let words = own.to_string();
+        assert_eq!(words, "32×64, bicubic, crop 0.9, center, mean 0.485,0.456,0.406, std 0.229,0.224,0.225");
+        let other = Preprocessing { interpolation: Interpolation::Box, ..own.clone() };
+        assert_eq!(own.difference(&other).unwrap(), "images differ in interpolation: bicubic and box");
+        let white = Preprocessing { white: NonZeroU16::new(4095), ..own.clone() };
+        assert_eq!(own.difference(&white).unwrap(), "images differ in white level: none and white level 4095");
+        assert_eq!(white.difference(&own).unwrap(), "images differ in white level: white level 4095 and none");
+    }
+
+    /// A hash of this text lies in checkpoints.
+    #[test]
+    fn without_a_white_level_it_prints_as_ever() {
+        let expected = "Preprocessing { width: 64, height: 32, interpolation: Bicubic, crop_pct: 0.9, crop_mode: Center, \
+                        mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }";
+        assert_eq!(format!("{:?}", imagenet(64, 32)), expected);
     }
 
     #[test]
@@ -266,6 +342,7 @@ mod tests {
                 crop_mode: case.crop_mode.parse().unwrap(),
                 mean: case.mean,
                 std: [0.2; 3],
+                white: None,
             };
             preprocessing.validate().unwrap();
             case.assert_matches(&preprocessing.apply(&source(&case.source)), 0);

@@ -131,6 +131,7 @@ mod tests {
             crop_mode: CropMode::Squash,
             mean: [0.0; 3],
             std: [1.0; 3],
+            white: None,
         };
         let batch = |text: &str| {
             let dataset = DataSource::open(location(&folder, text)).unwrap().all();

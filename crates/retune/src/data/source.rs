@@ -3,23 +3,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
+use std::io;
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use image::RgbImage;
 
+use super::cifar::{self, CifarImages};
 use super::corruption::Corruption;
 use super::decode::{DecodeLimits, decode};
 use super::idx::IdxImages;
 use super::manifest::Missing;
 use super::parquet::{self, ParquetImages};
 use super::shift::{self, Shift};
+use super::webdataset::{self, TarImages};
 use super::{DataError, DataNote};
-use super::{folder, idx, manifest};
+use super::{folder, idx, manifest, many_labels};
 
 /// The largest image file that is read, in bytes. No photograph comes near it; a mistaken path might.
-const MAX_FILE_BYTES: u64 = 1 << 30;
+pub(super) const MAX_FILE_BYTES: u64 = 1 << 30;
 
 /// Where the pixels of a sample come from.
 #[derive(Clone, Debug)]
@@ -40,6 +43,20 @@ pub enum ImageSource {
         /// The row within the file, from 0.
         row: usize,
     },
+    /// One image of a CIFAR file.
+    Cifar {
+        /// The file's images, shared by all its samples.
+        images: Arc<CifarImages>,
+        /// The position within the file, from 0.
+        item: usize,
+    },
+    /// One image of a tar archive.
+    Tar {
+        /// The archive's images, shared by all its samples.
+        images: Arc<TarImages>,
+        /// The position among them, from 0.
+        item: usize,
+    },
     /// Pixels already in memory.
     Memory(Arc<RgbImage>),
 }
@@ -57,20 +74,26 @@ impl ImageSource {
             }
             ImageSource::Idx { images, item } => images.image(*item),
             ImageSource::Parquet { images, row } => images.image(*row, limits),
+            ImageSource::Cifar { images, item } => images.image(*item),
+            ImageSource::Tar { images, item } => images.image(*item, limits),
             ImageSource::Memory(image) => Ok(RgbImage::clone(image)),
         }
     }
 
     /// Whether loading costs next to nothing, because there is no file format to decode.
     pub fn is_raw(&self) -> bool {
-        !matches!(self, ImageSource::File(_) | ImageSource::Parquet { .. })
+        !matches!(self, ImageSource::File(_) | ImageSource::Parquet { .. } | ImageSource::Tar { .. })
     }
 }
 
-/// The bytes of a file no larger than [`MAX_FILE_BYTES`].
-fn read_limited(path: &Path) -> Result<Vec<u8>, DataError> {
+/// The bytes of a file no larger than [`MAX_FILE_BYTES`]. What is no regular file may never end, and is refused.
+pub(super) fn read_limited(path: &Path) -> Result<Vec<u8>, DataError> {
     let unreadable = |source| DataError::Io { path: path.to_owned(), source };
-    let bytes = fs::metadata(path).map_err(unreadable)?.len();
+    let metadata = fs::metadata(path).map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(unreadable(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")));
+    }
+    let bytes = metadata.len();
     if bytes > MAX_FILE_BYTES {
         return Err(DataError::FileTooLarge { path: path.to_owned(), bytes, limit: MAX_FILE_BYTES });
     }
@@ -206,32 +229,6 @@ impl Dataset {
         let (root, classes, corruptions) = (self.root.clone(), self.classes.clone(), self.corruptions.clone());
         Self { root, classes, samples: SampleList::default(), corruptions }
     }
-
-    /// The same samples with labels that index `known`, the class list of a model.
-    ///
-    /// Classes are matched by name. The data may have only some of the known classes, as ImageNet-R
-    /// and ImageNet-A do; a class that has no image does not matter.
-    ///
-    /// # Errors
-    /// [`DataError::UnknownClass`] for a class with images that is not in `known`.
-    pub fn align_classes(&self, known: &[String]) -> Result<Self, DataError> {
-        let position: BTreeMap<&str, usize> =
-            known.iter().enumerate().map(|(label, class)| (class.as_str(), label)).collect();
-        let align = |sample: &Sample| {
-            let class = sample.label.map(|label| self.classes[label].as_str());
-            let label = match class {
-                None => None,
-                Some(class) => Some(*position.get(class).ok_or_else(|| DataError::UnknownClass {
-                    path: self.root.clone(),
-                    class: class.to_owned(),
-                    known: known.to_vec(),
-                })?),
-            };
-            Ok(Sample { label, ..sample.clone() })
-        };
-        let samples = self.samples.iter().map(align).collect::<Result<_, _>>()?;
-        Ok(Self { classes: known.to_vec(), samples, ..self.without_samples() })
-    }
 }
 
 /// The name of a split.
@@ -290,13 +287,13 @@ pub struct DataSource {
 impl DataSource {
     /// Recognises the data at `path` and lists its samples.
     ///
-    /// A folder may hold IDX files, Parquet files, `train/` with `val|valid|validation/` and `test*/`, class
-    /// folders, or plain images; a file may be a `.csv` or `.jsonl` manifest, a `.parquet` file or one image. Shifts may
-    /// follow, as in `photos@fog:3` (see [`shift`]).
+    /// A folder may hold IDX files, CIFAR files, Parquet files, tar archives (WebDataset), `train/` with
+    /// `val|valid|validation/` and `test*/`, class folders, or plain images; a file may be a `.csv` or `.jsonl` manifest, a
+    /// `.parquet` or `.tar` file or one image. Shifts may follow, as in `photos@fog:3` (see [`shift`]).
     ///
     /// # Errors
     /// [`DataError::NotFound`], [`DataError::Unrecognized`], [`DataError::NoImages`],
-    /// [`DataError::UnknownShift`], and what can be wrong with a manifest, an IDX file or a Parquet file.
+    /// [`DataError::UnknownShift`], and what can be wrong with a manifest, an IDX, CIFAR, Parquet or tar file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, DataError> {
         Self::open_with(path.as_ref(), Missing::Refused)
     }
@@ -313,6 +310,7 @@ impl DataSource {
     fn open_with(path: &Path, missing: Missing) -> Result<Self, DataError> {
         let (path, shifts) = shift::split_location(path)?;
         let mut source = Self::open_unshifted(&path, missing)?;
+        source.notes.extend(many_labels::note(&source));
         for shift in shifts {
             match shift {
                 Shift::Corruption(corruption) => source.corruptions.push(corruption),
@@ -325,6 +323,9 @@ impl DataSource {
         Ok(source)
     }
 
+    /// Recognizes a folder by the first of these that it holds: IDX files, CIFAR files (or torchvision's folder of them),
+    /// Parquet files, tar archives, folders or images; a file by its ending. Parquet files and archives count only where no
+    /// image file lies beside or below them, since a folder of images may hold them too.
     fn open_unshifted(path: &Path, missing: Missing) -> Result<Self, DataError> {
         let kind = fs::metadata(path).map_err(|source| match source.kind() {
             std::io::ErrorKind::NotFound => DataError::NotFound { path: path.to_owned() },
@@ -334,15 +335,22 @@ impl DataSource {
             if let Some(source) = idx::open(path)? {
                 return Ok(source);
             }
-            return match parquet::open_folder(path)? {
+            if let Some(source) = cifar::open(path)? {
+                return Ok(source);
+            }
+            if let Some(source) = parquet::open_folder(path, missing)? {
+                return Ok(source);
+            }
+            return match webdataset::open_folder(path)? {
                 Some(source) => Ok(source),
                 None => folder::open(path),
             };
         }
         match manifest::Format::of(path) {
             Some(format) => manifest::open(path, format, missing),
-            None if parquet::is_parquet(path) => parquet::open_file(path),
-            None if folder::is_image(path) => Ok(Self::single_image(path)),
+            None if parquet::is_parquet(path) => parquet::open_file(path, missing),
+            None if webdataset::is_archive(path) => webdataset::open_file(path),
+            None if folder::is_image(path) || folder::begins_as_image(path) => Ok(Self::single_image(path)),
             None => Err(DataError::Unrecognized { path: path.to_owned() }),
         }
     }
@@ -422,7 +430,8 @@ impl DataSource {
         };
         let folders: Vec<String> = self.empty_class_folders.iter().filter(in_training_split).cloned().collect();
         if !folders.is_empty() {
-            return Err(DataError::EmptyClasses { folders });
+            let found = self.notes.iter().find(|note| matches!(note, DataNote::NotImages { .. })).cloned();
+            return Err(DataError::EmptyClasses { folders, found });
         }
         let training = self.dataset(samples.clone());
         training.labels()?;
@@ -471,24 +480,6 @@ pub(crate) mod tests {
             samples: labels.iter().enumerate().map(sample).collect(),
             corruptions: Vec::new(),
         }
-    }
-
-    #[test]
-    fn classes_are_aligned_by_name_and_unknown_ones_named() {
-        let dataset = memory_dataset(&[0, 1, 1], 2, 2);
-        let known = ["class1", "other", "class0"].map(String::from);
-        let aligned = dataset.align_classes(&known).unwrap();
-        assert_eq!(aligned.labels().unwrap(), [2, 0, 0]);
-        assert_eq!(aligned.classes, known);
-        let error = dataset.align_classes(&known[..2]).unwrap_err().to_string();
-        assert!(error.contains("`class0`") && error.contains("class1, other"), "{error}");
-    }
-
-    #[test]
-    fn a_class_without_images_does_not_hinder_alignment() {
-        let mut dataset = memory_dataset(&[0, 1], 2, 2);
-        dataset.samples.pop();
-        assert!(dataset.align_classes(&["class0".to_owned()]).is_ok());
     }
 
     #[test]

@@ -8,13 +8,38 @@
 
 use std::collections::BTreeMap;
 
-use super::DataError;
+use serde::{Deserialize, Serialize};
+
 use super::order::{combine, keyed_hash};
 use super::source::{DataSource, Dataset, Sample, SplitName};
+use super::{DataError, DataNote, groups};
 
 /// Keeps splits and subsets under one seed independent of each other.
 const SPLIT_KEY: u64 = 0x7370_6c69_7400_0001;
 const SUBSET_KEY: u64 = 0x7375_6273_6574_0002;
+
+/// What is never divided between training and validation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SplitBy {
+    /// An image.
+    #[default]
+    Image,
+    /// A group of images, such as those of one patient.
+    Group,
+}
+
+impl std::str::FromStr for SplitBy {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "image" => Ok(Self::Image),
+            "group" => Ok(Self::Group),
+            _ => Err("expected image or group".to_owned()),
+        }
+    }
+}
 
 /// What parts of the data are held out, each a fraction of every class.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -133,25 +158,72 @@ impl Dataset {
     }
 }
 
+/// What a fit trains and validates on.
+#[derive(Clone, Debug)]
+pub struct TrainingSets {
+    /// Images to train on.
+    pub train: Dataset,
+    /// Images held out for validation.
+    pub validation: Dataset,
+    /// What a user should hear about how they were divided.
+    pub notes: Vec<DataNote>,
+}
+
 impl DataSource {
     /// What to train on and what to validate on.
     ///
     /// A source with a validation split is taken as it is. Otherwise `validation_fraction` of every
-    /// class of the training split (or of everything, where nothing is split) is held out.
+    /// class of the training split (or of everything, where nothing is split) is held out, image by image or, as near to
+    /// the fraction as that gets, in whole groups.
     ///
     /// # Errors
-    /// What [`DataSource::check_for_training`] finds, or a fraction that is none.
-    pub fn train_and_validation(&self, validation_fraction: f64, seed: u64) -> Result<(Dataset, Dataset), DataError> {
+    /// What [`DataSource::check_for_training`] finds, or a fraction that is none; with [`SplitBy::Group`],
+    /// [`DataError::NoGroups`] and [`DataError::SingleGroup`].
+    pub fn train_and_validation(
+        &self,
+        validation_fraction: f64,
+        by: SplitBy,
+        seed: u64,
+    ) -> Result<TrainingSets, DataError> {
         self.check_for_training()?;
         let (name, samples) = self.training_split()?;
-        if self.splits.contains_key(&SplitName::Validation) {
-            return Ok((self.split(name)?, self.split(&SplitName::Validation)?));
-        }
-        let fractions = SplitFractions { validation: validation_fraction, test: 0.0 };
-        let split = stratified_split(samples, fractions, seed)?;
+        let (mut sets, is_made) = match self.splits.contains_key(&SplitName::Validation) {
+            true => {
+                let (train, validation) = (self.split(name)?, self.split(&SplitName::Validation)?);
+                (TrainingSets { train, validation, notes: Vec::new() }, false)
+            }
+            false => (self.divided(samples, validation_fraction, by, seed)?, true),
+        };
+        let val = SplitName::Validation;
+        let others = self.splits.iter().filter(|(split, _)| *split != name && **split != val);
+        let notes = std::iter::once((&val, &sets.validation.samples, is_made))
+            .chain(others.map(|(split, samples)| (split, samples, false)))
+            .filter_map(|(split, samples, is_made)| groups::shared(&sets.train.samples, split, samples, is_made));
+        let notes: Vec<DataNote> = notes.collect();
+        sets.notes.extend(notes);
+        Ok(sets)
+    }
+
+    fn divided(&self, samples: &[Sample], fraction: f64, by: SplitBy, seed: u64) -> Result<TrainingSets, DataError> {
+        let fractions = SplitFractions { validation: fraction, test: 0.0 };
+        let (split, not_validated) = match by {
+            SplitBy::Image => (stratified_split(samples, fractions, seed)?, Vec::new()),
+            SplitBy::Group => {
+                fractions.check()?;
+                let split = groups::split(samples, &self.classes, &self.root, fraction, seed)?;
+                (split.indices, split.not_validated)
+            }
+        };
+        let notes = match not_validated.is_empty() {
+            true => Vec::new(),
+            false => {
+                let classes = not_validated.into_iter().map(|class| self.classes[class].clone()).collect();
+                vec![DataNote::NotValidated { classes }]
+            }
+        };
         // Of a million samples, a copy to select from would be too much.
         let select = |indices: &[usize]| self.dataset(indices.iter().map(|&index| samples[index].clone()).collect());
-        Ok((select(&split.train), select(&split.validation)))
+        Ok(TrainingSets { train: select(&split.train), validation: select(&split.validation), notes })
     }
 }
 
@@ -247,12 +319,14 @@ mod tests {
             corruptions: Vec::new(),
         };
         let unsplit = source(vec![(SplitName::All, &dataset.samples)]);
-        let (train, validation) = unsplit.train_and_validation(0.2, 0).unwrap();
-        assert_eq!((train.len(), validation.len()), (8, 2));
+        let lengths = |source: &DataSource| {
+            let sets = source.train_and_validation(0.2, SplitBy::Image, 0).unwrap();
+            (sets.train.len(), sets.validation.len())
+        };
+        assert_eq!(lengths(&unsplit), (8, 2));
         let split =
             source(vec![(SplitName::Train, &dataset.samples[..6]), (SplitName::Validation, &dataset.samples[6..])]);
-        let (train, validation) = split.train_and_validation(0.2, 0).unwrap();
-        assert_eq!((train.len(), validation.len()), (6, 4));
+        assert_eq!(lengths(&split), (6, 4));
     }
 
     proptest! {

@@ -8,7 +8,9 @@ use indexmap::IndexMap;
 use super::{FitError, FitOptions};
 use crate::data::decode::DecodeLimits;
 use crate::data::leak::Contents;
-use crate::data::{DataError, DataNote, DataSource, Dataset, LeftOut, ReadImages, SplitName};
+use crate::data::{
+    ClassList, ClassMapping, DataError, DataNote, DataSource, Dataset, LeftOut, ReadImages, SplitName, TrainingSets,
+};
 use crate::monitor::Monitor;
 use crate::train::TrainError;
 
@@ -32,12 +34,14 @@ impl FitData {
     /// What is wrong with the data, by path and class; two sets of one name.
     pub fn open(options: &FitOptions) -> Result<Self, FitError> {
         let source = options.open_source(&options.data)?;
-        let (train, validation) = source.train_and_validation(options.validation_fraction, options.train.seed)?;
+        let TrainingSets { train, validation, notes: of_split } =
+            source.train_and_validation(options.validation_fraction, options.split_by, options.train.seed)?;
         if validation.is_empty() {
             return Err(FitError::NothingToValidate(options.data.clone()));
         }
         let mut evaluations = Vec::new();
         let mut notes = source.notes.clone();
+        notes.extend(of_split);
         for name in source.splits.keys().filter(|name| matches!(name, SplitName::Other(_))) {
             let dataset = source.split(name)?;
             // Many published sets hold the labels of their test split back; there is nothing to evaluate then.
@@ -53,7 +57,9 @@ impl FitData {
             let further = options.open_source(&evaluation.path)?;
             let dataset = evaluation_split(&further)?;
             notes.extend(further.notes);
-            evaluations.push((evaluation.name.clone(), dataset.align_classes(&train.classes)?));
+            let (dataset, how) = dataset.match_classes(&ClassList::named(train.classes.clone()))?;
+            notes.extend(how.note());
+            evaluations.push((evaluation.name.clone(), dataset));
         }
         let mut names = std::collections::BTreeSet::from(["val"]);
         for (name, dataset) in &evaluations {
@@ -70,7 +76,7 @@ impl FitData {
     /// Says what a user should hear about the data.
     pub(crate) fn tell_notes(&self, monitor: &dyn Monitor) {
         for note in &self.notes {
-            monitor.message(&format!("note: {note}"));
+            monitor.note(note);
         }
     }
 
@@ -122,17 +128,19 @@ impl FitData {
         Ok(())
     }
 
-    /// The same images with labels that index `known`.
-    pub(super) fn align_classes(self, known: &[String]) -> Result<Self, DataError> {
-        let further = self.evaluations.into_iter();
-        Ok(Self {
-            train: self.train.align_classes(known)?,
-            validation: self.validation.align_classes(known)?,
-            evaluations: further
-                .map(|(name, dataset)| Ok((name, dataset.align_classes(known)?)))
-                .collect::<Result<_, DataError>>()?,
-            notes: self.notes,
-        })
+    /// The same images with labels that index a model's classes.
+    ///
+    /// # Errors
+    /// As [`ClassMapping::new`].
+    pub(super) fn match_classes(mut self, known: &ClassList) -> Result<Self, DataError> {
+        let mut images = self.train.class_counts();
+        for dataset in std::iter::once(&self.validation).chain(self.evaluations.iter().map(|(_, dataset)| dataset)) {
+            images.iter_mut().zip(dataset.class_counts()).for_each(|(sum, count)| *sum += count);
+        }
+        let mapping = ClassMapping::new(&self.train.root, &self.train.classes, &images, known)?;
+        self.sets().for_each(|(_, dataset)| *dataset = mapping.apply(dataset));
+        self.notes.extend(mapping.how().note());
+        Ok(self)
     }
 }
 

@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 
 use super::record::SAMPLES_FOLDER;
 use super::{FitError, PLAN_FILE, RUN_FILE};
-use crate::data::LeftOut;
+use crate::data::{ClassChange, ClassList, LeftOut};
 use crate::files::{self, FileError};
 use crate::lock::LOCK_FILE;
 use crate::models::Model;
@@ -70,9 +70,20 @@ pub(super) fn write_left_out(run: &Path, sets: &IndexMap<String, Vec<LeftOut>>) 
     Ok(files::write_atomically(&path, |file| file.write_all(text.as_bytes()))?)
 }
 
-/// The model that a run began with, and its data without what it left out.
+/// The model that a run began with, and its data without what it left out, with labels that index the run's classes.
+///
+/// # Errors
+/// As a fit's; [`FitError::ClassesChanged`] where the data of a finished run no longer has the same classes.
 pub(crate) fn open_of_run(options: &super::FitOptions, run: &Path) -> Result<(Model, super::FitData), FitError> {
-    let (model, mut data) = super::open(options)?;
+    let (mut model, mut data) = super::open(options)?;
     data.leave_out(&left_out(run)?, &options.data)?;
+    let Some(summary) = super::finished(run)? else { return Ok((model, data)) };
+    if let Some(change) = ClassChange::between(&summary.classes, &data.train.classes) {
+        return Err(FitError::ClassesChanged { data: options.data.clone(), change });
+    }
+    if summary.classes != data.train.classes {
+        data = data.match_classes(&ClassList::named(summary.classes.clone()))?;
+        model = super::starting_model(options, &summary.classes)?;
+    }
     Ok((model, data))
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::RUN_FILE;
-use crate::data::DataError;
+use crate::data::{ClassChange, DataError};
 use crate::device::UnknownDevice;
 use crate::files::FileError;
 use crate::inference::InferenceError;
@@ -53,20 +53,23 @@ pub enum FitError {
         /// Why not.
         reason: String,
     },
-    /// Keeping the head needs the same classes.
-    #[error("--head-init keep needs the model's own classes, but it has {model} without names and the data has {data}")]
-    HeadCannotBeKept {
-        /// Classes of the model.
-        model: usize,
-        /// Classes of the data.
-        data: usize,
+    /// The data of a run has other classes than the run.
+    #[error("{path} is no longer the data that the run began with: it {change}", path = data.display())]
+    ClassesChanged {
+        /// The data.
+        data: PathBuf,
+        /// What is new and what is gone.
+        change: ClassChange,
     },
+    /// Keeping the head needs a head.
+    #[error("the model has no classifier, so there is no head to keep; start with a new one")]
+    NoHeadToKeep,
     /// No image is left to validate on.
     #[error("{path} leaves no image for validation; give it more images of each class, a val/ folder, or a larger --val-fraction", path = .0.display())]
     NothingToValidate(PathBuf),
     /// The head is new, and nothing would train it.
     #[error(
-        "the plan never trains the head, which starts anew; give it a rate, or take the model's own with --head-init keep"
+        "the plan never trains the whole head, which starts anew; give it a rate, or take the model's own with --head-init keep"
     )]
     NewHeadFrozen,
     /// bfloat16 is multiplied by the CPU's fused operators alone.
@@ -94,6 +97,11 @@ pub enum FitError {
 }
 
 impl FitError {
+    /// Whether the classes of the data do not suit, and not its files.
+    pub(crate) fn is_of_classes(&self) -> bool {
+        matches!(self, Self::ClassesChanged { .. }) || matches!(self, Self::Data(error) if error.is_of_classes())
+    }
+
     /// Whether the user stopped it.
     pub fn is_interruption(&self) -> bool {
         matches!(self, Self::Train(TrainError::Interrupted) | Self::Inference(InferenceError::Interrupted))

@@ -1,16 +1,18 @@
 //! Every choice that makes a run: `run.toml` keeps them.
 
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::FitError;
+use crate::data::input_size::InputSize;
 use crate::data::preprocess::{CropMode, Preprocessing};
 use crate::data::resize::Interpolation;
-use crate::data::{DataError, DataSource};
+use crate::data::{DataError, DataSource, SplitBy};
 use crate::device;
 use crate::methods::{Method, MethodOptions};
-use crate::models::{HeadInitialization, Model};
+use crate::models::{ClassNames, HeadInitialization, Model};
 use crate::plan::{Plan, PlanError};
 use crate::train::options::TrainOptions;
 
@@ -23,6 +25,9 @@ pub struct ModelSource {
     pub architecture: Option<String>,
     /// Start from random weights instead of the file's.
     pub from_scratch: bool,
+    /// Names of its classes, in the place of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<ClassNames>,
 }
 
 impl ModelSource {
@@ -31,13 +36,33 @@ impl ModelSource {
     /// # Errors
     /// Anything missing, unreadable or inconsistent, by name.
     pub fn load(&self, change: &PreprocessingChange, seed: u64, device: &str) -> Result<Model, FitError> {
+        self.load_with(|own| change.apply(own), seed, device)
+    }
+
+    /// Loads the model to see images as another does, so that the two can be compared.
+    ///
+    /// # Errors
+    /// As [`ModelSource::load`]; an image size that this model cannot take.
+    pub fn load_alike(&self, preprocessing: &Preprocessing, seed: u64, device: &str) -> Result<Model, FitError> {
+        self.load_with(|_| preprocessing.clone(), seed, device)
+    }
+
+    fn load_with(
+        &self,
+        change: impl FnOnce(&Preprocessing) -> Preprocessing,
+        seed: u64,
+        device: &str,
+    ) -> Result<Model, FitError> {
         let device = device::by_name(device)?;
-        let change = |own: &Preprocessing| change.apply(own);
         let architecture = self.architecture.as_deref();
-        Ok(match (&self.path, self.from_scratch) {
+        let model = match (&self.path, self.from_scratch) {
             (Some(path), false) => Model::load(path, architecture, change, &device)?,
             (path, _) => Model::from_scratch(path.as_deref(), architecture, change, seed, &device)?,
-        })
+        };
+        match &self.classes {
+            Some(names) => Ok(model.with_class_names(names)?),
+            None => Ok(model),
+        }
     }
 }
 
@@ -45,7 +70,7 @@ impl ModelSource {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PreprocessingChange {
     /// Height and width in pixels.
-    pub size: Option<u32>,
+    pub size: Option<InputSize>,
     /// How images are resized.
     pub interpolation: Option<Interpolation>,
     /// How images of another shape are fitted.
@@ -56,19 +81,23 @@ pub struct PreprocessingChange {
     pub mean: Option<[f32; 3]>,
     /// Standard deviation of each channel, in 0 to 1.
     pub std: Option<[f32; 3]>,
+    /// The value of 16-bit images that is white.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub white: Option<NonZeroU16>,
 }
 
 impl PreprocessingChange {
     /// The model's own preprocessing with the changes made.
     pub fn apply(&self, own: &Preprocessing) -> Preprocessing {
         Preprocessing {
-            width: self.size.unwrap_or(own.width),
-            height: self.size.unwrap_or(own.height),
+            width: self.size.map_or(own.width, |size| size.width),
+            height: self.size.map_or(own.height, |size| size.height),
             interpolation: self.interpolation.unwrap_or(own.interpolation),
             crop_pct: self.crop_pct.unwrap_or(own.crop_pct),
             crop_mode: self.crop_mode.unwrap_or(own.crop_mode),
             mean: self.mean.unwrap_or(own.mean),
             std: self.std.unwrap_or(own.std),
+            white: self.white.or(own.white),
         }
     }
 }
@@ -97,6 +126,9 @@ pub struct FitOptions {
     pub data: PathBuf,
     /// Part of each class held out for validation where the data has no such split.
     pub validation_fraction: f64,
+    /// What that never divides: an image, or a group of images.
+    #[serde(default)]
+    pub split_by: SplitBy,
     /// How the head starts before gradients train it.
     pub head_initialization: HeadInitialization,
     /// `cpu`, `wgpu` or `cuda`.
@@ -155,5 +187,20 @@ impl PlanSource {
         };
         plan.check(model.blocks())?;
         Ok(plan)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_of_older_runs_are_read() {
+        let change: PreprocessingChange = toml::from_str("size = 96").unwrap();
+        assert_eq!(change, PreprocessingChange { size: Some(InputSize::square(96)), ..PreprocessingChange::default() });
+        assert_eq!(toml::to_string(&change).unwrap(), "size = 96\n");
+        let change: PreprocessingChange = toml::from_str("size = \"64x256\"\nwhite = 4095").unwrap();
+        assert_eq!(change.size, Some(InputSize { height: 64, width: 256 }));
+        assert_eq!(toml::to_string(&change).unwrap(), "size = \"64x256\"\nwhite = 4095\n");
     }
 }

@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 use super::FitData;
 use crate::data::{CacheOptions, DataError, Dataset, Loader, LoaderOptions, MemoryBudget};
 use crate::inference::{self, Evaluation, InferenceError};
-use crate::models::Model;
+use crate::models::{Model, Parameters};
 use crate::monitor::Monitor;
 use crate::plan::Plan;
 use crate::train::average::interpolate;
 use crate::train::options::TrainOptions;
+use crate::train::running_statistics;
 use crate::train::{Line, PhaseOutcome, Trained};
 
 /// The shares at which WiSE-FT's authors draw their curve.
@@ -140,11 +141,47 @@ pub fn curve(
     alphas
         .iter()
         .map(|&alpha| {
-            let model = model.with_parameters(interpolate(&line.start, &line.end, alpha));
+            let model = on_line(model, line, alpha, options, data)?;
             let splits = evaluate_everywhere(&model, &format!("alpha {alpha}"), options, data, monitor)?;
             Ok(CurvePoint { alpha, splits })
         })
         .collect()
+}
+
+/// The model at a share of a line's end. Between the ends, running statistics that may follow the data are measured on
+/// the training images.
+///
+/// # Errors
+/// An image that cannot be loaded.
+pub(crate) fn on_line(
+    model: &Model,
+    line: &Line,
+    alpha: f64,
+    options: &TrainOptions,
+    data: &FitData,
+) -> Result<Model, InferenceError> {
+    let between = model.with_parameters(interpolate(&line.start, &line.end, alpha));
+    if alpha <= 0.0 || alpha >= 1.0 {
+        return Ok(between);
+    }
+    renewed(between, &line.start, options, data)
+}
+
+/// A model made of several others' weights, with running statistics of its own where the options let them follow the
+/// data; blocks that are the same in `reference`, one of those others, keep theirs.
+///
+/// # Errors
+/// An image that cannot be loaded.
+pub(crate) fn renewed(
+    mixed: Model,
+    reference: &Parameters,
+    options: &TrainOptions,
+    data: &FitData,
+) -> Result<Model, InferenceError> {
+    let TrainOptions { batch_size, threads, batch_norm, seed, .. } = *options;
+    let copy = mixed.clone();
+    let images = || evaluation_loader(data.train.clone(), &copy, batch_size, threads);
+    Ok(running_statistics::renew(mixed, reference, batch_norm, images, seed)?)
 }
 
 /// Evaluates a model on validation and every further set; `name` is the model's in messages.

@@ -1,4 +1,5 @@
-//! The part of the hub's protocol that downloads files: `HEAD` and `GET` of `/OWNER/NAME/resolve/REVISION/FILE`.
+//! The part of the hub's protocol that downloads files: `HEAD` and `GET` of `/OWNER/NAME/resolve/REVISION/FILE`, and
+//! `GET` of `/api/datasets/OWNER/NAME/revision/REVISION`, which lists the files of a data set.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -11,12 +12,15 @@ use ureq::http::{HeaderMap, Response};
 use ureq::{Agent, Body};
 
 use super::cache::cache_error;
-use super::{DownloadProgress, HubError, HubOptions, is_plain};
+use super::listing::{Answer as ListingAnswer, Listing};
+use super::{DownloadProgress, HubError, HubOptions, RepositoryKind, is_plain};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest silence of a connection that is not taken for dead.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 const BUFFER_BYTES: usize = 256 * 1024;
+/// The longest list of files that is read; a file takes some 200 bytes.
+const MAX_LISTING_BYTES: u64 = 256 << 20;
 /// Redirects within the hub that a question may take; a renamed repository takes one.
 const MAX_REDIRECTS: usize = 5;
 
@@ -24,12 +28,13 @@ const MAX_REDIRECTS: usize = 5;
 pub(super) struct Client<'a> {
     agent: Agent,
     options: &'a HubOptions,
+    kind: RepositoryKind,
     repository: &'a str,
 }
 
 /// What the hub says of a file.
 pub(super) struct RemoteFile {
-    pub name: &'static str,
+    pub name: String,
     /// Names the content; the SHA-256 of files in large-file storage.
     pub etag: String,
     pub size: u64,
@@ -37,7 +42,7 @@ pub(super) struct RemoteFile {
 }
 
 impl<'a> Client<'a> {
-    pub(super) fn new(options: &'a HubOptions, repository: &'a str) -> Self {
+    pub(super) fn new(options: &'a HubOptions, kind: RepositoryKind, repository: &'a str) -> Self {
         let agent = Agent::config_builder()
             .user_agent(concat!("retune/", env!("CARGO_PKG_VERSION")))
             .http_status_as_error(false)
@@ -48,11 +53,11 @@ impl<'a> Client<'a> {
             .timeout_per_read(Some(SILENCE_TIMEOUT))
             .build()
             .new_agent();
-        Self { agent, options, repository }
+        Self { agent, options, kind, repository }
     }
 
     /// Asks for a file's size and etag; `None` when the revision has no such file.
-    pub(super) fn find(&self, name: &'static str, revision: &str) -> Result<Option<RemoteFile>, HubError> {
+    pub(super) fn find(&self, name: &str, revision: &str) -> Result<Option<RemoteFile>, HubError> {
         let mut address = self.address(name, revision);
         for _ in 0..MAX_REDIRECTS {
             let request = self.agent.head(&address).header("Accept-Encoding", "identity");
@@ -76,9 +81,32 @@ impl<'a> Client<'a> {
         Err(unexpected(&address, "too many redirects"))
     }
 
+    /// Asks for the files of a revision of a data set.
+    pub(super) fn list(&self, revision: &str) -> Result<Listing, HubError> {
+        let endpoint = &self.options.endpoint;
+        // With `blobs`, the answer has the size and checksum of each file.
+        let address = format!("{endpoint}/api/datasets/{}/revision/{}?blobs=true", self.repository, escaped(revision));
+        let response = self.authorized(self.agent.get(&address)).call().map_err(network_error(&address))?;
+        if !response.status().is_success() {
+            return Err(self.refusal(&address, revision, &response));
+        }
+        let mut text = Vec::new();
+        let body = response.into_body().into_reader().take(MAX_LISTING_BYTES).read_to_end(&mut text);
+        body.map_err(|error| HubError::Network { address: address.clone(), reason: error.to_string() })?;
+        let answer = serde_json::from_slice::<ListingAnswer>(&text);
+        let answer = answer.map_err(|error| unexpected(&address, &format!("no list of files: {error}")))?;
+        Listing::from_answer(answer).map_err(|reason| unexpected(&address, &reason))
+    }
+
+    /// The error of a listed file that is not there.
+    pub(super) fn lacks(&self, name: &str) -> HubError {
+        unexpected(&self.options.endpoint, &format!("{} lists {name} and has no such file", self.repository))
+    }
+
     fn address(&self, name: &str, revision: &str) -> String {
-        let revision = revision.replace('/', "%2F");
-        format!("{}/{}/resolve/{revision}/{name}", self.options.endpoint, self.repository)
+        let name: Vec<String> = name.split('/').map(escaped).collect();
+        let (endpoint, prefix) = (&self.options.endpoint, self.kind.address_prefix());
+        format!("{endpoint}/{prefix}{}/resolve/{}/{}", self.repository, escaped(revision), name.join("/"))
     }
 
     fn authorized<B>(&self, request: ureq::RequestBuilder<B>) -> ureq::RequestBuilder<B> {
@@ -100,7 +128,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    fn remote_file(&self, name: &'static str, address: &str, headers: &HeaderMap) -> Result<RemoteFile, HubError> {
+    fn remote_file(&self, name: &str, address: &str, headers: &HeaderMap) -> Result<RemoteFile, HubError> {
         let needed = |value: Option<&str>, what: &str| {
             value.map(str::to_owned).ok_or_else(|| unexpected(address, &format!("no {what}")))
         };
@@ -115,28 +143,43 @@ impl<'a> Client<'a> {
         let size = header(headers, "x-linked-size").or_else(|| header(headers, "content-length"));
         let size = size.and_then(|size| size.parse().ok());
         let size = size.ok_or_else(|| unexpected(address, "no content-length"))?;
-        Ok(RemoteFile { name, etag, size, commit })
+        Ok(RemoteFile { name: name.to_owned(), etag, size, commit })
     }
 
     /// What a status other than success means; the hub says it in `x-error-code`.
     fn refusal(&self, address: &str, revision: &str, response: &Response<Body>) -> HubError {
         let endpoint = self.options.endpoint.clone();
-        let repository = self.repository.to_owned();
+        let (kind, repository) = (self.kind, self.repository.to_owned());
         let status = response.status().as_u16();
         match (status, header(response.headers(), "x-error-code").unwrap_or_default()) {
-            (_, "GatedRepo") => HubError::Gated { endpoint, repository },
-            (404, "RevisionNotFound") => HubError::RevisionNotFound { repository, revision: revision.to_owned() },
+            (_, "GatedRepo") => HubError::Gated { kind, endpoint, repository },
+            (404, "RevisionNotFound") => HubError::RevisionNotFound { kind, repository, revision: revision.to_owned() },
+            (404, "EntryNotFound") if kind == RepositoryKind::Dataset => self.lacks(address),
             (404, "EntryNotFound") => HubError::FileNotFound { repository, file: address.to_owned() },
-            (401 | 403, _) if self.options.token.is_some() => HubError::TokenRefused { endpoint, repository, status },
-            (403, _) => HubError::Gated { endpoint, repository },
+            (401 | 403, _) if self.options.token.is_some() => {
+                HubError::TokenRefused { kind, endpoint, repository, status }
+            }
+            (403, _) => HubError::Gated { kind, endpoint, repository },
             // To those without a token the hub does not tell a private repository from none.
             (401 | 404, _) => {
-                let suggestion = suggestion(&repository);
-                HubError::RepositoryNotFound { endpoint, repository, suggestion }
+                let suggestion = if kind == RepositoryKind::Model { suggestion(&repository) } else { String::new() };
+                HubError::RepositoryNotFound { kind, endpoint, repository, suggestion }
             }
             _ => HubError::Status { address: address.to_owned(), status },
         }
     }
+}
+
+/// One component of an address with every byte escaped that might mean something there.
+fn escaped(component: &str) -> String {
+    let mut escaped = String::with_capacity(component.len());
+    for byte in component.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => escaped.push(char::from(byte)),
+            _ => escaped.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    escaped
 }
 
 /// Most who forget an owner, or take a wrong one, mean timm's weights.
@@ -186,7 +229,7 @@ impl Transfer<'_> {
         mut received: u64,
         on_progress: &mut impl FnMut(DownloadProgress<'_>) -> ControlFlow<()>,
     ) -> Result<u64, HubError> {
-        let RemoteFile { name: file, size: total, .. } = *self.file;
+        let (file, total) = (self.file.name.as_str(), self.file.size);
         let mut body = match self.request(received)? {
             Answer::Rest(body) => body,
             Answer::Whole(body) => {
@@ -217,7 +260,7 @@ impl Transfer<'_> {
 
     fn request(&self, received: u64) -> Result<Answer, HubError> {
         let client = self.client;
-        let address = client.address(self.file.name, self.commit);
+        let address = client.address(&self.file.name, self.commit);
         let mut request = client.agent.get(&address).header("Accept-Encoding", "identity");
         if received > 0 {
             request = request.header("Range", format!("bytes={received}-"));
@@ -264,14 +307,13 @@ impl Transfer<'_> {
     }
 
     fn truncated(&self, received: u64) -> HubError {
-        let RemoteFile { name, size: total, .. } = *self.file;
         let repository = self.client.repository.to_owned();
-        HubError::Truncated { repository, file: name.to_owned(), received, total }
+        HubError::Truncated { repository, file: self.file.name.clone(), received, total: self.file.size }
     }
 
     fn corrupt(&self) -> HubError {
         let repository = self.client.repository.to_owned();
-        HubError::Corrupt { repository, file: self.file.name.to_owned() }
+        HubError::Corrupt { repository, file: self.file.name.clone() }
     }
 }
 

@@ -10,11 +10,14 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod datasets;
+
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const CONFIG: &[u8] = b"{\"architecture\": \"resnet18\"}";
 /// By `git hash-object`.
 const CONFIG_GIT_HASH: &str = "45788c980b08891d341232fa38bc22fbc06aeb75";
 const NAME: &str = "timm/tiny.test";
+const DATASET: &str = "some/pictures";
 
 fn weights() -> Vec<u8> {
     (0..100_000_u32).map(|i| (i * 31 % 251) as u8).collect()
@@ -37,6 +40,8 @@ struct Content {
     ignores_ranges: bool,
     /// The repository was renamed from `timm/old.test`.
     renamed: bool,
+    /// The list of files says nothing of their sizes and checksums, as those of some mirrors.
+    bare_listing: bool,
 }
 
 impl Content {
@@ -151,9 +156,20 @@ fn answer(content: &Content, request: &Request, mut stream: TcpStream) -> std::i
         let location = request.path.replace("old.test", "tiny.test");
         return send(307, &format!("Location: {location}\r\nContent-Length: 0\r\n"), &[]);
     }
-    let stored = request.path.strip_prefix("/storage/");
+    if let Some(asked) = request.path.strip_prefix(&format!("/api/datasets/{DATASET}/revision/")) {
+        let is_known = ["main", COMMIT].iter().any(|revision| asked == format!("{revision}?blobs=true"));
+        let listing = listing(content);
+        let length = format!("Content-Length: {}\r\n", listing.len());
+        return match is_known {
+            true => send(200, &length, listing.as_bytes()),
+            false => send(404, "X-Error-Code: RevisionNotFound\r\nContent-Length: 0\r\n", &[]),
+        };
+    }
+    let path = unescaped(&request.path);
+    let stored = path.strip_prefix("/storage/");
     let file = stored.or_else(|| {
-        let file = request.path.strip_prefix("/timm/tiny.test/resolve/")?;
+        let prefixes = ["/timm/tiny.test/resolve/".to_owned(), format!("/datasets/{DATASET}/resolve/")];
+        let file = prefixes.iter().find_map(|prefix| path.strip_prefix(prefix))?;
         let (revision, file) = file.split_once('/')?;
         ["main", COMMIT].contains(&revision).then_some(file)
     });
@@ -164,17 +180,13 @@ fn answer(content: &Content, request: &Request, mut stream: TcpStream) -> std::i
         return send(404, "X-Error-Code: EntryNotFound\r\nContent-Length: 0\r\n", &[]);
     };
     // Small files are answered at once; large ones redirect to a storage, and the redirect says what they are.
-    if stored.is_none() && file != "config.json" {
-        let digest = if content.wrong_checksum {
-            "0".repeat(64)
-        } else {
-            let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
-            digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
-        };
+    if stored.is_none() && is_large(file) {
         let headers = format!(
-            "X-Repo-Commit: {COMMIT}\r\nX-Linked-Etag: \"{digest}\"\r\nX-Linked-Size: {}\r\n\
-             Location: /storage/{file}\r\nContent-Length: 0\r\n",
-            bytes.len()
+            "X-Repo-Commit: {COMMIT}\r\nX-Linked-Etag: \"{}\"\r\nX-Linked-Size: {}\r\n\
+             Location: /storage/{}\r\nContent-Length: 0\r\n",
+            checksum(content, bytes),
+            bytes.len(),
+            escaped(file)
         );
         return send(302, &headers, &[]);
     }
@@ -189,11 +201,73 @@ fn answer(content: &Content, request: &Request, mut stream: TcpStream) -> std::i
         None => (200, String::new()),
     };
     // The other is git's hash of nothing.
-    let git_hash = if content.wrong_git_hash { "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391" } else { CONFIG_GIT_HASH };
+    let git_hash =
+        if content.wrong_git_hash { "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391".to_owned() } else { git_hash(bytes) };
     let headers =
         format!("ETag: \"{git_hash}\"\r\nX-Repo-Commit: {COMMIT}\r\n{range}Content-Length: {}\r\n", rest.len());
     let cut = if stored.is_some() { content.cut_after.unwrap_or(usize::MAX) } else { usize::MAX };
     send(status, &headers, &rest[..rest.len().min(cut)])
+}
+
+/// Small files are kept in git, large ones in a storage of their own.
+fn is_large(file: &str) -> bool {
+    !["config.json", "README.md", "metadata.csv"].contains(&file)
+}
+
+fn hexadecimal(digest: &ring::digest::Digest) -> String {
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn checksum(content: &Content, bytes: &[u8]) -> String {
+    match content.wrong_checksum {
+        true => "0".repeat(64),
+        false => hexadecimal(&ring::digest::digest(&ring::digest::SHA256, bytes)),
+    }
+}
+
+fn git_hash(bytes: &[u8]) -> String {
+    let blob = [format!("blob {}\0", bytes.len()).as_bytes(), bytes].concat();
+    hexadecimal(&ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, &blob))
+}
+
+/// The files as the hub's answer lists them.
+fn listing(content: &Content) -> String {
+    let file = |(name, bytes): (&&str, &Vec<u8>)| {
+        let hash = git_hash(bytes);
+        match (content.bare_listing, is_large(name)) {
+            (true, _) => serde_json::json!({"rfilename": name}),
+            (_, false) => serde_json::json!({"rfilename": name, "size": bytes.len(), "blobId": hash}),
+            // In git there is a pointer in place of a large file.
+            (_, true) => serde_json::json!({
+                "rfilename": name, "size": bytes.len(), "blobId": git_hash(b"pointer"),
+                "lfs": {"sha256": checksum(content, bytes), "size": bytes.len(), "pointerSize": 134},
+            }),
+        }
+    };
+    let siblings: Vec<_> = content.files.iter().map(file).collect();
+    serde_json::json!({"id": DATASET, "sha": COMMIT, "siblings": siblings}).to_string()
+}
+
+fn escaped(path: &str) -> String {
+    let escape = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'/' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    path.bytes().map(escape).collect()
+}
+
+/// A path without the escapes of an address.
+fn unescaped(path: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut left = path.as_bytes();
+    while let Some((&first, rest)) = left.split_first() {
+        let code =
+            std::str::from_utf8(&rest[..rest.len().min(2)]).ok().and_then(|code| u8::from_str_radix(code, 16).ok());
+        let (byte, skipped) = code.filter(|_| first == b'%').map_or((first, 0), |byte| (byte, 2));
+        bytes.push(byte);
+        left = &rest[skipped..];
+    }
+    String::from_utf8(bytes).unwrap()
 }
 
 #[test]
@@ -230,6 +304,20 @@ fn downloads_once_and_then_asks_nothing() {
     let offline = HubOptions { offline: true, ..hub.options() };
     assert_eq!(fetch_with(NAME, &offline).unwrap(), model);
     assert!(hub.requests().is_empty());
+}
+
+#[test]
+fn offline_a_missing_file_is_named() {
+    let hub = TinyHub::start(Content::tiny());
+    let model = hub.fetch().unwrap();
+    let offline = HubOptions { offline: true, ..hub.options() };
+    let refusal = || fetch_with(NAME, &offline).unwrap_err().to_string();
+    fs::remove_file(&model.weights).unwrap();
+    assert!(refusal().starts_with("model.safetensors of timm/tiny.test is not in the cache "), "{}", refusal());
+    fs::remove_file(&model.config).unwrap();
+    assert!(refusal().starts_with("config.json of timm/tiny.test is not in the cache "), "{}", refusal());
+    fs::remove_dir_all(hub.cache.path().join("models--timm--tiny.test")).unwrap();
+    assert!(refusal().starts_with("timm/tiny.test is not in the cache "), "{}", refusal());
 }
 
 #[cfg(unix)]
@@ -368,6 +456,43 @@ fn takes_the_pickled_weights_where_there_are_no_safetensors() {
         "timm/tiny.test has no model.safetensors and no pytorch_model.bin, so it holds no model in timm's format; choose \
          a repository that `retune models` lists"
     );
+}
+
+/// A model of transformers as small as it can be, with its preprocessing.
+fn of_transformers() -> Content {
+    let mut content = Content::tiny();
+    content.files.insert("config.json", br#"{"model_type": "vit", "image_size": 32}"#.to_vec());
+    content.files.insert("preprocessor_config.json", br#"{"size": 32}"#.to_vec());
+    content
+}
+
+#[test]
+fn fetches_how_images_are_prepared_for_a_model_of_transformers() {
+    let hub = TinyHub::start(of_transformers());
+    let model = hub.fetch().unwrap();
+    let file = model.directory.join("preprocessor_config.json");
+    assert_eq!(fs::read_to_string(&file).unwrap(), r#"{"size": 32}"#);
+    hub.requests();
+    assert_eq!(hub.fetch().unwrap(), model);
+    assert!(hub.requests().is_empty());
+
+    // What transformers leaves in the cache when only its model was asked for.
+    fs::remove_file(&file).unwrap();
+    let offline = HubOptions { offline: true, ..hub.options() };
+    assert_eq!(fetch_with(NAME, &offline).unwrap(), model);
+    assert!(!file.is_file());
+    assert_eq!(hub.fetch().unwrap(), model);
+    assert!(file.is_file());
+}
+
+#[test]
+fn asks_once_for_preprocessing_that_a_repository_does_not_have() {
+    let hub = TinyHub::start(of_transformers());
+    hub.change(|content| drop(content.files.remove("preprocessor_config.json")));
+    let model = hub.fetch().unwrap();
+    assert!(hub.requests().contains(&"HEAD preprocessor_config.json".to_owned()));
+    assert_eq!(hub.fetch().unwrap(), model);
+    assert!(hub.requests().is_empty());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! An evaluation that shows what the model computed for each image.
 
-use super::{InferenceError, Tally, images};
+use super::{InferenceError, Tally, images, labels_below};
 use crate::data::{Batch, Loader, Order};
 use crate::models::parameters::host_values;
 use crate::models::{Activation, Model};
@@ -32,7 +32,7 @@ pub fn evaluate_observed(
         return Err(InferenceError::NoClassifier);
     }
     let dataset = loader.dataset();
-    dataset.labels()?;
+    labels_below(classes, dataset)?;
     let (device, head) = (model.parameters.tensors()[0].device(), model.head());
     let mut tally = Tally::default();
     monitor.start(task, dataset.len());

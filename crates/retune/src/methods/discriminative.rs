@@ -5,12 +5,13 @@
 
 use indexmap::IndexMap;
 
-use super::layers::Granularity;
+use super::layers::{Granularity, Selected};
 use super::{MethodOptions, phase};
 use crate::models::Block;
 use crate::plan::{Gradient, Phase, PlanError};
 
-const DECAY: f64 = 0.9;
+/// For each layer back from the last.
+pub(super) const DECAY: f64 = 0.9;
 
 pub(super) fn phases(blocks: &[Block], options: &MethodOptions) -> Result<Vec<Phase>, PlanError> {
     let granularity = options.granularity.unwrap_or(Granularity::Block);
@@ -39,22 +40,21 @@ fn factor(options: &MethodOptions, layers_back: usize, layers: usize) -> f64 {
     }
 }
 
-/// A rate for each selected block, by `factor` of its layer's distance from the last selected layer
+/// A rate for all that is selected, by `factor` of its layer's distance from the last selected layer
 /// and the number of selected layers.
 pub(super) fn falling_rates(
     blocks: &[Block],
-    selected: &[bool],
+    selected: &[Selected],
     granularity: Granularity,
     factor: impl Fn(usize, usize) -> f64,
 ) -> IndexMap<String, f64> {
-    let mut layers = granularity.layers(blocks);
-    layers.retain(|layer| selected[layer.clone()].contains(&true));
+    let layers = granularity.selected(blocks, selected);
     let count = layers.len();
+    let rate = |index: usize| factor(count - 1 - index, count);
     let layers = layers.into_iter().enumerate();
     layers
-        .flat_map(|(index, layer)| layer.map(move |block| (index, block)))
-        .filter(|(_, block)| selected[*block])
-        .map(|(index, block)| (blocks[block].name.clone(), factor(count - 1 - index, count)))
+        .flat_map(|(index, names)| names.into_iter().map(move |name| (index, name)))
+        .map(|(index, name)| (name, rate(index)))
         .collect()
 }
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::models::{Block, Neighbour};
+use crate::models::{Block, Neighbour, UnknownLayer};
 use crate::plan::PlanError;
 
 /// What counts as one layer of a model.
@@ -17,6 +17,8 @@ pub enum Granularity {
     Stage,
     /// A block, as layer-wise learning-rate decay counts in timm.
     Block,
+    /// A parameter tensor, in the order of PyTorch's `named_parameters()`.
+    Tensor,
 }
 
 impl FromStr for Granularity {
@@ -26,18 +28,23 @@ impl FromStr for Granularity {
         Ok(match name {
             "stage" => Self::Stage,
             "block" => Self::Block,
-            _ => return Err("expected stage or block".into()),
+            "tensor" => Self::Tensor,
+            _ => return Err("expected stage, block or tensor".into()),
         })
     }
 }
 
 impl Granularity {
-    /// The model's layers from input to output, each a range of blocks.
+    /// The model's layers from input to output, each a range of blocks; by tensor, which are parts of blocks, every
+    /// block.
     ///
     /// A transformer's last norm and the like count with the layer that they belong to (see
     /// [`Block::joins`]), as timm's `group_matcher` has it.
     pub fn layers(self, blocks: &[Block]) -> Vec<Range<usize>> {
         let begins = |index: usize| {
+            if self == Self::Tensor {
+                return true;
+            }
             let (before, block) = (&blocks[index - 1], &blocks[index]);
             let joined = before.joins == Some(Neighbour::Next) || block.joins == Some(Neighbour::Previous);
             let same_stage = self == Self::Stage && before.stage == block.stage;
@@ -49,7 +56,45 @@ impl Granularity {
     }
 }
 
-/// Layers that a user picks from the list of available ones, by the names of blocks or stages.
+impl Granularity {
+    /// The layers of which anything is selected, from input to output; of each, the names by which a plan sets its rates.
+    pub(super) fn selected(self, blocks: &[Block], selected: &[Selected]) -> Vec<Vec<String>> {
+        let names = |block: usize| selected[block].names(&blocks[block], self == Self::Tensor);
+        let layers = self.layers(blocks).into_iter().map(|layer| layer.flat_map(names).collect::<Vec<_>>());
+        let layers: Vec<Vec<String>> = match self {
+            Self::Tensor => layers.flatten().map(|name| vec![name]).collect(),
+            Self::Stage | Self::Block => layers.collect(),
+        };
+        layers.into_iter().filter(|names| !names.is_empty()).collect()
+    }
+}
+
+/// How much of a block is selected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selected {
+    /// Nothing.
+    Nothing,
+    /// All of it.
+    Whole,
+    /// Some of its tensors: their positions in [`Block::parameters`], ascending.
+    Tensors(Vec<usize>),
+}
+
+impl Selected {
+    /// The names by which a plan sets rates for what is selected: the block's if it is all of it (unless `tensors` by
+    /// themselves are asked for), else the tensors'.
+    pub(super) fn names(&self, block: &Block, tensors: bool) -> Vec<String> {
+        let of = |tensor: usize| block.parameters[tensor].name.clone();
+        match self {
+            Self::Nothing => Vec::new(),
+            Self::Whole if tensors => (0..block.parameters.len()).map(of).collect(),
+            Self::Whole => vec![block.name.clone()],
+            Self::Tensors(positions) => positions.iter().map(|&tensor| of(tensor)).collect(),
+        }
+    }
+}
+
+/// Layers that a user picks from the list of available ones, by the names of tensors, blocks or stages.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LayerSelection {
@@ -68,31 +113,84 @@ pub enum LayerSelection {
 }
 
 impl LayerSelection {
-    /// For each block, whether it is selected.
+    /// How much of each block is selected.
     ///
     /// # Errors
     /// An unknown name; a range that ends before it begins.
-    pub fn resolve(&self, blocks: &[Block]) -> Result<Vec<bool>, PlanError> {
-        let mut selected = vec![*self == Self::All; blocks.len()];
+    pub fn resolve(&self, blocks: &[Block]) -> Result<Vec<Selected>, PlanError> {
+        let places = Places::new(blocks);
+        let mut chosen = vec![*self == Self::All; places.count];
         match self {
             Self::All => {}
             Self::Range { first, last } => {
-                let start = first.as_ref().map_or(Ok(0), |name| Block::find(blocks, name).map(|range| range.start))?;
-                let end =
-                    last.as_ref().map_or(Ok(blocks.len()), |name| Block::find(blocks, name).map(|range| range.end))?;
+                let start = first.as_ref().map_or(Ok(0), |name| places.find(name).map(|range| range.start))?;
+                let end = last.as_ref().map_or(Ok(places.count), |name| places.find(name).map(|range| range.end))?;
                 if start >= end {
                     let name = |name: &Option<String>| name.clone().unwrap_or_default();
                     return Err(PlanError::ReversedRange { first: name(first), last: name(last) });
                 }
-                selected[start..end].fill(true);
+                chosen[start..end].fill(true);
             }
             Self::Set(names) => {
                 for name in names {
-                    selected[Block::find(blocks, name)?].fill(true);
+                    chosen[places.find(name)?].fill(true);
                 }
             }
         }
-        Ok(selected)
+        Ok(places.fold(&chosen))
+    }
+}
+
+/// A model's tensors in a row: each block has as many places as tensors. One without tensors has one.
+struct Places<'a> {
+    blocks: &'a [Block],
+    /// Where each block's places begin.
+    starts: Vec<usize>,
+    count: usize,
+}
+
+impl<'a> Places<'a> {
+    fn new(blocks: &'a [Block]) -> Self {
+        let mut count = 0;
+        let starts = blocks.iter().map(|block| {
+            let start = count;
+            count += block.parameters.len().max(1);
+            start
+        });
+        Self { starts: starts.collect(), blocks, count }
+    }
+
+    fn of_block(&self, block: usize) -> Range<usize> {
+        self.starts[block]..self.starts.get(block + 1).copied().unwrap_or(self.count)
+    }
+
+    /// The places of the stage, block or tensor called `name`.
+    fn find(&self, name: &str) -> Result<Range<usize>, UnknownLayer> {
+        if let Ok(blocks) = Block::find(self.blocks, name) {
+            return Ok(self.starts[blocks.start]..self.of_block(blocks.end - 1).end);
+        }
+        let tensor =
+            self.blocks.iter().zip(&self.starts).find_map(|(block, start)| Some(start + block.parameter(name)?));
+        let known = |block: &'a Block| {
+            let tensors = block.parameters.iter().map(|spec| spec.name.as_str());
+            [block.name.as_str(), block.stage.as_str()].into_iter().chain(tensors)
+        };
+        let unknown = || UnknownLayer::among(name, self.blocks.iter().flat_map(known));
+        tensor.map(|place| place..place + 1).ok_or_else(unknown)
+    }
+
+    /// How much of each block is `chosen`.
+    fn fold(&self, chosen: &[bool]) -> Vec<Selected> {
+        let of_block = |block: usize| {
+            let chosen = &chosen[self.of_block(block)];
+            let positions: Vec<usize> = (0..chosen.len()).filter(|&place| chosen[place]).collect();
+            match positions.len() {
+                0 => Selected::Nothing,
+                count if count == chosen.len() => Selected::Whole,
+                _ => Selected::Tensors(positions),
+            }
+        };
+        (0..self.blocks.len()).map(of_block).collect()
     }
 }
 
@@ -127,49 +225,4 @@ impl FromStr for LayerSelection {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn blocks() -> Vec<Block> {
-        vec![
-            Block::alone("stem"),
-            Block::new("layer1.0", "layer1"),
-            Block::new("layer1.1", "layer1"),
-            Block::new("layer2.0", "layer2"),
-            Block::alone("norm").joining(Neighbour::Previous),
-            Block::alone("head"),
-        ]
-    }
-
-    #[test]
-    fn names_of_stages_and_blocks_select_and_text_says_the_same() {
-        let selected = |text: &str| {
-            let parsed: LayerSelection = text.parse().unwrap();
-            assert_eq!(parsed.to_string(), text);
-            let resolved = parsed.resolve(&blocks()).unwrap();
-            resolved.into_iter().map(|on| if on { '1' } else { '0' }).collect::<String>()
-        };
-        assert_eq!(selected("layer1..layer2"), "011100");
-        assert_eq!(selected("layer1.1.."), "001111");
-        assert_eq!(selected("..layer1.0"), "110000");
-        assert_eq!(selected("stem+head"), "100001");
-        assert_eq!(selected("layer1"), "011000");
-    }
-
-    #[test]
-    fn mistakes_are_told() {
-        let error = |text: &str| {
-            let selection: LayerSelection = text.parse().unwrap();
-            selection.resolve(&blocks()).unwrap_err().to_string()
-        };
-        assert!(error("layer2..stem").contains("'stem' comes before 'layer2'"));
-        assert!(error("layr1").contains("did you mean 'layer1'"));
-        assert!("a++b".parse::<LayerSelection>().is_err());
-    }
-
-    #[test]
-    fn layers_are_counted_as_timm_counts_them() {
-        assert_eq!(Granularity::Block.layers(&blocks()), [0..1, 1..2, 2..3, 3..5, 5..6]);
-        assert_eq!(Granularity::Stage.layers(&blocks()), [0..1, 1..3, 3..5, 5..6]);
-    }
-}
+mod tests;

@@ -20,7 +20,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use self::layers::{Granularity, LayerSelection};
+use self::layers::{Granularity, LayerSelection, Selected};
 use crate::models::Block;
 use crate::plan::{Anchor, Averaging, Criterion, Gradient, LayerKind, LowRank, Phase, Plan, PlanError, Schedule};
 
@@ -242,12 +242,12 @@ pub struct MethodOptions {
     pub new_head: bool,
     /// The layers that `surgical`, `auto-rgn`, `auto-snr`, `discriminative` and `lora` tune.
     pub layers: LayerSelection,
-    /// What counts as one layer; `None` takes the method's own (stages for `ulmfit`, blocks for
-    /// `discriminative`).
+    /// What counts as one layer in `discriminative` and `ulmfit`; `None` takes the method's own (stages for `ulmfit`,
+    /// blocks for `discriminative`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub granularity: Option<Granularity>,
     /// `discriminative` and `ulmfit`: factor on the rate for each layer back from the last; `None`
-    /// takes 0.9 and 1 / 2.6.
+    /// takes 0.9 and 1 / 2.6, and 0.9 in both where every tensor is a layer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decay: Option<f64>,
     /// `discriminative`: factors are not lower than this.
@@ -317,11 +317,11 @@ impl MethodOptions {
         }
     }
 
-    /// For each block, whether the user picked it, or it is a head that must be learned.
-    fn selected(&self, blocks: &[Block]) -> Result<Vec<bool>, PlanError> {
+    /// How much of each block the user picked; of a head that must be learned, all.
+    fn selected(&self, blocks: &[Block]) -> Result<Vec<Selected>, PlanError> {
         let mut selected = self.layers.resolve(blocks)?;
-        if let Some(head) = selected.last_mut() {
-            *head |= self.new_head;
+        if let Some(head) = selected.last_mut().filter(|_| self.new_head) {
+            *head = Selected::Whole;
         }
         Ok(selected)
     }
@@ -396,10 +396,10 @@ fn phase(name: &str, gradient: Gradient) -> Phase {
     Phase { name: name.to_owned(), solver: crate::plan::Solver::Gradient(gradient) }
 }
 
-/// The rate factor 1 for every selected block.
-fn equal_rates(blocks: &[Block], selected: &[bool]) -> indexmap::IndexMap<String, f64> {
-    let picked = blocks.iter().zip(selected).filter(|(_, selected)| **selected);
-    picked.map(|(block, _)| (block.name.clone(), 1.0)).collect()
+/// The rate factor 1 for everything selected.
+fn equal_rates(blocks: &[Block], selected: &[Selected]) -> indexmap::IndexMap<String, f64> {
+    let names = blocks.iter().zip(selected).flat_map(|(block, selected)| selected.names(block, false));
+    names.map(|name| (name, 1.0)).collect()
 }
 
 #[cfg(test)]

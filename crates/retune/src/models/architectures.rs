@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::chain::{Block, Chain};
 use super::convnext::{ConvNeXt, ConvNeXtConfig};
-use super::efficientnet::{EfficientNet, EfficientNetConfig};
+use super::efficientnet::{EfficientNet, EfficientNetConfig, PadType};
 use super::parameters::{ParameterBuilder, ParameterSpec};
 use super::position_embedding::PositionGrid;
 use super::resnet::{ResNet, ResNetConfig};
@@ -60,6 +60,11 @@ impl Architecture {
             if tag.contains('/') { tag.clone() } else { format!("timm/{name}.{tag}") }
         };
         self.tags.iter().map(repository).collect()
+    }
+
+    /// Its constructor's arguments, complete.
+    pub(super) fn arguments(&self) -> Map<String, Value> {
+        merged(TABLE.defaults.get(self.family.key()), &self.args)
     }
 
     /// timm's `pretrained_cfg` for it, complete.
@@ -171,11 +176,16 @@ pub fn find(name: &str) -> Result<(&'static str, &'static Architecture), Archite
 /// A network without its parameters' values: the chain of blocks and the parameters' specs.
 pub struct Network {
     pub(crate) chain: Box<dyn Chain>,
+    blocks: Vec<Block>,
     /// Names, shapes and roles of its parameters.
     pub specs: Arc<[ParameterSpec]>,
     pub(crate) positions: Option<PositionGrid>,
+    /// Whether an EfficientNet pads as TensorFlow does, and its epsilon.
+    pub(super) efficientnet_convention: Option<(bool, f64)>,
     family: Family,
     required_size: Option<(usize, usize)>,
+    /// Side of the squares that images are cut into.
+    patch_size: Option<usize>,
     least_size: usize,
 }
 
@@ -188,7 +198,12 @@ impl std::fmt::Debug for Network {
 impl Network {
     /// The ordered list of blocks; the last is the classifier `head`.
     pub fn blocks(&self) -> &[Block] {
-        self.chain.blocks()
+        &self.blocks
+    }
+
+    /// Side of the squares that images are cut into, for who cuts them.
+    pub(crate) fn patch_size(&self) -> Option<usize> {
+        self.patch_size
     }
 
     /// How many numbers the parameters that `counts` picks have together.
@@ -199,6 +214,9 @@ impl Network {
 
     /// Whether images of this height and width can go in; the reason where they cannot.
     pub fn check_input_size(&self, height: usize, width: usize) -> Result<(), String> {
+        if let Some(patch) = self.patch_size.filter(|&patch| height < patch || width < patch) {
+            return Err(format!("it takes sides that are multiples of {patch}"));
+        }
         if let Some((expected_height, expected_width)) = self.required_size {
             return if (height, width) == (expected_height, expected_width) {
                 Ok(())
@@ -282,7 +300,8 @@ pub fn build(
 fn network(family: Family, args: Map<String, Value>) -> Result<Network, String> {
     let mut builder = ParameterBuilder::new();
     let mut positions = None;
-    let mut required_size = None;
+    let mut efficientnet_convention = None;
+    let (mut required_size, mut patch_size) = (None, None);
     // Padded convolutions take any size; below this nothing is left to see.
     let mut least_size = 8;
     let chain: Box<dyn Chain> = match family {
@@ -296,6 +315,7 @@ fn network(family: Family, args: Map<String, Value>) -> Result<Network, String> 
             config.check()?;
             positions = Some(config.position_grid());
             required_size = Some(config.img_size.height_and_width());
+            patch_size = Some(config.patch_size);
             Box::new(ViT::new(&config, &mut builder))
         }
         Family::ConvNeXt => {
@@ -307,10 +327,32 @@ fn network(family: Family, args: Map<String, Value>) -> Result<Network, String> 
         Family::EfficientNet => {
             let config: EfficientNetConfig = parse(args)?;
             config.check()?;
+            efficientnet_convention = Some((config.pad_type == PadType::Same, config.norm_eps));
             Box::new(EfficientNet::new(&config, &mut builder))
         }
     };
-    Ok(Network { chain, specs: builder.finish(), positions, family, required_size, least_size })
+    let specs = builder.finish();
+    let blocks = with_parameters(chain.blocks(), &specs);
+    Ok(Network {
+        chain,
+        blocks,
+        specs,
+        positions,
+        efficientnet_convention,
+        family,
+        required_size,
+        patch_size,
+        least_size,
+    })
+}
+
+/// The blocks with the parameters that are theirs.
+fn with_parameters(blocks: &[Block], specs: &[ParameterSpec]) -> Vec<Block> {
+    let mut blocks = blocks.to_vec();
+    for spec in specs.iter().filter(|spec| spec.role.is_trainable()) {
+        blocks[spec.block].parameters.push(spec.clone());
+    }
+    blocks
 }
 
 fn parse<T: DeserializeOwned>(args: Map<String, Value>) -> Result<T, String> {

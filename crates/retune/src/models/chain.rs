@@ -8,6 +8,7 @@ use retune_kernels::operators::{channels_first, channels_last, global_average};
 
 use super::architectures::closest;
 use super::layers::Pass;
+use super::parameters::ParameterSpec;
 
 /// What flows from one block to the next.
 #[derive(Clone, Debug)]
@@ -104,8 +105,8 @@ impl Activation {
     }
 }
 
-/// A block's name and the stage that it belongs to.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+/// A block's name, the stage that it belongs to, and its parameters.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Block {
     /// Name at block granularity, such as `layer1.0`.
     pub name: String,
@@ -115,6 +116,9 @@ pub struct Block {
     /// as timm's `group_matcher` does with a transformer's last norm.
     #[serde(skip)]
     pub joins: Option<Neighbour>,
+    /// The parameters that gradients can train, in the order of PyTorch's `named_parameters()`.
+    #[serde(skip)]
+    pub parameters: Vec<ParameterSpec>,
 }
 
 /// The block with which another counts as one layer.
@@ -126,7 +130,7 @@ pub enum Neighbour {
     Next,
 }
 
-/// No block or stage has the name.
+/// No block, stage or tensor has the name.
 #[derive(Debug, thiserror::Error)]
 #[error("unknown layer '{name}'{suggestion}; `retune layers` lists them")]
 pub struct UnknownLayer {
@@ -138,13 +142,13 @@ pub struct UnknownLayer {
 
 impl Block {
     pub(crate) fn new(name: impl Into<String>, stage: impl Into<String>) -> Self {
-        Self { name: name.into(), stage: stage.into(), joins: None }
+        Self { name: name.into(), stage: stage.into(), joins: None, parameters: Vec::new() }
     }
 
     /// A block that is a stage by itself.
     pub(crate) fn alone(name: impl Into<String>) -> Self {
         let name = name.into();
-        Self { stage: name.clone(), name, joins: None }
+        Self { stage: name.clone(), name, joins: None, parameters: Vec::new() }
     }
 
     pub(crate) fn joining(self, neighbour: Neighbour) -> Self {
@@ -164,9 +168,21 @@ impl Block {
             return Ok(first..first + count);
         }
         let names = blocks.iter().flat_map(|block| [block.name.as_str(), block.stage.as_str()]);
+        Err(UnknownLayer::among(name, names))
+    }
+
+    /// Position of the parameter called `name` in [`Block::parameters`].
+    pub(crate) fn parameter(&self, name: &str) -> Option<usize> {
+        self.parameters.iter().position(|spec| spec.name == name)
+    }
+}
+
+impl UnknownLayer {
+    /// That `name` is none of `known`.
+    pub(crate) fn among<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Self {
         let suggestion =
-            closest(name, names).map(|closest| format!(" (did you mean '{closest}'?)")).unwrap_or_default();
-        Err(UnknownLayer { name: name.to_owned(), suggestion })
+            closest(name, known).map(|closest| format!(" (did you mean '{closest}'?)")).unwrap_or_default();
+        Self { name: name.to_owned(), suggestion }
     }
 }
 

@@ -1,10 +1,13 @@
 //! `config.json`, as the Hugging Face hub keeps it for timm models.
 
+use std::num::NonZeroU16;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::architectures::{self, ArchitectureError};
+use super::architectures::{self, ArchitectureError, Family};
+use super::class_file::ClassNames;
+use super::transformers;
 use crate::data::preprocess::{CropMode, Preprocessing};
 use crate::data::resize::Interpolation;
 use crate::files::{self, FileError};
@@ -41,6 +44,14 @@ pub enum ConfigError {
         /// Why not.
         source: ArchitectureError,
     },
+    /// The configuration is one of transformers, and timm's architectures cannot do what it says.
+    #[error("{path}: {reason}")]
+    Transformers {
+        /// The file.
+        path: String,
+        /// What cannot be done, as a clause.
+        reason: String,
+    },
 }
 
 /// The content of a `config.json`. Keys that retune does not know are kept as they are.
@@ -64,13 +75,21 @@ impl ModelConfig {
         Self::from_document(document, "--arch")
     }
 
-    /// Reads a `config.json`.
+    /// Reads a `config.json`: timm's, or one of transformers with the `preprocessor_config.json` beside it.
     ///
     /// # Errors
-    /// A file that cannot be read, is not JSON, names an unknown architecture or has a key of the
-    /// wrong type.
+    /// A file that cannot be read, is not JSON, names an unknown architecture, has a key of the
+    /// wrong type, or describes a transformers model that no architecture here computes.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        Self::parse(&files::read_text(path)?, &path.display().to_string())
+        let text = files::read_text(path)?;
+        let shown = path.display().to_string();
+        let document = Self::parse_document(&text, &shown)?;
+        if !transformers::recognizes(&document) {
+            return Self::from_document(document, &shown);
+        }
+        let translated = transformers::to_timm(&document, path.parent());
+        let document = translated.map_err(|reason| ConfigError::Transformers { path: shown.clone(), reason })?;
+        Self::from_document(document, &shown)
     }
 
     /// Parses the text of a `config.json`; `path` is for messages.
@@ -78,9 +97,12 @@ impl ModelConfig {
     /// # Errors
     /// As [`ModelConfig::read`].
     pub fn parse(text: &str, path: &str) -> Result<Self, ConfigError> {
-        let document = serde_json::from_str(text)
-            .map_err(|error| ConfigError::NotJson { path: path.to_owned(), reason: error.to_string() })?;
-        Self::from_document(document, path)
+        Self::from_document(Self::parse_document(text, path)?, path)
+    }
+
+    fn parse_document(text: &str, path: &str) -> Result<Value, ConfigError> {
+        serde_json::from_str(text)
+            .map_err(|error| ConfigError::NotJson { path: path.to_owned(), reason: error.to_string() })
     }
 
     fn from_document(document: Value, path: &str) -> Result<Self, ConfigError> {
@@ -107,6 +129,10 @@ impl ModelConfig {
             .filter(|&count| count <= 1_000_000)
             .ok_or_else(|| wrong("num_classes", "a whole number"))? as usize;
         let mut preprocessing = preprocessing(&cfg, path)?;
+        if let Some(white) = document.get(OWN).and_then(|own| own.get("white")) {
+            let white = white.as_u64().and_then(|white| u16::try_from(white).ok()).and_then(NonZeroU16::new);
+            preprocessing.white = Some(white.ok_or_else(|| wrong("white", "a whole number from 1 to 65535"))?);
+        }
         if let Some(own) = document.get(OWN).and_then(|own| own.get("interpolation")) {
             preprocessing.interpolation = own
                 .as_str()
@@ -128,17 +154,59 @@ impl ModelConfig {
 
     /// Names of the classes, in the order of the logits, where the file has them.
     pub fn label_names(&self) -> Option<Vec<String>> {
-        let names = self
-            .document
-            .get("label_names")
-            .or_else(|| self.document.get("pretrained_cfg").and_then(|cfg| cfg.get("label_names")))?;
-        let names: Vec<String> = names.as_array()?.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect();
+        let names = self.document.get("label_names").or_else(|| self.pretrained("label_names"))?;
+        let name = |name: &Value| name.as_str().map(str::to_owned);
+        let names: Vec<String> = match names {
+            // timm takes an object from numbers to names, too.
+            Value::Object(names) => {
+                (0..names.len()).map(|class| names.get(&class.to_string()).and_then(name)).collect::<Option<_>>()?
+            }
+            names => names.as_array()?.iter().filter_map(name).collect(),
+        };
         (names.len() == self.num_classes).then_some(names)
     }
 
-    /// Overrides of the architecture's own arguments.
+    /// What the file says that a class is, by its name.
+    pub(super) fn label_description(&self, name: &str) -> Option<&str> {
+        let descriptions = self.document.get("label_descriptions");
+        descriptions.or_else(|| self.pretrained("label_descriptions"))?.get(name)?.as_str()
+    }
+
+    /// What timm calls the weights, as `a1_in1k`, where the file says so.
+    pub(super) fn pretrained_tag(&self) -> Option<&str> {
+        let in_name = || self.document.get("architecture")?.as_str()?.split_once('.').map(|(_, tag)| tag);
+        self.pretrained("tag").and_then(Value::as_str).or_else(in_name).filter(|tag| !tag.is_empty())
+    }
+
+    fn pretrained(&self, key: &str) -> Option<&Value> {
+        self.document.get("pretrained_cfg")?.get(key)
+    }
+
+    /// Overrides of the architecture's own arguments, those that timm has no name for included.
     pub fn model_args(&self) -> Map<String, Value> {
-        self.document.get("model_args").and_then(Value::as_object).cloned().unwrap_or_default()
+        let mut args = self.document.get("model_args").and_then(Value::as_object).cloned().unwrap_or_default();
+        if let Some(own) = self.own("model_args").and_then(Value::as_object) {
+            args.extend(own.clone());
+        }
+        args
+    }
+
+    fn own(&self, key: &str) -> Option<&Value> {
+        self.document.get(OWN)?.get(key)
+    }
+
+    /// Sets what timm has no name for, or removes it.
+    fn set_own(&mut self, key: &str, value: Option<Value>) {
+        let mut own = self.document.get(OWN).and_then(Value::as_object).cloned().unwrap_or_default();
+        match value {
+            Some(value) => drop(own.insert(key.into(), value)),
+            None => drop(own.shift_remove(key)),
+        }
+        if own.is_empty() {
+            self.document.shift_remove(OWN);
+        } else {
+            self.document.insert(OWN.into(), Value::Object(own));
+        }
     }
 
     /// How images are prepared for this model.
@@ -148,18 +216,58 @@ impl ModelConfig {
 
     /// The same model with other classes.
     pub fn with_classes(mut self, classes: &[String]) -> Self {
+        let described = self.label_names().is_some_and(|names| names == classes);
         self.num_classes = classes.len();
         self.document.insert("num_classes".into(), classes.len().into());
         self.document.insert("label_names".into(), classes.into());
-        for key in ["label_descriptions", "label_name_to_index"] {
-            self.document.remove(key);
-        }
         self.set_cfg("num_classes", classes.len().into());
-        if let Some(Value::Object(cfg)) = self.document.get_mut("pretrained_cfg") {
+        let cfg = self.document.get_mut("pretrained_cfg").and_then(Value::as_object_mut);
+        if let Some(cfg) = cfg {
             cfg.remove("label_names");
-            cfg.remove("label_descriptions");
+            if !described {
+                cfg.remove("label_descriptions");
+            }
+        }
+        if !described {
+            for key in ["label_descriptions", "label_name_to_index"] {
+                self.document.remove(key);
+            }
         }
         self
+    }
+
+    /// The same classes under the names of a file.
+    pub(super) fn with_label_names(self, classes: &ClassNames) -> Self {
+        let mut config = self.with_classes(&classes.names);
+        if let Some(descriptions) = &classes.descriptions {
+            let described = classes.names.iter().cloned().zip(descriptions.iter().map(|text| text.as_str().into()));
+            config.document.insert("label_descriptions".into(), Value::Object(described.collect()));
+        }
+        config
+    }
+
+    /// The same model with another number of classes, whose names nobody knows.
+    pub(super) fn with_class_count(mut self, count: usize) -> Self {
+        if self.num_classes != count {
+            self.num_classes = count;
+            self.document.insert("num_classes".into(), count.into());
+            self.set_cfg("num_classes", count.into());
+        }
+        self
+    }
+
+    /// The same vision transformer with the average of its patches pooled and then normalized, as MAE is fine-tuned;
+    /// `None` for other architectures and where it does so already.
+    pub(super) fn with_average_pooling(mut self) -> Option<Self> {
+        const KEY: &str = "global_pool";
+        let (_, entry) = architectures::find(&self.architecture).ok()?;
+        let mut args = self.document.get("model_args").and_then(Value::as_object).cloned().unwrap_or_default();
+        let pools = args.insert(KEY.into(), "avg".into());
+        if entry.family != Family::ViT || pools.is_some_and(|own| own == "avg") {
+            return None;
+        }
+        self.document.insert("model_args".into(), args.into());
+        Some(self)
     }
 
     /// The same model with images prepared otherwise; timm reads the same from what is written.
@@ -179,11 +287,9 @@ impl ModelConfig {
                 self.set_cfg(key, value);
             }
         }
-        if new.interpolation != new.interpolation.pillow() {
-            self.document.insert(OWN.into(), json!({ "interpolation": new.interpolation }));
-        } else {
-            self.document.shift_remove(OWN);
-        }
+        let beyond_timm = new.interpolation != new.interpolation.pillow();
+        self.set_own("interpolation", beyond_timm.then(|| json!(new.interpolation)));
+        self.set_own("white", new.white.map(|white| json!(white)));
         let (height, width) = (new.height, new.width);
         if let Some(Value::Object(args)) = self.document.get_mut("model_args")
             && args.contains_key("img_size")
@@ -254,6 +360,7 @@ fn preprocessing(cfg: &Map<String, Value>, path: &str) -> Result<Preprocessing, 
             .ok_or_else(|| wrong("crop_mode", "center, squash or border"))?,
         mean: triple("mean")?,
         std,
+        white: None,
     })
 }
 

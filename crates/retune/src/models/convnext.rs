@@ -35,6 +35,8 @@ pub(crate) struct ConvNeXtConfig {
     pub use_grn: bool,
     pub act_layer: ActivationFunction,
     pub norm_eps: Option<f64>,
+    /// Epsilon of the norm in the head, where it differs: an argument that timm has not, for transformers' models.
+    pub head_norm_eps: Option<f64>,
     pub num_classes: usize,
 }
 
@@ -54,6 +56,7 @@ impl Default for ConvNeXtConfig {
             use_grn: false,
             act_layer: ActivationFunction::Gelu,
             norm_eps: None,
+            head_norm_eps: None,
             num_classes: 1000,
         }
     }
@@ -344,7 +347,7 @@ struct Pool {
 
 impl Pool {
     fn new(config: &ConvNeXtConfig, builder: &mut ParameterBuilder, width: usize) -> (Self, usize) {
-        let epsilon = config.epsilon();
+        let epsilon = config.head_norm_eps.unwrap_or(config.epsilon());
         if config.head_norm_first {
             let norm = LayerNorm::new(builder, "norm_pre", width, epsilon);
             return (Self { map_norm: Some(norm), pooled_norm: None, hidden: None }, width);

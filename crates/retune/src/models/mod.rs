@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! config.json ─ config ─► architectures ─► Network (a chain of blocks, parameter specs)
-//! weights ───── weights ────────────────► Parameters (a list of named tensors)
+//! weights ─ checkpoint, naming ─► weights ► Parameters (a list of named tensors)
 //!                                          └─ Model = Network + Parameters + ModelConfig
 //! ```
 //!
@@ -12,13 +12,20 @@
 
 pub mod architectures;
 mod chain;
+pub mod checkpoint;
+pub mod class_file;
+mod classes;
 pub mod config;
 mod convnext;
 mod efficientnet;
+pub mod imagenet;
 mod layers;
+mod location;
+pub mod naming;
 pub mod parameters;
 mod position_embedding;
 mod resnet;
+pub mod transformers;
 mod vit;
 pub mod weights;
 
@@ -30,13 +37,20 @@ use burn::tensor::{Device, Tensor};
 
 pub use architectures::Network;
 pub use chain::{Activation, Block, Neighbour, UnknownLayer};
+pub use checkpoint::LoadNote;
+pub use class_file::ClassNames;
 pub use config::ModelConfig;
 pub use layers::{ObservedStatistics, Pass};
 pub use parameters::{ParameterSpec, Parameters, Role};
 
+use self::checkpoint::{Checkpoint, Classes};
+use self::location::locate;
+use self::position_embedding::PositionGrid;
+use self::weights::WeightsError;
 use crate::data::preprocess::Preprocessing;
 use crate::device;
 use crate::files::{self, FileError};
+use crate::monitor::Monitor;
 
 /// Name of the weights' file in a model directory.
 pub const WEIGHTS_FILE: &str = "model.safetensors";
@@ -51,7 +65,10 @@ pub enum ModelError {
     Config(#[from] config::ConfigError),
     /// The weights are at fault.
     #[error(transparent)]
-    Weights(#[from] weights::WeightsError),
+    Weights(#[from] WeightsError),
+    /// The file with the names of the classes is at fault.
+    #[error(transparent)]
+    ClassFile(#[from] class_file::ClassFileError),
     /// The architecture or its arguments are at fault.
     #[error(transparent)]
     Architecture(#[from] architectures::ArchitectureError),
@@ -82,9 +99,20 @@ pub enum ModelError {
         /// The weights wanted.
         weights: u128,
     },
-    /// A weights file alone does not say what it is the weights of.
-    #[error("{path} holds weights only; name their architecture with --arch", path = .0.display())]
-    ArchitectureNeeded(PathBuf),
+    /// A weights file does not say what it is the weights of, or in no name that is known.
+    #[error("{path} holds weights only, and {reason}", path = path.display(), reason = unnamed(named.as_deref()))]
+    ArchitectureNeeded {
+        /// The file.
+        path: PathBuf,
+        /// What it calls its architecture.
+        named: Option<String>,
+    },
+    /// Logits are wanted of a model that has none.
+    #[error("the model has no classifier, so it gives no logits; take its pooled features")]
+    NoClassifier,
+    /// Neither a model nor an architecture is named.
+    #[error("no model and no architecture is named")]
+    NothingNamed,
     /// `--arch` was given for something that says itself what it is.
     #[error("{path} names its own architecture in config.json; leave --arch out", path = .0.display())]
     ArchitectureNotNeeded(PathBuf),
@@ -103,6 +131,13 @@ pub enum ModelError {
     /// No such layer.
     #[error(transparent)]
     UnknownLayer(#[from] UnknownLayer),
+}
+
+fn unnamed(named: Option<&str>) -> String {
+    match named {
+        Some(name) => format!("the name that it gives its architecture, '{name}', is none that can be built"),
+        None => "nothing in it says of which architecture".into(),
+    }
 }
 
 /// How a new classifier head starts.
@@ -124,30 +159,62 @@ pub struct Model {
     network: Arc<Network>,
     /// The values of its parameters.
     pub parameters: Parameters,
+    /// What a user should hear of how it was loaded.
+    pub notes: Vec<LoadNote>,
 }
 
 impl Model {
-    /// Loads a model from a directory (`config.json`, `model.safetensors`), or from a weights file
-    /// with the architecture's name. `preprocessing` replaces the model's own (its position
-    /// embedding is resampled to another image size).
+    /// Loads a model from a directory (`config.json`, `model.safetensors`), or from a checkpoint with the architecture's
+    /// name, which may be left out where the checkpoint gives it. The classes of a checkpoint are those of its
+    /// classifier; without one it is a model that gives features. `change` replaces the model's own preprocessing (its
+    /// position embedding is resampled to another image size).
     ///
     /// # Errors
-    /// Anything missing, unreadable or inconsistent, by name.
+    /// Anything missing, unreadable, left over or inconsistent, by name.
     pub fn load(
         path: &Path,
         architecture: Option<&str>,
         change: impl FnOnce(&Preprocessing) -> Preprocessing,
         device: &Device,
     ) -> Result<Self, ModelError> {
-        let (config, weights) = locate(path, architecture)?;
-        let weights = weights.ok_or_else(|| ModelError::Incomplete { path: path.to_owned(), lacks: WEIGHTS_FILE })?;
-        let preprocessing = change(config.preprocessing());
-        let bytes = std::fs::metadata(&weights).map_err(|error| FileError::new("read", &weights, error))?.len();
-        let (config, network) = Self::build(config.with_preprocessing(preprocessing))?;
-        check_weights_size(&network, bytes, &weights)?;
+        let located = locate(path, architecture)?;
+        let weights =
+            located.weights.ok_or_else(|| ModelError::Incomplete { path: path.to_owned(), lacks: WEIGHTS_FILE })?;
+        let own = located.config;
+        let preprocessing = change(own.preprocessing());
+        let config = own.clone().with_preprocessing(preprocessing);
+        let checkpoint = match located.checkpoint {
+            Some(checkpoint) => checkpoint,
+            None => {
+                checkpoint::check_format(&weights)?;
+                check_weights_size(&Self::build(config.clone().with_class_count(0))?.1, &weights)?;
+                Checkpoint::open(&weights)?
+            }
+        };
+        let mut model = Self::of_checkpoint(&checkpoint, &own, config, located.classes, device)?;
+        model.notes.splice(0..0, located.notes);
+        Ok(model)
+    }
+
+    /// The model of a configuration with the tensors of a checkpoint, wherever in it they are. `own` is the configuration
+    /// before images were to be prepared otherwise.
+    fn of_checkpoint(
+        checkpoint: &Checkpoint,
+        own: &ModelConfig,
+        config: ModelConfig,
+        classes: Classes,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
+        let taken = checkpoint::take(checkpoint, config, classes)?;
+        let (config, network) = Self::build(taken.config)?;
+        let path = checkpoint.path();
+        check_whole_patches(own, &config, &network)?;
+        check_weights_size(&network, path)?;
         let mut model = Self::empty(config, network, device);
-        let tensors = weights::read_tensors(&weights)?;
-        weights::assign(&mut model.parameters, tensors, model.network.positions, &weights)?;
+        let positions = model.network.positions.map(|grid| PositionGrid { from: own_grid(own), ..grid });
+        weights::assign(&mut model.parameters, taken.tensors, positions, path)?;
+        weights::refuse_extra(taken.unknown, path)?;
+        model.notes = taken.notes;
         Ok(model)
     }
 
@@ -176,12 +243,15 @@ impl Model {
         device: &Device,
     ) -> Result<Self, ModelError> {
         let config = match (path, architecture) {
-            (Some(path), architecture) => locate(path, architecture)?.0,
+            (Some(path), architecture) => locate(path, architecture)?.config,
             (None, Some(name)) => ModelConfig::of_architecture(name)?,
-            (None, None) => return Err(ModelError::ArchitectureNeeded(PathBuf::from("nothing"))),
+            (None, None) => return Err(ModelError::NothingNamed),
         };
+        let own = config.clone();
         let preprocessing = change(config.preprocessing());
-        Self::initialize(config.with_preprocessing(preprocessing), seed, device)
+        let model = Self::initialize(config.with_preprocessing(preprocessing), seed, device)?;
+        check_whole_patches(&own, &model.config, &model.network)?;
+        Ok(model)
     }
 
     /// Builds the network of a configuration and fills it randomly.
@@ -191,7 +261,7 @@ impl Model {
     pub fn initialize(config: ModelConfig, seed: u64, device: &Device) -> Result<Self, ModelError> {
         let (config, network) = Self::build(config)?;
         let parameters = Parameters::initialize(network.specs.clone(), seed, device);
-        Ok(Self { config, network: Arc::new(network), parameters })
+        Ok(Self { config, network: Arc::new(network), parameters, notes: Vec::new() })
     }
 
     fn build(config: ModelConfig) -> Result<(ModelConfig, Network), ModelError> {
@@ -211,7 +281,17 @@ impl Model {
     /// The network of zeros that a file's values are to take the place of.
     fn empty(config: ModelConfig, network: Network, device: &Device) -> Self {
         let parameters = Parameters::zeros(network.specs.clone(), device);
-        Self { config, network: Arc::new(network), parameters }
+        Self { config, network: Arc::new(network), parameters, notes: Vec::new() }
+    }
+
+    /// Says what a user should hear of how it was loaded.
+    pub fn tell_notes(&self, monitor: &dyn Monitor) {
+        for note in &self.notes {
+            monitor.message(&format!("note: {note}"));
+            if let Some(details) = note.details() {
+                monitor.detail(&details);
+            }
+        }
     }
 
     /// What `config.json` says.
@@ -293,7 +373,7 @@ impl Model {
         };
         let known = network.specs.iter().map(known).collect();
         let parameters = Parameters::complete(network.specs.clone(), known, seed, &device);
-        Ok(Self { config, network: Arc::new(network), parameters })
+        Ok(Self { config, network: Arc::new(network), parameters, notes: self.notes.clone() })
     }
 
     /// The same network with other values of its parameters.
@@ -335,10 +415,39 @@ impl Network {
     }
 }
 
+/// Rows and columns of the patches of images of the size that a configuration names.
+fn own_grid(config: &ModelConfig) -> Option<[usize; 2]> {
+    let preprocessing = config.preprocessing();
+    let size = Some((preprocessing.height as usize, preprocessing.width as usize));
+    let network = architectures::build(config.architecture(), &config.model_args(), config.num_classes(), size).ok()?;
+    network.positions.map(|grid| [grid.rows, grid.columns])
+}
+
+/// Checks that another size than the model's own loses nothing at the edges. Some published models lose a few pixels at
+/// their own size.
+fn check_whole_patches(own: &ModelConfig, changed: &ModelConfig, network: &Network) -> Result<(), ModelError> {
+    let size = |config: &ModelConfig| [config.preprocessing().height, config.preprocessing().width];
+    let [height, width] = size(changed);
+    match network.patch_size() {
+        Some(patch)
+            if size(own) != [height, width] && [height, width].iter().any(|&side| side as usize % patch != 0) =>
+        {
+            Err(ModelError::InputSize {
+                architecture: changed.architecture().to_owned(),
+                height,
+                width,
+                reason: format!("it takes sides that are multiples of {patch}"),
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Checks that a file is large enough for the weights that are to come from it, before they are made
 /// room for. A position embedding is resampled to the image size, and may be larger than the file's.
-fn check_weights_size(network: &Network, bytes: u64, path: &Path) -> Result<(), ModelError> {
+fn check_weights_size(network: &Network, path: &Path) -> Result<(), ModelError> {
     const LARGEST_RESAMPLING: u128 = 256;
+    let bytes = std::fs::metadata(path).map_err(|error| FileError::new("read", path, error))?.len();
     let held = network.scalars(|spec| spec.name != "pos_embed");
     let resampled = network.scalars(|spec| spec.name == "pos_embed");
     // The smallest floats have two bytes.
@@ -346,28 +455,4 @@ fn check_weights_size(network: &Network, bytes: u64, path: &Path) -> Result<(), 
         return Err(ModelError::TooFewWeights { path: path.to_owned(), bytes, weights: held + resampled });
     }
     Ok(())
-}
-
-/// The configuration at a path, and its weights file if there is one.
-fn locate(path: &Path, architecture: Option<&str>) -> Result<(ModelConfig, Option<PathBuf>), ModelError> {
-    if path.is_file() {
-        let name = architecture.ok_or_else(|| ModelError::ArchitectureNeeded(path.to_owned()))?;
-        return Ok((ModelConfig::of_architecture(name)?, Some(path.to_owned())));
-    }
-    if !path.is_dir() {
-        return Err(ModelError::NotFound(path.to_owned()));
-    }
-    // A run directory keeps its best model under `model/`.
-    let inner = path.join("model");
-    let directory = if !path.join(CONFIG_FILE).is_file() && inner.is_dir() { inner } else { path.to_owned() };
-    let config = directory.join(CONFIG_FILE);
-    if !config.is_file() {
-        return Err(ModelError::Incomplete { path: path.to_owned(), lacks: CONFIG_FILE });
-    }
-    if architecture.is_some() {
-        return Err(ModelError::ArchitectureNotNeeded(path.to_owned()));
-    }
-    let weights =
-        [WEIGHTS_FILE, "pytorch_model.bin"].iter().map(|name| directory.join(name)).find(|path| path.is_file());
-    Ok((ModelConfig::read(&config)?, weights))
 }

@@ -13,20 +13,59 @@ pub(crate) struct PositionGrid {
     pub rows: usize,
     /// Patches in a row.
     pub columns: usize,
+    /// Rows and columns that the file's embedding is for, where its image size is known. Without them, or where it has
+    /// another number of positions, it is taken for a square.
+    pub from: Option<[usize; 2]>,
 }
 
-/// Resamples `[1, prefix + side², width]` to `grid`; the prefix is kept as it is. `None` where the
-/// embedding does not describe a square grid of this width.
+impl PositionGrid {
+    /// Rows and columns of an embedding of so many positions.
+    pub fn of_embedding(&self, positions: usize) -> Option<[usize; 2]> {
+        let patches = positions.checked_sub(self.prefix)?;
+        match self.from {
+            Some([rows, columns]) if rows * columns == patches => Some([rows, columns]),
+            _ => square_root(patches).map(|side| [side, side]),
+        }
+    }
+
+    /// Whether an embedding of so many positions is for this very grid. Where its grid is not known, the number decides.
+    pub fn is_of(&self, positions: usize) -> bool {
+        let same_number = positions == self.prefix + self.rows * self.columns;
+        same_number && (self.from.is_none() || self.of_embedding(positions) == Some([self.rows, self.columns]))
+    }
+}
+
+/// Resamples `[1, prefix + rows × columns, width]` to `grid`; the prefix is kept as it is. `None` where the
+/// embedding describes neither the grid that it is from nor a square, or has another width.
 pub(crate) fn resample(embedding: &NamedTensor, grid: PositionGrid, width: usize) -> Option<Vec<f32>> {
+    resample_by(taps, embedding, grid, width)
+}
+
+/// As [`resample`], with the weights that PyTorch's `interpolate` has without antialiasing, as DINOv2's own code and
+/// transformers' call it.
+pub(crate) fn resample_without_antialiasing(
+    embedding: &NamedTensor,
+    grid: PositionGrid,
+    width: usize,
+) -> Option<Vec<f32>> {
+    resample_by(four_taps, embedding, grid, width)
+}
+
+fn resample_by(
+    taps: fn(usize, usize) -> Vec<Taps>,
+    embedding: &NamedTensor,
+    grid: PositionGrid,
+    width: usize,
+) -> Option<Vec<f32>> {
     let &[1, positions, embedded_width] = embedding.shape.as_slice() else { return None };
-    let side = square_root(positions.checked_sub(grid.prefix)?)?;
-    if width != embedded_width || side == 0 {
+    let [rows, old_columns] = grid.of_embedding(positions)?;
+    if width != embedded_width || rows * old_columns == 0 {
         return None;
     }
     let (kept, patches) = embedding.values.split_at_checked(grid.prefix * width)?;
-    // A row of patches is `side × width` values; columns are resampled inside each row.
-    let columns = resample_axis(patches, side, width, &taps(side, grid.columns));
-    let resampled = resample_axis(&columns, 1, grid.columns * width, &taps(side, grid.rows));
+    // A row of patches is `old_columns × width` values; columns are resampled inside each row.
+    let columns = resample_axis(patches, rows, width, &taps(old_columns, grid.columns));
+    let resampled = resample_axis(&columns, 1, grid.columns * width, &taps(rows, grid.rows));
     Some(kept.iter().copied().chain(resampled).collect())
 }
 
@@ -70,20 +109,40 @@ fn taps(old: usize, new: usize) -> Vec<Taps> {
             let first = (centre - support + 0.5).max(0.0) as usize;
             let end = ((centre + support + 0.5) as usize).min(old);
             let weights: Vec<f64> =
-                (first..end).map(|source| keys((source as f64 - centre + 0.5) / widening)).collect();
+                (first..end).map(|source| keys((source as f64 - centre + 0.5) / widening, -0.5)).collect();
             let total: f64 = weights.iter().sum();
             Taps { first, weights: weights.into_iter().map(|weight| weight / total).collect() }
         })
         .collect()
 }
 
-fn keys(x: f64) -> f64 {
-    const A: f64 = -0.5;
+/// Bicubic weights of the four nearest sources whatever the scale: Keys' kernel with a = −0.75. What would lie outside
+/// is taken at the edge.
+fn four_taps(old: usize, new: usize) -> Vec<Taps> {
+    let scale = old as f64 / new as f64;
+    let last = old.saturating_sub(1);
+    (0..new)
+        .map(|index| {
+            let centre = scale * (index as f64 + 0.5) - 0.5;
+            let sources = [-1.0, 0.0, 1.0, 2.0].map(|offset| centre.floor() + offset);
+            let at = |source: f64| (source.max(0.0) as usize).min(last);
+            let first = at(sources[0]);
+            let mut weights = vec![0.0; at(sources[3]) - first + 1];
+            for source in sources {
+                weights[at(source) - first] += keys(source - centre, -0.75);
+            }
+            Taps { first, weights }
+        })
+        .collect()
+}
+
+/// The cubic convolution kernel of Keys 1981 with its parameter `a`.
+fn keys(x: f64, a: f64) -> f64 {
     let x = x.abs();
     if x < 1.0 {
-        ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
+        ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0
     } else if x < 2.0 {
-        (((x - 5.0) * x + 8.0) * x - 4.0) * A
+        (((x - 5.0) * x + 8.0) * x - 4.0) * a
     } else {
         0.0
     }
@@ -100,7 +159,7 @@ mod tests {
     }
 
     fn grid(prefix: usize, rows: usize, columns: usize) -> PositionGrid {
-        PositionGrid { prefix, rows, columns }
+        PositionGrid { prefix, rows, columns, from: None }
     }
 
     #[test]
@@ -117,6 +176,23 @@ mod tests {
         let at = |row: usize, column: usize| resampled[row * 5 + column];
         assert!((at(2, 0) - at(2, 4)).abs() < 1e-6);
         assert!(at(4, 3) > at(1, 3) + 0.5);
+    }
+
+    #[test]
+    fn a_grid_that_is_no_square_is_known_by_where_it_is_from() {
+        // Rows of 2 patches: their number differs from row to row, not within one.
+        let mut values = vec![7.0];
+        values.extend((0..4).flat_map(|row| [row as f32; 2]));
+        let embedding = NamedTensor { shape: vec![1, 9, 1], values };
+        let from = |from| PositionGrid { from, ..grid(1, 2, 4) };
+        assert!(resample(&embedding, from(None), 1).is_none());
+        let resampled = resample(&embedding, from(Some([4, 2])), 1).unwrap();
+        assert_eq!(resampled[0], 7.0);
+        // What is constant along a row stays so.
+        assert!(resampled[1..5].iter().all(|value| (value - resampled[1]).abs() < 1e-6));
+        assert!(resampled[5] > resampled[1] + 1.0);
+        // 2 × 4 patches are as many as 4 × 2.
+        assert!(from(None).is_of(9) && !from(Some([4, 2])).is_of(9) && from(Some([2, 4])).is_of(9));
     }
 
     #[test]

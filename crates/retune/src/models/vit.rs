@@ -84,6 +84,7 @@ impl ViTConfig {
             prefix: if self.no_embed_class { 0 } else { self.prefix_tokens() },
             rows: height / self.patch_size,
             columns: width / self.patch_size,
+            from: None,
         }
     }
 
@@ -95,8 +96,8 @@ impl ViTConfig {
             ("embed_dim", self.embed_dim),
             ("reg_tokens + 1", self.reg_tokens.saturating_add(1)),
             ("num_heads", self.num_heads),
-            ("image height / patch_size", height / self.patch_size.max(1)),
-            ("image width / patch_size", width / self.patch_size.max(1)),
+            ("image height / patch_size", (height / self.patch_size.max(1)).max(1)),
+            ("image width / patch_size", (width / self.patch_size.max(1)).max(1)),
             ("embed_dim × mlp_ratio", (self.embed_dim as f64 * self.mlp_ratio) as usize),
         ])?;
         check_depth([self.depth])?;

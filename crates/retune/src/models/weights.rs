@@ -1,13 +1,14 @@
-//! Weights in and out: `.safetensors` and PyTorch's `.pth`, by timm's tensor names, strictly.
+//! Tensors in and out of files: read as `f32`, given to a model strictly, written as `.safetensors`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
-use pytorch_reader::{DType, PytorchReader};
-use safetensors::tensor::{Dtype, SafeTensors, View};
+use safetensors::tensor::{Dtype, View};
 
+use super::checkpoint::{Checkpoint, ForeignFormat, is_batch_counter};
+use super::naming::NamingError;
 use super::parameters::{ParameterSpec, Parameters};
 use super::position_embedding::{self, PositionGrid};
 use crate::files::{self, FileError};
@@ -18,7 +19,7 @@ pub enum WeightsError {
     /// The file could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The file is not what its name says, or is cut off.
+    /// The file is damaged, or is cut off.
     #[error("{path} is not a readable {format} file: {reason}", path = path.display())]
     Unreadable {
         /// The file.
@@ -28,12 +29,28 @@ pub enum WeightsError {
         /// The parser's reason.
         reason: String,
     },
-    /// The extension is none of those that are understood.
+    /// The file is no checkpoint, or none that can be read.
+    #[error("{path} {format}", path = path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead.
+        format: ForeignFormat,
+    },
+    /// The file holds several models.
     #[error(
-        "{path} is neither .safetensors nor .pth/.pt/.bin; convert it to safetensors",
-        path = .0.display()
+        "{path} holds two models, and nothing says which is meant: {first}, and {second}; save one of them in a file of \
+         its own",
+        path = path.display()
     )]
-    UnknownFormat(PathBuf),
+    Ambiguous {
+        /// The file.
+        path: PathBuf,
+        /// Where the one is.
+        first: String,
+        /// Where the other is.
+        second: String,
+    },
     /// The model has tensors that the file lacks.
     #[error(
         "{path} lacks the tensor '{first}'{more}; is it another architecture?",
@@ -98,6 +115,14 @@ pub enum WeightsError {
         /// The type found.
         kind: String,
     },
+    /// The tensors have another project's names, and cannot be put under timm's.
+    #[error("{path}: {source}", path = path.display())]
+    Naming {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: Box<NamingError>,
+    },
 }
 
 fn and_more(others: usize) -> String {
@@ -113,99 +138,29 @@ pub struct NamedTensor {
     pub values: Vec<f32>,
 }
 
-/// Reads all float tensors of a `.safetensors`, `.pth`, `.pt` or `.bin` file; half precision is
-/// widened to `f32`. PyTorch's counters of batches seen are left out: nothing uses them.
+/// Reads all tensors of a file of weights, in any format that they are kept in; half precision is widened to `f32`.
+/// PyTorch's counters of batches seen are left out: nothing uses them.
 ///
 /// # Errors
 /// Names the file, and the tensor where one is at fault.
 pub fn read_tensors(path: &Path) -> Result<BTreeMap<String, NamedTensor>, WeightsError> {
-    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    match extension {
-        "safetensors" => read_safetensors(path),
-        "pth" | "pt" | "bin" => read_pytorch(path),
-        _ => Err(WeightsError::UnknownFormat(path.to_owned())),
-    }
+    read_all(&Checkpoint::open(path)?)
 }
 
-fn is_batch_counter(name: &str) -> bool {
-    name.ends_with("num_batches_tracked")
-}
-
-fn read_safetensors(path: &Path) -> Result<BTreeMap<String, NamedTensor>, WeightsError> {
-    parse_safetensors(&files::read(path)?, path)
-}
-
-/// Reads the float tensors of a `.safetensors` file's content; `path` is for messages.
+/// Reads the tensors of a `.safetensors` file's content; `path` is for messages.
 ///
 /// # Errors
 /// As [`read_tensors`].
 pub fn parse_safetensors(bytes: &[u8], path: &Path) -> Result<BTreeMap<String, NamedTensor>, WeightsError> {
-    let parsed = SafeTensors::deserialize(bytes).map_err(|error| WeightsError::Unreadable {
-        path: path.to_owned(),
-        format: "safetensors",
-        reason: error.to_string(),
-    })?;
-    let mut tensors = BTreeMap::new();
-    for (name, view) in parsed.iter().filter(|(name, _)| !is_batch_counter(name)) {
-        let values = widen(view.dtype(), view.data()).ok_or_else(|| WeightsError::ElementType {
-            path: path.to_owned(),
-            name: name.to_owned(),
-            kind: format!("{:?}", view.dtype()),
-        })?;
-        tensors.insert(name.to_owned(), NamedTensor { shape: view.shape().to_vec(), values });
-    }
-    Ok(tensors)
+    read_all(&Checkpoint::of_safetensors(bytes.to_vec(), path)?)
 }
 
-/// How many times a file's size its tensors may take together: tied weights are stored once.
-const SHARED_STORAGES: u64 = 2;
-
-fn read_pytorch(path: &Path) -> Result<BTreeMap<String, NamedTensor>, WeightsError> {
-    // Opened first for the plain "no such file" message.
-    let file = std::fs::File::open(path).and_then(|file| file.metadata());
-    let held = file.map_err(|error| FileError::new("read", path, error))?.len();
-    let unreadable = |reason: String| WeightsError::Unreadable { path: path.to_owned(), format: "PyTorch", reason };
-    // Training scripts wrap the weights in a dictionary under one of these names.
-    let wrapped = ["state_dict_ema", "state_dict", "model"]
-        .iter()
-        .find_map(|key| PytorchReader::with_top_level_key(path, key).ok().filter(|found| !found.is_empty()));
-    let reader = match wrapped {
-        Some(reader) => reader,
-        None => PytorchReader::new(path).map_err(|error| unreadable(error.to_string()))?,
-    };
-    let mut tensors = BTreeMap::new();
-    let mut wanted: u64 = 0;
-    for (name, tensor) in reader.into_tensors() {
-        if is_batch_counter(&name) {
-            continue;
-        }
-        // A view that repeats its storage, and a compressed storage, can be of any size.
-        wanted = wanted.saturating_add(tensor.byte_len() as u64);
-        if wanted > SHARED_STORAGES * held {
-            return Err(unreadable(format!("its tensors would take more than the {held} bytes that it has")));
-        }
-        let kind = match tensor.dtype() {
-            DType::F64 => Dtype::F64,
-            DType::F32 => Dtype::F32,
-            DType::F16 => Dtype::F16,
-            DType::BF16 => Dtype::BF16,
-            other => {
-                let kind = format!("{other:?}");
-                return Err(WeightsError::ElementType { path: path.to_owned(), name, kind });
-            }
-        };
-        let shape = tensor.shape().to_vec();
-        let bytes = tensor.read().map_err(|error| unreadable(error.to_string()))?;
-        let values = widen(kind, &bytes).unwrap_or_default();
-        // Data-parallel training puts every name under `module.`.
-        let name = name.strip_prefix("module.").map(str::to_owned).unwrap_or(name);
-        tensors.insert(name, NamedTensor { shape, values });
-    }
-    Ok(tensors)
+fn read_all(checkpoint: &Checkpoint) -> Result<BTreeMap<String, NamedTensor>, WeightsError> {
+    checkpoint.read(checkpoint.names().filter(|name| !is_batch_counter(name)))
 }
 
 /// Little-endian floats of any width as `f32`; `None` for other element types.
-fn widen(kind: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
+pub(super) fn widen(kind: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
     let halves =
         |convert: fn(u16) -> f32| bytes.chunks_exact(2).map(|b| convert(u16::from_le_bytes([b[0], b[1]]))).collect();
     Some(match kind {
@@ -244,13 +199,20 @@ pub(crate) fn assign(
         let tensor = tensors.remove(&spec.name).unwrap_or(NamedTensor { shape: vec![], values: vec![] });
         taken.push(checked(spec, tensor, positions, path)?);
     }
-    if let Some(first) = tensors.keys().next() {
-        return Err(WeightsError::Extra { path: path.to_owned(), first: first.clone(), others: tensors.len() - 1 });
-    }
+    refuse_extra(tensors.into_keys().collect(), path)?;
     for (index, values) in taken.into_iter().enumerate() {
         parameters.set_values(index, values);
     }
     Ok(())
+}
+
+/// Refuses tensors that a model has no place for.
+pub(super) fn refuse_extra(names: Vec<String>, path: &Path) -> Result<(), WeightsError> {
+    let others = names.len().saturating_sub(1);
+    match names.into_iter().next() {
+        Some(first) => Err(WeightsError::Extra { path: path.to_owned(), first, others }),
+        None => Ok(()),
+    }
 }
 
 fn checked(
@@ -263,11 +225,11 @@ fn checked(
         let name = spec.name.clone();
         return Err(WeightsError::NotFinite { path: path.to_owned(), name, element });
     }
-    if tensor.shape == spec.shape {
+    let grid = positions.filter(|_| spec.name == "pos_embed");
+    if tensor.shape == spec.shape && grid.is_none_or(|grid| grid.is_of(spec.shape[1])) {
         return Ok(tensor.values);
     }
-    if spec.name == "pos_embed"
-        && let Some(grid) = positions
+    if let Some(grid) = grid
         && let Some(values) = position_embedding::resample(&tensor, grid, spec.shape[2])
     {
         return Ok(values);

@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::Schedule;
-use crate::models::{ParameterSpec, Role};
+use crate::models::{Block, ParameterSpec, Role};
 
 /// Settings of gradient descent in a phase.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,9 +29,11 @@ pub struct Gradient {
     /// Blocks whose parameters are drawn anew when the phase begins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reinitialize: Vec<String>,
-    /// Factor on the base rate for each block that trains; blocks that are not named are frozen.
+    /// Factor on the base rate for each block that trains, and for tensors (by timm's names) that have one of their own,
+    /// which goes before their block's. What is not named is frozen.
     pub rates: IndexMap<String, f64>,
-    /// Whole epochs for which a block stays frozen before it trains too (gradual unfreezing).
+    /// Whole epochs for which a block, or a tensor with a number of its own, stays frozen before it trains too (gradual
+    /// unfreezing).
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub frozen_epochs: IndexMap<String, usize>,
     /// Rates measured anew before every epoch.
@@ -70,6 +72,38 @@ impl Default for Gradient {
 }
 
 impl Gradient {
+    /// Factor on the base rate for the parameter `name` of `block`, 0 where it is frozen.
+    pub fn rate(&self, block: &Block, name: &str) -> f64 {
+        self.rates.get(name).or_else(|| self.rates.get(&block.name)).copied().unwrap_or(0.0)
+    }
+
+    /// The largest factor in a block, 0 where all of it is frozen.
+    pub fn block_rate(&self, block: &Block) -> f64 {
+        Self::parts(block).map(|(block, name, _)| self.rate(block, name)).fold(0.0, f64::max)
+    }
+
+    /// Whole epochs for which the parameter `name` of `block` stays frozen.
+    pub fn frozen_epochs_of(&self, block: &Block, name: &str) -> usize {
+        let epochs = &self.frozen_epochs;
+        epochs.get(name).or_else(|| epochs.get(&block.name)).copied().unwrap_or(0)
+    }
+
+    /// Whether tensors of a block have rates, or epochs for which they stay frozen, of their own.
+    pub fn splits(&self, block: &Block) -> bool {
+        let mut treatments = block
+            .parameters
+            .iter()
+            .map(|spec| (self.rate(block, &spec.name), self.frozen_epochs_of(block, &spec.name)));
+        let first = treatments.next();
+        treatments.any(|treatment| Some(treatment) != first)
+    }
+
+    /// What of a block can have a rate: its parameters, by name, or the whole block if it has none.
+    pub(super) fn parts(block: &Block) -> impl Iterator<Item = (&Block, &str, Option<&ParameterSpec>)> {
+        let whole = block.parameters.is_empty().then_some((block, block.name.as_str(), None));
+        whole.into_iter().chain(block.parameters.iter().map(move |spec| (block, spec.name.as_str(), Some(spec))))
+    }
+
     /// Whether the phase ever changes a parameter of a block that trains; `head` is the
     /// classifier's block, which trains whole whatever else is selected.
     pub fn trains(&self, spec: &ParameterSpec, head: usize) -> bool {

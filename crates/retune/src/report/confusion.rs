@@ -1,6 +1,7 @@
 //! Which classes are taken for which.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
@@ -23,13 +24,45 @@ impl Confusion {
         Self { counts: counts.into_iter().map(|((label, predicted), n)| (label, predicted, n)).collect() }
     }
 
-    /// The mistakes made most often, `(true, predicted, images)`, the most frequent first.
+    /// The mistakes made most often, `(true, predicted, images)`, the most frequent first and of equally frequent ones
+    /// that of the class with fewer images.
     pub fn most_confused(&self, most: usize) -> Vec<(usize, usize, usize)> {
+        let mut images: HashMap<usize, usize> = HashMap::new();
+        self.counts.iter().for_each(|&(label, _, n)| *images.entry(label).or_default() += n);
         let mut mistakes: Vec<_> =
             self.counts.iter().copied().filter(|(label, predicted, _)| label != predicted).collect();
-        mistakes.sort_by_key(|&(_, _, n)| std::cmp::Reverse(n));
+        mistakes.sort_by_key(|&(label, _, n)| (Reverse(n), images[&label]));
         mistakes.truncate(most);
         mistakes
+    }
+
+    /// The classes with a mistake of which the smallest share is right, and of equal ones those with the most images
+    /// first.
+    pub fn hardest(&self, most: usize) -> Vec<Hard> {
+        let mut classes: Vec<Hard> = Vec::new();
+        for of_class in self.counts.chunk_by(|one, other| one.0 == other.0) {
+            let class = of_class[0].0;
+            let n = of_class.iter().map(|&(_, _, n)| n).sum();
+            let right = of_class.iter().filter(|count| count.1 == class).map(|&(_, _, n)| n).sum();
+            // The first of the most frequent ones.
+            let mistakes = of_class.iter().filter(|count| count.1 != class);
+            let Some(&(_, taken_for, mistaken)) = mistakes.rev().max_by_key(|count| count.2) else { continue };
+            classes.push(Hard { class, n, right, taken_for, mistaken });
+        }
+        classes.sort_by(|one, other| one.recall().total_cmp(&other.recall()).then(other.n.cmp(&one.n)));
+        classes.truncate(most);
+        classes
+    }
+
+    /// The counts of groups of `size` classes that follow each other, which is what a matrix of very many classes has
+    /// room for.
+    pub fn grouped(&self, size: usize) -> Self {
+        let size = size.max(1);
+        let mut counts: BTreeMap<(usize, usize), usize> = BTreeMap::new();
+        for &(label, predicted, n) in &self.counts {
+            *counts.entry((label / size, predicted / size)).or_default() += n;
+        }
+        Self { counts: counts.into_iter().map(|((label, predicted), n)| (label, predicted, n)).collect() }
     }
 
     /// What the model does with each of `classes`.
@@ -61,6 +94,45 @@ impl Confusion {
             totals[label] += n;
         }
         totals
+    }
+}
+
+/// Rows of a matrix, at most; more classes are counted in groups.
+pub const MOST_ROWS: usize = 100;
+
+/// Classes in each group of a matrix that has at most [`MOST_ROWS`] rows: 1 where there is a row for every class.
+pub fn group_size(classes: usize) -> usize {
+    classes.div_ceil(MOST_ROWS).max(1)
+}
+
+/// Names of the groups of `size` classes: the class, or the first and the last.
+pub fn group_names(classes: &[String], size: usize) -> Vec<String> {
+    let name = |group: &[String]| match group {
+        [first, .., last] => format!("{first} … {last}"),
+        _ => group.concat(),
+    };
+    classes.chunks(size.max(1)).map(name).collect()
+}
+
+/// A class on which a model makes mistakes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hard {
+    /// The class.
+    pub class: usize,
+    /// Its images.
+    pub n: usize,
+    /// Those that are right.
+    pub right: usize,
+    /// The class that it is taken for most often.
+    pub taken_for: usize,
+    /// Its images taken for that.
+    pub mistaken: usize,
+}
+
+impl Hard {
+    /// The share of its images that is right, 0 to 1.
+    pub fn recall(&self) -> f64 {
+        self.right as f64 / self.n as f64
     }
 }
 
@@ -99,6 +171,33 @@ mod tests {
         let confusion = Confusion::count([(0, 0), (0, 1), (2, 1), (2, 1), (1, 1), (2, 0)]);
         assert_eq!(confusion.most_confused(2), [(2, 1, 2), (0, 1, 1)]);
         assert_eq!(confusion.totals(4), [2, 1, 3, 0]);
+    }
+
+    #[test]
+    fn the_hardest_classes_and_what_they_are_taken_for() {
+        // Class 0: 1 of 3 right; 1: all right; 2: none of 2, taken for 0 and 1 once each; 3: none of 3.
+        let pairs = [(0, 0), (0, 1), (0, 1), (1, 1), (2, 0), (2, 1), (3, 0), (3, 2), (3, 2)];
+        let hard = |class, n, right, taken_for, mistaken| Hard { class, n, right, taken_for, mistaken };
+        let found = Confusion::count(pairs).hardest(9);
+        assert_eq!(found, [hard(3, 3, 0, 2, 2), hard(2, 2, 0, 0, 1), hard(0, 3, 1, 1, 2)]);
+        assert_eq!(Confusion::count(pairs).hardest(1), found[..1]);
+    }
+
+    #[test]
+    fn groups_add_up_their_classes() {
+        let found = Confusion::count([(0, 0), (0, 1), (1, 4), (2, 1), (3, 3), (4, 0), (4, 4)]).grouped(2);
+        assert_eq!(found.counts, [(0, 0, 2), (0, 2, 1), (1, 0, 1), (1, 1, 1), (2, 0, 1), (2, 2, 1)]);
+        let classes = ["a", "b", "c", "d", "e"].map(str::to_owned);
+        assert_eq!(group_names(&classes, 2), ["a … b", "c … d", "e"]);
+        assert_eq!([1, 100, 101, 1_000, 10_000].map(group_size), [1, 1, 2, 10, 100]);
+    }
+
+    #[test]
+    fn counts_are_linear_in_images_whatever_the_classes() {
+        // Two images of each of a million classes: a matrix of all pairs would take terabytes.
+        let found = Confusion::count((0..2_000_000).map(|image| (image / 2, image % 1_000_000)));
+        assert!(found.counts.len() <= 2_000_000);
+        assert!(found.grouped(group_size(1_000_000)).counts.len() <= MOST_ROWS * MOST_ROWS);
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Static plots as SVG and PNG.
 //!
-//! Colours are Okabe and Ito's, which colour-blind readers tell apart, and every series has a marker
-//! or a dash of its own besides.
+//! The first colours are Okabe and Ito's, which colour-blind readers tell apart, and every series has a marker
+//! or a dash of its own besides. A plot is laid out for either format, because names are spelled otherwise where the
+//! fonts are (see [`names`](super::names)).
 
+mod confusion_map;
 mod maps;
 
 use std::path::{Path, PathBuf};
@@ -13,7 +15,9 @@ use kuva::plot::scatter::MarkerShape;
 use kuva::prelude::{ColorMap, Heatmap, Layout, LegendPosition, LinePlot, LineStyle, Plot as Drawn, ScatterPlot};
 use kuva::render::render::{Scene, render_multiple};
 
+pub use self::confusion_map::confusion_map;
 pub use self::maps::{point_map, table_map};
+use super::names::Medium;
 use crate::files::{self, FileError};
 
 /// Why a plot could not be written.
@@ -35,7 +39,12 @@ pub enum PlotError {
     },
 }
 
-const COLOURS: [&str; 8] = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F"];
+/// Okabe and Ito's eight, then twelve that were chosen one by one, each as far as can be in OKLab from those before it,
+/// also as readers without red or green cones see them.
+const COLOURS: [&str; 20] = [
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F", "#690000", "#3C0087",
+    "#5AF0A5", "#0000FF", "#962D69", "#9669FF", "#4B5A00", "#691EC3", "#003C3C", "#96B487", "#B4D2FF", "#D2D200",
+];
 const MARKERS: [MarkerShape; 7] = [
     MarkerShape::Circle,
     MarkerShape::Square,
@@ -49,12 +58,15 @@ const WIDTH: f64 = 560.0;
 const HEIGHT: f64 = 420.0;
 /// Characters of a title that fit in a line.
 const TITLE_CHARACTERS: usize = 42;
+/// Columns of a name in a legend or beside an axis, at most.
+const NAME_COLUMNS: usize = 32;
 /// Pixels of a PNG for each unit of the drawing.
 const PNG_SCALE: f32 = 2.0;
 
 /// A drawing that can be saved.
 pub struct Plot {
-    scene: Scene,
+    svg: Scene,
+    png: Scene,
 }
 
 /// A point with a name, and intervals of its coordinates.
@@ -96,11 +108,9 @@ pub fn scatter(title: &str, x_label: &str, y_label: &str, points: &[ScatterPoint
         let [low, high] = interval.unwrap_or([value, value]);
         (value - low.min(value), high.max(value) - value)
     };
-    let parts: Vec<Drawn> = points
-        .iter()
-        .enumerate()
-        .filter(|(_, point)| point.x.is_finite() && point.y.is_finite())
-        .map(|(index, point)| {
+    let drawable = |point: &&ScatterPoint| point.x.is_finite() && point.y.is_finite();
+    Plot::draw(|medium| {
+        let part = |(index, point): (usize, &ScatterPoint)| -> Drawn {
             let drawn = ScatterPlot::new()
                 .with_data([(point.x, point.y)])
                 .with_x_err_asymmetric([reach(point.x, point.x_interval)])
@@ -108,76 +118,90 @@ pub fn scatter(title: &str, x_label: &str, y_label: &str, points: &[ScatterPoint
                 .with_color(COLOURS[index % COLOURS.len()])
                 .with_marker(MARKERS[index % MARKERS.len()])
                 .with_size(6.0)
-                .with_legend(escaped(&point.label));
+                .with_legend(name(medium, &point.label));
             drawn.into()
-        })
-        .collect();
-    let layout = layout(&parts, [title, x_label, y_label]);
-    Plot::draw(parts, layout)
+        };
+        let parts: Vec<Drawn> = points.iter().enumerate().filter(|(_, point)| drawable(point)).map(part).collect();
+        let layout = layout(medium, &parts, [title, x_label, y_label]);
+        (parts, layout)
+    })
 }
 
 /// Named lines over one axis.
 pub fn lines(title: &str, x_label: &str, y_label: &str, log: LogAxes, series: &[Series]) -> Plot {
     let drawable = |&(x, y): &(f64, f64)| x.is_finite() && y.is_finite() && (!log.x || x > 0.0) && (!log.y || y > 0.0);
     let styles = [LineStyle::Solid, LineStyle::Dashed, LineStyle::Dotted];
-    let mut parts = Vec::new();
-    for (index, series) in series.iter().enumerate() {
-        let points: Vec<(f64, f64)> = series.points.iter().copied().filter(drawable).collect();
-        let colour = COLOURS[index % COLOURS.len()];
-        if let [only] = points.as_slice() {
-            let point = ScatterPlot::new().with_data([*only]).with_color(colour).with_size(4.0);
-            parts.push(point.with_legend(escaped(&series.name)).into());
-        } else if !points.is_empty() {
-            let line = LinePlot::new().with_data(points).with_color(colour).with_stroke_width(2.0);
-            let style = styles[index / COLOURS.len() % styles.len()].clone();
-            parts.push(line.with_line_style(style).with_legend(escaped(&series.name)).into());
+    Plot::draw(|medium| {
+        let mut parts = Vec::new();
+        for (index, series) in series.iter().enumerate() {
+            let points: Vec<(f64, f64)> = series.points.iter().copied().filter(drawable).collect();
+            let colour = COLOURS[index % COLOURS.len()];
+            if let [only] = points.as_slice() {
+                let point = ScatterPlot::new().with_data([*only]).with_color(colour).with_size(4.0);
+                parts.push(point.with_legend(name(medium, &series.name)).into());
+            } else if !points.is_empty() {
+                let line = LinePlot::new().with_data(points).with_color(colour).with_stroke_width(2.0);
+                let style = styles[index / COLOURS.len() % styles.len()].clone();
+                parts.push(line.with_line_style(style).with_legend(name(medium, &series.name)).into());
+            }
         }
-    }
-    let mut layout = layout(&parts, [title, x_label, y_label]);
-    if log.x {
-        layout = layout.with_log_x();
-    }
-    if log.y {
-        layout = layout.with_log_y();
-    }
-    Plot::draw(parts, layout)
+        let mut layout = layout(medium, &parts, [title, x_label, y_label]);
+        if log.x {
+            layout = layout.with_log_x();
+        }
+        if log.y {
+            layout = layout.with_log_y();
+        }
+        (parts, layout)
+    })
 }
 
 /// Values in cells, rows from the bottom up, as a network is drawn from its input.
 pub fn heat_map(title: &str, x_label: &str, rows: &[String], columns: &[String], values: &[Vec<f64>]) -> Plot {
     const ROW_HEIGHT: f64 = 15.0;
-    let map = Heatmap::new().with_data(values.to_vec()).with_color_map(ColorMap::Cividis).with_cell_size(1.0);
-    let parts: Vec<Drawn> = vec![map.into()];
-    let mut layout = layout(&parts, [title, x_label, ""]);
-    let names = |names: &[String]| names.iter().map(|name| escaped(name)).collect::<Vec<_>>();
-    // A heat map without rows or columns has no axis to name.
-    if !rows.is_empty() && !columns.is_empty() {
-        layout = layout.with_x_categories(names(columns)).with_y_categories(names(rows));
-    }
-    let height = (rows.len() as f64 * ROW_HEIGHT + 120.0).max(HEIGHT / 2.0);
-    Plot::draw(parts, layout.with_height(height).with_tick_size(9))
+    Plot::draw(|medium| {
+        let map = Heatmap::new().with_data(values.to_vec()).with_color_map(ColorMap::Cividis).with_cell_size(1.0);
+        let parts: Vec<Drawn> = vec![map.into()];
+        let mut layout = layout(medium, &parts, [title, x_label, ""]);
+        let names = |names: &[String]| names.iter().map(|each| name(medium, each)).collect::<Vec<_>>();
+        // A heat map without rows or columns has no axis to name.
+        if !rows.is_empty() && !columns.is_empty() {
+            layout = layout.with_x_categories(names(columns)).with_y_categories(names(rows));
+        }
+        let height = (rows.len() as f64 * ROW_HEIGHT + 120.0).max(HEIGHT / 2.0);
+        (parts, layout.with_height(height).with_tick_size(9))
+    })
 }
 
 /// A frame with a title, axes with labels, and the legend outside.
-fn layout(parts: &[Drawn], [title, x_label, y_label]: [&str; 3]) -> Layout {
+fn layout(medium: Medium, parts: &[Drawn], [title, x_label, y_label]: [&str; 3]) -> Layout {
+    let text = |text: &str| escaped(&medium.text(text));
     Layout::auto_from_plots(parts)
-        .with_title(escaped(title))
+        .with_title(text(title))
         .with_title_wrap(TITLE_CHARACTERS)
-        .with_x_label(escaped(x_label))
-        .with_y_label(escaped(y_label))
+        .with_x_label(text(x_label))
+        .with_y_label(text(y_label))
         .with_legend_position(LegendPosition::OutsideRightTop)
         .with_width(WIDTH)
         .with_height(HEIGHT)
 }
 
 impl Plot {
-    fn draw(parts: Vec<Drawn>, layout: Layout) -> Self {
-        Self { scene: render_multiple(parts, layout) }
+    /// What `parts` makes for either format.
+    fn draw(parts: impl Fn(Medium) -> (Vec<Drawn>, Layout)) -> Self {
+        Self::of_scenes(|medium| {
+            let (parts, layout) = parts(medium);
+            render_multiple(parts, layout)
+        })
+    }
+
+    fn of_scenes(scene: impl Fn(Medium) -> Scene) -> Self {
+        Self { svg: scene(Medium::Svg), png: scene(Medium::Png) }
     }
 
     /// The drawing as SVG.
     pub fn svg(&self) -> String {
-        SvgBackend.render_scene(&self.scene)
+        SvgBackend.render_scene(&self.svg)
     }
 
     /// Writes the drawing, as SVG or PNG by the file's ending.
@@ -190,7 +214,7 @@ impl Plot {
             Some("svg") => self.svg().into_bytes(),
             Some("png") => RasterBackend::new()
                 .with_scale(PNG_SCALE)
-                .render_scene(&self.scene)
+                .render_scene(&self.png)
                 .map_err(|reason| PlotError::Drawing { path: path.to_owned(), reason })?,
             _ => return Err(PlotError::UnknownFormat(path.to_owned())),
         };
@@ -205,6 +229,11 @@ impl Plot {
         self.save(&folder.join(format!("{name}.svg")))?;
         self.save(&folder.join(format!("{name}.png")))
     }
+}
+
+/// A name for a legend or an axis.
+fn name(medium: Medium, name: &str) -> String {
+    escaped(&medium.label(name, NAME_COLUMNS))
 }
 
 /// A label in which the drawing library finds no mathematics.

@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 use super::calibration::Calibration;
 use super::page::{NamedView, Page, Section, Text, grouped};
 use super::verdict;
+use crate::data::preprocess::Preprocessing;
 use crate::files::{self, FileError};
 use crate::fit::record::{Predictions, SampleMap, Samples};
 use crate::fit::{self, COMMAND_FILE, FitError, FitOptions, Summary};
+use crate::models::{CONFIG_FILE, ModelConfig, imagenet};
 use crate::plan::Plan;
 use crate::train::metrics::{self, MetricsRow};
 
@@ -52,6 +54,8 @@ pub struct RunRecord {
     pub samples: Samples,
     /// A map of its samples, if one was made.
     pub map: Option<SampleMap>,
+    /// How its model sees images, where the model is still there.
+    pub preprocessing: Option<Preprocessing>,
     /// The command that made it, where that was kept.
     pub command: Option<String>,
 }
@@ -63,13 +67,17 @@ impl RunRecord {
     /// A directory that is no run, or an unfinished one; files that cannot be read.
     pub fn read(run: &Path) -> Result<Self, ReportError> {
         let options = fit::read_options(run)?;
-        let summary = fit::finished(run)?.ok_or_else(|| ReportError::Unfinished(run.to_owned()))?;
+        let mut summary = fit::finished(run)?.ok_or_else(|| ReportError::Unfinished(run.to_owned()))?;
         let plan = Plan::from_toml(&files::read_text(&run.join("plan.toml"))?).map_err(FitError::from)?;
         let predictions = Predictions::read(run, &summary.classes)?;
+        summary.classes = imagenet::shown(&summary.classes);
         let samples = predictions.as_ref().map(|predictions| Samples::read(run, predictions)).transpose()?;
         Ok(Self {
             metrics: metrics::read(&run.join("metrics.jsonl"))?,
             map: SampleMap::read(run)?,
+            preprocessing: ModelConfig::read(&run.join("model").join(CONFIG_FILE))
+                .ok()
+                .map(|config| config.preprocessing().clone()),
             command: read_command(run)?,
             samples: samples.unwrap_or_default(),
             predictions,
@@ -96,7 +104,7 @@ impl RunRecord {
         let summary = &self.summary;
         let mut page = Page::new(format!("{} on {}", summary.method, summary.architecture));
         page.verdict = verdict::sentences(summary, &self.shifted(), |set| self.calibration(set));
-        page.verdict.extend(summary.hint(&self.plan).map(|hint| sentence(&hint)));
+        page.verdict.extend(summary.hint(&self.plan).map(|hint| sentence(&hint.to_string())));
         page.facts = self.facts();
         page.sections.push(outcome::accuracies(self));
         let images = images::sections(self, &mut page);
@@ -180,7 +188,7 @@ pub fn read_command(directory: &Path) -> Result<Option<String>, FileError> {
 }
 
 /// Words as a sentence.
-fn sentence(words: &str) -> String {
+pub(crate) fn sentence(words: &str) -> String {
     let mut letters = words.chars();
     letters.next().map(|first| format!("{}{}.", first.to_uppercase(), letters.as_str())).unwrap_or_default()
 }

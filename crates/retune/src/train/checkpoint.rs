@@ -14,6 +14,7 @@ use super::average::WeightAverage;
 use super::low_rank::{Adapters, TrainedAdapters};
 use super::optimizer::{Optimizer, ParameterState};
 use super::{PhaseOutcome, TrainError};
+use crate::data::ClassChange;
 use crate::files::{self, FileError};
 use crate::inference::Evaluation;
 use crate::models::weights::{self, NamedTensor};
@@ -47,6 +48,9 @@ pub(super) struct Progress {
     pub outcomes: Vec<PhaseOutcome>,
     /// What the images were: see [`Trainer::images_key`](super::Trainer).
     pub images: u64,
+    /// What the classes were called.
+    #[serde(default)]
+    pub classes: Vec<String>,
     /// What the plan and the options were: see [`Trainer::recipe_key`](super::Trainer).
     pub recipe: u64,
     /// Length of `metrics.jsonl` at this point.
@@ -330,6 +334,12 @@ pub(super) fn load(
         let reason =
             "plan.toml, run.toml or --kernels is not as it was when the run began; put it back, or begin a new run";
         return Err(TrainError::Checkpoint { path: directory.to_owned(), reason: reason.to_owned() });
+    }
+    let classes = fresh.model.config().label_names().unwrap_or_default();
+    let change = ClassChange::between(&saved.progress.classes, &classes);
+    if let Some(change) = change.filter(|_| !saved.progress.classes.is_empty()) {
+        let reason = format!("the data {change}; put it back, or begin a new run");
+        return Err(TrainError::Checkpoint { path: directory.to_owned(), reason });
     }
     if saved.progress.images != images {
         let reason = "the images are no longer those that the run began with; put them back, or begin a new run";

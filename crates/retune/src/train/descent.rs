@@ -7,7 +7,7 @@ use super::checkpoint::Progress;
 use super::gradient::Differentiation;
 use super::metrics::MetricsRow;
 use super::options::{BatchNormPolicy, Precision};
-use crate::models::Model;
+use crate::models::{Model, ParameterSpec};
 use crate::plan::{Gradient, Phase};
 
 /// A gradient phase at one learning rate.
@@ -16,9 +16,12 @@ pub(super) struct Descent<'a> {
     pub settings: &'a Gradient,
     base_rate: f64,
     trial: Option<String>,
-    block_factors: Vec<f64>,
-    /// Whole epochs for which each block stays frozen.
+    /// Factor on the scheduled rate for each parameter, before anything is measured.
+    factors: Vec<f64>,
+    /// Whole epochs for which each parameter stays frozen.
     frozen_epochs: Vec<usize>,
+    /// For each block, whether its tensors are treated differently by the plan.
+    split: Vec<bool>,
     /// For each parameter, its block.
     block_of: Vec<usize>,
     /// For each parameter, whether the phase trains it at all.
@@ -60,14 +63,15 @@ impl<'a> Descent<'a> {
         let blocks = model.blocks();
         let base_rate = settings.learning_rates[candidate];
         let trials = settings.learning_rates.len();
-        let frozen = |name: &String| settings.frozen_epochs.get(name).copied().unwrap_or(0);
+        let frozen = |spec: &ParameterSpec| settings.frozen_epochs_of(&blocks[spec.block], &spec.name);
         Self {
             phase,
             settings,
             base_rate,
             trial: (trials > 1).then(|| format!("rate {base_rate:e}")),
-            block_factors: phase.block_rates(blocks),
-            frozen_epochs: blocks.iter().map(|block| frozen(&block.name)).collect(),
+            factors: phase.parameter_rates(blocks, specs),
+            frozen_epochs: specs.iter().map(frozen).collect(),
+            split: blocks.iter().map(|block| settings.splits(block)).collect(),
             block_of: specs.iter().map(|spec| spec.block).collect(),
             selected: specs.iter().map(|spec| settings.trains(spec, model.head())).collect(),
             batch_norm: trainer.options.batch_norm,
@@ -85,16 +89,15 @@ impl<'a> Descent<'a> {
     /// What trains in `epoch` (from 0), with a factor measured for each parameter if there is one.
     pub fn epoch_rates(&self, epoch: usize, multipliers: Option<&[f64]>) -> EpochRates {
         let factor = |parameter: usize| {
-            let block = self.block_of[parameter];
-            let thawed = epoch >= self.frozen_epochs[block];
+            let thawed = epoch >= self.frozen_epochs[parameter];
             if !thawed || !self.selected[parameter] {
                 return 0.0;
             }
-            self.block_factors[block] * multipliers.map_or(1.0, |multipliers| multipliers[parameter])
+            self.factors[parameter] * multipliers.map_or(1.0, |multipliers| multipliers[parameter])
         };
         let factors: Vec<f64> = (0..self.block_of.len()).map(factor).collect();
         let trained: Vec<bool> = factors.iter().map(|&factor| factor > 0.0).collect();
-        let mut trained_blocks = vec![false; self.block_factors.len()];
+        let mut trained_blocks = vec![false; self.split.len()];
         for (&block, &trained) in self.block_of.iter().zip(&trained) {
             trained_blocks[block] |= trained;
         }
@@ -117,17 +120,20 @@ impl<'a> Descent<'a> {
     }
 
     /// The mean rate of each block over an epoch: over its steps, and over its parameters where
-    /// they differ.
+    /// measures make them differ. Where the plan makes them differ, the rate of each tensor that trains.
     pub fn mean_rates(&self, model: &Model, epoch: usize, rates: &EpochRates) -> IndexMap<String, f64> {
         let steps = epoch * self.steps_per_epoch..(epoch + 1) * self.steps_per_epoch;
         let mean = steps.map(|step| self.scheduled_rate(step)).sum::<f64>() / self.steps_per_epoch as f64;
-        let mut of_blocks = vec![(0.0, 0); model.blocks().len()];
-        for (parameter, &block) in self.block_of.iter().enumerate().filter(|(parameter, _)| rates.trained[*parameter]) {
-            of_blocks[block].0 += rates.factors[parameter];
-            of_blocks[block].1 += 1;
+        let mut sums: IndexMap<&str, (f64, u32)> = IndexMap::new();
+        let trained = self.block_of.iter().enumerate().filter(|(parameter, _)| rates.trained[*parameter]);
+        for (parameter, &block) in trained {
+            let own = &model.network().specs[parameter].name;
+            let name = if self.split[block] { own } else { &model.blocks()[block].name };
+            let (sum, count) = sums.entry(name).or_default();
+            *sum += rates.factors[parameter];
+            *count += 1;
         }
-        let blocks = model.blocks().iter().zip(of_blocks).filter(|(_, (_, count))| *count > 0);
-        blocks.map(|(block, (sum, count))| (block.name.clone(), mean * sum / f64::from(count))).collect()
+        sums.into_iter().map(|(name, (sum, count))| (name.to_owned(), mean * sum / f64::from(count))).collect()
     }
 
     pub fn differentiation<'b>(&'b self, epoch: &'b EpochRates) -> Differentiation<'b> {

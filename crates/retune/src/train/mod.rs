@@ -15,6 +15,7 @@ pub mod probe;
 pub mod range_test;
 mod rates;
 mod run;
+pub(crate) mod running_statistics;
 mod shared;
 
 use std::path::{Path, PathBuf};

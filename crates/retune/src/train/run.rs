@@ -216,6 +216,7 @@ impl<'a> Run<'a> {
         self.metrics.sync()?;
         self.state.progress.metrics_bytes = self.metrics.bytes();
         [self.state.progress.images, self.state.progress.recipe] = self.keys;
+        self.state.progress.classes = self.state.model.config().label_names().unwrap_or_default();
         self.state.progress.seconds = self.seconds();
         match self.trainer.checkpoint_directory() {
             Some(directory) => checkpoint::save(&directory, &mut self.state),

@@ -1,4 +1,5 @@
 //! The fixture models and the images that they were trained on, for every test that compares with PyTorch.
+#![allow(dead_code, reason = "each test program uses its own part")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

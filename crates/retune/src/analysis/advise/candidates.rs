@@ -64,6 +64,7 @@ fn group(layers: &[Range<usize>], most: usize) -> Vec<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::methods::layers::Selected;
 
     #[test]
     fn layers_between_the_ends_are_put_together_evenly() {
@@ -83,7 +84,7 @@ mod tests {
         assert_eq!(blocks, (0..model.blocks().len()).collect::<Vec<_>>());
         for candidate in &candidates {
             let selected = candidate.layers().resolve(model.blocks()).unwrap();
-            let range: Vec<usize> = (0..selected.len()).filter(|&block| selected[block]).collect();
+            let range: Vec<usize> = (0..selected.len()).filter(|&block| selected[block] == Selected::Whole).collect();
             assert_eq!(range, candidate.blocks.clone().collect::<Vec<_>>(), "{}", candidate.name);
         }
         assert_eq!(

@@ -163,7 +163,8 @@ pub fn between_layers(
     Ok(matrix::symmetric(names, None, &measured.estimates, &measured, options))
 }
 
-/// Compares the layers of one view, in rows, with those of another, in columns.
+/// Compares the layers of one view, in rows, with those of another, in columns. What the models have learned shows only
+/// where both views prepare images alike.
 ///
 /// # Errors
 /// As [`between_views`].
@@ -179,7 +180,9 @@ pub fn between_models(
     let pairs = (0..layers.len()).flat_map(|row| columns.clone().map(move |column| (row, column)));
     let measured = measure(&sources, pairs.collect(), dataset, options, monitor)?;
     let names = |layers: &[(String, Layer)]| layers.iter().map(|(name, _)| name.clone()).collect();
-    Ok(matrix::rectangular(names(layers), names(other_layers), &measured, options))
+    let mut matrix = matrix::rectangular(names(layers), names(other_layers), &measured, options);
+    matrix.preprocessing = (view.preprocessing == other.preprocessing).then(|| view.preprocessing.clone());
+    Ok(matrix)
 }
 
 /// The layers at which a view is looked at.

@@ -77,6 +77,8 @@ fn data_hash(loader: &Loader) -> u64 {
             ImageSource::File(path) => of_file.of(path),
             ImageSource::Idx { images, .. } => of_file.of(images.path()),
             ImageSource::Parquet { images, .. } => of_file.of(images.path()),
+            ImageSource::Cifar { images, .. } => of_file.of(images.path()),
+            ImageSource::Tar { images, .. } => of_file.of(images.path()),
             ImageSource::Memory(image) => random::hash(image.as_raw()),
         };
         combined(hash, format!("{name:?} {label:?} {state}").as_bytes())

@@ -14,6 +14,7 @@ use super::FeaturesError;
 use super::origin::Origin;
 use crate::data::positional::{read_exact_at, write_all_at};
 use crate::files::{self, FileError};
+use crate::lock;
 use crate::monitor::Monitor;
 use crate::random;
 
@@ -84,9 +85,11 @@ impl Partial {
         let file =
             |name: &str| OpenOptions::new().read(true).write(true).create(true).truncate(false).open(folder.join(name));
         let rows = file("rows").map_err(unwritable)?;
-        // Where files cannot be locked at all, nothing is lost but this check.
-        if let Err(TryLockError::WouldBlock) = rows.try_lock() {
-            return Err(FeaturesError::InUse(target.to_owned()));
+        match rows.try_lock() {
+            Err(TryLockError::WouldBlock) => return Err(FeaturesError::InUse(target.to_owned())),
+            // Where files cannot be locked at all, nothing is lost but this check.
+            Err(TryLockError::Error(error)) => lock::warn_that_nothing_locks(&folder, &error, monitor),
+            Ok(()) => {}
         }
         let hashes = file("hashes").map_err(unwritable)?;
         let layout = Layout { images, batch_size, width: 0 };

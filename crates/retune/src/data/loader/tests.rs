@@ -17,6 +17,7 @@ pub(in crate::data) fn small_preprocessing() -> Preprocessing {
         crop_mode: CropMode::Center,
         mean: [0.5, 0.4, 0.3],
         std: [0.2, 0.3, 0.4],
+        white: None,
     }
 }
 

@@ -1,10 +1,11 @@
 //! How much a Parquet file may expand to. Run lengths let a hundred bytes stand for billions of values, in files that
 //! break no rule of the format; no file of images or features comes near these bounds.
 
+use ::parquet::basic::Compression;
 use ::parquet::column::page::{Page, PageMetadata, PageReader};
 use ::parquet::errors::{ParquetError, Result as ParquetResult};
 
-use super::delta;
+use super::{decompress, delta};
 
 /// What any file may expand to, in values or bytes.
 const ALWAYS_ALLOWED: u64 = 1 << 24;
@@ -26,27 +27,36 @@ pub(crate) fn most_rows(length: u64) -> u64 {
     length.saturating_mul(ROWS_FOR_BYTE).max(ALWAYS_ALLOWED_ROWS)
 }
 
-/// The pages of a column as long as they have no more than `left` values together, nor more than they say, and repeat no
-/// more than `left_bytes` of the text before.
+/// The decompressed pages of a column, as long as they have no more values or bytes together than the file can hold, no
+/// more values than they say, and repeat no more of the text before.
 pub(super) struct BoundedPages<P> {
-    pub pages: P,
-    pub left: u64,
-    pub left_bytes: u64,
+    /// As they lie in the file.
+    pages: P,
+    codec: Compression,
+    left_values: u64,
+    left_bytes: u64,
+    left_repeated: u64,
     /// Kinds of levels that the column has, 0 to 2.
-    pub level_kinds: usize,
+    level_kinds: usize,
 }
 
 impl<P: PageReader> BoundedPages<P> {
+    /// Of pages that `codec` compressed; `most` values, bytes, and bytes of repeated text.
+    pub(super) fn new(pages: P, codec: Compression, most: u64, level_kinds: usize) -> Self {
+        Self { pages, codec, left_values: most, left_bytes: most, left_repeated: most, level_kinds }
+    }
+
     fn counted(&mut self, page: Option<Page>) -> ParquetResult<Option<Page>> {
-        if let Some(page) = &page {
-            let refused = || ParquetError::General("it announces more values than it can hold".to_owned());
-            self.left = self.left.checked_sub(u64::from(page.num_values())).ok_or_else(refused)?;
-            let repeated = delta::repeated_bytes(page, self.level_kinds).ok_or_else(refused)?;
-            self.left_bytes = self.left_bytes.checked_sub(repeated).ok_or_else(|| {
-                ParquetError::General("its texts repeat more of one another than such a file can hold".to_owned())
-            })?;
-        }
-        Ok(page)
+        let Some(page) = page else { return Ok(None) };
+        let refused = || ParquetError::General("it announces more values than it can hold".to_owned());
+        self.left_values = self.left_values.checked_sub(u64::from(page.num_values())).ok_or_else(refused)?;
+        let (page, bytes) = decompress::page(page, self.codec, self.left_bytes)?;
+        self.left_bytes = self.left_bytes.saturating_sub(bytes);
+        let repeated = delta::repeated_bytes(&page, self.level_kinds).ok_or_else(refused)?;
+        self.left_repeated = self.left_repeated.checked_sub(repeated).ok_or_else(|| {
+            ParquetError::General("its texts repeat more of one another than such a file can hold".to_owned())
+        })?;
+        Ok(Some(page))
     }
 }
 

@@ -6,7 +6,7 @@ use std::io::{self, BufReader, Read};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ::parquet::basic::{ConvertedType, LogicalType, Type as PhysicalType};
+use ::parquet::basic::{Compression, ConvertedType, LogicalType, Type as PhysicalType};
 use ::parquet::column::reader::ColumnReaderImpl;
 use ::parquet::data_type::DataType;
 use ::parquet::errors::{ParquetError, Result as ParquetResult};
@@ -17,7 +17,7 @@ use ::parquet::schema::types::ColumnDescriptor;
 use bytes::Bytes;
 
 use super::bounds::{self, BoundedPages};
-use super::structure;
+use super::{decompress, structure};
 use crate::data::decode::catching_panics;
 use crate::data::positional::{read_at, read_exact_at};
 
@@ -118,10 +118,16 @@ impl ParquetFile {
             }
             self.sound.lock().unwrap_or_else(PoisonError::into_inner).insert((group, column));
         }
+        let codec = chunk.compression();
+        if let Some(codec) = decompress::unsupported(codec) {
+            return Err(format!("{codec} compression is not read: write the file with zstd, snappy or none"));
+        }
         guarded(|| {
-            let pages = SerializedPageReader::new(Arc::clone(&self.input), chunk, self.rows(group), None)?;
-            let (left, left_bytes) = (self.most_values(), self.most_values());
-            Ok(ColumnReaderImpl::new(description, Box::new(BoundedPages { pages, left, left_bytes, level_kinds })))
+            // The reader hands pages over as they are, and `BoundedPages` decompresses them.
+            let chunk = chunk.clone().into_builder().set_compression(Compression::UNCOMPRESSED).build()?;
+            let pages = SerializedPageReader::new(Arc::clone(&self.input), &chunk, self.rows(group), None)?;
+            let pages = BoundedPages::new(pages, codec, self.most_values(), level_kinds);
+            Ok(ColumnReaderImpl::new(description, Box::new(pages)))
         })
     }
 
@@ -170,11 +176,55 @@ impl<'a> Column<'a> {
         self.description.physical_type()
     }
 
+    /// The type that its values have for a user, with an article.
+    pub fn type_name(self) -> String {
+        match (self.description.converted_type(), self.description.logical_type_ref()) {
+            (ConvertedType::DECIMAL, _) | (_, Some(LogicalType::Decimal(_))) => "of decimals".to_owned(),
+            (ConvertedType::NONE, None) => format!("of the type {}", self.physical_type()),
+            (ConvertedType::NONE, Some(logical)) => format!("of the type {logical:?}"),
+            (converted, _) => format!("of the type {converted}"),
+        }
+    }
+
     /// Whether its bytes are text.
     pub fn is_text(self) -> bool {
         self.physical_type() == PhysicalType::BYTE_ARRAY
-            && (self.description.converted_type() == ConvertedType::UTF8
-                || matches!(self.description.logical_type_ref(), Some(LogicalType::String)))
+            && (matches!(self.description.converted_type(), ConvertedType::UTF8 | ConvertedType::ENUM)
+                || matches!(self.description.logical_type_ref(), Some(LogicalType::String | LogicalType::Enum)))
+    }
+
+    /// Whether nothing says what its bytes are.
+    pub fn is_plain_bytes(self) -> bool {
+        self.physical_type() == PhysicalType::BYTE_ARRAY
+            && self.description.converted_type() == ConvertedType::NONE
+            && self.description.logical_type_ref().is_none()
+    }
+
+    /// Whether its integers are numbers, and no dates, times or digits of decimals.
+    pub fn is_plain_integer(self) -> bool {
+        use ConvertedType as Converted;
+        let logical = self.description.logical_type_ref();
+        let is_number = matches!(
+            self.description.converted_type(),
+            Converted::NONE
+                | Converted::INT_8
+                | Converted::INT_16
+                | Converted::INT_32
+                | Converted::INT_64
+                | Converted::UINT_8
+                | Converted::UINT_16
+                | Converted::UINT_32
+                | Converted::UINT_64
+        );
+        is_number && matches!(logical, None | Some(LogicalType::Integer(_) | LogicalType::Unknown))
+    }
+
+    /// Whether its integers have no sign.
+    pub fn is_unsigned(self) -> bool {
+        use ConvertedType as Converted;
+        let converted = self.description.converted_type();
+        matches!(converted, Converted::UINT_8 | Converted::UINT_16 | Converted::UINT_32 | Converted::UINT_64)
+            || matches!(self.description.logical_type_ref(), Some(LogicalType::Integer(kind)) if !kind.is_signed)
     }
 
     /// Whether it is within a list.
@@ -199,9 +249,6 @@ pub(crate) fn guarded<T>(decode: impl FnOnce() -> ParquetResult<T>) -> Result<T,
 fn describe(error: &ParquetError) -> String {
     match error {
         ParquetError::NYI(reason) => format!("the file needs what is not supported: {reason}"),
-        ParquetError::General(reason) if reason.contains("Disabled feature") => {
-            format!("the compression is not supported: {reason}; write the file with snappy or gzip compression")
-        }
         error => format!("not a Parquet file, or a damaged one: {error}"),
     }
 }

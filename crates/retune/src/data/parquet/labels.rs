@@ -4,13 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ::parquet::basic::Type as PhysicalType;
-use ::parquet::data_type::{ByteArrayType, Int32Type, Int64Type};
-
 use super::file::ParquetFile;
 use super::layout::LabelColumn;
+use super::scalars::Scalars;
 use crate::data::DataError;
-use crate::data::distinct::Distinct;
 use crate::data::folder::sorted_classes;
 
 /// The labels of a file's rows, as they are written.
@@ -23,39 +20,18 @@ pub(super) enum Labels {
 
 impl Labels {
     pub fn read(file: &ParquetFile, column: Option<&LabelColumn>) -> Result<Self, String> {
-        let Some(LabelColumn { number, physical_type, names }) = column else { return Ok(Self::Unknown) };
-        if *physical_type == PhysicalType::BYTE_ARRAY {
-            return texts(file, *number).map(Self::Names);
-        }
-        let mut labels = Vec::new();
-        for group in 0..file.groups() {
-            let rows = file.rows(group);
-            match physical_type {
-                PhysicalType::INT32 => {
-                    let values = file.values::<Int32Type>(group, *number, 0, rows)?;
-                    labels.extend(values.into_iter().map(|label| label.map(i64::from)));
-                }
-                _ => labels.extend(file.values::<Int64Type>(group, *number, 0, rows)?),
+        let Some(LabelColumn { number, name, kind, names }) = column else { return Ok(Self::Unknown) };
+        let labels = Scalars::read(file, *number, *kind)
+            .map_err(|problem| format!("column `{name}`, {problem}: a label is a text or a whole number"))?;
+        Ok(match labels {
+            Scalars::Texts(texts) => Self::Names(texts),
+            // A negative number stands for an unknown label in the sets whose labels are held back.
+            Scalars::Numbers(numbers) => {
+                let known = numbers.into_iter().map(|label| label.filter(|&label| label >= 0));
+                Self::Numbers(known.collect(), names.clone())
             }
-        }
-        // A negative number stands for an unknown label in the sets whose labels are held back.
-        let labels = labels.into_iter().map(|label| label.filter(|&label| label >= 0)).collect();
-        Ok(Self::Numbers(labels, names.clone()))
+        })
     }
-}
-
-/// All rows of a column of text, equal ones shared; the empty text counts as missing.
-pub(super) fn texts(file: &ParquetFile, column: usize) -> Result<Vec<Option<Arc<str>>>, String> {
-    let mut distinct = Distinct::default();
-    let mut texts = Vec::new();
-    for group in 0..file.groups() {
-        for value in file.values::<ByteArrayType>(group, column, 0, file.rows(group))? {
-            let text = value.as_ref().map(|value| value.as_utf8()).transpose();
-            let text = text.map_err(|_| format!("row {}: text that is not UTF-8", texts.len()))?;
-            texts.push(text.filter(|text| !text.is_empty()).map(|text| distinct.shared(text)));
-        }
-    }
-    Ok(texts)
 }
 
 /// The classes of all files together.

@@ -1,6 +1,7 @@
 //! A page's data, style and scripts put into one HTML file.
 
 use super::Page;
+use crate::report::names::{is_deceptive, visible};
 
 const STYLE: &str = include_str!("assets/style.css");
 
@@ -30,7 +31,7 @@ const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inlin
 
 pub(super) fn render(page: &Page) -> Result<String, serde_json::Error> {
     let data = inert(&serde_json::to_string(page)?);
-    let title = escaped(&page.title);
+    let title = escaped(&visible(&page.title));
     let generator = escaped(&page.generator);
     let scripts = SCRIPTS.concat();
     Ok(format!(
@@ -61,7 +62,8 @@ pub(super) fn render(page: &Page) -> Result<String, serde_json::Error> {
 }
 
 /// JSON that no HTML parser finds a tag or comment in: `<`, `>` and `&` only occur inside its strings,
-/// where their escapes mean the same, and the line separators that old JavaScript took for line ends too.
+/// where their escapes mean the same, and the line separators that old JavaScript took for line ends too. What could
+/// hide in a name, or turn the text after it, is shown by its number.
 fn inert(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for character in json.chars() {
@@ -71,6 +73,11 @@ fn inert(json: &str) -> String {
             '&' => text.push_str("\\u0026"),
             '\u{2028}' => text.push_str("\\u2028"),
             '\u{2029}' => text.push_str("\\u2029"),
+            // The backslash of the number is one inside a string, too.
+            other if is_deceptive(other) && !other.is_control() => {
+                text.push('\\');
+                text.extend(other.escape_unicode());
+            }
             other => text.push(other),
         }
     }
@@ -116,6 +123,19 @@ mod tests {
             assert_eq!(read.pointer(place).unwrap(), HOSTILE, "{place}");
         }
         assert_eq!(read["sections"][0]["views"][0]["kind"], "text");
+    }
+
+    #[test]
+    fn names_cannot_turn_the_text_after_them() {
+        let mut page = Page::new("a\u{202E}b");
+        page.facts.push(("c\u{200B}".into(), "\u{1F469}\u{200D}\u{1F52C}".into()));
+        let html = page.html().unwrap();
+        assert!(!html.contains(['\u{202E}', '\u{200B}']) && html.contains("<title>a\\u{202e}b"));
+        let data = html.split_once("id=\"data\">").unwrap().1.split_once("</script>").unwrap().0;
+        let read: serde_json::Value = serde_json::from_str(data).unwrap();
+        assert_eq!((&read["title"], &read["facts"][0][0]), (&"a\\u{202e}b".into(), &"c\\u{200b}".into()));
+        // What joins letters and emoji stays.
+        assert_eq!(read["facts"][0][1], "\u{1F469}\u{200D}\u{1F52C}");
     }
 
     #[test]

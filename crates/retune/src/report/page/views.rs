@@ -195,9 +195,11 @@ pub struct HeatMap {
 /// Which classes are taken for which.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Confusions {
-    /// The classes.
+    /// The classes, or groups of them where they are very many.
     pub classes: Vec<String>,
-    /// True class, predicted class, images; those above 0.
+    /// Classes in each group; 1 where each has a row of its own.
+    pub group: usize,
+    /// True class or group, predicted one, images; those above 0.
     pub counts: Vec<(usize, usize, usize)>,
     /// The pairs confused most often.
     pub pairs: Vec<Pair>,
@@ -209,9 +211,9 @@ pub struct Confusions {
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Pair {
     /// The true class.
-    pub label: usize,
+    pub label: String,
     /// The predicted class.
-    pub predicted: usize,
+    pub predicted: String,
     /// Images of the true class taken for the other.
     pub n: usize,
     /// Images of the true class.

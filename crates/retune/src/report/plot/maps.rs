@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use kuva::prelude::{ColorMap, Heatmap, ScatterPlot};
+use unicode_width::UnicodeWidthStr;
 
-use super::{COLOURS, Drawn, MARKERS, Plot, escaped, layout};
+use super::{COLOURS, Drawn, MARKERS, Plot, layout, name};
+use crate::report::page::grouped;
 
-/// Groups with a name of their own in the legend; the smallest of more are drawn as one.
-const MOST_GROUPS: usize = 20;
+/// Groups with a name and a colour of their own in the legend; the smallest of more are drawn as one.
+const MOST_GROUPS: usize = COLOURS.len();
 /// The colour of what has no group of its own.
 const OTHERS: &str = "#BBBBBB";
 /// The colour of a cell without a value.
@@ -18,8 +20,7 @@ const LEGEND: f64 = 160.0;
 
 /// Points on a map, coloured by the group that each belongs to: positions in `names`, the same for both axes' scale.
 ///
-/// Colours repeat after eight groups and markers after seven, so that no two groups have both in common. Of more than twenty groups, those with the fewest points share
-/// a grey. A point without a group, or with a place that is not finite, is left out.
+/// Of more than twenty groups, those with the fewest points share a grey. A point without a group, or with a place that is not finite, is left out.
 pub fn point_map(title: &str, points: &[[f32; 2]], groups: &[usize], names: &[String]) -> Plot {
     let mut members: Vec<Vec<(f64, f64)>> = vec![Vec::new(); names.len()];
     for (&[x, y], &group) in points.iter().zip(groups) {
@@ -40,20 +41,22 @@ pub fn point_map(title: &str, points: &[[f32; 2]], groups: &[usize], names: &[St
     let dots = |members: Vec<(f64, f64)>, colour: &str| {
         ScatterPlot::new().with_data(members).with_color(colour).with_size(size).with_marker_opacity(0.8)
     };
-    let mut parts: Vec<Drawn> = Vec::new();
-    if !few.is_empty() {
-        let others = few.iter().flat_map(|&group| std::mem::take(&mut members[group])).collect();
-        parts.push(dots(others, OTHERS).with_legend(format!("{} others", few.len())).into());
-    }
+    let others: Vec<(f64, f64)> = few.iter().flat_map(|&group| std::mem::take(&mut members[group])).collect();
     // In the order of the names, which a reader looks for.
     by_size.sort_unstable();
-    for (number, &group) in by_size.iter().enumerate() {
-        let marker = MARKERS[number % MARKERS.len()];
-        let part = dots(std::mem::take(&mut members[group]), COLOURS[number % COLOURS.len()]).with_marker(marker);
-        parts.push(part.with_legend(escaped(&names[group])).into());
-    }
-    let layout = layout(&parts, [title, "", ""]).with_equal_aspect().with_show_grid(false);
-    Plot::draw(parts, layout.with_width(SIDE + LEGEND).with_height(SIDE))
+    Plot::draw(|medium| {
+        let mut parts: Vec<Drawn> = Vec::new();
+        if !few.is_empty() {
+            parts.push(dots(others.clone(), OTHERS).with_legend(format!("{} others", grouped(few.len()))).into());
+        }
+        for (number, &group) in by_size.iter().enumerate() {
+            let marker = MARKERS[number % MARKERS.len()];
+            let part = dots(members[group].clone(), COLOURS[number % COLOURS.len()]).with_marker(marker);
+            parts.push(part.with_legend(name(medium, &names[group])).into());
+        }
+        let layout = layout(medium, &parts, [title, "", ""]).with_equal_aspect().with_show_grid(false);
+        (parts, layout.with_width(SIDE + LEGEND).with_height(SIDE))
+    })
 }
 
 /// A table of values, each cell coloured and with its number in it; the first row on top. A cell without a value
@@ -61,21 +64,24 @@ pub fn point_map(title: &str, points: &[[f32; 2]], groups: &[usize], names: &[St
 pub fn table_map(title: &str, rows: &[String], columns: &[String], values: &[Vec<f64>]) -> Plot {
     const CELL_WIDTH: f64 = 44.0;
     const CELL_HEIGHT: f64 = 24.0;
-    const CHARACTER: f64 = 6.5;
+    const COLUMN: f64 = 6.5;
     // The drawing library counts rows from the bottom.
     let values: Vec<Vec<f64>> = values.iter().rev().cloned().collect();
-    let map = Heatmap::new().with_data(values).with_color_map(light()).with_cell_size(1.0).with_values();
-    let parts: Vec<Drawn> = vec![map.into()];
-    let mut layout = layout(&parts, [title, "", ""]).with_tick_size(9).with_body_size(9);
-    if !rows.is_empty() && !columns.is_empty() {
-        let names = |names: &mut dyn Iterator<Item = &String>| names.map(|name| escaped(name)).collect::<Vec<_>>();
-        let (row_names, column_names) = (names(&mut rows.iter().rev()), names(&mut columns.iter()));
-        layout = layout.with_x_categories(column_names).with_y_categories(row_names).with_x_tick_rotate(-45.0);
-    }
-    let longest = |names: &[String]| names.iter().map(|name| name.chars().count()).max().unwrap_or(0) as f64;
-    let width = columns.len() as f64 * CELL_WIDTH + longest(rows) * CHARACTER + 130.0;
-    let height = rows.len() as f64 * CELL_HEIGHT + longest(columns) * CHARACTER * 0.7 + 90.0;
-    Plot::draw(parts, layout.with_width(width.max(360.0)).with_height(height.max(200.0)))
+    Plot::draw(|medium| {
+        let map = Heatmap::new().with_data(values.clone()).with_color_map(light()).with_cell_size(1.0).with_values();
+        let parts: Vec<Drawn> = vec![map.into()];
+        let mut layout = layout(medium, &parts, [title, "", ""]).with_tick_size(9).with_body_size(9);
+        let spelled = |names: &[String]| names.iter().map(|each| name(medium, each)).collect::<Vec<_>>();
+        let (mut row_names, column_names) = (spelled(rows), spelled(columns));
+        row_names.reverse();
+        let longest = |names: &[String]| names.iter().map(|name| name.width()).max().unwrap_or(0) as f64;
+        let width = columns.len() as f64 * CELL_WIDTH + longest(&row_names) * COLUMN + 130.0;
+        let height = rows.len() as f64 * CELL_HEIGHT + longest(&column_names) * COLUMN * 0.7 + 90.0;
+        if !rows.is_empty() && !columns.is_empty() {
+            layout = layout.with_x_categories(column_names).with_y_categories(row_names).with_x_tick_rotate(-45.0);
+        }
+        (parts, layout.with_width(width.max(360.0)).with_height(height.max(200.0)))
+    })
 }
 
 /// The part of Cividis on which black numbers can be read, and a pale grey for values that do not exist.

@@ -1,16 +1,28 @@
 //! What the model said of each image: confusion, calibration, mistakes, and the map.
 
+use std::collections::HashMap;
+
 use super::RunRecord;
 use crate::fit::record::{Prediction, Predictions, SampleMap};
-use crate::report::confusion::Confusion;
-use crate::report::page::{Confusions, Gallery, GalleryItem, Map, Page, PageSheet, Pair, Reliability, Section};
+use crate::inference::wilson_interval;
+use crate::report::confusion::{Confusion, Hard, group_names, group_size};
+use crate::report::page::{
+    Cell, Column, Confusions, Gallery, GalleryItem, Map, Page, PageSheet, Pair, Reliability, Section, Table, grouped,
+};
+use crate::report::verdict::percent;
 
 /// Title of the section with the map.
 pub(super) const MAP: &str = "Map of the images";
 /// Title of the section about calibration.
 pub(super) const CALIBRATION: &str = "Calibration";
-/// Pairs of classes that are listed under a confusion matrix.
-const PAIRS: usize = 8;
+/// Title of the section with the classes that are recognized least.
+const HARDEST: &str = "Hardest classes";
+/// Pairs of classes that are listed beside a confusion matrix of few classes and of many.
+const PAIRS: [usize; 2] = [8, 20];
+/// Classes that a matrix tells everything of.
+const FEW: usize = 30;
+/// Rows of the table of the hardest classes, at most.
+const HARDEST_ROWS: usize = 100;
 /// Examples of each pair.
 const EXAMPLES: usize = 5;
 
@@ -22,6 +34,7 @@ pub(super) fn sections(record: &RunRecord, page: &mut Page) -> Vec<Section> {
     let mut sections = Vec::new();
     sections.extend(record.map.as_ref().and_then(|places| map(record, predictions, places, thumbnails)));
     sections.push(confusion(record, predictions, thumbnails));
+    sections.extend(hardest_classes(record, predictions));
     sections.push(calibration(record, predictions));
     sections.extend(hardest.map(|sheet| mistakes(record, predictions, sheet)));
     sections
@@ -30,7 +43,13 @@ pub(super) fn sections(record: &RunRecord, page: &mut Page) -> Vec<Section> {
 /// Which classes are taken for which, in every set.
 fn confusion(record: &RunRecord, predictions: &Predictions, sheet: Option<usize>) -> Section {
     let classes = &record.summary.classes;
-    let note = "Rows are true classes, columns what the model says. Pick a cell to see its counts; arrow keys move.";
+    let group = group_size(classes.len());
+    let mut note =
+        "Rows are true classes, columns what the model says. Pick a cell to see its counts; arrow keys move."
+            .to_owned();
+    if group > 1 {
+        note = format!("{note} Each row and column stands for {} classes in their order.", grouped(group));
+    }
     let mut section = Section::new("Confusion", note).wide();
     for (set, name) in predictions.sets.iter().enumerate() {
         let rows: Vec<&Prediction> = predictions.of_set(set).collect();
@@ -39,12 +58,56 @@ fn confusion(record: &RunRecord, predictions: &Predictions, sheet: Option<usize>
         let pair = |(label, predicted, n): (usize, usize, usize)| {
             let of_pair = rows.iter().filter(|row| (row.label, row.predicted) == (label, predicted));
             let examples = of_pair.filter_map(|row| row.sample).take(EXAMPLES).collect();
-            Pair { label, predicted, n, of: totals[label], examples }
+            let [label, predicted, of] = [label, predicted, totals[label]];
+            Pair { label: classes[label].clone(), predicted: classes[predicted].clone(), n, of, examples }
         };
-        let pairs = found.most_confused(PAIRS).into_iter().map(pair).collect();
-        section = section.with(name, Confusions { classes: classes.clone(), counts: found.counts, pairs, sheet });
+        let most = PAIRS[usize::from(classes.len() > FEW)];
+        let pairs = found.most_confused(most).into_iter().map(pair).collect();
+        let counts = found.grouped(group).counts;
+        let matrix = Confusions { classes: group_names(classes, group), group, counts, pairs, sheet };
+        section = section.with(name, matrix);
     }
     section
+}
+
+/// The classes of which the smallest share is right, where a matrix of all of them cannot be read.
+fn hardest_classes(record: &RunRecord, predictions: &Predictions) -> Option<Section> {
+    let classes = &record.summary.classes;
+    if classes.len() <= FEW {
+        return None;
+    }
+    let note = "The classes of which the smallest share is recognized, and what each is taken for most often.";
+    let mut section = Section::new(HARDEST, note).wide();
+    for (set, name) in predictions.sets.iter().enumerate() {
+        let found = Confusion::count(predictions.of_set(set).map(|row| (row.label, row.predicted)));
+        let images = found.totals(classes.len()).into_iter().filter(|&n| n > 0).count();
+        let hard = found.hardest(usize::MAX);
+        let row = |hard: &Hard| {
+            let taken_for = format!("{} ({})", classes[hard.taken_for], grouped(hard.mistaken));
+            vec![
+                Cell::text(&classes[hard.class]),
+                Cell::number(grouped(hard.n), hard.n as f64),
+                Cell {
+                    interval: Some(wilson_interval(hard.right, hard.n)),
+                    ..Cell::number(percent(hard.recall()), hard.recall())
+                },
+                Cell::text(taken_for),
+            ]
+        };
+        let columns = [("Class", false), ("Images", true), ("Recognized", true), ("Taken most often for", false)];
+        let (shown, mistaken) = (grouped(hard.len().min(HARDEST_ROWS)), grouped(hard.len()));
+        let table = Table {
+            columns: columns.into_iter().map(|(heading, number)| Column { heading: heading.into(), number }).collect(),
+            rows: hard.iter().take(HARDEST_ROWS).map(row).collect(),
+            caption: format!(
+                "{shown} of {mistaken} classes with mistakes, of {} with images here. What the model said of every image \
+                 is in predictions.csv in the run's directory.",
+                grouped(images)
+            ),
+        };
+        section = section.with(name, table);
+    }
+    Some(section)
 }
 
 fn calibration(record: &RunRecord, predictions: &Predictions) -> Section {
@@ -83,6 +146,19 @@ fn mistakes(record: &RunRecord, predictions: &Predictions, sheet: usize) -> Sect
     section
 }
 
+/// The classes that some images belong to or are taken for, in their order, and the position of each among them: all of
+/// them where they are few, so that their colours are the same on every map.
+fn of_rows(rows: &[&Prediction], classes: &[String]) -> (Vec<String>, HashMap<usize, usize>) {
+    let mut used: Vec<usize> = rows.iter().flat_map(|row| [row.label, row.predicted]).collect();
+    if classes.len() <= FEW {
+        used = (0..classes.len()).collect();
+    }
+    used.sort_unstable();
+    used.dedup();
+    let names = used.iter().map(|&class| classes[class].clone()).collect();
+    (names, used.into_iter().enumerate().map(|(position, class)| (class, position)).collect())
+}
+
 fn map(record: &RunRecord, predictions: &Predictions, places: &SampleMap, sheet: Option<usize>) -> Option<Section> {
     let mut rows: Vec<&Prediction> = predictions.rows.iter().filter(|row| row.sample.is_some()).collect();
     rows.sort_by_key(|row| row.sample);
@@ -90,15 +166,16 @@ fn map(record: &RunRecord, predictions: &Predictions, places: &SampleMap, sheet:
     if rows.is_empty() || rows.len() != places.points.len() {
         return None;
     }
+    let (classes, position) = of_rows(&rows, &record.summary.classes);
     let map = Map {
         method: places.method.clone(),
-        classes: record.summary.classes.clone(),
+        classes,
         sets: predictions.sets.clone(),
         x: places.points.iter().map(|point| point[0]).collect(),
         y: places.points.iter().map(|point| point[1]).collect(),
-        label: rows.iter().map(|row| row.label as i64).collect(),
+        label: rows.iter().map(|row| position[&row.label] as i64).collect(),
         set: rows.iter().map(|row| row.set).collect(),
-        predicted: rows.iter().map(|row| row.predicted).collect(),
+        predicted: rows.iter().map(|row| position[&row.predicted]).collect(),
         probability: rows.iter().map(|row| row.probability as f32).collect(),
         path: rows.iter().map(|row| row.path.clone()).collect(),
         sheet,

@@ -1,9 +1,12 @@
 //! The course of training: losses, rates, and what validation chose.
 
+use std::ops::RangeInclusive;
+
 use indexmap::IndexMap;
 
 use super::RunRecord;
 use crate::plan::{Phase, Plan, Solver};
+use crate::report::layer_rates::{RateLines, factor_rows};
 use crate::report::page::{Cell, Column, HeatMap, Line, Lines, Section, Table};
 use crate::train::PhaseOutcome;
 use crate::train::metrics::MetricsRow;
@@ -114,25 +117,21 @@ fn rates_tried(descents: &[Descent]) -> Option<Section> {
 }
 
 fn block_rates(descents: &[Descent]) -> Option<Section> {
-    let note = "Mean learning rate of each block over an epoch. Colours go from the input (dark) to the head (light).";
+    let note = "Mean learning rate of each block over an epoch; of each tensor, where those of a block differ. Colours go \
+                from the input (dark) to the head (light).";
     let mut section = Section::new("Learning rates of the blocks", note);
     for descent in descents {
-        // Blocks may join in later; the row that has most names them in the model's order.
-        let longest = descent.chosen_rows().filter_map(|row| row.rates.as_ref()).max_by_key(|rates| rates.len());
-        let names = longest.into_iter().flat_map(|rates| rates.keys().map(String::as_str));
-        let mut blocks: IndexMap<&str, Vec<(f64, f64)>> = names.map(|name| (name, Vec::new())).collect();
-        for row in descent.chosen_rows() {
-            for (block, &rate) in row.rates.iter().flatten() {
-                blocks.entry(block).or_default().push((row.epoch as f64, rate));
-            }
-        }
-        if blocks.is_empty() {
-            continue;
-        }
-        let line = |(name, points): (&str, Vec<(f64, f64)>)| Line { name: name.to_owned(), points, faint: false };
-        let lines = blocks.into_iter().map(line).collect();
+        let rows: Vec<&MetricsRow> = descent.chosen_rows().collect();
+        let rates = RateLines::of(rows.into_iter());
+        let shown = match (rates.lines.len(), rates.of) {
+            (0, _) => continue,
+            (drawn, of) if drawn < of => format!("Rates, {drawn} of {of} layers"),
+            _ => "Rates".to_owned(),
+        };
+        let line = |(name, points)| Line { name, points, faint: false };
+        let lines = rates.lines.into_iter().map(line).collect();
         let lines = Lines { log_y: true, ordered: true, ..over_epochs("Learning rate", lines) };
-        section = section.with(name("Rates", descent, descents), lines);
+        section = section.with(name(&shown, descent, descents), lines);
     }
     Some(section)
 }
@@ -190,7 +189,7 @@ fn penalties(phases: &[PhaseOutcome], metrics: &[MetricsRow]) -> Option<Section>
     Some(section)
 }
 
-/// The plan, a row for each phase and block that trains.
+/// The plan, a row for each phase and block or tensor that has a rate; neighbours together where there are many.
 pub(super) fn plan_table(plan: &Plan) -> Table {
     let mut rows = Vec::new();
     for phase in &plan.phases {
@@ -205,8 +204,8 @@ pub(super) fn plan_table(plan: &Plan) -> Table {
 }
 
 fn phase_rows(phase: &Phase) -> Vec<Vec<Cell>> {
-    let row = |how: String, block: &str, rate: Option<f64>| {
-        let rate = rate.map_or_else(|| Cell::text(""), |rate| Cell::number(format!("{rate:.4}"), rate));
+    let row = |how: String, block: &str, rates: Option<RangeInclusive<f64>>| {
+        let rate = rates.map_or_else(|| Cell::text(""), |rates| Cell::number(factors(&rates), *rates.end()));
         vec![Cell::text(&phase.name), Cell::text(how), Cell::text(block), rate]
     };
     match &phase.solver {
@@ -220,7 +219,15 @@ fn phase_rows(phase: &Phase) -> Vec<Vec<Cell>> {
         Solver::Gradient(settings) => {
             let rates: Vec<String> = settings.learning_rates.iter().map(|rate| format!("{rate:e}")).collect();
             let how = format!("{} epochs of gradient descent at {}", settings.epochs, rates.join(", "));
-            settings.rates.iter().map(|(block, &rate)| row(how.clone(), block, Some(rate))).collect()
+            let rows = factor_rows(&settings.rates).into_iter();
+            rows.map(|(layers, rates)| row(how.clone(), &layers, Some(rates))).collect()
         }
     }
+}
+
+/// A factor, or the least and the largest of several.
+fn factors(rates: &RangeInclusive<f64>) -> String {
+    let shown = |rate: f64| if rate > 0.0 && rate < 1e-3 { format!("{rate:.2e}") } else { format!("{rate:.4}") };
+    let (least, most) = (shown(*rates.start()), shown(*rates.end()));
+    if least == most { most } else { format!("{least} – {most}") }
 }

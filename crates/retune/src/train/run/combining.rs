@@ -2,6 +2,7 @@
 
 use super::Run;
 use crate::inference::Evaluation;
+use crate::models::Parameters;
 use crate::plan::{Combine, Gradient, Interpolation, Phase};
 use crate::train::average::{average, interpolate};
 use crate::train::checkpoint::{BestEpoch, Snapshot};
@@ -27,7 +28,10 @@ impl Run<'_> {
         };
         ingredients.truncate(chosen);
         let models = ingredients.iter().map(|(_, snapshot)| &snapshot.parameters);
-        let parameters = average(models).expect("at least one learning rate gave a model");
+        let mut parameters = average(models).expect("at least one learning rate gave a model");
+        if chosen > 1 {
+            parameters = self.renewed(parameters, &self.state.phase_start)?;
+        }
         let validation = match validation {
             Some(validation) => validation,
             None => self.evaluate(parameters.clone(), "validation of the soup")?,
@@ -54,6 +58,7 @@ impl Run<'_> {
             ingredients.swap(chosen, candidate);
             let soup = average(ingredients[..=chosen].iter().map(|(_, snapshot)| &snapshot.parameters));
             let Some(soup) = soup else { break };
+            let soup = self.renewed(soup, &self.state.phase_start)?;
             let tried = self.evaluate(soup, "validation of a larger soup")?;
             if tried.accuracy >= validation.accuracy {
                 validation = tried;
@@ -69,7 +74,8 @@ impl Run<'_> {
         let start = self.state.previous_start.clone().unwrap_or_else(|| self.state.phase_start.clone());
         let mut best: Option<(f64, Evaluation)> = None;
         for &alpha in &settings.alphas {
-            let found = self.evaluate(interpolate(&start, &end, alpha), &format!("validation at alpha {alpha}"))?;
+            let between = self.between(&start, &end, alpha)?;
+            let found = self.evaluate(between, &format!("validation at alpha {alpha}"))?;
             let row = MetricsRow::new(&phase.name, "val", found.loss, found.accuracy);
             self.metrics.append(&MetricsRow { alpha: Some(alpha), ..row })?;
             if best.as_ref().is_none_or(|(_, best)| found.is_better_than(best)) {
@@ -77,8 +83,14 @@ impl Run<'_> {
             }
         }
         let (alpha, validation) = best.expect("a plan that was checked has an alpha");
-        self.state.model.parameters = interpolate(&start, &end, alpha);
+        self.state.model.parameters = self.between(&start, &end, alpha)?;
         self.state.final_adapters = None;
         Ok(PhaseOutcome { alpha: Some(alpha), ..PhaseOutcome::new(&phase.name, 0, validation) })
+    }
+
+    /// The point on the line between two models; its ends are the models themselves.
+    fn between(&self, start: &Parameters, end: &Parameters, alpha: f64) -> Result<Parameters, TrainError> {
+        let weights = interpolate(start, end, alpha);
+        if alpha <= 0.0 || alpha >= 1.0 { Ok(weights) } else { self.renewed(weights, start) }
     }
 }

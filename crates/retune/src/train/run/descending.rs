@@ -5,27 +5,25 @@ use std::time::Instant;
 use indexmap::IndexMap;
 
 use super::{Ending, Run};
-use crate::data::Order;
 use crate::inference::{self, Evaluation, InferenceError};
 use crate::models::Parameters;
 use crate::plan::{Adaptive, Combine, Criterion, Gradient, Phase};
 use crate::train::average::WeightAverage;
 use crate::train::checkpoint::{BestEpoch, Progress, RunningTotals, Snapshot};
 use crate::train::descent::{Descent, EpochRates};
-use crate::train::gradient::{self, Recalibration, StepRule, loss_gradients, loss_gradients_from};
+use crate::train::gradient::{self, StepRule, loss_gradients, loss_gradients_from};
 use crate::train::low_rank::{Adapters, TrainedAdapters};
 use crate::train::optimizer::Optimizer;
-use crate::train::options::{BatchNormPolicy, Keep};
+use crate::train::options::{BatchNormPolicy, Keep, TrainOptions};
 use crate::train::rates::measure_layers;
+use crate::train::running_statistics;
 use crate::train::{Divergence, NotFinite, PhaseOutcome, TrainError, Trainer};
-
-/// Batches whose statistics a recalibration averages; more change little.
-const RECALIBRATION_BATCHES: usize = 100;
 
 impl Run<'_> {
     /// Trains by gradient descent at each learning rate in turn and makes one model of the results.
     pub(super) fn descend(&mut self, phase: &Phase, settings: &Gradient) -> Result<PhaseOutcome, TrainError> {
         let mut first = None;
+        self.tell_of_single_images();
         for candidate in self.state.progress.candidate..settings.learning_rates.len() {
             if let Ending::Diverged(divergence) = self.try_rate(phase, settings, candidate)? {
                 let rate = settings.learning_rates[candidate];
@@ -48,6 +46,23 @@ impl Run<'_> {
             return Err(TrainError::Diverged { phase, rates, first: Box::new(first) });
         }
         self.combine(phase, settings)
+    }
+
+    /// Says what a batch of one image cannot do.
+    fn tell_of_single_images(&self) {
+        let TrainOptions { batch_size, batch_norm, balanced_classes, mix, .. } = self.trainer.options;
+        let which = match self.trainer.train.len() % batch_size {
+            _ if *batch_size == 1 => "every batch",
+            1 => "the last batch of each epoch",
+            _ => return,
+        };
+        let tell = |effect: &str| self.trainer.monitor.message(&format!("note: {which} has one image: {effect}"));
+        if *batch_norm != BatchNormPolicy::Frozen {
+            tell("BatchNorm takes no statistics from it");
+        }
+        if *balanced_classes && !mix.is_active() {
+            tell("the weight of its class cancels in its mean loss");
+        }
     }
 
     /// Keeps the best epoch of a learning rate: every one for a soup, else the best of all rates.
@@ -295,6 +310,8 @@ impl Run<'_> {
         if let Some((average, averaging)) = state.average.as_mut().zip(descent.settings.average) {
             average.after_epoch(averaging, epoch + 1, &state.model.parameters);
         }
+        self.renew_average()?;
+        let state = &mut self.state;
         let totals = std::mem::take(&mut state.progress.running);
         (state.progress.epoch, state.progress.batch) = (epoch + 1, 0);
         let multipliers = state.progress.multipliers.take();
@@ -307,13 +324,28 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn recalibrate(&mut self, blocks: &[bool]) -> Result<(), TrainError> {
-        let mut recalibration = Recalibration::new(self.state.model.network().specs.len());
-        for batch in self.loaders.plain.loader.epoch(0, Order::Sequential, 0).take(RECALIBRATION_BATCHES) {
-            recalibration.observe(&self.state.model, &batch?, blocks);
+    fn renew_average(&mut self) -> Result<(), TrainError> {
+        let Some(average) = self.state.average.as_ref().filter(|average| average.count > 0) else { return Ok(()) };
+        let renewed = self.renewed(average.parameters.clone(), &self.state.phase_start)?;
+        if let Some(average) = &mut self.state.average {
+            average.parameters = renewed;
         }
-        recalibration.finish(&mut self.state.model.parameters);
         Ok(())
+    }
+
+    fn recalibrate(&mut self, blocks: &[bool]) -> Result<(), TrainError> {
+        let (images, seed) = (&self.loaders.plain.loader, self.trainer.options.seed);
+        self.state.model.parameters = running_statistics::measure(&self.state.model, images, blocks, seed)?;
+        Ok(())
+    }
+
+    /// Weights made of several others, such as an average, with running statistics of their own; blocks that are the
+    /// same in `reference`, one of those others, keep theirs.
+    pub(super) fn renewed(&self, mixed: Parameters, reference: &Parameters) -> Result<Parameters, TrainError> {
+        let TrainOptions { batch_norm, seed, .. } = *self.trainer.options;
+        let images = || Ok(self.loaders.plain.loader.clone());
+        let mixed = self.state.model.with_parameters(mixed);
+        Ok(running_statistics::renew(mixed, reference, batch_norm, images, seed)?.parameters)
     }
 
     /// Evaluates the weights that would be kept.
@@ -349,8 +381,8 @@ pub(in crate::train) fn low_rank_changes(
     let blocks = model.blocks();
     let changed = |index: &usize| {
         let spec = &specs[*index];
-        let rate = settings.rates.get(&blocks[spec.block].name);
-        spec.block != head && rate.is_some_and(|&rate| rate > 0.0) && settings.trains(spec, head)
+        let rate = settings.rate(&blocks[spec.block], &spec.name);
+        spec.block != head && rate > 0.0 && settings.trains(spec, head)
     };
     let adapters = Adapters::new(low_rank, specs, (0..specs.len()).filter(changed), trainer.options.seed);
     Some(TrainedAdapters::new(adapters, trainer.options.optimizer))

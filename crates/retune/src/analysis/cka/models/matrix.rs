@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{CkaOptions, Measured};
 use crate::analysis::cka::{Estimate, Estimator, Kernel};
+use crate::data::preprocess::Preprocessing;
 
 /// A biased value this much above the debiased one says more of the number of images than of the features.
 const INFLATED: f64 = 0.05;
@@ -36,6 +37,9 @@ pub struct CkaMatrix {
     /// Why values are missing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub undefined: Vec<UndefinedCell>,
+    /// How both models see images, where two are compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preprocessing: Option<Preprocessing>,
     /// What to know before the values are used.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -122,6 +126,7 @@ fn build(
         n: measured.images,
         minibatches: measured.minibatches,
         undefined,
+        preprocessing: None,
         warnings: warnings(&all, measured.images, options),
         names,
         columns,

@@ -1,11 +1,20 @@
-// Okabe and Ito's colours, which colour-blind readers tell apart, each with a marker of its own.
+// Okabe and Ito's eight colours, which colour-blind readers tell apart, then twelve that are far from them and from each
+// other; each with a marker of its own.
 
-const COLOURS = 8;
 const dark = () => getComputedStyle(document.documentElement).getPropertyValue("--dark").trim() === "1";
 const PALETTES = {
-  light: ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#1b1d21", "#8a8f98"],
-  dark: ["#3f9fdc", "#e8743b", "#1fbf90", "#d98bb8", "#e69f00", "#7cc8f2", "#eceef2", "#8a8f98"],
+  light: [
+    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#1b1d21", "#8a8f98", "#690000", "#3c0087",
+    "#5af0a5", "#0000ff", "#962d69", "#9669ff", "#4b5a00", "#691ec3", "#003c3c", "#96b487", "#b4d2ff", "#d2d200",
+  ],
+  dark: [
+    "#3f9fdc", "#e8743b", "#1fbf90", "#d98bb8", "#e69f00", "#7cc8f2", "#eceef2", "#8a8f98", "#5a00c3", "#96002d",
+    "#b4ff00", "#005a78", "#b40fff", "#965a00", "#875ab4", "#a5e1a5", "#4b785a", "#e11e4b", "#f069ff", "#d2d200",
+  ],
 };
+const COLOURS = PALETTES.light.length;
+// What is in no group of its own.
+const OTHERS = "#9b9fa6";
 const colourOf = (index) => PALETTES[dark() ? "dark" : "light"][index % COLOURS];
 
 // Each shape as a list of corners about 0, of about the area of a circle of radius 1.

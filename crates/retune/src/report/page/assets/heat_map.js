@@ -37,7 +37,8 @@ function heatMap({ rows, columns, values, range, log = false, xLabel, yLabel, ce
     // Names often differ in their ends only.
     const clip = (name, room) => {
       const most = Math.max(3, Math.floor(room / 7.2));
-      return name.length > most ? `${name.slice(0, Math.ceil((most - 1) / 2))}…${name.slice(name.length - Math.floor((most - 1) / 2))}` : name;
+      const letters = [...name];
+      return letters.length > most ? [...letters.slice(0, Math.ceil((most - 1) / 2)), "…", ...letters.slice(letters.length - Math.floor((most - 1) / 2))].join("") : name;
     };
     const height = mapHeight + bottom + 8;
     const nameRoom = left - (yLabel ? 18 : 0) - 10;

@@ -1,6 +1,8 @@
 // Images as points in a plane: zoom, pan, hover, and classes to switch off.
 
 const ZOOM = { least: 0.7, most: 60 };
+// Entries of a legend; the smallest of more share one, and are found by their names.
+const MOST_ENTRIES = 60;
 
 function drawMap(view) {
   const points = new MapPoints(view.x, view.y);
@@ -18,12 +20,13 @@ function drawMap(view) {
     has(view.predicted) && has(view.label) && { name: "Correctness", key: "right", entries: ["right", "wrong"], of: (index) => (right(index) ? 0 : 1) },
   ].filter(Boolean);
   if (!modes.length) modes.push({ name: "Image", key: "all", entries: ["image"], of: () => 0 });
-  modes.forEach((mode) => { mode.hidden = new Set(); });
+  modes.forEach((mode) => { mode.hidden = new Set(); mode.query = ""; });
+  const matches = (each, entry) => !each.query || each.entries[entry].toLowerCase().includes(each.query);
 
   let mode = modes.find((mode) => mode.name === view.coloured_by) ?? modes[0];
   let [width, height, pixels] = [0, 0, 1];
   const camera = { scale: 1, x: 0, y: 0 };
-  let [fitted, pending, hovered, stamps] = [1, false, -1, []];
+  let [fitted, pending, hovered, stamps, categories] = [1, false, -1, [], []];
 
   const pen = canvas.getContext("2d", { willReadFrequently: true });
   const draw = () => {
@@ -42,6 +45,27 @@ function drawMap(view) {
   const place = (index) => [points.x[index] * camera.scale + camera.x, points.y[index] * camera.scale + camera.y];
   const radius = () => (points.count > 4000 ? 2.6 : points.count > 1200 ? 3.2 : 4.4) * Math.min(2, (camera.scale / fitted) ** 0.3);
 
+  // What the legend lists: the entries that there are points of, each with its number as marker and colour. Of very many
+  // the largest are listed, with numbers of their own, and the others as one.
+  const listed = () => {
+    const counts = new Array(mode.entries.length).fill(0);
+    for (let point = 0; point < points.count; point += 1) counts[mode.of(point)] += 1;
+    const present = mode.entries.map((_, entry) => entry).filter((entry) => counts[entry]);
+    const category = (members, name, mark, colour) => ({ members, name, mark, colour, count: members.reduce((sum, entry) => sum + counts[entry], 0) });
+    const marks = (at) => (mode.key === "right" ? at * 3 : at);
+    if (present.length <= MOST_ENTRIES && !mode.query) return present.map((entry) => category([entry], mode.entries[entry], marks(entry), () => colourOf(entry)));
+    const found = present.filter((entry) => matches(mode, entry));
+    const largest = [...found].sort((a, b) => counts[b] - counts[a] || a - b);
+    const own = largest.slice(0, found.length > MOST_ENTRIES ? MOST_ENTRIES - 1 : MOST_ENTRIES).sort((a, b) => a - b);
+    const others = largest.slice(own.length);
+    const entries = own.map((entry, at) => category([entry], mode.entries[entry], at, () => colourOf(at)));
+    const rest = others.length ? [category(others, `${whole(others.length)} others`, 0, () => OTHERS)] : [];
+    // What a search leaves out is not shown; it has a category all the same.
+    const out = present.filter((entry) => !matches(mode, entry));
+    // Points of the first category lie under those of the next.
+    return [...(out.length ? [{ ...category(out, "", 0, () => OTHERS), left: true }] : []), ...rest.map((others) => ({ ...others, last: true })), ...entries];
+  };
+
   // A picture of each category's marker, drawn once for a zoom.
   const makeStamps = () => {
     const reach = radius() * pixels;
@@ -50,10 +74,10 @@ function drawMap(view) {
     const sheet = document.createElement("canvas");
     sheet.width = sheet.height = side;
     const brush = sheet.getContext("2d", { willReadFrequently: true });
-    stamps = mode.entries.map((_, category) => {
+    stamps = categories.map(({ mark, colour }) => {
       brush.clearRect(0, 0, side, side);
-      traceMarker(brush, mode.key === "right" ? category * 3 : category, side / 2, side / 2, reach);
-      brush.fillStyle = colourOf(category);
+      traceMarker(brush, mark, side / 2, side / 2, reach);
+      brush.fillStyle = colour();
       brush.fill();
       brush.lineWidth = 0.7 * pixels;
       brush.strokeStyle = edge;
@@ -102,7 +126,7 @@ function drawMap(view) {
   const refresh = () => {
     let shown = 0;
     for (let index = 0; index < points.count; index += 1) {
-      points.shown[index] = modes.every((each) => !each.hidden.size || !each.hidden.has(each.of(index)));
+      points.shown[index] = modes.every((each) => (!each.hidden.size && !each.query) || (!each.hidden.has(each.of(index)) && matches(each, each.of(index))));
       shown += points.shown[index];
     }
     canvas.dataset.shown = shown;
@@ -110,24 +134,32 @@ function drawMap(view) {
     all.disabled = shown === points.count;
     redraw();
   };
-  const all = element("button", { type: "button", class: "plain", onclick: () => { modes.forEach((each) => each.hidden.clear()); choose(modes.indexOf(mode)); } }, "Show all");
+  const all = element("button", { type: "button", class: "plain", onclick: () => { modes.forEach((each) => { each.hidden.clear(); each.query = ""; }); choose(modes.indexOf(mode)); } }, "Show all");
   const entries = element("div");
+  const search = element("input", { type: "search", placeholder: "Find by name", "aria-label": "Show only those whose name has these letters", oninput: () => {
+    mode.query = search.value.trim().toLowerCase();
+    list();
+  } });
   const choose = (index) => {
     mode = modes[index];
-    const categories = Uint16Array.from({ length: points.count }, (_, point) => mode.of(point));
-    points.categorise(categories);
-    const counts = new Array(mode.entries.length).fill(0);
-    categories.forEach((category) => { counts[category] += 1; });
-    const present = mode.entries.map((_, category) => category).filter((category) => counts[category]);
-    const list = legend(present.map((category) => ({
-      name: mode.entries[category], count: counts[category],
-      swatch: mode.key === "right" ? drawn("svg", { width: 16, height: 14, class: "swatch" }, markerAt(category * 3, 8, 7, 5, colourOf(category))) : marker(category),
+    search.hidden = mode.entries.length <= MOST_ENTRIES;
+    search.value = mode.query;
+    list();
+  };
+  const list = () => {
+    categories = listed();
+    const categoryOf = new Uint16Array(mode.entries.length);
+    categories.forEach(({ members }, category) => members.forEach((entry) => { categoryOf[entry] = category; }));
+    points.categorise(Uint16Array.from({ length: points.count }, (_, point) => categoryOf[mode.of(point)]));
+    const listing = [...categories.filter(({ left, last }) => !left && !last), ...categories.filter(({ last }) => last)];
+    const buttons = legend(listing.map(({ name, count, mark, colour }) => ({
+      name, count, swatch: drawn("svg", { width: 16, height: 14, class: "swatch", "aria-hidden": "true" }, markerAt(mark, 8, 7, 5, colour())),
     })), (at, visible) => {
-      if (visible) mode.hidden.delete(present[at]); else mode.hidden.add(present[at]);
+      for (const entry of listing[at].members) if (visible) mode.hidden.delete(entry); else mode.hidden.add(entry);
       refresh();
     });
-    [...list.children].forEach((button, at) => button.setAttribute("aria-pressed", !mode.hidden.has(present[at])));
-    entries.replaceChildren(list);
+    [...buttons.children].forEach((button, at) => button.setAttribute("aria-pressed", !listing[at].members.every((entry) => mode.hidden.has(entry))));
+    entries.replaceChildren(buttons);
     makeStamps();
     refresh();
   };
@@ -198,6 +230,6 @@ function drawMap(view) {
 
   const tool = (text, label, act) => element("button", { type: "button", "aria-label": label, title: label, onclick: act }, text);
   stage.append(element("div", { class: "tools" }, tool("+", "Zoom in", () => zoom(1.5)), tool("−", "Zoom out", () => zoom(1 / 1.5)), tool("⤢", "Show everything", fit)));
-  side.append(element("h3", {}, "Colour by"), choice("Colour by", modes.map(({ name }) => name), modes.indexOf(mode), choose), entries, element("div", { class: "row" }, status, all));
+  side.append(element("h3", {}, "Colour by"), choice("Colour by", modes.map(({ name }) => name), modes.indexOf(mode), choose), search, entries, element("div", { class: "row" }, status, all));
   return element("figure", { class: "map" }, stage, side, element("figcaption", {}, view.method));
 }

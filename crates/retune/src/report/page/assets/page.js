@@ -63,5 +63,9 @@ function drawPage(page) {
     element("footer", {}, `Made by ${page.generator}. This page needs no network and sends nothing.`), tooltip.box);
 }
 
-drawPage(JSON.parse(document.getElementById("data").textContent));
+// A string with letters that run to the left is one piece to the text about it, and no part of it changes its order.
+const TO_THE_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
+const isolated = (key, value) => (typeof value === "string" && TO_THE_LEFT.test(value) ? `\u2068${value}\u2069` : value);
+
+drawPage(JSON.parse(document.getElementById("data").textContent, isolated));
 document.documentElement.dataset.ready = "yes";

@@ -8,7 +8,7 @@ function drawTable(view) {
   const cellOf = (cell, index) => {
     const { number: isNumber } = view.columns[index];
     const mark = { best: ["●", "best"], tied: ["○", "not significantly worse than the best"] }[cell.mark];
-    return element(index === 0 ? "th" : "td", { class: [isNumber && "number", cell.mark].filter(Boolean).join(" ") || null, scope: index === 0 ? "row" : null },
+    return element(index === 0 ? "th" : "td", { class: [isNumber && "number", cell.text.length > 48 && "long", cell.mark].filter(Boolean).join(" ") || null, scope: index === 0 ? "row" : null },
       mark ? element("span", { class: "mark", title: mark[1], "aria-label": mark[1], role: "img" }, mark[0]) : null,
       cell.text, cell.interval ? bar(cell.interval, cell.value) : null);
   };
@@ -42,7 +42,7 @@ function drawTable(view) {
 const drawText = (view) => {
   const copy = element("button", { type: "button", class: "copy", onclick: async () => {
     try {
-      await navigator.clipboard.writeText(view.text);
+      await navigator.clipboard.writeText(view.text.replace(/[\u2068\u2069]/g, ""));
       copy.textContent = "Copied";
     } catch {
       getSelection().selectAllChildren(text);

@@ -1,0 +1,87 @@
+//! Where data lies: paths as they are, and data sets of the Hugging Face hub by the path that they have in its cache.
+
+use std::path::{Path, PathBuf};
+
+use crate::failure::Failure;
+use crate::output::Console;
+
+/// What stands before the name of a data set or model of the hub.
+const HUB_PREFIX: &str = "hf:";
+
+/// The path of data, with the shifts that may follow it: its own or, of `hf:OWNER/NAME`, that in the cache, where the
+/// data set is brought if need be.
+pub fn locate_data(location: &Path, console: &Console) -> Result<PathBuf, Failure> {
+    let Some(text) = location.to_str() else { return Ok(location.to_owned()) };
+    if location.exists() {
+        return Ok(location.to_owned());
+    }
+    let (name, shifts) = text.find('@').map_or((text, ""), |at| text.split_at(at));
+    if name.starts_with(HUB_PREFIX) {
+        let mut path = from_hub(name, console)?.into_os_string();
+        path.push(shifts);
+        return Ok(path.into());
+    }
+    if !Path::new(name).exists() && looks_like_a_hub_name(name) {
+        return Err(Failure::Mistake(format!(
+            "no data at {text}: check the path, or write {HUB_PREFIX}{name} for a data set of the Hugging Face hub"
+        )));
+    }
+    Ok(location.to_owned())
+}
+
+/// Ends of the names of files, which are no names of the hub.
+const FILE_ENDS: [&str; 12] =
+    ["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "csv", "jsonl", "parquet", "tar"];
+
+/// Whether a path that leads nowhere could be `OWNER/NAME`.
+fn looks_like_a_hub_name(text: &str) -> bool {
+    let is_word = |word: &str| {
+        !word.is_empty()
+            && !word.starts_with('.')
+            && word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+    };
+    let is_file = |name: &str| {
+        name.rsplit_once('.').is_some_and(|(_, end)| FILE_ENDS.iter().any(|known| end.eq_ignore_ascii_case(known)))
+    };
+    text.split_once('/').is_some_and(|(owner, name)| is_word(owner) && is_word(name) && !is_file(name))
+}
+
+#[cfg(feature = "hub")]
+fn from_hub(name: &str, console: &Console) -> Result<PathBuf, Failure> {
+    use retune::hub::{DatasetName, HubOptions, fetch_dataset};
+    use retune::monitor::Monitor;
+    use std::ops::ControlFlow;
+
+    let name: DatasetName = name.parse()?;
+    let fetched = fetch_dataset(&name, &HubOptions::from_env()?, |progress| {
+        console.progress.bytes(progress.file, progress.received, progress.total);
+        if console.progress.cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    console.progress.finish();
+    Ok(fetched?.directory)
+}
+
+#[cfg(not(feature = "hub"))]
+fn from_hub(name: &str, _: &Console) -> Result<PathBuf, Failure> {
+    Err(Failure::Mistake(format!(
+        "{name} is a data set of the Hugging Face hub, and this build cannot download from it; build with the feature \
+         `hub`, or name a folder"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_that_could_be_names_of_the_hub_are_told_from_others() {
+        for text in ["ylecun/mnist", "timm/oxford-iiit-pet", "a.b/c_d"] {
+            assert!(looks_like_a_hub_name(text), "{text}");
+        }
+        for text in
+            ["mnist", "/data/pets", "./data", "../data", "a/b/c", "my data/pets", "a/", "C:\\data", "photos/cat.JPG"]
+        {
+            assert!(!looks_like_a_hub_name(text), "{text}");
+        }
+    }
+}

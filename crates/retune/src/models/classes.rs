@@ -1,0 +1,114 @@
+//! What a model calls its classes.
+
+use super::class_file::{ClassFileError, ClassNames};
+use super::imagenet::{self, LabelSet};
+use super::{Model, ModelConfig, ModelError};
+use crate::data::ClassList;
+
+impl ModelConfig {
+    /// The classes, in the order of the logits: of the names that the file has, or else of the ImageNet set that has as
+    /// many classes, unless the weights' tag says that they were trained on something else.
+    pub fn classes(&self) -> ClassList {
+        let count = self.num_classes();
+        if let Some(names) = self.label_names() {
+            let synonyms: Vec<String> = names.iter().map(|name| self.synonyms(name)).collect();
+            let all_known = !names.is_empty() && synonyms.iter().all(|synonyms| !synonyms.is_empty());
+            return if all_known { ClassList::of_wordnet(names, synonyms) } else { ClassList::named(names) };
+        }
+        let tag = self.pretrained_tag();
+        let of_imagenet = tag.is_none_or(|tag| ["in1k", "in12k", "in21k", "in22k"].iter().any(|set| tag.contains(set)));
+        match LabelSet::of_count(count).filter(|_| of_imagenet) {
+            Some(set) => {
+                let (ids, synonyms) = set.synsets();
+                ClassList::of_wordnet(ids, synonyms).presumed(set.name, tag.is_none())
+            }
+            None => ClassList::unnamed(count),
+        }
+    }
+
+    /// What a WordNet id means, by the file's own descriptions or else by ImageNet's table; empty for other names.
+    fn synonyms(&self, name: &str) -> String {
+        let is_id = name.len() == 9 && name.starts_with('n') && name.bytes().skip(1).all(|byte| byte.is_ascii_digit());
+        let own = || self.label_description(name);
+        imagenet::names_of(name).or_else(|| own().filter(|_| is_id)).unwrap_or_default().to_owned()
+    }
+
+    /// The classes' names as people know them; `None` where nothing is known of them.
+    pub fn shown_classes(&self) -> Option<Vec<String>> {
+        self.classes().names().map(imagenet::shown)
+    }
+}
+
+impl Model {
+    /// The same model under other names of its classes.
+    ///
+    /// # Errors
+    /// More or fewer names than classes.
+    pub fn with_class_names(mut self, names: &ClassNames) -> Result<Self, ModelError> {
+        let (found, classes) = (names.names.len(), self.config.num_classes());
+        if found != classes {
+            return Err(ClassFileError::Count { path: names.file.clone(), names: found, classes }.into());
+        }
+        self.config = self.config.with_label_names(names);
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn config(keys: &str) -> ModelConfig {
+        ModelConfig::parse(&format!(r#"{{"architecture": "resnet18", {keys}}}"#), "config.json").unwrap()
+    }
+
+    #[test]
+    fn names_come_from_the_file_or_from_the_number_of_classes() {
+        let named = config(r#""num_classes": 2, "label_names": ["cat", "dog"]"#);
+        assert_eq!(named.classes(), ClassList::named(vec!["cat".into(), "dog".into()]));
+        // timm's CustomDatasetInfo takes an object with numbers as keys, too.
+        let numbered = config(r#""num_classes": 2, "label_names": {"1": "dog", "0": "cat"}"#);
+        assert_eq!(numbered.classes(), named.classes());
+        assert_eq!(config(r#""num_classes": 7"#).classes(), ClassList::unnamed(7));
+        // Names of another number of classes name nothing.
+        assert_eq!(config(r#""num_classes": 7, "label_names": ["cat", "dog"]"#).classes(), ClassList::unnamed(7));
+
+        let presumed = config(r#""num_classes": 1000"#).classes();
+        assert_eq!(presumed.presumed_by_count(), Some("ImageNet-1k"));
+        assert_eq!(presumed.names().unwrap()[1], "n01443537");
+        let tagged = config(r#""num_classes": 21841, "pretrained_cfg": {"tag": "fb_in22k"}"#).classes();
+        assert_eq!((tagged.presumed_by_count(), tagged.len()), (None, 21_841));
+        assert!(tagged.names().is_some());
+        let other = config(r#""num_classes": 1000, "pretrained_cfg": {"tag": "laion2b"}"#).classes();
+        assert_eq!(other, ClassList::unnamed(1000));
+    }
+
+    #[test]
+    fn wordnet_ids_are_known_by_the_table_or_the_files_own_descriptions() {
+        let keys = r#""num_classes": 2, "label_names": ["n01440764", "n99999999"]"#;
+        let described = config(&format!(r#"{keys}, "label_descriptions": {{"n99999999": "unicorn"}}"#));
+        let ids = vec!["n01440764".to_owned(), "n99999999".to_owned()];
+        let synonyms = vec!["tench, Tinca tinca".to_owned(), "unicorn".to_owned()];
+        assert_eq!(described.classes(), ClassList::of_wordnet(ids.clone(), synonyms));
+        assert_eq!(config(keys).classes(), ClassList::named(ids));
+        assert_eq!(described.shown_classes().unwrap(), ["tench", "n99999999"]);
+        // A head that is kept keeps them.
+        let kept = described.clone().with_classes(described.classes().names().unwrap());
+        assert_eq!(kept.classes(), described.classes());
+        assert_eq!(described.with_classes(&["cat".to_owned()]).classes(), ClassList::named(vec!["cat".to_owned()]));
+    }
+
+    #[test]
+    fn a_file_names_as_many_classes_as_the_model_has() {
+        let cpu = crate::device::by_name("cpu").unwrap();
+        let config = config(r#""num_classes": 2, "model_args": {"layers": [1, 1, 1, 1], "channels": [8, 8, 8, 8]}"#);
+        let model = Model::initialize(config, 0, &cpu).unwrap();
+        let names = |text: &str| ClassNames::parse(text, Path::new("names.txt")).unwrap();
+        let named = model.clone().with_class_names(&names("n01440764 tench\nn01443537 goldfish")).unwrap();
+        assert_eq!(named.config().shown_classes().unwrap(), ["tench", "goldfish"]);
+        assert_eq!(named.config().label_description("n01440764"), Some("tench"));
+        let error = model.with_class_names(&names("cat\ndog\neel")).unwrap_err().to_string();
+        assert_eq!(error, "names.txt names 3 classes, and the model has 2");
+    }
+}

@@ -1,0 +1,143 @@
+//! Rates of many layers, put together until they can be told apart in a picture or table.
+
+use std::ops::RangeInclusive;
+
+use indexmap::IndexMap;
+
+use crate::train::metrics::MetricsRow;
+
+/// Most lines in a picture, and rows of a phase in a table.
+pub(super) const MOST: usize = 30;
+
+/// A layer's rate at each epoch.
+pub(super) type Points = Vec<(f64, f64)>;
+
+/// The rates of each layer over epochs, from input to head: at most [`MOST`] lines. Where there are more layers,
+/// neighbours with the same rates are one line; where that is not enough, evenly many of the lines are left out, but
+/// neither the first nor the last.
+pub(super) struct RateLines {
+    /// Names and points.
+    pub lines: Vec<(String, Points)>,
+    /// The lines of which these were taken.
+    pub of: usize,
+}
+
+impl RateLines {
+    pub fn of<'a>(rows: impl Iterator<Item = &'a MetricsRow> + Clone) -> Self {
+        // Layers may join in later; the row that has most names them in the model's order.
+        let longest = rows.clone().filter_map(|row| row.rates.as_ref()).max_by_key(|rates| rates.len());
+        let names = longest.into_iter().flat_map(|rates| rates.keys().map(String::as_str));
+        let mut layers: IndexMap<&str, Points> = names.map(|name| (name, Vec::new())).collect();
+        for row in rows {
+            for (layer, &rate) in row.rates.iter().flatten() {
+                layers.entry(layer).or_default().push((row.epoch as f64, rate));
+            }
+        }
+        let layers: Vec<(String, Points)> =
+            layers.into_iter().map(|(name, points)| (name.to_owned(), points)).collect();
+        let merged = if layers.len() > MOST { merged(layers) } else { layers };
+        let of = merged.len();
+        let kept = |at: &usize| of <= MOST || is_kept(*at, of);
+        let lines = merged.into_iter().enumerate().filter(|(at, _)| kept(at)).map(|(_, line)| line);
+        Self { lines: lines.collect(), of }
+    }
+}
+
+/// Whether the line at a position is one of the [`MOST`] that are spread evenly over `of`.
+fn is_kept(at: usize, of: usize) -> bool {
+    let position = |turn: usize| turn * (of - 1) / (MOST - 1);
+    (0..MOST).any(|turn| position(turn) == at)
+}
+
+/// Neighbours with equal values as one, named by the first and the last.
+fn merged<T: PartialEq>(layers: Vec<(String, T)>) -> Vec<(String, T)> {
+    let mut groups: Vec<(String, Option<String>, T)> = Vec::new();
+    for (name, value) in layers {
+        match groups.last_mut().filter(|(_, _, known)| *known == value) {
+            Some((_, last, _)) => *last = Some(name),
+            None => groups.push((name, None, value)),
+        }
+    }
+    groups.into_iter().map(|(first, last, value)| (named(first, last), value)).collect()
+}
+
+fn named(first: String, last: Option<String>) -> String {
+    match last {
+        Some(last) => format!("{first} … {last}"),
+        None => first,
+    }
+}
+
+/// At most [`MOST`] rows of layers with the least and the largest of their factors: neighbours with the same factor
+/// together, then, where that is not enough, as many neighbours as it takes.
+pub(super) fn factor_rows(rates: &IndexMap<String, f64>) -> Vec<(String, RangeInclusive<f64>)> {
+    let layers: Vec<(String, f64)> = rates.iter().map(|(name, &rate)| (name.clone(), rate)).collect();
+    if layers.len() <= MOST {
+        return layers.into_iter().map(|(name, rate)| (name, rate..=rate)).collect();
+    }
+    let layers = merged(layers);
+    let together = layers.len().div_ceil(MOST).max(1);
+    let row = |layers: &[(String, f64)]| {
+        let rates = || layers.iter().map(|(_, rate)| *rate);
+        let ends = rates().fold(f64::INFINITY, f64::min)..=rates().fold(0.0, f64::max);
+        (ends_of(layers), ends)
+    };
+    layers.chunks(together).map(row).collect()
+}
+
+/// The name of a few neighbours, of which each may be a few already.
+fn ends_of(layers: &[(String, f64)]) -> String {
+    let (first, last) = (&layers[0].0, &layers[layers.len() - 1].0);
+    if layers.len() == 1 {
+        return first.clone();
+    }
+    let first = first.split(" … ").next().unwrap_or(first);
+    let last = last.split(" … ").last().unwrap_or(last);
+    format!("{first} … {last}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(rates: &[(String, f64)]) -> MetricsRow {
+        let text = r#"{"phase":"p","epoch":1,"step":1,"split":"train","loss":1.0,"accuracy":0.5,"seconds":1.0}"#;
+        let row: MetricsRow = serde_json::from_str(text).unwrap();
+        MetricsRow { rates: Some(rates.iter().cloned().collect()), ..row }
+    }
+
+    fn tensors(rate: impl Fn(usize) -> f64) -> Vec<(String, f64)> {
+        (0..161).map(|index| (format!("t{index}"), rate(index))).collect()
+    }
+
+    #[test]
+    fn few_layers_are_a_line_each() {
+        let few = &tensors(|_| 0.1)[..MOST];
+        let found = RateLines::of([row(few)].iter());
+        assert_eq!((found.lines.len(), found.of), (MOST, MOST));
+        assert_eq!(factor_rows(&few.iter().cloned().collect()).len(), MOST);
+    }
+
+    #[test]
+    fn many_layers_with_few_rates_are_as_many_lines_as_rates() {
+        let many = tensors(|index| if index < 100 { 0.1 } else { 0.2 });
+        let found = RateLines::of([row(&many)].iter());
+        let names: Vec<&str> = found.lines.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!((names, found.of), (vec!["t0 … t99", "t100 … t160"], 2));
+        let rows = factor_rows(&many.into_iter().collect());
+        assert_eq!(rows, [("t0 … t99".to_owned(), 0.1..=0.1), ("t100 … t160".to_owned(), 0.2..=0.2)]);
+    }
+
+    #[test]
+    fn many_layers_with_many_rates_are_thinned_evenly_and_the_ends_stay() {
+        let many = tensors(|index| 0.9f64.powi(160 - index as i32));
+        let found = RateLines::of([row(&many)].iter());
+        assert_eq!((found.lines.len(), found.of), (MOST, 161));
+        assert_eq!((found.lines[0].0.as_str(), found.lines[MOST - 1].0.as_str()), ("t0", "t160"));
+        let rows = factor_rows(&many.into_iter().collect());
+        // Six together are the fewest that fit.
+        assert_eq!(rows.len(), 27);
+        assert_eq!(rows[0].0, "t0 … t5");
+        assert_eq!(*rows[26].1.end(), 1.0);
+    }
+}

@@ -1,0 +1,104 @@
+//! BatchNorm's running statistics, measured anew on training images.
+//!
+//! Weights that were averaged, or trained while the statistics stood still, have statistics that fit other weights. One
+//! pass over the training images gives their own, as `torch.optim.swa_utils.update_bn` does.
+
+use super::options::BatchNormPolicy;
+use crate::data::{DataError, Loader, Order};
+use crate::device;
+use crate::inference;
+use crate::models::{Activation, Model, ObservedStatistics, Parameters, Pass};
+
+/// Images that a measure looks at, all where there are fewer; the statistics of more differ by less than 1 %.
+const MEASURED_IMAGES: usize = 8192;
+
+/// The model's parameters with the running statistics of the marked blocks measured on training images in a random
+/// order, so that the order of a list does not matter.
+///
+/// Each statistic is the mean over batches of what training mode sees (PyTorch's `momentum=None`), weighted by the
+/// images of a batch. Batches of one image have no variance to speak of and are left out.
+///
+/// # Errors
+/// An image that cannot be loaded.
+pub(crate) fn measure(model: &Model, images: &Loader, blocks: &[bool], seed: u64) -> Result<Parameters, DataError> {
+    let mut sums = Sums::new(model.parameters.specs().len());
+    for batch in images.epoch(0, Order::Shuffled { seed }, 0) {
+        let batch = batch?;
+        if batch.n > 1 {
+            let device = model.parameters.tensors()[0].device();
+            let observed = device::compute(&device, || {
+                let entering = Activation::of_images(inference::images(&batch, &device));
+                let mut pass = Pass::training(&model.parameters, blocks);
+                model.network().forward_range(entering, 0..model.head(), &mut pass);
+                pass.into_observed()
+            });
+            sums.add(observed, batch.n);
+        }
+        if sums.images >= MEASURED_IMAGES {
+            break;
+        }
+    }
+    Ok(sums.into_parameters(model.parameters.clone()))
+}
+
+/// A model made of several others' weights, such as an average, with running statistics of its own where the policy
+/// lets statistics follow the data. Blocks that are the same in `reference`, one of those others, keep theirs.
+///
+/// # Errors
+/// An image that cannot be loaded.
+pub(crate) fn renew(
+    mixed: Model,
+    reference: &Parameters,
+    policy: BatchNormPolicy,
+    images: impl FnOnce() -> Result<Loader, DataError>,
+    seed: u64,
+) -> Result<Model, DataError> {
+    let blocks = blocks_that_differ(&mixed, reference);
+    if policy == BatchNormPolicy::Frozen || !blocks.contains(&true) {
+        return Ok(mixed);
+    }
+    let parameters = measure(&mixed, &images()?, &blocks, seed)?;
+    Ok(mixed.with_parameters(parameters))
+}
+
+fn blocks_that_differ(model: &Model, reference: &Parameters) -> Vec<bool> {
+    let mut differ = vec![false; model.blocks().len()];
+    for (index, spec) in model.parameters.specs().iter().enumerate() {
+        differ[spec.block] = differ[spec.block] || model.parameters.values(index) != reference.values(index);
+    }
+    differ
+}
+
+/// Statistics added up over batches, in double precision.
+struct Sums {
+    /// For each parameter that is a statistic and was seen, its values times the images.
+    values: Vec<Option<Vec<f64>>>,
+    images: usize,
+}
+
+impl Sums {
+    fn new(parameters: usize) -> Self {
+        Self { values: vec![None; parameters], images: 0 }
+    }
+
+    fn add(&mut self, observed: Vec<ObservedStatistics>, images: usize) {
+        for seen in observed {
+            for (id, tensor) in [(seen.mean_id, seen.mean), (seen.variance_id, seen.variance)] {
+                let values = crate::models::parameters::host_values(tensor);
+                let sum = self.values[id.index()].get_or_insert_with(|| vec![0.0; values.len()]);
+                sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += f64::from(value) * images as f64);
+            }
+        }
+        self.images += images;
+    }
+
+    fn into_parameters(self, mut parameters: Parameters) -> Parameters {
+        for (index, sum) in self.values.into_iter().enumerate() {
+            if let Some(sum) = sum {
+                let mean = sum.into_iter().map(|value| (value / self.images as f64) as f32);
+                parameters.set_values(index, mean.collect());
+            }
+        }
+        parameters
+    }
+}
