@@ -9,6 +9,8 @@
 //! | 16-bit grey | the high byte | values over 255 become 255: a nearly white image |
 //! | Exif orientation | applied | ignored |
 //!
+//! TIFF colours that are multiplied by their transparency already are laid over white as such.
+//!
 //! 16-bit colour takes the high byte in both, unless a white level is given. Everything else agrees to the bit, JPEG
 //! included, except that a JPEG of which a part was lost is an error here, where Pillow fills in what is missing.
 
@@ -22,6 +24,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, Pixel, Rgb, RgbImage};
 
 mod jpeg;
+mod tiff;
 
 /// What a file may ask for before it is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,12 +111,10 @@ pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage, DecodeErr
     };
     let decoded = catching_panics(|| match format {
         ImageFormat::Jpeg => jpeg::decode(bytes, limits),
-        ImageFormat::Png
-        | ImageFormat::WebP
-        | ImageFormat::Bmp
-        | ImageFormat::Gif
-        | ImageFormat::Tiff
-        | ImageFormat::Pnm => decode_other(bytes, format, limits),
+        ImageFormat::Tiff => tiff::decode(bytes, limits),
+        ImageFormat::Png | ImageFormat::WebP | ImageFormat::Bmp | ImageFormat::Gif | ImageFormat::Pnm => {
+            decode_other(bytes, format, limits)
+        }
         _ => Err(DecodeError::UnsupportedFormat { format: name(format) }),
     });
     let (pixels, orientation) = decoded.unwrap_or_else(|| {
@@ -205,14 +206,11 @@ fn decode_other(
 }
 
 /// Converts pixels to 8-bit RGB; `None` for floating-point pixels, which have no agreed range.
-/// 16-bit values become `round(min(value, white) · 255 / white)`, or without a white level their high byte.
+/// 16-bit values become their [`level`].
 fn to_rgb8(image: DynamicImage, white: Option<NonZeroU16>) -> Option<RgbImage> {
     let (width, height) = (image.width(), image.height());
     let high = |value: u16| (value >> 8) as u8;
-    let level = |value: u16| match white.map(|white| u32::from(white.get())) {
-        Some(white) => ((u32::from(value).min(white) * 255 + white / 2) / white) as u8,
-        None => high(value),
-    };
+    let level = |value: u16| level(value, white);
     let rgb = match image {
         DynamicImage::ImageRgb8(image) => image,
         DynamicImage::ImageLuma8(image) => convert(&image, |&[grey]: &[u8; 1]| [grey; 3]),
@@ -230,6 +228,14 @@ fn to_rgb8(image: DynamicImage, white: Option<NonZeroU16>) -> Option<RgbImage> {
     };
     debug_assert_eq!(rgb.dimensions(), (width, height));
     Some(rgb)
+}
+
+/// A 16-bit value in 8 bits: `round(min(value, white) · 255 / white)`, or without a white level its high byte.
+fn level(value: u16, white: Option<NonZeroU16>) -> u8 {
+    match white.map(|white| u32::from(white.get())) {
+        Some(white) => ((u32::from(value).min(white) * 255 + white / 2) / white) as u8,
+        None => (value >> 8) as u8,
+    }
 }
 
 /// Converts each pixel, given as an array of its channels.
