@@ -354,3 +354,48 @@ fn jpeg_error(error: JpegError) -> DecodeError {
         error => damaged(&format!("of a JPEG in it: {error}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::resize::fixtures::bytes;
+
+    /// The fixture `name`, with the value of a tag of one 16-bit number changed.
+    fn with_tag(name: &str, tag: u16, old: u16, new: u16) -> Vec<u8> {
+        let mut file = bytes(&format!("formats/{name}"));
+        let entry = |value: u16| [&tag.to_le_bytes()[..], &[3, 0, 1, 0, 0, 0], &value.to_le_bytes()].concat();
+        let place = file.windows(10).position(|window| window == entry(old)).unwrap();
+        file[place..place + 10].copy_from_slice(&entry(new));
+        file
+    }
+
+    #[test]
+    fn what_is_not_read_is_refused_in_plain_words() {
+        let error = |file: &[u8]| decode(file, &DecodeLimits::default()).unwrap_err().to_string();
+        assert_eq!(
+            error(&with_tag("group-3.tiff", 259, FAX_GROUP_3, FAX_RUNS)),
+            "unsupported TIFF image: its fax compression is of an unusual kind; save it as 8-bit RGB"
+        );
+        assert_eq!(
+            error(&with_tag("palette.tiff", 259, 1, 34925)),
+            "unsupported TIFF image: its compression is none of LZW, Deflate, PackBits, JPEG and fax group 3; \
+             save it as 8-bit RGB"
+        );
+        assert_eq!(
+            error(&with_tag("palette-lzw.tiff", 259, 5, 8)),
+            "damaged or truncated TIFF image: its compressed pixels end early or make no sense"
+        );
+    }
+
+    /// Black and white change places; a fax says what is a run of which by the same tag.
+    #[test]
+    fn white_may_be_zero() {
+        let decode = |file: &[u8]| decode(file, &DecodeLimits::default()).unwrap().0;
+        for name in ["group-3.tiff", "jpeg-grey.tiff"] {
+            let inverted = decode(&with_tag(name, 262, BLACK_IS_ZERO, WHITE_IS_ZERO));
+            let mut expected = decode(&bytes(&format!("formats/{name}")));
+            image::imageops::invert(&mut expected);
+            assert_eq!(inverted, expected, "{name}");
+        }
+    }
+}
