@@ -73,6 +73,14 @@ pub enum UmapError {
         /// The image's row.
         row: usize,
     },
+    /// A value whose square is past single precision, in which distances are measured.
+    #[error("a feature of image {row} is {value:e}, too large for distances between images; scale the features down")]
+    TooLarge {
+        /// The image's row.
+        row: usize,
+        /// The value.
+        value: f32,
+    },
     /// No direction to compare.
     #[error(
         "the features of image {row} are all 0, and have no direction that the cosine could measure; use the euclidean metric"
@@ -146,6 +154,11 @@ fn check(features: &[f32], width: usize, options: &UmapOptions) -> Result<(), Um
     }
     if n > u32::MAX as usize {
         return Err(UmapError::TooManyImages(n));
+    }
+    // A distance adds up the squares of the differences, each up to twice as large as a value.
+    let largest = (f32::MAX / (4.0 * width as f32)).sqrt();
+    if let Some(at) = features.iter().position(|value| value.is_finite() && value.abs() > largest) {
+        return Err(UmapError::TooLarge { row: at / width, value: features[at] });
     }
     if let Some(at) = features.iter().position(|value| !value.is_finite()) {
         return Err(UmapError::NotFinite { row: at / width });

@@ -101,6 +101,8 @@ fn what_cannot_be_mapped_says_why() {
     assert_eq!(refused(&[1.0; 4], 0, options()), UmapError::Shape { values: 4, width: 0 });
     assert_eq!(refused(&[1.0; 12], 3, options()), UmapError::Constant);
     assert_eq!(refused(&[1.0, f32::NAN, 2.0, 3.0], 2, options()), UmapError::NotFinite { row: 0 });
+    // The square of 1e20 is past the largest number of single precision, 3.4e38.
+    assert_eq!(refused(&[1.0, 2.0, 1e20, 3.0], 2, options()), UmapError::TooLarge { row: 1, value: 1e20 });
     let cosine = UmapOptions { metric: Metric::Cosine, ..options() };
     assert_eq!(refused(&[1.0, 2.0, 0.0, 0.0], 2, cosine), UmapError::NoDirection { row: 1 });
     for options in [
