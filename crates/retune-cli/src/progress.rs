@@ -40,6 +40,7 @@ enum Display {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Unit {
     Count,
+    #[cfg_attr(not(feature = "hub"), allow(dead_code, reason = "only downloads are counted in bytes"))]
     Bytes,
 }
 
@@ -65,6 +66,7 @@ impl Progress {
     }
 
     /// How much of a file has arrived.
+    #[cfg_attr(not(feature = "hub"), allow(dead_code, reason = "only downloads are counted in bytes"))]
     pub fn bytes(&self, file: &str, received: u64, total: u64) {
         let under_way = self.task().as_ref().is_some_and(|task| task.name == file);
         if !under_way {
