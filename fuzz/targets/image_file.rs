@@ -12,5 +12,5 @@ fn report_others_only() {
 
 fuzz_target!(init: report_others_only(), |bytes: &[u8]| {
     // A small limit, so that time is not spent on filling large images.
-    let _ = decode(bytes, &DecodeLimits { max_pixels: 1 << 16 });
+    let _ = decode(bytes, &DecodeLimits { max_pixels: 1 << 16, ..DecodeLimits::default() });
 });

@@ -4,10 +4,12 @@
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use retune::data::DataSource;
+use retune::data::{DataSource, SplitBy};
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(source) = DataSource::from_manifest(Path::new("seeds/list.jsonl"), bytes) {
-        let _ = source.train_and_validation(0.5, 0);
+        for by in [SplitBy::Image, SplitBy::Group] {
+            let _ = source.train_and_validation(0.5, by, 0);
+        }
     }
 });

@@ -11,6 +11,6 @@ fuzz_target!(init: scratch::report_uncaught_only(), |bytes: &[u8]| {
     let file = scratch::write("train.parquet", bytes);
     let Ok(source) = DataSource::open(file) else { return };
     for sample in source.all().samples.iter().take(3) {
-        let _ = sample.image.load(&DecodeLimits { max_pixels: 1 << 12 });
+        let _ = sample.image.load(&DecodeLimits { max_pixels: 1 << 12, ..DecodeLimits::default() });
     }
 });
