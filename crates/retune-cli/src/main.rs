@@ -15,7 +15,7 @@ mod progress;
 use std::panic;
 use std::process::ExitCode;
 
-use retune::data::decode;
+use retune::pixels::decode;
 
 use crate::arguments::{Arguments, usage};
 use crate::failure::Failure;

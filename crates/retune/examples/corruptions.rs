@@ -6,7 +6,7 @@
 use std::error::Error;
 
 use image::{Rgb, RgbImage, imageops};
-use retune::data::corruption::{ALL, Corruption};
+use retune::pixels::corruption::{ALL, Corruption};
 
 const SEVERITIES: [u8; 3] = [1, 3, 5];
 const COLUMNS: u32 = 5;

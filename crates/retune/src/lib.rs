@@ -25,23 +25,28 @@
 //! ```
 #![warn(missing_docs)]
 
-pub mod analysis;
+pub use retune_analysis as analysis;
+pub use retune_pixels as pixels;
+pub use retune_random as random;
+
+pub mod advise;
+pub mod audit;
 pub mod compare;
-pub mod data;
 pub mod demo;
 pub mod device;
+pub mod features;
 pub mod files;
-pub mod fit;
 #[cfg(feature = "hub")]
 pub mod hub;
 pub mod inference;
-pub mod lock;
+pub mod loading;
+pub mod merge;
 pub mod methods;
 pub mod models;
 pub mod monitor;
 pub mod plan;
-pub mod random;
 pub mod report;
-pub mod statistics;
+pub mod run;
+pub mod similarity;
+pub mod sources;
 pub mod train;
-pub mod verify;
