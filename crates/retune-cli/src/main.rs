@@ -2,6 +2,7 @@
 //!
 //! `arguments` turn the command line into values of the library, `commands` call the library, `output` and `progress`
 //! show what it found.
+#![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 mod arguments;

@@ -1,8 +1,4 @@
-//! Random numbers that depend on what they are for, not on when they are drawn.
-//!
-//! Every draw is seeded by the run's seed and a path of numbers (epoch, image, tensor, …), so that
-//! results do not depend on the number of threads, and a resumed run draws what an uninterrupted
-//! one would have drawn.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

@@ -1,12 +1,12 @@
 //! A sheet of all corruptions of an image: a column for each of five corruptions, three rows of five columns, each with
 //! severities 1, 3 and 5 from top to bottom.
 //!
-//!     cargo run --release -p retune --example corruptions -- IMAGE SHEET.png
+//!     cargo run --release -p retune-pixels --example corruptions -- IMAGE SHEET.png
 
 use std::error::Error;
 
 use image::{Rgb, RgbImage, imageops};
-use retune::pixels::corruption::{ALL, Corruption};
+use retune_pixels::corruption::{ALL, Corruption};
 
 const SEVERITIES: [u8; 3] = [1, 3, 5];
 const COLUMNS: u32 = 5;
