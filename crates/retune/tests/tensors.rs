@@ -44,7 +44,7 @@ fn gradient() -> Gradient {
         epochs: 2,
         learning_rates: vec![1e-2],
         schedule: Schedule::Constant,
-        rates: RATES.iter().map(|&(name, rate)| (name.to_owned(), rate)).collect(),
+        rate_factors: RATES.iter().map(|&(name, rate)| (name.to_owned(), rate)).collect(),
         ..Gradient::default()
     }
 }
@@ -210,7 +210,7 @@ fn check_checkpoint(way: &str, run: &Path) {
 fn metrics_have_the_rates_of_tensors_where_they_differ() {
     let folder = tempfile::tempdir().unwrap();
     let mut gradient = gradient();
-    gradient.rates.insert("layer3.0".into(), 0.5);
+    gradient.rate_factors.insert("layer3.0".into(), 0.5);
     train(&plan(gradient), &options(), Some(folder.path()), &Silent, false).unwrap();
     let rows = metrics::read(&folder.path().join("metrics.jsonl")).unwrap();
     let rates = rows.into_iter().find_map(|row| row.rates).unwrap();
