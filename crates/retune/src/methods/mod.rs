@@ -43,6 +43,7 @@ methods! {
     lp: LP,
     ft: FT,
     lp_ft: LP_FT,
+    freeze_embed: FREEZE_EMBED,
     surgical: SURGICAL,
     auto_rgn: AUTO_RGN,
     auto_snr: AUTO_SNR,
