@@ -6,11 +6,11 @@ use std::str::FromStr;
 use clap::Args;
 use clap::builder::PossibleValue;
 use retune::files;
-use retune::fit::PlanSource;
 use retune::methods::layers::LayerSelection;
 use retune::methods::{self, DEFAULT_LEARNING_RATES, Layers, Method, MethodOptions, MethodSpec, UnknownMethod};
 use retune::models::HeadInitialization;
 use retune::plan::{Averaging, Plan, Schedule};
+use retune::run::PlanSource;
 
 use super::declared::DeclaredOptionArguments;
 use super::parse::{self, Named, named};
