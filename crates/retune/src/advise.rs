@@ -230,9 +230,9 @@ pub fn advise(options: &FitOptions, advice: &AdviceOptions, monitor: &dyn Monito
         Some(found) => (Some(found.pairing), Some(found.input), found.candidates.into_iter().map(Some).collect()),
         None => (None, None, vec![None; candidates.len()]),
     };
-    let trial = |candidate: &Candidate| target.trial(&candidate.name, Method::Surgical, candidate.layers());
+    let trial = |candidate: &Candidate| target.trial(&candidate.name, Method::SURGICAL, candidate.layers());
     let trials = candidates.iter().map(trial).collect::<Result<Vec<_>, _>>()?;
-    let full = target.trial("full fine-tuning", Method::Ft, LayerSelection::All)?;
+    let full = target.trial("full fine-tuning", Method::FT, LayerSelection::All)?;
 
     let evidence = candidates.into_iter().zip(norms).zip(similarities).zip(trials);
     let candidates: Vec<Evidence> = evidence
@@ -310,12 +310,12 @@ impl Target<'_> {
     /// The relative gradient norm of each candidate.
     fn gradient_norms(&self, candidates: &[Candidate]) -> Result<Vec<Option<f64>>, AdviseError> {
         let probed = match self.new_head {
-            true => Some(self.train(Method::Lp, LayerSelection::All, &Quiet(self.monitor))?.model),
+            true => Some(self.train(Method::LP, LayerSelection::All, &Quiet(self.monitor))?.model),
             false => None,
         };
         let model = probed.as_ref().unwrap_or(self.model);
         let groups: Vec<Range<usize>> = candidates.iter().map(|candidate| candidate.blocks.clone()).collect();
-        let plan = Method::Ft.plan(model.blocks(), &MethodOptions::default())?;
+        let plan = Method::FT.plan(model.blocks(), &MethodOptions::default())?;
         let trainer = self.trainer(&plan, self.monitor);
         let mut norms = trainer.relative_gradient_norms(model, &groups, self.advice.gradient_batches)?;
         // At the probe's optimum there is nothing left to learn for the head itself.

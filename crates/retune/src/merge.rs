@@ -209,7 +209,7 @@ fn probed(pretrained: Model, options: &FitOptions, data: &FitData, monitor: &dyn
     if options.head_initialization == HeadInitialization::Keep {
         return Ok(pretrained);
     }
-    let plan = Method::Lp.plan(pretrained.blocks(), &MethodOptions::default()).map_err(FitError::from)?;
+    let plan = Method::LP.plan(pretrained.blocks(), &MethodOptions::default()).map_err(FitError::from)?;
     let trainer = Trainer {
         plan: &plan,
         options: &options.train,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use common::{load, models, training_images};
 use retune::loading::mix::Mix;
 use retune::loading::{Loader, LoaderOptions, Order};
-use retune::methods::layers::{Granularity, LayerSelection};
+use retune::methods::layers::LayerSelection;
 use retune::methods::{Method, MethodOptions};
 use retune::models::weights::{NamedTensor, read_tensors, write_tensors};
 use retune::models::{Model, ParameterSpec, Parameters};
@@ -54,8 +54,8 @@ fn discriminative_rates_count_layers_as_timm_does() {
     assert_eq!(expected.len(), models().len());
     for (name, groups) in expected {
         let model = load(&name, None);
-        let plan = Method::Discriminative.plan(model.blocks(), &MethodOptions::default()).unwrap();
-        let rates = plan.phases[0].block_rates(model.blocks());
+        let plan = Method::DISCRIMINATIVE.plan(model.blocks(), &MethodOptions::default()).unwrap();
+        let rates = plan.phases[0].block_rate_factors(model.blocks());
         let by_name: BTreeMap<&str, f64> =
             groups.iter().flat_map(|(scale, names)| names.iter().map(|name| (name.as_str(), *scale))).collect();
         for spec in trainable(&model) {
@@ -204,18 +204,17 @@ fn plan(settings: &Value, model: &Model) -> Plan {
     if let Some(tensors) = settings.get("tensors") {
         let name = |at: usize| tensors[at].as_str().map(str::to_owned);
         let layers = LayerSelection::Range { first: name(0), last: name(1) };
-        return Method::Surgical.plan(model.blocks(), &MethodOptions { layers, ..options }).unwrap();
+        return Method::SURGICAL.plan(model.blocks(), &MethodOptions { layers, ..options }).unwrap();
     }
     if let Some(decay) = settings.get("tensor_decay") {
-        let granularity = Some(Granularity::Tensor);
-        let options = MethodOptions { granularity, decay: number(decay), ..options };
-        return Method::Discriminative.plan(model.blocks(), &options).unwrap();
+        let options = options.with("granularity", "tensor").unwrap().with("decay", number(decay).unwrap()).unwrap();
+        return Method::DISCRIMINATIVE.plan(model.blocks(), &options).unwrap();
     }
     let mut gradient = Gradient {
         epochs: options.epochs,
         learning_rates: options.learning_rates,
         schedule: Schedule::Constant,
-        rates: model.blocks().iter().map(|block| (block.name.clone(), 1.0)).collect(),
+        rate_factors: model.blocks().iter().map(|block| (block.name.clone(), 1.0)).collect(),
         ..Gradient::default()
     };
     gradient.parameters = match settings["parameters"].as_str() {

@@ -199,7 +199,7 @@ fn train_one_epoch(run: &str) -> (Model, Model) {
         learning_rates: vec![rate],
         schedule: Schedule::Constant,
         warmup_epochs: 0.0,
-        rates: model.blocks().iter().map(|block| (block.name.clone(), 1.0)).collect(),
+        rate_factors: model.blocks().iter().map(|block| (block.name.clone(), 1.0)).collect(),
         ..Gradient::default()
     });
     let plan = Plan { method: "ft".into(), phases: vec![Phase { name: "all".into(), solver }] };

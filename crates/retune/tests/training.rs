@@ -9,7 +9,6 @@ use burn::tensor::Device;
 use image::RgbImage;
 use retune::inference;
 use retune::loading::mix::Mix;
-use retune::methods::layers::Granularity;
 use retune::methods::{Method, MethodOptions};
 use retune::models::{HeadInitialization, Model, Role};
 use retune::monitor::{Monitor, Silent};
@@ -93,7 +92,7 @@ fn gradient_plan(rates: &[(&str, f64)], learning_rates: &[f64]) -> Plan {
         learning_rates: learning_rates.into(),
         schedule: Schedule::Cosine,
         warmup_epochs: 0.5,
-        rates: rates.iter().map(|&(name, rate)| (name.to_owned(), rate)).collect(),
+        rate_factors: rates.iter().map(|&(name, rate)| (name.to_owned(), rate)).collect(),
         ..Gradient::default()
     });
     Plan { method: "test".into(), phases: vec![Phase { name: "some blocks".into(), solver }] }
@@ -101,7 +100,7 @@ fn gradient_plan(rates: &[(&str, f64)], learning_rates: &[f64]) -> Plan {
 
 fn lp_ft() -> Plan {
     let options = MethodOptions { epochs: 2, learning_rates: vec![1e-3, 1e-4], ..MethodOptions::default() };
-    Method::LpFt.plan(model().blocks(), &options).unwrap()
+    Method::LP_FT.plan(model().blocks(), &options).unwrap()
 }
 
 fn bits(model: &Model) -> Vec<(String, Vec<u32>)> {
@@ -196,7 +195,7 @@ fn averaged_weights_have_statistics_of_their_own() {
 
 #[test]
 fn a_linear_probe_changes_the_head_alone_and_learns() {
-    let plan = Method::Lp.plan(model().blocks(), &MethodOptions::default()).unwrap();
+    let plan = Method::LP.plan(model().blocks(), &MethodOptions::default()).unwrap();
     let trained = train(&plan, &options(), None, &Silent, false).unwrap();
     for ((name, old), (_, new)) in bits(&model()).into_iter().zip(bits(&trained.model)) {
         assert_eq!(old != new, name.starts_with("fc."), "{name}");
@@ -260,15 +259,15 @@ fn plans_with_state() -> Vec<(Plan, TrainOptions)> {
     let nothing = |_: &mut MethodOptions| {};
     let trained = || TrainOptions { batch_norm: BatchNormPolicy::Train, ..options() };
     vec![
-        (methods(Method::AutoRgn, nothing), options()),
-        (methods(Method::AutoSnr, |options| options.snr_threshold = Some(0.1)), options()),
-        (methods(Method::Lora, nothing), options()),
-        (methods(Method::Ulmfit, |options| options.average = Some(Averaging::Exponential { decay: 0.9 })), trained()),
-        (methods(Method::GreedySoup, nothing), trained()),
-        (methods(Method::UniformSoup, |options| options.average = Some(Averaging::Epochs { from: 2 })), options()),
-        (methods(Method::WiseFt, |options| options.alphas = vec![0.25, 0.75]), options()),
-        (methods(Method::Discriminative, |options| options.reinitialize = 1), options()),
-        (methods(Method::L2Sp, nothing), options()),
+        (methods(Method::AUTO_RGN, nothing), options()),
+        (methods(Method::AUTO_SNR, |options| options.values.set("snr_threshold", 0.1).unwrap()), options()),
+        (methods(Method::LORA, nothing), options()),
+        (methods(Method::ULMFIT, |options| options.average = Some(Averaging::Exponential { decay: 0.9 })), trained()),
+        (methods(Method::GREEDY_SOUP, nothing), trained()),
+        (methods(Method::UNIFORM_SOUP, |options| options.average = Some(Averaging::Epochs { from: 2 })), options()),
+        (methods(Method::WISE_FT, |options| options.values.set("alpha", [0.25, 0.75]).unwrap()), options()),
+        (methods(Method::DISCRIMINATIVE, |options| options.values.set("reinit", 1).unwrap()), options()),
+        (methods(Method::L2_SP, nothing), options()),
     ]
 }
 
@@ -292,13 +291,9 @@ fn every_method_resumes_to_the_same_bits() {
 
 #[test]
 fn unfreezing_goes_block_by_block_and_metrics_say_so() {
-    let options = MethodOptions {
-        epochs: 3,
-        learning_rates: vec![1e-3],
-        granularity: Some(Granularity::Stage),
-        ..MethodOptions::default()
-    };
-    let plan = Method::Ulmfit.plan(model().blocks(), &options).unwrap();
+    let options = MethodOptions { epochs: 3, learning_rates: vec![1e-3], ..MethodOptions::default() };
+    let options = options.with("granularity", "stage").unwrap();
+    let plan = Method::ULMFIT.plan(model().blocks(), &options).unwrap();
     let folder = tempfile::tempdir().unwrap();
     train(&plan, &self::options(), Some(folder.path()), &Silent, false).unwrap();
     let rows = retune::train::metrics::read(&folder.path().join("metrics.jsonl")).unwrap();
@@ -313,7 +308,7 @@ fn unfreezing_goes_block_by_block_and_metrics_say_so() {
 #[test]
 fn relative_gradient_norms_are_measured_every_epoch_and_scale_the_rates() {
     let options = MethodOptions { epochs: 2, learning_rates: vec![1e-3], ..MethodOptions::default() };
-    let plan = Method::AutoRgn.plan(model().blocks(), &options).unwrap();
+    let plan = Method::AUTO_RGN.plan(model().blocks(), &options).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let trained = train(&plan, &self::options(), Some(folder.path()), &Silent, false).unwrap();
     let rows = retune::train::metrics::read(&folder.path().join("metrics.jsonl")).unwrap();
@@ -340,9 +335,9 @@ fn a_soup_is_the_average_of_what_its_rates_gave() {
         let plan = method.plan(model().blocks(), &options).unwrap();
         train(&plan, &self::options(), None, &Silent, false).unwrap()
     };
-    let soup = of(Method::UniformSoup, &[1e-3, 1e-4]);
+    let soup = of(Method::UNIFORM_SOUP, &[1e-3, 1e-4]);
     assert_eq!(soup.phases[1].soup.as_ref().unwrap().len(), 2);
-    let (one, other) = (of(Method::LpFt, &[1e-3]).model, of(Method::LpFt, &[1e-4]).model);
+    let (one, other) = (of(Method::LP_FT, &[1e-3]).model, of(Method::LP_FT, &[1e-4]).model);
     for index in 0..one.network().specs.len() {
         let mean = one.parameters.values(index).into_iter().zip(other.parameters.values(index));
         for (found, (one, other)) in soup.model.parameters.values(index).into_iter().zip(mean) {
@@ -350,8 +345,8 @@ fn a_soup_is_the_average_of_what_its_rates_gave() {
             assert!((found - (one + other) / 2.0).abs() <= 1e-6 * (1.0 + found.abs()));
         }
     }
-    let greedy = of(Method::GreedySoup, &[1e-3, 1e-4]);
-    let best = of(Method::LpFt, &[1e-3, 1e-4]);
+    let greedy = of(Method::GREEDY_SOUP, &[1e-3, 1e-4]);
+    let best = of(Method::LP_FT, &[1e-3, 1e-4]);
     assert!(greedy.phases[1].validation.accuracy >= best.phases[1].validation.accuracy);
 }
 
@@ -360,9 +355,9 @@ fn an_interpolation_lies_between_the_probe_and_fine_tuning() {
     let options = MethodOptions { epochs: 2, learning_rates: vec![1e-3], ..MethodOptions::default() };
     let plan = |method: Method| method.plan(model().blocks(), &options).unwrap();
     let run = |plan: &Plan| train(plan, &self::options(), None, &Silent, false).unwrap();
-    let wise = run(&plan(Method::WiseFt));
+    let wise = run(&plan(Method::WISE_FT));
     let line = wise.line.unwrap();
-    let (probe, tuned) = (run(&plan(Method::Lp)).model, run(&plan(Method::LpFt)).model);
+    let (probe, tuned) = (run(&plan(Method::LP)).model, run(&plan(Method::LP_FT)).model);
     for index in 0..probe.network().specs.len() {
         assert_eq!(line.start.values(index), probe.parameters.values(index));
         assert_eq!(line.end.values(index), tuned.parameters.values(index));
@@ -458,7 +453,7 @@ fn a_rate_that_diverges_late_is_left_out_of_the_soup() {
             warmup_epochs: EPOCHS as f64,
             ..MethodOptions::default()
         };
-        let plan = Method::UniformSoup.plan(model().blocks(), &method).unwrap();
+        let plan = Method::UNIFORM_SOUP.plan(model().blocks(), &method).unwrap();
         let told = Told::default();
         let trained = train(&plan, &options, None, &told, false).unwrap();
         let told = told.0.into_inner().unwrap();

@@ -5,6 +5,7 @@
 
 pub mod cka;
 pub mod data;
+mod declared;
 pub mod location;
 pub mod method;
 pub mod model;

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::error::Error;
@@ -35,11 +36,6 @@ pub fn share(text: &str) -> Result<f64, String> {
     number(text, |value| (0.0..=1.0).contains(&value), "must be a number from 0 to 1")
 }
 
-/// A factor that shrinks, or 1.
-pub fn factor(text: &str) -> Result<f64, String> {
-    number(text, |value| value > 0.0 && value <= 1.0, "must be above 0 and at most 1")
-}
-
 /// The seeds of a comparison.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seeds(pub Vec<u64>);
@@ -57,12 +53,6 @@ pub fn seeds(text: &str) -> Result<Seeds, String> {
     let mut seen = std::collections::BTreeSet::new();
     seeds.retain(|seed| seen.insert(*seed));
     Ok(Seeds(seeds))
-}
-
-/// Two learning rates, `LOW..HIGH`.
-pub fn rate_range(text: &str) -> Result<[f64; 2], String> {
-    let ends = text.split_once("..").and_then(|(low, high)| Some([positive(low).ok()?, positive(high).ok()?]));
-    ends.filter(|[low, high]| low <= high).ok_or_else(|| "must be two learning rates LOW..HIGH".to_owned())
 }
 
 /// A part that is neither nothing nor everything.
@@ -120,8 +110,8 @@ fn number(text: &str, fits: impl Fn(f64) -> bool, expected: &str) -> Result<f64,
 /// own sentence.
 #[derive(Clone)]
 pub struct Named<T> {
-    names: Vec<&'static str>,
-    parse: fn(&str) -> Result<T, String>,
+    shown: Vec<PossibleValue>,
+    parse: Arc<dyn Fn(&str) -> Result<T, String> + Send + Sync>,
 }
 
 /// Values that go by one of `names`.
@@ -129,13 +119,24 @@ pub fn named<T>(names: impl IntoIterator<Item = &'static str>) -> Named<T>
 where
     T: FromStr<Err: Display>,
 {
-    Named { names: names.into_iter().collect(), parse: |text| text.parse().map_err(|error: T::Err| error.to_string()) }
+    Named::read_by(names, |text| text.parse().map_err(|error: T::Err| error.to_string()))
 }
 
 impl<T> Named<T> {
     /// Values that `parse` reads.
-    pub fn read_by(names: impl IntoIterator<Item = &'static str>, parse: fn(&str) -> Result<T, String>) -> Self {
-        Self { names: names.into_iter().collect(), parse }
+    pub fn read_by(
+        names: impl IntoIterator<Item = &'static str>,
+        parse: impl Fn(&str) -> Result<T, String> + Send + Sync + 'static,
+    ) -> Self {
+        Self::showing(names.into_iter().map(PossibleValue::new), parse)
+    }
+
+    /// Values that `parse` reads, with what help says of each.
+    pub fn showing(
+        shown: impl Iterator<Item = PossibleValue>,
+        parse: impl Fn(&str) -> Result<T, String> + Send + Sync + 'static,
+    ) -> Self {
+        Self { shown: shown.collect(), parse: Arc::new(parse) }
     }
 }
 
@@ -148,13 +149,13 @@ impl<T: Clone + Send + Sync + 'static> TypedValueParser for Named<T> {
         argument: Option<&clap::Arg>,
         value: &std::ffi::OsStr,
     ) -> Result<T, Error> {
-        let parse = self.parse;
+        let parse = Arc::clone(&self.parse);
         let parse = move |text: &str| parse(text);
         parse.parse_ref(command, argument, value)
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
-        Some(Box::new(self.names.iter().map(PossibleValue::new)))
+        Some(Box::new(self.shown.iter().cloned()))
     }
 }
 

@@ -6,11 +6,11 @@ use clap::Args;
 use retune::compare::runner::{self, CompareError, CompareOptions};
 use retune::compare::table;
 use retune::methods::layers::LayerSelection;
-use retune::methods::{self, Method, MethodSpec};
+use retune::methods::{Method, MethodSpec};
 use retune::models::Model;
 
 use crate::arguments::data::EvaluationArguments;
-use crate::arguments::method::MethodOptionArguments;
+use crate::arguments::method::{MethodChoice, MethodOptionArguments, choices_help};
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
 use crate::arguments::parse;
 use crate::arguments::run::RunArguments;
@@ -18,25 +18,6 @@ use crate::arguments::training::TrainingArguments;
 use crate::command_line;
 use crate::failure::Failure;
 use crate::output::Console;
-
-/// What `--methods` stands for.
-#[derive(Clone, Debug)]
-enum Choice {
-    /// Every method that needs no layers named.
-    All,
-    /// `surgical`, once for each stage.
-    SurgicalEach,
-    One(MethodSpec),
-}
-
-fn choice(text: &str) -> Result<Choice, String> {
-    match text {
-        "all" => Ok(Choice::All),
-        "surgical-each" => Ok(Choice::SurgicalEach),
-        "surgical" => Err("name the layers, as surgical:FIRST..LAST, or take surgical-each".into()),
-        _ => text.parse().map(Choice::One),
-    }
-}
 
 /// Options of `retune compare`.
 #[derive(Args)]
@@ -57,11 +38,9 @@ pub struct CompareArguments {
     /// Write no report.html and no pictures
     #[arg(long, help_heading = "Data")]
     no_report: bool,
-    /// Methods with commas, some with layers (surgical:layer1..layer2, surgical:layer3.0.conv1.weight..fc.bias,
-    /// auto-rgn:stem+head); `all` is every method but surgical, `surgical-each` is surgical on every stage alone
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "lp,ft,lp-ft", value_parser = choice,
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "lp,ft,lp-ft", help = choices_help(),
           help_heading = "Comparison")]
-    methods: Vec<Choice>,
+    methods: Vec<MethodChoice>,
     /// How many seeds, or which ones with commas [default: the one of --seed]
     #[arg(long, value_name = "N", value_parser = parse::seeds, help_heading = "Comparison", conflicts_with = "seed",
           allow_hyphen_values = true)]
@@ -125,12 +104,11 @@ fn specs(arguments: &CompareArguments, console: &Console) -> Result<Vec<MethodSp
     let mut specs: Vec<MethodSpec> = Vec::new();
     for choice in &arguments.methods {
         let chosen = match choice {
-            Choice::One(spec) => vec![spec.clone()],
-            Choice::All => {
-                let plain = |method| MethodSpec { method, layers: LayerSelection::All };
-                methods::ALL.into_iter().filter(|&method| method != Method::Surgical).map(plain).collect()
+            MethodChoice::One(spec) => vec![spec.clone()],
+            MethodChoice::All => choice.methods().into_iter().map(MethodSpec::from).collect(),
+            MethodChoice::EachStage(method) => {
+                each_stage(*method, &arguments.model.load(&arguments.preprocessing.change(), console)?)
             }
-            Choice::SurgicalEach => each_stage(&arguments.model.load(&arguments.preprocessing.change(), console)?),
         };
         for spec in chosen {
             if !specs.contains(&spec) {
@@ -141,11 +119,10 @@ fn specs(arguments: &CompareArguments, console: &Console) -> Result<Vec<MethodSp
     Ok(specs)
 }
 
-fn each_stage(model: &Model) -> Vec<MethodSpec> {
+fn each_stage(method: Method, model: &Model) -> Vec<MethodSpec> {
     let mut stages: Vec<&str> = model.blocks().iter().map(|block| block.stage.as_str()).collect();
     stages.dedup();
-    let alone =
-        |stage: &str| MethodSpec { method: Method::Surgical, layers: LayerSelection::Set(vec![stage.to_owned()]) };
+    let alone = |stage: &str| MethodSpec { method, layers: LayerSelection::Set(vec![stage.to_owned()]) };
     stages.into_iter().map(alone).collect()
 }
 

@@ -4,7 +4,7 @@ use clap::Args;
 use retune::compare::{Comparison, MethodRow, table};
 use retune::demo::{self, Task};
 use retune::methods::layers::LayerSelection;
-use retune::methods::{self, Method, MethodOptions, MethodSpec};
+use retune::methods::{self, Layers, Method, MethodOptions, MethodSpec};
 use retune::models::{HeadInitialization, Model};
 use retune::monitor::Monitor;
 use retune::run::{self, FitError, Summary};
@@ -53,14 +53,14 @@ pub fn run(arguments: &DemoArguments, console: &Console) -> Result<(), Failure> 
     console.print(&results, || text)
 }
 
-/// Every method; surgical with the layers that Lee et al. 2023 found best for such a shift.
+/// Every method; those that need layers with the ones that Lee et al. 2023 found best for such a shift.
 fn specs(task: &Task) -> Vec<MethodSpec> {
     let layers = LayerSelection::Range { first: Some(task.surgical[0].into()), last: Some(task.surgical[1].into()) };
-    let spec = |method| match method {
-        Method::Surgical => MethodSpec { method, layers: layers.clone() },
-        _ => MethodSpec { method, layers: LayerSelection::All },
+    let spec = |method: &Method| match method.layers {
+        Layers::Needed => MethodSpec { method: *method, layers: layers.clone() },
+        Layers::Whole | Layers::Taken => MethodSpec::from(*method),
     };
-    methods::ALL.into_iter().map(spec).collect()
+    methods::ALL.iter().map(spec).collect()
 }
 
 fn fit(

@@ -14,6 +14,7 @@ mod lr_find;
 mod models;
 mod plan;
 mod predict;
+mod reference;
 mod report;
 mod soup;
 mod umap;
@@ -68,6 +69,9 @@ pub enum Command {
     Models(models::ModelsArguments),
     /// Print a script that completes commands and options in a shell
     Completions(completions::CompletionsArguments),
+    /// Print tables of the manual in Markdown
+    #[command(hide = true)]
+    Reference(reference::ReferenceArguments),
 }
 
 /// Runs what the user asked for.
@@ -102,5 +106,6 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Layers(arguments) => layers::run(&arguments, &console),
         Command::Models(arguments) => models::run(&arguments, &console),
         Command::Completions(arguments) => completions::run(&arguments),
+        Command::Reference(arguments) => reference::run(&arguments),
     }
 }

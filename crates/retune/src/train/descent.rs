@@ -69,7 +69,7 @@ impl<'a> Descent<'a> {
             settings,
             base_rate,
             trial: (trials > 1).then(|| format!("rate {base_rate:e}")),
-            factors: phase.parameter_rates(blocks, specs),
+            factors: phase.parameter_rate_factors(blocks, specs),
             frozen_epochs: specs.iter().map(frozen).collect(),
             split: blocks.iter().map(|block| settings.splits(block)).collect(),
             block_of: specs.iter().map(|spec| spec.block).collect(),

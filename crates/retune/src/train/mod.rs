@@ -208,7 +208,9 @@ impl Trainer<'_> {
         let preprocessing = model.config().preprocessing();
         let device = model.parameters.tensors()[0].device();
         let kernels = retune_kernels::operators::are_enabled();
-        retune_random::hash(format!("{:?}{options:?}{preprocessing:?}{device:?}{kernels}", self.plan).as_bytes())
+        // Checkpoints of earlier versions were written when the plan's factors were called rates.
+        let plan = format!("{:?}", self.plan).replace("rate_factors: ", "rates: ");
+        retune_random::hash(format!("{plan}{options:?}{preprocessing:?}{device:?}{kernels}").as_bytes())
     }
 
     fn checkpoint_directory(&self) -> Option<PathBuf> {

@@ -81,8 +81,8 @@ impl Trainer<'_> {
         groups: &[Range<usize>],
         batches: usize,
     ) -> Result<Vec<Option<f64>>, TrainError> {
-        let rates = model.blocks().iter().map(|block| (block.name.clone(), 1.0)).collect();
-        let settings = Gradient { rates, parameters: Selection::NotNorms, ..Gradient::default() };
+        let rate_factors = model.blocks().iter().map(|block| (block.name.clone(), 1.0)).collect();
+        let settings = Gradient { rate_factors, parameters: Selection::NotNorms, ..Gradient::default() };
         let phase = Phase { name: "gradients".to_owned(), solver: Solver::Gradient(settings.clone()) };
         let loader = Loaders::new(self, model)?.into_training();
         let descent = Descent::new(self, model, loader.batches_per_epoch(), &phase, &settings, 0);

@@ -7,10 +7,25 @@ use serde::Serialize;
 
 use crate::report::calibration::Calibration;
 
-/// What a section shows.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum View {
+/// Makes [`View`] of the structs that can be one.
+macro_rules! views {
+    ($($(#[$doc:meta])* $kind:ident($data:ident),)+) => {
+        /// What a section shows.
+        #[derive(Clone, Debug, PartialEq, Serialize)]
+        #[serde(tag = "kind", rename_all = "kebab-case")]
+        pub enum View {
+            $($(#[$doc])* $kind($data),)+
+        }
+
+        $(impl From<$data> for View {
+            fn from(data: $data) -> Self {
+                Self::$kind(data)
+            }
+        })+
+    };
+}
+
+views! {
     /// Rows and columns that can be sorted.
     Table(Table),
     /// Points with intervals.
@@ -30,27 +45,6 @@ pub enum View {
     /// Text in a type of fixed width.
     Text(Text),
 }
-
-macro_rules! views {
-    ($($kind:ident($data:ident)),*) => {
-        $(impl From<$data> for View {
-            fn from(data: $data) -> Self {
-                Self::$kind(data)
-            }
-        })*
-    };
-}
-views!(
-    Table(Table),
-    Scatter(Scatter),
-    Lines(Lines),
-    HeatMap(HeatMap),
-    Confusion(Confusions),
-    Gallery(Gallery),
-    Reliability(Reliability),
-    Map(Map),
-    Text(Text)
-);
 
 /// Rows and columns that can be sorted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

@@ -219,7 +219,7 @@ fn phase_rows(phase: &Phase) -> Vec<Vec<Cell>> {
         Solver::Gradient(settings) => {
             let rates: Vec<String> = settings.learning_rates.iter().map(|rate| format!("{rate:e}")).collect();
             let how = format!("{} epochs of gradient descent at {}", settings.epochs, rates.join(", "));
-            let rows = factor_rows(&settings.rates).into_iter();
+            let rows = factor_rows(&settings.rate_factors).into_iter();
             rows.map(|(layers, rates)| row(how.clone(), &layers, Some(rates))).collect()
         }
     }

@@ -386,7 +386,7 @@ pub(in crate::train) fn low_rank_changes(
     let blocks = model.blocks();
     let changed = |index: &usize| {
         let spec = &specs[*index];
-        let rate = settings.rate(&blocks[spec.block], &spec.name);
+        let rate = settings.rate_factor(&blocks[spec.block], &spec.name);
         spec.block != head && rate > 0.0 && settings.trains(spec, head)
     };
     let adapters = Adapters::new(low_rank, specs, (0..specs.len()).filter(changed), trainer.options.seed);
