@@ -96,13 +96,15 @@ impl<'f> Output<'f> {
                 let start = (strip * component.vertical + y) * component.padded_wide;
                 for (x, block) in blocks[start..start + component.padded_wide].iter().enumerate() {
                     let mut scaled = [0; 64];
-                    let mut any = 0;
+                    let (mut first_row, mut others) = (0, 0);
                     for k in 0..64 {
                         scaled[k] = block[k].wrapping_mul(scale[k]);
-                        any |= if k > 0 { block[k] } else { 0 };
+                        first_row |= if (1..SIDE).contains(&k) { block[k] } else { 0 };
+                        others |= if k >= SIDE { block[k] } else { 0 };
                     }
+                    let used = if others != 0 { 63 } else { usize::from(first_row != 0) };
                     let (samples, stride) = self.block(n, strip, y, x);
-                    transform::inverse(&scaled, if any == 0 { 0 } else { 63 }, samples, stride);
+                    transform::inverse(&scaled, used, samples, stride);
                 }
             }
         }
