@@ -40,6 +40,7 @@ mod tables;
 mod trailer;
 mod transform;
 mod upsample;
+mod vectors;
 
 pub use color::ColorSpace;
 pub use error::JpegError;

@@ -11,6 +11,7 @@ use crate::restarts::Restarts;
 use crate::scan::{BlockDecoder, Scan};
 use crate::tables::ZIGZAG;
 use crate::transform;
+use crate::vectors::{self, Vectors, Work};
 
 pub(crate) struct Sequential<'a> {
     pub reader: BitReader<'a>,
@@ -45,7 +46,7 @@ impl<'a> Sequential<'a> {
         let mut restarts = Restarts::new(interval);
         for row in 0..frame.mcus_high {
             let strip = Strip { decoder: self, frame, scan, row, restarts: &mut restarts, output };
-            pulp::Arch::new().dispatch(strip)?;
+            vectors::dispatch(strip)?;
             if self.file_ended() {
                 return Err(JpegError::EndsEarly);
             }
@@ -57,6 +58,7 @@ impl<'a> Sequential<'a> {
     #[inline(always)]
     fn decode_strip(
         &mut self,
+        vectors: impl Vectors,
         frame: &Frame,
         scan: &Scan,
         row: usize,
@@ -87,7 +89,7 @@ impl<'a> Sequential<'a> {
                                 used = self.components[n].block(&mut self.reader, &mut block, &mut self.damages);
                             }
                             let (samples, stride) = output.block(index, row, part + y, column * h + x);
-                            transform::inverse(&block, used, samples, stride);
+                            transform::inverse(vectors, &block, used, samples, stride);
                         }
                     }
                 }
@@ -98,8 +100,7 @@ impl<'a> Sequential<'a> {
     }
 }
 
-/// The decoding of one strip, as something that runs with the widest vector instructions of the machine. Not a
-/// closure, because that would not be compiled into the function that has them.
+/// The decoding of one strip.
 struct Strip<'s, 'a, 'f> {
     decoder: &'s mut Sequential<'a>,
     frame: &'s Frame,
@@ -109,12 +110,12 @@ struct Strip<'s, 'a, 'f> {
     output: &'s mut Output<'f>,
 }
 
-impl pulp::NullaryFnOnce for Strip<'_, '_, '_> {
+impl Work for Strip<'_, '_, '_> {
     type Output = Result<(), JpegError>;
 
     #[inline(always)]
-    fn call(self) -> Result<(), JpegError> {
-        self.decoder.decode_strip(self.frame, self.scan, self.row, self.restarts, self.output)
+    fn run<V: Vectors>(self, vectors: V) -> Result<(), JpegError> {
+        self.decoder.decode_strip(vectors, self.frame, self.scan, self.row, self.restarts, self.output)
     }
 }
 

@@ -3,13 +3,14 @@
 //! "islow", so that the samples are the same.
 
 use crate::frame::{Block, SIDE};
+use crate::vectors::Vectors;
 
 /// Fraction bits of the constants, and those kept between the two passes.
-const CONSTANT_BITS: u32 = 13;
-const PASS_BITS: u32 = 2;
+pub(crate) const CONSTANT_BITS: u32 = 13;
+pub(crate) const PASS_BITS: u32 = 2;
 
 /// A constant with [`CONSTANT_BITS`] fraction bits.
-const fn fixed(value: f64) -> i32 {
+pub(crate) const fn fixed(value: f64) -> i32 {
     (value * (1 << CONSTANT_BITS) as f64 + 0.5) as i32
 }
 
@@ -19,7 +20,7 @@ const fn fixed(value: f64) -> i32 {
 /// Values between the steps are kept in 16 bits, as in libjpeg-turbo's vector instructions: sums of two inputs wrap,
 /// and results are limited. Only damaged files have values that this changes.
 #[inline(always)]
-pub(crate) fn inverse(block: &Block, used: usize, samples: &mut [u8], stride: usize) {
+pub(crate) fn inverse(vectors: impl Vectors, block: &Block, used: usize, samples: &mut [u8], stride: usize) {
     if used == 0 {
         let value = to_sample((i32::from(block[0] << PASS_BITS) + 16) >> 5);
         for row in samples.chunks_mut(stride) {
@@ -27,14 +28,18 @@ pub(crate) fn inverse(block: &Block, used: usize, samples: &mut [u8], stride: us
         }
         return;
     }
+    let rows = if used < SIDE { first_row_transformed(block) } else { vectors.transform(block) };
+    for (out, row) in samples.chunks_mut(stride).zip(rows) {
+        out[..SIDE].copy_from_slice(&row);
+    }
+}
+
+/// Transforms a block.
+#[inline(always)]
+pub(crate) fn transformed(block: &Block) -> [[u8; SIDE]; SIDE] {
     let mut columns = [[0_i16; SIDE]; SIDE];
     for x in 0..SIDE {
-        // Where only the first row is not 0, its values are not limited.
-        let sums = if used < SIDE {
-            [block[x] << PASS_BITS; SIDE]
-        } else {
-            one_dimension(std::array::from_fn(|y| block[y * SIDE + x]), CONSTANT_BITS - PASS_BITS)
-        };
+        let sums = one_dimension(std::array::from_fn(|y| block[y * SIDE + x]), CONSTANT_BITS - PASS_BITS);
         for y in 0..SIDE {
             columns[y][x] = sums[y];
         }
@@ -47,9 +52,15 @@ pub(crate) fn inverse(block: &Block, used: usize, samples: &mut [u8], stride: us
             rows[x][y] = to_sample(i32::from(sums[x]));
         }
     }
-    for (out, row) in samples.chunks_mut(stride).zip(transpose_bytes(rows)) {
-        out[..SIDE].copy_from_slice(&row);
-    }
+    transpose_bytes(rows)
+}
+
+/// Transforms a block of which only the first row is not 0, so that all its rows become alike. Its values are not
+/// limited between the steps.
+#[inline(always)]
+fn first_row_transformed(block: &Block) -> [[u8; SIDE]; SIDE] {
+    let sums = one_dimension(std::array::from_fn(|x| block[x] << PASS_BITS), CONSTANT_BITS + PASS_BITS + 3);
+    [sums.map(|sum| to_sample(i32::from(sum))); SIDE]
 }
 
 /// Exchanges rows and columns, in words: first the bytes of each 2 × 2, then these pairs, then those of pairs.
