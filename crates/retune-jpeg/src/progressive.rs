@@ -95,6 +95,7 @@ impl<'a> Progressive<'a> {
         }
     }
 
+    #[inline(always)]
     fn dc_first(&mut self, n: usize, block: &mut Block) {
         let Some(table) = &self.tables[n] else { return };
         self.reader.refill();
@@ -104,6 +105,7 @@ impl<'a> Progressive<'a> {
         block[0] = (self.predictions[n] << self.shift) as i16;
     }
 
+    #[inline(always)]
     fn ac_first(&mut self, block: &mut Block) {
         if self.ended > 0 {
             self.ended -= 1;
@@ -135,6 +137,7 @@ impl<'a> Progressive<'a> {
         self.reader = reader;
     }
 
+    #[inline(always)]
     fn ac_refine(&mut self, block: &mut Block) {
         let bit = 1_i16 << self.shift;
         let mut reader = self.reader;
@@ -163,7 +166,10 @@ impl<'a> Progressive<'a> {
             }
         }
         if self.ended > 0 {
-            refine(&mut reader, block, k, self.last, usize::MAX, bit);
+            // Most blocks have nothing to refine, which is quickly seen.
+            if block[1..].iter().fold(0, |any, coefficient| any | coefficient) != 0 {
+                refine(&mut reader, block, k, self.last, usize::MAX, bit);
+            }
             self.ended -= 1;
         }
         self.reader = reader;

@@ -16,6 +16,7 @@ use crate::sequential::{Sequential, SequentialComponent};
 use crate::smoothing::Smoothing;
 use crate::tables::Tables;
 use crate::trailer;
+use crate::vectors::{self, Vectors, Work};
 
 /// A scan header.
 #[derive(Debug)]
@@ -236,7 +237,14 @@ fn decode_scan(
     let interval = tables.restart_interval;
     if frame.coding.arithmetic {
         let mut decoder = Arithmetic::new(frame.coding.progressive, scan, tables, segments);
-        return visit_blocks(frame, scan, interval, segments.bytes, coefficients, &mut decoder);
+        return vectors::dispatch(Visit {
+            frame,
+            scan,
+            interval,
+            bytes: segments.bytes,
+            coefficients,
+            decoder: &mut decoder,
+        });
     }
     if frame.coding.progressive {
         let table = |&(dc, ac): &(usize, usize)| -> Result<Option<Arc<HuffmanTable>>, JpegError> {
@@ -249,21 +257,41 @@ fn decode_scan(
         let huffman = scan.slots.iter().map(table).collect::<Result<Vec<_>, _>>()?;
         let reader = BitReader::new(segments.bytes, segments.position);
         let mut decoder = Progressive::new(reader, huffman, scan);
-        return visit_blocks(frame, scan, interval, segments.bytes, coefficients, &mut decoder);
+        return vectors::dispatch(Visit {
+            frame,
+            scan,
+            interval,
+            bytes: segments.bytes,
+            coefficients,
+            decoder: &mut decoder,
+        });
     }
     let mut decoder = sequential(frame, scan, tables, segments, false)?;
-    visit_blocks(frame, scan, interval, segments.bytes, coefficients, &mut decoder)
+    vectors::dispatch(Visit { frame, scan, interval, bytes: segments.bytes, coefficients, decoder: &mut decoder })
 }
 
-/// Visits the blocks of a scan in the order in which they are coded.
-fn visit_blocks(
-    frame: &Frame,
-    scan: &Scan,
+/// The blocks of a scan, to be visited in the order in which they are coded.
+struct Visit<'v, D> {
+    frame: &'v Frame,
+    scan: &'v Scan,
     interval: usize,
-    bytes: &[u8],
-    coefficients: &mut [Vec<Block>],
-    decoder: &mut impl BlockDecoder,
-) -> Result<ScanEnd, JpegError> {
+    bytes: &'v [u8],
+    coefficients: &'v mut [Vec<Block>],
+    decoder: &'v mut D,
+}
+
+impl<D: BlockDecoder> Work for Visit<'_, D> {
+    type Output = Result<ScanEnd, JpegError>;
+
+    #[inline(always)]
+    fn run<V: Vectors>(self, _: V) -> Result<ScanEnd, JpegError> {
+        visit_blocks(self)
+    }
+}
+
+#[inline(always)]
+fn visit_blocks(visit: Visit<impl BlockDecoder>) -> Result<ScanEnd, JpegError> {
+    let Visit { frame, scan, interval, bytes, coefficients, decoder } = visit;
     let (wide, high) = scan.mcus(frame);
     let rows_in_strip = if let [only] = scan.components[..] { frame.components[only].vertical } else { 1 };
     let mut restarts = Restarts::new(interval);
