@@ -12,7 +12,7 @@
 //! TIFF colours that are multiplied by their transparency already are laid over white as such.
 //!
 //! 16-bit colour takes the high byte in both, unless a white level is given. Everything else agrees to the bit, JPEG
-//! included, except that a JPEG of which a part was lost is an error here, where Pillow fills in what is missing.
+//! included, also where a JPEG is damaged and what is missing is filled in.
 
 use std::cell::Cell;
 use std::io::Cursor;

@@ -249,7 +249,7 @@ impl<'a> PageDecoder<'a> {
         {
             return Err(damaged("a JPEG in it has not the size of its place"));
         }
-        let pixels = jpeg.decode_as(space).map_err(jpeg_error)?;
+        let pixels = jpeg.decode_as(space).map_err(jpeg_error)?.pixels;
         for (row, line) in pixels.chunks_exact(width * 3).take(rows).enumerate() {
             for (column, &color) in line.as_chunks::<3>().0.iter().take(columns).enumerate() {
                 let inverted = page.photometric == WHITE_IS_ZERO;
