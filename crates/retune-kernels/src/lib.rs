@@ -4,6 +4,7 @@
 mod convolution;
 mod elementwise;
 mod exponential;
+mod inner_products;
 mod instructions;
 pub mod memory;
 mod operator;
@@ -14,5 +15,6 @@ mod shared;
 mod vectors;
 mod workspace;
 
+pub use inner_products::inner_products;
 pub use instructions::{dispatch, keep_to_avx2};
 pub use precision::{Precision, multiplies_bfloat16, with_precision};

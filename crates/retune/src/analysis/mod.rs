@@ -8,7 +8,6 @@ pub mod features;
 pub mod learning_rate;
 pub mod mixing;
 pub mod neighbours;
-mod products;
 pub mod run_map;
 pub mod trustworthiness;
 pub mod umap;

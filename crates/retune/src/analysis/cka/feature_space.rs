@@ -2,9 +2,9 @@
 //! there are more images than features.
 
 use rayon::prelude::*;
+use retune_kernels::inner_products;
 
 use super::{Estimator, Rows, Undefined};
-use crate::analysis::products::inner_products;
 
 /// Features that one task computes, the same on any number of threads.
 const TASK_ROWS: usize = 32;

@@ -3,7 +3,6 @@
 use rayon::prelude::*;
 
 use super::{Kernel, Rows, Undefined};
-use crate::analysis::products;
 
 /// Features that are converted and multiplied at a time.
 const COLUMNS: usize = 2048;
@@ -67,7 +66,7 @@ fn inner_products(rows: Rows, n: usize) -> Vec<f64> {
             let reach = first + count;
             let mut found = vec![0.0; count * reach];
             let own = &block[first * columns..reach * columns];
-            products::inner_products(own, &block[..reach * columns], columns, &mut found);
+            retune_kernels::inner_products(own, &block[..reach * columns], columns, &mut found);
             for (sums, found) in products.chunks_exact_mut(n).zip(found.chunks_exact(reach)) {
                 sums.iter_mut().zip(found).for_each(|(sum, found)| *sum += found);
             }

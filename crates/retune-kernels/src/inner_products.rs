@@ -3,7 +3,8 @@
 //! Each product is summed in an order that does not depend on the number of threads, so results are the same to the bit.
 
 use pulp::{Simd, WithSimd};
-use retune_kernels::dispatch;
+
+use crate::instructions::dispatch;
 
 /// Columns that are multiplied at a time: what of both matrices stays in a core's cache.
 const COLUMNS: usize = 512;
@@ -12,8 +13,9 @@ const COLUMNS: usize = 512;
 const LEFT: usize = 4;
 const RIGHT: usize = 3;
 
-/// Sets `products`, row-major, to the inner products of the rows of `left` with those of `right`: rows of `width`.
-pub(super) fn inner_products(left: &[f64], right: &[f64], width: usize, products: &mut [f64]) {
+/// Sets `products` (one row for each of `left`, one column for each of `right`) to the inner products of the rows of
+/// `left` with the rows of `right`. Rows have `width` values.
+pub fn inner_products(left: &[f64], right: &[f64], width: usize, products: &mut [f64]) {
     products.fill(0.0);
     dispatch(Products { left, right, width, products });
 }
