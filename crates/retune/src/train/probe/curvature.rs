@@ -7,7 +7,7 @@
 //! strongly correlated; with G, a penalty takes about a third of the iterations.
 
 use rayon::prelude::*;
-use retune_kernels::inner_products;
+use retune_kernels::row_products;
 
 use super::features::RowBuffer;
 use super::objective::Coordinates;
@@ -105,7 +105,7 @@ impl Curvature {
             .par_chunks(TASK_FEATURES * columns)
             .map(|block| {
                 let mut products = vec![0.0; count * (block.len() / columns)];
-                inner_products(rows, block, columns, &mut products);
+                row_products(rows, block, columns, &mut products);
                 products
             })
             .collect();
@@ -168,7 +168,7 @@ fn second_moments(features: FeatureMatrix<'_>, coordinates: &Coordinates) -> Res
             // The matrix is symmetric: what lies left of the diagonal is copied at the end.
             let others = &block[first * count..];
             let mut products = vec![0.0; out.len() / columns * (columns - first)];
-            inner_products(own, others, count, &mut products);
+            row_products(own, others, count, &mut products);
             for (out, products) in out.chunks_exact_mut(columns).zip(products.chunks_exact(columns - first)) {
                 for (out, product) in out[first..].iter_mut().zip(products) {
                     *out += product;
