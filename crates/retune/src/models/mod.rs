@@ -100,12 +100,15 @@ pub enum ModelError {
         weights: u128,
     },
     /// A weights file does not say what it is the weights of, or in no name that is known.
-    #[error("{path} holds weights only, and {reason}", path = path.display(), reason = unnamed(named.as_deref()))]
+    #[error("{path} holds weights only, and {reason}{fitting}", path = path.display(),
+        reason = unnamed(named.as_deref()), fitting = fitting(candidates))]
     ArchitectureNeeded {
         /// The file.
         path: PathBuf,
         /// What it calls its architecture.
         named: Option<String>,
+        /// The architectures that have tensors of the same names and shapes.
+        candidates: Vec<&'static str>,
     },
     /// Logits are wanted of a model that has none.
     #[error("the model has no classifier, so it gives no logits; take its pooled features")]
@@ -137,6 +140,20 @@ fn unnamed(named: Option<&str>) -> String {
     match named {
         Some(name) => format!("the name that it gives its architecture, '{name}', is none that can be built"),
         None => "nothing in it says of which architecture".into(),
+    }
+}
+
+fn fitting(candidates: &[&str]) -> String {
+    const MOST: usize = 6;
+    match candidates {
+        [] => String::new(),
+        [only] => format!("; its tensors are those of {only}"),
+        several => {
+            let shown = several[..several.len().min(MOST)].join(", ");
+            let more = several.len().saturating_sub(MOST);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            format!("; its tensors fit {shown}{more}, which differ in what no tensor tells")
+        }
     }
 }
 

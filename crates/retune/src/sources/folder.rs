@@ -3,7 +3,7 @@
 //! The habits are those of torchvision's `ImageFolder` and timm: a class is a folder, its images lie
 //! anywhere below it, classes and files are sorted, symbolic links are followed. Hidden files and
 //! folders are skipped, and so are folders that systems make and that hold this program's outputs. What looks as if it
-//! were meant to be read and is not becomes a note. A `metadata.csv` or `.jsonl` may give labels of its own
+//! were meant to be read and is not becomes a note. A `metadata.csv`, `.jsonl` or `.parquet` may give labels of its own
 //! ([`super::metadata`]).
 
 mod endings;

@@ -15,6 +15,7 @@ pub(crate) mod file;
 mod images;
 mod labels;
 mod layout;
+pub(super) mod metadata;
 mod scalars;
 mod structure;
 

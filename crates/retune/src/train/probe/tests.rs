@@ -126,6 +126,38 @@ fn the_path_passes_through_scikit_learns_optima_on_scaled_features() {
 }
 
 #[test]
+fn a_path_that_ends_early_makes_the_choice_of_the_whole_path() {
+    let fixture = Fixture::load();
+    // Many features beside the twelve that tell something, so that weak penalties overfit.
+    let columns = 60;
+    let widened = |features: &[f32]| -> Vec<f32> {
+        let rows = features.chunks_exact(fixture.columns).enumerate();
+        rows.flat_map(|(row, values)| {
+            let noise =
+                (fixture.columns..columns).map(move |column| ((row * 131 + column * 71) * 37 % 101) as f32 / 10.0);
+            values.iter().copied().chain(noise)
+        })
+        .collect()
+    };
+    let fixture = Fixture {
+        features: widened(&fixture.features),
+        validation_features: widened(&fixture.validation_features),
+        columns,
+        ..Fixture::load()
+    };
+    let whole = ProbeOptions::default().inverse_strengths;
+    let path = fixture.fit_path(&ProbeOptions::default()).unwrap();
+    assert!(path.path.len() < whole.len(), "{}", path.path.len());
+    // One strength at a time, none of which can end a path.
+    let alone = whole.iter().map(|strength| {
+        let options = ProbeOptions { inverse_strengths: vec![*strength], ..Default::default() };
+        fixture.fit_path(&options).unwrap().path[0]
+    });
+    let best = alone.reduce(|best, point| if point.is_better_than(&best) { point } else { best }).unwrap();
+    assert_eq!(path.inverse_strength, best.inverse_strength);
+}
+
+#[test]
 fn the_path_does_not_depend_on_the_scale_of_the_features() {
     let fixture = Fixture::load();
     let options = ProbeOptions { inverse_strengths: vec![1e-2], solver: precise(None) };
