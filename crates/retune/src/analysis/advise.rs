@@ -12,7 +12,7 @@
 //! ```
 //!
 //! The trial decides, because it measures what is asked; gradients settle what it cannot tell apart ([`Verdict`] has the
-//! rule). How often that is right, and how often each evidence is by itself, is measured in `docs/analysis.md`.
+//! rule). How often that is right, and how often each evidence is by itself, is measured in `book/src/measurements/analysis.md`.
 
 mod candidates;
 mod similarity;
