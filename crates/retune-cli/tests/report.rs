@@ -42,7 +42,7 @@ fn the_report_of_a_run_works_in_a_browser_and_asks_for_nothing() {
 
     let titles = browser.script("return [...document.querySelectorAll('h2')].map((title) => title.textContent)");
     for title in
-        ["Accuracy", "Map of the images", "Confusion", "Calibration", "Images of highest loss", "Plan and options"]
+        ["Accuracy", "Map of the images", "Confusion", "Calibration", "Images with the highest loss", "Plan and options"]
     {
         assert!(titles.as_array().unwrap().iter().any(|found| found == title), "{title}: {titles}");
     }
