@@ -1,10 +1,10 @@
 //! Options that compare representations, of `cka` and `audit`.
 
 use clap::Args;
-use retune::analysis::cka::models::CkaOptions;
 use retune::analysis::cka::{Estimator, Kernel};
-use retune::data::resize::Interpolation;
 use retune::inference::layers::Positions;
+use retune::pixels::resize::Interpolation;
+use retune::similarity::CkaOptions;
 
 use super::data::BatchArguments;
 use super::parse::{self, named};

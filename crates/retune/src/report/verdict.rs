@@ -1,9 +1,10 @@
 //! The main findings of a run, in sentences.
 
-use crate::fit::Summary;
+use retune_analysis::intervals::proportion_difference;
+
 use crate::inference::Evaluation;
 use crate::report::calibration::Calibration;
-use crate::statistics::proportion_difference;
+use crate::run::Summary;
 
 /// The difference between confidence and accuracy above which it gets a sentence.
 const NOTABLE_GAP: f64 = 0.05;
@@ -77,8 +78,9 @@ pub(super) fn sentences(
 
 #[cfg(test)]
 mod tests {
+    use retune_analysis::intervals::wilson_interval;
+
     use super::*;
-    use crate::inference::wilson_interval;
 
     fn summary(sets: &[(&str, usize, usize)]) -> Summary {
         let evaluation = |right: usize, n: usize| Evaluation {
