@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Writes the book's reference of commands from the program itself, so that it cannot drift:
-#     scripts/reference.sh [RETUNE]            writes book/src/reference/commands.md, commands/*.md, and their lines in SUMMARY.md
-#     scripts/reference.sh --check [RETUNE]    writes nothing, and fails if they differ from what the program says
+# Writes the parts of the book's reference that the program itself knows, so that they cannot drift:
+#     scripts/reference.sh [RETUNE]            writes book/src/reference/commands.md, commands/*.md, their lines in SUMMARY.md,
+#                                              and the tables at the end of methods.md
+#     scripts/reference.sh --check [RETUNE]    writes nothing, and fails if these differ from what the program says
 # RETUNE is target/release/retune by default.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -77,9 +78,21 @@ done
     done <$book/SUMMARY.md
 } >"$new/SUMMARY.md"
 
+# The tables of methods follow a mark; a program that does not print them leaves them as they are.
+mark="<!-- The rest of this page is written by scripts/reference.sh. -->"
+if tables=$("$retune" reference methods 2>/dev/null); then
+    {
+        sed "/^$mark\$/,\$d" $book/reference/methods.md
+        printf '%s\n\n## All methods and options\n\n%s\n' "$mark" "$tables"
+    } >"$new/methods.md"
+else
+    cp $book/reference/methods.md "$new/methods.md"
+fi
+
 if [ $check = yes ]; then
     diff -u $book/SUMMARY.md "$new/SUMMARY.md" &&
         diff -u $book/reference/commands.md "$new/commands.md" &&
+        diff -u $book/reference/methods.md "$new/methods.md" &&
         diff -ru $book/reference/commands "$new/commands" || {
         echo "the book's reference differs from $retune: run scripts/reference.sh" >&2
         exit 1
@@ -87,6 +100,6 @@ if [ $check = yes ]; then
 else
     rm -rf $book/reference/commands
     cp -r "$new/commands" $book/reference/commands
-    cp "$new/commands.md" $book/reference/commands.md
+    cp "$new/commands.md" "$new/methods.md" $book/reference
     cp "$new/SUMMARY.md" $book/SUMMARY.md
 fi
