@@ -81,7 +81,7 @@ fn mistakes_are_told_in_a_sentence() {
     for (option, part) in [
         ("--candidates 2", "at least 3"),
         ("--out e.csv", "must end with .json"),
-        ("--out nowhere/e.json", "no such folder"),
+        ("--out nowhere/e.json", "does not exist"),
         ("--head-init keep", "has 2 classes, and the model has 5"),
         ("--trial-lr 1e30", "every trial diverged"),
     ] {

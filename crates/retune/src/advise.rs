@@ -1,7 +1,7 @@
 //! Which blocks to tune for a target, told from a few batches.
 //!
-//! Surgical fine-tuning (Lee et al. 2023, arXiv 2210.11466) tunes one part of a model and leaves the rest; which part is
-//! best depends on how the target differs from what the model knows. Three kinds of evidence are gathered for each
+//! Surgical fine-tuning (Lee et al. 2023, arXiv 2210.11466) tunes one part of a model and leaves the rest; which part
+//! is best depends on how the target differs from what the model knows. Three kinds of evidence are gathered for each
 //! candidate, a stage or a few neighbouring ones:
 //!
 //! ```text
@@ -11,8 +11,9 @@
 //!                      └─► verdict
 //! ```
 //!
-//! The trial decides, because it measures what is asked; gradients settle what it cannot tell apart ([`Verdict`] has the
-//! rule). How often that is right, and how often each evidence is by itself, is measured in `docs/analysis.md`.
+//! The trial decides, because it measures what is asked; gradients settle what it cannot tell apart ([`Verdict`] has
+//! the rule). How often that is right, and how often each evidence is by itself, is measured in
+//! `book/src/measurements/analysis.md`.
 
 mod candidates;
 pub mod learning_rate;
@@ -84,8 +85,8 @@ pub enum AdviseError {
     Fit(#[from] FitError),
     /// The source's images have nothing to do with the target's.
     #[error(
-        "{path} has none of the data's images and none of its classes ('{class}', …): name the same classes, or leave \
-         --source out", path = path.display()
+        "{path} shares no image and no class ('{class}', …) with the data: name the same classes, or advise without a \
+         source", path = path.display()
     )]
     SourceUnrelated {
         /// The source.
@@ -95,8 +96,8 @@ pub enum AdviseError {
     },
     /// There are too few source images to compare.
     #[error(
-        "{path} and the data make {found} pairs of images of the same class, and comparing them needs {needed}: give more \
-         source images of each class, or leave --source out", path = path.display()
+        "{path} and the data have {found} pairs of images of the same class, but the comparison needs {needed}: add source \
+         images of each class, or advise without a source", path = path.display()
     )]
     FewPairs {
         /// The source.
@@ -195,8 +196,8 @@ pub struct Evidence {
 /// Gathers the evidence for tuning a model to `options.data`, and decides.
 ///
 /// Training images give gradients and trials, validation images judge the trials; no other set is looked at. A new head
-/// is trained along in every trial, and to the optimum before gradients are measured, because a head of zeros passes none
-/// on.
+/// is trained along in every trial, and to the optimum before gradients are measured, because a head of zeros passes
+/// none on.
 ///
 /// # Errors
 /// As a fit; a source that cannot be compared with; an interruption; divergence of every trial.

@@ -32,7 +32,7 @@ pub enum MixError {
     #[error(transparent)]
     Inference(#[from] InferenceError),
     /// A run is not finished.
-    #[error("{run} is not finished; go on with `retune fit --resume {run}`", run = .0.display())]
+    #[error("{run} is not finished", run = .0.display())]
     Unfinished(PathBuf),
     /// Two models cannot be mixed.
     #[error("{one} and {other} cannot be mixed: {reason}", one = one.display(), other = other.display())]

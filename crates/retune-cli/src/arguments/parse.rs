@@ -23,7 +23,7 @@ pub fn positive(text: &str) -> Result<f64, String> {
 
 /// A number from 0.
 pub fn non_negative(text: &str) -> Result<f64, String> {
-    number(text, |value| value >= 0.0, "must be a number that is not negative")
+    number(text, |value| value >= 0.0, "must be 0 or a number above it")
 }
 
 /// A number from 0 to below 1.
@@ -43,7 +43,7 @@ pub struct Seeds(pub Vec<u64>);
 /// A number of seeds (then those from 0), or two or more seeds with commas.
 pub fn seeds(text: &str) -> Result<Seeds, String> {
     let expected =
-        || "must be how many seeds, or the seeds themselves with commas (--seed names a single one)".to_owned();
+        || "must be a number of seeds, or a comma-separated list (for one specific seed, use --seed)".to_owned();
     let numbers: Vec<u64> = text.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|_| expected())?;
     let mut seeds = match numbers.as_slice() {
         [count @ 1..=1000] => (0..*count).collect(),

@@ -24,28 +24,28 @@ use crate::output::Console;
 pub struct CompareArguments {
     #[command(flatten)]
     model: ModelArguments,
-    /// The images, as `retune fit` takes them
+    /// Images, in any layout that `retune fit` takes
     #[arg(short, long, value_name = "PATH", help_heading = "Data")]
     data: Option<PathBuf>,
     #[command(flatten)]
     evaluations: EvaluationArguments,
-    /// The directory to write; given again, what is finished there is not repeated
+    /// Directory to write; finished runs in it are not repeated
     #[arg(short, long, value_name = "DIR", help_heading = "Data")]
     out: Option<PathBuf>,
-    /// Go on with this comparison; all its other options are those it began with
+    /// Resume this comparison with its original options
     #[arg(long, value_name = "DIR", help_heading = "Data")]
     resume: Option<PathBuf>,
-    /// Write no report.html and no pictures
+    /// Do not write report.html and pictures
     #[arg(long, help_heading = "Data")]
     no_report: bool,
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "lp,ft,lp-ft", help = choices_help(),
           help_heading = "Comparison")]
     methods: Vec<MethodChoice>,
-    /// How many seeds, or which ones with commas [default: the one of --seed]
+    /// Number of seeds, or a comma-separated list of seeds [default: the one of --seed]
     #[arg(long, value_name = "N", value_parser = parse::seeds, help_heading = "Comparison", conflicts_with = "seed",
           allow_hyphen_values = true)]
     seeds: Option<parse::Seeds>,
-    /// Runs to make at the same time
+    /// Number of runs at the same time
     #[arg(long, value_name = "N", default_value = "1", value_parser = parse::count, help_heading = "Comparison",
           allow_hyphen_values = true)]
     jobs: usize,
@@ -62,7 +62,7 @@ pub fn run(arguments: &CompareArguments, console: &Console) -> Result<(), Failur
     let (options, out) = match &arguments.resume {
         Some(out) => (CompareOptions::read(out).map_err(|error| failure(error, out))?, out),
         None => {
-            let out = arguments.out.as_ref().ok_or_else(|| missing("--out", "the directory to write"))?;
+            let out = arguments.out.as_ref().ok_or_else(|| missing("--out", "a directory to write"))?;
             (options(arguments, console)?, out)
         }
     };
@@ -127,15 +127,13 @@ fn each_stage(method: Method, model: &Model) -> Vec<MethodSpec> {
 }
 
 fn missing(option: &str, what: &str) -> Failure {
-    Failure::Mistake(format!("{option} is missing: name {what}, or a comparison to go on with by --resume"))
+    Failure::Mistake(format!("{option} is missing; name {what}, or resume a comparison with --resume"))
 }
 
 fn failure(error: CompareError, out: &Path) -> Failure {
     if error.is_interruption() {
-        Failure::Interrupted(Some(format!("go on with `retune compare --resume {}`", out.display())))
-    } else if let CompareError::Fit(error) = error {
-        (*error).into()
+        Failure::Interrupted(Some(format!("to continue, run `retune compare --resume {}`", out.display())))
     } else {
-        Failure::Mistake(error.to_string())
+        error.into()
     }
 }

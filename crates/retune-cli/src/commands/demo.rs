@@ -1,4 +1,4 @@
-//! `retune demo`: every method on two shifted tasks, from data that the program carries.
+//! `retune demo`: tries every method on two embedded tasks with a shift.
 
 use clap::Args;
 use retune::compare::{Comparison, MethodRow, table};
@@ -21,7 +21,7 @@ const LEARNING_RATES: [f64; 2] = [1e-3, 3e-3];
 /// Options of `retune demo`.
 #[derive(Args)]
 pub struct DemoArguments {
-    /// Seed of everything random
+    /// Random seed
     #[arg(long, value_name = "N", default_value = "0")]
     seed: u64,
 }
@@ -48,7 +48,7 @@ pub fn run(arguments: &DemoArguments, console: &Console) -> Result<(), Failure> 
         text.push_str(&describe(&task, &runs));
         results.push(TaskResults { task: task.name, runs });
     }
-    text.push_str("OOD sets chose nothing: rates and epochs were chosen on images held out from training.\n");
+    text.push_str("Validation images chose rates and epochs; shifted images did not influence any choice.\n");
     text.push_str("On your own images: retune fit --model MODEL --data IMAGES --eval shifted=OTHER_IMAGES --out RUN\n");
     console.print(&results, || text)
 }

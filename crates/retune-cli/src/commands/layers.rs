@@ -1,4 +1,4 @@
-//! `retune layers`: the names that other commands take as layers.
+//! `retune layers`: lists the names that other commands take as layers.
 
 use clap::Args;
 use indicatif::HumanCount;
@@ -131,13 +131,14 @@ fn describe(document: &Document) -> String {
     let total: usize = document.layers.iter().map(|layer| layer.parameters).sum();
     let [channels, height, width] = document.input;
     let (table, more) = match &document.tensors {
-        Some(tensors) => {
-            (tensor_table(tensors), "--first, --last and --layers take these names, and those of blocks and stages")
-        }
+        Some(tensors) => (
+            tensor_table(tensors),
+            "--first, --last, and --layers take these names, and the names of blocks and stages",
+        ),
         None => (
             layer_table(&document.layers),
-            "features can also be taken at: input, pooled (what the head sees), logits\n\
-             parts of blocks can train too: --tensors lists the tensors",
+            "features are also available at: input, pooled (what the head sees), logits\n\
+             --tensors lists the tensors, which can also be tuned one by one",
         ),
     };
     format!(

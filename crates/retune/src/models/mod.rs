@@ -116,8 +116,8 @@ pub enum ModelError {
     /// Neither a model nor an architecture is named.
     #[error("no model and no architecture is named")]
     NothingNamed,
-    /// `--arch` was given for something that says itself what it is.
-    #[error("{path} names its own architecture in config.json; leave --arch out", path = .0.display())]
+    /// An architecture was named for a model that names its own.
+    #[error("{path} names its own architecture in config.json, so it takes no other", path = .0.display())]
     ArchitectureNotNeeded(PathBuf),
     /// The image size does not suit the architecture.
     #[error("{architecture} cannot take images of {height}×{width}: {reason}")]

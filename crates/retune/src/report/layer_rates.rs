@@ -1,4 +1,4 @@
-//! Rates of many layers, put together until they can be told apart in a picture or table.
+//! Rates of many layers, merged until a picture or table can show them.
 
 use std::ops::RangeInclusive;
 
@@ -6,19 +6,19 @@ use indexmap::IndexMap;
 
 use crate::train::metrics::MetricsRow;
 
-/// Most lines in a picture, and rows of a phase in a table.
+/// Maximum number of lines in a picture, and of rows of a phase in a table.
 pub(super) const MOST: usize = 30;
 
 /// A layer's rate at each epoch.
 pub(super) type Points = Vec<(f64, f64)>;
 
-/// The rates of each layer over epochs, from input to head: at most [`MOST`] lines. Where there are more layers,
-/// neighbours with the same rates are one line; where that is not enough, evenly many of the lines are left out, but
-/// neither the first nor the last.
+/// The rates of each layer over epochs, from input to head, in at most [`MOST`] lines. If there are more layers,
+/// neighbors with the same rates share a line. If that is not enough, evenly spaced lines are dropped, but never the
+/// first or the last.
 pub(super) struct RateLines {
     /// Names and points.
     pub lines: Vec<(String, Points)>,
-    /// The lines of which these were taken.
+    /// The number of lines before any were dropped.
     pub of: usize,
 }
 
@@ -49,7 +49,7 @@ fn is_kept(at: usize, of: usize) -> bool {
     (0..MOST).any(|turn| position(turn) == at)
 }
 
-/// Neighbours with equal values as one, named by the first and the last.
+/// Merges neighbors with equal values, and names them by the first and the last.
 fn merged<T: PartialEq>(layers: Vec<(String, T)>) -> Vec<(String, T)> {
     let mut groups: Vec<(String, Option<String>, T)> = Vec::new();
     for (name, value) in layers {
@@ -68,8 +68,8 @@ fn named(first: String, last: Option<String>) -> String {
     }
 }
 
-/// At most [`MOST`] rows of layers with the least and the largest of their factors: neighbours with the same factor
-/// together, then, where that is not enough, as many neighbours as it takes.
+/// At most [`MOST`] rows of layers with the smallest and the largest of their factors. Neighbors with the same factor
+/// share a row. If that is not enough, as many neighbors as necessary share one.
 pub(super) fn factor_rows(rates: &IndexMap<String, f64>) -> Vec<(String, RangeInclusive<f64>)> {
     let layers: Vec<(String, f64)> = rates.iter().map(|(name, &rate)| (name.clone(), rate)).collect();
     if layers.len() <= MOST {
@@ -85,7 +85,7 @@ pub(super) fn factor_rows(rates: &IndexMap<String, f64>) -> Vec<(String, RangeIn
     layers.chunks(together).map(row).collect()
 }
 
-/// The name of a few neighbours, of which each may be a few already.
+/// The name of several neighbors, each of which may already stand for several.
 fn ends_of(layers: &[(String, f64)]) -> String {
     let (first, last) = (&layers[0].0, &layers[layers.len() - 1].0);
     if layers.len() == 1 {

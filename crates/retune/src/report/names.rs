@@ -56,9 +56,9 @@ const DRAWN: [(u32, u32); 38] = [
     (0x1F600, 0x1F623), // faces
 ];
 
-/// Whether the character could hide itself, hide others or turn the direction of what follows, and so is shown by its
-/// number: controls, marks and embeddings of direction, and characters without width. Joiners are none of them, which
-/// Persian, Indic scripts and emoji are written with.
+/// Whether the character could hide itself, hide others, or change the direction of the text after it: controls, marks
+/// and embeddings of direction, and characters without width. Pictures show such characters by their code. Joiners do
+/// not count, because Persian, Indic scripts, and emoji need them.
 pub(super) fn is_deceptive(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{AD}' | '\u{61C}' | '\u{180E}' | '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{FEFF}')
@@ -66,7 +66,7 @@ pub(super) fn is_deceptive(character: char) -> bool {
         || matches!(character, '\u{FFFE}' | '\u{FFFF}' | '\u{E0000}'..='\u{E007F}')
 }
 
-/// What a drawing is made for, which decides how names are spelled.
+/// The target of a drawing, which determines how names are spelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Medium {
     /// A viewer with fonts and a layout of its own.
@@ -108,8 +108,8 @@ pub(super) fn visible(name: &str) -> String {
     name.chars().map(shown).collect()
 }
 
-/// A name whose middle gives way to an ellipsis where it is more than `most` columns wide; names that are alike often
-/// differ in their ends only. East Asian letters are two columns wide.
+/// A name with its middle replaced by an ellipsis if it is more than `most` columns wide, because similar names often
+/// differ only at their ends. East Asian letters are two columns wide.
 pub(super) fn shortened(name: &str, most: usize) -> String {
     let width = |character: char| character.width().unwrap_or(0);
     if name.chars().map(width).sum::<usize>() <= most {
@@ -133,13 +133,13 @@ pub(super) fn shortened(name: &str, most: usize) -> String {
     start.into_iter().chain(iter::once('…')).chain(end.into_iter().rev()).collect()
 }
 
-/// Whether a letter's script runs to the left.
+/// Whether a letter's script runs from right to left.
 fn runs_to_the_left(character: char) -> bool {
     matches!(character, '\u{590}'..='\u{8FF}' | '\u{FB1D}'..='\u{FDFF}' | '\u{FE70}'..='\u{FEFC}')
         || matches!(character, '\u{10800}'..='\u{10FFF}' | '\u{1E800}'..='\u{1EFFF}')
 }
 
-/// A name that does not turn the text about it, nor is turned by it.
+/// A name isolated from the direction of the text around it.
 fn isolated(name: &str) -> String {
     if name.contains(runs_to_the_left) { format!("{ISOLATE}{name}{END_OF_ISOLATE}") } else { name.to_owned() }
 }
@@ -155,8 +155,8 @@ fn is_joiner(character: char) -> bool {
     matches!(character, '\u{200C}' | '\u{200D}' | ISOLATE | END_OF_ISOLATE)
 }
 
-/// A text that the plotting library's font has every letter of: others in Latin letters (Běijīng is `BeiJing`, a
-/// picture of a cat `:cat:`).
+/// A text with only letters of the plotting library's font. Others are transliterated (Běijīng becomes `BeiJing`, an
+/// emoji of a cat `:cat:`).
 fn spelled(text: &str) -> String {
     let joined = joined(text);
     let keeps_script = joined.chars().all(|letter| is_drawn(letter) || is_joiner(letter) || !runs_to_the_left(letter));

@@ -1,8 +1,8 @@
 //! Static plots as SVG and PNG.
 //!
-//! The first colours are Okabe and Ito's, which colour-blind readers tell apart, and every series has a marker
-//! or a dash of its own besides. A plot is laid out for either format, because names are spelled otherwise where the
-//! fonts are (see [`names`](super::names)).
+//! The first colors are Okabe and Ito's, which color-blind readers can distinguish. Every series also has its own
+//! marker or dash. A plot is laid out separately for each format, because the formats spell names differently (see
+//! [`names`](super::names)).
 
 mod confusion_map;
 mod maps;
@@ -39,8 +39,8 @@ pub enum PlotError {
     },
 }
 
-/// Okabe and Ito's eight, then twelve that were chosen one by one, each as far as can be in OKLab from those before it,
-/// also as readers without red or green cones see them.
+/// Okabe and Ito's eight colors, then twelve that were chosen one by one, each as far as possible in OKLab from those
+/// before it, also as readers without red or green cones see them.
 const COLOURS: [&str; 20] = [
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F", "#690000", "#3C0087",
     "#5AF0A5", "#0000FF", "#962D69", "#9669FF", "#4B5A00", "#691EC3", "#003C3C", "#96B487", "#B4D2FF", "#D2D200",

@@ -331,8 +331,7 @@ pub(super) fn load(
         return Err(TrainError::Checkpoint { path: directory.to_owned(), reason });
     }
     if saved.progress.recipe != recipe {
-        let reason =
-            "plan.toml, run.toml or --kernels is not as it was when the run began; put it back, or begin a new run";
+        let reason = "plan.toml, run.toml or the choice of kernels has changed since the run began; put it back, or begin a new run";
         return Err(TrainError::Checkpoint { path: directory.to_owned(), reason: reason.to_owned() });
     }
     let classes = fresh.model.config().label_names().unwrap_or_default();

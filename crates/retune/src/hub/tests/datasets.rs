@@ -127,7 +127,7 @@ fn of_several_configurations_one_is_named() {
         "some/pictures holds several data sets, large, small; name one, as in hf:some/pictures/large"
     );
     assert!(blobs(&hub).is_empty());
-    assert_eq!(refusal(&hub, "hf:some/pictures/tiny"), "some/pictures holds no data set tiny; it has large, small");
+    assert_eq!(refusal(&hub, "hf:some/pictures/tiny"), "some/pictures has no data set tiny; it has large, small");
     // Both may lie in the cache and are told apart all the same.
     for (name, images) in [("large", 5), ("small", 2)] {
         let dataset = fetch(&hub, &format!("hf:some/pictures/{name}")).unwrap();
@@ -242,7 +242,7 @@ fn names_of_data_sets_have_a_configuration_and_a_revision() {
         ["hf:", "hf:pictures", "hf:some/", "hf:../x", "hf:a/b/", "hf:a/b/../c", "hf:a/b#", "hf:a/b#../c", "hf:a b/c"]
     {
         let error = bad.parse::<DatasetName>().unwrap_err().to_string();
-        assert!(error.contains("is no data set name of the hub"), "{error}");
+        assert!(error.contains("is not a valid data set name of the hub"), "{error}");
     }
     assert_eq!("hf:timm/tiny.test".parse::<ModelName>().unwrap(), NAME.parse().unwrap());
 }

@@ -1,7 +1,6 @@
 //! What a section shows, as plain data.
 //!
-//! Shares are from 0 to 1, and pages show those of accuracies in percent. Numbers that are not finite
-//! are left out.
+//! Shares are from 0 to 1; pages show accuracies in percent. Numbers that are not finite are left out.
 
 use serde::Serialize;
 
@@ -34,7 +33,7 @@ views! {
     Lines(Lines),
     /// Values in cells.
     HeatMap(HeatMap),
-    /// Which classes are taken for which.
+    /// Confusion of classes.
     Confusion(Confusions),
     /// Thumbnails.
     Gallery(Gallery),
@@ -42,7 +41,7 @@ views! {
     Reliability(Reliability),
     /// Images as points in a plane.
     Map(Map),
-    /// Text in a type of fixed width.
+    /// Text in a monospaced font.
     Text(Text),
 }
 
@@ -53,7 +52,7 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// A cell for each column.
     pub rows: Vec<Vec<Cell>>,
-    /// What is said under the table.
+    /// The text below the table.
     pub caption: String,
 }
 
@@ -62,7 +61,7 @@ pub struct Table {
 pub struct Column {
     /// Its heading.
     pub heading: String,
-    /// Whether it holds numbers, which stand to the right.
+    /// Whether it holds numbers, which are aligned to the right.
     pub number: bool,
 }
 
@@ -75,7 +74,7 @@ pub struct Cell {
     pub value: Option<f64>,
     /// A share's interval, drawn as a bar.
     pub interval: Option<[f64; 2]>,
-    /// How it stands among the cells of its column.
+    /// Its rank among the cells of its column.
     pub mark: Option<Mark>,
 }
 
@@ -91,7 +90,7 @@ impl Cell {
     }
 }
 
-/// How a cell stands among those of its column.
+/// The rank of a cell in its column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mark {
@@ -142,7 +141,7 @@ pub struct Lines {
     pub log_y: bool,
     /// Whether vertical values are shares to show in percent.
     pub percent: bool,
-    /// Whether the lines have an order, such as that of blocks from input to output, so that their colours are a scale.
+    /// Whether the lines have an order, such as that of blocks from input to output, so that their colors form a scale.
     pub ordered: bool,
     /// The lines.
     pub lines: Vec<Line>,
@@ -176,9 +175,9 @@ pub struct HeatMap {
     pub columns: Vec<String>,
     /// Values, a list for each row; `None` where there is none.
     pub values: Vec<Vec<Option<f64>>>,
-    /// The values at the ends of the colours; the least and the largest if `None`.
+    /// The values at the ends of the color scale; the smallest and the largest if `None`.
     pub range: Option<[f64; 2]>,
-    /// Whether colours follow the values' logarithm.
+    /// Whether colors follow the values' logarithm.
     pub log: bool,
     /// From and to where a value may lie, as `values`; empty where nothing is known.
     pub intervals: Vec<Vec<Option<[f64; 2]>>>,
@@ -186,7 +185,7 @@ pub struct HeatMap {
     pub reasons: Vec<(usize, usize, String)>,
 }
 
-/// Which classes are taken for which.
+/// Confusion of classes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Confusions {
     /// The classes, or groups of them where they are very many.
@@ -201,14 +200,14 @@ pub struct Confusions {
     pub sheet: Option<usize>,
 }
 
-/// Two classes of which one is taken for the other.
+/// Two classes that the model confuses.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Pair {
     /// The true class.
     pub label: String,
     /// The predicted class.
     pub predicted: String,
-    /// Images of the true class taken for the other.
+    /// Images of the true class predicted as the other.
     pub n: usize,
     /// Images of the true class.
     pub of: usize,
@@ -216,7 +215,7 @@ pub struct Pair {
     pub examples: Vec<usize>,
 }
 
-/// Thumbnails with what a model said of them.
+/// Thumbnails with a model's predictions.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Gallery {
     /// The thumbnails.
@@ -225,7 +224,7 @@ pub struct Gallery {
     pub items: Vec<GalleryItem>,
 }
 
-/// An image and what a model said of it.
+/// An image with a model's prediction.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct GalleryItem {
     /// Its place in the sheet.
@@ -252,7 +251,7 @@ pub struct Reliability {
     pub calibration: Calibration,
 }
 
-/// Images as points in a plane. Lists have an entry for each point; those that say nothing are empty.
+/// Images as points in a plane. Lists have an entry for each point, or are empty.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Map {
     /// How the places were computed.
@@ -279,11 +278,11 @@ pub struct Map {
     pub sheet: Option<usize>,
     /// Tiles; the point's own position if empty, −1 without one.
     pub tile: Vec<i64>,
-    /// What colours say at first: `Class`, `Set`, `Prediction` or `Correctness`; the first of them that there is if empty.
+    /// The initial coloring: `Class`, `Set`, `Prediction`, or `Correctness`; if empty, the first that is available.
     pub coloured_by: String,
 }
 
-/// Text in a type of fixed width.
+/// Text in a monospaced font.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Text {
     /// The text.

@@ -1,4 +1,4 @@
-//! A confusion matrix of many classes: colors without numbers, and beside them what a person can read.
+//! A confusion matrix of many classes: colors without numbers, and lists of the most important entries beside them.
 
 use kuva::prelude::ColorMap;
 use kuva::render::color::Color;
@@ -10,7 +10,7 @@ use crate::report::confusion::{Confusion, Hard, group_names, group_size};
 use crate::report::page::grouped;
 use crate::report::verdict::percent;
 
-/// Fonts, best first; the first is the one that widths are those of.
+/// Fonts, best first; widths are those of the first.
 const FONTS: &str = "DejaVu Sans, Verdana, Liberation Sans, Arial, sans-serif";
 /// Side of the matrix, at most.
 const SIDE: f64 = 440.0;
@@ -32,8 +32,8 @@ const MUTED: &str = "#585E69";
 const BAR: &str = "#0072B2";
 const TRACK: &str = "#E9EBEE";
 
-/// Shares of each true class (of more than a hundred, of groups of them) as colors, the first class at the top, and
-/// beside them the pairs confused most often and the classes of which the smallest share is right.
+/// Shares of each true class as colors, the first class at the top; more than a hundred classes are grouped. Beside the
+/// matrix are the pairs confused most often and the classes with the lowest recall.
 pub fn confusion_map(title: &str, classes: &[String], found: &Confusion) -> Plot {
     let size = group_size(classes.len());
     let matrix = Matrix::of(&found.grouped(size), group_names(classes, size), size);
@@ -199,7 +199,7 @@ impl Drawing {
 
     fn hardest(&mut self, left: f64, top: f64, classes: &[String], found: &Confusion) -> f64 {
         let hard = found.hardest(usize::MAX);
-        let heading = format!("Hardest classes, of {} with mistakes: share that is right", grouped(hard.len()));
+        let heading = format!("Hardest classes, of {} with mistakes: recall", grouped(hard.len()));
         self.heading(left, top, &heading);
         let mut top = top + 12.0;
         for entry @ Hard { class, n, right, .. } in hard.iter().take(ENTRIES) {

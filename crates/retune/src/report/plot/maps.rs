@@ -1,4 +1,4 @@
-//! Maps of many points, and tables of values as colours.
+//! Maps of many points, and tables of values as colors.
 
 use std::sync::Arc;
 
@@ -8,19 +8,20 @@ use unicode_width::UnicodeWidthStr;
 use super::{COLOURS, Drawn, MARKERS, Plot, layout, name};
 use crate::report::page::grouped;
 
-/// Groups with a name and a colour of their own in the legend; the smallest of more are drawn as one.
+/// Groups with their own name and color in the legend; if there are more, the smallest are drawn as one.
 const MOST_GROUPS: usize = COLOURS.len();
-/// The colour of what has no group of its own.
+/// The color of points without a group of their own.
 const OTHERS: &str = "#BBBBBB";
-/// The colour of a cell without a value.
+/// The color of a cell without a value.
 const MISSING: &str = "#F2F2F2";
 const SIDE: f64 = 560.0;
 /// Room for a legend beside a map.
 const LEGEND: f64 = 160.0;
 
-/// Points on a map, coloured by the group that each belongs to: positions in `names`, the same for both axes' scale.
+/// Points on a map, colored by their group (positions in `names`), with the same scale on both axes.
 ///
-/// Of more than twenty groups, those with the fewest points share a grey. A point without a group, or with a place that is not finite, is left out.
+/// Of more than twenty groups, those with the fewest points share a gray. A point without a group, or without finite
+/// coordinates, is left out.
 pub fn point_map(title: &str, points: &[[f32; 2]], groups: &[usize], names: &[String]) -> Plot {
     let mut members: Vec<Vec<(f64, f64)>> = vec![Vec::new(); names.len()];
     for (&[x, y], &group) in points.iter().zip(groups) {
@@ -59,8 +60,8 @@ pub fn point_map(title: &str, points: &[[f32; 2]], groups: &[usize], names: &[St
     })
 }
 
-/// A table of values, each cell coloured and with its number in it; the first row on top. A cell without a value
-/// (NaN) is pale grey.
+/// A table of values, each cell colored and with its number; the first row is on top. A cell without a value (NaN) is
+/// pale gray.
 pub fn table_map(title: &str, rows: &[String], columns: &[String], values: &[Vec<f64>]) -> Plot {
     const CELL_WIDTH: f64 = 44.0;
     const CELL_HEIGHT: f64 = 24.0;
@@ -84,7 +85,7 @@ pub fn table_map(title: &str, rows: &[String], columns: &[String], values: &[Vec
     })
 }
 
-/// The part of Cividis on which black numbers can be read, and a pale grey for values that do not exist.
+/// The part of cividis on which black numbers are legible, and a pale gray for missing values.
 fn light() -> ColorMap {
     const DARKEST: f64 = 0.45;
     ColorMap::Custom(Arc::new(|value| {

@@ -1,4 +1,4 @@
-//! The course of training: losses, rates, and what validation chose.
+//! Sections on training: losses, rates, and what validation chose.
 
 use std::ops::RangeInclusive;
 
@@ -51,7 +51,7 @@ fn over_epochs(y_label: &str, lines: Vec<Line>) -> Lines {
     Lines { x_label: "Epoch".into(), y_label: y_label.into(), lines, ..Lines::default() }
 }
 
-/// Sections on how the run went; those that say nothing are left out.
+/// The sections, without empty ones.
 pub(super) fn sections(record: &RunRecord) -> Vec<Section> {
     let phases = &record.summary.phases;
     let descents: Vec<Descent> = phases.iter().filter_map(|phase| Descent::of(phase, &record.metrics)).collect();
@@ -74,8 +74,8 @@ fn curves(descents: &[Descent], phases: &[PhaseOutcome]) -> Option<Section> {
     if descents.is_empty() {
         return None;
     }
-    let note = "At the learning rate that validation chose. The mark is the epoch that was kept; training values are \
-                means over an epoch, while the model changes.";
+    let note = "At the learning rate that validation chose. The mark is the epoch that was kept. Training values are means \
+                over an epoch, during which the model changes.";
     let mut section = Section::new(CURVES, note);
     for descent in descents {
         let kept = phases.iter().find(|phase| phase.phase == descent.name);
@@ -99,7 +99,7 @@ fn rates_tried(descents: &[Descent]) -> Option<Section> {
     let several = |descent: &&Descent| descent.rates.len() > 1;
     descents.iter().find(several)?;
     let note =
-        "Accuracy on validation by epoch at every learning rate that was tried; the strong line is the chosen one.";
+        "Accuracy on validation by epoch, at every learning rate that was tried. The strong line is the chosen rate.";
     let mut section = Section::new("Learning rates tried", note);
     for descent in descents.iter().filter(several) {
         let line = |(rate, rows): &(f64, Vec<&MetricsRow>)| Line {
@@ -117,8 +117,8 @@ fn rates_tried(descents: &[Descent]) -> Option<Section> {
 }
 
 fn block_rates(descents: &[Descent]) -> Option<Section> {
-    let note = "Mean learning rate of each block over an epoch; of each tensor, where those of a block differ. Colours go \
-                from the input (dark) to the head (light).";
+    let note = "Mean learning rate of each block over an epoch, or of each tensor if those of a block differ. Colors go from \
+                the input (dark) to the head (light).";
     let mut section = Section::new("Learning rates of the blocks", note);
     for descent in descents {
         let rows: Vec<&MetricsRow> = descent.chosen_rows().collect();
@@ -137,8 +137,8 @@ fn block_rates(descents: &[Descent]) -> Option<Section> {
 }
 
 fn multipliers(descents: &[Descent]) -> Option<Section> {
-    let note = "What the method measured before each epoch: the factor on each layer’s learning rate, from the input \
-                (top) to the head.";
+    let note = "The factor on each layer’s learning rate that the method measured before each epoch, from the input (top) \
+                to the head.";
     let mut section = Section::new("Measured factors on rates", note);
     for descent in descents {
         let measured: Vec<(usize, &IndexMap<String, f64>)> =
@@ -162,7 +162,7 @@ fn multipliers(descents: &[Descent]) -> Option<Section> {
 }
 
 fn penalties(phases: &[PhaseOutcome], metrics: &[MetricsRow]) -> Option<Section> {
-    let note = "The linear probe at every strength of its L2 penalty; weak penalties are to the right.";
+    let note = "The linear probe at every strength of its L2 penalty. Weak penalties are on the right.";
     let mut section = Section::new("Penalties tried", note);
     for phase in phases.iter().filter(|phase| phase.inverse_strength.is_some()) {
         let line = |split: &str, value: fn(&MetricsRow) -> f64| {
@@ -189,7 +189,8 @@ fn penalties(phases: &[PhaseOutcome], metrics: &[MetricsRow]) -> Option<Section>
     Some(section)
 }
 
-/// The plan, a row for each phase and block or tensor that has a rate; neighbours together where there are many.
+/// The plan, with a row for each phase and each block or tensor that has a rate; neighbors are merged if there are
+/// many.
 pub(super) fn plan_table(plan: &Plan) -> Table {
     let mut rows = Vec::new();
     for phase in &plan.phases {
@@ -225,7 +226,7 @@ fn phase_rows(phase: &Phase) -> Vec<Vec<Cell>> {
     }
 }
 
-/// A factor, or the least and the largest of several.
+/// A factor, or the smallest and the largest of several.
 fn factors(rates: &RangeInclusive<f64>) -> String {
     let shown = |rate: f64| if rate > 0.0 && rate < 1e-3 { format!("{rate:.2e}") } else { format!("{rate:.4}") };
     let (least, most) = (shown(*rates.start()), shown(*rates.end()));
