@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::inference::wilson_interval;
-
 /// Part of the distribution inside an interval over seeds, as LP-FT's authors report.
 pub const CONFIDENCE: f64 = 0.9;
 
@@ -39,6 +37,21 @@ impl Estimate {
 /// The mean difference of two methods with the same seeds: the paired t-test's 90 % interval.
 pub fn paired_difference(differences: &[f64]) -> Estimate {
     Estimate::over_seeds(differences)
+}
+
+/// Wilson's score interval of a proportion at 95 % (Wilson 1927), which stays inside 0 to 1 and
+/// holds for few images too.
+pub fn wilson_interval(right: usize, n: usize) -> [f64; 2] {
+    const Z: f64 = 1.959_963_984_540_054;
+    if n == 0 {
+        return [0.0, 1.0];
+    }
+    let n = n as f64;
+    let share = right as f64 / n;
+    let centre = share + Z * Z / (2.0 * n);
+    let reach = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
+    let scale = 1.0 + Z * Z / n;
+    [((centre - reach) / scale).max(0.0), ((centre + reach) / scale).min(1.0)]
 }
 
 /// The 95 % interval of the difference of two independent proportions, each given as successes and
@@ -104,6 +117,15 @@ fn student_cumulative(degrees: usize, t: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn wilson_interval_matches_published_values() {
+        // Newcombe 1998, table I: 81 of 263 gives 0.2553 to 0.3662; 0 of 20 gives 0 to 0.1611.
+        let [low, high] = wilson_interval(81, 263);
+        assert!((low - 0.2553).abs() < 5e-5 && (high - 0.3662).abs() < 5e-5, "{low} {high}");
+        let [low, high] = wilson_interval(0, 20);
+        assert!(low == 0.0 && (high - 0.1611).abs() < 5e-5, "{low} {high}");
+    }
 
     #[test]
     fn students_quantiles_are_scipys() {

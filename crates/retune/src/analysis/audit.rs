@@ -10,8 +10,9 @@ use super::cka::{Alignment, Estimate, Gram, Kernel, Rows};
 use crate::data::Dataset;
 use crate::data::resize::Interpolation;
 use crate::inference::layers::{Positions, for_each_batch_at};
-use crate::inference::{InferenceError, Layer, most_likely, wilson_interval};
+use crate::inference::{InferenceError, Layer, most_likely};
 use crate::monitor::Monitor;
+use crate::statistics::wilson_interval;
 
 /// A share of images, and where it may lie.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

@@ -81,7 +81,7 @@ pub(super) fn sentences(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inference::wilson_interval;
+    use crate::statistics::wilson_interval;
 
     fn summary(sets: &[(&str, usize, usize)]) -> Summary {
         let evaluation = |right: usize, n: usize| Evaluation {

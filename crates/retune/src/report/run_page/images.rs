@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use super::RunRecord;
 use crate::fit::record::{Prediction, Predictions, SampleMap};
-use crate::inference::wilson_interval;
 use crate::report::confusion::{Confusion, Hard, group_names, group_size};
 use crate::report::page::{
     Cell, Column, Confusions, Gallery, GalleryItem, Map, Page, PageSheet, Pair, Reliability, Section, Table, grouped,
 };
 use crate::report::verdict::percent;
+use crate::statistics::wilson_interval;
 
 /// Title of the section with the map.
 pub(super) const MAP: &str = "Map of the images";
