@@ -81,7 +81,7 @@ fn differentiate(model: &Model, entry: Activation, batch: &Batch, what: &Differe
     let mut pass = Pass::training(&tracked, batch_statistics);
     // Each operator's backward pass keeps the precision of its forward pass.
     let forward = || model.network().forward_range(entry, first..end, &mut pass).pool();
-    let logits = with_precision(what.precision.into(), forward);
+    let logits = with_precision(what.precision, forward);
     let observed = pass.into_observed();
 
     let correct = count_correct(logits.clone().inner(), batch);

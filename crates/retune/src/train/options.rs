@@ -1,5 +1,6 @@
 //! What a user can set about training beyond the plan.
 
+pub use retune_kernels::Precision;
 use serde::{Deserialize, Serialize};
 
 use super::optimizer::OptimizerOptions;
@@ -57,40 +58,6 @@ impl std::str::FromStr for Keep {
     }
 }
 
-/// The numbers in which trained blocks multiply matrices.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// 32-bit floats.
-    #[default]
-    Float32,
-    /// Factors rounded to bfloat16 in the forward and backward passes of linear layers and
-    /// convolutions (not depthwise ones). Weights, sums, gradients, optimizer and everything else stay
-    /// in 32 bits, and so do frozen blocks and evaluation.
-    Bfloat16,
-}
-
-impl std::str::FromStr for Precision {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        Ok(match name {
-            "float32" => Self::Float32,
-            "bfloat16" => Self::Bfloat16,
-            _ => return Err("expected float32 or bfloat16".into()),
-        })
-    }
-}
-
-impl From<Precision> for retune_kernels::Precision {
-    fn from(precision: Precision) -> Self {
-        match precision {
-            Precision::Float32 => Self::Float32,
-            Precision::Bfloat16 => Self::Bfloat16,
-        }
-    }
-}
-
 /// Options of gradient training, in a form that `run.toml` keeps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainOptions {
@@ -120,7 +87,8 @@ pub struct TrainOptions {
     pub checkpoint_every: Option<usize>,
     /// Memory for decoded images, in bytes; what does not fit goes to a temporary file.
     pub cache_bytes: u64,
-    /// The numbers in which trained blocks multiply matrices.
+    /// The numbers in which trained blocks multiply matrices, forward and backward. Weights, sums, gradients, optimizer and
+    /// everything else stay in 32 bits, and so do frozen blocks and evaluation.
     #[serde(default)]
     pub precision: Precision,
     /// What is kept of the frozen blocks' activations.
