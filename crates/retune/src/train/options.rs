@@ -4,7 +4,6 @@ pub use retune_kernels::Precision;
 use serde::{Deserialize, Serialize};
 
 use super::optimizer::OptimizerOptions;
-pub use super::prefix::ActivationOptions;
 use crate::data::augment::{AugmentPolicy, Augmentation};
 use crate::data::mix::Mix;
 
@@ -55,6 +54,26 @@ impl std::str::FromStr for Keep {
             "last" => Self::Last,
             _ => return Err("expected best or last".into()),
         })
+    }
+}
+
+/// What is kept of the frozen blocks' activations.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ActivationOptions {
+    /// Memory for them, in bytes; 8 GiB, or eight times the memory if that is more, may go to a temporary file. 0 keeps
+    /// nothing. A linear probe's features have as much memory, and a file of any size.
+    pub memory_bytes: u64,
+    /// Keep them in 16 bits each, half the room at a relative error of up to 2⁻¹¹.
+    pub half: bool,
+    /// Augment each image in this many ways only, in turn, so that augmented images can be kept
+    /// too. `None` draws anew in every epoch.
+    pub views: Option<usize>,
+}
+
+impl Default for ActivationOptions {
+    fn default() -> Self {
+        Self { memory_bytes: 256 << 20, half: false, views: None }
     }
 }
 
