@@ -12,10 +12,10 @@ use std::error::Error;
 use std::io::{BufRead, Write};
 use std::time::Instant;
 
-use retune::data::Batch;
-use retune::data::preprocess::Preprocessing;
+use retune::loading::Batch;
 use retune::models::Model;
 use retune::models::config::ModelConfig;
+use retune::pixels::preprocess::Preprocessing;
 use retune::train::optimizer::{Optimizer, OptimizerKind, OptimizerOptions};
 use retune::train::options::Precision;
 use retune::train::{Differentiation, loss_gradients};

@@ -11,10 +11,11 @@ pub(crate) use self::evaluation::Tally;
 pub use self::evaluation::{Evaluation, GroupAccuracy, evaluate, evaluate_each, evaluate_logits};
 pub use self::logits::{cross_entropy, most_likely, softmax};
 pub use self::observed::{Outputs, evaluate_observed};
-use crate::data::{Batch, DataError, Loader, Order};
+use crate::loading::{Batch, Loader, Order};
 use crate::models::parameters::host_values;
 use crate::models::{Activation, Model, ModelError};
 use crate::monitor::Monitor;
+use crate::sources::DataError;
 
 /// Why a pass over a dataset ended early.
 #[derive(Debug, thiserror::Error)]

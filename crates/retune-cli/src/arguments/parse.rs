@@ -7,8 +7,8 @@ use std::str::FromStr;
 
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::error::Error;
-use retune::data::input_size::{InputSize, InvalidInputSize};
-use retune::fit::EvaluationSource;
+use retune::pixels::input_size::{InputSize, InvalidInputSize};
+use retune::run::EvaluationSource;
 
 /// A whole number from 1.
 pub fn count(text: &str) -> Result<usize, String> {

@@ -1,13 +1,14 @@
 //! How good a model is on labelled images: accuracy with its interval, balanced accuracy, loss and the worst group.
 
+use retune_analysis::intervals::wilson_interval;
 use serde::{Deserialize, Serialize};
 
 use super::logits::{cross_entropy, most_likely};
 use super::{InferenceError, Layer, for_each_batch};
-use crate::data::{Dataset, Loader};
+use crate::loading::Loader;
 use crate::models::Model;
 use crate::monitor::Monitor;
-use crate::statistics::wilson_interval;
+use crate::sources::Dataset;
 
 /// Accuracy and loss on a dataset.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -175,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_label_that_has_no_logit_is_an_error_by_its_image() {
-        let dataset = crate::data::source::tests::memory_dataset(&[0, 1, 2], 4, 4);
+        let dataset = crate::sources::source::tests::memory_dataset(&[0, 1, 2], 4, 4);
         let error = labels_below(2, &dataset).unwrap_err().to_string();
         assert!(error.starts_with("the image 2/00002.png has class number 2, and the model has 2 classes"), "{error}");
         assert_eq!(labels_below(3, &dataset).unwrap(), [0, 1, 2]);

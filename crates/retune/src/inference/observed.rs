@@ -2,7 +2,7 @@
 
 use super::evaluation::{Tally, labels_below};
 use super::{InferenceError, images};
-use crate::data::{Batch, Loader, Order};
+use crate::loading::{Batch, Loader, Order};
 use crate::models::parameters::host_values;
 use crate::models::{Activation, Model};
 use crate::monitor::Monitor;

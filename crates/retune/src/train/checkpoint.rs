@@ -18,11 +18,11 @@ use super::options::TrainOptions;
 use super::state::{BestEpoch, State, Training};
 use super::trainer::checkpoint_directory;
 use super::{TrainError, Trainer, keys};
-use crate::data::ClassChange;
 use crate::files::{self, FileError};
 use crate::models::weights::{self, NamedTensor};
 use crate::models::{Model, ParameterSpec, Parameters};
 use crate::plan::{Plan, Solver};
+use crate::sources::ClassChange;
 
 /// Raised whenever checkpoints of the version before would be misread, or their keys are made of something else.
 pub(super) const FORMAT: u32 = 2;

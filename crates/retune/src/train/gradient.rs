@@ -6,9 +6,9 @@ use retune_kernels::with_precision;
 
 use super::learning_rates::RateFactors;
 use super::options::{BatchNormPolicy, Precision, TrainOptions};
-use crate::data::Batch;
 use crate::device;
 use crate::inference;
+use crate::loading::Batch;
 use crate::models::parameters::host_values;
 use crate::models::{Activation, Model, ObservedStatistics, Parameters, Pass};
 use crate::plan::Anchor;

@@ -4,20 +4,20 @@
 //! before unreadable, so it goes with a new [format](super::checkpoint); a test holds on to it.
 
 use burn::tensor::Device;
+use retune_pixels::augment::{AugmentPolicy, Augmentation};
+use retune_pixels::corruption::Corruption;
+use retune_pixels::preprocess::Preprocessing;
 use serde::Serialize;
 
 use super::checkpoint::FORMAT;
 use super::optimizer::OptimizerOptions;
 use super::options::{BatchNormPolicy, Keep, Precision, TrainOptions};
-use crate::data::augment::{AugmentPolicy, Augmentation};
-use crate::data::corruption::Corruption;
-use crate::data::mix::Mix;
-use crate::data::preprocess::Preprocessing;
-use crate::data::{Dataset, ImageSource, LoaderOptions, Sample};
 use crate::files;
+use crate::loading::LoaderOptions;
+use crate::loading::mix::Mix;
 use crate::models::Model;
 use crate::plan::Plan;
-use crate::random;
+use crate::sources::{Dataset, ImageSource, Sample};
 
 /// Everything besides the images that a run's numbers depend on, but for the processor. What only changes speed and memory
 /// may change between a stop and going on, and is not here.
@@ -105,7 +105,7 @@ pub(super) fn loader_key(dataset: &Dataset, options: &LoaderOptions) -> u64 {
         batch_size: options.batch_size,
         seed: random.then_some(options.seed),
     });
-    let root = random::hash(dataset.root.as_os_str().as_encoded_bytes());
+    let root = retune_random::hash(dataset.root.as_os_str().as_encoded_bytes());
     samples_key(&dataset.samples, combined(&[pipeline, root]))
 }
 
@@ -124,13 +124,13 @@ fn samples_key(samples: &[Sample], before: u64) -> u64 {
         bytes.extend(sample.label.map_or(u64::MAX, |label| label as u64).to_le_bytes());
         if let ImageSource::Memory(image) = &sample.image {
             bytes.extend(image.width().to_le_bytes());
-            bytes.extend(random::hash(image.as_raw()).to_le_bytes());
+            bytes.extend(retune_random::hash(image.as_raw()).to_le_bytes());
         }
         bytes.extend(sample.name.as_bytes());
         // No name has a zero byte, so that name and group cannot run into each other.
         bytes.push(0);
         bytes.extend(sample.group.as_deref().unwrap_or_default().as_bytes());
-        random::hash(&bytes)
+        retune_random::hash(&bytes)
     })
 }
 
@@ -138,20 +138,22 @@ fn samples_key(samples: &[Sample], before: u64) -> u64 {
 pub(super) fn body_key(model: &Model, block: usize) -> u64 {
     let specs = model.network().specs.iter().enumerate().filter(|(_, spec)| spec.block < block);
     let hashes: Vec<u8> = specs
-        .flat_map(|(index, _)| random::hash(&files::little_endian(&model.parameters.values(index))).to_le_bytes())
+        .flat_map(|(index, _)| {
+            retune_random::hash(&files::little_endian(&model.parameters.values(index))).to_le_bytes()
+        })
         .collect();
-    random::hash(&[model.config().architecture().as_bytes(), &hashes].concat())
+    retune_random::hash(&[model.config().architecture().as_bytes(), &hashes].concat())
 }
 
 /// One key of several.
 pub(super) fn combined(keys: &[u64]) -> u64 {
     let bytes: Vec<u8> = keys.iter().flat_map(|key| key.to_le_bytes()).collect();
-    random::hash(&bytes)
+    retune_random::hash(&bytes)
 }
 
 fn hash_of(value: &impl Serialize) -> u64 {
     let text = serde_json::to_vec(value).expect("numbers, names and lists of them can be written as JSON");
-    random::hash(&text)
+    retune_random::hash(&text)
 }
 
 #[cfg(test)]
@@ -159,8 +161,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::data::source::tests::memory_dataset;
     use crate::models::config::ModelConfig;
+    use crate::sources::source::tests::memory_dataset;
 
     /// A checkpoint of this format was written under this key. If a change of the plan, the options or their names makes
     /// another one, raise [`FORMAT`], so that who goes on with an older checkpoint is told so, and not that the plan

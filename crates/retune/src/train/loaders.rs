@@ -1,12 +1,14 @@
 //! The loaders of a run: one dataset in batches, each with the key of what its batches depend on.
 
+use retune_pixels::augment::AugmentPolicy;
+
 use super::Trainer;
 use super::keys::loader_key;
 use super::shared::Shared;
-use crate::data::augment::AugmentPolicy;
-use crate::data::mix::Mix;
-use crate::data::{CacheOptions, DataError, Dataset, Loader, LoaderOptions, MemoryBudget};
+use crate::loading::mix::Mix;
+use crate::loading::{CacheOptions, Loader, LoaderOptions, MemoryBudget};
 use crate::models::Model;
+use crate::sources::{DataError, Dataset};
 
 /// A loader and what its batches depend on.
 pub(super) struct KeyedLoader {

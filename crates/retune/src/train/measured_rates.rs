@@ -9,7 +9,7 @@ use super::gradient::{Differentiation, loss_gradients};
 use super::learning_rates::LearningRates;
 use super::loaders::Loaders;
 use super::{TrainError, Trainer};
-use crate::data::{Batch, Order};
+use crate::loading::{Batch, Order};
 use crate::models::{Model, ParameterSpec};
 use crate::monitor::Monitor;
 use crate::plan::{Adaptive, Criterion, Gradient, LayerKind, Phase, Selection, Solver};

@@ -39,12 +39,12 @@ use self::probe::ProbeError;
 pub(crate) use self::run::first_difference;
 pub use self::shared::Shared;
 pub use self::trainer::{Trainer, has_checkpoint, remove_checkpoint};
-use crate::data::DataError;
 use crate::files::FileError;
 use crate::inference::{Evaluation, InferenceError};
 use crate::models::weights::WeightsError;
 use crate::models::{Model, Parameters};
 use crate::plan::PlanError;
+use crate::sources::DataError;
 
 /// Why training ended without a model.
 #[derive(Debug, thiserror::Error)]

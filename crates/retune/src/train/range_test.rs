@@ -12,7 +12,7 @@ use super::optimizer::Optimizer;
 use super::options::TrainOptions;
 use super::training_loop::Update;
 use super::{Divergence, NotFinite, TrainError, Trainer};
-use crate::data::Order;
+use crate::loading::Order;
 use crate::models::Model;
 use crate::monitor::Monitor;
 use crate::plan::{Gradient, Phase, Plan, Solver};

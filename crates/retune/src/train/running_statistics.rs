@@ -6,10 +6,11 @@
 use burn::tensor::Tensor;
 
 use super::options::BatchNormPolicy;
-use crate::data::{DataError, Loader, Order};
 use crate::device;
 use crate::inference;
+use crate::loading::{Loader, Order};
 use crate::models::{Activation, Model, ObservedStatistics, Parameters, Pass};
+use crate::sources::DataError;
 
 /// PyTorch's momentum of running statistics.
 const MOMENTUM: f64 = 0.1;

@@ -10,9 +10,10 @@ use super::kept_features::KeptFeatures;
 use super::keys::{body_key, combined, loader_key};
 use super::loaders::KeyedLoader;
 use super::options::ActivationOptions;
-use crate::data::{DataError, Dataset, Loader, LoaderOptions, ReadImages};
+use crate::loading::{Loader, LoaderOptions};
 use crate::models::Model;
 use crate::monitor::Monitor;
+use crate::sources::{DataError, Dataset, ReadImages};
 
 /// Features of training and of validation images.
 const FEATURES_OF_A_RUN: usize = 2;

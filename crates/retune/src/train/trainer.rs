@@ -6,10 +6,10 @@ use super::options::TrainOptions;
 use super::run::Run;
 use super::shared::Shared;
 use super::{TrainError, Trained, checkpoint};
-use crate::data::Dataset;
 use crate::models::Model;
 use crate::monitor::Monitor;
 use crate::plan::Plan;
+use crate::sources::Dataset;
 
 /// Everything that training needs besides a plan and a model. Cheap to clone.
 ///

@@ -1,0 +1,11 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod augment;
+pub mod corruption;
+pub mod decode;
+pub mod input_size;
+pub mod preprocess;
+pub mod randaugment;
+pub mod resize;
