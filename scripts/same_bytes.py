@@ -25,7 +25,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MODELS = REPOSITORY / "crates/retune/tests/fixtures/models"
-IMAGES = REPOSITORY / "crates/retune/tests/fixtures/pixels/formats"
+IMAGES = REPOSITORY / "crates/retune-pixels/tests/fixtures/pixels/formats"
 BACKBONE = REPOSITORY / "crates/retune/assets/demo/backbone"
 
 # Name of the run, model, options. Two epochs and eight images a batch, unless the options say something else.
@@ -80,7 +80,7 @@ def commands() -> list[tuple[str, list[str]]]:
         listed.append((f"fit {name}", fit(model, options, f"fit-{name}")))
     run = "fit-ft"
     listed += [
-        ("compare", split(f"compare --model {MODELS / 'resnet_basic'} --data data --eval again=data@gaussian_noise:2 "
+        ("compare", split(f"compare --json --model {MODELS / 'resnet_basic'} --data data --eval again=data@gaussian_noise:2 "
                           "--methods lp,ft,surgical:layer3..layer4,auto-rgn --seeds 2 --epochs 2 --batch-size 8 --out compared")),
         ("lr-find", split(f"lr-find --json --model {MODELS / 'resnet_basic'} --data data --batch-size 8")),
         ("advise", split(f"advise --json --model {MODELS / 'resnet_basic'} --data data --batch-size 8")),
@@ -140,22 +140,33 @@ def kill_and_resume(program: Path, arguments: list[str], folder: Path, out: str)
 
 
 def masked(value):
-    """Parsed JSON without times."""
+    """Parsed JSON without times, and without hashes of files that hold times."""
     if isinstance(value, dict):
-        return {key: masked(item) for key, item in value.items() if key not in ("seconds", "images_per_second")}
+        kept = {key: masked(item) for key, item in value.items() if key not in ("seconds", "images_per_second")}
+        if str(kept.get("detail", "")).startswith("SHA-256"):
+            del kept["detail"]
+        return kept
     return [masked(item) for item in value] if isinstance(value, list) else value
+
+
+# Times in tables: a cell of a page's data, the last cell of a row of Markdown, of LaTeX and of text.
+TIMES = re.compile(
+    rb'"text": ?"[0-9.]+ (min|ms|s)", ?"value": ?[0-9.e-]+|"value": ?[0-9.e-]+, ?"text": ?"[0-9.]+ (min|ms|s)"'
+    rb"|\| *[0-9.]+ \|$|& *[0-9.]+ \\\\$| +[0-9.]+ *$|\b[0-9]+(\.[0-9]+)? ?(min|ms|s)\b",
+    re.MULTILINE,
+)
 
 
 def without_times(name: str, data: bytes) -> bytes:
     if name.endswith(".jsonl"):
         return json.dumps([masked(json.loads(line)) for line in data.splitlines()]).encode()
     if name.endswith(".json"):
-        try:
-            return json.dumps(masked(json.loads(data))).encode()
-        except ValueError:
-            return data
-    if name.endswith((".txt", ".html", ".svg")):
-        return re.sub(rb"\d+(\.\d+)? ?(min|ms|s)\b|\"seconds\": ?[0-9.e+-]+", b"TIME", data)
+        return json.dumps(masked(json.loads(data or b"null"))).encode()
+    if name == "comparison.csv":
+        # The last column is seconds.
+        return b"\n".join(line.rpartition(b",")[0] for line in data.splitlines())
+    if name.endswith((".txt", ".html", ".svg", ".md", ".tex")):
+        return TIMES.sub(b"TIME", data)
     return data
 
 
