@@ -174,10 +174,15 @@ mod tests {
              rates = { head = 1.0 }\n",
         );
         let options = TrainOptions { threads: 1, ..TrainOptions::default() };
-        let preprocessing = ModelConfig::of_architecture("resnet18").unwrap().preprocessing().clone();
-        let key =
-            |options: &TrainOptions| recipe_key(plan.as_ref().unwrap(), options, &preprocessing, &Device::flex(), true);
-        assert_eq!((FORMAT, key(&options)), (2, 0));
+        let preprocessing: Preprocessing = serde_json::from_str(
+            r#"{"width": 8, "height": 4, "interpolation": "bicubic", "crop_pct": 0.5, "crop_mode": "center",
+                "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}"#,
+        )
+        .unwrap();
+        let key = |options: &TrainOptions| {
+            recipe_key(plan.as_ref().unwrap(), options, &preprocessing, &Device::flex(), true)
+        };
+        assert_eq!((FORMAT, key(&options)), (2, 1750937395355701788));
         assert_ne!(key(&TrainOptions { seed: 1, ..options.clone() }), key(&options));
         assert_eq!(key(&TrainOptions { threads: 7, checkpoint_every: Some(3), ..options.clone() }), key(&options));
     }
