@@ -310,7 +310,7 @@ fn a_run_whose_plan_changed_is_not_gone_on_with() {
         ("run.toml", "batch_size = ", "batch_size = 1", changed),
         ("run.toml", "[preprocessing]", "[preprocessing]\nsize = 40", changed),
         ("checkpoint/progress.json", "\"candidate\": 0", "\"candidate\": 99", "it is damaged"),
-        ("checkpoint/progress.json", "\"format\": 1", "\"format\": 0", "another version of retune wrote it"),
+        ("checkpoint/progress.json", "\"format\": 2", "\"format\": 1", "another version of retune wrote it"),
     ] {
         let path = here.path(&format!("run/{file}"));
         let text = fs::read_to_string(&path).unwrap();

@@ -53,6 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let options = TrainOptions { seed, batch_size: 64, ..TrainOptions::default() };
         // Methods that keep some blocks frozen run the images through those only once, and share the result.
         let shared = Shared::default();
+        let trainer = Trainer::new(&data.train, &data.validation).options(options.clone()).sharing(&shared);
 
         for (method, row) in METHODS.into_iter().zip(&mut rows) {
             // Surgical fine-tuning is told which layers to tune; for new kinds of the same groups, middle ones are good.
@@ -69,18 +70,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             // A method is nothing but a plan over the blocks: phases, each with the blocks that train and their rates.
             let plan = method.plan(model.blocks(), &method_options)?;
 
-            // The trainer runs any plan and does not know which method made it. All start from the same model.
-            let trainer = Trainer {
-                plan: &plan,
-                options: &options,
-                train: &data.train,
-                validation: &data.validation,
-                // Nothing is kept on disk: no metrics, no checkpoints to go on from.
-                directory: None,
-                shared: Some(&shared),
-                monitor: &Silent,
-            };
-            let trained = trainer.run(model.clone(), false)?;
+            // The trainer runs any plan and does not know which method made it. All start from the same model. Nothing is
+            // kept on disk: no metrics, no checkpoints to go on from.
+            let trained = trainer.run(&plan, model.clone(), &Silent)?;
 
             // Only now are "test" and "shifted" looked at.
             row.runs.insert(seed, summarize(&plan, &options, &trained, &data, &Silent)?);

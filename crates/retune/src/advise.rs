@@ -35,7 +35,7 @@ use crate::methods::layers::LayerSelection;
 use crate::methods::{Method, MethodOptions};
 use crate::models::{HeadInitialization, Model};
 use crate::monitor::Monitor;
-use crate::plan::{Plan, PlanError};
+use crate::plan::PlanError;
 use crate::run::{self, FitData, FitError, FitOptions};
 use crate::sources::split::{SplitFractions, stratified_split};
 use crate::sources::{DataError, Dataset, ReadImages};
@@ -293,19 +293,12 @@ impl Target<'_> {
             ..MethodOptions::default()
         };
         let plan = method.plan(self.model.blocks(), &method_options)?;
-        Ok(self.trainer(&plan, monitor).run(self.model.clone(), false)?)
+        Ok(self.trainer().run(&plan, self.model.clone(), monitor)?)
     }
 
-    fn trainer<'a>(&'a self, plan: &'a Plan, monitor: &'a dyn Monitor) -> Trainer<'a> {
-        Trainer {
-            plan,
-            options: &self.options.train,
-            train: &self.data.train,
-            validation: &self.data.validation,
-            directory: None,
-            shared: Some(&self.shared),
-            monitor,
-        }
+    fn trainer(&self) -> Trainer {
+        let trainer = Trainer::new(&self.data.train, &self.data.validation);
+        trainer.options(self.options.train.clone()).sharing(&self.shared)
     }
 
     /// The relative gradient norm of each candidate.
@@ -316,9 +309,8 @@ impl Target<'_> {
         };
         let model = probed.as_ref().unwrap_or(self.model);
         let groups: Vec<Range<usize>> = candidates.iter().map(|candidate| candidate.blocks.clone()).collect();
-        let plan = Method::FT.plan(model.blocks(), &MethodOptions::default())?;
-        let trainer = self.trainer(&plan, self.monitor);
-        let mut norms = trainer.relative_gradient_norms(model, &groups, self.advice.gradient_batches)?;
+        let batches = self.advice.gradient_batches;
+        let mut norms = self.trainer().relative_gradient_norms(model, &groups, batches, self.monitor)?;
         // At the probe's optimum there is nothing left to learn for the head itself.
         if let Some(head) = norms.last_mut().filter(|_| self.new_head) {
             *head = None;

@@ -210,16 +210,8 @@ fn probed(pretrained: Model, options: &FitOptions, data: &FitData, monitor: &dyn
         return Ok(pretrained);
     }
     let plan = Method::LP.plan(pretrained.blocks(), &MethodOptions::default()).map_err(FitError::from)?;
-    let trainer = Trainer {
-        plan: &plan,
-        options: &options.train,
-        train: &data.train,
-        validation: &data.validation,
-        directory: None,
-        shared: None,
-        monitor,
-    };
-    Ok(trainer.run(pretrained, false)?.model)
+    let trainer = Trainer::new(&data.train, &data.validation).options(options.train.clone());
+    Ok(trainer.run(&plan, pretrained, monitor)?.model)
 }
 
 /// An average of runs, and how it and they do.

@@ -132,7 +132,7 @@ fn measures_of_gradients_are_the_authors() {
             }
             let layer = LayerKind::Tensor;
             let adaptive = Adaptive { criterion, layer, batches: 5, threshold: None, restart_optimizer: true };
-            let shares = measured(&selected, criterion).multipliers(&adaptive);
+            let shares = measured(&selected, criterion).rate_factors(&adaptive);
             let known = measures[&format!("{key}_share")].as_object().unwrap();
             assert_eq!(shares.len(), known.len());
             for (tensor, share) in shares {
@@ -261,16 +261,8 @@ fn train(settings: &Value) -> (Model, Trained, Vec<MetricsRow>) {
     };
     let data = training_images();
     let folder = tempfile::tempdir().unwrap();
-    let trainer = Trainer {
-        plan: &plan,
-        options: &options,
-        train: &data,
-        validation: &data,
-        directory: Some(folder.path()),
-        shared: None,
-        monitor: &Silent,
-    };
-    let trained = trainer.run(model.clone(), false).unwrap();
+    let trainer = Trainer::new(&data, &data).options(options).directory(folder.path());
+    let trained = trainer.run(&plan, model.clone(), &Silent).unwrap();
     let rows = metrics::read(&folder.path().join("metrics.jsonl")).unwrap();
     (model, trained, rows.into_iter().filter(|row| row.split == "train").collect())
 }

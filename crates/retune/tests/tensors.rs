@@ -98,8 +98,11 @@ fn train(
     resume: bool,
 ) -> Result<Trained, TrainError> {
     let images = training_images();
-    let trainer = Trainer { plan, options, train: &images, validation: &images, directory, shared: None, monitor };
-    trainer.run(model(), resume)
+    let mut trainer = Trainer::new(&images, &images).options(options.clone());
+    if let Some(directory) = directory {
+        trainer = trainer.directory(directory);
+    }
+    if resume { trainer.resume(plan, model(), monitor) } else { trainer.run(plan, model(), monitor) }
 }
 
 fn bits(model: &Model, index: usize) -> Vec<u32> {

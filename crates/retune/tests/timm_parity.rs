@@ -222,16 +222,7 @@ fn train_one_epoch(run: &str) -> (Model, Model) {
         threads: 1,
     };
     let data = training_images();
-    let trainer = Trainer {
-        plan: &plan,
-        options: &options,
-        train: &data,
-        validation: &data,
-        directory: None,
-        shared: None,
-        monitor: &Silent,
-    };
-    let trained = trainer.run(model.clone(), false).unwrap();
+    let trained = Trainer::new(&data, &data).options(options).run(&plan, model.clone(), &Silent).unwrap();
     (model, trained.model)
 }
 

@@ -82,8 +82,11 @@ fn train(
     resume: bool,
 ) -> Result<Trained, TrainError> {
     let (train, validation) = (images(42), images(12));
-    Trainer { plan, options, train: &train, validation: &validation, directory, shared: None, monitor }
-        .run(model(), resume)
+    let mut trainer = Trainer::new(&train, &validation).options(options.clone());
+    if let Some(directory) = directory {
+        trainer = trainer.directory(directory);
+    }
+    if resume { trainer.resume(plan, model(), monitor) } else { trainer.run(plan, model(), monitor) }
 }
 
 fn gradient_plan(rates: &[(&str, f64)], learning_rates: &[f64]) -> Plan {
@@ -135,17 +138,8 @@ fn statistics_of(train: &Dataset, policy: BatchNormPolicy, batch_size: usize, av
     let Solver::Gradient(gradient) = &mut plan.phases[0].solver else { unreachable!() };
     gradient.average = average;
     let options = TrainOptions { batch_norm: policy, batch_size, keep: Keep::Last, ..options() };
-    let validation = images(12);
-    let trainer = Trainer {
-        plan: &plan,
-        options: &options,
-        train,
-        validation: &validation,
-        directory: None,
-        shared: None,
-        monitor: &Silent,
-    };
-    let model = trainer.run(model(), false).unwrap().model;
+    let trainer = Trainer::new(train, &images(12)).options(options);
+    let model = trainer.run(&plan, model(), &Silent).unwrap().model;
     let specs = model.parameters.specs().clone();
     let variances = specs
         .iter()
@@ -386,16 +380,8 @@ fn runs_that_share_end_as_runs_that_do_not() {
     let alone = train(&plan, &options, None, &Silent, false).unwrap();
     let counter = StopAfter { images: usize::MAX, seen: AtomicUsize::new(0) };
     for _ in 0..2 {
-        let trainer = Trainer {
-            plan: &plan,
-            options: &options,
-            train: &train_images,
-            validation: &validation,
-            directory: None,
-            shared: Some(&shared),
-            monitor: &counter,
-        };
-        let together = trainer.run(model(), false).unwrap();
+        let trainer = Trainer::new(&train_images, &validation).options(options.clone()).sharing(&shared);
+        let together = trainer.run(&plan, model(), &counter).unwrap();
         assert!(bits(&together.model) == bits(&alone.model));
     }
     let both = counter.seen.load(Ordering::Relaxed);
@@ -403,6 +389,23 @@ fn runs_that_share_end_as_runs_that_do_not() {
     train(&plan, &options, None, &single, false).unwrap();
     // The second run computed no features of the 42 + 12 images.
     assert_eq!(both, 2 * single.seen.load(Ordering::Relaxed) - 54);
+}
+
+/// Images in memory may have the names of others.
+#[test]
+fn runs_that_share_tell_images_of_the_same_names_apart() {
+    let plan = Method::Lp.plan(model().blocks(), &MethodOptions::default()).unwrap();
+    let (one, validation) = (images(42), images(12));
+    let mut other = one.clone();
+    for sample in other.samples.iter_mut() {
+        let ImageSource::Memory(image) = &mut sample.image else { unreachable!() };
+        Arc::make_mut(image).pixels_mut().for_each(|pixel| pixel.0.reverse());
+    }
+    let run = |trainer: Trainer| bits(&trainer.options(options()).run(&plan, model(), &Silent).unwrap().model);
+    let alone = run(Trainer::new(&other, &validation));
+    let shared = Shared::default();
+    assert!(run(Trainer::new(&one, &validation).sharing(&shared)) != alone);
+    assert!(run(Trainer::new(&other, &validation).sharing(&shared)) == alone);
 }
 
 #[test]
@@ -484,16 +487,8 @@ fn an_average_keeps_the_bits_of_what_is_frozen() {
         let mut plan = gradient_plan(&[("layer2.0", 1.0), ("head", 1.0)], &[1e-2]);
         let Solver::Gradient(settings) = &mut plan.phases[0].solver else { unreachable!() };
         settings.average = Some(average);
-        let trainer = Trainer {
-            plan: &plan,
-            options: &options(),
-            train: &train,
-            validation: &validation,
-            directory: None,
-            shared: None,
-            monitor: &Silent,
-        };
-        let trained = trainer.run(start.clone(), false).unwrap().model;
+        let trainer = Trainer::new(&train, &validation).options(options());
+        let trained = trainer.run(&plan, start.clone(), &Silent).unwrap().model;
         assert_eq!(trained.parameters.values(frozen)[3].to_bits(), (-0.0_f32).to_bits());
     }
 }
@@ -546,6 +541,19 @@ fn checkpoints_of_a_run_share_one_file_of_what_it_began_with() {
     assert_eq!(file(10, false), file(20, true));
 }
 
+/// What an older version wrote is not taken for a run whose plan changed.
+#[test]
+fn a_checkpoint_of_another_version_is_said_to_be_one() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("checkpoint")).unwrap();
+    for progress in ["{}", r#"{"format": 1, "progress": {"recipe": 7}}"#, r#"{"format": 3}"#] {
+        std::fs::write(folder.path().join("checkpoint/progress.json"), progress).unwrap();
+        let error = train(&lp_ft(), &options(), Some(folder.path()), &Silent, true).unwrap_err();
+        assert!(matches!(error, TrainError::CheckpointFormat { .. }), "{progress}: {error}");
+        assert!(error.to_string().contains("another version of retune wrote it"), "{error}");
+    }
+}
+
 #[test]
 fn a_run_that_overflows_leaves_no_checkpoint_that_cannot_be_read() {
     let everywhere: Vec<(String, f64)> = model().blocks().iter().map(|block| (block.name.clone(), 1.0)).collect();
@@ -594,10 +602,11 @@ fn what_is_rounded_does_not_depend_on_who_else_has_a_use_for_it() {
     let options = TrainOptions { activations, ..options() };
     let (train, validation) = (images(42), images(12));
     let run = |shared: Option<&Shared>| {
-        let (plan, options) = (&plan, &options);
-        let (train, validation, monitor) = (&train, &validation, &Silent);
-        let trainer = Trainer { plan, options, train, validation, directory: None, shared, monitor };
-        bits(&trainer.run(model(), false).unwrap().model)
+        let mut trainer = Trainer::new(&train, &validation).options(options.clone());
+        if let Some(shared) = shared {
+            trainer = trainer.sharing(shared);
+        }
+        bits(&trainer.run(&plan, model(), &Silent).unwrap().model)
     };
     assert!(run(None) == run(Some(&Shared::default())));
 }

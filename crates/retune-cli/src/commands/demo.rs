@@ -80,16 +80,8 @@ fn fit(
         .plan(model.blocks(), &spec.options(&method_options))
         .map_err(|error| Failure::Mistake(error.to_string()))?;
     let options = TrainOptions { seed, batch_size: 64, threads: console.threads, ..TrainOptions::default() };
-    let trainer = Trainer {
-        plan: &plan,
-        options: &options,
-        train: &data.train,
-        validation: &data.validation,
-        directory: None,
-        shared: Some(shared),
-        monitor: &console.progress,
-    };
-    let trained = trainer.run(model, false).map_err(of_training)?;
+    let trainer = Trainer::new(&data.train, &data.validation).options(options.clone()).sharing(shared);
+    let trained = trainer.run(&plan, model, &console.progress).map_err(of_training)?;
     Ok(run::summarize(&plan, &options, &trained, &data, &console.progress)?)
 }
 

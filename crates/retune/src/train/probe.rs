@@ -49,7 +49,7 @@ pub struct SolverOptions {
     /// The fit has converged when the gradient's norm is at most this share of its norm at zero weights. Single-precision
     /// features resolve about 1e-6.
     pub tolerance: f64,
-    /// A factor on the loss of each class's rows, one a class; see [`balanced_class_weights`].
+    /// A factor on the loss of each class's rows, one a class.
     pub class_weights: Option<Vec<f64>>,
 }
 
@@ -155,20 +155,6 @@ pub struct ProbeProgress {
     pub strengths: usize,
     /// Iterations spent on the present strength.
     pub iteration: usize,
-}
-
-/// Class weights that give every class the same total weight: n / (k · rows of the class), scikit-learn's
-/// `class_weight="balanced"`. A class without rows gets weight 1, which nothing uses. Labels of `classes` or more are
-/// left out (the fit reports them).
-pub fn balanced_class_weights(labels: &[usize], classes: usize) -> Vec<f64> {
-    let mut rows = vec![0_usize; classes];
-    for label in labels {
-        if let Some(rows) = rows.get_mut(*label) {
-            *rows += 1;
-        }
-    }
-    let even_share = labels.len() as f64 / classes as f64;
-    rows.into_iter().map(|rows| if rows == 0 { 1.0 } else { even_share / rows as f64 }).collect()
 }
 
 /// Fits one logistic regression with the penalty on the weights of the features as they are: the optimum of

@@ -81,7 +81,10 @@ fn fit_one_finds_scikit_learns_optimum() {
 #[test]
 fn balanced_class_weights_find_scikit_learns_balanced_optimum() {
     let fixture = Fixture::load();
-    let weights = balanced_class_weights(&fixture.labels, fixture.classes);
+    // scikit-learn's `class_weight="balanced"`: n / (classes · images of the class).
+    let images = |class: usize| fixture.labels.iter().filter(|&&label| label == class).count() as f64;
+    let even_share = fixture.labels.len() as f64 / fixture.classes as f64;
+    let weights: Vec<f64> = (0..fixture.classes).map(|class| even_share / images(class)).collect();
     for expected in &fixture.balanced {
         let fitted = fit_one(
             fixture.train(),

@@ -9,9 +9,9 @@ use std::fs::File;
 use std::ops::Range;
 
 use burn::tensor::{Device, Tensor, TensorData, f16};
-use serde::{Deserialize, Serialize};
 
 use super::TrainError;
+use super::options::ActivationOptions;
 use crate::files;
 use crate::inference::{self, Evaluation, InferenceError};
 use crate::loading::{Loader, Order};
@@ -24,34 +24,13 @@ use crate::sources::positional::{read_exact_at, write_all_at};
 const FILE_BYTES: u64 = 8 << 30;
 const FILE_FACTOR: u64 = 8;
 
-/// What is kept of the frozen blocks' activations.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct ActivationOptions {
-    /// Memory for them, in bytes; 8 GiB, or eight times the memory if that is more, may go to a temporary file. 0 keeps
-    /// nothing. A linear probe's features have as much memory, and a file of any size.
-    pub memory_bytes: u64,
-    /// Keep them in 16 bits each, half the room at a relative error of up to 2⁻¹¹.
-    pub half: bool,
-    /// Augment each image in this many ways only, in turn, so that augmented images can be kept
-    /// too. `None` draws anew in every epoch.
-    pub views: Option<usize>,
-}
-
-impl Default for ActivationOptions {
-    fn default() -> Self {
-        Self { memory_bytes: 256 << 20, half: false, views: None }
-    }
-}
-
-impl ActivationOptions {
-    fn file_bytes(&self) -> u64 {
-        if self.memory_bytes == 0 { 0 } else { FILE_BYTES.max(self.memory_bytes.saturating_mul(FILE_FACTOR)) }
-    }
+/// Bytes that a file may hold by these options.
+fn file_bytes(options: &ActivationOptions) -> u64 {
+    if options.memory_bytes == 0 { 0 } else { FILE_BYTES.max(options.memory_bytes.saturating_mul(FILE_FACTOR)) }
 }
 
 /// What enters a block, for every image of a dataset.
-pub(super) struct Prefix {
+pub(super) struct FrozenActivations {
     /// The block.
     pub block: usize,
     /// Shape of one image's activation.
@@ -117,7 +96,7 @@ impl Rows {
         if bytes <= memory_left {
             return Some(Self::Memory(Vec::with_capacity(usize::try_from(bytes).ok()?)));
         }
-        (bytes <= options.file_bytes()).then(|| tempfile::tempfile().ok().map(Self::File))?
+        (bytes <= file_bytes(options)).then(|| tempfile::tempfile().ok().map(Self::File))?
     }
 
     fn append(&mut self, bytes: &[u8], at: u64) -> std::io::Result<()> {
@@ -142,7 +121,7 @@ impl Rows {
     }
 }
 
-impl Prefix {
+impl FrozenActivations {
     /// Runs the blocks below `block` on every image of the loader's epoch numbered `view`; what they give goes to memory
     /// if `memory_left` suffices, else to a file. `None` if it does not fit.
     pub fn make(
@@ -174,9 +153,9 @@ impl Prefix {
                 };
                 made = Some(Self { block, shape, rows, half: options.half });
             }
-            let Some(prefix) = &mut made else { return Ok(None) };
+            let Some(activations) = &mut made else { return Ok(None) };
             let bytes = encode(entry, options.half);
-            if prefix.rows.append(&bytes, written).is_err() {
+            if activations.rows.append(&bytes, written).is_err() {
                 monitor.message("no room on the disk for the frozen blocks' activations: computing them in every step");
                 monitor.finish();
                 return Ok(None);
@@ -197,15 +176,15 @@ impl Prefix {
     }
 
     /// Whether all of these fit into what the options allow.
-    pub fn fit_together<'p>(prefixes: impl Iterator<Item = &'p Self>, options: &ActivationOptions) -> bool {
+    pub fn fit_together<'a>(all: impl Iterator<Item = &'a Self>, options: &ActivationOptions) -> bool {
         let (mut memory, mut disk) = (0, 0);
-        for prefix in prefixes {
-            memory += prefix.memory_bytes();
-            if let Rows::File(file) = &prefix.rows {
+        for activations in all {
+            memory += activations.memory_bytes();
+            if let Rows::File(file) = &activations.rows {
                 disk += file.metadata().map_or(0, |metadata| metadata.len());
             }
         }
-        memory <= options.memory_bytes && disk <= options.file_bytes()
+        memory <= options.memory_bytes && disk <= file_bytes(options)
     }
 
     /// The activations of some images; `None` if the disk fails.

@@ -7,21 +7,30 @@ use super::Run;
 use crate::inference::{self, Tally};
 use crate::monitor::Monitor;
 use crate::plan::{LogisticRegression, Phase};
+use crate::train::loaders::KeyedLoader;
 use crate::train::metrics::MetricsRow;
 use crate::train::probe::{self, FeatureMatrix, ProbeError, ProbeOptions};
 use crate::train::{PhaseOutcome, TrainError};
 
 impl Run<'_> {
     /// Trains the head alone, to the optimum.
-    pub(super) fn probe(&mut self, phase: &Phase, settings: &LogisticRegression) -> Result<PhaseOutcome, TrainError> {
-        let monitor = self.trainer.monitor;
+    pub(super) fn logistic_regression(
+        &mut self,
+        phase: &Phase,
+        settings: &LogisticRegression,
+    ) -> Result<PhaseOutcome, TrainError> {
+        let monitor = self.monitor;
         let started = Instant::now();
         let memory_bytes = self.trainer.options.activations.memory_bytes;
-        let train = self.features(&self.loaders.plain, memory_bytes, "features of training images")?;
-        let memory_left = memory_bytes.saturating_sub(train.memory_bytes());
-        let validation = self.features(&self.loaders.validation, memory_left, "features of validation images")?;
-
         let model = &self.state.model;
+        // In memory as far as it suffices.
+        let features = |images: &KeyedLoader, memory_bytes: u64, task: &str| {
+            self.shared.features(model, images, memory_bytes, task, monitor)
+        };
+        let train = features(&self.loaders.plain, memory_bytes, "features of training images")?;
+        let memory_left = memory_bytes.saturating_sub(train.memory_bytes());
+        let validation = features(&self.loaders.validation, memory_left, "features of validation images")?;
+
         let train_labels = self.trainer.train.labels()?;
         let validation_labels = self.trainer.validation.labels()?;
         let options = ProbeOptions {

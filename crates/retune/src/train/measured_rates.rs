@@ -1,16 +1,17 @@
-//! Rates that follow the gradients: relative gradient norm and signal-to-noise ratio of each layer
+//! Learning rates that follow the gradients: relative gradient norm and signal-to-noise ratio of each layer
 //! (Lee et al. 2023, arXiv 2210.11466, section 4).
 
 use std::ops::Range;
 
 use indexmap::IndexMap;
 
-use super::descent::Descent;
 use super::gradient::{Differentiation, loss_gradients};
-use super::run::Loaders;
+use super::learning_rates::LearningRates;
+use super::loaders::Loaders;
 use super::{TrainError, Trainer};
 use crate::loading::{Batch, Order};
 use crate::models::{Model, ParameterSpec};
+use crate::monitor::Monitor;
 use crate::plan::{Adaptive, Criterion, Gradient, LayerKind, Phase, Selection, Solver};
 
 /// PyTorch users' usual guard against division by zero; the authors' code has it in both ratios.
@@ -22,8 +23,6 @@ pub struct LayerMeasures {
     /// Name of each layer and its measure, from input to output, as the criterion defines it and
     /// before any normalization; `None` where it is not defined (a relative norm of zero weights).
     pub layers: IndexMap<String, Option<f64>>,
-    /// For each parameter, the position of its layer; `None` where it is not measured.
-    layer_of: Vec<Option<usize>>,
 }
 
 /// Measures the gradients of the parameters that `what` differentiates, over `batches`.
@@ -65,13 +64,13 @@ fn measure_named<E>(
     for (position, value) in gatherer.finish(&layer_of, layers.len()).into_iter().enumerate() {
         layers[position] = value;
     }
-    Ok(LayerMeasures { layers, layer_of })
+    Ok(LayerMeasures { layers })
 }
 
-impl Trainer<'_> {
+impl Trainer {
     /// The relative gradient norm of each of `groups` of blocks over the first training batches: ‖gradient‖ / ‖weights‖,
     /// averaged over batches, normalization layers left out, as Auto-RGN's authors do. `None` where all weights are 0,
-    /// where there are none, and where gradients are not finite. The plan is not looked at.
+    /// where there are none, and where gradients are not finite.
     ///
     /// # Errors
     /// Images that cannot be loaded; an interruption.
@@ -80,25 +79,27 @@ impl Trainer<'_> {
         model: &Model,
         groups: &[Range<usize>],
         batches: usize,
+        monitor: &dyn Monitor,
     ) -> Result<Vec<Option<f64>>, TrainError> {
         let rate_factors = model.blocks().iter().map(|block| (block.name.clone(), 1.0)).collect();
         let settings = Gradient { rate_factors, parameters: Selection::NotNorms, ..Gradient::default() };
         let phase = Phase { name: "gradients".to_owned(), solver: Solver::Gradient(settings.clone()) };
-        let loader = Loaders::new(self, model)?.into_training();
-        let descent = Descent::new(self, model, loader.batches_per_epoch(), &phase, &settings, 0);
-        let epoch = descent.epoch_rates(0, None);
+        let loader = Loaders::new(self, model, &self.shared())?.training.loader;
+        let learning_rates = LearningRates::new(model, &phase, &settings, 1.0, loader.batches_per_epoch());
+        let rate_factors = learning_rates.rate_factors(0, None);
         let group_of = |block: usize| groups.iter().position(|group| group.contains(&block));
         let name = |spec: &ParameterSpec| group_of(spec.block).map_or_else(String::new, |group| group.to_string());
 
-        self.monitor.start("measuring gradients", batches.min(loader.batches_per_epoch()));
+        monitor.start("measuring gradients", batches.min(loader.batches_per_epoch()));
         let order = Order::Shuffled { seed: self.options.seed };
         let watched = loader.epoch(0, order, 0).take(batches).map(|batch| {
-            self.monitor.advance(1);
-            if self.monitor.cancelled() { Err(TrainError::Interrupted) } else { Ok(batch?) }
+            monitor.advance(1);
+            if monitor.cancelled() { Err(TrainError::Interrupted) } else { Ok(batch?) }
         });
-        let what = descent.differentiation(&epoch);
+        let class_weights = self.class_weights();
+        let what = Differentiation::of(&rate_factors, &self.options, class_weights.as_deref());
         let measured = measure_named(model, watched, &what, Criterion::RelativeGradientNorm, name)?;
-        self.monitor.finish();
+        monitor.finish();
         let norm = |group: usize| measured.layers.get(&group.to_string()).copied().flatten();
         Ok((0..groups.len()).map(|group| norm(group).filter(|norm| norm.is_finite())).collect())
     }
@@ -114,25 +115,26 @@ fn layer_name(model: &Model, spec: &ParameterSpec, layer: LayerKind) -> String {
 }
 
 impl LayerMeasures {
-    /// Factor on the rate of each layer: its measure divided by the largest, or, with a threshold,
+    /// Factor on the learning rate of each layer: its measure divided by the largest, or, with a threshold,
     /// 1 from there on and 0 below. A layer without a measure trains at the full rate.
-    pub fn multipliers(&self, adaptive: &Adaptive) -> IndexMap<String, f64> {
+    pub fn rate_factors(&self, adaptive: &Adaptive) -> IndexMap<String, f64> {
         let largest = self.layers.values().flatten().copied().fold(0.0, f64::max);
         let normalized = |value: f64| if largest > 0.0 { value / largest } else { 0.0 };
-        let multiplier = |value: f64| {
+        let rate_factor = |value: f64| {
             let value = if adaptive.criterion == Criterion::SignalToNoiseOfficial { value } else { normalized(value) };
             match adaptive.threshold {
                 Some(threshold) => f64::from(u8::from(value >= threshold)),
                 None => value,
             }
         };
-        self.layers.iter().map(|(name, value)| (name.clone(), value.map_or(1.0, multiplier))).collect()
+        self.layers.iter().map(|(name, value)| (name.clone(), value.map_or(1.0, rate_factor))).collect()
     }
+}
 
-    /// The layers' multipliers for each parameter; 1 where it was not measured.
-    pub fn for_parameters(&self, multipliers: &IndexMap<String, f64>) -> Vec<f64> {
-        self.layer_of.iter().map(|layer| layer.map_or(1.0, |layer| multipliers[layer])).collect()
-    }
+/// The factors of layers for each parameter of a model; 1 where its layer was not measured.
+pub(super) fn of_parameters(model: &Model, layer: LayerKind, of_layers: &IndexMap<String, f64>) -> Vec<f64> {
+    let specs = model.network().specs.iter();
+    specs.map(|spec| of_layers.get(&layer_name(model, spec, layer)).copied().unwrap_or(1.0)).collect()
 }
 
 /// Sums over batches that a criterion needs.
@@ -273,8 +275,7 @@ mod tests {
     use super::*;
 
     fn measures(values: &[(&str, Option<f64>)]) -> LayerMeasures {
-        let layers = values.iter().map(|&(name, value)| (name.to_owned(), value)).collect();
-        LayerMeasures { layers, layer_of: vec![Some(1), None, Some(0)] }
+        LayerMeasures { layers: values.iter().map(|&(name, value)| (name.to_owned(), value)).collect() }
     }
 
     fn adaptive(criterion: Criterion, threshold: Option<f64>) -> Adaptive {
@@ -282,19 +283,31 @@ mod tests {
     }
 
     #[test]
-    fn multipliers_are_shares_of_the_largest_and_zero_weights_train_fully() {
+    fn factors_are_shares_of_the_largest_and_zero_weights_train_fully() {
         let measures = measures(&[("a", Some(0.2)), ("b", Some(0.8)), ("head", None)]);
-        let multipliers = measures.multipliers(&adaptive(Criterion::RelativeGradientNorm, None));
-        assert_eq!(multipliers.values().copied().collect::<Vec<_>>(), [0.25, 1.0, 1.0]);
-        assert_eq!(measures.for_parameters(&multipliers), [1.0, 1.0, 0.25]);
+        let rate_factors = measures.rate_factors(&adaptive(Criterion::RelativeGradientNorm, None));
+        assert_eq!(rate_factors.values().copied().collect::<Vec<_>>(), [0.25, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn parameters_have_the_factor_of_their_layer_and_1_without_one() {
+        let cpu = burn::tensor::Device::flex();
+        let model = Model::from_scratch(None, Some("test_resnet"), Clone::clone, 0, &cpu).unwrap();
+        let of_layers = IndexMap::from([("head".to_owned(), 0.25)]);
+        let found = of_parameters(&model, LayerKind::Block, &of_layers);
+        for (spec, found) in model.network().specs.iter().zip(found) {
+            assert_eq!(found, if spec.block == model.head() { 0.25 } else { 1.0 }, "{}", spec.name);
+        }
+        let of_layers = IndexMap::from([("fc.bias".to_owned(), 0.5)]);
+        let halved = of_parameters(&model, LayerKind::Tensor, &of_layers).into_iter().filter(|factor| *factor == 0.5);
+        assert_eq!(halved.count(), 1);
     }
 
     #[test]
     fn a_threshold_freezes_what_is_under_it() {
         let measures = measures(&[("a", Some(1.0)), ("b", Some(2.0)), ("c", Some(0.5))]);
         let of = |criterion, threshold| {
-            let multipliers = measures.multipliers(&adaptive(criterion, Some(threshold)));
-            multipliers.values().copied().collect::<Vec<_>>()
+            measures.rate_factors(&adaptive(criterion, Some(threshold))).values().copied().collect::<Vec<_>>()
         };
         assert_eq!(of(Criterion::SignalToNoise, 0.5), [1.0, 1.0, 0.0]);
         // The authors' ratio is not divided by the largest.

@@ -5,21 +5,20 @@ use crate::inference::Evaluation;
 use crate::models::Parameters;
 use crate::plan::{Combine, Gradient, Interpolation, Phase};
 use crate::train::average::{average, interpolate};
-use crate::train::checkpoint::{BestEpoch, Snapshot};
 use crate::train::metrics::MetricsRow;
+use crate::train::state::BestEpoch;
 use crate::train::{PhaseOutcome, TrainError};
 
 impl Run<'_> {
     /// Makes one model of what the learning rates gave.
-    pub(super) fn combine(&mut self, phase: &Phase, settings: &Gradient) -> Result<PhaseOutcome, TrainError> {
-        let found = self.state.progress.finished.clone();
-        let mut ingredients: Vec<(BestEpoch, Snapshot)> = found.into_iter().zip(self.state.finished.clone()).collect();
-        // A stable sort: of equal ones, the rate named first comes first.
-        ingredients.sort_by(|(one, _), (other, _)| other.validation.order(&one.validation));
-        let rate = |best: &BestEpoch| settings.learning_rates[best.candidate];
-        let first = ingredients[0].0.clone();
+    pub fn combine(&mut self, phase: &Phase, settings: &Gradient) -> Result<PhaseOutcome, TrainError> {
+        let mut ingredients = std::mem::take(&mut self.state.candidates);
+        // A stable sort: of equal ones, the learning rate named first comes first.
+        ingredients.sort_by(|one, other| other.validation.order(&one.validation));
+        let learning_rate = |best: &BestEpoch| settings.learning_rates[best.candidate];
+        let (first_rate, first_epoch) = (learning_rate(&ingredients[0]), ingredients[0].epoch);
         let (chosen, validation) = match settings.combine {
-            Combine::Best => (1, Some(first.validation.clone())),
+            Combine::Best => (1, Some(ingredients[0].validation.clone())),
             Combine::UniformSoup => (ingredients.len(), None),
             Combine::GreedySoup => {
                 let (chosen, validation) = self.greedy(&mut ingredients)?;
@@ -27,7 +26,7 @@ impl Run<'_> {
             }
         };
         ingredients.truncate(chosen);
-        let models = ingredients.iter().map(|(_, snapshot)| &snapshot.parameters);
+        let models = ingredients.iter().map(|ingredient| &ingredient.parameters);
         let mut parameters = average(models).expect("at least one learning rate gave a model");
         if chosen > 1 {
             parameters = self.renewed(parameters, &self.state.phase_start)?;
@@ -37,26 +36,26 @@ impl Run<'_> {
             None => self.evaluate(parameters.clone(), "validation of the soup")?,
         };
         self.state.model.parameters = parameters;
-        self.state.final_adapters = match ingredients.as_slice() {
-            [(_, only)] => only.adapters.clone(),
+        self.state.merged_adapters = match ingredients.as_slice() {
+            [only] => only.adapters.clone(),
             _ => None,
         };
         let soup = settings.combine != Combine::Best;
         Ok(PhaseOutcome {
-            learning_rate: (!soup).then(|| rate(&first)),
-            soup: soup.then(|| ingredients.iter().map(|(best, _)| rate(best)).collect()),
-            ..PhaseOutcome::new(&phase.name, first.epoch, validation)
+            learning_rate: (!soup).then_some(first_rate),
+            soup: soup.then(|| ingredients.iter().map(learning_rate).collect()),
+            ..PhaseOutcome::new(&phase.name, first_epoch, validation)
         })
     }
 
     /// Moves the ingredients of the greedy soup to the front; their number and how good they are
     /// together.
-    fn greedy(&mut self, ingredients: &mut [(BestEpoch, Snapshot)]) -> Result<(usize, Evaluation), TrainError> {
+    fn greedy(&self, ingredients: &mut [BestEpoch]) -> Result<(usize, Evaluation), TrainError> {
         let mut chosen = 1;
-        let mut validation = ingredients[0].0.validation.clone();
+        let mut validation = ingredients[0].validation.clone();
         for candidate in 1..ingredients.len() {
             ingredients.swap(chosen, candidate);
-            let soup = average(ingredients[..=chosen].iter().map(|(_, snapshot)| &snapshot.parameters));
+            let soup = average(ingredients[..=chosen].iter().map(|ingredient| &ingredient.parameters));
             let Some(soup) = soup else { break };
             let soup = self.renewed(soup, &self.state.phase_start)?;
             let tried = self.evaluate(soup, "validation of a larger soup")?;
@@ -84,7 +83,7 @@ impl Run<'_> {
         }
         let (alpha, validation) = best.expect("a plan that was checked has an alpha");
         self.state.model.parameters = self.between(&start, &end, alpha)?;
-        self.state.final_adapters = None;
+        self.state.merged_adapters = None;
         Ok(PhaseOutcome { alpha: Some(alpha), ..PhaseOutcome::new(&phase.name, 0, validation) })
     }
 
