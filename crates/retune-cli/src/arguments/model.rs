@@ -4,6 +4,7 @@ use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use retune::data::channels::Channels;
 use retune::data::input_size::InputSize;
 use retune::data::preprocess::{CropMode, Preprocessing};
 use retune::data::resize::Interpolation;
@@ -132,6 +133,10 @@ pub fn absolute(path: &Path) -> PathBuf {
 #[derive(Args)]
 #[command(next_help_heading = "Preprocessing (default: the model's own)")]
 pub struct PreprocessingArguments {
+    /// Channels of the model's images: 1 (gray), 2 (gray and opacity), 3 (RGB) or 4 (RGB and opacity). The weights of the
+    /// stem are adapted as timm adapts them
+    #[arg(long, value_name = "N", value_parser = parse::in_chans, allow_hyphen_values = true)]
+    in_chans: Option<Channels>,
     /// Height and width of images, in pixels: one number for squares, or such as 64x256
     #[arg(long, value_name = "N|HxW", value_parser = parse::input_size, allow_hyphen_values = true)]
     size: Option<InputSize>,
@@ -144,12 +149,12 @@ pub struct PreprocessingArguments {
     /// Part of the resized image's side that is kept
     #[arg(long, value_name = "X", value_parser = parse::crop_fraction, allow_hyphen_values = true)]
     crop_pct: Option<f64>,
-    /// Mean of each channel, from 0 to 1
+    /// Mean of each channel, from 0 to 1; one number for all of them
     #[arg(long, value_name = "R,G,B", value_parser = parse::channels, allow_hyphen_values = true)]
-    mean: Option<[f32; 3]>,
-    /// Standard deviation of each channel
+    mean: Option<parse::Statistics>,
+    /// Standard deviation of each channel; one number for all of them
     #[arg(long, value_name = "R,G,B", value_parser = parse::positive_channels, allow_hyphen_values = true)]
-    std: Option<[f32; 3]>,
+    std: Option<parse::Statistics>,
     /// The value of 16-bit images that is white, such as 4095 where they hold 12 bits [default: 65535]
     #[arg(long, value_name = "N", value_parser = parse::white_level, allow_hyphen_values = true)]
     white: Option<NonZeroU16>,
@@ -159,12 +164,13 @@ impl PreprocessingArguments {
     /// As the library takes them.
     pub fn change(&self) -> PreprocessingChange {
         PreprocessingChange {
+            in_chans: self.in_chans,
             size: self.size,
             interpolation: self.interpolation,
             crop_mode: self.crop_mode,
             crop_pct: self.crop_pct,
-            mean: self.mean,
-            std: self.std,
+            mean: self.mean.clone().map(|parse::Statistics(values)| values),
+            std: self.std.clone().map(|parse::Statistics(values)| values),
             white: self.white,
         }
     }

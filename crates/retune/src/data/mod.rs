@@ -18,6 +18,7 @@
 
 pub mod augment;
 pub mod cache;
+pub mod channels;
 mod cifar;
 pub mod classes;
 pub mod corruption;
@@ -38,6 +39,7 @@ mod note;
 pub mod order;
 pub(crate) mod parquet;
 mod pickle;
+pub mod picture;
 pub(crate) mod positional;
 pub mod preprocess;
 pub mod randaugment;
@@ -50,6 +52,7 @@ mod webdataset;
 pub mod white_level;
 
 pub use cache::{CacheOptions, ImageCache, MemoryBudget};
+pub use channels::Channels;
 pub use cifar::CifarImages;
 pub use classes::{ClassChange, ClassList, ClassMapping, ClassMatch};
 pub use error::DataError;
@@ -58,6 +61,7 @@ pub use loader::{Batch, Batches, ImageTransform, Loader, LoaderOptions};
 pub use note::DataNote;
 pub use order::Order;
 pub use parquet::ParquetImages;
+pub use picture::Picture;
 pub use source::{DataSource, Dataset, ImageSource, Sample, SampleList, SplitName};
 pub use split::{SplitBy, SplitFractions, TrainingSets};
 pub use unreadable::{LeftOut, ReadImages};

@@ -71,6 +71,7 @@ pub(super) fn flip_labels(samples: &mut [Sample], classes: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::channels::Channels;
     use crate::data::preprocess::{CropMode, Preprocessing};
     use crate::data::resize::Interpolation;
     use crate::data::{DataSource, Loader, LoaderOptions, Order};
@@ -129,8 +130,9 @@ mod tests {
             interpolation: Interpolation::Bilinear,
             crop_pct: 1.0,
             crop_mode: CropMode::Squash,
-            mean: [0.0; 3],
-            std: [1.0; 3],
+            channels: Channels::Rgb,
+            mean: vec![0.0; 3],
+            std: vec![1.0; 3],
             white: None,
         };
         let batch = |text: &str| {

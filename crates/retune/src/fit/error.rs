@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::RUN_FILE;
-use crate::data::{ClassChange, DataError};
+use crate::data::{Channels, ClassChange, DataError};
 use crate::device::UnknownDevice;
 use crate::files::FileError;
 use crate::inference::InferenceError;
@@ -91,6 +91,16 @@ pub enum FitError {
     /// The images that a run left out are not where they were.
     #[error("{path} is no longer the data that the run began with: images that it left out are gone; put them back", path = .0.display())]
     DataChanged(PathBuf),
+    /// Two models that are to see the same images take different channels.
+    #[error("{path} takes images of {own}, and the other model images of {other}; compare models of the same channels", path = path.display())]
+    Channels {
+        /// The second model.
+        path: PathBuf,
+        /// What it takes.
+        own: Channels,
+        /// What the first takes.
+        other: Channels,
+    },
     /// Two evaluation sets of one name.
     #[error("two different evaluation sets are called '{0}' (a run brings its own); give each its own NAME=")]
     DuplicateName(String),

@@ -3,6 +3,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use super::super::cache::MemoryBudget;
+use super::super::channels::Channels;
 use super::super::preprocess::CropMode;
 use super::super::resize::Interpolation;
 use super::super::source::tests::memory_dataset;
@@ -15,8 +16,9 @@ pub(in crate::data) fn small_preprocessing() -> Preprocessing {
         interpolation: Interpolation::Bilinear,
         crop_pct: 0.9,
         crop_mode: CropMode::Center,
-        mean: [0.5, 0.4, 0.3],
-        std: [0.2, 0.3, 0.4],
+        channels: Channels::Rgb,
+        mean: vec![0.5, 0.4, 0.3],
+        std: vec![0.2, 0.3, 0.4],
         white: None,
     }
 }
@@ -61,7 +63,7 @@ fn batches_hold_the_normalised_images_in_order() {
     let preprocessing = small_preprocessing();
     let image = dataset.samples[5].image.load(&DecodeLimits::default()).unwrap();
     let mut expected = vec![0.0; 3 * 6 * 8];
-    preprocessing.normalize_into(&preprocessing.apply(&image), &mut expected);
+    preprocessing.normalize_into(&preprocessing.apply(&image.into()), &mut expected);
     assert_eq!(batches[1].images[expected.len()..], expected);
 }
 

@@ -19,7 +19,8 @@ use image::RgbImage;
 
 use super::file::ParquetFile;
 use crate::data::DataError;
-use crate::data::decode::{DecodeLimits, decode};
+use crate::data::decode::{DecodeLimits, decode, decode_with_alpha};
+use crate::data::picture::Picture;
 use crate::data::positional::{read_exact_at, write_all_at};
 use crate::data::source::read_limited;
 
@@ -143,6 +144,15 @@ impl ParquetImages {
     pub fn image(&self, row: usize, limits: &DecodeLimits) -> Result<RgbImage, DataError> {
         let bytes = self.encoded(row)?;
         decode(&bytes, limits).map_err(|error| self.problem(row, error.to_string()))
+    }
+
+    /// As [`ParquetImages::image`] with the opacity of each pixel.
+    ///
+    /// # Errors
+    /// As [`ParquetImages::image`].
+    pub fn image_with_alpha(&self, row: usize, limits: &DecodeLimits) -> Result<Picture, DataError> {
+        let bytes = self.encoded(row)?;
+        decode_with_alpha(&bytes, limits).map_err(|error| self.problem(row, error.to_string()))
     }
 
     /// The encoded image of a row, as JPEG or PNG.

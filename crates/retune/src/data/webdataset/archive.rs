@@ -10,10 +10,11 @@ use serde_json::Value;
 
 use super::labels::Label;
 use crate::data::DataError;
-use crate::data::decode::{DecodeLimits, decode};
+use crate::data::decode::{DecodeError, DecodeLimits, decode, decode_with_alpha};
 use crate::data::distinct::Distinct;
 use crate::data::folder::{SNIFFED, foreign, is_beginning_of_image, is_hidden, is_image};
 use crate::data::manifest::text_of;
+use crate::data::picture::Picture;
 use crate::data::positional::read_exact_at;
 use crate::data::source::MAX_FILE_BYTES;
 
@@ -81,9 +82,19 @@ impl TarImages {
     /// # Errors
     /// As [`TarImages::encoded`], or an image that cannot be decoded.
     pub fn image(&self, item: usize, limits: &DecodeLimits) -> Result<RgbImage, DataError> {
-        let bytes = self.encoded(item)?;
-        decode(&bytes, limits)
-            .map_err(|error| DataError::Tar { path: self.path.clone(), problem: format!("image {item}: {error}") })
+        decode(&self.encoded(item)?, limits).map_err(|error| self.undecodable(item, &error))
+    }
+
+    /// As [`TarImages::image`] with the opacity of each pixel.
+    ///
+    /// # Errors
+    /// As [`TarImages::image`].
+    pub fn image_with_alpha(&self, item: usize, limits: &DecodeLimits) -> Result<Picture, DataError> {
+        decode_with_alpha(&self.encoded(item)?, limits).map_err(|error| self.undecodable(item, &error))
+    }
+
+    fn undecodable(&self, item: usize, error: &DecodeError) -> DataError {
+        DataError::Tar { path: self.path.clone(), problem: format!("image {item}: {error}") }
     }
 }
 
