@@ -267,7 +267,7 @@ mod tests {
     }
 
     fn level(mean: f32) -> u8 {
-        (255.0 * mean).round() as u8
+        (255.0 * f64::from(mean)).round_ties_even() as u8
     }
 
     #[test]

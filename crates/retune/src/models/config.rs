@@ -334,6 +334,11 @@ impl ModelConfig {
         if cfg.get("input_size").and_then(|size| size.get(0)?.as_u64()) != Some(count as u64) {
             missing.push(("input_size", json!([count, new.height, new.width])));
         }
+        if let Some([channels, height, width]) = cfg.get("test_input_size").and_then(Value::as_array).map(Vec::as_slice)
+            && *channels != count
+        {
+            missing.push(("test_input_size", json!([count, height, width])));
+        }
         for (key, value) in missing {
             self.set_cfg(key, value);
         }
