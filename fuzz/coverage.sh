@@ -9,8 +9,8 @@ for argument in "$@"; do
     if [ "$argument" = --crate-name ]; then name=next; fi
 done
 case $name in
-    brotli_decompressor | csv | csv_core | gif | image | image_webp | lz4_flex | parquet | png | pytorch_reader | retune | retune_jpeg | \
-        ruzstd | safetensors | snap | tar | tiff | weezl | zip | zune_jpeg | cifar | config | features_npz | \
+    brotli_decompressor | csv | csv_core | gif | image | image_webp | lz4_flex | parquet | png | pytorch_reader | retune | retune_analysis | retune_jpeg | \
+        retune_pixels | ruzstd | safetensors | snap | tar | tiff | weezl | zip | zune_jpeg | cifar | config | features_npz | \
         features_parquet | features_safetensors | idx | image_file | manifest_csv | manifest_jsonl | parquet_images | plan | \
         pytorch | run_options | safetensors_file | webdataset)
         exec "$compiler" "$@" --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 MODELS = Path(__file__).resolve().parent.parent / "crates/retune/tests/fixtures/models"
-IMAGES = Path(__file__).resolve().parent.parent / "crates/retune/tests/fixtures/pixels/formats"
+IMAGES = Path(__file__).resolve().parent.parent / "crates/retune-pixels/tests/fixtures/pixels/formats"
 
 RUNS = [
     ("resnet_basic", "--method ft --augment randaugment --mixup 0.2 --bn train --lr 1e-3,1e-4"),

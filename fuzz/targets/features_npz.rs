@@ -7,7 +7,7 @@ mod scratch;
 use std::io::{Cursor, Write};
 
 use libfuzzer_sys::fuzz_target;
-use retune::analysis::features;
+use retune::features;
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
 fuzz_target!(|bytes: &[u8]| {

@@ -4,8 +4,8 @@
 mod scratch;
 
 use libfuzzer_sys::fuzz_target;
-use retune::data::DataSource;
-use retune::data::decode::DecodeLimits;
+use retune::sources::DataSource;
+use retune::pixels::decode::DecodeLimits;
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((&at, bytes)) = bytes.split_first() else { return };

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use retune::data::decode::{DecodeLimits, catches_panics, decode};
+use retune::pixels::decode::{DecodeLimits, catches_panics, decode};
 
 /// Panics of the decoders are caught, and are no findings.
 fn report_others_only() {

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use retune::data::{DataSource, SplitBy};
+use retune::sources::{DataSource, SplitBy};
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(source) = DataSource::from_manifest(Path::new("seeds/list.jsonl"), bytes) {

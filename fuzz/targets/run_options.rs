@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use retune::fit::{FitOptions, Summary};
+use retune::run::{FitOptions, Summary};
 
 fuzz_target!(|text: &str| {
     let _ = FitOptions::from_toml(text);

@@ -6,17 +6,17 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use retune::analysis::cka::models::ModelCkaError;
-use retune::analysis::features::FeaturesError;
-use retune::data::DataError;
+use retune::features::FeaturesError;
 use retune::files::FileError;
-use retune::fit::FitError;
 use retune::inference::InferenceError;
 use retune::models::ModelError;
 use retune::plan::PlanError;
 use retune::report::plot::PlotError;
 use retune::report::run_page::ReportError;
-use retune::verify::VerifyError;
+use retune::run::FitError;
+use retune::run::verify::VerifyError;
+use retune::similarity::ModelCkaError;
+use retune::sources::DataError;
 
 /// Why a command ended early.
 #[derive(Debug)]

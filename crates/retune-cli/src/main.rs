@@ -2,6 +2,7 @@
 //!
 //! `arguments` turn the command line into values of the library, `commands` call the library, `output` and `progress`
 //! show what it found.
+#![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 mod arguments;
@@ -15,7 +16,7 @@ mod progress;
 use std::panic;
 use std::process::ExitCode;
 
-use retune::data::decode;
+use retune::pixels::decode;
 
 use crate::arguments::{Arguments, usage};
 use crate::failure::Failure;

@@ -6,8 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressState, ProgressStyle};
-use retune::data::DataNote;
 use retune::monitor::Monitor;
+use retune::sources::DataNote;
 
 use crate::interrupt;
 use crate::output::table::printable;

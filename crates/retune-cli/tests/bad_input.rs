@@ -22,7 +22,7 @@ fn spoilt(whole: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         ("cut.png", whole[..whole.len() / 2].to_vec()),
         ("text.jpg", b"path,label".to_vec()),
         ("bomb.bmp", bomb),
-        ("panic.jpg", include_bytes!("../../retune/tests/fixtures/found/decoder-panic.jpg").to_vec()),
+        ("panic.jpg", include_bytes!("../../retune-pixels/tests/fixtures/found/decoder-panic.jpg").to_vec()),
     ]
 }
 
@@ -215,7 +215,7 @@ fn a_hundred_thousand_files_in_one_folder_are_listed_soon() {
         });
     }
     let started = Instant::now();
-    let source = retune::data::DataSource::open(here.path("data")).unwrap();
+    let source = retune::sources::DataSource::open(here.path("data")).unwrap();
     assert_eq!(source.all().len(), 100_048);
     // It takes half a second on a busy machine; a quadratic listing would take hours.
     assert!(started.elapsed() < Duration::from_secs(30));

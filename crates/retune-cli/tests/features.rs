@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{Workplace, fit, model};
-use retune::analysis::features::{self, FeatureTable};
+use retune::features::{self, FeatureTable};
 
 const FORMATS: [&str; 3] = ["npz", "safetensors", "parquet"];
 

@@ -4,15 +4,18 @@
 mod convolution;
 mod elementwise;
 mod exponential;
+
 mod instructions;
 pub mod memory;
 mod operator;
 pub mod operators;
 mod precision;
 mod product;
+mod row_products;
 mod shared;
 mod vectors;
 mod workspace;
 
 pub use instructions::{dispatch, keep_to_avx2};
 pub use precision::{Precision, multiplies_bfloat16, with_precision};
+pub use row_products::row_products;

@@ -9,18 +9,18 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use retune::analysis::cka::models::{CkaOptions, View, between_views};
-use retune::analysis::neighbours::Metric;
+use retune::analysis::neighbors::Metric;
 use retune::analysis::trustworthiness::trustworthiness;
 use retune::analysis::umap::{UmapOptions, umap};
-use retune::data::Dataset;
-use retune::data::preprocess::Preprocessing;
-use retune::data::resize::Interpolation;
-use retune::fit::evaluation_loader;
 use retune::inference::{Features, Layer, extract};
 use retune::models::Model;
 use retune::monitor::Silent;
+use retune::pixels::preprocess::Preprocessing;
+use retune::pixels::resize::Interpolation;
 use retune::report::plot::{point_map, table_map};
+use retune::run::evaluation_loader;
+use retune::similarity::{CkaOptions, View, between_views};
+use retune::sources::Dataset;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::args().nth(1).map_or_else(|| std::env::temp_dir().join("data_visualization"), PathBuf::from);

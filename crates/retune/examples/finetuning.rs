@@ -8,11 +8,11 @@
 use std::error::Error;
 
 use retune::compare::{Comparison, MethodRow, table};
-use retune::fit::summarize;
 use retune::methods::layers::LayerSelection;
 use retune::methods::{Method, MethodOptions};
 use retune::models::HeadInitialization;
 use retune::monitor::Silent;
+use retune::run::summarize;
 use retune::train::options::TrainOptions;
 use retune::train::{Shared, Trainer};
 

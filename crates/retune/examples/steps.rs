@@ -13,10 +13,10 @@ use std::io::{BufRead, Write};
 use std::time::Instant;
 
 use burn::tensor::{Tensor, TensorData};
-use retune::data::Batch;
-use retune::data::preprocess::Preprocessing;
+use retune::loading::Batch;
 use retune::models::Model;
 use retune::models::config::ModelConfig;
+use retune::pixels::preprocess::Preprocessing;
 use retune::train::optimizer::{Optimizer, OptimizerKind, OptimizerOptions};
 use retune::train::options::Precision;
 use retune::train::{Differentiation, loss_gradients};

@@ -10,12 +10,12 @@ pub mod runner;
 pub mod table;
 
 use indexmap::IndexMap;
+use retune_analysis::intervals::{Estimate, paired_difference, proportion_difference};
 use serde::{Deserialize, Serialize};
 
-use crate::fit::Summary;
 use crate::inference::Evaluation;
 use crate::report::plot::{Plot, ScatterPoint, scatter};
-use crate::statistics::{Estimate, paired_difference, proportion_difference};
+use crate::run::Summary;
 
 /// Means that differ by less are equal, after rounding.
 const SAME: f64 = 1e-12;

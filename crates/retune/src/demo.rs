@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use image::RgbImage;
+use retune_pixels::decode::{DecodeLimits, decode};
 
-use crate::data::decode::{DecodeLimits, decode};
-use crate::data::split::{SplitFractions, stratified_split};
-use crate::data::{DataError, Dataset, ImageSource, Sample};
 use crate::device;
-use crate::fit::{FitData, FitError};
 use crate::models::Model;
+use crate::run::{FitData, FitError};
+use crate::sources::split::{SplitFractions, stratified_split};
+use crate::sources::{DataError, Dataset, ImageSource, Sample};
 
 const BACKBONE_CONFIG: &str = include_str!("../assets/demo/backbone/config.json");
 const BACKBONE_WEIGHTS: &[u8] = include_bytes!("../assets/demo/backbone/model.safetensors");

@@ -1,5 +1,7 @@
 //! Files that are whole or not there: written beside, synced, renamed.
 
+pub mod lock;
+
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

@@ -4,13 +4,16 @@ pub mod layers;
 mod observed;
 
 use burn::tensor::{Device, Tensor, TensorData};
+use retune_analysis::intervals::wilson_interval;
 use serde::{Deserialize, Serialize};
 
 pub use self::observed::{Outputs, evaluate_observed};
-use crate::data::{Batch, DataError, Dataset, Loader, Order};
+
+use crate::loading::{Batch, Loader, Order};
 use crate::models::parameters::host_values;
 use crate::models::{Activation, Model, ModelError};
 use crate::monitor::Monitor;
+use crate::sources::{DataError, Dataset};
 
 /// Why a pass over a dataset ended early.
 #[derive(Debug, thiserror::Error)]
@@ -94,21 +97,6 @@ impl Evaluation {
     pub fn order(&self, other: &Self) -> std::cmp::Ordering {
         self.accuracy.total_cmp(&other.accuracy).then(other.loss.total_cmp(&self.loss))
     }
-}
-
-/// Wilson's score interval of a proportion at 95 % (Wilson 1927), which stays inside 0 to 1 and
-/// holds for few images too.
-pub fn wilson_interval(right: usize, n: usize) -> [f64; 2] {
-    const Z: f64 = 1.959_963_984_540_054;
-    if n == 0 {
-        return [0.0, 1.0];
-    }
-    let n = n as f64;
-    let share = right as f64 / n;
-    let centre = share + Z * Z / (2.0 * n);
-    let reach = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
-    let scale = 1.0 + Z * Z / n;
-    [((centre - reach) / scale).max(0.0), ((centre + reach) / scale).min(1.0)]
 }
 
 /// A batch's images as a tensor `[n, channels, height, width]`.
@@ -418,17 +406,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wilson_interval_matches_published_values() {
-        // Newcombe 1998, table I: 81 of 263 gives 0.2553 to 0.3662; 0 of 20 gives 0 to 0.1611.
-        let [low, high] = wilson_interval(81, 263);
-        assert!((low - 0.2553).abs() < 5e-5 && (high - 0.3662).abs() < 5e-5, "{low} {high}");
-        let [low, high] = wilson_interval(0, 20);
-        assert!(low == 0.0 && (high - 0.1611).abs() < 5e-5, "{low} {high}");
-    }
-
-    #[test]
     fn a_label_that_has_no_logit_is_an_error_by_its_image() {
-        let dataset = crate::data::source::tests::memory_dataset(&[0, 1, 2], 4, 4);
+        let dataset = crate::sources::source::tests::memory_dataset(&[0, 1, 2], 4, 4);
         let error = labels_below(2, &dataset).unwrap_err().to_string();
         assert!(error.starts_with("the image 2/00002.png has class number 2, and the model has 2 classes"), "{error}");
         assert_eq!(labels_below(3, &dataset).unwrap(), [0, 1, 2]);

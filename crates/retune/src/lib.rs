@@ -3,14 +3,14 @@
 //! Every method is a [`plan`] over a model's ordered list of blocks, and one trainer runs any plan:
 //!
 //! ```text
-//! files ─ data ─► images ─ models ─► features, logits ─ train ─► run directory
-//!                    ▲                    ▲
-//!                resize, augment        plan ◄─ methods
+//! sources ─► samples ─ loading ─► batches ─ models ─► features, logits ─ train ─► run
+//!                         ▲                     ▲
+//!                       pixels                plan ◄─ methods
 //! ```
 //!
-//! [`data`] knows no model, [`models`] know no method, [`methods`] know only block lists, and
-//! [`train`] knows a plan and not who made it. [`fit`] does the whole job, from paths to a run
-//! directory; the pieces are there for everything else:
+//! [`sources`] and [`loading`] know no model, [`models`] know no method, [`methods`] know only lists of blocks, and
+//! [`train`] knows a plan and not who made it. [`run`] does the whole job, from paths to a run directory; the pieces are
+//! there for everything else:
 //!
 //! ```
 //! use retune::methods::{Method, MethodOptions};
@@ -23,25 +23,31 @@
 //! assert_eq!(plan.phases[0].block_rates(model.blocks()).last(), Some(&1.0));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+#![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
-pub mod analysis;
+pub use retune_analysis as analysis;
+pub use retune_pixels as pixels;
+pub use retune_random as random;
+
+pub mod advise;
+pub mod audit;
 pub mod compare;
-pub mod data;
 pub mod demo;
 pub mod device;
+pub mod features;
 pub mod files;
-pub mod fit;
 #[cfg(feature = "hub")]
 pub mod hub;
 pub mod inference;
-pub mod lock;
+pub mod loading;
+pub mod merge;
 pub mod methods;
 pub mod models;
 pub mod monitor;
 pub mod plan;
-pub mod random;
 pub mod report;
-pub mod statistics;
+pub mod run;
+pub mod similarity;
+pub mod sources;
 pub mod train;
-pub mod verify;

@@ -1,6 +1,6 @@
 //! How long work reports its progress and learns that it should stop.
 
-use crate::data::DataNote;
+use crate::sources::DataNote;
 
 /// Receives progress; the command line draws bars from it.
 pub trait Monitor: Sync {

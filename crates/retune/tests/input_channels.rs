@@ -9,9 +9,11 @@ use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use image::{GrayImage, Luma};
-use retune::data::preprocess::Preprocessing;
-use retune::data::{Channels, DataSource, Loader, LoaderOptions, Order};
+use retune::loading::{Loader, LoaderOptions, Order};
 use retune::models::{Model, ModelConfig};
+use retune::pixels::channels::Channels;
+use retune::pixels::preprocess::Preprocessing;
+use retune::sources::DataSource;
 use serde_json::{Value, json};
 
 use common::fixtures;

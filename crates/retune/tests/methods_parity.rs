@@ -7,14 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use common::{load, models, training_images};
-use retune::data::augment::{AugmentPolicy, Augmentation};
-use retune::data::mix::Mix;
-use retune::data::{Loader, LoaderOptions, Order};
+use retune::loading::mix::Mix;
+use retune::loading::{Loader, LoaderOptions, Order};
 use retune::methods::layers::{Granularity, LayerSelection};
 use retune::methods::{Method, MethodOptions};
 use retune::models::weights::{NamedTensor, read_tensors, write_tensors};
 use retune::models::{Model, ParameterSpec, Parameters};
 use retune::monitor::Silent;
+use retune::pixels::augment::{AugmentPolicy, Augmentation};
 use retune::plan::{
     Adaptive, Anchor, Averaging, Criterion, Gradient, LayerKind, LowRank, Phase, Plan, Schedule, Selection, Solver,
 };

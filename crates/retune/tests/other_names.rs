@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
-use retune::data::Channels;
-use retune::data::preprocess::{CropMode, Preprocessing};
-use retune::data::resize::Interpolation;
 use retune::models::weights::{NamedTensor, read_tensors};
 use retune::models::{HeadInitialization, Model, ModelError};
+use retune::pixels::channels::Channels;
+use retune::pixels::preprocess::{CropMode, Preprocessing};
+use retune::pixels::resize::Interpolation;
 
 /// As for timm's models: float32 with sums in another order.
 const TOLERANCE: f64 = 1e-4;

@@ -7,11 +7,11 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{load, training_images};
-use retune::data::augment::{AugmentPolicy, Augmentation};
-use retune::data::mix::Mix;
+use retune::loading::mix::Mix;
 use retune::models::weights::read_tensors;
 use retune::models::{Model, Role};
 use retune::monitor::{Monitor, Silent};
+use retune::pixels::augment::{AugmentPolicy, Augmentation};
 use retune::plan::{
     Anchor, Averaging, Combine, Gradient, Interpolation, LowRank, Phase, Plan, PlanError, Schedule, Solver,
 };

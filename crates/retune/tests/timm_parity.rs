@@ -7,13 +7,13 @@ mod common;
 use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use retune::data::Batch;
-use retune::data::augment::{AugmentPolicy, Augmentation};
-use retune::data::decode::{DecodeLimits, decode_file};
-use retune::data::mix::Mix;
+use retune::loading::Batch;
+use retune::loading::mix::Mix;
 use retune::models::weights::{NamedTensor, read_tensors};
 use retune::models::{Model, Role};
 use retune::monitor::Silent;
+use retune::pixels::augment::{AugmentPolicy, Augmentation};
+use retune::pixels::decode::{DecodeLimits, decode_file};
 use retune::plan::{Gradient, Phase, Plan, Schedule, Solver};
 use retune::train::optimizer::{OptimizerKind, OptimizerOptions};
 use retune::train::options::{ActivationOptions, BatchNormPolicy, Keep, Precision, TrainOptions};

@@ -4,8 +4,8 @@
 //! A test of its own process, because turning operators off concerns all of it.
 
 use burn::tensor::{Tensor, TensorData};
-use retune::data::{Batch, Loader, LoaderOptions};
 use retune::demo;
+use retune::loading::{Batch, Loader, LoaderOptions};
 use retune::models::Model;
 use retune::train::options::Precision;
 use retune::train::{Differentiation, LossGradients, loss_gradients};
@@ -15,7 +15,7 @@ fn batch(model: &Model) -> Batch {
     let task = demo::input_shift().unwrap();
     let options = LoaderOptions::deterministic(model.config().preprocessing().clone(), 64);
     let loader = Loader::new(task.train, options).unwrap();
-    loader.epoch(0, retune::data::Order::Sequential, 0).next().unwrap().unwrap()
+    loader.epoch(0, retune::loading::Order::Sequential, 0).next().unwrap().unwrap()
 }
 
 fn logits(model: &Model, batch: &Batch) -> Vec<f32> {

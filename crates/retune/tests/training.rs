@@ -7,16 +7,16 @@ use std::sync::{Arc, Mutex};
 
 use burn::tensor::Device;
 use image::RgbImage;
-use retune::data::augment::{AugmentPolicy, Augmentation};
-use retune::data::mix::Mix;
-use retune::data::{Dataset, ImageSource, Sample};
-use retune::fit;
 use retune::inference;
+use retune::loading::mix::Mix;
 use retune::methods::layers::Granularity;
 use retune::methods::{Method, MethodOptions};
 use retune::models::{HeadInitialization, Model, Role};
 use retune::monitor::{Monitor, Silent};
+use retune::pixels::augment::{AugmentPolicy, Augmentation};
 use retune::plan::{Averaging, Gradient, LowRank, Phase, Plan, Schedule, Solver};
+use retune::run;
+use retune::sources::{Dataset, ImageSource, Sample};
 use retune::train::optimizer::OptimizerOptions;
 use retune::train::options::{ActivationOptions, BatchNormPolicy, Keep, Precision, TrainOptions};
 use retune::train::{Shared, TrainError, Trained, Trainer};
@@ -204,7 +204,7 @@ fn a_linear_probe_changes_the_head_alone_and_learns() {
     let told = &trained.phases[0].validation;
     assert!(told.accuracy > 0.9, "{told:?}");
     // What the phase says of its head, from the features, is what the whole model does.
-    let loader = fit::evaluation_loader(images(12), &trained.model, 5, 1).unwrap();
+    let loader = run::evaluation_loader(images(12), &trained.model, 5, 1).unwrap();
     let measured = inference::evaluate(&trained.model, &loader, "validation", &Silent).unwrap();
     assert_eq!(told.accuracy, measured.accuracy);
     // Sums in another order and precision: a few units of float32's last place.

@@ -1,10 +1,10 @@
 //! How representations are compared: options that `cka` and `audit` share, and those of `cka` alone.
 
 use clap::Args;
-use retune::analysis::cka::models::CkaOptions;
 use retune::analysis::cka::{Estimator, Kernel};
-use retune::data::resize::Interpolation;
 use retune::inference::layers::Positions;
+use retune::pixels::resize::Interpolation;
+use retune::similarity::CkaOptions;
 
 use super::data::BatchArguments;
 use super::parse::{self, named};

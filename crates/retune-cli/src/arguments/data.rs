@@ -5,11 +5,12 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use retune::data::decode::DecodeLimits;
-use retune::data::{DataSource, Dataset, Loader, ReadImages, SplitName};
-use retune::fit::{EvaluationSource, evaluation_loader};
+use retune::loading::Loader;
 use retune::models::Model;
 use retune::monitor::Monitor;
+use retune::pixels::decode::DecodeLimits;
+use retune::run::{EvaluationSource, evaluation_loader};
+use retune::sources::{DataSource, Dataset, ReadImages, SplitName};
 
 use super::location::locate_data;
 use super::parse;

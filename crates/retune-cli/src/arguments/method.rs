@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use retune::files;
-use retune::fit::PlanSource;
 use retune::methods::layers::{Granularity, LayerSelection};
 use retune::methods::{self, DEFAULT_LEARNING_RATES, Method, MethodOptions, SignalToNoise, UnfreezeOrder};
 use retune::models::HeadInitialization;
 use retune::plan::{Anchor, Averaging, LayerKind, LowRank, Plan, Schedule};
+use retune::run::PlanSource;
 
 use super::parse::{self, named};
 use crate::failure::Failure;

@@ -4,12 +4,12 @@ use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use retune::data::channels::Channels;
-use retune::data::input_size::InputSize;
-use retune::data::preprocess::{CropMode, Preprocessing};
-use retune::data::resize::Interpolation;
-use retune::fit::{self, FitError, ModelSource, PreprocessingChange};
 use retune::models::{ClassNames, Model, ModelError};
+use retune::pixels::channels::Channels;
+use retune::pixels::input_size::InputSize;
+use retune::pixels::preprocess::{CropMode, Preprocessing};
+use retune::pixels::resize::Interpolation;
+use retune::run::{self, FitError, ModelSource, PreprocessingChange};
 
 use super::parse::{self, named};
 use crate::failure::Failure;
@@ -59,7 +59,7 @@ impl ModelArguments {
 
     /// The directory of the run whose model it is, if it is one's.
     pub fn run(&self) -> Option<&Path> {
-        self.model.as_deref().map(Path::new).filter(|path| fit::read_options(path).is_ok())
+        self.model.as_deref().map(Path::new).filter(|path| run::read_options(path).is_ok())
     }
 
     /// Finds and loads the model.

@@ -7,9 +7,9 @@ use std::str::FromStr;
 
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::error::Error;
-use retune::data::channels::Channels;
-use retune::data::input_size::{InputSize, InvalidInputSize};
-use retune::fit::EvaluationSource;
+use retune::pixels::channels::Channels;
+use retune::pixels::input_size::{InputSize, InvalidInputSize};
+use retune::run::EvaluationSource;
 
 /// A whole number from 1.
 pub fn count(text: &str) -> Result<usize, String> {

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use retune::fit::FitOptions;
 use retune::models::HeadInitialization;
+use retune::run::FitOptions;
 
 use super::data::EvaluationArguments;
 use super::location::locate_data;

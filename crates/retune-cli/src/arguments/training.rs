@@ -1,10 +1,10 @@
 //! How training goes, beyond the plan.
 
 use clap::Args;
-use retune::data::SplitBy;
-use retune::data::augment::{AugmentPolicy, Augmentation};
-use retune::data::mix::Mix;
+use retune::loading::mix::Mix;
 use retune::models::HeadInitialization;
+use retune::pixels::augment::{AugmentPolicy, Augmentation};
+use retune::sources::SplitBy;
 use retune::train::optimizer::{OptimizerKind, OptimizerOptions};
 use retune::train::options::{ActivationOptions, BatchNormPolicy, Keep, Precision, TrainOptions};
 

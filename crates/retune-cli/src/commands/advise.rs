@@ -4,9 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use indicatif::HumanCount;
-use retune::analysis::advise::{
-    self, Advice, AdviceOptions, AdviseError, Evidence, FULL, Reason, Trial, Tuned, Verdict,
-};
+use retune::advise::{self, Advice, AdviceOptions, AdviseError, Evidence, FULL, Reason, Trial, Tuned, Verdict};
 
 use crate::arguments::data::EvaluationArguments;
 use crate::arguments::location::locate_data;

@@ -1,16 +1,16 @@
 //! `retune audit`: what changes if images are resized otherwise than in training.
 
 use clap::Args;
-use retune::analysis::audit::{self, Audit, AuditRow, Share};
-use retune::analysis::cka::models::View;
-use retune::data::Dataset;
-use retune::data::input_size::InputSize;
-use retune::data::preprocess::Preprocessing;
-use retune::fit::PreprocessingChange;
+use retune::audit::{self, Audit, AuditRow, Share};
 use retune::models::Model;
 use retune::monitor::Monitor;
+use retune::pixels::input_size::InputSize;
+use retune::pixels::preprocess::Preprocessing;
 use retune::report::page::{self, Cell, HeatMap, Page, Section};
 use retune::report::plot::{Plot, table_map};
+use retune::run::PreprocessingChange;
+use retune::similarity::View;
+use retune::sources::Dataset;
 
 use super::cka::sentence;
 use super::eval::with_model_classes;

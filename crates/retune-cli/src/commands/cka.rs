@@ -1,15 +1,15 @@
 //! `retune cka`: how alike representations are, between ways of resizing, layers, or models.
 
 use clap::Args;
-use retune::analysis::cka::models::{self, CkaMatrix, CkaOptions, UndefinedCell, View};
-use retune::data::resize::Interpolation;
 use retune::inference::Layer;
 use retune::inference::layers::every_layer;
 use retune::models::Model;
 use retune::monitor::Monitor;
+use retune::pixels::resize::Interpolation;
 use retune::report::page::Page;
 use retune::report::plot::{Plot, table_map};
-use retune::report::similarity;
+use retune::report::similarity::{Missing, Similarities, section_of};
+use retune::similarity::{self, CkaMatrix, CkaOptions, UndefinedCell, View};
 use serde::Serialize;
 
 use crate::arguments::cka::{ComparisonArguments, InterpolationArguments, SimilarityArguments};
@@ -80,12 +80,12 @@ pub fn run(arguments: &CkaArguments, console: &Console) -> Result<(), Failure> {
             let (rows, columns) = (layers(arguments, &model, true)?, layers(arguments, &other, true)?);
             let other = view("against", &other);
             let result =
-                models::between_models((&own, &rows), (&other, &columns), &dataset, &options, &console.progress)?;
+                similarity::between_models((&own, &rows), (&other, &columns), &dataset, &options, &console.progress)?;
             Document::One(Box::new(result))
         }
         None if arguments.layers => {
             let rows = layers(arguments, &model, true)?;
-            Document::One(Box::new(models::between_layers(&own, &rows, &dataset, &options, &console.progress)?))
+            Document::One(Box::new(similarity::between_layers(&own, &rows, &dataset, &options, &console.progress)?))
         }
         None => between_interpolations(arguments, &model, &dataset, &options, console)?,
     };
@@ -101,7 +101,7 @@ pub fn run(arguments: &CkaArguments, console: &Console) -> Result<(), Failure> {
 fn between_interpolations(
     arguments: &CkaArguments,
     model: &Model,
-    dataset: &retune::data::Dataset,
+    dataset: &retune::sources::Dataset,
     options: &CkaOptions,
     console: &Console,
 ) -> Result<Document, Failure> {
@@ -113,7 +113,7 @@ fn between_interpolations(
     };
     let views: Vec<View> = arguments.interpolations.with_own(own).into_iter().map(resized).collect();
     let layers = layers(arguments, model, false)?;
-    let mut matrices = models::between_views(&views, &layers, dataset, options, &console.progress)?;
+    let mut matrices = similarity::between_views(&views, &layers, dataset, options, &console.progress)?;
     Ok(match matrices.pop() {
         Some(only) if matrices.is_empty() => Document::One(Box::new(only)),
         last => {
@@ -209,7 +209,7 @@ impl Document {
         let first = self.matrices().first();
         page.verdict = self.warnings().into_iter().map(sentence).collect();
         page.facts = first.map(facts).unwrap_or_default();
-        page.sections.push(similarity::section_of(self.matrices().iter().map(|matrix| similarity::Similarities {
+        page.sections.push(section_of(self.matrices().iter().map(|matrix| Similarities {
             names: matrix.names.clone(),
             columns: matrix.columns.clone(),
             matrix: matrix.matrix.clone(),
@@ -264,8 +264,8 @@ pub fn sentence(note: &str) -> String {
     format!("{first}{}.", characters.as_str())
 }
 
-fn missing(cell: &UndefinedCell) -> similarity::Missing {
-    similarity::Missing { row: cell.row.clone(), column: cell.column.clone(), reason: cell.reason.clone() }
+fn missing(cell: &UndefinedCell) -> Missing {
+    Missing { row: cell.row.clone(), column: cell.column.clone(), reason: cell.reason.clone() }
 }
 
 /// A matrix as text, and its most asked-for part with intervals.

@@ -3,11 +3,11 @@
 use clap::Args;
 use retune::compare::{Comparison, MethodRow, table};
 use retune::demo::{self, Task};
-use retune::fit::{self, FitError, Summary};
 use retune::methods::layers::LayerSelection;
 use retune::methods::{self, Method, MethodOptions, MethodSpec};
 use retune::models::{HeadInitialization, Model};
 use retune::monitor::Monitor;
+use retune::run::{self, FitError, Summary};
 use retune::train::options::TrainOptions;
 use retune::train::{Shared, TrainError, Trainer};
 use serde::Serialize;
@@ -90,7 +90,7 @@ fn fit(
         monitor: &console.progress,
     };
     let trained = trainer.run(model, false).map_err(of_training)?;
-    Ok(fit::summarize(&plan, &options, &trained, &data, &console.progress)?)
+    Ok(run::summarize(&plan, &options, &trained, &data, &console.progress)?)
 }
 
 fn of_training(error: TrainError) -> Failure {

@@ -2,13 +2,13 @@
 
 use clap::Args;
 use indexmap::IndexMap;
-use retune::analysis::feature_change::{self, FeatureChange};
-use retune::data::preprocess::Preprocessing;
-use retune::data::{ClassMapping, Dataset};
-use retune::fit::{self, evaluation_split};
 use retune::inference::{self, Evaluation, InferenceError};
 use retune::models::{Model, imagenet};
+use retune::pixels::preprocess::Preprocessing;
 use retune::report::confusion::{ClassAccuracy, Confusion};
+use retune::run::{self, evaluation_split};
+use retune::similarity::feature_change::{self, FeatureChange};
+use retune::sources::{ClassMapping, Dataset};
 use serde::Serialize;
 
 use crate::arguments::data::{DataArguments, EvaluationArguments, open_source};
@@ -62,7 +62,7 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
     }
     let model = arguments.model.load(&arguments.preprocessing.change(), console)?;
     if let Some(run) = arguments.model.run() {
-        fit::warn_of_training_images(run, &sets, &console.progress);
+        run::warn_of_training_images(run, &sets, &console.progress);
     }
     let sets = matched(sets, &model, arguments.model.run().is_some(), console)?;
 

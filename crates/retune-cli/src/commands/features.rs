@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use retune::analysis::features::{self, FeatureFormat};
+use retune::features::{self, FeatureFormat};
 use retune::inference::Layer;
 use serde::Serialize;
 

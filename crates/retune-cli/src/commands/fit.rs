@@ -4,11 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use retune::fit::{self, FitError, Summary};
-use retune::lock::DirectoryLock;
+use retune::files::lock::DirectoryLock;
 use retune::models::ModelError;
 use retune::models::weights::WeightsError;
 use retune::monitor::Monitor;
+use retune::run::{self, FitError, Summary};
 use retune::train::TrainError;
 
 use crate::arguments::data::EvaluationArguments;
@@ -51,7 +51,7 @@ pub struct FitArguments {
 /// Trains and prints what came of it.
 pub fn run(arguments: &FitArguments, console: &Console) -> Result<(), Failure> {
     let (run, fitted) = match &arguments.resume {
-        Some(run) => (run.as_path(), fit::resume(run, None, &console.progress)),
+        Some(run) => (run.as_path(), run::resume(run, None, &console.progress)),
         None => {
             let out = arguments.out.as_deref().ok_or_else(|| missing("--out", "the run directory to write"))?;
             (out, start(arguments, out, console)?)
@@ -82,7 +82,7 @@ fn start(arguments: &FitArguments, out: &Path, console: &Console) -> Result<Resu
     let options = groups.options(console)?;
     console.detail(|| toml::to_string(&options).unwrap_or_default());
     let traces = Traces::before(out);
-    let fitted = fit::start(&options, &plan, out, Some(&command_line::typed()), None, &console.progress);
+    let fitted = run::start(&options, &plan, out, Some(&command_line::typed()), None, &console.progress);
     if fitted.as_ref().is_err_and(|error| !error.is_interruption()) {
         traces.remove_unless_resumable(out);
     }
@@ -96,7 +96,7 @@ fn missing(option: &str, what: &str) -> Failure {
 fn failure(error: FitError, run: &Path) -> Failure {
     if error.is_interruption() {
         Failure::Interrupted(Some(format!("go on with `retune fit --resume {}`", run.display())))
-    } else if could_not_write(&error) && fit::is_resumable(run) {
+    } else if could_not_write(&error) && run::is_resumable(run) {
         let run = run.display();
         let advice = format!("the last checkpoint is whole: make room, then go on with `retune fit --resume {run}`");
         Failure::Mistake(format!("{error}; {advice}"))
@@ -135,7 +135,7 @@ impl Traces {
     /// A run that failed before its first checkpoint has nothing to resume, and would only block its own name.
     fn remove_unless_resumable(&self, out: &Path) {
         // A directory that another run holds is none of this one's traces.
-        if fit::is_resumable(out) || DirectoryLock::check(out).is_err() {
+        if run::is_resumable(out) || DirectoryLock::check(out).is_err() {
             return;
         }
         // The failure itself is what the user must hear of, not that tidying up failed too.

@@ -2,8 +2,8 @@
 
 use clap::Args;
 use indicatif::HumanCount;
-use retune::data::Batch;
 use retune::inference;
+use retune::loading::Batch;
 use retune::models::{Activation, Model, Role};
 use serde::Serialize;
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use retune::analysis::learning_rate::{self, GroupTest};
+use retune::advise::learning_rate::{self, GroupTest};
 use retune::files;
 use retune::train::range_test::RangeTestOptions;
 

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use retune::data::{DataNote, Dataset, Sample};
 use retune::files;
 use retune::inference::{self, InferenceError, Layer, softmax};
 use retune::models::imagenet;
+use retune::sources::{DataNote, Dataset, Sample};
 use serde::Serialize;
 
 use crate::arguments::data::{BatchArguments, open_source};

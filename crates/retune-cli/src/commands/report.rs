@@ -5,14 +5,14 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use retune::analysis::run_map;
 use retune::compare::page::{self, RunOf};
 use retune::compare::runner;
-use retune::fit::{self, Summary};
 use retune::monitor::Monitor;
 use retune::report::page::Page;
-use retune::report::run as pictures;
+use retune::report::pictures;
 use retune::report::run_page::{RunRecord, read_command};
+use retune::run::map;
+use retune::run::{self, Summary};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -54,7 +54,7 @@ pub fn run(arguments: &ReportArguments, console: &Console) -> Result<(), Failure
     page.save(out)?;
     if let ([run], None) = (arguments.runs.as_slice(), &arguments.out)
         && !runner::is_comparison(run)
-        && let Some(summary) = fit::finished(run)?
+        && let Some(summary) = run::finished(run)?
         && let Some(missing) = pictures::draw(run, &summary).first()
     {
         return Err(Failure::Mistake(missing.to_string()));
@@ -64,7 +64,7 @@ pub fn run(arguments: &ReportArguments, console: &Console) -> Result<(), Failure
 
 /// The page of a finished run, with a map of its images.
 fn of_run(run: &Path, console: &Console) -> Result<Page, Failure> {
-    run_map::draw(run, &console.progress)?;
+    map::draw(run, &console.progress)?;
     Ok(RunRecord::read(run)?.page())
 }
 
@@ -121,7 +121,7 @@ fn of_comparison(directory: &Path, console: &Console) -> Result<Page, Failure> {
             return Err(Failure::Interrupted(None));
         }
         mapped += images;
-        run_map::draw(&run, &console.progress)?;
+        map::draw(&run, &console.progress)?;
         Ok(RunOf { label, record: RunRecord::read(&run)? })
     };
     let runs = runs.into_iter().map(read).collect::<Result<Vec<_>, Failure>>()?;
@@ -131,7 +131,7 @@ fn of_comparison(directory: &Path, console: &Console) -> Result<Page, Failure> {
 
 fn of_runs(paths: &[PathBuf], console: &Console) -> Result<Page, Failure> {
     let read = |run: &PathBuf| {
-        run_map::draw(run, &console.progress)?;
+        map::draw(run, &console.progress)?;
         Ok(RunRecord::read(run)?)
     };
     let records = paths.iter().map(read).collect::<Result<Vec<_>, Failure>>()?;

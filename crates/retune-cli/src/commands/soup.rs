@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use indexmap::IndexMap;
-use retune::analysis::mixing::Soup;
 use retune::inference::Evaluation;
+use retune::merge::Soup;
 use serde::Serialize;
 
 use super::wise_ft::failure;

@@ -4,19 +4,19 @@ use std::iter::repeat_n;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use retune::analysis::features::{self, FeatureTable};
-use retune::analysis::neighbours::Metric;
+use retune::analysis::neighbors::Metric;
 use retune::analysis::trustworthiness::trustworthiness;
 use retune::analysis::umap::{UmapOptions, umap};
-use retune::data::decode::DecodeLimits;
-use retune::data::{ImageSource, SplitName};
-use retune::fit::record::Thumbnails;
+use retune::features::{self, FeatureTable};
 use retune::inference::layers::{Positions, for_each_batch_at};
 use retune::inference::{Layer, most_likely};
 use retune::models::imagenet;
 use retune::monitor::Monitor;
+use retune::pixels::decode::DecodeLimits;
 use retune::report::page::{Map, Page, Section};
 use retune::report::plot::point_map;
+use retune::run::record::Thumbnails;
+use retune::sources::{ImageSource, SplitName};
 use serde::Serialize;
 
 use super::eval::with_model_classes;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use retune::verify::{self, Check, Outcome};
+use retune::run::verify::{self, Check, Outcome};
 use serde::Serialize;
 
 use crate::failure::Failure;

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use retune::analysis::mixing::{MixError, RunCurve};
 use retune::files;
-use retune::fit::CurvePoint;
+use retune::merge::{MixError, RunCurve};
 use retune::report;
+use retune::run::CurvePoint;
 
 use crate::arguments::data::EvaluationArguments;
 use crate::arguments::model::absolute;
@@ -70,7 +70,7 @@ pub fn run(arguments: &WiseFtArguments, console: &Console) -> Result<(), Failure
         files::create_folder(out)?;
         let text = serde_json::to_string_pretty(&curve.points).map_err(|error| Failure::Mistake(error.to_string()))?;
         files::write_atomically(&out.join("curve.json"), |file| file.write_all(text.as_bytes()))?;
-        let plot = report::run::interpolation(&curve.points);
+        let plot = report::pictures::interpolation(&curve.points);
         plot.save_both(out, "curve").map_err(|error| Failure::Mistake(error.to_string()))?;
         let share = match arguments.save_alpha {
             Some(SavedShare::Share(share)) => Some(share),

@@ -13,10 +13,10 @@ use serde::Serialize;
 use crate::arguments::GlobalArguments;
 use crate::failure::Failure;
 use crate::progress::Progress;
-use retune::data::white_level::unused_range;
-use retune::data::{DataNote, DataSource, Dataset};
 use retune::models::{LoadNote, Model};
 use retune::monitor::Monitor;
+use retune::sources::white_level::unused_range;
+use retune::sources::{DataNote, DataSource, Dataset};
 
 /// Where a command's results and progress go.
 pub struct Console {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 use indicatif::HumanCount;
-use retune::fit::{self, Hint, Summary};
 use retune::inference::Evaluation;
 use retune::report::confusion::ClassAccuracy;
+use retune::run::{self, Hint, Summary};
 use retune::train::PhaseOutcome;
 
 use super::table::{Align, Table};
@@ -93,7 +93,7 @@ pub fn summary(summary: &Summary, run: &Path) -> String {
 
 /// A note on what a run's outcome suggests to try next, and with which options.
 pub fn hint(summary: &Summary, run: &Path) -> Option<String> {
-    let hint = summary.hint(&fit::read_plan(run).ok()?)?;
+    let hint = summary.hint(&run::read_plan(run).ok()?)?;
     let options = match hint {
         Hint::FarAboveGuessing { .. } | Hint::NoGain { .. } => "try a smaller --lr",
         Hint::NoBetterThanGuessing { .. } => "try another --lr (`retune lr-find` finds one), or more --epochs",

@@ -1,8 +1,9 @@
 //! The page of a comparison.
 
+use retune_pixels::preprocess::Preprocessing;
+
 use super::table::{findings, reading};
 use super::{Column, Comparison, MethodRow, Standing};
-use crate::data::preprocess::Preprocessing;
 use crate::report::page::{self, Cell, Line, Lines, Mark, Page, Point, Scatter, Section, Table, Text, grouped};
 use crate::report::run_page::{RunRecord, duration, sentence};
 

@@ -10,14 +10,13 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Comparison, MethodRow, table};
-use crate::data::{ReadImages, SplitName};
+use crate::files::lock::{DirectoryLock, LOCK_FILE, LockError};
 use crate::files::{self, FileError};
-use crate::fit::{self, FitError, FitOptions, PlanSource, Summary};
-use crate::lock::{DirectoryLock, LOCK_FILE, LockError};
 use crate::methods::{MethodOptions, MethodSpec};
 use crate::monitor::Monitor;
-use crate::random;
-use crate::report::run::{self, MissingPicture, PLOTS_FOLDER, Pictures};
+use crate::report::pictures::{self, MissingPicture, Pictures};
+use crate::run::{self, FitError, FitOptions, PLOTS_FOLDER, PlanSource, Summary};
+use crate::sources::{ReadImages, SplitName};
 use crate::train::{Shared, TrainError};
 
 const OPTIONS_FILE: &str = "compare.toml";
@@ -111,9 +110,9 @@ impl CompareOptions {
     /// Finds the mistakes that would only show when some later run begins.
     fn check(&self) -> Result<(), CompareError> {
         let check = || -> Result<(), FitError> {
-            let (model, _) = fit::open(&self.fit)?;
+            let (model, _) = run::open(&self.fit)?;
             for spec in &self.methods {
-                fit::settled_plan(&self.fit, &self.plan(spec), &model)?;
+                run::settled_plan(&self.fit, &self.plan(spec), &model)?;
             }
             Ok(())
         };
@@ -202,7 +201,7 @@ pub fn read(out: &Path) -> Result<(Comparison, Vec<(String, PathBuf)>), CompareE
     for spec in &options.methods {
         for &seed in &options.seeds {
             let run = run_directory(out, spec, seed);
-            let summary = fit::finished(&run).map_err(|error| CompareError::Fit(Box::new(error)))?;
+            let summary = run::finished(&run).map_err(|error| CompareError::Fit(Box::new(error)))?;
             if let Some(summary) = summary {
                 found.push((spec.label(), seed, summary));
                 runs.push((spec.label(), run));
@@ -243,7 +242,7 @@ pub fn run(
     options.claim(out)?;
     let lock = DirectoryLock::acquire(out)?;
     lock.warn_without_lock(monitor);
-    fit::record_command(out, command).map_err(FitError::from).map_err(|error| CompareError::Fit(Box::new(error)))?;
+    run::record_command(out, command).map_err(FitError::from).map_err(|error| CompareError::Fit(Box::new(error)))?;
     let queue: VecDeque<Job> = options
         .seeds
         .iter()
@@ -291,7 +290,7 @@ fn run_directory(out: &Path, spec: &MethodSpec, seed: u64) -> PathBuf {
     // A long list of tensors is no file's name; a hash tells it from others that begin alike.
     if label.len() > LONGEST_NAME {
         label.truncate(LONGEST_NAME - 17);
-        label.push_str(&format!("-{:016x}", random::hash(whole.as_bytes())));
+        label.push_str(&format!("-{:016x}", retune_random::hash(whole.as_bytes())));
     }
     out.join(RUNS_FOLDER).join(label).join(format!("seed-{seed}"))
 }
@@ -427,11 +426,11 @@ impl Crew<'_> {
     fn make(&self, job: &Job, shared: &Shared) -> Result<Summary, CompareError> {
         let number = self.started.fetch_add(1, Ordering::Relaxed) + 1;
         let of_run = |source: FitError| CompareError::Run { run: job.name(), source: Box::new(source) };
-        if fit::finished(&job.out).map_err(of_run)?.is_some() {
+        if run::finished(&job.out).map_err(of_run)?.is_some() {
             // It may have been killed between its summary and its pictures.
-            let summary = fit::resume(&job.out, None, self.monitor).map_err(of_run)?;
+            let summary = run::resume(&job.out, None, self.monitor).map_err(of_run)?;
             if self.pictures && !job.out.join(PLOTS_FOLDER).is_dir() {
-                tell_missing(&run::draw(&job.out, &summary), self.monitor);
+                tell_missing(&pictures::draw(&job.out, &summary), self.monitor);
             }
             return Ok(summary);
         }
@@ -439,18 +438,18 @@ impl Crew<'_> {
         let prefix = if self.alone { None } else { Some(job.name()) };
         let monitor = RunMonitor { inner: self.monitor, told: &self.told, prefix };
         DirectoryLock::check(&job.out).map_err(|error| of_run(error.into()))?;
-        let summary = if fit::is_resumable(&job.out) {
-            fit::resume(&job.out, Some(shared), &monitor).map_err(of_run)?
+        let summary = if run::is_resumable(&job.out) {
+            run::resume(&job.out, Some(shared), &monitor).map_err(of_run)?
         } else {
             // A run that stopped before its first checkpoint has nothing to go on from.
             let _ = fs::remove_dir_all(&job.out);
             let mut options = self.options.fit.clone();
             options.train.seed = job.seed;
-            fit::start(&options, &self.options.plan(job.spec), &job.out, None, Some(shared), &monitor)
+            run::start(&options, &self.options.plan(job.spec), &job.out, None, Some(shared), &monitor)
                 .map_err(of_run)?
         };
         if self.pictures {
-            tell_missing(&run::draw(&job.out, &summary), &monitor);
+            tell_missing(&pictures::draw(&job.out, &summary), &monitor);
         }
         Ok(summary)
     }

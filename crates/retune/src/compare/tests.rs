@@ -4,7 +4,7 @@ fn evaluation(accuracy: f64, worst: Option<f64>) -> Evaluation {
     Evaluation {
         n: 200,
         accuracy,
-        accuracy_interval: crate::inference::wilson_interval((accuracy * 200.0) as usize, 200),
+        accuracy_interval: retune_analysis::intervals::wilson_interval((accuracy * 200.0) as usize, 200),
         balanced_accuracy: accuracy,
         loss: 1.0,
         worst_group: worst.map(|accuracy| crate::inference::GroupAccuracy { group: "snow".into(), n: 50, accuracy }),

@@ -103,7 +103,7 @@ impl fmt::Display for DatasetName {
 /// A data set of the hub in the local cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CachedDataset {
-    /// The folder that holds its files and no other data, for [`crate::data::DataSource::open`]. It is named by the
+    /// The folder that holds its files and no other data, for [`crate::sources::DataSource::open`]. It is named by the
     /// commit, so that its content never changes.
     pub directory: PathBuf,
     /// The commit that the revision stands for.

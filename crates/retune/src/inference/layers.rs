@@ -1,7 +1,7 @@
 //! What a model makes of a batch at several layers, in one forward pass.
 
 use super::{InferenceError, Layer, images};
-use crate::data::{Batch, Loader, Order};
+use crate::loading::{Batch, Loader, Order};
 use crate::models::parameters::host_values;
 use crate::models::{Activation, Model};
 use crate::monitor::Monitor;

@@ -3,7 +3,7 @@
 use super::class_file::{ClassFileError, ClassNames};
 use super::imagenet::{self, LabelSet};
 use super::{Model, ModelConfig, ModelError};
-use crate::data::ClassList;
+use crate::sources::ClassList;
 
 impl ModelConfig {
     /// The classes, in the order of the logits: of the names that the file has, or else of the ImageNet set that has as

@@ -3,14 +3,14 @@
 use std::num::NonZeroU16;
 use std::path::Path;
 
+use retune_pixels::channels::{Channels, UnknownChannels};
+use retune_pixels::preprocess::{CropMode, Preprocessing};
+use retune_pixels::resize::Interpolation;
 use serde_json::{Map, Value, json};
 
 use super::architectures::{self, ArchitectureError, Family};
 use super::class_file::ClassNames;
 use super::transformers;
-use crate::data::channels::{Channels, UnknownChannels};
-use crate::data::preprocess::{CropMode, Preprocessing};
-use crate::data::resize::Interpolation;
 use crate::files::{self, FileError};
 
 /// Why a `config.json` could not be understood.

@@ -43,12 +43,12 @@ pub use class_file::ClassNames;
 pub use config::ModelConfig;
 pub use layers::{ObservedStatistics, Pass};
 pub use parameters::{ParameterSpec, Parameters, Role};
+use retune_pixels::preprocess::Preprocessing;
 
 use self::checkpoint::{Checkpoint, Classes};
 use self::location::locate;
 use self::position_embedding::PositionGrid;
 use self::weights::WeightsError;
-use crate::data::preprocess::Preprocessing;
 use crate::device;
 use crate::files::{self, FileError};
 use crate::monitor::Monitor;

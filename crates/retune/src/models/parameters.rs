@@ -12,8 +12,6 @@ use rand::RngExt;
 
 use rayon::prelude::*;
 
-use crate::random;
-
 /// What a parameter is to its layer; optimizers and methods choose by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
@@ -88,10 +86,10 @@ impl ParameterSpec {
 
     fn initial_values(&self, seed: u64) -> Vec<f32> {
         // Seeded by name, so that a wider head or another depth leaves every other tensor alike.
-        let mut generator = random::generator(seed, &[random::hash(self.name.as_bytes())]);
+        let mut generator = retune_random::generator(seed, &[retune_random::hash(self.name.as_bytes())]);
         let mut draw = || match self.initialization {
             Initialization::Constant(value) => value,
-            Initialization::TruncatedNormal(deviation) => random::truncated_normal(&mut generator) * deviation,
+            Initialization::TruncatedNormal(deviation) => retune_random::truncated_normal(&mut generator) * deviation,
             Initialization::Uniform(bound) => generator.random_range(-1.0f32..1.0) * bound,
         };
         (0..self.len()).map(|_| draw()).collect()

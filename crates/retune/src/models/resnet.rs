@@ -4,6 +4,7 @@
 //!
 //! Chain: `stem → layer1.0 → … → layer4.n → head`.
 
+use retune_kernels::operators::max_pool;
 use serde::Deserialize;
 
 use super::architectures::{check_depth, check_sizes};
@@ -11,7 +12,6 @@ use super::chain::{Activation, Block, Chain};
 use super::layers::{ActivationFunction, Classifier, ConvNorm, ConvShape, Pass, average_pool_2};
 use super::parameters::ParameterBuilder;
 use burn::tensor::Tensor;
-use retune_kernels::operators::max_pool;
 
 /// PyTorch's default for BatchNorm.
 const EPSILON: f64 = 1e-5;

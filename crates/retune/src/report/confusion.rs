@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
-use crate::inference::wilson_interval;
+use retune_analysis::intervals::wilson_interval;
 
 /// Counts of images by true and predicted class, those above 0.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

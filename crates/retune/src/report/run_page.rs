@@ -6,15 +6,16 @@ mod training;
 
 use std::path::{Path, PathBuf};
 
+use retune_pixels::preprocess::Preprocessing;
+
 use super::calibration::Calibration;
 use super::page::{NamedView, Page, Section, Text, grouped};
 use super::verdict;
-use crate::data::preprocess::Preprocessing;
 use crate::files::{self, FileError};
-use crate::fit::record::{Predictions, SampleMap, Samples};
-use crate::fit::{self, COMMAND_FILE, FitError, FitOptions, Summary};
 use crate::models::{CONFIG_FILE, ModelConfig, imagenet};
 use crate::plan::Plan;
+use crate::run::record::{Predictions, SampleMap, Samples};
+use crate::run::{self, COMMAND_FILE, FitError, FitOptions, Summary};
 use crate::train::metrics::{self, MetricsRow};
 
 /// Why a page of a run could not be made.
@@ -66,8 +67,8 @@ impl RunRecord {
     /// # Errors
     /// A directory that is no run, or an unfinished one; files that cannot be read.
     pub fn read(run: &Path) -> Result<Self, ReportError> {
-        let options = fit::read_options(run)?;
-        let mut summary = fit::finished(run)?.ok_or_else(|| ReportError::Unfinished(run.to_owned()))?;
+        let options = run::read_options(run)?;
+        let mut summary = run::finished(run)?.ok_or_else(|| ReportError::Unfinished(run.to_owned()))?;
         let plan = Plan::from_toml(&files::read_text(&run.join("plan.toml"))?).map_err(FitError::from)?;
         let predictions = Predictions::read(run, &summary.classes)?;
         summary.classes = imagenet::shown(&summary.classes);

@@ -1,9 +1,10 @@
 //! What there is to know first about a run, in sentences.
 
-use crate::fit::Summary;
+use retune_analysis::intervals::proportion_difference;
+
 use crate::inference::Evaluation;
 use crate::report::calibration::Calibration;
-use crate::statistics::proportion_difference;
+use crate::run::Summary;
 
 /// A difference of confidence and accuracy that is worth a sentence.
 const NOTABLE_GAP: f64 = 0.05;
@@ -80,8 +81,9 @@ pub(super) fn sentences(
 
 #[cfg(test)]
 mod tests {
+    use retune_analysis::intervals::wilson_interval;
+
     use super::*;
-    use crate::inference::wilson_interval;
 
     fn summary(sets: &[(&str, usize, usize)]) -> Summary {
         let evaluation = |right: usize, n: usize| Evaluation {

@@ -14,12 +14,12 @@ use super::average::WeightAverage;
 use super::low_rank::{Adapters, TrainedAdapters};
 use super::optimizer::{Optimizer, ParameterState};
 use super::{PhaseOutcome, TrainError};
-use crate::data::ClassChange;
 use crate::files::{self, FileError};
 use crate::inference::Evaluation;
 use crate::models::weights::{self, NamedTensor};
 use crate::models::{Model, ParameterSpec, Parameters};
 use crate::plan::{Plan, Solver};
+use crate::sources::ClassChange;
 
 /// How far a run has come.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

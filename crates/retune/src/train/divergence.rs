@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::data::{Batch, Dataset};
+use crate::loading::Batch;
+use crate::sources::Dataset;
 
 /// What was NaN or infinite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

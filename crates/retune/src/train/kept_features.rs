@@ -4,12 +4,12 @@ use std::fs::File;
 
 use super::TrainError;
 use super::probe::{FeatureMatrix, ProbeError};
-use crate::data::Loader;
-use crate::data::positional::{read_exact_at, write_all_at};
 use crate::files;
 use crate::inference::{self, Layer};
+use crate::loading::Loader;
 use crate::models::Model;
 use crate::monitor::Monitor;
+use crate::sources::positional::{read_exact_at, write_all_at};
 
 /// The pooled features of a dataset: in memory up to a limit, past it in a temporary file without a name.
 pub(super) struct KeptFeatures {

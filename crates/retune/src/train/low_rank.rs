@@ -14,7 +14,6 @@ use super::optimizer::{Optimizer, OptimizerOptions, ParameterState};
 use crate::models::weights::NamedTensor;
 use crate::models::{ParameterSpec, Parameters};
 use crate::plan::LowRank;
-use crate::random;
 
 /// The change of one weight, seen as a matrix `outputs × inputs`.
 #[derive(Clone, Debug, PartialEq)]
@@ -129,7 +128,8 @@ fn initial_factors(rank: usize, spec: &ParameterSpec, seed: u64) -> Factors {
     let outputs = spec.shape[0];
     let inputs = spec.len() / outputs;
     let bound = 1.0 / (inputs as f32).sqrt();
-    let mut generator = random::generator(seed, &[random::hash(b"low-rank"), random::hash(spec.name.as_bytes())]);
+    let mut generator =
+        retune_random::generator(seed, &[retune_random::hash(b"low-rank"), retune_random::hash(spec.name.as_bytes())]);
     let a = (0..rank * inputs).map(|_| generator.random_range(-1.0f32..1.0) * bound).collect();
     Factors { a, b: vec![0.0; outputs * rank] }
 }

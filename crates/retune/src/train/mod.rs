@@ -31,14 +31,13 @@ pub use self::rates::{LayerMeasures, measure_layers};
 use self::run::Run;
 pub(crate) use self::run::first_difference;
 pub use self::shared::Shared;
-use crate::data::{DataError, Dataset};
 use crate::files::FileError;
 use crate::inference::{Evaluation, InferenceError};
 use crate::models::weights::WeightsError;
 use crate::models::{Model, Parameters};
 use crate::monitor::Monitor;
 use crate::plan::{Plan, PlanError};
-use crate::random;
+use crate::sources::{DataError, Dataset};
 
 /// Why training ended without a model.
 #[derive(Debug, thiserror::Error)]
@@ -209,7 +208,7 @@ impl Trainer<'_> {
         let preprocessing = model.config().preprocessing();
         let device = model.parameters.tensors()[0].device();
         let kernels = retune_kernels::operators::are_enabled();
-        random::hash(format!("{:?}{options:?}{preprocessing:?}{device:?}{kernels}", self.plan).as_bytes())
+        retune_random::hash(format!("{:?}{options:?}{preprocessing:?}{device:?}{kernels}", self.plan).as_bytes())
     }
 
     fn checkpoint_directory(&self) -> Option<PathBuf> {

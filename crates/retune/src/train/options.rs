@@ -1,11 +1,11 @@
 //! What a user can set about training beyond the plan.
 
+use retune_pixels::augment::{AugmentPolicy, Augmentation};
 use serde::{Deserialize, Serialize};
 
 use super::optimizer::OptimizerOptions;
 pub use super::prefix::ActivationOptions;
-use crate::data::augment::{AugmentPolicy, Augmentation};
-use crate::data::mix::Mix;
+use crate::loading::mix::Mix;
 
 /// What BatchNorm layers of trained blocks do. Those of frozen blocks never change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

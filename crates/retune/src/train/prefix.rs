@@ -12,13 +12,13 @@ use burn::tensor::{Device, Tensor, TensorData, f16};
 use serde::{Deserialize, Serialize};
 
 use super::TrainError;
-use crate::data::positional::{read_exact_at, write_all_at};
-use crate::data::{Loader, Order};
 use crate::files;
 use crate::inference::{self, Evaluation, InferenceError};
+use crate::loading::{Loader, Order};
 use crate::models::parameters::host_values;
 use crate::models::{Activation, Model};
 use crate::monitor::Monitor;
+use crate::sources::positional::{read_exact_at, write_all_at};
 
 /// Bytes that a file may hold, and how many times the memory if that is more.
 const FILE_BYTES: u64 = 8 << 30;

@@ -9,7 +9,7 @@ use super::gradient::{self, StepRule, loss_gradients};
 use super::optimizer::Optimizer;
 use super::run::{Loaders, low_rank_changes};
 use super::{Divergence, NotFinite, TrainError, Trainer};
-use crate::data::Order;
+use crate::loading::Order;
 use crate::models::Model;
 use crate::plan::{Gradient, Phase, Solver};
 

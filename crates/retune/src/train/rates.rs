@@ -9,7 +9,7 @@ use super::descent::Descent;
 use super::gradient::{Differentiation, loss_gradients};
 use super::run::Loaders;
 use super::{TrainError, Trainer};
-use crate::data::{Batch, Order};
+use crate::loading::{Batch, Order};
 use crate::models::{Model, ParameterSpec};
 use crate::plan::{Adaptive, Criterion, Gradient, LayerKind, Phase, Selection, Solver};
 

@@ -10,17 +10,19 @@ use std::time::Instant;
 
 pub(super) use self::descending::low_rank_changes;
 
+use retune_pixels::augment::AugmentPolicy;
+
 use super::checkpoint::{self, Progress, State};
 use super::kept_features::KeptFeatures;
 use super::metrics::MetricsFile;
 use super::optimizer::Optimizer;
 use super::shared::{Shared, loader_key};
 use super::{Divergence, Line, PhaseOutcome, TrainError, Trained, Trainer};
-use crate::data::augment::AugmentPolicy;
-use crate::data::mix::Mix;
-use crate::data::{CacheOptions, DataError, Dataset, Loader, LoaderOptions, MemoryBudget};
+use crate::loading::mix::Mix;
+use crate::loading::{CacheOptions, Loader, LoaderOptions, MemoryBudget};
 use crate::models::{Model, Parameters};
 use crate::plan::{Phase, Solver};
+use crate::sources::{DataError, Dataset};
 
 /// A loader and what its batches depend on.
 struct KeyedLoader {

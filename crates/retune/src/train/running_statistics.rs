@@ -4,10 +4,11 @@
 //! pass over the training images gives their own, as `torch.optim.swa_utils.update_bn` does.
 
 use super::options::BatchNormPolicy;
-use crate::data::{DataError, Loader, Order};
 use crate::device;
 use crate::inference;
+use crate::loading::{Loader, Order};
 use crate::models::{Activation, Model, ObservedStatistics, Parameters, Pass};
+use crate::sources::DataError;
 
 /// Images that a measure looks at, all where there are fewer; the statistics of more differ by less than 1 %.
 const MEASURED_IMAGES: usize = 8192;

@@ -8,11 +8,11 @@ use super::TrainError;
 use super::kept_features::KeptFeatures;
 use super::options::ActivationOptions;
 use super::prefix::Prefix;
-use crate::data::{DataError, Dataset, Loader, LoaderOptions, ReadImages, Sample};
 use crate::files;
+use crate::loading::{Loader, LoaderOptions};
 use crate::models::Model;
 use crate::monitor::Monitor;
-use crate::random;
+use crate::sources::{DataError, Dataset, ReadImages, Sample};
 
 /// Features of training and of validation images.
 const FEATURES_OF_A_RUN: usize = 2;
@@ -75,7 +75,7 @@ impl Shared {
         monitor: &dyn Monitor,
     ) -> Result<Arc<KeptFeatures>, TrainError> {
         let body_key = body_key(model, model.head());
-        let key = random::hash(&[loader_key.to_le_bytes(), body_key.to_le_bytes()].concat());
+        let key = retune_random::hash(&[loader_key.to_le_bytes(), body_key.to_le_bytes()].concat());
         let features = match take(&mut self.known_features(), key) {
             Some(features) => features,
             None => Arc::new(KeptFeatures::extract(model, loader, memory_bytes, task, monitor)?),
@@ -115,7 +115,7 @@ impl Shared {
         monitor: &dyn Monitor,
     ) -> Result<Option<Arc<Prefix>>, TrainError> {
         let numbers = [loader_key, view, block as u64, u64::from(options.half), body_key(model, block)];
-        let key = random::hash(&numbers.map(u64::to_le_bytes).concat());
+        let key = retune_random::hash(&numbers.map(u64::to_le_bytes).concat());
         let found = take(&mut self.known_prefixes(), key);
         let prefix = match found {
             Some(prefix) => prefix,
@@ -146,8 +146,8 @@ fn take<T>(known: &mut Vec<(u64, T)>, key: u64) -> Option<T> {
 
 /// What a loader's batches depend on.
 pub(super) fn loader_key(dataset: &Dataset, options: &LoaderOptions) -> u64 {
-    let random = options.augmentation.policy != crate::data::augment::AugmentPolicy::None
-        || options.mix != crate::data::mix::Mix::default();
+    let random = options.augmentation.policy != retune_pixels::augment::AugmentPolicy::None
+        || options.mix != crate::loading::mix::Mix::default();
     // Without anything random the seed changes nothing.
     let seed = random.then_some(options.seed);
     let described = format!(
@@ -161,7 +161,7 @@ pub(super) fn loader_key(dataset: &Dataset, options: &LoaderOptions) -> u64 {
         options.label_smoothing,
         options.batch_size,
     );
-    samples_key(&dataset.samples, random::hash(described.as_bytes()))
+    samples_key(&dataset.samples, retune_random::hash(described.as_bytes()))
 }
 
 /// What a list of images is, beyond their pixels: names, labels and groups, in order; `before` is
@@ -176,7 +176,7 @@ pub(super) fn samples_key(samples: &[Sample], before: u64) -> u64 {
         // No name has a zero byte, so that name and group cannot run into each other.
         bytes.push(0);
         bytes.extend(sample.group.as_deref().unwrap_or_default().as_bytes());
-        random::hash(&bytes)
+        retune_random::hash(&bytes)
     })
 }
 
@@ -184,7 +184,9 @@ pub(super) fn samples_key(samples: &[Sample], before: u64) -> u64 {
 fn body_key(model: &Model, block: usize) -> u64 {
     let specs = model.network().specs.iter().enumerate().filter(|(_, spec)| spec.block < block);
     let hashes: Vec<u8> = specs
-        .flat_map(|(index, _)| random::hash(&files::little_endian(&model.parameters.values(index))).to_le_bytes())
+        .flat_map(|(index, _)| {
+            retune_random::hash(&files::little_endian(&model.parameters.values(index))).to_le_bytes()
+        })
         .collect();
-    random::hash(&[model.config().architecture().as_bytes(), &hashes].concat())
+    retune_random::hash(&[model.config().architecture().as_bytes(), &hashes].concat())
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use image::RgbImage;
-use retune::data::{Dataset, ImageSource, Sample};
 use retune::models::Model;
+use retune::sources::{Dataset, ImageSource, Sample};
 
 /// Where the fixture models are.
 pub fn fixtures() -> PathBuf {
@@ -28,7 +28,7 @@ pub fn models() -> Vec<String> {
 
 /// Loads a fixture model, for images of another size if one is given.
 pub fn load(name: &str, size: Option<[usize; 2]>) -> Model {
-    let resize = |own: &retune::data::preprocess::Preprocessing| {
+    let resize = |own: &retune::pixels::preprocess::Preprocessing| {
         let mut changed = own.clone();
         if let Some([height, width]) = size {
             (changed.width, changed.height) = (width as u32, height as u32);

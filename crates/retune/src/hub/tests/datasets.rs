@@ -1,7 +1,7 @@
 //! Data sets of the hub of a few lines.
 
 use super::*;
-use crate::data::{DataSource, SplitName};
+use crate::sources::{DataSource, SplitName};
 
 /// Two images of each split of a class, as the Parquet fixtures have them.
 fn parquet(name: &str) -> Vec<u8> {

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
 
-use crate::fit::record::Sheet;
+use crate::run::record::Sheet;
 
 /// A picture with square tiles, row by row, embedded in a page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 
+use retune_analysis::intervals::wilson_interval;
+
 use super::RunRecord;
-use crate::fit::record::{Prediction, Predictions, SampleMap};
-use crate::inference::wilson_interval;
 use crate::report::confusion::{Confusion, Hard, group_names, group_size};
 use crate::report::page::{
     Cell, Column, Confusions, Gallery, GalleryItem, Map, Page, PageSheet, Pair, Reliability, Section, Table, grouped,
 };
 use crate::report::verdict::percent;
+use crate::run::record::{Prediction, Predictions, SampleMap};
 
 /// Title of the section with the map.
 pub(super) const MAP: &str = "Map of the images";

@@ -1,10 +1,10 @@
 //! Accuracy on each set, and along a line of weights.
 
 use super::RunRecord;
-use crate::fit::CurvePoint;
 use crate::inference::Evaluation;
 use crate::report::page::{Cell, Column, Line, Lines, Point, Scatter, Section, Table, grouped};
 use crate::report::verdict::{in_distribution, interval, percent};
+use crate::run::CurvePoint;
 
 pub(super) fn accuracies(record: &RunRecord) -> Section {
     let splits = &record.summary.splits;

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::ops::Range;
 
 use super::ProbeError;
-use crate::data::positional::read_exact_at;
 use crate::files::from_little_endian;
+use crate::sources::positional::read_exact_at;
 
 /// Bytes of features that are looked at together where no sum depends on it.
 const CHUNK_BYTES: usize = 1 << 20;

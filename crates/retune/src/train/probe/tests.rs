@@ -1,8 +1,8 @@
 //! Against scikit-learn's optima (`tests/fixtures/probe/generate.py`), and the errors.
 
 use super::*;
-use crate::data::positional::write_all_at;
 use crate::files::little_endian;
+use crate::sources::positional::write_all_at;
 use serde::Deserialize;
 
 #[derive(Deserialize)]

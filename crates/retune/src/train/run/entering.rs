@@ -4,9 +4,8 @@
 use std::sync::Arc;
 
 use super::Run;
-use crate::data::{Batch, Order};
+use crate::loading::{Batch, Order};
 use crate::models::{Activation, Parameters};
-use crate::random;
 use crate::train::TrainError;
 use crate::train::descent::EpochRates;
 use crate::train::gradient::first_trained;
@@ -54,7 +53,7 @@ impl Run<'_> {
         match options.activations.views {
             None => (epoch, order(options.seed)),
             Some(views) => {
-                let seed = random::hash(&[options.seed.to_le_bytes(), epoch.to_le_bytes()].concat());
+                let seed = retune_random::hash(&[options.seed.to_le_bytes(), epoch.to_le_bytes()].concat());
                 (epoch % views.max(1) as u64, order(seed))
             }
         }

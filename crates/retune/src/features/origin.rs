@@ -1,0 +1,109 @@
+//! What extracted features depend on.
+
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::files;
+use crate::inference::Layer;
+use crate::loading::Loader;
+use crate::models::Model;
+use crate::sources::{ImageSource, Sample};
+
+/// What the rows of an extraction depend on, down to the last bit. Rows of equal origin can be put together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Origin {
+    version: String,
+    model: String,
+    device: String,
+    layer: String,
+    preprocessing: String,
+    data: String,
+    images: usize,
+    /// How many images go through the model together may change the last bits of its output.
+    batch_size: usize,
+    /// A transform is a function, which cannot be told from another: such rows are never put together.
+    transformed: bool,
+}
+
+impl Origin {
+    pub fn of(model: &Model, loader: &Loader, layer: Layer) -> Self {
+        let options = loader.options();
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            model: format!("{:016x}", model_hash(model)),
+            device: model.parameters.tensors().first().map_or(String::new(), |tensor| format!("{:?}", tensor.device())),
+            layer: format!("{layer:?}"),
+            preprocessing: format!("{:?} {:?}", options.preprocessing, options.augmentation),
+            data: format!("{:016x}", data_hash(loader)),
+            images: loader.dataset().len(),
+            batch_size: options.batch_size,
+            transformed: options.transform.is_some(),
+        }
+    }
+
+    /// What keeps rows of another origin from being used; `None` if nothing does.
+    pub fn difference(&self, other: &Self) -> Option<&'static str> {
+        let parts = [
+            (self.version == other.version, "another version of this program"),
+            (self.model == other.model, "another model"),
+            (self.device == other.device, "another device"),
+            (self.layer == other.layer, "another layer"),
+            (self.preprocessing == other.preprocessing, "another preprocessing"),
+            (self.data == other.data && self.images == other.images, "other data"),
+            (self.batch_size == other.batch_size, "another batch size"),
+            (!self.transformed && !other.transformed, "transformed images"),
+        ];
+        parts.iter().find(|(is_equal, _)| !is_equal).map(|(_, difference)| *difference)
+    }
+}
+
+/// Architecture and parameters.
+fn model_hash(model: &Model) -> u64 {
+    let start = retune_random::hash(format!("{:?}", model.config()).as_bytes());
+    (0..model.parameters.tensors().len())
+        .fold(start, |hash, index| combined(hash, &files::little_endian(&model.parameters.values(index))))
+}
+
+/// Names, labels and corruptions, and of each file its length and when it was changed.
+fn data_hash(loader: &Loader) -> u64 {
+    let dataset = loader.dataset();
+    let start = retune_random::hash(format!("{:?} {:?}", dataset.classes, dataset.corruptions).as_bytes());
+    let mut of_file = FileState::default();
+    dataset.samples.iter().fold(start, |hash, sample| {
+        let Sample { image, label, name, .. } = sample;
+        let state = match image {
+            ImageSource::File(path) => of_file.of(path),
+            ImageSource::Idx { images, .. } => of_file.of(images.path()),
+            ImageSource::Parquet { images, .. } => of_file.of(images.path()),
+            ImageSource::Cifar { images, .. } => of_file.of(images.path()),
+            ImageSource::Tar { images, .. } => of_file.of(images.path()),
+            ImageSource::Memory(image) => retune_random::hash(image.as_raw()),
+        };
+        combined(hash, format!("{name:?} {label:?} {state}").as_bytes())
+    })
+}
+
+fn combined(hash: u64, bytes: &[u8]) -> u64 {
+    retune_random::hash(&[&hash.to_le_bytes()[..], &retune_random::hash(bytes).to_le_bytes()].concat())
+}
+
+/// The state of the file that was asked for last, since many images lie in one.
+#[derive(Default)]
+struct FileState {
+    path: std::path::PathBuf,
+    state: u64,
+}
+
+impl FileState {
+    /// Length and time of change; a file that is missing has neither, and loading it will say so.
+    fn of(&mut self, path: &Path) -> u64 {
+        if self.path != path {
+            self.path = path.to_owned();
+            let metadata = fs::metadata(path).map(|metadata| (metadata.len(), metadata.modified().ok()));
+            self.state = retune_random::hash(format!("{:?}", metadata.ok()).as_bytes());
+        }
+        self.state
+    }
+}

@@ -1,0 +1,175 @@
+use std::fs::File;
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use image::RgbImage;
+
+use super::*;
+use crate::device;
+use crate::loading::LoaderOptions;
+use crate::monitor::Silent;
+use crate::sources::{Dataset, ImageSource, Sample};
+
+fn model() -> Model {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models/resnet_basic");
+    Model::load(&folder, None, Clone::clone, &device::by_name("cpu").unwrap()).unwrap()
+}
+
+/// Five images in batches of two, the last without a label.
+fn loader(model: &Model) -> Loader {
+    let sample = |index: usize| Sample {
+        image: ImageSource::Memory(Arc::new(RgbImage::from_pixel(8, 8, image::Rgb([40 * index as u8; 3])))),
+        label: (index < 4).then_some(index % 2),
+        group: None,
+        name: format!("katze/größe-{index}.png").into(),
+    };
+    let classes = ["hund", "katze"].map(String::from).into();
+    let dataset =
+        Dataset { root: PathBuf::new(), classes, samples: (0..5).map(sample).collect(), corruptions: Vec::new() };
+    let options = LoaderOptions::deterministic(model.config().preprocessing().clone(), 2);
+    Loader::new(dataset, options).unwrap()
+}
+
+fn expected(model: &Model, loader: &Loader) -> Vec<f32> {
+    inference::extract(model, loader, Layer::Pooled, "", &Silent).unwrap().values
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+}
+
+/// Header text and data of an array in an archive.
+fn array(archive: &mut zip::ZipArchive<File>, name: &str) -> (String, Vec<u8>) {
+    let mut bytes = Vec::new();
+    archive.by_name(&format!("{name}.npy")).unwrap().read_to_end(&mut bytes).unwrap();
+    let data = bytes.split_off(10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]])));
+    (String::from_utf8_lossy(&bytes[10..]).into_owned(), data)
+}
+
+#[test]
+fn an_npz_archive_holds_every_row_label_path_and_class() {
+    let (model, folder) = (model(), tempfile::tempdir().unwrap());
+    let loader = loader(&model);
+    let path = folder.path().join("features.npz");
+    let shape = write(&model, &loader, Layer::Pooled, &path, &Silent).unwrap();
+    assert_eq!(shape, FeatureShape { images: 5, width: 12 });
+
+    let mut archive = zip::ZipArchive::new(File::open(&path).unwrap()).unwrap();
+    let (header, data) = array(&mut archive, "features");
+    assert!(header.contains("'<f4'") && header.contains("(5, 12)"), "{header}");
+    assert_eq!(floats(&data), expected(&model, &loader));
+    let (_, labels) = array(&mut archive, "labels");
+    let labels: Vec<i64> = labels.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect();
+    assert_eq!(labels, [0, 1, 0, 1, -1]);
+    let (header, paths) = array(&mut archive, "paths");
+    assert!(header.contains("'<U17'") && header.contains("(5,)"), "{header}");
+    let characters = paths[17 * 4..].as_chunks().0.iter().take(17).map(|bytes| u32::from_le_bytes(*bytes));
+    assert_eq!(characters.filter_map(char::from_u32).collect::<String>(), "katze/größe-1.png");
+    let (header, _) = array(&mut archive, "classes");
+    assert!(header.contains("'<U5'") && header.contains("(2,)"), "{header}");
+}
+
+#[test]
+fn a_safetensors_file_holds_the_same() {
+    let (model, folder) = (model(), tempfile::tempdir().unwrap());
+    let loader = loader(&model);
+    let path = folder.path().join("features.safetensors");
+    write(&model, &loader, Layer::Pooled, &path, &Silent).unwrap();
+
+    let bytes = std::fs::read(&path).unwrap();
+    let tensors = ::safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let features = tensors.tensor("features").unwrap();
+    assert_eq!(features.shape(), [5, 12]);
+    assert_eq!(floats(features.data()), expected(&model, &loader));
+    assert_eq!(tensors.tensor("labels").unwrap().data()[32..], (-1i64).to_le_bytes());
+    let (_, header) = ::safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+    let metadata = header.metadata().clone().unwrap();
+    assert_eq!(metadata["classes"], r#"["hund","katze"]"#);
+    assert!(metadata["paths"].starts_with(r#"["katze/größe-0.png","#), "{}", metadata["paths"]);
+}
+
+const NAMES: [&str; 3] = ["f.npz", "f.safetensors", "f.parquet"];
+
+#[test]
+fn what_is_written_is_read_back_from_every_format() {
+    let (model, folder) = (model(), tempfile::tempdir().unwrap());
+    let loader = loader(&model);
+    for name in NAMES {
+        let path = folder.path().join(name);
+        write(&model, &loader, Layer::Pooled, &path, &Silent).unwrap();
+        let table = read(&path).unwrap();
+        assert_eq!(table.features, expected(&model, &loader), "{name}");
+        assert_eq!(table.width, 12);
+        assert_eq!(table.labels, [Some(0), Some(1), Some(0), Some(1), None]);
+        assert_eq!(table.paths[4], "katze/größe-4.png");
+        assert_eq!(table.classes, ["hund", "katze"]);
+    }
+}
+
+/// Asks to stop when it is asked for the second time.
+#[derive(Default)]
+struct StopsSoon(AtomicUsize);
+
+impl Monitor for StopsSoon {
+    fn start(&self, _: &str, _: usize) {}
+    fn advance(&self, _: usize) {}
+    fn finish(&self) {}
+    fn message(&self, _: &str) {}
+    fn cancelled(&self) -> bool {
+        self.0.fetch_add(1, Ordering::Relaxed) > 0
+    }
+}
+
+#[test]
+fn an_interrupted_extraction_ends_with_the_same_bytes() {
+    let (model, folder) = (model(), tempfile::tempdir().unwrap());
+    let loader = loader(&model);
+    for name in NAMES {
+        let [whole, resumed] = ["whole", "resumed"].map(|part| folder.path().join(format!("{part}-{name}")));
+        write(&model, &loader, Layer::Pooled, &whole, &Silent).unwrap();
+        // A batch gets done each time.
+        for _ in 0..2 {
+            let stopped = write(&model, &loader, Layer::Pooled, &resumed, &StopsSoon::default()).unwrap_err();
+            assert!(matches!(stopped, FeaturesError::Inference(InferenceError::Interrupted)));
+            assert!(!resumed.exists());
+        }
+        let rows = folder.path().join(format!(".resumed-{name}.partial/rows"));
+        assert_eq!(std::fs::metadata(rows).unwrap().len(), 4 * 12 * 4);
+        write(&model, &loader, Layer::Pooled, &resumed, &Silent).unwrap();
+        assert_eq!(std::fs::read(&resumed).unwrap(), std::fs::read(&whole).unwrap(), "{name}");
+    }
+    // Three formats, whole and resumed, and nothing else.
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 6);
+}
+
+#[test]
+fn another_layer_starts_anew() {
+    let (model, folder) = (model(), tempfile::tempdir().unwrap());
+    let loader = loader(&model);
+    let path = folder.path().join("f.npz");
+    write(&model, &loader, Layer::Logits, &path, &StopsSoon::default()).unwrap_err();
+    write(&model, &loader, Layer::Pooled, &path, &Silent).unwrap();
+    assert_eq!(read(&path).unwrap().features, expected(&model, &loader));
+}
+
+#[test]
+fn a_failure_leaves_nothing_behind() {
+    let (model, folder) = (model(), tempfile::tempdir().unwrap());
+    let path = folder.path().join("features.npz");
+    let samples = Dataset::from_files(&[folder.path().join("absent.png")]);
+    let options = LoaderOptions::deterministic(model.config().preprocessing().clone(), 2);
+    let loader = Loader::new(samples, options).unwrap();
+    let error = write(&model, &loader, Layer::Pooled, &path, &Silent).unwrap_err().to_string();
+    assert!(error.contains("absent.png"), "{error}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn other_formats_are_refused_by_name() {
+    let refused = |path: &str| FeatureFormat::of(Path::new(path)).unwrap_err().to_string();
+    assert!(refused("f.csv").contains(".npz, .parquet or .safetensors"));
+    assert!(refused("features").contains(".npz, .parquet or .safetensors"));
+    assert_eq!(FeatureFormat::of(Path::new("f.parquet")).unwrap(), FeatureFormat::Parquet);
+    assert_eq!(FeatureFormat::of(Path::new("F.NPZ")).unwrap(), FeatureFormat::Npz);
+}

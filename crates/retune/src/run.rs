@@ -1,0 +1,261 @@
+//! From paths to a run directory: what `retune fit` does.
+//!
+//! A run directory holds `run.toml` (every resolved option), `plan.toml`, `metrics.jsonl`,
+//! `summary.json`, `model/` (loadable by timm), `adapter/` after low-rank training (loadable by PEFT), what the model said of
+//! each image ([`record`]) and, while it is under way, `checkpoint/`.
+
+pub mod map;
+pub mod record;
+pub mod verify;
+
+mod data;
+mod directory;
+mod error;
+mod hashes;
+mod hint;
+mod options;
+mod summary;
+
+use std::path::Path;
+
+use retune_kernels::operators;
+
+pub use self::data::{FitData, evaluation_split, warn_of_training_images};
+pub use self::directory::{COMMAND_FILE, is_resumable};
+pub(crate) use self::directory::{open_of_run, record_command};
+pub use self::error::FitError;
+pub use self::hint::Hint;
+pub use self::options::{EvaluationSource, FitOptions, ModelSource, PlanSource, PreprocessingChange};
+pub use self::summary::{CurvePoint, Summary, curve, evaluation_loader, summarize};
+pub(crate) use self::summary::{evaluate_everywhere, evaluate_set, on_line, renewed};
+use crate::files;
+use crate::files::lock::DirectoryLock;
+use crate::models::{HeadInitialization, Model};
+use crate::monitor::Monitor;
+use crate::plan::Plan;
+use crate::sources::white_level::unused_range;
+use crate::sources::{Dataset, ReadImages};
+use crate::train::options::{BatchNormPolicy, Precision};
+use crate::train::{self, Shared, TrainError, Trained, Trainer};
+
+pub(crate) const RUN_FILE: &str = "run.toml";
+pub(crate) const PLAN_FILE: &str = "plan.toml";
+pub(crate) const SUMMARY_FILE: &str = "summary.json";
+pub(crate) const MODEL_FOLDER: &str = "model";
+pub(crate) const ADAPTER_FOLDER: &str = "adapter";
+/// The folder with the pictures of a run or comparison.
+pub const PLOTS_FOLDER: &str = "plots";
+
+/// Fits a model and writes the run directory `out`; `command` is kept as what was typed. Runs that
+/// are made together can share decoded images and features.
+///
+/// # Errors
+/// The user's mistakes before anything is written; what goes wrong later leaves a directory that
+/// [`resume`] goes on from.
+pub fn start(
+    options: &FitOptions,
+    plan: &PlanSource,
+    out: &Path,
+    command: Option<&str>,
+    shared: Option<&Shared>,
+    monitor: &dyn Monitor,
+) -> Result<Summary, FitError> {
+    let check_free = || -> Result<(), FitError> {
+        DirectoryLock::check(out)?;
+        match directory::is_taken(out) {
+            true if out.join(RUN_FILE).is_file() => Err(FitError::OutputIsARun(out.to_owned())),
+            true => Err(FitError::OutputTaken(out.to_owned())),
+            false => Ok(()),
+        }
+    };
+    check_free()?;
+    let (model, mut data) = open(options)?;
+    let plan = settled_plan(options, plan, &model)?;
+    let left_out = if options.skip_bad {
+        let unknown = ReadImages::default();
+        let read = shared.map_or(&unknown, Shared::read_images);
+        Some(data.leave_out_unreadable(&options.data, read, monitor)?)
+    } else {
+        None
+    };
+
+    model.tell_notes(monitor);
+    data.tell_notes(monitor);
+    data::warn_of_leaks(&data, monitor);
+    if options.train.precision == Precision::Bfloat16 && !retune_kernels::multiplies_bfloat16() {
+        monitor.message("note: this CPU has no instructions for bfloat16 (AVX-512 BF16); rounding costs time here");
+    }
+    let has_statistics = model.network().specs.iter().any(|spec| !spec.role.is_trainable());
+    if options.train.batch_norm != BatchNormPolicy::Frozen && !has_statistics {
+        monitor.message("note: the model has no BatchNorm: nothing follows the batches or is measured anew");
+    }
+
+    // Another run may have begun there meanwhile.
+    check_free()?;
+    files::create_folder(out)?;
+    let lock = DirectoryLock::acquire(out)?;
+    lock.warn_without_lock(monitor);
+    directory::tidy(out);
+    directory::record_command(out, command)?;
+    if let Some(left_out) = left_out {
+        directory::write_left_out(out, &left_out)?;
+    }
+    let run_text = toml::to_string(options)
+        .map_err(|error| FitError::RunFile { path: out.join(RUN_FILE), reason: error.to_string() })?;
+    let plan_text = plan.to_toml()?;
+    files::write_atomically(&out.join(PLAN_FILE), |file| file.write_all(plan_text.as_bytes()))?;
+    files::write_atomically(&out.join(RUN_FILE), |file| file.write_all(run_text.as_bytes()))?;
+    RunDirectory { options, plan: &plan, data: &data, out, shared, monitor }.train_and_evaluate(model, false)
+}
+
+/// The plan for a model, after every check that can be made before training.
+///
+/// # Errors
+/// A block or number that does not fit; a new head that nothing would train.
+pub(crate) fn settled_plan(options: &FitOptions, plan: &PlanSource, model: &Model) -> Result<Plan, FitError> {
+    let plan = plan.resolve(model)?;
+    let specs = &model.network().specs;
+    let trained = plan.trained_parameters(model.blocks(), specs);
+    let mut of_head = specs.iter().zip(trained).filter(|(spec, _)| spec.block == model.head());
+    let trains_head = of_head.all(|(spec, trained)| trained || !spec.role.is_trainable());
+    if !trains_head && options.head_initialization != HeadInitialization::Keep {
+        return Err(FitError::NewHeadFrozen);
+    }
+    Ok(plan)
+}
+
+/// Goes on with an interrupted run, or reports a finished one again.
+///
+/// # Errors
+/// As [`start`]; a directory that is no run.
+pub fn resume(out: &Path, shared: Option<&Shared>, monitor: &dyn Monitor) -> Result<Summary, FitError> {
+    let options = read_options(out)?;
+    if let Some(summary) = finished(out)? {
+        // It may have been killed between its summary and its pictures. Who holds the lock tidies by itself.
+        if let Ok(_lock) = DirectoryLock::acquire(out) {
+            directory::tidy(out);
+            train::remove_checkpoint(out);
+        }
+        return Ok(summary);
+    }
+    let lock = DirectoryLock::acquire(out)?;
+    lock.warn_without_lock(monitor);
+    directory::tidy(out);
+    let plan = read_plan(out)?;
+    let (model, data) = open_of_run(&options, out)?;
+    let run = RunDirectory { options: &options, plan: &plan, data: &data, out, shared, monitor };
+    run.train_and_evaluate(model, true)
+}
+
+/// Reads a run's options.
+///
+/// # Errors
+/// A directory that is no run, or a `run.toml` that cannot be understood.
+pub fn read_options(run: &Path) -> Result<FitOptions, FitError> {
+    let path = run.join(RUN_FILE);
+    if !files::holds(run, RUN_FILE)? {
+        return Err(FitError::NotARun(run.to_owned()));
+    }
+    let text = files::read_text(&path)?;
+    FitOptions::from_toml(&text).map_err(|error| FitError::RunFile { path, reason: error.to_string() })
+}
+
+/// Reads a run's plan.
+///
+/// # Errors
+/// A file that is not there or cannot be understood.
+pub fn read_plan(run: &Path) -> Result<Plan, FitError> {
+    Ok(Plan::from_toml(&files::read_text(&run.join(PLAN_FILE))?)?)
+}
+
+/// A finished run's summary; `None` of a run that is not finished.
+///
+/// # Errors
+/// A summary that cannot be read.
+pub fn finished(run: &Path) -> Result<Option<Summary>, FitError> {
+    let path = run.join(SUMMARY_FILE);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    Summary::from_json(&files::read_text(&path)?)
+        .map(Some)
+        .map_err(|error| FitError::RunFile { path, reason: error.to_string() })
+}
+
+/// The pretrained model with a head for the data's classes, and the data. A head that is kept keeps
+/// its classes in its own order, and the data's follow it by name.
+pub(crate) fn open(options: &FitOptions) -> Result<(Model, FitData), FitError> {
+    let fused = options.device == "cpu" && operators::are_enabled();
+    if options.train.precision == Precision::Bfloat16 && !fused {
+        return Err(FitError::NoBfloat16);
+    }
+    let mut data = FitData::open(options)?;
+    let model = options.model.load(&options.preprocessing, options.train.seed, &options.device)?;
+    if model.config().preprocessing().white.is_none() {
+        data.notes.extend(unused_range(&data.train));
+    }
+    if options.head_initialization == HeadInitialization::Keep {
+        if model.config().num_classes() == 0 {
+            return Err(FitError::NoHeadToKeep);
+        }
+        data = data.match_classes(&model.config().classes())?;
+    }
+    let classes = &data.train.classes;
+    Ok((model.with_classes(classes, options.head_initialization, options.train.seed)?, data))
+}
+
+/// The model that a run of these classes began with, whatever its data is now.
+pub(crate) fn starting_model(options: &FitOptions, classes: &[String]) -> Result<Model, FitError> {
+    let model = options.model.load(&options.preprocessing, options.train.seed, &options.device)?;
+    Ok(model.with_classes(classes, options.head_initialization, options.train.seed)?)
+}
+
+/// A run that is being made.
+struct RunDirectory<'a> {
+    options: &'a FitOptions,
+    plan: &'a Plan,
+    data: &'a FitData,
+    out: &'a Path,
+    shared: Option<&'a Shared>,
+    monitor: &'a dyn Monitor,
+}
+
+impl RunDirectory<'_> {
+    fn train_and_evaluate(&self, model: Model, resume: bool) -> Result<Summary, FitError> {
+        let Self { options, plan, data, out, shared, monitor } = *self;
+        let trainer = Trainer {
+            plan,
+            options: &options.train,
+            train: &data.train,
+            validation: &data.validation,
+            directory: Some(out),
+            shared,
+            monitor,
+        };
+        let trained = trainer.run(model, resume)?;
+        trained.model.save(&out.join(MODEL_FOLDER))?;
+        if let Some(adapters) = &trained.low_rank {
+            adapters.save_for_peft(&trained.model, &out.join(ADAPTER_FOLDER)).map_err(TrainError::from)?;
+        }
+        let summary = self.evaluate_and_record(&trained)?;
+        let text = serde_json::to_string_pretty(&summary)
+            .map_err(|error| FitError::RunFile { path: out.join(SUMMARY_FILE), reason: error.to_string() })?;
+        // First, because a run with a summary is a finished one.
+        hashes::record(out, &text)?;
+        files::write_atomically(&out.join(SUMMARY_FILE), |file| file.write_all(text.as_bytes()))?;
+        // What only resuming needs would triple the run's size.
+        train::remove_checkpoint(out);
+        Ok(summary)
+    }
+
+    /// Evaluates the model, and keeps what it said of each image for the report.
+    fn evaluate_and_record(&self, trained: &Trained) -> Result<Summary, FitError> {
+        let Self { options, plan, data, out, monitor, .. } = *self;
+        let mut recorder = record::Recorder::new(&trained.model, &options.train, data, monitor);
+        recorder.evaluate("val", &data.validation)?;
+        let mut evaluate = |name: &str, dataset: &Dataset| recorder.evaluate(name, dataset);
+        let summary = summary::summarize_by(plan, &options.train, trained, data, monitor, &mut evaluate)?;
+        recorder.write(out)?;
+        Ok(summary)
+    }
+}

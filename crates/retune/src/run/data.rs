@@ -1,0 +1,199 @@
+//! The images of a fit: what it trains, validates and evaluates on.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use indexmap::IndexMap;
+use retune_pixels::decode::DecodeLimits;
+
+use super::{FitError, FitOptions};
+use crate::monitor::Monitor;
+use crate::sources::leak::Contents;
+use crate::sources::{
+    ClassList, ClassMapping, DataError, DataNote, DataSource, Dataset, LeftOut, ReadImages, SplitName, TrainingSets,
+};
+use crate::train::TrainError;
+
+/// Datasets of a fit, their labels in the order of the model's classes.
+#[derive(Clone, Debug)]
+pub struct FitData {
+    /// Images to train on.
+    pub train: Dataset,
+    /// Images that choose rates, strengths and epochs.
+    pub validation: Dataset,
+    /// Sets that only the final model is evaluated on.
+    pub evaluations: Vec<(String, Dataset)>,
+    /// What a user should hear about the data.
+    pub notes: Vec<DataNote>,
+}
+
+impl FitData {
+    /// Opens and checks all sources of a fit.
+    ///
+    /// # Errors
+    /// What is wrong with the data, by path and class; two sets of one name.
+    pub fn open(options: &FitOptions) -> Result<Self, FitError> {
+        let source = options.open_source(&options.data)?;
+        let TrainingSets { train, validation, notes: of_split } =
+            source.train_and_validation(options.validation_fraction, options.split_by, options.train.seed)?;
+        if validation.is_empty() {
+            return Err(FitError::NothingToValidate(options.data.clone()));
+        }
+        let mut evaluations = Vec::new();
+        let mut notes = source.notes.clone();
+        notes.extend(of_split);
+        for name in source.splits.keys().filter(|name| matches!(name, SplitName::Other(_))) {
+            let dataset = source.split(name)?;
+            // Many published sets hold the labels of their test split back; there is nothing to evaluate then.
+            if dataset.samples.iter().any(|sample| sample.label.is_some()) {
+                evaluations.push((name.to_string(), dataset));
+            }
+        }
+        for (index, evaluation) in options.evaluations.iter().enumerate() {
+            // A set that a run has already may be named again beside it.
+            if options.evaluations[..index].iter().any(|other| other.is_same(evaluation)) {
+                continue;
+            }
+            let further = options.open_source(&evaluation.path)?;
+            let dataset = evaluation_split(&further)?;
+            notes.extend(further.notes);
+            let (dataset, how) = dataset.match_classes(&ClassList::named(train.classes.clone()))?;
+            notes.extend(how.note());
+            evaluations.push((evaluation.name.clone(), dataset));
+        }
+        let mut names = std::collections::BTreeSet::from(["val"]);
+        for (name, dataset) in &evaluations {
+            dataset.labels()?;
+            if !names.insert(name) {
+                return Err(FitError::DuplicateName(name.clone()));
+            }
+        }
+        Ok(Self { train, validation, evaluations, notes })
+    }
+}
+
+impl FitData {
+    /// Says what a user should hear about the data.
+    pub(crate) fn tell_notes(&self, monitor: &dyn Monitor) {
+        for note in &self.notes {
+            monitor.note(note);
+        }
+    }
+
+    /// All sets with their names.
+    fn sets(&mut self) -> impl Iterator<Item = (&str, &mut Dataset)> {
+        let further = self.evaluations.iter_mut().map(|(name, dataset)| (name.as_str(), dataset));
+        [("train", &mut self.train), ("val", &mut self.validation)].into_iter().chain(further)
+    }
+
+    /// Reads every image that is not among those `read` and leaves out those that cannot be; what was left out of each set.
+    ///
+    /// # Errors
+    /// A set of which nothing is left; an interruption.
+    pub(crate) fn leave_out_unreadable(
+        &mut self,
+        data: &Path,
+        read: &ReadImages,
+        monitor: &dyn Monitor,
+    ) -> Result<IndexMap<String, Vec<LeftOut>>, FitError> {
+        let mut found = IndexMap::new();
+        for (name, dataset) in self.sets() {
+            monitor.start(&format!("reading every image of {name}"), dataset.len());
+            let watch = || {
+                monitor.advance(1);
+                if monitor.cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            };
+            let left_out = dataset.leave_out_unreadable(&DecodeLimits::default(), read, watch);
+            let left_out = left_out.ok_or(FitError::Train(TrainError::Interrupted))?;
+            monitor.finish();
+            if let Some(first) = left_out.first().filter(|_| dataset.is_empty()) {
+                let (set, first) = (name.to_owned(), first.reason.clone());
+                return Err(FitError::NothingReadable { set, path: data.to_owned(), first });
+            }
+            for image in &left_out {
+                monitor.message(&format!("left out of {name}: {}", image.reason));
+            }
+            found.insert(name.to_owned(), left_out);
+        }
+        Ok(found)
+    }
+
+    /// Leaves out what an earlier start of the same run left out.
+    pub(super) fn leave_out(&mut self, left_out: &IndexMap<String, Vec<LeftOut>>, data: &Path) -> Result<(), FitError> {
+        for (name, dataset) in self.sets() {
+            if !left_out.get(name).is_none_or(|images| dataset.leave_out(images)) {
+                return Err(FitError::DataChanged(data.to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The same images with labels that index a model's classes.
+    ///
+    /// # Errors
+    /// As [`ClassMapping::new`].
+    pub(super) fn match_classes(mut self, known: &ClassList) -> Result<Self, DataError> {
+        let mut images = self.train.class_counts();
+        for dataset in std::iter::once(&self.validation).chain(self.evaluations.iter().map(|(_, dataset)| dataset)) {
+            images.iter_mut().zip(dataset.class_counts()).for_each(|(sum, count)| *sum += count);
+        }
+        let mapping = ClassMapping::new(&self.train.root, &self.train.classes, &images, known)?;
+        self.sets().for_each(|(_, dataset)| *dataset = mapping.apply(dataset));
+        self.notes.extend(mapping.how().note());
+        Ok(self)
+    }
+}
+
+/// The images of a further evaluation set: its test splits, else its validation split beside a training split, else all of
+/// it. What someone else trained on is no evidence of anything.
+///
+/// # Errors
+/// None for a source that was opened.
+pub fn evaluation_split(source: &DataSource) -> Result<Dataset, DataError> {
+    let tests: Vec<&SplitName> = source.splits.keys().filter(|name| matches!(name, SplitName::Other(_))).collect();
+    let Some((first, others)) = tests.split_first() else {
+        let both = [SplitName::Train, SplitName::Validation].map(|name| source.splits.contains_key(&name));
+        return if both == [true, true] { source.split(&SplitName::Validation) } else { Ok(source.all()) };
+    };
+    let mut dataset = source.split(first)?;
+    for name in others {
+        dataset.samples.extend(source.split(name)?.samples.iter().cloned());
+    }
+    Ok(dataset)
+}
+
+/// Says which of these sets hold images that a run was trained on, as far as its data is still where it was.
+pub fn warn_of_training_images(run: &Path, sets: &[(String, Dataset)], monitor: &dyn Monitor) {
+    let data = super::read_options(run).and_then(|options| FitData::open(&options));
+    if let Ok(data) = data {
+        warn_of_images_in(&data.train, sets.iter().map(|(name, dataset)| (name.as_str(), dataset)), monitor);
+    }
+}
+
+/// Says which of the other sets hold images that are trained on.
+pub(super) fn warn_of_leaks(data: &FitData, monitor: &dyn Monitor) {
+    let further = data.evaluations.iter().map(|(name, dataset)| (name.as_str(), dataset));
+    warn_of_images_in(&data.train, std::iter::once(("val", &data.validation)).chain(further), monitor);
+}
+
+fn warn_of_images_in<'a>(train: &Dataset, sets: impl Iterator<Item = (&'a str, &'a Dataset)>, monitor: &dyn Monitor) {
+    let training = Contents::of(train);
+    for (name, dataset) in sets {
+        let shared = training.shared_with(dataset);
+        if !training.compares_contents(dataset) {
+            monitor.message(&format!(
+                "note: too many images to look into for copies in '{name}'; only names were compared"
+            ));
+        }
+        if let Some(example) = shared.first() {
+            monitor.message(&format!(
+                "warning: {} of the {} images of '{name}' are also training images, such as {} ({} there): what it says \
+                 about new images is too good",
+                shared.len(),
+                dataset.len(),
+                example.first,
+                example.second,
+            ));
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What can end a fit.
+
+use std::path::PathBuf;
+
+use retune_pixels::channels::Channels;
+
+use super::RUN_FILE;
+use crate::device::UnknownDevice;
+use crate::files::FileError;
+use crate::files::lock::LockError;
+use crate::inference::InferenceError;
+use crate::models::ModelError;
+use crate::plan::PlanError;
+use crate::sources::{ClassChange, DataError};
+use crate::train::TrainError;
+
+/// Why a fit ended without a result.
+#[derive(Debug, thiserror::Error)]
+pub enum FitError {
+    /// The data is at fault.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The model is at fault.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The plan is at fault.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// Training failed, or was interrupted.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// The final evaluation failed, or was interrupted.
+    #[error(transparent)]
+    Inference(#[from] InferenceError),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// No such device.
+    #[error(transparent)]
+    Device(#[from] UnknownDevice),
+    /// The output directory holds a run already.
+    #[error("{path} already holds a run; name another --out, or go on with `retune fit --resume {path}`", path = .0.display())]
+    OutputIsARun(PathBuf),
+    /// The output directory holds something else, or is a file.
+    #[error("there is something at {path} already; name another --out", path = .0.display())]
+    OutputTaken(PathBuf),
+    /// The directory is no run.
+    #[error("{path} is not a run directory: it lacks {RUN_FILE}", path = .0.display())]
+    NotARun(PathBuf),
+    /// `run.toml` cannot be understood.
+    #[error("{path} cannot be understood: {reason}", path = path.display())]
+    RunFile {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// The data of a run has other classes than the run.
+    #[error("{path} is no longer the data that the run began with: it {change}", path = data.display())]
+    ClassesChanged {
+        /// The data.
+        data: PathBuf,
+        /// What is new and what is gone.
+        change: ClassChange,
+    },
+    /// Keeping the head needs a head.
+    #[error("the model has no classifier, so there is no head to keep; start with a new one")]
+    NoHeadToKeep,
+    /// No image is left to validate on.
+    #[error("{path} leaves no image for validation; give it more images of each class, a val/ folder, or a larger --val-fraction", path = .0.display())]
+    NothingToValidate(PathBuf),
+    /// The head is new, and nothing would train it.
+    #[error(
+        "the plan never trains the whole head, which starts anew; give it a rate, or take the model's own with --head-init keep"
+    )]
+    NewHeadFrozen,
+    /// bfloat16 is multiplied by the CPU's fused operators alone.
+    #[error("bfloat16 needs the CPU and its fused operators: leave out --device and --kernels, or train in float32")]
+    NoBfloat16,
+    /// Another run is at work in the directory.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// Leaving out what cannot be read leaves nothing.
+    #[error("no image of '{set}' in {path} can be read: check the first of them, {first}", path = path.display())]
+    NothingReadable {
+        /// The set.
+        set: String,
+        /// The data.
+        path: PathBuf,
+        /// The first image and what is wrong with it.
+        first: String,
+    },
+    /// The images that a run left out are not where they were.
+    #[error("{path} is no longer the data that the run began with: images that it left out are gone; put them back", path = .0.display())]
+    DataChanged(PathBuf),
+    /// Two models that are to see the same images take different channels.
+    #[error("{path} takes images of {own}, and the other model images of {other}; compare models of the same channels", path = path.display())]
+    Channels {
+        /// The second model.
+        path: PathBuf,
+        /// What it takes.
+        own: Channels,
+        /// What the first takes.
+        other: Channels,
+    },
+    /// Two evaluation sets of one name.
+    #[error("two different evaluation sets are called '{0}' (a run brings its own); give each its own NAME=")]
+    DuplicateName(String),
+}
+
+impl FitError {
+    /// Whether the classes of the data do not suit, and not its files.
+    pub(crate) fn is_of_classes(&self) -> bool {
+        matches!(self, Self::ClassesChanged { .. }) || matches!(self, Self::Data(error) if error.is_of_classes())
+    }
+
+    /// Whether the user stopped it.
+    pub fn is_interruption(&self) -> bool {
+        matches!(self, Self::Train(TrainError::Interrupted) | Self::Inference(InferenceError::Interrupted))
+    }
+}

@@ -1,0 +1,204 @@
+//! Evaluation that keeps what the model said of each image.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use half::f16;
+
+use super::samples::write_features;
+use super::tiles::{SHEET_BYTES, Tiles, image_of, side_for};
+use super::{
+    HARDEST, HARDEST_FILE, HARDEST_SIDE, MOST_SAMPLES, Prediction, Predictions, SAMPLES_FOLDER, THUMBNAILS_FILE,
+};
+use crate::files::{self, FileError};
+use crate::inference::{Evaluation, InferenceError, Outputs, cross_entropy, evaluate_observed, most_likely, softmax};
+use crate::loading::Batch;
+use crate::models::Model;
+use crate::monitor::Monitor;
+use crate::run::{FitData, evaluation_loader};
+use crate::sources::Dataset;
+use crate::train::options::TrainOptions;
+
+/// Evaluates a model on one set after the other and keeps what it said.
+pub(in crate::run) struct Recorder<'a> {
+    model: &'a Model,
+    options: &'a TrainOptions,
+    monitor: &'a dyn Monitor,
+    /// Images of all sets together.
+    images: usize,
+    predictions: Predictions,
+    features: Vec<f16>,
+    thumbnails: Tiles,
+    thumbnail_side: u32,
+    hardest: Tiles,
+}
+
+impl<'a> Recorder<'a> {
+    pub fn new(model: &'a Model, options: &'a TrainOptions, data: &FitData, monitor: &'a dyn Monitor) -> Self {
+        let further: usize = data.evaluations.iter().map(|(_, dataset)| dataset.len()).sum();
+        let images = data.validation.len() + further;
+        let thumbnail_side = side_for(images.min(MOST_SAMPLES));
+        Self {
+            model,
+            options,
+            monitor,
+            images,
+            predictions: Predictions::default(),
+            features: Vec::new(),
+            thumbnails: Tiles::new(thumbnail_side),
+            thumbnail_side,
+            hardest: Tiles::new(HARDEST_SIDE),
+        }
+    }
+
+    /// Evaluates a set.
+    ///
+    /// # Errors
+    /// As [`crate::inference::evaluate`].
+    pub fn evaluate(&mut self, name: &str, dataset: &Dataset) -> Result<Evaluation, InferenceError> {
+        let set = self.predictions.sets.len();
+        self.predictions.sets.push(name.to_owned());
+        let loader = evaluation_loader(dataset.clone(), self.model, self.options.batch_size, self.options.threads)?;
+        let mut hardest = Hardest::default();
+        let share = Share::of(dataset.len(), self.images);
+        let (model, monitor) = (self.model, self.monitor);
+        let evaluation =
+            evaluate_observed(model, &loader, &format!("evaluating {name}"), monitor, |batch, outputs| {
+                self.observe(set, dataset, share, batch, outputs, &mut hardest);
+            })?;
+        hardest.into_tiles().for_each(|tile| self.hardest.push(&tile));
+        Ok(evaluation)
+    }
+
+    fn observe(
+        &mut self,
+        set: usize,
+        dataset: &Dataset,
+        share: Share,
+        batch: &Batch,
+        outputs: Outputs,
+        hardest: &mut Hardest,
+    ) {
+        let classes = self.model.config().num_classes();
+        let preprocessing = self.model.config().preprocessing();
+        let width = outputs.pooled.len() / batch.n;
+        let pixels = batch.images.len() / batch.n;
+        for (row, logits) in outputs.logits.chunks_exact(classes).enumerate() {
+            let (index, label) = (batch.indices[row], batch.labels[row]);
+            let (predicted, loss) = (most_likely(logits), cross_entropy(logits, label));
+            let probabilities = softmax(logits);
+            let image = || image_of(&batch.images[row * pixels..(row + 1) * pixels], preprocessing);
+            let sample = share.takes(index).then(|| {
+                let features = &outputs.pooled[row * width..(row + 1) * width];
+                // Values beyond float16 are kept as its largest: a map tells no difference.
+                let narrow = |&value: &f32| f16::from_f32(value.clamp(f16::MIN.to_f32(), f16::MAX.to_f32()));
+                self.features.extend(features.iter().map(narrow));
+                self.thumbnails.push(&Tiles::tile(&image(), self.thumbnail_side));
+                self.thumbnails.len() - 1
+            });
+            hardest.offer(loss, index, || Tiles::tile(&image(), HARDEST_SIDE));
+            self.predictions.rows.push(Prediction {
+                set,
+                path: dataset.samples[index].name.to_string(),
+                label,
+                predicted,
+                probability: probabilities[predicted],
+                label_probability: probabilities[label],
+                loss,
+                sample,
+            });
+        }
+    }
+
+    /// Writes what was kept into the run directory.
+    ///
+    /// # Errors
+    /// Names the path and the reason.
+    pub fn write(self, run: &Path) -> Result<(), FileError> {
+        let classes = self.model.config().label_names().unwrap_or_default();
+        self.predictions.write(run, &classes)?;
+        let folder = run.join(SAMPLES_FOLDER);
+        files::create_folder(&folder)?;
+        let count = self.thumbnails.len();
+        write_features(&folder, &self.features, self.features.len() / count.max(1))?;
+        for (name, tiles) in [(THUMBNAILS_FILE, &self.thumbnails), (HARDEST_FILE, &self.hardest)] {
+            let path = folder.join(name);
+            let jpeg = tiles.jpeg(SHEET_BYTES).map_err(|error| FileError::new("write", &path, error))?;
+            files::write_atomically(&path, |file| file.write_all(&jpeg))?;
+        }
+        Ok(())
+    }
+}
+
+/// Which images of a set are kept: every one, or evenly spread ones where there are too many.
+#[derive(Clone, Copy)]
+struct Share {
+    images: usize,
+    kept: usize,
+}
+
+impl Share {
+    fn of(images: usize, all: usize) -> Self {
+        let kept = if all <= MOST_SAMPLES { images } else { images * MOST_SAMPLES / all };
+        Self { images, kept }
+    }
+
+    fn takes(self, index: usize) -> bool {
+        index * self.kept / self.images < (index + 1) * self.kept / self.images
+    }
+}
+
+/// The images of highest loss that went by, of equal ones the first.
+#[derive(Default)]
+struct Hardest {
+    /// By order of loss; a loss is not negative, so that its bits are in order too.
+    tiles: BTreeMap<(u64, std::cmp::Reverse<usize>), Vec<u8>>,
+}
+
+impl Hardest {
+    fn offer(&mut self, loss: f64, index: usize, tile: impl FnOnce() -> Vec<u8>) {
+        let key = (loss.max(0.0).to_bits(), std::cmp::Reverse(index));
+        let full = self.tiles.len() == HARDEST;
+        if full && self.tiles.first_key_value().is_some_and(|(least, _)| *least > key) {
+            return;
+        }
+        self.tiles.insert(key, tile());
+        if full {
+            self.tiles.pop_first();
+        }
+    }
+
+    fn into_tiles(self) -> impl Iterator<Item = Vec<u8>> {
+        self.tiles.into_values().rev()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_many_images_are_sampled_evenly() {
+        for (images, all) in [(7, 10_000), (6_000, 30_000), (24_001, 30_000), (1, 1_000_000)] {
+            let share = Share::of(images, all);
+            let taken: Vec<usize> = (0..images).filter(|&index| share.takes(index)).collect();
+            assert_eq!(taken.len(), share.kept);
+            let gaps = taken.windows(2).map(|pair| pair[1] - pair[0]);
+            let (least, most) = (gaps.clone().min().unwrap_or(1), gaps.max().unwrap_or(1));
+            assert!(most - least <= 1, "{images} of {all}: {least} to {most}");
+        }
+    }
+
+    #[test]
+    fn the_hardest_are_kept_in_order() {
+        let mut hardest = Hardest::default();
+        for index in 0..100usize {
+            let loss = (index * 37 % 50) as f64 / 10.0;
+            hardest.offer(loss, index, || vec![index as u8]);
+        }
+        let kept: Vec<usize> = hardest.into_tiles().map(|tile| usize::from(tile[0])).collect();
+        let mut expected: Vec<usize> = (0..100).collect();
+        expected.sort_by_key(|&index| (std::cmp::Reverse(index * 37 % 50), index));
+        assert_eq!(kept, expected[..HARDEST]);
+    }
+}

@@ -1,0 +1,43 @@
+//! Where samples come from.
+//!
+//! ```text
+//! path ─ source ─► DataSource ─ split ─► Dataset
+//!         folder, manifest, metadata, idx, cifar, parquet, webdataset
+//! ```
+//!
+//! [`DataSource::open`] recognizes what lies at a path and lists its images; it decodes nothing. Each format has a file
+//! of its own. A [`Dataset`] is one ordered list of [`Sample`]s with one list of classes: a split of the source, or a
+//! part of one ([`split`]).
+
+mod cifar;
+pub mod classes;
+mod distinct;
+mod error;
+pub(crate) mod folder;
+mod groups;
+mod idx;
+pub mod leak;
+mod manifest;
+mod many_labels;
+mod metadata;
+mod note;
+pub(crate) mod parquet;
+mod pickle;
+pub(crate) mod positional;
+pub mod shift;
+pub mod source;
+pub mod split;
+mod unreadable;
+mod webdataset;
+pub mod white_level;
+
+pub use cifar::CifarImages;
+pub use classes::{ClassChange, ClassList, ClassMapping, ClassMatch};
+pub use error::DataError;
+pub use idx::IdxImages;
+pub use note::DataNote;
+pub use parquet::ParquetImages;
+pub use source::{DataSource, Dataset, ImageSource, Sample, SampleList, SplitName};
+pub use split::{SplitBy, SplitFractions, TrainingSets};
+pub use unreadable::{LeftOut, ReadImages};
+pub use webdataset::TarImages;
