@@ -60,16 +60,18 @@ pub enum InferenceError {
     Interrupted,
 }
 
-/// A batch's images as a tensor `[n, 3, height, width]`.
+/// A batch's images as a tensor `[n, channels, height, width]`.
 pub fn images(batch: &Batch, device: &Device) -> Tensor<4> {
     images_of_all(std::slice::from_ref(batch), device)
 }
 
-/// The images of some batches of one size, at least one, in their order, as a tensor `[n, 3, height, width]`.
+/// The images of some batches of one size, at least one, in their order, as a tensor `[n, channels, height, width]`.
 fn images_of_all(batches: &[Batch], device: &Device) -> Tensor<4> {
     let values = batches.iter().map(|batch| batch.images.as_slice()).collect::<Vec<_>>().concat();
     let n = batches.iter().map(|batch| batch.n).sum();
-    Tensor::from_data(TensorData::new(values, [n, 3, batches[0].height, batches[0].width]), device)
+    let (height, width) = (batches[0].height, batches[0].width);
+    let channels = values.len().checked_div(n * height * width).unwrap_or_default();
+    Tensor::from_data(TensorData::new(values, [n, channels, height, width]), device)
 }
 
 /// Pixels that are computed at once, as far as [`MOST_BATCHES_AT_ONCE`] allows: as many as 8 images at 224 have.

@@ -287,16 +287,8 @@ fn a_frozen_embedding_keeps_every_bit_in_every_family() {
             };
             let plan = Method::FREEZE_EMBED.plan(before.blocks(), &method).unwrap();
             let (options, images) = (TrainOptions { batch_norm: policy, ..options() }, training_images());
-            let trainer = Trainer {
-                plan: &plan,
-                options: &options,
-                train: &images,
-                validation: &images,
-                directory: None,
-                shared: None,
-                monitor: &Silent,
-            };
-            let after = trainer.run(before.clone(), false).unwrap().model;
+            let trainer = Trainer::new(&images, &images).options(options);
+            let after = trainer.run(&plan, before.clone(), &Silent).unwrap().model;
             // Of the frozen block running statistics stay as well; of every other, something moves.
             for (index, block) in before.blocks().iter().enumerate().filter(|(_, block)| !block.parameters.is_empty()) {
                 let specs = before.network().specs.iter().enumerate().filter(|(_, spec)| spec.block == index);

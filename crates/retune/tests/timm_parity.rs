@@ -95,7 +95,7 @@ fn logits_of_jpegs_are_timms() {
         for (file, values) in FILES.iter().zip(values.chunks_exact_mut(3 * height * width)) {
             let path = fixtures().join("../pixels/formats").join(file);
             let image = decode_file(&path, &DecodeLimits::default()).unwrap();
-            preprocessing.normalize_into(&preprocessing.apply(&image), values);
+            preprocessing.normalize_into(&preprocessing.apply(&image.into()), values);
         }
         let images = NamedTensor { values, shape: vec![FILES.len(), 3, height, width] };
         let logits: Vec<f32> = model.logits(tensor(&images)).into_data().iter().collect();

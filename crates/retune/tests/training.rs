@@ -394,7 +394,7 @@ fn runs_that_share_end_as_runs_that_do_not() {
 /// Images in memory may have the names of others.
 #[test]
 fn runs_that_share_tell_images_of_the_same_names_apart() {
-    let plan = Method::Lp.plan(model().blocks(), &MethodOptions::default()).unwrap();
+    let plan = Method::LP.plan(model().blocks(), &MethodOptions::default()).unwrap();
     let (one, validation) = (images(42), images(12));
     let mut other = one.clone();
     for sample in other.samples.iter_mut() {

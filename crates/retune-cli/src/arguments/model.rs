@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use retune::models::{ClassNames, Model, ModelError};
+use retune::pixels::channels::Channels;
 use retune::pixels::input_size::InputSize;
 use retune::pixels::preprocess::{CropMode, Preprocessing};
 use retune::pixels::resize::Interpolation;
@@ -134,6 +135,10 @@ pub fn absolute(path: &Path) -> PathBuf {
 #[derive(Args)]
 #[command(next_help_heading = "Preprocessing (default: the model's own)")]
 pub struct PreprocessingArguments {
+    /// Number of input channels: 1 (gray), 2 (gray and opacity), 3 (RGB), or 4 (RGB and opacity). The stem's weights are
+    /// adapted as timm adapts them
+    #[arg(long, value_name = "N", value_parser = parse::in_chans, allow_hyphen_values = true)]
+    in_chans: Option<Channels>,
     /// Input size in pixels: one number for squares, or height and width such as 64x256
     #[arg(long, value_name = "N|HxW", value_parser = parse::input_size, allow_hyphen_values = true)]
     size: Option<InputSize>,
@@ -146,12 +151,12 @@ pub struct PreprocessingArguments {
     /// Fraction of the resized image's side that the crop keeps
     #[arg(long, value_name = "X", value_parser = parse::crop_fraction, allow_hyphen_values = true)]
     crop_pct: Option<f64>,
-    /// Mean of each channel, from 0 to 1
+    /// Mean of each channel, from 0 to 1; one number for all of them
     #[arg(long, value_name = "R,G,B", value_parser = parse::channels, allow_hyphen_values = true)]
-    mean: Option<[f32; 3]>,
-    /// Standard deviation of each channel
+    mean: Option<parse::Statistics>,
+    /// Standard deviation of each channel; one number for all of them
     #[arg(long, value_name = "R,G,B", value_parser = parse::positive_channels, allow_hyphen_values = true)]
-    std: Option<[f32; 3]>,
+    std: Option<parse::Statistics>,
     /// Value that is white in 16-bit images, such as 4095 for 12-bit data [default: 65535]
     #[arg(long, value_name = "N", value_parser = parse::white_level, allow_hyphen_values = true)]
     white: Option<NonZeroU16>,
@@ -161,12 +166,13 @@ impl PreprocessingArguments {
     /// As the library takes them.
     pub fn change(&self) -> PreprocessingChange {
         PreprocessingChange {
+            in_chans: self.in_chans,
             size: self.size,
             interpolation: self.interpolation,
             crop_mode: self.crop_mode,
             crop_pct: self.crop_pct,
-            mean: self.mean,
-            std: self.std,
+            mean: self.mean.clone().map(|parse::Statistics(values)| values),
+            std: self.std.clone().map(|parse::Statistics(values)| values),
             white: self.white,
         }
     }

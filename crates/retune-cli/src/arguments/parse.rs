@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::error::Error;
+use retune::pixels::channels::Channels;
 use retune::pixels::input_size::{InputSize, InvalidInputSize};
 use retune::run::EvaluationSource;
 
@@ -75,20 +76,30 @@ pub fn white_level(text: &str) -> Result<NonZeroU16, String> {
     text.parse().map_err(|_| "must be a whole number from 1 to 65535".to_owned())
 }
 
-/// A number for each channel.
-pub fn channels(text: &str) -> Result<[f32; 3], String> {
+/// The number of a model's input channels.
+pub fn in_chans(text: &str) -> Result<Channels, String> {
+    let count: u64 = text.parse().map_err(|_| "must be a whole number from 1 to 4".to_owned())?;
+    Channels::try_from(count).map_err(|error| error.to_string())
+}
+
+/// Means or standard deviations, one for all channels or one for each.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Statistics(pub Vec<f32>);
+
+/// A number for each channel, or one for all.
+pub fn channels(text: &str) -> Result<Statistics, String> {
     let values: Option<Vec<f32>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
     values
-        .and_then(|values| <[f32; 3]>::try_from(values).ok())
-        .filter(|values| values.iter().all(|value| value.is_finite()))
-        .ok_or_else(|| "must be three numbers R,G,B".to_owned())
+        .filter(|values| values.len() <= 4 && values.iter().all(|value| value.is_finite()))
+        .map(Statistics)
+        .ok_or_else(|| "must be a number for each channel, as R,G,B".to_owned())
 }
 
 /// A number above 0 for each channel.
-pub fn positive_channels(text: &str) -> Result<[f32; 3], String> {
+pub fn positive_channels(text: &str) -> Result<Statistics, String> {
     let values = channels(text)?;
-    let positive = values.iter().all(|&value| value > 0.0);
-    if positive { Ok(values) } else { Err("must be three numbers R,G,B above 0".to_owned()) }
+    let positive = values.0.iter().all(|&value| value > 0.0);
+    if positive { Ok(values) } else { Err("must be a number above 0 for each channel, as R,G,B".to_owned()) }
 }
 
 /// `NAME=PATH`.
@@ -182,12 +193,19 @@ mod tests {
     }
 
     #[test]
-    fn channels_are_three_numbers() {
-        assert_eq!(channels("0.5, 0.25,-1"), Ok([0.5, 0.25, -1.0]));
-        for text in ["1,2", "1,2,3,4", "1,2,x", "1,2,nan"] {
+    fn channels_are_a_number_each_or_one_for_all() {
+        assert_eq!(channels("0.5, 0.25,-1"), Ok(Statistics(vec![0.5, 0.25, -1.0])));
+        assert_eq!(channels("0.5"), Ok(Statistics(vec![0.5])));
+        for text in ["", "1,2,3,4,5", "1,2,x", "1,2,nan"] {
             assert!(channels(text).is_err(), "{text}");
         }
         assert!(positive_channels("0.2,0,0.2").is_err());
+        assert_eq!(in_chans("1"), Ok(Channels::Gray));
+        for (text, mentioned) in
+            [("0", "no 0 channels"), ("5", "no 5 channels"), ("-1", "from 1 to 4"), ("x", "from 1 to 4")]
+        {
+            assert!(in_chans(text).unwrap_err().contains(mentioned), "{text}");
+        }
     }
 
     #[test]

@@ -68,7 +68,7 @@ pub fn run(arguments: &LayersArguments, console: &Console) -> Result<(), Failure
     });
     let document = Document {
         architecture: model.config().architecture(),
-        input: [3, preprocessing.height, preprocessing.width],
+        input: [preprocessing.channels.count() as u32, preprocessing.height, preprocessing.width],
         layers: rows.collect(),
         tensors: arguments.tensors.then(|| tensor_rows(&model)),
     };
@@ -105,7 +105,7 @@ fn role(role: Role) -> &'static str {
 fn output_shapes(model: &Model) -> Vec<Vec<usize>> {
     let preprocessing = model.config().preprocessing();
     let (height, width) = (preprocessing.height as usize, preprocessing.width as usize);
-    let images = vec![0.0; 3 * height * width];
+    let images = vec![0.0; preprocessing.channels.count() * height * width];
     let image = Batch {
         number: 0,
         images,

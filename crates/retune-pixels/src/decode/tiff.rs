@@ -8,13 +8,14 @@ use std::io::Cursor;
 use std::num::NonZeroU16;
 
 use image::metadata::Orientation;
-use image::{ImageFormat, Rgb, RgbImage};
+use image::{GrayImage, ImageFormat, Luma, Rgb, RgbImage};
 use retune_jpeg::{ColorSpace, Jpeg, JpegError};
 use tiff::TiffError;
 use tiff::decoder::Decoder;
 use tiff::tags::{ByteOrder, Tag};
 
-use super::{DecodeError, DecodeLimits, check_size, decode_other, level, over_white};
+use super::{DecodeError, DecodeLimits, Pixels, Transparency, check_size, decode_other, level, over_white};
+use crate::picture::divided;
 
 mod chunk;
 mod refusal;
@@ -38,16 +39,20 @@ const STRAIGHT: u16 = 2;
 type Tags<'a> = Decoder<Cursor<&'a [u8]>>;
 
 /// Decodes the first page.
-pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<(RgbImage, Orientation), DecodeError> {
+pub(super) fn decode(
+    bytes: &[u8],
+    transparency: Transparency,
+    limits: &DecodeLimits,
+) -> Result<(Pixels, Orientation), DecodeError> {
     // What has no readable tags gets the error of the other decoder.
     let page = Decoder::new(Cursor::new(bytes)).and_then(|mut tags| Ok((Page::read(&mut tags)?, tags)));
     match page {
         Ok((page, tags)) if page.is_decoded_here() => {
             check_size(page.width.into(), page.height.into(), limits)?;
             check_size(page.chunk_width.into(), page.chunk_height.into(), limits)?;
-            Ok((PageDecoder::new(&page, tags, bytes, limits)?.decode()?, page.orientation))
+            Ok((PageDecoder::new(&page, tags, bytes, limits)?.decode(transparency)?, page.orientation))
         }
-        page => decode_other(bytes, ImageFormat::Tiff, limits).map_err(|error| match (error, page) {
+        page => decode_other(bytes, ImageFormat::Tiff, transparency, limits).map_err(|error| match (error, page) {
             // The other decoder speaks of its own types.
             (DecodeError::UnsupportedContents { format, reason }, Ok((page, _))) => {
                 DecodeError::UnsupportedContents { format, reason: refusal::reason(&page).unwrap_or(reason) }
@@ -177,12 +182,14 @@ impl<'a> PageDecoder<'a> {
         })
     }
 
-    fn decode(&self) -> Result<RgbImage, DecodeError> {
+    fn decode(&self, transparency: Transparency) -> Result<Pixels, DecodeError> {
         let page = self.page;
         if page.chunk_width == 0 || page.chunk_height == 0 {
             return Err(damaged("its tiles have no size"));
         }
         let mut image = RgbImage::new(page.width, page.height);
+        let keeps_alpha = transparency == Transparency::Kept && self.colors.alpha.is_some();
+        let mut alpha = keeps_alpha.then(|| GrayImage::new(page.width, page.height));
         let across = page.width.div_ceil(page.chunk_width) as usize;
         let down = page.height.div_ceil(page.chunk_height) as usize;
         for index in 0..across * down {
@@ -207,18 +214,22 @@ impl<'a> PageDecoder<'a> {
             for row in 0..rows {
                 for column in 0..columns {
                     let pixel = row * page.chunk_width as usize + column;
-                    put(
-                        column,
-                        row,
-                        self.colors.rgb(|sample| match page.planar {
-                            true => planes[sample][pixel],
-                            false => planes[0][pixel * page.samples + sample],
-                        }),
-                    );
+                    let sample = |sample: usize| match page.planar {
+                        true => planes[sample][pixel],
+                        false => planes[0][pixel * page.samples + sample],
+                    };
+                    match &mut alpha {
+                        None => put(column, row, self.colors.over_white(sample)),
+                        Some(alpha) => {
+                            let (color, opacity) = self.colors.with_alpha(sample);
+                            put(column, row, color);
+                            alpha.put_pixel(left + column as u32, top + row as u32, Luma([opacity]));
+                        }
+                    }
                 }
             }
         }
-        Ok(image)
+        Ok((image, alpha))
     }
 
     /// The bytes of a chunk.
@@ -313,22 +324,38 @@ impl Colors {
         colors + usize::from(self.alpha.is_some())
     }
 
+    /// The color of a pixel as it lies in the file.
     fn rgb(&self, sample: impl Fn(usize) -> u16) -> [u8; 3] {
-        let color = match self.photometric {
+        match self.photometric {
             RGB => [0, 1, 2].map(|channel| self.level(sample(channel))),
             // `palette` has a color for each index of `bits`.
             PALETTE => self.palette[usize::from(sample(0))],
             WHITE_IS_ZERO => [255 - self.level(sample(0)); 3],
             _ => [self.level(sample(0)); 3],
-        };
-        let alpha = || {
-            let value = sample(if self.photometric == RGB { 3 } else { 1 });
-            if self.bits == 16 { (value >> 8) as u8 } else { self.level(value) }
-        };
+        }
+    }
+
+    /// The opacity of a pixel of a page that has it.
+    fn opacity(&self, sample: impl Fn(usize) -> u16) -> u8 {
+        let value = sample(if self.photometric == RGB { 3 } else { 1 });
+        if self.bits == 16 { (value >> 8) as u8 } else { self.level(value) }
+    }
+
+    fn over_white(&self, sample: impl Fn(usize) -> u16) -> [u8; 3] {
+        let color = self.rgb(&sample);
         match self.alpha {
-            Some(PREMULTIPLIED) => color.map(|value| value.saturating_add(255 - alpha())),
-            Some(_) => over_white(color, alpha()),
+            Some(PREMULTIPLIED) => color.map(|value| value.saturating_add(255 - self.opacity(&sample))),
+            Some(_) => over_white(color, self.opacity(&sample)),
             None => color,
+        }
+    }
+
+    /// The color, not multiplied by the opacity, and the opacity.
+    fn with_alpha(&self, sample: impl Fn(usize) -> u16) -> ([u8; 3], u8) {
+        let (color, opacity) = (self.rgb(&sample), self.opacity(&sample));
+        match self.alpha {
+            Some(PREMULTIPLIED) => (color.map(|value| divided(value, opacity)), opacity),
+            _ => (color, opacity),
         }
     }
 
@@ -433,7 +460,8 @@ mod tests {
 
     #[test]
     fn what_is_not_read_is_refused_in_plain_words() {
-        let error = |file: &[u8]| decode(file, &DecodeLimits::default()).unwrap_err().to_string();
+        let error =
+            |file: &[u8]| decode(file, Transparency::OverWhite, &DecodeLimits::default()).unwrap_err().to_string();
         assert_eq!(
             error(&with_tag("group-3.tiff", 259, FAX_GROUP_3, FAX_RUNS)),
             "unsupported TIFF image: it is a fax whose rows have no ends between them (modified Huffman); save it as 8-bit RGB"
@@ -483,7 +511,7 @@ mod tests {
     /// Black and white change places; a fax says what is a run of which by the same tag.
     #[test]
     fn white_may_be_zero() {
-        let decode = |file: &[u8]| decode(file, &DecodeLimits::default()).unwrap().0;
+        let decode = |file: &[u8]| decode(file, Transparency::OverWhite, &DecodeLimits::default()).unwrap().0.0;
         for name in ["group-3.tiff", "jpeg-grey.tiff"] {
             let inverted = decode(&with_tag(name, 262, BLACK_IS_ZERO, WHITE_IS_ZERO));
             let mut expected = decode(&bytes(&format!("formats/{name}")));

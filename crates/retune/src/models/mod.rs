@@ -19,6 +19,7 @@ pub mod config;
 mod convnext;
 mod efficientnet;
 pub mod imagenet;
+mod input_channels;
 mod layers;
 mod location;
 pub mod naming;
@@ -222,11 +223,14 @@ impl Model {
         classes: Classes,
         device: &Device,
     ) -> Result<Self, ModelError> {
-        let taken = checkpoint::take(checkpoint, config, classes)?;
+        let mut taken = checkpoint::take(checkpoint, config, classes)?;
         let (config, network) = Self::build(taken.config)?;
         let path = checkpoint.path();
         check_whole_patches(own, &config, &network)?;
         check_weights_size(&network, path)?;
+        if own.preprocessing().channels != config.preprocessing().channels {
+            taken.notes.extend(input_channels::adapt(&mut taken.tensors, &network, path));
+        }
         let mut model = Self::empty(config, network, device);
         let positions = model.network.positions.map(|grid| PositionGrid { from: own_grid(own), ..grid });
         weights::assign(&mut model.parameters, taken.tensors, positions, path)?;
@@ -358,12 +362,12 @@ impl Model {
         device::compute(&device, || self.network.forward_range(x, blocks, &mut Pass::evaluation(&self.parameters)))
     }
 
-    /// Images `[batch, 3, height, width]` to logits `[batch, classes]`.
+    /// Images `[batch, channels, height, width]` to logits `[batch, classes]`.
     pub fn logits(&self, images: Tensor<4>) -> Tensor<2> {
         self.forward_range(Activation::of_images(images), 0..self.blocks().len()).pool()
     }
 
-    /// Images `[batch, 3, height, width]` to the features that the head sees, `[batch, features]`.
+    /// Images `[batch, channels, height, width]` to the features that the head sees, `[batch, features]`.
     pub fn pooled_features(&self, images: Tensor<4>) -> Tensor<2> {
         self.forward_range(Activation::of_images(images), 0..self.head()).pool()
     }
@@ -462,7 +466,9 @@ fn check_whole_patches(own: &ModelConfig, changed: &ModelConfig, network: &Netwo
 fn check_weights_size(network: &Network, path: &Path) -> Result<(), ModelError> {
     const LARGEST_RESAMPLING: u128 = 256;
     let bytes = std::fs::metadata(path).map_err(|error| FileError::new("read", path, error))?.len();
-    let held = network.scalars(|spec| spec.name != "pos_embed");
+    // The stem's weights may be repeated for more channels than the file's.
+    let stem = network.input_weight().map(|spec| spec.name.as_str());
+    let held = network.scalars(|spec| spec.name != "pos_embed" && Some(spec.name.as_str()) != stem);
     let resampled = network.scalars(|spec| spec.name == "pos_embed");
     // The smallest floats have two bytes.
     if 2 * held > u128::from(bytes) || resampled > LARGEST_RESAMPLING * u128::from(bytes) {

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use retune_pixels::channels::Channels;
+
 use super::RUN_FILE;
 use crate::device::UnknownDevice;
 use crate::files::FileError;
@@ -89,6 +91,16 @@ pub enum FitError {
     /// The images that a run left out are not where they were.
     #[error("{path} has changed since the run began: images that it left out are gone; put them back", path = .0.display())]
     DataChanged(PathBuf),
+    /// Two models that are to see the same images take different channels.
+    #[error("{path} takes images of {own}, and the other model images of {other}; compare models of the same channels", path = path.display())]
+    Channels {
+        /// The second model.
+        path: PathBuf,
+        /// What it takes.
+        own: Channels,
+        /// What the first takes.
+        other: Channels,
+    },
     /// Two evaluation sets of one name.
     #[error("two different evaluation sets are called '{0}' (a run has sets of its own); each needs a name of its own")]
     DuplicateName(String),

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use image::RgbImage;
 use retune_pixels::corruption::Corruption;
-use retune_pixels::decode::{DecodeLimits, decode};
+use retune_pixels::decode::{DecodeLimits, decode, decode_with_alpha};
+use retune_pixels::picture::Picture;
 
 use super::cifar::{self, CifarImages};
 use super::idx::IdxImages;
@@ -77,6 +78,23 @@ impl ImageSource {
             ImageSource::Cifar { images, item } => images.image(*item),
             ImageSource::Tar { images, item } => images.image(*item, limits),
             ImageSource::Memory(image) => Ok(RgbImage::clone(image)),
+        }
+    }
+
+    /// As [`ImageSource::load`] with the opacity of each pixel, where it is otherwise laid over white.
+    ///
+    /// # Errors
+    /// As [`ImageSource::load`].
+    pub fn load_with_alpha(&self, limits: &DecodeLimits) -> Result<Picture, DataError> {
+        match self {
+            ImageSource::File(path) => {
+                let bytes = read_limited(path)?;
+                let decoded = decode_with_alpha(&bytes, limits);
+                decoded.map_err(|source| DataError::Decode { path: path.to_path_buf(), source })
+            }
+            ImageSource::Parquet { images, row } => images.image_with_alpha(*row, limits),
+            ImageSource::Tar { images, item } => images.image_with_alpha(*item, limits),
+            opaque => opaque.load(limits).map(Picture::from),
         }
     }
 

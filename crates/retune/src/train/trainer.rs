@@ -22,7 +22,7 @@ use crate::sources::Dataset;
 /// let task = retune::demo::subpopulation_shift()?;
 /// let data = task.data(0)?;
 /// let model = retune::demo::backbone()?.with_classes(&data.train.classes, HeadInitialization::Zeros, 0)?;
-/// let plan = Method::Lp.plan(model.blocks(), &MethodOptions::default())?;
+/// let plan = Method::LP.plan(model.blocks(), &MethodOptions::default())?;
 /// let trained = Trainer::new(&data.train, &data.validation).seed(1).run(&plan, model, &Silent)?;
 /// assert!(trained.phases[0].validation.accuracy > 0.7);
 /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -16,7 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use ::parquet::data_type::{ByteArray, ByteArrayType};
 use image::RgbImage;
-use retune_pixels::decode::{DecodeLimits, decode};
+use retune_pixels::decode::{DecodeLimits, decode, decode_with_alpha};
+use retune_pixels::picture::Picture;
 
 use super::file::ParquetFile;
 use crate::sources::DataError;
@@ -143,6 +144,15 @@ impl ParquetImages {
     pub fn image(&self, row: usize, limits: &DecodeLimits) -> Result<RgbImage, DataError> {
         let bytes = self.encoded(row)?;
         decode(&bytes, limits).map_err(|error| self.problem(row, error.to_string()))
+    }
+
+    /// As [`ParquetImages::image`] with the opacity of each pixel.
+    ///
+    /// # Errors
+    /// As [`ParquetImages::image`].
+    pub fn image_with_alpha(&self, row: usize, limits: &DecodeLimits) -> Result<Picture, DataError> {
+        let bytes = self.encoded(row)?;
+        decode_with_alpha(&bytes, limits).map_err(|error| self.problem(row, error.to_string()))
     }
 
     /// The encoded image of a row, as JPEG or PNG.

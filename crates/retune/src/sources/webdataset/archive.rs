@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use image::RgbImage;
-use retune_pixels::decode::{DecodeLimits, decode};
+use retune_pixels::decode::{DecodeError, DecodeLimits, decode, decode_with_alpha};
+use retune_pixels::picture::Picture;
 use serde_json::Value;
 
 use super::labels::Label;
@@ -81,9 +82,19 @@ impl TarImages {
     /// # Errors
     /// As [`TarImages::encoded`], or an image that cannot be decoded.
     pub fn image(&self, item: usize, limits: &DecodeLimits) -> Result<RgbImage, DataError> {
-        let bytes = self.encoded(item)?;
-        decode(&bytes, limits)
-            .map_err(|error| DataError::Tar { path: self.path.clone(), problem: format!("image {item}: {error}") })
+        decode(&self.encoded(item)?, limits).map_err(|error| self.undecodable(item, &error))
+    }
+
+    /// As [`TarImages::image`] with the opacity of each pixel.
+    ///
+    /// # Errors
+    /// As [`TarImages::image`].
+    pub fn image_with_alpha(&self, item: usize, limits: &DecodeLimits) -> Result<Picture, DataError> {
+        decode_with_alpha(&self.encoded(item)?, limits).map_err(|error| self.undecodable(item, &error))
+    }
+
+    fn undecodable(&self, item: usize, error: &DecodeError) -> DataError {
+        DataError::Tar { path: self.path.clone(), problem: format!("image {item}: {error}") }
     }
 }
 
