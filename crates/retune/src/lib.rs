@@ -32,7 +32,9 @@ pub use retune_random as random;
 
 pub mod advise;
 pub mod audit;
+#[cfg(feature = "report")]
 pub mod compare;
+#[cfg(feature = "demo")]
 pub mod demo;
 pub mod device;
 pub mod features;
@@ -46,6 +48,7 @@ pub mod methods;
 pub mod models;
 pub mod monitor;
 pub mod plan;
+#[cfg(feature = "report")]
 pub mod report;
 pub mod run;
 pub mod similarity;

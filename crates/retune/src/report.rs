@@ -14,6 +14,7 @@ mod names;
 pub mod page;
 pub mod pictures;
 pub mod plot;
+pub mod range_test;
 pub mod run_page;
 pub mod similarity;
 mod verdict;

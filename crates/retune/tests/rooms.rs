@@ -22,10 +22,10 @@ const ROOMS: [&str; 20] = [
     "train",
     "run",
     "demo",
-    "report",
-    "compare",
     "advise",
     "merge",
+    "report",
+    "compare",
 ];
 
 /// What a crate of the workspace must not depend on.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use retune::advise::learning_rate::{self, GroupTest};
 use retune::files;
+use retune::report::range_test;
 use retune::train::range_test::RangeTestOptions;
 
 use crate::arguments::data::EvaluationArguments;
@@ -68,7 +69,7 @@ pub fn run(arguments: &LrFindArguments, console: &Console) -> Result<(), Failure
         files::create_folder(out)?;
         let text = serde_json::to_string_pretty(&tests).map_err(|error| Failure::Mistake(error.to_string()))?;
         files::write_atomically(&out.join("lr_find.json"), |file| file.write_all(text.as_bytes()))?;
-        let plot = learning_rate::plot(&tests);
+        let plot = range_test::plot(&tests);
         plot.save_both(out, "lr_find").map_err(|error| Failure::Mistake(error.to_string()))?;
     }
     console.print(&tests, || describe(&tests))

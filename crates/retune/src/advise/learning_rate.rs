@@ -6,7 +6,6 @@ use crate::methods::{Method, MethodOptions};
 use crate::models::HeadInitialization;
 use crate::monitor::Monitor;
 use crate::plan::{Gradient, Plan, Solver};
-use crate::report::plot::{LogAxes, Plot, Series, lines};
 use crate::run::{self, FitError, FitOptions, PlanSource};
 use crate::sources::ReadImages;
 use crate::train::Trainer;
@@ -73,16 +72,4 @@ fn first_descent(plan: &Plan) -> Gradient {
         _ => None,
     });
     descents.into_iter().next().unwrap_or_default()
-}
-
-/// The curves of all groups in one picture.
-pub fn plot(tests: &[GroupTest]) -> Plot {
-    let series: Vec<Series> = tests
-        .iter()
-        .map(|test| {
-            let points = test.curve.points.iter().map(|point| (point.rate, point.smoothed));
-            Series { name: test.group.clone(), points: points.collect() }
-        })
-        .collect();
-    lines("Learning-rate range test", "learning rate", "smoothed loss", LogAxes { x: true, y: false }, &series)
 }

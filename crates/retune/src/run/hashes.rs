@@ -5,8 +5,8 @@ use std::io::Read;
 use std::path::Path;
 
 use indexmap::IndexMap;
-use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::record::SAMPLES_FOLDER;
 use crate::files::{self, FileError};
@@ -50,22 +50,35 @@ fn result_files(folder: &Path) -> Vec<String> {
 
 pub(super) fn sha256(path: &Path) -> std::io::Result<String> {
     let mut file = fs::File::open(path)?;
-    let mut context = Context::new(&SHA256);
+    let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 18];
     loop {
         match file.read(&mut buffer)? {
-            0 => return Ok(hexadecimal(context)),
-            count => context.update(&buffer[..count]),
+            0 => return Ok(hexadecimal(hasher)),
+            count => hasher.update(&buffer[..count]),
         }
     }
 }
 
 fn sha256_of(bytes: &[u8]) -> String {
-    let mut context = Context::new(&SHA256);
-    context.update(bytes);
-    hexadecimal(context)
+    hexadecimal(Sha256::new_with_prefix(bytes))
 }
 
-fn hexadecimal(context: Context) -> String {
-    context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+fn hexadecimal(hasher: Sha256) -> String {
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_is_that_of_the_standard() {
+        // FIPS 180-4's example "abc".
+        let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(sha256_of(b"abc"), expected);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), b"abc").unwrap();
+        assert_eq!(sha256(file.path()).unwrap(), expected);
+    }
 }
