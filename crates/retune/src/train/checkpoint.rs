@@ -252,7 +252,7 @@ impl Checkpoints {
         }
         let saved: Saved = serde_json::from_str(&text).map_err(unreadable)?;
         if saved.origin.recipe != self.origin.recipe {
-            let reason = "plan.toml, run.toml or --kernels is not as it was when the run began; put it back, or begin a \
+            let reason = "plan.toml, run.toml or the choice of kernels is not as it was when the run began; put it back, or begin a \
                           new run";
             return Err(self.misfit(reason.to_owned()));
         }

@@ -31,7 +31,7 @@ pub struct Shared {
     /// The most recently used last.
     activations: Arc<Mutex<Vec<(u64, Arc<FrozenActivations>)>>>,
     read: Arc<ReadImages>,
-    /// Whether a single run uses it: then nothing is kept longer than the run itself needs it.
+    /// Whether a single run uses it; then nothing is kept longer than that run needs it.
     of_one_run: bool,
 }
 
