@@ -212,7 +212,7 @@ fn refusals_of_data_sets_say_what_to_do() {
     hub.change(|content| content.token = None);
     assert_eq!(
         refusal(&hub, "hf:some/pictures#v9"),
-        "some/pictures has no revision v9; leave \"#v9\" out to take its main branch"
+        "some/pictures has no revision v9; leave out \"#v9\" to use its main branch"
     );
     hub.change(|content| content.refusal = Some((401, "RepoNotFound")));
     assert_eq!(
