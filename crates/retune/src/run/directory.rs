@@ -20,7 +20,10 @@ pub(super) const LEFT_OUT_FILE: &str = "left_out.json";
 pub const COMMAND_FILE: &str = "command.txt";
 
 /// Writes the command that was typed, if there was one, before anything else.
-pub(crate) fn record_command(directory: &Path, command: Option<&str>) -> Result<(), FileError> {
+///
+/// # Errors
+/// The file cannot be written.
+pub fn record_command(directory: &Path, command: Option<&str>) -> Result<(), FileError> {
     match command {
         Some(command) => files::write_atomically(&directory.join(COMMAND_FILE), |file| writeln!(file, "{command}")),
         None => Ok(()),

@@ -43,7 +43,7 @@ impl Shared {
     }
 
     /// Nothing yet but which images can be read, as far as it is known.
-    pub(crate) fn knowing(read: Arc<ReadImages>) -> Self {
+    pub fn knowing(read: Arc<ReadImages>) -> Self {
         Self { read, ..Self::default() }
     }
 

@@ -1,7 +1,7 @@
 //! Weights under other projects' tensor names, renamed to timm's: one file for each scheme.
 //!
-//! A scheme is told by a few names that no other has ([`TELLTALES`]). Each scheme says of every name where its tensor goes
-//! ([`Place`]); then it fuses, transposes or reshapes what timm keeps in another form. Names that a scheme does not know
+//! A scheme is told by a few names that no other has (`TELLTALES`). Each scheme says of every name where its tensor goes
+//! (`Place`); then it fuses, transposes or reshapes what timm keeps in another form. Names that a scheme does not know
 //! stay as they are, so whoever assigns the tensors reports them as it does for timm's own files.
 
 mod clip;
