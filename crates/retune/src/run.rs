@@ -21,8 +21,8 @@ use std::path::Path;
 use retune_kernels::operators;
 
 pub use self::data::{FitData, evaluation_split, warn_of_training_images};
-pub use self::directory::{COMMAND_FILE, is_resumable, record_command};
 pub(crate) use self::directory::open_of_run;
+pub use self::directory::{COMMAND_FILE, is_resumable, record_command};
 pub use self::error::FitError;
 pub use self::hint::Hint;
 pub use self::options::{EvaluationSource, FitOptions, ModelSource, PlanSource, PreprocessingChange};

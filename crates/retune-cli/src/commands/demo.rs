@@ -49,7 +49,10 @@ pub fn run(arguments: &DemoArguments, console: &Console) -> Result<(), Failure> 
         results.push(TaskResults { task: task.name, runs });
     }
     text.push_str("Validation images chose rates and epochs; shifted images did not influence any choice.\n");
-    text.push_str("On your own images: retune fit --model MODEL --data IMAGES --eval shifted=OTHER_IMAGES --out RUN\n");
+    text.push_str(
+        "On your own images:\n  retune fit --model MODEL --data IMAGES --eval shifted=OTHER_IMAGES --out RUN\n  retune compare \
+         --model MODEL --data IMAGES --eval shifted=OTHER_IMAGES --methods all --out RUNS\n",
+    );
     console.print(&results, || text)
 }
 
@@ -94,5 +97,27 @@ fn describe(task: &Task, runs: &[Summary]) -> String {
     let row = |run: &Summary| MethodRow { label: run.method.clone(), runs: [(run.seed, run.clone())].into() };
     let comparison = Comparison::new(runs.iter().map(row).collect(), &["shifted".to_owned()]);
     let images = runs.first().map_or(0, |run| run.training_images);
-    format!("{} ({images} training images)\n{}\n\n{}\n", task.name, task.title, table::text(&comparison))
+    let finding = finding(runs).unwrap_or_default();
+    format!("{} ({images} training images)\n{}\n\n{}\n{finding}\n", task.name, task.title, table::text(&comparison))
+}
+
+/// Which method is best under shift, and how the default does beside it.
+fn finding(runs: &[Summary]) -> Option<String> {
+    let shifted = |run: &Summary| run.splits.get("shifted").map(|found| found.accuracy);
+    let best = runs.iter().max_by(|one, other| {
+        let accuracy = |run: &Summary| shifted(run).unwrap_or(f64::NEG_INFINITY);
+        accuracy(one).total_cmp(&accuracy(other))
+    })?;
+    let default = runs.iter().find(|run| run.method == methods::DEFAULT.name)?;
+    let (highest, own) = (shifted(best)?, shifted(default)?);
+    let best_is = format!("Finding: under this shift, {} is best with {:.1} %", best.method, 100.0 * highest);
+    let points = 100.0 * (highest - own);
+    Some(match points < 0.05 {
+        true => format!("{best_is}. It is the default, or as good.\n"),
+        false => format!(
+            "{best_is}. The default, {}, is {points:.1} points below it: which method is best depends on the shift, so \
+             compare methods on your own images.\n",
+            default.method
+        ),
+    })
 }

@@ -35,7 +35,11 @@ pub fn run(arguments: &ModelsArguments, console: &Console) -> Result<(), Failure
         let reason = format!("no architecture's name matches '{filter}'; `retune models` lists them all");
         return Err(Failure::Mistake(reason));
     }
-    console.print(&entries, || table(&entries).to_string())
+    console.print(&entries, || {
+        let first = entries.first().map_or("", |entry| entry.name);
+        let hint = format!("\n(+N): more weights of the same architecture; `retune models {first}` lists them\n");
+        format!("{}{}", table(&entries), if entries.len() > MAX_IN_FULL { hint.as_str() } else { "" })
+    })
 }
 
 fn entry(name: &'static str, architecture: &Architecture) -> Entry {
@@ -50,6 +54,9 @@ fn entry(name: &'static str, architecture: &Architecture) -> Entry {
     }
 }
 
+/// Architectures up to which every name on the hub is listed; of more, the default one is.
+const MAX_IN_FULL: usize = 3;
+
 fn table(entries: &[Entry]) -> Table {
     let mut table = Table::new([
         ("name", Align::Left),
@@ -62,7 +69,14 @@ fn table(entries: &[Entry]) -> Table {
         let [height, width] = entry.input_size;
         let parameters = format!("{:.1} M", entry.parameters as f64 / 1e6);
         let input = format!("{height} × {width}");
-        table.row([entry.name, family(entry.family), &parameters, &input, &entry.repositories.join(" ")]);
+        let (default, others) =
+            entry.repositories.split_first().map_or(("–", &[][..]), |(first, rest)| (first, rest));
+        let in_full = entries.len() <= MAX_IN_FULL;
+        let more = if in_full || others.is_empty() { String::new() } else { format!(" (+{})", others.len()) };
+        table.row([entry.name, family(entry.family), &parameters, &input, &format!("{default}{more}")]);
+        for other in others.iter().filter(|_| in_full) {
+            table.row(["", "", "", "", other]);
+        }
     }
     table
 }
@@ -95,6 +109,21 @@ fn matches(text: &str, pattern: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn few_architectures_show_all_their_weights_and_many_the_default() {
+        let entry = || Entry {
+            name: "resnet18",
+            family: Family::ResNet,
+            parameters: 11_689_512,
+            input_size: [224, 224],
+            repositories: vec!["timm/resnet18.a1_in1k".into(), "timm/resnet18.a2_in1k".into()],
+        };
+        let few = table(&[entry()]).to_string();
+        assert!(few.contains("a1_in1k\n") && few.contains("a2_in1k"), "{few}");
+        let many = table(&[entry(), entry(), entry(), entry()]).to_string();
+        assert!(many.contains("a1_in1k (+1)") && !many.contains("a2_in1k"), "{many}");
+    }
 
     #[test]
     fn filters_are_parts_of_names_or_patterns() {
