@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use retune::models::{ClassNames, Model, ModelError};
+use retune::models::{ClassNames, Model, ModelError, architectures};
 use retune::pixels::channels::Channels;
 use retune::pixels::input_size::InputSize;
 use retune::pixels::preprocess::{CropMode, Preprocessing};
@@ -94,7 +94,10 @@ impl ModelArguments {
 /// The path of a model, or of a hub model in the cache.
 fn locate(model: &str, console: &Console) -> Result<PathBuf, Failure> {
     let path = Path::new(model);
-    if path.exists() { Ok(absolute(path)) } else { from_hub(model, console) }
+    if path.exists() {
+        return Ok(absolute(path));
+    }
+    from_hub(architectures::repository_of(model).as_deref().unwrap_or(model), console)
 }
 
 #[cfg(feature = "hub")]

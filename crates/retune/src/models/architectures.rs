@@ -126,6 +126,17 @@ fn did_you_mean(name: &str) -> String {
         .unwrap_or_default()
 }
 
+/// The hub repository of weights that people call by timm's name alone: `resnet18` means its default weights,
+/// `resnet18.tv_in1k` those with that tag.
+pub fn repository_of(name: &str) -> Option<String> {
+    let (architecture, entry) = TABLE.architectures.get_key_value(name.split('.').next()?)?;
+    let repositories = entry.repositories(architecture);
+    match name.contains('.') {
+        false => repositories.into_iter().next(),
+        true => repositories.into_iter().find(|repository| repository.strip_prefix("timm/") == Some(name)),
+    }
+}
+
 /// The candidate that is most like `name`, if any is close.
 pub fn closest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     candidates
@@ -373,6 +384,13 @@ mod tests {
     use super::*;
 
     /// Each of these would take more memory or time than any file can justify, or overflow.
+    #[test]
+    fn a_name_of_timm_alone_means_its_weights_on_the_hub() {
+        assert_eq!(repository_of("resnet18").as_deref(), Some("timm/resnet18.a1_in1k"));
+        assert_eq!(repository_of("resnet18.tv_in1k").as_deref(), Some("timm/resnet18.tv_in1k"));
+        assert_eq!((repository_of("resnet18.absent"), repository_of("photos")), (None, None));
+    }
+
     #[test]
     fn sizes_beyond_any_model_are_refused() {
         for (name, args) in [
