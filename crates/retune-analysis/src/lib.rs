@@ -3,7 +3,11 @@
 #![warn(missing_docs)]
 
 pub mod cka;
+pub mod holm;
 pub mod intervals;
 pub mod neighbors;
+pub mod resampling;
+pub mod student;
 pub mod trustworthiness;
+pub mod two_way;
 pub mod umap;

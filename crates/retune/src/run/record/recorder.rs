@@ -106,6 +106,7 @@ impl<'a> Recorder<'a> {
                 label_probability: probabilities[label],
                 loss,
                 sample,
+                group: dataset.samples[index].group.as_deref().map(str::to_owned),
             });
         }
     }
