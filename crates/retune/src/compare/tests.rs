@@ -9,6 +9,7 @@ fn evaluation(accuracy: f64, worst: Option<f64>) -> Evaluation {
         balanced_accuracy: accuracy,
         loss: 1.0,
         worst_group: worst.map(|accuracy| crate::inference::GroupAccuracy { group: "snow".into(), n: 50, accuracy }),
+        ..Evaluation::default()
     }
 }
 
@@ -25,6 +26,7 @@ fn run(seed: u64, sets: &[(&str, f64)]) -> Summary {
         phases: Vec::new(),
         splits: sets.iter().map(|&(name, accuracy)| (name.to_owned(), evaluation(accuracy, None))).collect(),
         interpolation: None,
+        temperature: None,
     }
 }
 
