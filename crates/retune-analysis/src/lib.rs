@@ -6,6 +6,7 @@ pub mod cka;
 pub mod classification;
 pub mod holm;
 pub mod intervals;
+pub mod knn;
 pub mod neighbors;
 pub mod resampling;
 pub mod student;

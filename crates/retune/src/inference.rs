@@ -9,7 +9,7 @@ mod predict;
 use burn::tensor::{Device, Tensor, TensorData};
 
 pub(crate) use self::evaluation::Tally;
-pub use self::evaluation::{Evaluation, GroupAccuracy, evaluate, evaluate_each, evaluate_logits};
+pub use self::evaluation::{Evaluation, GroupAccuracy, evaluate, evaluate_each, evaluate_logits, evaluate_scores};
 pub use self::logits::{cross_entropy, most_likely, softmax, softmax_at};
 pub use self::observed::{Outputs, evaluate_observed};
 pub use self::predict::ClassProbability;

@@ -151,6 +151,21 @@ pub fn evaluate_logits<'a>(
     Ok(tally.evaluation())
 }
 
+/// Evaluates probabilities, or votes, which are made probabilities: row-major, a row of `classes` scores for each label,
+/// none below 0. A class without any score counts as the smallest positive number, so that losses are finite.
+///
+/// # Panics
+/// If a label has no score: a caller's mistake, not input's.
+pub fn evaluate_scores(scores: &[f64], classes: usize, labels: &[usize]) -> Evaluation {
+    let mut tally = Tally { ranks: (scores.len() <= MOST_LOGITS).then(Ranks::default), ..Tally::default() };
+    for (row, &label) in scores.chunks_exact(classes.max(1)).zip(labels) {
+        let total: f64 = row.iter().sum();
+        let logarithm = |score: &f64| (score / total).max(f64::from(f32::MIN_POSITIVE)).ln() as f32;
+        tally.add(&row.iter().map(logarithm).collect::<Vec<f32>>(), label, None);
+    }
+    tally.evaluation()
+}
+
 /// Counts while the images go by.
 #[derive(Default)]
 pub(crate) struct Tally {
