@@ -25,7 +25,7 @@ pub fn one_vs_rest_auroc(logits: &[f32], classes: usize, labels: &[usize]) -> Op
     let rows: Vec<(f32, f64)> = logits.chunks_exact(classes.max(1)).map(largest_and_total).collect();
     let of_class = |class: usize| {
         let score = |(row, &(largest, total)): (usize, &(f32, f64))| {
-            f64::from(logits[row * classes + class] - largest).exp() / total
+            (f64::from(logits[row * classes + class]) - f64::from(largest)).exp() / total
         };
         let scores: Vec<f64> = rows.iter().enumerate().map(score).collect();
         auroc(&scores, |row| labels[row] == class)
@@ -37,7 +37,7 @@ pub fn one_vs_rest_auroc(logits: &[f32], classes: usize, labels: &[usize]) -> Op
 /// The largest logit of a row, and the sum of the exponentials of all beyond it.
 fn largest_and_total(row: &[f32]) -> (f32, f64) {
     let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    (largest, row.iter().map(|logit| f64::from(logit - largest).exp()).sum())
+    (largest, row.iter().map(|&logit| (f64::from(logit) - f64::from(largest)).exp()).sum())
 }
 
 /// What was counted of a class.

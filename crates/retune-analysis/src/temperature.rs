@@ -42,14 +42,14 @@ fn derivatives(logits: &[f32], classes: usize, labels: &[usize], inverse: f64) -
         let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let (mut total, mut first, mut second) = (0.0, 0.0, 0.0);
         for logit in row {
-            let below = f64::from(logit - largest);
+            let below = f64::from(*logit) - f64::from(largest);
             let weight = (inverse * below).exp();
             total += weight;
             first += weight * below;
             second += weight * below * below;
         }
         let mean = first / total;
-        slope += mean - f64::from(row[label] - largest);
+        slope += mean - (f64::from(row[label]) - f64::from(largest));
         curvature += second / total - mean * mean;
     }
     (slope, curvature)

@@ -68,7 +68,8 @@ fn one_run_has_wilsons_interval() {
     assert!((found.interval[0] - 0.2553).abs() < 0.006 && (found.interval[1] - 0.3662).abs() < 0.006, "{found:?}");
     let perfect: Answers = vec![Some(true); 20];
     let found = TwoWay::of(&accuracies(&[perfect], 100, 0), 20).accuracy();
-    assert!(found.interval[0] < 0.85 && found.interval[1] == 1.0, "{found:?}");
+    // Student's quantile for 20 images, 2.093, in Wilson's 1 / (1 + z² / 20), to rounding.
+    assert!((found.interval[0] - 0.8203).abs() < 5e-5 && found.interval[1] > 1.0 - 1e-12, "{found:?}");
 }
 
 #[test]
@@ -131,7 +132,7 @@ fn a_difference_of_nothing_is_called_significant_in_a_twentieth_of_cases() {
             let significant = (0..TRIALS).filter(|&trial| null.is_significant(trial)).count();
             // 5 % of 400 are 20, with a standard deviation of 4.4. Above, four of those; the correction is cautious where
             // seeds and images interact, so below there is more room.
-            assert!((1..=37).contains(&significant), "{seeds} seeds, {of_seed} {of_image} {of_both}: {significant}");
+            assert!((3..=37).contains(&significant), "{seeds} seeds, {of_seed} {of_image} {of_both}: {significant}");
         }
     }
 }
