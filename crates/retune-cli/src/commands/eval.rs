@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::arguments::data::{DataArguments, EvaluationArguments, open_source};
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
 use crate::failure::Failure;
+use crate::output::results::CalibrationError;
 use crate::output::{Console, results};
 
 /// Options of `retune eval`.
@@ -51,16 +52,6 @@ struct Document<'a> {
     /// How both models see images, where features are compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     preprocessing: Option<&'a Preprocessing>,
-}
-
-/// The expected calibration error (Guo et al. 2017, 15 bins) of probabilities, 0 to 1.
-#[derive(Serialize)]
-pub struct CalibrationError {
-    /// Of the softmax of the logits.
-    pub softmax: f64,
-    /// Of the softmax at the model's temperature, where it has one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub at_temperature: Option<f64>,
 }
 
 /// Evaluates the model on every set.

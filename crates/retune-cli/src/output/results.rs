@@ -9,9 +9,9 @@ use retune::inference::Evaluation;
 use retune::report::confusion::ClassAccuracy;
 use retune::run::{self, Hint, Summary};
 use retune::train::PhaseOutcome;
+use serde::Serialize;
 
 use super::table::{Align, Table};
-use crate::commands::eval::CalibrationError;
 use crate::progress::Rounded;
 
 /// One row for each set.
@@ -43,6 +43,16 @@ pub fn table<'a>(splits: impl IntoIterator<Item = (&'a String, &'a Evaluation)>)
         table.row(cells);
     }
     table.to_string()
+}
+
+/// The expected calibration error (Guo et al. 2017, 15 bins) of probabilities, 0 to 1.
+#[derive(Serialize)]
+pub struct CalibrationError {
+    /// Of the softmax of the logits.
+    pub softmax: f64,
+    /// Of the softmax at the model's temperature, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_temperature: Option<f64>,
 }
 
 /// The other measures of each set.
