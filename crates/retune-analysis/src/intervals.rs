@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::student;
+
 /// Part of the distribution inside an interval over seeds, as LP-FT's authors report.
 pub const CONFIDENCE: f64 = 0.9;
 
@@ -24,7 +26,7 @@ impl Estimate {
             return Self { mean, interval: [mean; 2] };
         }
         let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0);
-        let reach = student_quantile(values.len() - 1, (1.0 + CONFIDENCE) / 2.0) * (variance / n).sqrt();
+        let reach = student::critical(1.0 - CONFIDENCE, n - 1.0) * (variance / n).sqrt();
         Self { mean, interval: [mean - reach, mean + reach] }
     }
 
@@ -37,15 +39,23 @@ impl Estimate {
 /// Wilson's score interval of a proportion at 95 % (Wilson 1927), which stays inside 0 to 1 and
 /// holds for few images too.
 pub fn wilson_interval(right: usize, n: usize) -> [f64; 2] {
-    const Z: f64 = 1.959_963_984_540_054;
-    if n == 0 {
+    score_interval(right as f64 / n.max(1) as f64, n as f64, NORMAL)
+}
+
+/// The value that a standard normal one exceeds on either side with a probability of 5 %.
+const NORMAL: f64 = 1.959_963_984_540_054;
+
+/// Wilson's score interval of a share of `n` images, which need not be whole: an effective number stands for images that
+/// say less, or more, than as many independent ones (Dean & Pagano 2015, *Journal of Survey Statistics and Methodology*
+/// 3, 484–503). `critical` is how many standard errors it reaches.
+pub fn score_interval(share: f64, n: f64, critical: f64) -> [f64; 2] {
+    if n <= 0.0 {
         return [0.0, 1.0];
     }
-    let n = n as f64;
-    let share = right as f64 / n;
-    let centre = share + Z * Z / (2.0 * n);
-    let reach = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
-    let scale = 1.0 + Z * Z / n;
+    let square = critical * critical;
+    let centre = share + square / (2.0 * n);
+    let reach = critical * (share * (1.0 - share) / n + square / (4.0 * n * n)).sqrt();
+    let scale = 1.0 + square / n;
     [((centre - reach) / scale).max(0.0), ((centre + reach) / scale).min(1.0)]
 }
 
@@ -75,43 +85,14 @@ pub fn proportion_difference(one: (usize, usize), other: (usize, usize)) -> [f64
 /// # Panics
 /// If the two are not of the same length: a caller's mistake, not input's.
 pub fn matched_difference(one: &[bool], other: &[bool]) -> Estimate {
-    const Z: f64 = 1.959_963_984_540_054;
     assert_eq!(one.len(), other.len(), "judgements of the same things");
     let alone = |own: bool| one.iter().zip(other).filter(|&(&one, &other)| one == own && other != own).count() as f64;
     let (n, gained, lost) = (one.len() as f64, alone(true), alone(false));
     let difference = gained - lost;
     let centre = difference / (n + 2.0);
     let variance = (gained + lost + 1.0) - difference.powi(2) / (n + 2.0);
-    let reach = Z * variance.max(0.0).sqrt() / (n + 2.0);
+    let reach = NORMAL * variance.max(0.0).sqrt() / (n + 2.0);
     Estimate { mean: difference / n.max(1.0), interval: [(centre - reach).max(-1.0), (centre + reach).min(1.0)] }
-}
-
-/// The value below which Student's distribution has this share (above a half), by bisection.
-fn student_quantile(degrees: usize, share: f64) -> f64 {
-    let (mut low, mut high) = (0.0, 1e6);
-    for _ in 0..200 {
-        let middle = (low + high) / 2.0;
-        if student_cumulative(degrees, middle) < share { low = middle } else { high = middle }
-    }
-    (low + high) / 2.0
-}
-
-/// Student's distribution function at t ≥ 0 for whole degrees of freedom: the finite sums of
-/// Abramowitz & Stegun 1964, 26.7.3 and 26.7.4.
-fn student_cumulative(degrees: usize, t: f64) -> f64 {
-    let angle = (t / (degrees as f64).sqrt()).atan();
-    let (sine, cosine) = angle.sin_cos();
-    let odd = degrees % 2 == 1;
-    let mut term = if odd { cosine } else { 1.0 };
-    let mut sum = if degrees == 1 { 0.0 } else { term };
-    let mut factor = if odd { 2 } else { 1 };
-    while factor + 2 < degrees + usize::from(!odd) {
-        term *= cosine * cosine * factor as f64 / (factor + 1) as f64;
-        sum += term;
-        factor += 2;
-    }
-    let within = if odd { 2.0 / std::f64::consts::PI * (angle + sine * sum) } else { sine * sum };
-    0.5 + within / 2.0
 }
 
 #[cfg(test)]
@@ -125,24 +106,6 @@ mod tests {
         assert!((low - 0.2553).abs() < 5e-5 && (high - 0.3662).abs() < 5e-5, "{low} {high}");
         let [low, high] = wilson_interval(0, 20);
         assert!(low == 0.0 && (high - 0.1611).abs() < 5e-5, "{low} {high}");
-    }
-
-    #[test]
-    fn students_quantiles_are_scipys() {
-        // scipy.stats.t.ppf(0.95, df)
-        let expected = [
-            (1, 6.313751514675),
-            (2, 2.919985580354),
-            (3, 2.353363434802),
-            (4, 2.131846786327),
-            (5, 2.015048373333),
-            (9, 1.833112932656),
-            (30, 1.697260886593),
-        ];
-        for (degrees, value) in expected {
-            let found = student_quantile(degrees, 0.95);
-            assert!((found - value).abs() < 1e-8, "{degrees}: {found}");
-        }
     }
 
     #[test]

@@ -3,7 +3,14 @@
 #![warn(missing_docs)]
 
 pub mod cka;
+pub mod classification;
+pub mod holm;
 pub mod intervals;
+pub mod knn;
 pub mod neighbors;
+pub mod resampling;
+pub mod student;
+pub mod temperature;
 pub mod trustworthiness;
+pub mod two_way;
 pub mod umap;

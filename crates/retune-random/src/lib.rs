@@ -73,6 +73,19 @@ pub fn permutation(len: usize, seed: u64, round: u64) -> Vec<usize> {
     indices
 }
 
+/// How often each of `len` things is drawn in `len` draws with replacement, a resample of the bootstrap; it depends on
+/// `seed` and `round` alone.
+pub fn resample_counts(len: usize, seed: u64, round: u64) -> Vec<u32> {
+    // Keeps resamples apart from other uses of the same seed.
+    const RESAMPLE: u64 = 0x7265_7361_6d70_6c65;
+    let key = combine(combine(RESAMPLE, seed), round);
+    let mut counts = vec![0; len];
+    for draw in 0..len as u64 {
+        counts[bounded(combine(key, draw), len)] += 1;
+    }
+    counts
+}
+
 /// A standard normal value (Box–Muller), redrawn beyond two standard deviations.
 pub fn truncated_normal(generator: &mut ChaCha8Rng) -> f32 {
     loop {
@@ -101,6 +114,18 @@ mod tests {
         assert_ne!(keyed_hash(0, b"a.png"), keyed_hash(1, b"a.png"));
         assert_ne!(keyed_hash(0, b""), keyed_hash(0, b"\0"));
         assert_ne!(keyed_hash(0, b"12345678a"), keyed_hash(0, b"12345678b"));
+    }
+
+    #[test]
+    fn a_resample_draws_as_often_as_there_are_things() {
+        let counts = resample_counts(1_000, 1, 2);
+        assert_eq!(counts.iter().sum::<u32>(), 1_000);
+        assert_eq!(counts, resample_counts(1_000, 1, 2));
+        assert_ne!(counts, resample_counts(1_000, 1, 3));
+        // Never drawn are (1 − 1/1000)^1000 = 36.8 %, with a standard deviation of 1 %; the bounds are five of those.
+        let absent = counts.iter().filter(|&&count| count == 0).count();
+        assert!((318..=418).contains(&absent), "{absent}");
+        assert!(resample_counts(0, 1, 2).is_empty());
     }
 
     #[test]

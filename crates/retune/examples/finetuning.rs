@@ -43,7 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut rows: Vec<MethodRow> = Vec::new();
     for method in METHODS {
         println!("{method}: {}", method.summary);
-        rows.push(MethodRow { label: method.to_string(), runs: Default::default() });
+        rows.push(MethodRow::new(method.to_string()));
     }
     // One seed is an anecdote: the order of images, and which are held out, change what comes out.
     for seed in SEEDS {
@@ -75,7 +75,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let trained = trainer.run(&plan, model.clone(), &Silent)?;
 
             // Only now are "test" and "shifted" looked at.
-            row.runs.insert(seed, summarize(&plan, &options, &trained, &data, &Silent)?);
+            row.add(seed, summarize(&plan, &options, &trained, &data, &Silent)?, None);
         }
     }
 

@@ -5,23 +5,25 @@
 //!                                                                     └─ page: the report
 //! ```
 
+mod estimates;
+pub mod judgements;
+mod legacy;
 pub mod page;
 pub mod runner;
 pub mod table;
 
 use indexmap::IndexMap;
-use retune_analysis::intervals::{Estimate, paired_difference, proportion_difference};
+use retune_analysis::intervals::Estimate;
 use serde::{Deserialize, Serialize};
 
+use self::judgements::Judgements;
 use crate::inference::Evaluation;
 use crate::report::plot::{Plot, ScatterPoint, scatter};
 use crate::run::Summary;
-
-/// Means that differ by less count as equal.
-const SAME: f64 = 1e-12;
+use crate::run::record::Predictions;
 
 /// Results of several methods on the same data.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Comparison {
     /// The set that represents data as in training: a test split, else `val`.
     pub in_distribution: String,
@@ -29,6 +31,9 @@ pub struct Comparison {
     pub shifted: Vec<String>,
     /// A row for each method.
     pub rows: Vec<MethodRow>,
+    /// For each column, how the methods stand.
+    #[serde(skip)]
+    results: Vec<ColumnResult>,
 }
 
 /// The runs of one method.
@@ -38,6 +43,12 @@ pub struct MethodRow {
     pub label: String,
     /// The result of each seed.
     pub runs: IndexMap<u64, Summary>,
+    /// Nothing in it is random, so that one run stands for every seed.
+    #[serde(default)]
+    pub without_seed: bool,
+    /// What the runs said of each image, of runs that kept it.
+    #[serde(skip)]
+    pub judgements: IndexMap<u64, Judgements>,
 }
 
 /// What is compared: a set's accuracy, or that of its worst group.
@@ -79,24 +90,38 @@ pub enum Standing {
 }
 
 impl MethodRow {
+    /// A method without runs.
+    pub fn new(label: impl Into<String>) -> Self {
+        Self { label: label.into(), runs: IndexMap::new(), without_seed: false, judgements: IndexMap::new() }
+    }
+
+    /// Adds the run of a seed, with what it said of each image where that was kept.
+    pub fn add(&mut self, seed: u64, summary: Summary, predictions: Option<&Predictions>) {
+        self.runs.insert(seed, summary);
+        if let Some(predictions) = predictions {
+            self.judgements.insert(seed, Judgements::of(predictions));
+        }
+    }
+
+    /// Whether its runs found the same, or are only one; leaves one of them.
+    fn repeats_itself(&mut self) -> bool {
+        let mut splits = self.runs.values().map(|run| &run.splits);
+        let first = splits.next();
+        if !splits.all(|other| Some(other) == first) {
+            return false;
+        }
+        self.runs.truncate(1);
+        true
+    }
+
+    /// How tables call it.
+    pub fn heading(&self) -> String {
+        if self.without_seed { format!("{} (one run)", self.label) } else { self.label.clone() }
+    }
+
     fn accuracies(&self, column: &Column) -> IndexMap<u64, f64> {
         let of = |(&seed, summary): (&u64, &Summary)| Some((seed, column.accuracy(summary.splits.get(&column.set)?)?));
         self.runs.iter().filter_map(of).collect()
-    }
-
-    /// Mean accuracy in a column with its interval: Student's at 90 % over seeds or, for a single run, Wilson's at 95 %
-    /// over images. A worst group has no interval, because Wilson's does not account for its selection.
-    pub fn estimate(&self, column: &Column) -> Option<Estimate> {
-        let accuracies: Vec<f64> = self.accuracies(column).into_values().collect();
-        match accuracies.as_slice() {
-            [] => None,
-            [only] => {
-                let evaluation = self.runs.values().find_map(|summary| summary.splits.get(&column.set))?;
-                let interval = if column.worst_group { [*only; 2] } else { evaluation.accuracy_interval };
-                Some(Estimate { mean: *only, interval })
-            }
-            several => Some(Estimate::over_seeds(several)),
-        }
     }
 
     fn mean_of(&self, of: impl Fn(&Summary) -> f64) -> f64 {
@@ -118,24 +143,39 @@ impl MethodRow {
 #[derive(Clone, Debug, Serialize)]
 pub struct Document<'a> {
     /// For each column, how the methods stand.
-    pub results: Vec<ColumnResult>,
+    pub results: &'a [ColumnResult],
     /// The runs.
     #[serde(flatten)]
     pub comparison: &'a Comparison,
 }
 
 /// A column of a comparison.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ColumnResult {
     /// What is compared.
     #[serde(flatten)]
     pub column: Column,
+    /// What its intervals and standings rest on.
+    pub basis: Basis,
+    /// Images that the runs were judged on: of a worst group, those of the whole set.
+    pub images: usize,
     /// Each method's mean, interval and standing.
     pub methods: Vec<MethodResult>,
 }
 
+/// What intervals and standings rest on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Basis {
+    /// What each run said of each image: intervals hold the sampling of images and of seeds.
+    Predictions,
+    /// Accuracies alone, of runs that kept no predictions: intervals hold the sampling of seeds or, of one seed, of
+    /// images.
+    Accuracies,
+}
+
 /// A method in a column.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MethodResult {
     /// The method.
     pub label: String,
@@ -143,6 +183,12 @@ pub struct MethodResult {
     pub estimate: Option<Estimate>,
     /// How it stands.
     pub standing: Standing,
+    /// How much it is above the best, with the 95 % interval; `None` of the best and without predictions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub difference: Option<Estimate>,
+    /// The p-value of that difference after Holm's correction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p_value: Option<f64>,
 }
 
 impl Comparison {
@@ -154,7 +200,25 @@ impl Comparison {
         let in_distribution = own_test.map_or_else(|| "val".to_owned(), |set| (*set).clone());
         let shifted: Vec<String> =
             sets.into_iter().filter(|set| **set != in_distribution && set.as_str() != "val").cloned().collect();
-        Self { in_distribution, shifted, rows }
+        let mut comparison = Self { in_distribution, shifted, rows, results: Vec::new() };
+        comparison.results =
+            comparison.columns().into_iter().map(|column| estimates::of(&comparison.rows, column)).collect();
+        comparison
+    }
+
+    /// For each of [`Comparison::columns`], how the methods stand.
+    pub fn results(&self) -> &[ColumnResult] {
+        &self.results
+    }
+
+    /// How the methods stand in a column, in the order of the rows.
+    fn result(&self, column: &Column) -> &[MethodResult] {
+        self.results.iter().find(|result| result.column == *column).map_or(&[], |result| &result.methods)
+    }
+
+    /// Whether any result rests on accuracies alone.
+    fn is_legacy(&self) -> bool {
+        self.results.iter().any(|result| result.basis == Basis::Accuracies)
     }
 
     /// Every set, the one in distribution first, and after each that has groups, its worst group.
@@ -178,59 +242,13 @@ impl Comparison {
     }
 
     /// How each method stands in a column.
-    ///
-    /// With several seeds, a method is worse than the best if the 90 % interval of their differences,
-    /// seed by seed, lies below 0 (a paired t-test). With one, or if every seed gave the same
-    /// difference, so that their spread says nothing, it is if Newcombe's 95 % interval of the
-    /// difference of two independent proportions lies below 0; the images are the same for both, so
-    /// this is cautious.
     pub fn standings(&self, column: &Column) -> Vec<Standing> {
-        let means: Vec<Option<f64>> =
-            self.rows.iter().map(|row| row.estimate(column).map(|estimate| estimate.mean)).collect();
-        let known = means.iter().enumerate().filter_map(|(index, mean)| Some((index, (*mean)?)));
-        // Equal means are all the best.
-        let best = known.fold(None, |best: Option<(usize, f64)>, (index, mean)| match best {
-            Some((_, highest)) if highest >= mean => best,
-            _ => Some((index, mean)),
-        });
-        let Some((best, _)) = best else { return vec![Standing::Missing; self.rows.len()] };
-        let standing = |index: usize| match means[index] {
-            None => Standing::Missing,
-            Some(mean) if means[best].is_some_and(|highest| highest - mean < SAME) => Standing::Best,
-            Some(_) if self.is_worse(&self.rows[index], &self.rows[best], column) => Standing::Worse,
-            Some(_) => Standing::NotSignificantlyWorse,
-        };
-        (0..self.rows.len()).map(standing).collect()
-    }
-
-    fn is_worse(&self, row: &MethodRow, best: &MethodRow, column: &Column) -> bool {
-        let (own, other) = (row.accuracies(column), best.accuracies(column));
-        let differences: Vec<f64> = own.iter().filter_map(|(seed, value)| Some(value - other.get(seed)?)).collect();
-        let paired = paired_difference(&differences);
-        if differences.len() > 1 && paired.reach() > 1e-12 {
-            return paired.interval[1] < 0.0;
-        }
-        let counts = |row: &MethodRow| {
-            let evaluation = row.runs.values().find_map(|run| run.splits.get(&column.set))?;
-            let accuracy = column.accuracy(evaluation)?;
-            let n = if column.worst_group { evaluation.worst_group.as_ref()?.n } else { evaluation.n };
-            Some(((accuracy * n as f64).round() as usize, n))
-        };
-        let difference = counts(row).zip(counts(best)).map(|(own, other)| proportion_difference(own, other));
-        difference.is_some_and(|[_, high]| high < 0.0)
+        self.result(column).iter().map(|method| method.standing).collect()
     }
 
     /// The comparison with what its tables show, for `comparison.json`.
     pub fn document(&self) -> Document<'_> {
-        let result = |column: Column| {
-            let methods = self.rows.iter().zip(self.standings(&column)).map(|(row, standing)| MethodResult {
-                label: row.label.clone(),
-                estimate: row.estimate(&column),
-                standing,
-            });
-            ColumnResult { methods: methods.collect(), column }
-        };
-        Document { results: self.columns().into_iter().map(result).collect(), comparison: self }
+        Document { results: &self.results, comparison: self }
     }
 
     /// Accuracy in distribution against accuracy on each shifted set, a picture for each.
@@ -240,17 +258,19 @@ impl Comparison {
         self.shifted
             .iter()
             .map(|set| {
-                let point = |row: &MethodRow| {
-                    let (x, y) = (row.estimate(&own)?, row.estimate(&column(set))?);
+                let shifted = column(set);
+                let point = |(own, other): (&MethodResult, &MethodResult)| {
+                    let (x, y) = (own.estimate?, other.estimate?);
                     Some(ScatterPoint {
-                        label: row.label.clone(),
+                        label: own.label.clone(),
                         x: 100.0 * x.mean,
                         y: 100.0 * y.mean,
                         x_interval: Some(x.interval.map(|end| 100.0 * end)),
                         y_interval: Some(y.interval.map(|end| 100.0 * end)),
                     })
                 };
-                let points: Vec<ScatterPoint> = self.rows.iter().filter_map(point).collect();
+                let points: Vec<ScatterPoint> =
+                    self.result(&own).iter().zip(self.result(&shifted)).filter_map(point).collect();
                 let x_label = format!("accuracy on {}, %", self.in_distribution);
                 (
                     set.clone(),

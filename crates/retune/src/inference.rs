@@ -9,8 +9,8 @@ mod predict;
 use burn::tensor::{Device, Tensor, TensorData};
 
 pub(crate) use self::evaluation::Tally;
-pub use self::evaluation::{Evaluation, GroupAccuracy, evaluate, evaluate_each, evaluate_logits};
-pub use self::logits::{cross_entropy, most_likely, softmax};
+pub use self::evaluation::{Evaluation, GroupAccuracy, evaluate, evaluate_each, evaluate_logits, evaluate_scores};
+pub use self::logits::{cross_entropy, most_likely, softmax, softmax_at};
 pub use self::observed::{Outputs, evaluate_observed};
 pub use self::predict::ClassProbability;
 use crate::loading::{Batch, Loader, Order};

@@ -188,6 +188,11 @@ impl Plan {
         self.phases.iter().try_for_each(|phase| phase.check(blocks))
     }
 
+    /// Whether it draws nothing at random: a linear probe finds the one optimum of a convex problem.
+    pub fn is_deterministic(&self) -> bool {
+        self.phases.iter().all(|phase| matches!(phase.solver, Solver::LogisticRegression(_)))
+    }
+
     /// For each block, whether any phase trains it.
     pub fn trained_blocks(&self, blocks: &[Block]) -> Vec<bool> {
         let mut trained = vec![false; blocks.len()];

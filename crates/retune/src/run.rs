@@ -15,6 +15,7 @@ mod hashes;
 mod hint;
 mod options;
 mod summary;
+mod temperature;
 
 use std::path::Path;
 
@@ -28,9 +29,10 @@ pub use self::hint::Hint;
 pub use self::options::{EvaluationSource, FitOptions, ModelSource, PlanSource, PreprocessingChange};
 pub use self::summary::{CurvePoint, Summary, curve, evaluation_loader, summarize};
 pub(crate) use self::summary::{evaluate_everywhere, evaluate_set, on_line, renewed};
+pub use self::temperature::{CalibrationErrors, TemperatureScaling};
 use crate::files;
 use crate::files::lock::DirectoryLock;
-use crate::models::{HeadInitialization, Model};
+use crate::models::{CONFIG_FILE, HeadInitialization, Model, ModelError};
 use crate::monitor::Monitor;
 use crate::plan::Plan;
 use crate::sources::white_level::unused_range;
@@ -233,6 +235,9 @@ impl RunDirectory<'_> {
             adapters.save_for_peft(&trained.model, &out.join(ADAPTER_FOLDER)).map_err(TrainError::from)?;
         }
         let summary = self.evaluate_and_record(&trained)?;
+        let temperature = summary.temperature.as_ref().map(|scaling| scaling.temperature);
+        let config = trained.model.config().clone().with_temperature(temperature);
+        config.write(&out.join(MODEL_FOLDER).join(CONFIG_FILE)).map_err(ModelError::from)?;
         let text = serde_json::to_string_pretty(&summary)
             .map_err(|error| FitError::RunFile { path: out.join(SUMMARY_FILE), reason: error.to_string() })?;
         // First, because a run with a summary is a finished one.
@@ -247,9 +252,14 @@ impl RunDirectory<'_> {
     fn evaluate_and_record(&self, trained: &Trained) -> Result<Summary, FitError> {
         let Self { options, plan, data, out, monitor, .. } = *self;
         let mut recorder = record::Recorder::new(&trained.model, &options.train, data, monitor);
-        recorder.evaluate("val", &data.validation)?;
+        let validation = recorder.evaluate("val", &data.validation)?;
         let mut evaluate = |name: &str, dataset: &Dataset| recorder.evaluate(name, dataset);
-        let summary = summary::summarize_by(plan, &options.train, trained, data, monitor, &mut evaluate)?;
+        let mut summary = summary::summarize_by(plan, &options.train, trained, data, monitor, &mut evaluate)?;
+        if let Some(of_training) = summary.splits.get_mut("val") {
+            // Training does not rank images.
+            of_training.auroc = validation.auroc;
+        }
+        summary.temperature = recorder.temperature();
         recorder.write(out)?;
         Ok(summary)
     }

@@ -22,6 +22,14 @@ pub fn positive(text: &str) -> Result<f64, String> {
     number(text, |value| value > 0.0, "must be a number above 0")
 }
 
+/// A temperature of a softmax; none leaves logits as they are, as 1 does.
+pub fn temperature(text: &str) -> Result<f64, String> {
+    match text {
+        "none" => Ok(1.0),
+        _ => positive(text).map_err(|_| "must be a number above 0, or none".to_owned()),
+    }
+}
+
 /// A number from 0.
 pub fn non_negative(text: &str) -> Result<f64, String> {
     number(text, |value| value >= 0.0, "must be 0 or a number above it")

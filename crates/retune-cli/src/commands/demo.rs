@@ -94,7 +94,11 @@ fn of_training(error: TrainError) -> Failure {
 }
 
 fn describe(task: &Task, runs: &[Summary]) -> String {
-    let row = |run: &Summary| MethodRow { label: run.method.clone(), runs: [(run.seed, run.clone())].into() };
+    let row = |run: &Summary| {
+        let mut row = MethodRow::new(&run.method);
+        row.add(run.seed, run.clone(), None);
+        row
+    };
     let comparison = Comparison::new(runs.iter().map(row).collect(), &["shifted".to_owned()]);
     let images = runs.first().map_or(0, |run| run.training_images);
     let finding = finding(runs).unwrap_or_default();

@@ -2,9 +2,10 @@
 
 use clap::Args;
 use indexmap::IndexMap;
-use retune::inference::{self, Evaluation, InferenceError};
+use retune::inference::{self, Evaluation, InferenceError, most_likely, softmax, softmax_at};
 use retune::models::{Model, imagenet};
 use retune::pixels::preprocess::Preprocessing;
+use retune::report::calibration::Calibration;
 use retune::report::confusion::{ClassAccuracy, Confusion};
 use retune::run::{self, evaluation_split};
 use retune::similarity::feature_change::{self, FeatureChange};
@@ -14,6 +15,7 @@ use serde::Serialize;
 use crate::arguments::data::{DataArguments, EvaluationArguments, open_source};
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
 use crate::failure::Failure;
+use crate::output::results::CalibrationError;
 use crate::output::{Console, results};
 
 /// Options of `retune eval`.
@@ -39,6 +41,10 @@ pub struct EvalArguments {
 struct Document<'a> {
     architecture: &'a str,
     splits: &'a IndexMap<String, Evaluation>,
+    /// The model's, where it has one; losses are of the logits as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    calibration: &'a IndexMap<String, CalibrationError>,
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
     classes: &'a IndexMap<String, Vec<ClassAccuracy>>,
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
@@ -69,13 +75,24 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
     let preprocessing = model.config().preprocessing();
     let other = |against: &String| arguments.model.load_other(against, preprocessing, console);
     let before = arguments.against.as_ref().map(other).transpose()?;
-    let (mut splits, mut classes, mut feature_change) = (IndexMap::new(), IndexMap::new(), IndexMap::new());
+    let temperature = model.config().temperature();
+    let (mut splits, mut calibration) = (IndexMap::new(), IndexMap::new());
+    let (mut classes, mut feature_change) = (IndexMap::new(), IndexMap::new());
     for (name, dataset) in sets {
         let loader = arguments.data.batches.loader(dataset.clone(), &model, console)?;
         let task = format!("evaluating {name}");
-        let mut answers = Vec::new();
-        let answer = |label, predicted| answers.push((label, predicted));
+        let (mut answers, mut confidences, mut scaled) = (Vec::new(), Vec::new(), Vec::new());
+        let answer = |label, logits: &[f32]| {
+            let class = most_likely(logits);
+            confidences.push((softmax(logits)[class], class == label));
+            scaled.extend(temperature.map(|temperature| (softmax_at(temperature, logits)[class], class == label)));
+            answers.push((label, class));
+        };
         splits.insert(name.clone(), inference::evaluate_each(&model, &loader, &task, &console.progress, answer)?);
+        let error = |confidences| Calibration::measure(confidences).map(|found| found.expected_error);
+        if let Some(softmax) = error(confidences) {
+            calibration.insert(name.clone(), CalibrationError { softmax, at_temperature: error(scaled) });
+        }
         if arguments.per_class {
             classes.insert(name.clone(), Confusion::count(answers).of_classes(&imagenet::shown(&dataset.classes)));
         }
@@ -86,11 +103,24 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
     }
     let architecture = model.config().architecture();
     let preprocessing = before.as_ref().map(|_| preprocessing);
-    let document =
-        Document { architecture, splits: &splits, classes: &classes, feature_change: &feature_change, preprocessing };
+    let document = Document {
+        architecture,
+        splits: &splits,
+        temperature,
+        calibration: &calibration,
+        classes: &classes,
+        feature_change: &feature_change,
+        preprocessing,
+    };
     console.print(&document, || {
         let seen = preprocessing.map(|seen| format!("both models see images at {seen}\n")).unwrap_or_default();
-        format!("{}{}{}{seen}", results::table(&splits), results::class_tables(&classes), moved(&feature_change))
+        let tables = [
+            results::table(&splits).to_string(),
+            results::further_table(&splits, &calibration),
+            results::group_tables(&splits),
+            results::class_tables(&classes),
+        ];
+        format!("{}{}{seen}", tables.concat(), moved(&feature_change))
     })
 }
 

@@ -9,6 +9,7 @@ mod demo;
 mod eval;
 mod features;
 mod fit;
+mod knn;
 mod layers;
 mod lr_find;
 mod models;
@@ -57,6 +58,8 @@ pub enum Command {
     Predict(Box<predict::PredictArguments>),
     /// Extract the features of images at a layer
     Features(Box<features::FeaturesArguments>),
+    /// Judge features by the votes of the nearest neighbors
+    Knn(knn::KnnArguments),
     /// Map features in two dimensions with UMAP
     Umap(Box<umap::UmapArguments>),
     /// Compare representations with CKA, across resizing filters, layers, or models
@@ -100,6 +103,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Verify(arguments) => verify::run(&arguments, &console),
         Command::Predict(arguments) => predict::run(&arguments, &console),
         Command::Features(arguments) => features::run(&arguments, &console),
+        Command::Knn(arguments) => knn::run(&arguments, &console),
         Command::Umap(arguments) => umap::run(&arguments, &console),
         Command::Cka(arguments) => cka::run(&arguments, &console),
         Command::Audit(arguments) => audit::run(&arguments, &console),

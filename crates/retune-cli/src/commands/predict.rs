@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use retune::files;
-use retune::inference::{self, InferenceError, Layer, softmax};
+use retune::inference::{self, InferenceError, Layer, softmax_at};
 use retune::models::imagenet;
 use retune::sources::{DataNote, Dataset, Sample};
 use serde::Serialize;
@@ -30,6 +30,10 @@ pub struct PredictArguments {
     /// Write the predictions to this file instead of printing them: .csv (a row for each class of each image) or .json
     #[arg(short, long, value_name = "FILE", value_parser = table_file)]
     out: Option<OutputFile>,
+    /// Temperature of the probabilities: a number above 0, or none for the softmax of the logits as they are [default: the
+    /// model's, which retune fit measures on validation; 1 if it has none]
+    #[arg(long, value_name = "T", value_parser = parse::temperature, allow_hyphen_values = true)]
+    temperature: Option<f64>,
     #[command(flatten)]
     batches: BatchArguments,
     #[command(flatten)]
@@ -73,13 +77,15 @@ pub fn run(arguments: &PredictArguments, console: &Console) -> Result<(), Failur
     let known = model.config().classes();
     console.tell(known.presumed_by_count().map(DataNote::ClassesPresumed));
     let names = known.names().map(|ids| ClassLabels { ids, shown: imagenet::shown(ids) });
+    let temperature = arguments.temperature.or(model.config().temperature()).unwrap_or(1.0);
     let loader = arguments.batches.loader(dataset, &model, console)?;
 
     let mut predictions = Vec::with_capacity(loader.dataset().len());
     inference::for_each_batch(&model, &loader, Layer::Logits, "predicting", &console.progress, |batch, rows| {
         for (logits, &index) in rows.chunks_exact(classes).zip(&batch.indices) {
             let path = loader.dataset().samples[index].name.to_string();
-            predictions.push(Prediction { path, classes: most_likely(logits, arguments.top, names.as_ref()) });
+            let classes = most_likely(logits, temperature, arguments.top, names.as_ref());
+            predictions.push(Prediction { path, classes });
         }
     })?;
     let Some(out) = &arguments.out else { return console.print(&predictions, || table(&predictions).to_string()) };
@@ -125,8 +131,8 @@ impl ClassLabels<'_> {
 }
 
 /// The `top` classes of the largest logits; of equal ones, the first.
-fn most_likely(logits: &[f32], top: usize, names: Option<&ClassLabels>) -> Vec<ClassProbability> {
-    let probabilities = softmax(logits);
+fn most_likely(logits: &[f32], temperature: f64, top: usize, names: Option<&ClassLabels>) -> Vec<ClassProbability> {
+    let probabilities = softmax_at(temperature, logits);
     let mut order: Vec<usize> = (0..logits.len()).collect();
     order.sort_by(|&one, &other| logits[other].total_cmp(&logits[one]));
     let entry = |&index: &usize| {
@@ -164,15 +170,19 @@ mod tests {
 
     #[test]
     fn the_most_likely_classes_come_first_with_names_where_there_are_some() {
-        let top = most_likely(&[0.0, 2.0, 2.0, 1.0], 3, None);
+        let top = most_likely(&[0.0, 2.0, 2.0, 1.0], 1.0, 3, None);
         assert_eq!(top.iter().map(|entry| entry.index).collect::<Vec<_>>(), [1, 2, 3]);
         assert_eq!(top[0].class, "1");
         // By hand: e² / (1 + 2e² + e).
         let e = std::f64::consts::E;
         assert!((top[0].probability - e * e / (1.0 + 2.0 * e * e + e)).abs() < 1e-6);
+        // At temperature 2, of half the logits.
+        let (half, root) = (most_likely(&[0.0, 2.0, 2.0, 1.0], 2.0, 3, None), e.sqrt());
+        assert_eq!(half.iter().map(|entry| entry.index).collect::<Vec<_>>(), [1, 2, 3]);
+        assert!((half[0].probability - e / (1.0 + 2.0 * e + root)).abs() < 1e-6);
         let ids = ["n01440764".to_owned(), "bee".to_owned()];
         let names = ClassLabels { ids: &ids, shown: imagenet::shown(&ids) };
-        let top = most_likely(&[0.0, 1.0], 5, Some(&names));
+        let top = most_likely(&[0.0, 1.0], 1.0, 5, Some(&names));
         assert_eq!((top[0].class.as_str(), &top[0].id), ("bee", &None));
         assert_eq!((top[1].class.as_str(), top[1].id.as_deref()), ("tench", Some("n01440764")));
     }

@@ -9,6 +9,7 @@ use retune::inference::Evaluation;
 use retune::report::confusion::ClassAccuracy;
 use retune::run::{self, Hint, Summary};
 use retune::train::PhaseOutcome;
+use serde::Serialize;
 
 use super::table::{Align, Table};
 use crate::progress::Rounded;
@@ -42,6 +43,55 @@ pub fn table<'a>(splits: impl IntoIterator<Item = (&'a String, &'a Evaluation)>)
         table.row(cells);
     }
     table.to_string()
+}
+
+/// The expected calibration error (Guo et al. 2017, 15 bins) of probabilities, 0 to 1.
+#[derive(Serialize)]
+pub struct CalibrationError {
+    /// Of the softmax of the logits.
+    pub softmax: f64,
+    /// Of the softmax at the model's temperature, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_temperature: Option<f64>,
+}
+
+/// The other measures of each set.
+pub fn further_table(
+    splits: &IndexMap<String, Evaluation>,
+    calibration: &IndexMap<String, CalibrationError>,
+) -> String {
+    let shown = |share: Option<f64>| share.map_or_else(|| "–".to_owned(), percent);
+    let top5 = splits.values().any(|evaluation| evaluation.top5_accuracy.is_some());
+    let mut columns = vec![("set", Align::Left), ("balanced accuracy", Align::Right)];
+    columns.extend(top5.then_some(("top-5 accuracy", Align::Right)));
+    columns.extend([("macro F1", Align::Right), ("AUROC", Align::Right), ("calibration error", Align::Right)]);
+    let scaled = calibration.values().any(|error| error.at_temperature.is_some());
+    columns.extend(scaled.then_some(("at temperature", Align::Right)));
+    let mut table = Table::new(columns);
+    for (name, evaluation) in splits {
+        let mut cells = vec![name.clone(), percent(evaluation.balanced_accuracy)];
+        cells.extend(top5.then(|| shown(evaluation.top5_accuracy)));
+        let error = calibration.get(name);
+        cells.extend([shown(evaluation.macro_f1), shown(evaluation.auroc), shown(error.map(|error| error.softmax))]);
+        cells.extend(scaled.then(|| shown(error.and_then(|error| error.at_temperature))));
+        table.row(cells);
+    }
+    format!("\n{table}")
+}
+
+/// A table of the groups for each set that has several.
+pub fn group_tables(splits: &IndexMap<String, Evaluation>) -> String {
+    let grouped = splits.iter().filter(|(_, evaluation)| evaluation.groups.len() > 1);
+    let tables = grouped.map(|(name, evaluation)| {
+        let columns =
+            [(format!("group of {name}"), Align::Left), ("n".into(), Align::Right), ("accuracy".into(), Align::Right)];
+        let mut table = Table::new(columns);
+        for group in &evaluation.groups {
+            table.row([group.group.clone(), HumanCount(group.n as u64).to_string(), percent(group.accuracy)]);
+        }
+        format!("\n{table}")
+    });
+    tables.collect()
 }
 
 /// A table of the classes for each set.
@@ -135,7 +185,7 @@ mod tests {
             accuracy_interval: [0.7274, 0.7713],
             balanced_accuracy: 0.7,
             loss: 0.51234,
-            worst_group: None,
+            ..Evaluation::default()
         };
         let table = table([(&"val".to_owned(), &evaluation)]);
         let row = table.lines().nth(1).unwrap();

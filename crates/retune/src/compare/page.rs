@@ -3,7 +3,7 @@
 use retune_pixels::preprocess::Preprocessing;
 
 use super::table::{findings, reading};
-use super::{Column, Comparison, MethodRow, Standing};
+use super::{Basis, Column, ColumnResult, Comparison, MethodResult, MethodRow, Standing};
 use crate::report::page::{self, Cell, Line, Lines, Mark, Page, Point, Scatter, Section, Table, Text, grouped};
 use crate::report::run_page::{RunRecord, duration, sentence};
 
@@ -83,17 +83,14 @@ fn facts(comparison: &Comparison, runs: &[RunOf]) -> Vec<(String, String)> {
 }
 
 fn results(comparison: &Comparison) -> Section {
-    let columns = comparison.columns();
+    let columns = comparison.results();
     let several = comparison.seeds() > 1;
-    let standings: Vec<Vec<Standing>> = columns.iter().map(|column| comparison.standings(column)).collect();
     let mut headings = vec![("Method".to_owned(), false)];
-    headings.extend(columns.iter().map(|column| (column.heading(), true)));
+    headings.extend(columns.iter().map(|result| (result.column.heading(), true)));
     headings.extend([("Trained parameters".to_owned(), true), ("Training time".to_owned(), true)]);
     let row = |(index, row): (usize, &MethodRow)| {
-        let mut cells = vec![Cell::text(&row.label)];
-        for (column, standings) in columns.iter().zip(&standings) {
-            cells.push(accuracy(row, column, several, standings[index]));
-        }
+        let mut cells = vec![Cell::text(row.heading())];
+        cells.extend(columns.iter().map(|result| accuracy(&result.methods[index], result, several)));
         cells.push(Cell::number(grouped(row.trained_parameters()), row.trained_parameters() as f64));
         cells.push(Cell::number(duration(row.seconds()), row.seconds()));
         cells
@@ -107,14 +104,15 @@ fn results(comparison: &Comparison) -> Section {
     Section::new("Accuracy", intervals.replace('\n', " ").trim()).wide().with("", table)
 }
 
-fn accuracy(row: &MethodRow, column: &Column, several: bool, standing: Standing) -> Cell {
-    let Some(estimate) = row.estimate(column) else { return Cell::text("–") };
-    let text = if several {
-        format!("{:.1} ± {:.1} %", 100.0 * estimate.mean, 100.0 * estimate.reach())
-    } else {
-        format!("{:.1} %", 100.0 * estimate.mean)
+fn accuracy(method: &MethodResult, result: &ColumnResult, several: bool) -> Cell {
+    let Some(estimate) = method.estimate else { return Cell::text("–") };
+    let [mean, low, high] = [estimate.mean, estimate.interval[0], estimate.interval[1]].map(|share| 100.0 * share);
+    let text = match result.basis {
+        Basis::Predictions => format!("{mean:.1} % ({low:.1}–{high:.1})"),
+        Basis::Accuracies if several => format!("{mean:.1} ± {:.1} %", 100.0 * estimate.reach()),
+        Basis::Accuracies => format!("{mean:.1} %"),
     };
-    let mark = match standing {
+    let mark = match method.standing {
         Standing::Best => Some(Mark::Best),
         Standing::NotSignificantlyWorse => Some(Mark::Tied),
         Standing::Worse | Standing::Missing => None,
@@ -130,10 +128,10 @@ fn scatters(comparison: &Comparison) -> Option<Section> {
     let mut section = Section::new("In distribution and under shift", note);
     for set in &comparison.shifted {
         let shifted = column(set);
-        let point = |row: &MethodRow| {
-            let (x, y) = (row.estimate(&own)?, row.estimate(&shifted)?);
+        let point = |(own, other): (&MethodResult, &MethodResult)| {
+            let (x, y) = (own.estimate?, other.estimate?);
             Some(Point {
-                label: row.label.clone(),
+                label: own.label.clone(),
                 x: x.mean,
                 y: y.mean,
                 x_interval: Some(x.interval),
@@ -143,7 +141,7 @@ fn scatters(comparison: &Comparison) -> Option<Section> {
         let scatter = Scatter {
             x_label: format!("Accuracy on {}", comparison.in_distribution),
             y_label: format!("Accuracy on {set}"),
-            points: comparison.rows.iter().filter_map(point).collect(),
+            points: comparison.result(&own).iter().zip(comparison.result(&shifted)).filter_map(point).collect(),
             joined: false,
         };
         section = section.with(set, scatter);
@@ -285,13 +283,11 @@ fn of_each_run(runs: &[RunOf], page: &mut Page) -> Vec<Section> {
 pub fn comparison_of(runs: &[RunOf]) -> Comparison {
     let mut rows: Vec<MethodRow> = Vec::new();
     for RunOf { label, record } in runs {
-        let summary = record.summary.clone();
-        match rows.iter_mut().find(|row| row.label == *label) {
-            Some(row) => {
-                row.runs.insert(summary.seed, summary);
-            }
-            None => rows.push(MethodRow { label: label.clone(), runs: [(summary.seed, summary)].into() }),
-        }
+        let position = rows.iter().position(|row| row.label == *label).unwrap_or_else(|| {
+            rows.push(MethodRow::new(label));
+            rows.len() - 1
+        });
+        rows[position].add(record.summary.seed, record.summary.clone(), record.predictions.as_ref());
     }
     let further = runs.first().map(|run| run.record.shifted()).unwrap_or_default();
     Comparison::new(rows, &further)

@@ -15,6 +15,7 @@ use crate::files::{self, FileError};
 use crate::methods::{MethodOptions, MethodSpec};
 use crate::monitor::Monitor;
 use crate::report::pictures::{self, MissingPicture, Pictures};
+use crate::run::record::Predictions;
 use crate::run::{self, FitError, FitOptions, PLOTS_FOLDER, PlanSource, Summary};
 use crate::sources::{ReadImages, SplitName};
 use crate::train::{Shared, TrainError};
@@ -107,14 +108,21 @@ impl CompareOptions {
         toml::from_str(&files::read_text(&path)?).map_err(reason)
     }
 
-    /// Finds mistakes early that would otherwise show only when a later run starts.
-    fn check(&self) -> Result<(), CompareError> {
-        let check = || -> Result<(), FitError> {
+    /// Finds mistakes early that would otherwise show only when a later run starts. Returns the methods in whose runs
+    /// nothing depends on the seed.
+    fn check(&self) -> Result<BTreeSet<String>, CompareError> {
+        let check = || -> Result<BTreeSet<String>, FitError> {
             let (model, _) = run::open(&self.fit)?;
+            let source = self.fit.open_source(&self.fit.data)?;
+            let draws = self.fit.model.from_scratch || !source.splits.contains_key(&SplitName::Validation);
+            let mut without_seed = BTreeSet::new();
             for spec in &self.methods {
-                run::settled_plan(&self.fit, &self.plan(spec), &model)?;
+                let plan = run::settled_plan(&self.fit, &self.plan(spec), &model)?;
+                if !draws && plan.is_deterministic() {
+                    without_seed.insert(spec.label());
+                }
             }
-            Ok(())
+            Ok(without_seed)
         };
         check().map_err(|error| CompareError::Fit(Box::new(error)))
     }
@@ -203,12 +211,20 @@ pub fn read(out: &Path) -> Result<(Comparison, Vec<(String, PathBuf)>), CompareE
             let run = run_directory(out, spec, seed);
             let summary = run::finished(&run).map_err(|error| CompareError::Fit(Box::new(error)))?;
             if let Some(summary) = summary {
-                found.push((spec.label(), seed, summary));
+                found.push(Found { label: spec.label(), seed, summary, run: run.clone() });
                 runs.push((spec.label(), run));
             }
         }
     }
-    Ok((put_together(&options, found), runs))
+    Ok((put_together(&options, &found)?, runs))
+}
+
+/// A finished run.
+struct Found {
+    label: String,
+    seed: u64,
+    summary: Summary,
+    run: PathBuf,
 }
 
 /// One run to be made.
@@ -239,7 +255,7 @@ pub fn run(
     monitor: &dyn Monitor,
 ) -> Result<Comparison, CompareError> {
     DirectoryLock::check(out)?;
-    options.check()?;
+    let without_seed = options.check()?;
     options.claim(out)?;
     let lock = DirectoryLock::acquire(out)?;
     lock.warn_without_lock(monitor);
@@ -248,6 +264,7 @@ pub fn run(
         .seeds
         .iter()
         .flat_map(|&seed| options.methods.iter().map(move |spec| (seed, spec)))
+        .filter(|(seed, spec)| options.seeds.first() == Some(seed) || !without_seed.contains(&spec.label()))
         .map(|(seed, spec)| Job { spec, seed, out: run_directory(out, spec, seed) })
         .collect();
     let total = queue.len();
@@ -274,7 +291,7 @@ pub fn run(
         return Err(failure);
     }
     let found = crew.found.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let comparison = put_together(options, found);
+    let comparison = put_together(options, &found)?;
     write(&comparison, out)?;
     if pictures {
         tell_missing(&draw(&comparison, out), monitor);
@@ -296,19 +313,23 @@ fn run_directory(out: &Path, spec: &MethodSpec, seed: u64) -> PathBuf {
     out.join(RUNS_FOLDER).join(label).join(format!("seed-{seed}"))
 }
 
-fn put_together(options: &CompareOptions, found: Vec<(String, u64, Summary)>) -> Comparison {
-    let mut rows: Vec<MethodRow> =
-        options.methods.iter().map(|spec| MethodRow { label: spec.label(), runs: IndexMap::new() }).collect();
-    for seed in &options.seeds {
-        for row in &mut rows {
-            let of_row = found.iter().find(|(label, of_seed, _)| *label == row.label && of_seed == seed);
-            if let Some((_, _, summary)) = of_row {
-                row.runs.insert(*seed, summary.clone());
-            }
+fn put_together(options: &CompareOptions, found: &[Found]) -> Result<Comparison, CompareError> {
+    let failed = |error: FitError| CompareError::Fit(Box::new(error));
+    let mut rows: Vec<MethodRow> = options.methods.iter().map(|spec| MethodRow::new(spec.label())).collect();
+    for row in &mut rows {
+        for seed in &options.seeds {
+            let Some(found) = found.iter().find(|found| found.label == row.label && found.seed == *seed) else {
+                continue;
+            };
+            let predictions = Predictions::read(&found.run, &found.summary.classes)?;
+            row.add(*seed, found.summary.clone(), predictions.as_ref());
         }
+        let Some(first) = found.iter().find(|found| found.label == row.label) else { continue };
+        let is_deterministic = run::read_plan(&first.run).map_err(failed)?.is_deterministic();
+        row.without_seed = options.seeds.len() > 1 && is_deterministic && row.repeats_itself();
     }
     let further: Vec<String> = options.fit.evaluations.iter().map(|source| source.name.clone()).collect();
-    Comparison::new(rows, &further)
+    Ok(Comparison::new(rows, &further))
 }
 
 /// Writes the tables of a comparison.
@@ -391,7 +412,7 @@ struct Crew<'a> {
     options: &'a CompareOptions,
     shared: SharedBySeed,
     queue: Mutex<VecDeque<Job<'a>>>,
-    found: Mutex<Vec<(String, u64, Summary)>>,
+    found: Mutex<Vec<Found>>,
     failure: Mutex<Option<CompareError>>,
     started: AtomicUsize,
     told: Mutex<BTreeSet<String>>,
@@ -410,7 +431,7 @@ impl Crew<'_> {
             match self.shared.with(job.seed, |shared| self.make(&job, shared)) {
                 Ok(summary) => {
                     let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-                    found.push((job.spec.label(), job.seed, summary));
+                    found.push(Found { label: job.spec.label(), seed: job.seed, summary, run: job.out.clone() });
                 }
                 Err(failure) if failure.is_divergence() => {
                     self.monitor.message(&format!("{failure}; the run is left out of the table"));

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Column, Comparison, MethodRow, Standing};
+use super::{Basis, ColumnResult, Comparison, MethodResult, MethodRow, Standing};
 use crate::report::page::grouped;
 
 /// The cells of a comparison, as text.
@@ -24,16 +24,16 @@ impl Cell {
 
 impl Cells {
     fn of(comparison: &Comparison) -> Self {
-        let columns = comparison.columns();
         let several = comparison.seeds() > 1;
-        let standings: Vec<Vec<Standing>> = columns.iter().map(|column| comparison.standings(column)).collect();
+        let columns = comparison.results();
         let mut headings = vec!["method".to_owned()];
-        headings.extend(columns.iter().map(|column| format!("{}, %", column.heading())));
+        headings.extend(columns.iter().map(|result| format!("{}, %", result.column.heading())));
         headings.extend(["trained".to_owned(), "seconds".to_owned()]);
         let row = |(index, row): (usize, &MethodRow)| {
-            let mut cells = vec![Cell::plain(&row.label)];
-            for (column, standings) in columns.iter().zip(&standings) {
-                cells.push(Cell { text: accuracy(row, column, several), standing: Some(standings[index]) });
+            let mut cells = vec![Cell::plain(row.heading())];
+            for result in columns {
+                let method = &result.methods[index];
+                cells.push(Cell { text: accuracy(method, result, several), standing: Some(method.standing) });
             }
             cells.push(Cell::plain(grouped(row.trained_parameters())));
             cells.push(Cell::plain(format!("{:.1}", row.seconds())));
@@ -43,12 +43,15 @@ impl Cells {
     }
 }
 
-/// Mean and half the interval in percent, or the interval's ends if it is asymmetric.
-fn accuracy(row: &MethodRow, column: &Column, several: bool) -> String {
-    match row.estimate(column) {
+/// Mean and interval in percent. Student's interval over seeds is symmetric, and shown by its half.
+fn accuracy(method: &MethodResult, result: &ColumnResult, several: bool) -> String {
+    let legacy = result.basis == Basis::Accuracies;
+    match method.estimate {
         None => "–".to_owned(),
-        Some(estimate) if several => format!("{:.1} ± {:.1}", 100.0 * estimate.mean, 100.0 * estimate.reach()),
-        Some(estimate) if column.worst_group => format!("{:.1}", 100.0 * estimate.mean),
+        Some(estimate) if legacy && several => {
+            format!("{:.1} ± {:.1}", 100.0 * estimate.mean, 100.0 * estimate.reach())
+        }
+        Some(estimate) if legacy && result.column.worst_group => format!("{:.1}", 100.0 * estimate.mean),
         Some(estimate) => {
             let [low, high] = estimate.interval;
             format!("{:.1} ({:.1}–{:.1})", 100.0 * estimate.mean, 100.0 * low, 100.0 * high)
@@ -155,14 +158,14 @@ pub fn csv(comparison: &Comparison) -> io::Result<String> {
         "low",
         "high",
         "standing",
+        "p_value",
         "trained_parameters",
         "seconds",
     ])?;
-    for column in comparison.columns() {
-        let standings = comparison.standings(&column);
+    for ColumnResult { column, methods, .. } in comparison.results() {
         let role = if column.set == comparison.in_distribution { "in-distribution" } else { "shifted" };
-        for (row, standing) in comparison.rows.iter().zip(standings) {
-            let Some(estimate) = row.estimate(&column) else { continue };
+        for (row, method) in comparison.rows.iter().zip(methods) {
+            let Some(estimate) = method.estimate else { continue };
             for (seed, run) in &row.runs {
                 let Some(evaluation) = run.splits.get(&column.set) else { continue };
                 let Some(accuracy) = column.accuracy(evaluation) else { continue };
@@ -178,10 +181,11 @@ pub fn csv(comparison: &Comparison) -> io::Result<String> {
                     estimate.mean.to_string(),
                     low.to_string(),
                     high.to_string(),
-                    serde_json::to_value(standing)
+                    serde_json::to_value(method.standing)
                         .ok()
                         .and_then(|name| name.as_str().map(str::to_owned))
                         .unwrap_or_default(),
+                    method.p_value.map(|p| p.to_string()).unwrap_or_default(),
                     run.trained_parameters.to_string(),
                     run.seconds.to_string(),
                 ])?;
@@ -202,26 +206,30 @@ fn notes(comparison: &Comparison) -> String {
 /// For each set, a sentence on the best method and over which others its lead is significant.
 pub(super) fn findings(comparison: &Comparison) -> Vec<String> {
     let mut findings = Vec::new();
-    for column in comparison.columns() {
-        let standings = comparison.standings(&column);
+    for ColumnResult { column, basis, methods, .. } in comparison.results() {
         let named = |wanted: Standing| -> Vec<&str> {
-            let rows = comparison.rows.iter().zip(&standings).filter(|(_, standing)| **standing == wanted);
-            rows.map(|(row, _)| row.label.as_str()).collect()
+            methods.iter().filter(|method| method.standing == wanted).map(|method| method.label.as_str()).collect()
         };
         let (bests, close) = (named(Standing::Best), named(Standing::NotSignificantlyWorse));
         let best = bests.join(" and ");
         let heading = column.heading();
         let worse = named(Standing::Worse);
-        let (is, its) = if bests.len() == 1 { ("is", "its") } else { ("are", "their") };
+        let is = if bests.len() == 1 { "is" } else { "are" };
+        let holm = if *basis == Basis::Predictions { " after Holm's correction" } else { "" };
         findings.push(match (close.len(), worse.len()) {
             (0, 0) if bests.len() < 2 => continue,
             (0, 0) => format!("{heading}: {best} are equal."),
-            (0, _) => format!("{heading}: {best} {is} best, and every other method is significantly worse."),
-            (_, 0) => format!("{heading}: {best} {is} highest, but {its} lead is not significant over any other."),
+            (0, _) => format!("{heading}: {best} {is} best, and every other method is significantly worse{holm}."),
+            (_, 0) => format!("{heading}: {best} {is} highest, but no other method is significantly different{holm}."),
             (near, far) if near <= far => {
-                format!("{heading}: {best} {is} highest; {its} lead is not significant over {}.", close.join(", "))
+                let are = if near == 1 { "is" } else { "are" };
+                let close = close.join(", ");
+                format!("{heading}: {best} {is} highest; {close} {are} not significantly different{holm}.")
             }
-            _ => format!("{heading}: {best} {is} highest; {its} lead is significant only over {}.", worse.join(", ")),
+            (_, far) => {
+                let (worse, are) = (worse.join(", "), if far == 1 { "is" } else { "are" });
+                format!("{heading}: {best} {is} highest; only {worse} {are} significantly worse{holm}.")
+            }
         });
     }
     findings
@@ -229,21 +237,73 @@ pub(super) fn findings(comparison: &Comparison) -> Vec<String> {
 
 /// Explanations of the intervals and of significance.
 pub(super) fn reading(comparison: &Comparison) -> (String, String) {
-    let seeds = comparison.seeds();
-    let mut intervals = if seeds > 1 {
-        format!("Mean over {seeds} seeds ± half of Student's 90 % interval.\n")
-    } else {
-        "One seed, with Wilson's 95 % interval over images, which does not show how much seeds differ.\n".to_owned()
-    };
+    let (mut intervals, significance) =
+        if comparison.is_legacy() { of_accuracies(comparison) } else { of_predictions(comparison) };
     if comparison.in_distribution == "val" {
         intervals.push_str(
             "There is no test split, so 'val' takes its place; 'val' also chose rates and epochs, so it is optimistic.\n",
         );
     }
-    let test = if seeds > 1 { "paired t-test over seeds at 90 %" } else { "Newcombe's 95 % interval" };
     let test = format!(
-        "Significance: {test}, not corrected for the number of methods. Shifted sets did not influence any choice.\nSeconds are training \
+        "{significance} Shifted sets did not influence any choice.\nSeconds are training \
          time; runs share decoded images and features, and the first run that needs them pays for them.\n"
     );
     (intervals, test)
+}
+
+fn of_predictions(comparison: &Comparison) -> (String, String) {
+    let seeds = comparison.seeds();
+    let mut intervals = if seeds > 1 {
+        format!("Mean over {seeds} seeds, with a 95 % interval for other seeds and other images.\n")
+    } else {
+        "One seed, with a 95 % interval for other images, which does not show how much seeds differ.\n".to_owned()
+    };
+    let alone: Vec<&str> =
+        comparison.rows.iter().filter(|row| row.without_seed).map(|row| row.label.as_str()).collect();
+    if !alone.is_empty() {
+        intervals.push_str(&format!(
+            "Nothing in {} is random: one run stands for all seeds, and its interval is for other images alone.\n",
+            alone.join(", ")
+        ));
+    }
+    let images: Vec<String> = comparison
+        .results()
+        .iter()
+        .filter(|result| !result.column.worst_group)
+        .map(|result| format!("{} images of {}", grouped(result.images), result.column.set))
+        .collect();
+    let over = if seeds > 1 { format!("{seeds} seeds, {}", images.join(", ")) } else { images.join(", ") };
+    let significance = format!(
+        "Significance: difference from the best at 5 %, paired by seed and image, after Holm's correction for the number of \
+         methods ({over})."
+    );
+    (intervals, significance)
+}
+
+fn of_accuracies(comparison: &Comparison) -> (String, String) {
+    let seeds = comparison.seeds();
+    let intervals = if seeds > 1 {
+        format!("Mean over {seeds} seeds ± half of Student's 90 % interval.\n")
+    } else {
+        "One seed, with Wilson's 95 % interval over images, which does not show how much seeds differ.\n".to_owned()
+    };
+    let test = if seeds > 1 { "paired t-test over seeds at 90 %" } else { "Newcombe's 95 % interval" };
+    let all = comparison.results().iter().all(|result| result.basis == Basis::Accuracies);
+    let headings = comparison.results().iter().filter(|result| result.basis == Basis::Accuracies);
+    let headings: Vec<String> = headings.map(|result| result.column.heading()).collect();
+    if all {
+        let significance = format!(
+            "Significance: {test}, not corrected for the number of methods, because not every run kept its predictions of \
+             each image."
+        );
+        return (intervals, significance);
+    }
+    let (others, significance) = of_predictions(comparison);
+    let exception = format!(
+        "In {}, not every run kept what this needs of each image. Intervals there: {} Significance there: {test}, not \
+         corrected.",
+        headings.join("; "),
+        intervals.trim_end()
+    );
+    (others, format!("{significance} {exception}"))
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::compare::judgements::Judgement;
 
 fn evaluation(accuracy: f64, worst: Option<f64>) -> Evaluation {
     Evaluation {
@@ -8,6 +9,7 @@ fn evaluation(accuracy: f64, worst: Option<f64>) -> Evaluation {
         balanced_accuracy: accuracy,
         loss: 1.0,
         worst_group: worst.map(|accuracy| crate::inference::GroupAccuracy { group: "snow".into(), n: 50, accuracy }),
+        ..Evaluation::default()
     }
 }
 
@@ -24,15 +26,17 @@ fn run(seed: u64, sets: &[(&str, f64)]) -> Summary {
         phases: Vec::new(),
         splits: sets.iter().map(|&(name, accuracy)| (name.to_owned(), evaluation(accuracy, None))).collect(),
         interpolation: None,
+        temperature: None,
     }
 }
 
 fn comparison(methods: &[(&str, &[[f64; 2]])]) -> Comparison {
     let row = |&(label, seeds): &(&str, &[[f64; 2]])| {
-        let runs = (0..)
-            .zip(seeds)
-            .map(|(seed, &[test, shifted])| (seed, run(seed, &[("val", 0.5), ("test", test), ("shifted", shifted)])));
-        MethodRow { label: label.to_owned(), runs: runs.collect() }
+        let mut row = MethodRow::new(label);
+        for (seed, &[test, shifted]) in (0..).zip(seeds) {
+            row.add(seed, run(seed, &[("val", 0.5), ("test", test), ("shifted", shifted)]), None);
+        }
+        row
     };
     Comparison::new(methods.iter().map(row).collect(), &["shifted".to_owned()])
 }
@@ -44,7 +48,8 @@ fn the_test_split_stands_for_training_data_and_val_where_there_is_none() {
         (with_test.in_distribution.as_str(), with_test.shifted.as_slice()),
         ("test", &["shifted".to_owned()][..])
     );
-    let row = MethodRow { label: "lp".into(), runs: [(0, run(0, &[("val", 0.5), ("shifted", 0.4)]))].into() };
+    let mut row = MethodRow::new("lp");
+    row.add(0, run(0, &[("val", 0.5), ("shifted", 0.4)]), None);
     let without = Comparison::new(vec![row], &["shifted".to_owned()]);
     assert_eq!(without.in_distribution, "val");
     assert!(table::text(&without).contains("also chose rates"));
@@ -64,7 +69,8 @@ fn seeds_tell_what_differs() {
     assert_eq!(comparison.standings(&columns[1]), [Standing::Best, Standing::Worse, Standing::NotSignificantlyWorse]);
     let text = table::text(&comparison);
     assert!(text.contains("91.0 ± 1.7"), "{text}");
-    assert!(text.contains("test: lp-ft is highest; its lead is not significant over ft."), "{text}");
+    assert!(text.contains("test: lp-ft is highest; ft is not significantly different."), "{text}");
+    assert!(text.contains("not corrected for the number of methods, because not every run kept"), "{text}");
 }
 
 #[test]
@@ -89,6 +95,7 @@ fn one_seed_has_intervals_over_images() {
 fn worst_groups_have_columns_of_their_own() {
     let mut comparison = comparison(&[("lp", &[[0.9, 0.5]])]);
     comparison.rows[0].runs[0].splits["shifted"] = evaluation(0.5, Some(0.25));
+    let comparison = Comparison::new(comparison.rows, &["shifted".to_owned()]);
     let headings: Vec<String> = comparison.columns().iter().map(Column::heading).collect();
     assert_eq!(headings, ["test", "shifted", "shifted, worst group"]);
     assert!(table::markdown(&comparison).contains("| **25.0** |"), "{}", table::markdown(&comparison));
@@ -110,4 +117,87 @@ fn every_form_of_the_table_holds_the_same() {
     assert_eq!(rows.len(), 5);
     assert!(rows[1].starts_with("surgical:a_b..c,test,in-distribution,false,0,0.9,200,"), "{csv}");
     assert_eq!(comparison.scatters().len(), 1);
+}
+
+/// A row of runs that are right on all of 400 test images but those that `wrong` names, for each seed.
+fn judged(label: &str, seeds: u64, wrong: impl Fn(u64, u64) -> bool) -> MethodRow {
+    let mut row = MethodRow::new(label);
+    for seed in 0..seeds {
+        let judgement = |image| Judgement { image, group: Some(image % 4), is_right: !wrong(seed, image) };
+        let images: Vec<Judgement> = (0..400).map(judgement).collect();
+        let right = images.iter().filter(|judgement| judgement.is_right).count();
+        row.add(seed, run(seed, &[("val", 0.5), ("test", right as f64 / 400.0)]), None);
+        row.judgements.insert(seed, Judgements { sets: [("test".to_owned(), images)].into() });
+    }
+    row
+}
+
+#[test]
+fn images_and_seeds_are_both_sampled() {
+    // Methods are wrong on the first 40 images, and a seed on a few others. The second is wrong on four more, the third on
+    // 80 more.
+    let few = |seed: u64, image: u64| image < 40 || image == 100 + seed;
+    let rows = vec![
+        judged("one", 2, few),
+        judged("two", 2, |seed, image| few(seed, image) || (200..204).contains(&image)),
+        judged("three", 2, |seed, image| few(seed, image) || (200..280).contains(&image)),
+    ];
+    let comparison = Comparison::new(rows, &[]);
+    let result = &comparison.results()[0];
+    assert_eq!((result.basis, result.images), (Basis::Predictions, 400));
+    let standings = [Standing::Best, Standing::NotSignificantlyWorse, Standing::Worse];
+    assert_eq!(comparison.standings(&result.column), standings);
+    // The seeds agree, so the interval is about Wilson's of 359 of 400, 0.864 to 0.924.
+    let interval = result.methods[0].estimate.unwrap().interval;
+    assert!((interval[0] - 0.864).abs() < 0.01 && (interval[1] - 0.924).abs() < 0.01, "{interval:?}");
+    let difference = result.methods[2].difference.unwrap();
+    assert!((difference.mean + 0.2).abs() < 1e-12 && difference.interval[1] < -0.15, "{difference:?}");
+    assert!(result.methods[2].p_value.unwrap() < 1e-6 && result.methods[0].p_value.is_none());
+    let text = table::text(&comparison);
+    assert!(text.contains("one is highest; two is not significantly different after Holm's correction."), "{text}");
+    assert!(text.contains("(2 seeds, 400 images of test)"), "{text}");
+    assert_eq!(text, table::text(&Comparison::new(comparison.rows.clone(), &[])));
+}
+
+#[test]
+fn seeds_that_differ_much_leave_two_of_them_no_proof() {
+    // One method is right on the first 300 images, the other on 340 or on 280.
+    let rows =
+        vec![judged("one", 2, |_, image| image >= 300), judged("two", 2, |seed, image| image >= 340 - 60 * seed)];
+    let comparison = Comparison::new(rows, &[]);
+    let result = &comparison.results()[0];
+    assert_eq!(result.methods[0].standing, Standing::NotSignificantlyWorse);
+    // Student's quantile for two seeds is 12.7.
+    let interval = result.methods[1].estimate.unwrap().interval;
+    assert!(interval[0] < 0.35, "{interval:?}");
+}
+
+#[test]
+fn a_method_without_randomness_has_one_run() {
+    let mut one = judged("lp", 3, |_, image| image < 100);
+    assert!(one.repeats_itself() && one.runs.len() == 1);
+    one.without_seed = true;
+    assert!(!judged("ft", 3, |seed, image| image < 50 + seed).repeats_itself());
+    let comparison = Comparison::new(vec![one, judged("ft", 3, |seed, image| image < 50 + seed)], &[]);
+    assert_eq!(comparison.standings(&comparison.columns()[0]), [Standing::Worse, Standing::Best]);
+    let text = table::text(&comparison);
+    assert!(text.contains("lp (one run)") && text.contains("Nothing in lp is random: one run"), "{text}");
+}
+
+#[test]
+fn worst_groups_are_resampled_where_predictions_have_groups() {
+    let group_of_four = |worst: u64| move |_: u64, image: u64| image % 4 == 3 && image < 4 * worst;
+    let mut rows = vec![judged("one", 2, group_of_four(20)), judged("two", 2, group_of_four(80))];
+    for run in rows.iter_mut().flat_map(|row| row.runs.values_mut()) {
+        let accuracy = 1.0 - 4.0 * (1.0 - run.splits["test"].accuracy);
+        run.splits["test"] = evaluation(run.splits["test"].accuracy, Some(accuracy));
+    }
+    let comparison = Comparison::new(rows, &[]);
+    let worst = &comparison.results()[1];
+    assert!(worst.column.worst_group && worst.basis == Basis::Predictions);
+    assert!((worst.methods[0].estimate.unwrap().mean - 0.8).abs() < 1e-12, "{worst:?}");
+    assert_eq!(
+        worst.methods.iter().map(|method| method.standing).collect::<Vec<_>>(),
+        [Standing::Best, Standing::Worse]
+    );
 }

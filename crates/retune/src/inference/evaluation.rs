@@ -1,5 +1,6 @@
 //! How good a model is on labelled images: accuracy with its interval, balanced accuracy, loss and the worst group.
 
+use retune_analysis::classification::{ClassCounts, macro_f1, one_vs_rest_auroc};
 use retune_analysis::intervals::wilson_interval;
 use serde::{Deserialize, Serialize};
 
@@ -10,8 +11,11 @@ use crate::models::Model;
 use crate::monitor::Monitor;
 use crate::sources::Dataset;
 
+/// Logits that are kept for the ranks of images, 256 MiB of them.
+const MOST_LOGITS: usize = 1 << 26;
+
 /// Accuracy and loss on a dataset.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Images with a label.
     pub n: usize,
@@ -26,6 +30,19 @@ pub struct Evaluation {
     /// The lowest accuracy of a group, where samples belong to groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worst_group: Option<GroupAccuracy>,
+    /// Share of images whose label is among the five most likely classes, 0 to 1; `None` for five classes or fewer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top5_accuracy: Option<f64>,
+    /// Mean over the classes that are a label or a prediction of the F1 score of each; `None` of older results.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub macro_f1: Option<f64>,
+    /// Mean over classes of the area under the ROC curve of each against all others. `None` if a class has no image, if
+    /// there are more than 2²⁶ logits, and of evaluations within training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auroc: Option<f64>,
+    /// The accuracy of every group, the lowest first, where samples belong to groups.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupAccuracy>,
 }
 
 /// The accuracy of one group of samples.
@@ -62,10 +79,11 @@ pub fn evaluate(
     task: &str,
     monitor: &dyn Monitor,
 ) -> Result<Evaluation, InferenceError> {
-    evaluate_each(model, loader, task, monitor, |_, _| ())
+    evaluate_with(Tally::default(), model, loader, task, monitor, |_, _| ())
 }
 
-/// As [`evaluate`], and gives the true and the predicted class of each image to `answer` on the way.
+/// As [`evaluate`], with the area under the ROC curve, for which all logits are kept. Gives the true class of each image
+/// and its logits to `answer` on the way.
 ///
 /// # Errors
 /// As [`evaluate`].
@@ -74,7 +92,18 @@ pub fn evaluate_each(
     loader: &Loader,
     task: &str,
     monitor: &dyn Monitor,
-    mut answer: impl FnMut(usize, usize),
+    answer: impl FnMut(usize, &[f32]),
+) -> Result<Evaluation, InferenceError> {
+    evaluate_with(Tally::ranking(loader.dataset().len(), model), model, loader, task, monitor, answer)
+}
+
+fn evaluate_with(
+    mut tally: Tally,
+    model: &Model,
+    loader: &Loader,
+    task: &str,
+    monitor: &dyn Monitor,
+    mut answer: impl FnMut(usize, &[f32]),
 ) -> Result<Evaluation, InferenceError> {
     let classes = model.config().num_classes();
     if classes == 0 {
@@ -82,11 +111,10 @@ pub fn evaluate_each(
     }
     let dataset = loader.dataset();
     labels_below(classes, dataset)?;
-    let mut tally = Tally::default();
     for_each_batch(model, loader, Layer::Logits, task, monitor, |batch, rows| {
         for (row, (&label, &index)) in rows.chunks_exact(classes).zip(batch.labels.iter().zip(&batch.indices)) {
             tally.add(row, label, dataset.samples[index].group.as_deref());
-            answer(label, most_likely(row));
+            answer(label, row);
         }
     })?;
     Ok(tally.evaluation())
@@ -123,51 +151,104 @@ pub fn evaluate_logits<'a>(
     Ok(tally.evaluation())
 }
 
+/// Evaluates probabilities, or votes, which are made probabilities: row-major, a row of `classes` scores for each label,
+/// none below 0. A class without any score counts as the smallest positive number, so that losses are finite.
+///
+/// # Panics
+/// If a label has no score: a caller's mistake, not input's.
+pub fn evaluate_scores(scores: &[f64], classes: usize, labels: &[usize]) -> Evaluation {
+    let mut tally = Tally { ranks: (scores.len() <= MOST_LOGITS).then(Ranks::default), ..Tally::default() };
+    for (row, &label) in scores.chunks_exact(classes.max(1)).zip(labels) {
+        let total: f64 = row.iter().sum();
+        let logarithm = |score: &f64| (score / total).max(f64::from(f32::MIN_POSITIVE)).ln() as f32;
+        tally.add(&row.iter().map(logarithm).collect::<Vec<f32>>(), label, None);
+    }
+    tally.evaluation()
+}
+
 /// Counts while the images go by.
 #[derive(Default)]
 pub(crate) struct Tally {
     loss: f64,
     right: usize,
+    in_top5: usize,
     n: usize,
-    classes: std::collections::BTreeMap<usize, (usize, usize)>,
+    /// By the number of the class.
+    classes: std::collections::BTreeMap<usize, ClassCounts>,
     groups: std::collections::BTreeMap<String, (usize, usize)>,
+    /// The most classes that an image had logits for.
+    width: usize,
+    ranks: Option<Ranks>,
+}
+
+/// What the ranks of images come from.
+#[derive(Default)]
+struct Ranks {
+    logits: Vec<f32>,
+    labels: Vec<usize>,
 }
 
 impl Tally {
+    /// One that also measures the area under the ROC curve of so many images, unless they are too many to keep.
+    pub fn ranking(images: usize, model: &Model) -> Self {
+        let fits = images.saturating_mul(model.config().num_classes()) <= MOST_LOGITS;
+        Self { ranks: fits.then(Ranks::default), ..Self::default() }
+    }
+
     /// Counts an image by its logits.
     pub fn add(&mut self, logits: &[f32], label: usize, group: Option<&str>) {
-        let right = most_likely(logits) == label;
+        let answer = most_likely(logits);
+        let right = answer == label;
         self.loss += cross_entropy(logits, label);
         self.right += usize::from(right);
+        self.in_top5 += usize::from(is_in_top(5, logits, label));
         self.n += 1;
-        let count = |entry: &mut (usize, usize)| {
-            entry.0 += usize::from(right);
-            entry.1 += 1;
-        };
-        count(self.classes.entry(label).or_default());
+        self.width = self.width.max(logits.len());
+        self.classes.entry(answer).or_default().answers += 1;
+        let of_class = self.classes.entry(label).or_default();
+        of_class.images += 1;
+        of_class.right += usize::from(right);
         if let Some(group) = group {
-            count(self.groups.entry(group.to_owned()).or_default());
+            let counts = self.groups.entry(group.to_owned()).or_default();
+            counts.0 += usize::from(right);
+            counts.1 += 1;
+        }
+        if let Some(ranks) = &mut self.ranks {
+            ranks.logits.extend_from_slice(logits);
+            ranks.labels.push(label);
         }
     }
 
     /// What the images counted so far amount to.
     pub fn evaluation(self) -> Evaluation {
         let share = |(right, n): (usize, usize)| right as f64 / n.max(1) as f64;
-        let per_class: Vec<f64> = self.classes.values().map(|&counts| share(counts)).collect();
-        let worst_group = self
-            .groups
-            .into_iter()
-            .map(|(group, counts)| GroupAccuracy { group, n: counts.1, accuracy: share(counts) })
-            .min_by(|one, other| one.accuracy.total_cmp(&other.accuracy));
+        let present = self.classes.values().filter(|class| class.images > 0);
+        let per_class: Vec<f64> = present.map(|class| share((class.right, class.images))).collect();
+        let group =
+            |(group, counts): (String, (usize, usize))| GroupAccuracy { group, n: counts.1, accuracy: share(counts) };
+        let mut groups: Vec<GroupAccuracy> = self.groups.into_iter().map(group).collect();
+        groups.sort_by(|one, other| one.accuracy.total_cmp(&other.accuracy));
+        let width = self.width;
         Evaluation {
             n: self.n,
             accuracy: share((self.right, self.n)),
             accuracy_interval: wilson_interval(self.right, self.n),
             balanced_accuracy: per_class.iter().sum::<f64>() / per_class.len().max(1) as f64,
             loss: self.loss / self.n.max(1) as f64,
-            worst_group,
+            worst_group: groups.first().cloned(),
+            top5_accuracy: (width > 5).then(|| share((self.in_top5, self.n))),
+            macro_f1: macro_f1(self.classes.into_values()),
+            auroc: self.ranks.and_then(|ranks| one_vs_rest_auroc(&ranks.logits, width, &ranks.labels)),
+            groups,
         }
     }
+}
+
+/// Whether a class is among so many of the largest logits; of equal ones, the first come first.
+fn is_in_top(count: usize, logits: &[f32], class: usize) -> bool {
+    let own = logits[class];
+    let is_before = |&(other, &logit): &(usize, &f32)| logit > own || (logit == own && other < class);
+    logits.iter().enumerate().filter(is_before).take(count).count() < count
 }
 
 #[cfg(test)]
@@ -182,6 +263,50 @@ mod tests {
         assert_eq!(labels_below(3, &dataset).unwrap(), [0, 1, 2]);
         let rows = [[1.0, 0.0].as_slice(), &[0.0, 1.0], &[0.0, 1.0]];
         assert!(matches!(evaluate_logits(&dataset, rows), Err(InferenceError::LabelBeyond { label: 2, .. })));
+    }
+
+    #[test]
+    fn everything_is_scikit_learns() {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../retune-analysis/tests/fixtures/classification/classification.json"
+        );
+        let cases: Vec<serde_json::Value> = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        for case in cases {
+            let numbers = |name: &str| -> Vec<f64> {
+                case[name].as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect()
+            };
+            let classes = case["classes"].as_u64().unwrap() as usize;
+            let logits: Vec<f32> = numbers("logits").into_iter().map(|logit| logit as f32).collect();
+            let mut tally = Tally { ranks: Some(Ranks::default()), ..Tally::default() };
+            for ((row, label), group) in logits.chunks_exact(classes).zip(numbers("labels")).zip(numbers("groups")) {
+                tally.add(row, label as usize, Some(&group.to_string()));
+            }
+            let found = tally.evaluation();
+            let agrees = |found: Option<f64>, expected: &serde_json::Value| match (found, expected.as_f64()) {
+                (Some(found), Some(expected)) => (found - expected).abs() < 1e-9,
+                (found, expected) => found == expected,
+            };
+            assert!(agrees(Some(found.accuracy), &case["accuracy"]));
+            assert!(agrees(found.top5_accuracy, &case["top5_accuracy"]), "{:?}", found.top5_accuracy);
+            assert!(agrees(found.macro_f1, &case["macro_f1"]) && agrees(found.auroc, &case["auroc"]), "{found:?}");
+            for group in &found.groups {
+                let position: usize = group.group.parse().unwrap();
+                assert!(agrees(Some(group.accuracy), &case["group_accuracies"][position]), "{group:?}");
+            }
+            assert!(found.groups.is_sorted_by(|one, other| one.accuracy <= other.accuracy) && found.groups.len() == 3);
+            assert_eq!(found.worst_group.as_ref(), found.groups.first());
+        }
+    }
+
+    #[test]
+    fn results_of_older_versions_are_read() {
+        let old =
+            r#"{"n": 2, "accuracy": 0.5, "accuracy_interval": [0.1, 0.9], "balanced_accuracy": 0.5, "loss": 1.0}"#;
+        let found: Evaluation = serde_json::from_str(old).unwrap();
+        assert_eq!((found.macro_f1, found.auroc, found.top5_accuracy), (None, None, None));
+        // What is undefined is absent.
+        assert!(!serde_json::to_string(&found).unwrap().contains("auroc"));
     }
 
     #[test]

@@ -13,8 +13,14 @@ pub fn most_likely(logits: &[f32]) -> usize {
 
 /// Probabilities of the classes.
 pub fn softmax(logits: &[f32]) -> Vec<f64> {
+    softmax_at(1.0, logits)
+}
+
+/// Probabilities of the classes at a temperature (Guo et al. 2017, arXiv 1706.04599): the softmax of the logits divided by
+/// it.
+pub fn softmax_at(temperature: f64, logits: &[f32]) -> Vec<f64> {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let exponentials: Vec<f64> = logits.iter().map(|logit| f64::from(logit - largest).exp()).collect();
+    let exponentials: Vec<f64> = logits.iter().map(|logit| (f64::from(logit - largest) / temperature).exp()).collect();
     let total: f64 = exponentials.iter().sum();
     exponentials.into_iter().map(|value| value / total).collect()
 }

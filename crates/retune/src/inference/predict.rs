@@ -4,7 +4,7 @@ use burn::tensor::{Tensor, TensorData};
 use image::RgbImage;
 use retune_pixels::picture::Picture;
 
-use super::softmax;
+use super::softmax_at;
 use crate::models::Model;
 use crate::models::parameters::host_values;
 
@@ -20,7 +20,8 @@ pub struct ClassProbability {
 }
 
 impl Model {
-    /// The probability of each class for an image of any size, the most likely first.
+    /// The probability of each class for an image of any size, the most likely first, at the model's temperature where it
+    /// has one.
     ///
     /// ```
     /// use image::RgbImage;
@@ -41,7 +42,8 @@ impl Model {
         preprocessing.normalize_into(&preprocessing.apply(&picture), &mut values);
         let device = self.parameters.tensors()[0].device();
         let input = Tensor::from_data(TensorData::new(values, [1, channels, height, width]), &device);
-        let probabilities = softmax(&host_values(self.logits(input)));
+        let temperature = self.config().temperature().unwrap_or(1.0);
+        let probabilities = softmax_at(temperature, &host_values(self.logits(input)));
         let names = self.config().label_names().unwrap_or_default();
         let class = |(index, probability): (usize, f64)| {
             let class = names.get(index).cloned().unwrap_or_else(|| index.to_string());

@@ -154,6 +154,10 @@ impl ModelConfig {
                 .and_then(|name| name.parse().ok())
                 .ok_or_else(|| wrong("interpolation", "the name of an interpolation"))?;
         }
+        if let Some(temperature) = document.get(OWN).and_then(|own| own.get("temperature")) {
+            let temperature = temperature.as_f64().filter(|value| value.is_finite() && *value > 0.0);
+            temperature.ok_or_else(|| wrong("temperature", "a number above 0"))?;
+        }
         Ok(Self { architecture: architecture.into(), num_classes, preprocessing, document })
     }
 
@@ -209,6 +213,18 @@ impl ModelConfig {
         args
     }
 
+    /// The temperature that calibrates the probabilities of these weights on the images that validated them, where one was
+    /// fitted (Guo et al. 2017, arXiv 1706.04599).
+    pub fn temperature(&self) -> Option<f64> {
+        self.own("temperature")?.as_f64()
+    }
+
+    /// The same model with another temperature, or without one.
+    pub fn with_temperature(mut self, temperature: Option<f64>) -> Self {
+        self.set_own("temperature", temperature.map(|value| json!(value)));
+        self
+    }
+
     fn own(&self, key: &str) -> Option<&Value> {
         self.document.get(OWN)?.get(key)
     }
@@ -236,6 +252,7 @@ impl ModelConfig {
     pub fn with_classes(mut self, classes: &[String]) -> Self {
         let described = self.label_names().is_some_and(|names| names == classes);
         self.num_classes = classes.len();
+        self.set_own("temperature", None);
         self.document.insert("num_classes".into(), classes.len().into());
         self.document.insert("label_names".into(), classes.into());
         self.set_cfg("num_classes", classes.len().into());

@@ -403,7 +403,8 @@ impl Model {
     /// If they are not this network's (a caller's error, not input's).
     pub fn with_parameters(&self, parameters: Parameters) -> Self {
         assert_eq!(parameters.specs().len(), self.parameters.specs().len(), "parameters of the same network");
-        Self { parameters, ..self.clone() }
+        // A temperature is one of certain weights.
+        Self { parameters, config: self.config.clone().with_temperature(None), ..self.clone() }
     }
 
     /// Saves a directory that timm loads with `strict=True`.

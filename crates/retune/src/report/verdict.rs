@@ -89,7 +89,7 @@ mod tests {
             accuracy_interval: wilson_interval(right, n),
             balanced_accuracy: 0.0,
             loss: 1.0,
-            worst_group: None,
+            ..Evaluation::default()
         };
         Summary {
             method: "lp-ft".into(),
@@ -103,6 +103,7 @@ mod tests {
             phases: Vec::new(),
             splits: sets.iter().map(|&(name, right, n)| (name.to_owned(), evaluation(right, n))).collect(),
             interpolation: None,
+            temperature: None,
         }
     }
 

@@ -159,7 +159,7 @@ mod tests {
                 accuracy_interval: [0.0, 1.0],
                 balanced_accuracy: accuracy,
                 loss: 1.0,
-                worst_group: None,
+                ..Evaluation::default()
             },
         }
     }

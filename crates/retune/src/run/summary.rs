@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use super::FitData;
+use super::{FitData, TemperatureScaling};
 use crate::inference::{self, Evaluation, InferenceError};
 use crate::loading::{CacheOptions, Loader, LoaderOptions, MemoryBudget};
 use crate::models::{Model, Parameters};
@@ -44,6 +44,10 @@ pub struct Summary {
     /// The same for models along the line of weights that an interpolation was taken from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interpolation: Option<Vec<CurvePoint>>,
+    /// The temperature of the model's probabilities. `None` of older runs, and where validation has no best one, as without
+    /// a mistake.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<TemperatureScaling>,
 }
 
 impl Summary {
@@ -113,6 +117,7 @@ pub(super) fn summarize_by(
         phases: trained.phases.clone(),
         splits,
         interpolation,
+        temperature: None,
     })
 }
 
@@ -124,7 +129,7 @@ pub(crate) fn evaluate_set(
     monitor: &dyn Monitor,
 ) -> Result<Evaluation, InferenceError> {
     let loader = evaluation_loader(dataset.clone(), model, options.batch_size, options.threads)?;
-    inference::evaluate(model, &loader, &format!("evaluating {name}"), monitor)
+    inference::evaluate_each(model, &loader, &format!("evaluating {name}"), monitor, |_, _| ())
 }
 
 /// Evaluates models along a line on validation and every further set.

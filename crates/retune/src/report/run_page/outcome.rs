@@ -1,7 +1,7 @@
 //! Accuracy on each set, and along a line of weights.
 
 use super::RunRecord;
-use crate::inference::Evaluation;
+use crate::inference::{Evaluation, GroupAccuracy};
 use crate::report::page::{Cell, Column, Line, Lines, Point, Scatter, Section, Table, grouped};
 use crate::report::verdict::{in_distribution, interval, percent};
 use crate::run::CurvePoint;
@@ -10,9 +10,14 @@ pub(super) fn accuracies(record: &RunRecord) -> Section {
     let splits = &record.summary.splits;
     let groups = splits.values().any(|evaluation| evaluation.worst_group.is_some());
     let calibrated = record.predictions.is_some();
+    let further = further(splits.values());
     let mut columns = vec![("Set", false), ("Images", true), ("Accuracy", true), ("95 % interval", true)];
-    columns.extend([("Balanced accuracy", true), ("Loss", true)]);
+    columns.extend([("Balanced accuracy", true)]);
+    columns.extend(further.iter().map(|(heading, _)| (*heading, true)));
+    columns.push(("Loss", true));
     columns.extend(calibrated.then_some(("Calibration error", true)));
+    let scaling = record.summary.temperature.as_ref();
+    columns.extend(scaling.map(|_| ("At temperature", true)));
     columns.extend(groups.then_some(("Worst group", true)));
     let row = |(name, evaluation): (&String, &Evaluation)| {
         let mut cells = vec![
@@ -24,11 +29,15 @@ pub(super) fn accuracies(record: &RunRecord) -> Section {
                 ..Cell::number(interval(evaluation.accuracy_interval), evaluation.accuracy)
             },
             Cell::number(percent(evaluation.balanced_accuracy), evaluation.balanced_accuracy),
-            Cell::number(format!("{:.3}", evaluation.loss), evaluation.loss),
         ];
+        cells.extend(further.iter().map(|(_, value)| share(value(evaluation))));
+        cells.push(Cell::number(format!("{:.3}", evaluation.loss), evaluation.loss));
         if calibrated {
             let error = record.calibration(name).map(|found| found.expected_error);
-            cells.push(error.map_or_else(|| Cell::text("–"), |error| Cell::number(percent(error), error)));
+            cells.push(share(error));
+        }
+        if let Some(scaling) = scaling {
+            cells.push(share(scaling.calibration_errors.get(name).map(|errors| errors.after)));
         }
         if groups {
             let worst = evaluation.worst_group.as_ref();
@@ -47,11 +56,55 @@ pub(super) fn accuracies(record: &RunRecord) -> Section {
     let table = Table {
         columns: columns.into_iter().map(|(heading, number)| Column { heading: heading.into(), number }).collect(),
         rows: splits.iter().map(row).collect(),
-        caption: String::new(),
+        caption: scaling.map_or_else(String::new, |scaling| {
+            format!(
+                "At temperature: the calibration error of the logits divided by {:.3}, which was fitted on val. These are \
+                 the probabilities that retune predict gives.",
+                scaling.temperature
+            )
+        }),
     };
     let note = "Validation chose rates, epochs, and checkpoints, so its own accuracy is slightly optimistic. The other sets \
                 did not influence any choice. Intervals are Wilson’s.";
-    Section::new("Accuracy", note).wide().with("", table)
+    let grouped: Vec<_> = splits.iter().filter(|(_, evaluation)| evaluation.groups.len() > 1).collect();
+    let section = Section::new("Accuracy", note).wide().with(if grouped.is_empty() { "" } else { "All sets" }, table);
+    grouped
+        .into_iter()
+        .fold(section, |section, (name, evaluation)| section.with(format!("Groups of {name}"), group_table(evaluation)))
+}
+
+/// Measures that not every result has, each with its heading.
+fn further<'a>(
+    evaluations: impl Iterator<Item = &'a Evaluation> + Clone,
+) -> Vec<(&'static str, fn(&Evaluation) -> Option<f64>)> {
+    let mut measures: Vec<(&'static str, fn(&Evaluation) -> Option<f64>)> = vec![
+        ("Top-5 accuracy", |evaluation| evaluation.top5_accuracy),
+        ("Macro F1", |evaluation| evaluation.macro_f1),
+        ("AUROC", |evaluation| evaluation.auroc),
+    ];
+    measures.retain(|(_, value)| evaluations.clone().any(|evaluation| value(evaluation).is_some()));
+    measures
+}
+
+fn share(value: Option<f64>) -> Cell {
+    value.map_or_else(|| Cell::text("–"), |value| Cell::number(percent(value), value))
+}
+
+/// A row for each group, the least accurate first.
+fn group_table(evaluation: &Evaluation) -> Table {
+    let columns = [("Group", false), ("Images", true), ("Accuracy", true)];
+    let row = |group: &GroupAccuracy| {
+        vec![
+            Cell::text(&group.group),
+            Cell::number(grouped(group.n), group.n as f64),
+            Cell::number(percent(group.accuracy), group.accuracy),
+        ]
+    };
+    Table {
+        columns: columns.into_iter().map(|(heading, number)| Column { heading: heading.into(), number }).collect(),
+        rows: evaluation.groups.iter().map(row).collect(),
+        caption: String::new(),
+    }
 }
 
 pub(super) fn interpolation(record: &RunRecord) -> Option<Section> {

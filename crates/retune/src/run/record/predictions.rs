@@ -27,6 +27,8 @@ pub struct Prediction {
     pub loss: f64,
     /// The row of the image's features, and the place of its thumbnail, where they are kept.
     pub sample: Option<usize>,
+    /// Its group, where it has one.
+    pub group: Option<String>,
 }
 
 /// What a model said of the images of several sets.
@@ -49,6 +51,9 @@ struct Row {
     label_probability: f64,
     loss: f64,
     sample: Option<usize>,
+    /// A column of files with any groups; empty where an image has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    group: Option<String>,
 }
 
 impl Predictions {
@@ -72,6 +77,7 @@ impl Predictions {
     pub(super) fn write(&self, run: &Path, classes: &[String]) -> Result<(), FileError> {
         files::write_atomically(&run.join(PREDICTIONS_FILE), |file| {
             let mut writer = csv::Writer::from_writer(file);
+            let grouped = self.rows.iter().any(|row| row.group.is_some());
             for row in &self.rows {
                 writer
                     .serialize(Row {
@@ -83,6 +89,7 @@ impl Predictions {
                         label_probability: row.label_probability,
                         loss: row.loss,
                         sample: row.sample,
+                        group: grouped.then(|| row.group.clone().unwrap_or_default()),
                     })
                     .map_err(std::io::Error::other)?;
             }
@@ -122,6 +129,7 @@ impl Predictions {
                 label_probability: row.label_probability,
                 loss: row.loss,
                 sample: row.sample,
+                group: row.group.filter(|group| !group.is_empty()),
             });
         }
         Ok(Some(predictions))
@@ -145,15 +153,25 @@ mod tests {
             label_probability: 0.1 + 0.2,
             loss,
             sample,
+            group: None,
         };
         let rows = vec![row(0, 0.5, Some(0)), row(0, 2.5, None), row(1, 1.0 / 3.0, Some(1))];
-        let predictions = Predictions { sets: vec!["val".into(), "shifted".into()], rows };
+        let mut predictions = Predictions { sets: vec!["val".into(), "shifted".into()], rows };
         predictions.write(folder.path(), &classes).unwrap();
         assert_eq!(Predictions::read(folder.path(), &classes).unwrap().unwrap(), predictions);
+        let header = |folder: &Path| files::read_text(&folder.join(PREDICTIONS_FILE)).unwrap();
+        assert!(
+            header(folder.path()).starts_with("set,path,label,predicted,probability,label_probability,loss,sample\n")
+        );
         assert_eq!(predictions.hardest(0).iter().map(|row| row.loss).collect::<Vec<_>>(), [2.5, 0.5]);
 
         let error = Predictions::read(folder.path(), &classes[..1]).unwrap_err().to_string();
         assert!(error.contains("'</script>' is no class of the run"), "{error}");
         assert_eq!(Predictions::read(&folder.path().join("absent"), &classes).unwrap(), None);
+
+        predictions.rows[1].group = Some("snow, fog".into());
+        predictions.write(folder.path(), &classes).unwrap();
+        assert_eq!(Predictions::read(folder.path(), &classes).unwrap().unwrap(), predictions);
+        assert!(header(folder.path()).contains(",sample,group\n"));
     }
 }

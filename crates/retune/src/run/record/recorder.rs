@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use half::f16;
+use indexmap::IndexMap;
+use retune_analysis::temperature;
 
 use super::samples::write_features;
 use super::tiles::{SHEET_BYTES, Tiles, image_of, side_for};
@@ -11,11 +13,14 @@ use super::{
     HARDEST, HARDEST_FILE, HARDEST_SIDE, MOST_SAMPLES, Prediction, Predictions, SAMPLES_FOLDER, THUMBNAILS_FILE,
 };
 use crate::files::{self, FileError};
-use crate::inference::{Evaluation, InferenceError, Outputs, cross_entropy, evaluate_observed, most_likely, softmax};
+use crate::inference::{
+    Evaluation, InferenceError, Outputs, cross_entropy, evaluate_observed, most_likely, softmax, softmax_at,
+};
 use crate::loading::Batch;
 use crate::models::Model;
 use crate::monitor::Monitor;
-use crate::run::{FitData, evaluation_loader};
+use crate::report::calibration::Calibration;
+use crate::run::{CalibrationErrors, FitData, TemperatureScaling, evaluation_loader};
 use crate::sources::Dataset;
 use crate::train::options::TrainOptions;
 
@@ -31,7 +36,13 @@ pub(in crate::run) struct Recorder<'a> {
     thumbnails: Tiles,
     thumbnail_side: u32,
     hardest: Tiles,
+    /// That of the first set, which is the one for validation; `None` before, and if there is none.
+    temperature: Option<f64>,
+    calibration_errors: IndexMap<String, CalibrationErrors>,
 }
+
+/// Logits of the validation images that are kept to fit a temperature, 256 MiB of them: enough of any set's.
+const MOST_LOGITS: usize = 1 << 26;
 
 impl<'a> Recorder<'a> {
     pub fn new(model: &'a Model, options: &'a TrainOptions, data: &FitData, monitor: &'a dyn Monitor) -> Self {
@@ -48,7 +59,15 @@ impl<'a> Recorder<'a> {
             thumbnails: Tiles::new(thumbnail_side),
             thumbnail_side,
             hardest: Tiles::new(HARDEST_SIDE),
+            temperature: None,
+            calibration_errors: IndexMap::new(),
         }
+    }
+
+    /// The temperature of the first set, and what it does to the calibration of every set.
+    pub fn temperature(&self) -> Option<TemperatureScaling> {
+        let calibration_errors = self.calibration_errors.clone();
+        self.temperature.map(|temperature| TemperatureScaling { temperature, calibration_errors })
     }
 
     /// Evaluates a set.
@@ -60,12 +79,29 @@ impl<'a> Recorder<'a> {
         self.predictions.sets.push(name.to_owned());
         let loader = evaluation_loader(dataset.clone(), self.model, self.options.batch_size, self.options.threads)?;
         let mut hardest = Hardest::default();
+        let (mut confidences, mut logits) = (Confidences::default(), Vec::new());
         let share = Share::of(dataset.len(), self.images);
         let (model, monitor) = (self.model, self.monitor);
         let evaluation =
             evaluate_observed(model, &loader, &format!("evaluating {name}"), monitor, |batch, outputs| {
+                if set == 0 && logits.len() < MOST_LOGITS {
+                    logits.extend_from_slice(outputs.logits);
+                } else if let Some(temperature) = self.temperature {
+                    confidences.add(
+                        outputs.logits.chunks_exact(model.config().num_classes()),
+                        &batch.labels,
+                        temperature,
+                    );
+                }
                 self.observe(set, dataset, share, batch, outputs, &mut hardest);
             })?;
+        if set == 0 {
+            let (classes, labels) = (model.config().num_classes(), dataset.labels()?);
+            let kept = &labels[..logits.len() / classes];
+            self.temperature = temperature::fit(&logits, classes, kept);
+            self.temperature.inspect(|&found| confidences.add(logits.chunks_exact(classes), kept, found));
+        }
+        self.calibration_errors.extend(confidences.errors().map(|errors| (name.to_owned(), errors)));
         hardest.into_tiles().for_each(|tile| self.hardest.push(&tile));
         Ok(evaluation)
     }
@@ -106,6 +142,7 @@ impl<'a> Recorder<'a> {
                 label_probability: probabilities[label],
                 loss,
                 sample,
+                group: dataset.samples[index].group.as_deref().map(str::to_owned),
             });
         }
     }
@@ -127,6 +164,28 @@ impl<'a> Recorder<'a> {
             files::write_atomically(&path, |file| file.write_all(&jpeg))?;
         }
         Ok(())
+    }
+}
+
+/// How confident a model is of each image without and with a temperature, and whether it is right.
+#[derive(Default)]
+struct Confidences {
+    before: Vec<(f64, bool)>,
+    after: Vec<(f64, bool)>,
+}
+
+impl Confidences {
+    fn add<'a>(&mut self, rows: impl Iterator<Item = &'a [f32]>, labels: &[usize], temperature: f64) {
+        for (row, &label) in rows.zip(labels) {
+            let class = most_likely(row);
+            self.before.push((softmax(row)[class], class == label));
+            self.after.push((softmax_at(temperature, row)[class], class == label));
+        }
+    }
+
+    fn errors(self) -> Option<CalibrationErrors> {
+        let error = |confidences| Some(Calibration::measure(confidences)?.expected_error);
+        Some(CalibrationErrors { before: error(self.before)?, after: error(self.after)? })
     }
 }
 
