@@ -3,6 +3,7 @@
 mod evaluation;
 pub mod layers;
 mod logits;
+mod metric;
 mod observed;
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -10,6 +11,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 pub(crate) use self::evaluation::Tally;
 pub use self::evaluation::{Evaluation, GroupAccuracy, evaluate, evaluate_each, evaluate_logits};
 pub use self::logits::{cross_entropy, most_likely, softmax};
+pub use self::metric::Metric;
 pub use self::observed::{Outputs, evaluate_observed};
 use crate::loading::{Batch, Loader, Order};
 use crate::models::parameters::host_values;

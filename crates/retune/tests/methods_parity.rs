@@ -249,6 +249,7 @@ fn train(settings: &Value) -> (Model, Trained, Vec<MetricsRow>) {
         clip_norm: None,
         batch_norm: if settings["batch_norm"] == "train" { BatchNormPolicy::Train } else { BatchNormPolicy::Frozen },
         keep: Keep::Last,
+        select: None,
         label_smoothing: 0.0,
         balanced_classes: false,
         augmentation: Augmentation { policy: AugmentPolicy::None, ..Augmentation::default() },

@@ -64,6 +64,7 @@ fn options() -> TrainOptions {
         clip_norm: Some(1.0),
         batch_norm: BatchNormPolicy::Frozen,
         keep: Keep::Last,
+        select: None,
         label_smoothing: 0.0,
         balanced_classes: false,
         augmentation: Augmentation::new(AugmentPolicy::None),

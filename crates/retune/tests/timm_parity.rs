@@ -211,6 +211,7 @@ fn train_one_epoch(run: &str) -> (Model, Model) {
         clip_norm: None,
         batch_norm,
         keep: Keep::Last,
+        select: None,
         label_smoothing: 0.0,
         balanced_classes: false,
         augmentation: Augmentation { policy: AugmentPolicy::None, ..Augmentation::default() },

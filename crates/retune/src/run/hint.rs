@@ -161,6 +161,7 @@ mod tests {
                 loss: 1.0,
                 worst_group: None,
             },
+            tried: Vec::new(),
         }
     }
 

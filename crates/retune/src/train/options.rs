@@ -5,6 +5,7 @@ use retune_pixels::augment::{AugmentPolicy, Augmentation};
 use serde::{Deserialize, Serialize};
 
 use super::optimizer::OptimizerOptions;
+use crate::inference::Metric;
 use crate::loading::mix::Mix;
 
 /// What BatchNorm layers of trained blocks do. Those of frozen blocks never change.
@@ -94,6 +95,10 @@ pub struct TrainOptions {
     pub batch_norm: BatchNormPolicy,
     /// Which state a phase hands on.
     pub keep: Keep,
+    /// The number by which validation chooses everything; without one, learning rates are chosen as the plan says, and all
+    /// else by accuracy. A linear probe's strength is chosen by accuracy in any case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub select: Option<Metric>,
     /// Part of the target spread evenly over all classes.
     pub label_smoothing: f64,
     /// Weigh classes by the inverse of their number of images.
@@ -128,6 +133,7 @@ impl Default for TrainOptions {
             clip_norm: None,
             batch_norm: BatchNormPolicy::default(),
             keep: Keep::default(),
+            select: None,
             label_smoothing: 0.0,
             balanced_classes: false,
             augmentation: Augmentation::new(AugmentPolicy::None),

@@ -11,6 +11,7 @@ use self::epoch_batches::Entered;
 use super::checkpoint::{Checkpoints, WorkDone};
 use super::loaders::Loaders;
 use super::metrics::MetricsFile;
+use super::search::Order;
 use super::shared::Shared;
 use super::state::{State, Training};
 use super::{Line, PhaseOutcome, TrainError, Trained, Trainer};
@@ -136,9 +137,15 @@ impl<'a> Run<'a> {
             state.previous_start = next_interpolates.then_some(start);
         }
         state.candidate = 0;
+        state.tried.clear();
         state.candidates.clear();
         self.state.training = self.fresh_training();
         self.save_checkpoint()
+    }
+
+    /// What orders models by their validation.
+    pub fn order(&self) -> Order {
+        Order { select: self.trainer.options.select }
     }
 
     /// Training in the present phase before its first step.
