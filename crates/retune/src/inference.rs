@@ -5,6 +5,7 @@ pub mod layers;
 mod logits;
 mod metric;
 mod observed;
+mod predict;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -13,6 +14,7 @@ pub use self::evaluation::{Evaluation, GroupAccuracy, evaluate, evaluate_each, e
 pub use self::logits::{cross_entropy, most_likely, softmax};
 pub use self::metric::Metric;
 pub use self::observed::{Outputs, evaluate_observed};
+pub use self::predict::ClassProbability;
 use crate::loading::{Batch, Loader, Order};
 use crate::models::parameters::host_values;
 use crate::models::{Activation, Model, ModelError};

@@ -32,7 +32,7 @@ struct Trial<'a> {
     next: Next,
 }
 
-/// How training at a learning rate, or an epoch of it, ended: where it diverged it broke off.
+/// How training at a learning rate, or an epoch of it, ended: a divergence breaks it off.
 type Ending = ControlFlow<Divergence>;
 
 impl Run<'_> {
@@ -63,7 +63,7 @@ impl Run<'_> {
         self.combine(phase, settings)
     }
 
-    /// Trains for the settings' epochs at one learning rate. Goes on where an interrupted run stopped.
+    /// Trains for the settings' epochs at one learning rate, or for those that an interrupted run left.
     fn train_at(&mut self, next: Next, phase: &Phase, settings: &Gradient) -> Result<Ending, TrainError> {
         let learning_rate = settings.learning_rates[next.position];
         let steps_per_epoch = self.loaders.training.loader.batches_per_epoch();
@@ -227,8 +227,8 @@ impl Run<'_> {
         Ok(Some(trial.learning_rates.rate_factors(epoch, measured.as_deref())))
     }
 
-    /// Draws the parameters of blocks anew; their running statistics are measured, because those of
-    /// the pretrained weights fit no others.
+    /// Draws the parameters of blocks anew and measures their running statistics, because the pretrained ones fit only
+    /// the pretrained weights.
     fn reinitialize(&mut self, names: &[String]) -> Result<(), TrainError> {
         let blocks = self.state.model.blocks().iter();
         let renewed: Vec<bool> = blocks.map(|block| names.contains(&block.name)).collect();
@@ -270,7 +270,7 @@ impl Run<'_> {
         if self.trainer.options.keep == Keep::Last && epoch < trial.settings.epochs {
             return;
         }
-        // Before the average has begun there is nothing yet of what was asked for.
+        // The average was asked for, and it has not begun yet.
         if training.average.as_ref().is_some_and(|average| average.count == 0) {
             return;
         }
@@ -348,10 +348,10 @@ impl Update<'_> {
     }
 }
 
-/// That no learning rate of a phase gave a model.
+/// The error when no learning rate of a phase gave a model.
 fn diverged_everywhere(phase: &Phase, settings: &Gradient, first: Option<Divergence>) -> TrainError {
     let unknown = Divergence { what: NotFinite::Validation, epoch: settings.epochs, step: 0, images: vec![] };
-    let rates: Vec<String> = settings.learning_rates.iter().map(|rate| format!("{rate:e}")).collect();
-    let (phase, rates) = (phase.name.clone(), rates.join(", "));
-    TrainError::Diverged { phase, rates, first: Box::new(first.unwrap_or(unknown)) }
+    let learning_rates: Vec<String> = settings.learning_rates.iter().map(|rate| format!("{rate:e}")).collect();
+    let (phase, learning_rates) = (phase.name.clone(), learning_rates.join(", "));
+    TrainError::Diverged { phase, learning_rates, first: Box::new(first.unwrap_or(unknown)) }
 }
