@@ -32,7 +32,7 @@ mod schedule;
 use serde::{Deserialize, Serialize};
 
 pub use self::gradient::{Adaptive, Anchor, Averaging, Combine, Criterion, Gradient, LayerKind, LowRank, Selection};
-pub use self::rung::{Choice, Rung, Search};
+pub use self::rung::{Rung, Search};
 pub use self::schedule::Schedule;
 use crate::models::{Block, ParameterSpec, UnknownLayer};
 
@@ -418,7 +418,6 @@ mod tests {
         everything.parameters = Selection::NotNorms;
         everything.combine = Combine::GreedySoup;
         everything.rungs = vec![Rung { epochs: 1, keep: 2 }];
-        everything.choice = Choice::LowestLoss;
         everything.patience = Some(3);
         everything.reinitialize = vec!["layer1.0".into()];
         everything.frozen_epochs.insert("stem".into(), 1);

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex};
 
 use burn::tensor::Device;
 use image::RgbImage;
-use retune::inference;
+use retune::inference::{self, Metric};
 use retune::loading::mix::Mix;
 use retune::methods::{Method, MethodOptions};
 use retune::models::{HeadInitialization, Model, Role};
 use retune::monitor::{Monitor, Silent};
 use retune::pixels::augment::{AugmentPolicy, Augmentation};
-use retune::plan::{Averaging, Gradient, LowRank, Phase, Plan, Schedule, Search, Solver};
+use retune::plan::{Averaging, Gradient, LowRank, Phase, Plan, Rung, Schedule, Search, Solver};
 use retune::run;
 use retune::sources::{Dataset, ImageSource, Sample};
 use retune::train::optimizer::OptimizerOptions;
@@ -62,7 +62,7 @@ fn options() -> TrainOptions {
         clip_norm: Some(1.0),
         batch_norm: BatchNormPolicy::Frozen,
         keep: Keep::Best,
-        select: None,
+        select: Metric::Accuracy,
         label_smoothing: 0.0,
         balanced_classes: false,
         augmentation: Augmentation::new(AugmentPolicy::None),
@@ -300,7 +300,9 @@ fn a_search_hands_on_what_its_best_rate_alone_gives_and_resumes_to_the_same_bits
         let options = MethodOptions { epochs: 8, learning_rates, search: Some(search), ..MethodOptions::default() };
         Method::FT.plan(model().blocks(), &options).unwrap()
     };
-    let plan = of(&[1e-2, 1e-3, 3e-4, 1e-4], Search::Halving);
+    let mut plan = of(&[1e-2, 1e-3, 3e-4, 1e-4], Search::Halving);
+    let Solver::Gradient(settings) = &mut plan.phases[0].solver else { unreachable!() };
+    settings.rungs.insert(0, Rung { epochs: 1, keep: 2 });
     let folder = tempfile::tempdir().unwrap();
     let whole = train(&plan, &options(), Some(folder.path()), &Silent, false).unwrap();
     let outcome = &whole.phases[0];

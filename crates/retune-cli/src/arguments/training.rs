@@ -68,10 +68,10 @@ pub struct TrainingArguments {
     /// Which epoch's model to keep: the best on validation, or the last
     #[arg(long, value_name = "NAME", default_value = "best", value_parser = named::<Keep>(["best", "last"]))]
     save: Keep,
-    /// What validation chooses epochs, learning rates, and averages by [default: accuracy; loss among the rates of
-    /// --search halving]
-    #[arg(long, value_name = "NAME", value_parser = named::<Metric>(Metric::ALL.map(Metric::name)))]
-    select: Option<Metric>,
+    /// What validation chooses epochs, learning rates, and averages by
+    #[arg(long, value_name = "NAME", default_value = "accuracy",
+          value_parser = named::<Metric>(Metric::ALL.map(Metric::name)))]
+    select: Metric,
     /// Also write a checkpoint every STEPS steps [default: after every epoch only]
     #[arg(long, value_name = "STEPS", value_parser = parse::count, allow_hyphen_values = true)]
     checkpoint_every: Option<usize>,
@@ -210,7 +210,7 @@ mod tests {
         assert_eq!((options.optimizer.momentum, options.clip_norm), (0.5, Some(2.0)));
         assert_eq!((options.batch_norm, options.keep), (BatchNormPolicy::Train, Keep::Last));
         assert_eq!((options.checkpoint_every, options.cache_bytes), (Some(5), 3 << 20));
-        assert_eq!(options.select, Some(Metric::Loss));
+        assert_eq!(options.select, Metric::Loss);
         assert_eq!(options.precision, Precision::Bfloat16);
         assert_eq!(options.activations, ActivationOptions { memory_bytes: 7 << 20, half: true, views: Some(2) });
     }

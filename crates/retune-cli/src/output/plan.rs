@@ -3,8 +3,8 @@
 use indicatif::HumanCount;
 use retune::models::{Block, Model, ParameterSpec};
 use retune::plan::{
-    Adaptive, Anchor, Averaging, Choice, Combine, Criterion, Gradient, Interpolation, LayerKind, LogisticRegression,
-    LowRank, Phase, Plan, Rung, Schedule, Selection, Solver,
+    Adaptive, Anchor, Averaging, Combine, Criterion, Gradient, Interpolation, LayerKind, LogisticRegression, LowRank,
+    Phase, Plan, Rung, Schedule, Selection, Solver,
 };
 
 use super::table::{Align, Table};
@@ -163,7 +163,7 @@ fn descent(gradient: &Gradient) -> String {
     format!("{epochs}, {rates}, {schedule}{warmup}")
 }
 
-/// The short trainings of a search, such as ` (all for 1 epoch, the best 3 for 2 epochs, the best in full)`.
+/// The short trainings of a search, such as ` (all for 2 epochs, the best in full)`.
 fn searched(gradient: &Gradient) -> String {
     let mut which = "all".to_owned();
     let mut stages = Vec::new();
@@ -174,11 +174,7 @@ fn searched(gradient: &Gradient) -> String {
     if stages.is_empty() {
         return String::new();
     }
-    let by = match gradient.choice {
-        Choice::Best => "",
-        Choice::LowestLoss => ", by loss",
-    };
-    format!(" ({}, {which} in full{by})", stages.join(", "))
+    format!(" ({}, {which} in full)", stages.join(", "))
 }
 
 /// What a phase does besides plain gradient descent.
@@ -234,8 +230,8 @@ mod tests {
         let expected = "10 epochs, learning rate 1e-3, cosine to 0 after 0.5 epochs of warm-up";
         assert_eq!(solver(&plan.phases[1].solver), expected);
         let plan = Method::LP_FT.plan(&[], &MethodOptions { epochs: 8, ..MethodOptions::default() }).unwrap();
-        let expected = "8 epochs, the best of learning rates 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3 (all for 1 epoch, the best 3 \
-                        for 2 epochs, the best in full, by loss), cosine to 0";
+        let expected = "8 epochs, the best of learning rates 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3 (all for 2 epochs, the \
+                        best in full), cosine to 0";
         assert_eq!(solver(&plan.phases[1].solver), expected);
     }
 

@@ -32,6 +32,16 @@ impl Metric {
         }
     }
 
+    /// Whether it is the one to take where nothing is said.
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether `one` is better than `other`.
+    pub fn is_better(self, one: &Evaluation, other: &Evaluation) -> bool {
+        self.order(one, other).is_gt()
+    }
+
     /// How `one` compares with `other`: the greater is better.
     pub fn order(self, one: &Evaluation, other: &Evaluation) -> Ordering {
         let loss = other.loss.total_cmp(&one.loss);

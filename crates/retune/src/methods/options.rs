@@ -12,7 +12,7 @@ pub use self::values::{OptionError, OptionValues};
 use super::Method;
 use super::layers::{LayerSelection, Selected};
 use crate::models::Block;
-use crate::plan::{Averaging, Choice, Gradient, PlanError, Schedule, Search};
+use crate::plan::{Averaging, Gradient, PlanError, Schedule, Search};
 
 /// Learning rates that validation chooses from when the user names none.
 ///
@@ -108,7 +108,6 @@ impl MethodOptions {
         Gradient {
             epochs: self.epochs,
             learning_rates: self.learning_rates.clone(),
-            choice: if rungs.is_empty() { Choice::default() } else { Choice::LowestLoss },
             rungs,
             patience: self.patience,
             schedule: self.schedule.unwrap_or_default(),

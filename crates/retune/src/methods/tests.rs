@@ -316,7 +316,7 @@ fn rates_that_are_not_named_are_the_methods_own_and_halved() {
         (gradient.learning_rates, gradient.rungs.len())
     };
     let default = MethodOptions { epochs: 8, ..MethodOptions::default() };
-    assert_eq!(of(Method::LP_FT, default.clone()), (HALF_DECADES.to_vec(), 2));
+    assert_eq!(of(Method::LP_FT, default.clone()), (HALF_DECADES.to_vec(), 1));
     let full = MethodOptions { search: Some(Search::Full), ..default.clone() };
     assert_eq!(of(Method::LP_FT, full), (HALF_DECADES.to_vec(), 0));
     // Soups need the models of all rates, and too few epochs have no room for shorter trainings.

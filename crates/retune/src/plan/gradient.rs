@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use super::rung::{Choice, Rung};
+use super::rung::Rung;
 use super::{Phase, Schedule, Solver};
 use crate::models::{Block, ParameterSpec, Role};
 
@@ -19,9 +19,6 @@ pub struct Gradient {
     /// epochs; without any, every rate does.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rungs: Vec<Rung>,
-    /// How validation chooses among the rates.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub choice: Choice,
     /// Epochs in a row without a better one that end a training early.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patience: Option<usize>,
@@ -69,7 +66,6 @@ impl Default for Gradient {
             epochs: 10,
             learning_rates: vec![1e-4],
             rungs: Vec::new(),
-            choice: Choice::default(),
             patience: None,
             schedule: Schedule::default(),
             warmup_epochs: 0.0,

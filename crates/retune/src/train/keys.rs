@@ -36,8 +36,8 @@ struct Recipe<'a> {
     clip_norm: Option<f64>,
     batch_norm: BatchNormPolicy,
     keep: Keep,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    select: Option<Metric>,
+    #[serde(skip_serializing_if = "Metric::is_default")]
+    select: Metric,
     label_smoothing: f64,
     balanced_classes: bool,
     augmentation: &'a Augmentation,

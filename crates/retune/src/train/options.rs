@@ -95,10 +95,10 @@ pub struct TrainOptions {
     pub batch_norm: BatchNormPolicy,
     /// Which state a phase hands on.
     pub keep: Keep,
-    /// The number by which validation chooses everything; without one, learning rates are chosen as the plan says, and all
-    /// else by accuracy. A linear probe's strength is chosen by accuracy in any case.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub select: Option<Metric>,
+    /// The number by which validation chooses epochs, learning rates and averages. A linear probe's strength is chosen by
+    /// accuracy in any case.
+    #[serde(default, skip_serializing_if = "Metric::is_default")]
+    pub select: Metric,
     /// Part of the target spread evenly over all classes.
     pub label_smoothing: f64,
     /// Weigh classes by the inverse of their number of images.
@@ -133,7 +133,7 @@ impl Default for TrainOptions {
             clip_norm: None,
             batch_norm: BatchNormPolicy::default(),
             keep: Keep::default(),
-            select: None,
+            select: Metric::default(),
             label_smoothing: 0.0,
             balanced_classes: false,
             augmentation: Augmentation::new(AugmentPolicy::None),

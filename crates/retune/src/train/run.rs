@@ -11,10 +11,10 @@ use self::epoch_batches::Entered;
 use super::checkpoint::{Checkpoints, WorkDone};
 use super::loaders::Loaders;
 use super::metrics::MetricsFile;
-use super::search::Order;
 use super::shared::Shared;
 use super::state::{State, Training};
 use super::{Line, PhaseOutcome, TrainError, Trained, Trainer};
+use crate::inference::Metric;
 use crate::models::{Model, Parameters};
 use crate::monitor::Monitor;
 use crate::plan::{Plan, Solver};
@@ -143,9 +143,9 @@ impl<'a> Run<'a> {
         self.save_checkpoint()
     }
 
-    /// What orders models by their validation.
-    pub fn order(&self) -> Order {
-        Order { select: self.trainer.options.select }
+    /// The number by which validation chooses.
+    pub fn select(&self) -> Metric {
+        self.trainer.options.select
     }
 
     /// Training in the present phase before its first step.

@@ -3,12 +3,10 @@
 //! A search has no state but the trainings made so far. What comes next follows from the plan and from them, so a run that
 //! is resumed goes on as it would have.
 
-use std::cmp::Ordering;
-
 use serde::{Deserialize, Serialize};
 
 use crate::inference::{Evaluation, Metric};
-use crate::plan::{Choice, Gradient};
+use crate::plan::Gradient;
 
 /// A training at one of the learning rates that a phase tries, and what came of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -76,32 +74,6 @@ pub(super) struct Next {
     pub in_full: bool,
 }
 
-/// What orders models: the metric that the user asked for or, among learning rates, what the plan says.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Order {
-    /// What the user asked for.
-    pub select: Option<Metric>,
-}
-
-impl Order {
-    /// The metric that chooses among epochs, and among models that are no learning rate's.
-    pub fn metric(self) -> Metric {
-        self.select.unwrap_or_default()
-    }
-
-    /// The metric that chooses among learning rates.
-    pub fn of_rates(self, choice: Choice) -> Metric {
-        self.select.unwrap_or(match choice {
-            Choice::Best => Metric::default(),
-            Choice::LowestLoss => Metric::Loss,
-        })
-    }
-
-    pub fn is_better(self, one: &Evaluation, other: &Evaluation) -> bool {
-        self.metric().order(one, other) == Ordering::Greater
-    }
-}
-
 /// The training that comes after `done` others, of which `tried` tells; `None` after the last. Where nothing is left out on
 /// the way, only their number matters, as a checkpoint of an earlier version has no more.
 pub(super) fn next(settings: &Gradient, tried: &[Tried], done: usize, metric: Metric) -> Option<Next> {
@@ -140,7 +112,7 @@ fn ranked(positions: Vec<usize>, tried: &[Tried], metric: Metric) -> Vec<usize> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Rung, Search};
+    use crate::plan::Rung;
 
     fn tried(learning_rate: f64, epochs: usize, loss: Option<f64>) -> Tried {
         let validation = loss.map(|loss| Evaluation {
@@ -171,7 +143,8 @@ mod tests {
 
     #[test]
     fn the_better_half_goes_on_and_the_best_trains_in_full() {
-        let settings = settings(&[1.0, 2.0, 3.0, 4.0], Search::Halving.rungs(4, 8));
+        let rungs = vec![Rung { epochs: 1, keep: 2 }, Rung { epochs: 2, keep: 1 }];
+        let settings = settings(&[1.0, 2.0, 3.0, 4.0], rungs);
         let found = search(&settings, |rate, _| Some((rate - 3.2).abs()));
         assert_eq!(found, [(1.0, 1), (2.0, 1), (3.0, 1), (4.0, 1), (3.0, 2), (4.0, 2), (3.0, 8)]);
     }
@@ -213,13 +186,5 @@ mod tests {
         assert!((found.lead - 0.05).abs() < 1e-12 && (found.standard_error - 0.04).abs() < 1e-12, "{found:?}");
         assert!(found.is_told_apart());
         assert_eq!(RunnerUp::of(2.0, &[of(2.0, 8, 0.9), tried(3.0, 8, None)]), None);
-    }
-
-    #[test]
-    fn what_the_user_asked_for_goes_before_the_plans_choice() {
-        assert_eq!(Order { select: None }.of_rates(Choice::LowestLoss), Metric::Loss);
-        assert_eq!(Order { select: None }.metric(), Metric::Accuracy);
-        let asked = Order { select: Some(Metric::BalancedAccuracy) };
-        assert_eq!(asked.of_rates(Choice::LowestLoss), Metric::BalancedAccuracy);
     }
 }

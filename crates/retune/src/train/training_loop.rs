@@ -40,7 +40,7 @@ impl Run<'_> {
     pub(super) fn gradient_descent(&mut self, phase: &Phase, settings: &Gradient) -> Result<PhaseOutcome, TrainError> {
         let mut first_divergence = None;
         self.note_batches_of_one_image();
-        let metric = self.order().of_rates(settings.choice);
+        let metric = self.select();
         while let Some(next) = search::next(settings, &self.state.tried, self.state.candidate, metric) {
             let learning_rate = settings.learning_rates[next.position];
             let ending = match next.in_full {
@@ -265,7 +265,7 @@ impl Run<'_> {
 
     /// Keeps the present weights if they are the best of this learning rate so far.
     fn keep_if_best(&mut self, validation: Evaluation, trial: &Trial) {
-        let (training, order) = (&self.state.training, self.order());
+        let (training, metric) = (&self.state.training, self.select());
         let epoch = training.epoch;
         if self.trainer.options.keep == Keep::Last && epoch < trial.settings.epochs {
             return;
@@ -274,7 +274,7 @@ impl Run<'_> {
         if training.average.as_ref().is_some_and(|average| average.count == 0) {
             return;
         }
-        if training.best.as_ref().is_none_or(|best| order.is_better(&validation, &best.validation)) {
+        if training.best.as_ref().is_none_or(|best| metric.is_better(&validation, &best.validation)) {
             // An average of low-rank changes is not of low rank.
             let adapters = training.adapters.as_ref().filter(|_| training.average.is_none());
             let adapters = adapters.map(|trained| trained.adapters.clone());
@@ -294,11 +294,11 @@ impl Run<'_> {
             validation: best.as_ref().map(|best| best.validation.clone()),
         });
         let Some(best) = best.filter(|_| next.in_full) else { return };
-        let metric = self.order().of_rates(settings.choice);
+        let metric = self.select();
         let candidates = &mut self.state.candidates;
         if settings.combine == Combine::Best {
             let kept = candidates.first();
-            if kept.is_some_and(|kept| metric.order(&best.validation, &kept.validation).is_le()) {
+            if kept.is_some_and(|kept| !metric.is_better(&best.validation, &kept.validation)) {
                 return;
             }
             candidates.clear();

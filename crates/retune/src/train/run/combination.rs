@@ -14,7 +14,7 @@ impl Run<'_> {
     pub fn combine(&mut self, phase: &Phase, settings: &Gradient) -> Result<PhaseOutcome, TrainError> {
         let mut ingredients = std::mem::take(&mut self.state.candidates);
         // A stable sort: of equal ones, the learning rate named first comes first.
-        let metric = self.order().of_rates(settings.choice);
+        let metric = self.select();
         ingredients.sort_by(|one, other| metric.order(&other.validation, &one.validation));
         let learning_rate = |best: &BestEpoch| settings.learning_rates[best.candidate];
         let (first_rate, first_epoch) = (learning_rate(&ingredients[0]), ingredients[0].epoch);
@@ -62,8 +62,7 @@ impl Run<'_> {
             let Some(soup) = soup else { break };
             let soup = self.renewed(soup, &self.state.phase_start)?;
             let tried = self.evaluate(soup, "validation of a larger soup")?;
-            let metric = self.order().metric();
-            if metric.is_as_good(&tried, &validation) {
+            if self.select().is_as_good(&tried, &validation) {
                 validation = tried;
                 chosen += 1;
             }
@@ -81,7 +80,7 @@ impl Run<'_> {
             let found = self.evaluate(between, &format!("validation at alpha {alpha}"))?;
             let row = MetricsRow::new(&phase.name, "val", found.loss, found.accuracy);
             self.metrics.append(&MetricsRow { alpha: Some(alpha), ..row })?;
-            if best.as_ref().is_none_or(|(_, best)| self.order().is_better(&found, best)) {
+            if best.as_ref().is_none_or(|(_, best)| self.select().is_better(&found, best)) {
                 best = Some((alpha, found));
             }
         }
