@@ -36,6 +36,7 @@ fn killed_at_any_moment_and_resumed_a_run_ends_with_the_same_bytes() {
         "--method lp-ft --augment flip --label-smoothing 0.1 --bn recalibrate --lr 1e-3 --epochs 4",
         &format!("--model {vit} --method lora --optimizer sgd --lr 1e-2,1e-3 --epochs 3"),
         "--method greedy-soup --lr 1e-3,1e-4 --epochs 2 --swa-from 1",
+        "--method ft --lr 1e-3,3e-4,1e-4 --search halving --patience 2 --select loss --epochs 4",
     ]
     .into_iter()
     .enumerate()

@@ -3,6 +3,7 @@
 mod evaluation;
 pub mod layers;
 mod logits;
+mod metric;
 mod observed;
 mod predict;
 
@@ -11,6 +12,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 pub(crate) use self::evaluation::Tally;
 pub use self::evaluation::{Evaluation, GroupAccuracy, evaluate, evaluate_each, evaluate_logits, evaluate_scores};
 pub use self::logits::{cross_entropy, most_likely, softmax, softmax_at};
+pub use self::metric::Metric;
 pub use self::observed::{Outputs, evaluate_observed};
 pub use self::predict::ClassProbability;
 use crate::loading::{Batch, Loader, Order};

@@ -26,11 +26,13 @@
 //! ```
 
 mod gradient;
+mod rung;
 mod schedule;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::gradient::{Adaptive, Anchor, Averaging, Combine, Criterion, Gradient, LayerKind, LowRank, Selection};
+pub use self::rung::{Rung, Search};
 pub use self::schedule::Schedule;
 use crate::models::{Block, ParameterSpec, UnknownLayer};
 
@@ -311,6 +313,14 @@ impl Phase {
         for &rate in learning_rates {
             self.in_range("the learning rate", rate, rate > 0.0, "above 0")?;
         }
+        for Rung { epochs: short, keep } in &gradient.rungs {
+            let fits = (1..=*epochs).contains(short);
+            self.in_range("a rung's epochs", *short as f64, fits, "between 1 and the phase's epochs")?;
+            self.in_range("the rates that a rung keeps", *keep as f64, *keep > 0, "at least 1")?;
+        }
+        if let Some(patience) = gradient.patience {
+            self.in_range("the patience", patience as f64, patience > 0, "at least 1")?;
+        }
         let fits = (0.0..=*epochs as f64).contains(warmup_epochs);
         self.in_range("warm-up epochs", *warmup_epochs, fits, "between 0 and the epochs")?;
         for (name, &factor) in rate_factors {
@@ -412,6 +422,8 @@ mod tests {
         let Solver::Gradient(everything) = &mut plan.phases[0].solver else { unreachable!() };
         everything.parameters = Selection::NotNorms;
         everything.combine = Combine::GreedySoup;
+        everything.rungs = vec![Rung { epochs: 1, keep: 2 }];
+        everything.patience = Some(3);
         everything.reinitialize = vec!["layer1.0".into()];
         everything.frozen_epochs.insert("stem".into(), 1);
         everything.adaptive = Some(Adaptive {
@@ -448,6 +460,16 @@ mod tests {
         assert!(message(gradient(&[("head", 0.0)])).contains("trains no block"));
         assert!(message(gradient(&[("head", -1.0)])).contains("the rate of 'head' must be at least 0"));
         assert!(message(gradient(&[("head", f64::NAN)])).contains("NaN"));
+        let with = |change: fn(&mut Gradient)| {
+            let mut plan = gradient(&[("head", 1.0)]);
+            let Solver::Gradient(settings) = &mut plan.phases[0].solver else { unreachable!("as made above") };
+            change(settings);
+            message(plan)
+        };
+        let long = with(|settings| settings.rungs = vec![Rung { epochs: 3, keep: 1 }]);
+        assert!(long.contains("a rung's epochs must be between 1 and the phase's epochs, not 3"), "{long}");
+        assert!(with(|settings| settings.rungs = vec![Rung { epochs: 1, keep: 0 }]).contains("at least 1"));
+        assert!(with(|settings| settings.patience = Some(0)).contains("the patience must be at least 1"));
         let mut full_rank = gradient(&[("head", 1.0)]);
         let Solver::Gradient(settings) = &mut full_rank.phases[0].solver else { unreachable!("as made above") };
         settings.low_rank = Some(LowRank { rank: usize::MAX, alpha: 1.0 });

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use common::{load, models, training_images};
+use retune::inference::Metric;
 use retune::loading::mix::Mix;
 use retune::loading::{Loader, LoaderOptions, Order};
 use retune::methods::layers::LayerSelection;
@@ -254,6 +255,7 @@ fn train(settings: &Value) -> (Model, Trained, Vec<MetricsRow>) {
         clip_norm: None,
         batch_norm: if settings["batch_norm"] == "train" { BatchNormPolicy::Train } else { BatchNormPolicy::Frozen },
         keep: Keep::Last,
+        select: Metric::Accuracy,
         label_smoothing: 0.0,
         balanced_classes: false,
         augmentation: Augmentation { policy: AugmentPolicy::None, ..Augmentation::default() },

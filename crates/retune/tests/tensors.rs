@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{load, training_images};
+use retune::inference::Metric;
 use retune::loading::mix::Mix;
 use retune::methods::{Method, MethodOptions};
 use retune::models::weights::read_tensors;
@@ -64,6 +65,7 @@ fn options() -> TrainOptions {
         clip_norm: Some(1.0),
         batch_norm: BatchNormPolicy::Frozen,
         keep: Keep::Last,
+        select: Metric::Accuracy,
         label_smoothing: 0.0,
         balanced_classes: false,
         augmentation: Augmentation::new(AugmentPolicy::None),

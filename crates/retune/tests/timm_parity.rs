@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
+use retune::inference::Metric;
 use retune::loading::Batch;
 use retune::loading::mix::Mix;
 use retune::models::weights::{NamedTensor, read_tensors};
@@ -213,6 +214,7 @@ fn train_one_epoch(run: &str) -> (Model, Model) {
         clip_norm: None,
         batch_norm,
         keep: Keep::Last,
+        select: Metric::Accuracy,
         label_smoothing: 0.0,
         balanced_classes: false,
         augmentation: Augmentation { policy: AugmentPolicy::None, ..Augmentation::default() },

@@ -7,18 +7,18 @@ use std::sync::{Arc, Mutex};
 
 use burn::tensor::Device;
 use image::RgbImage;
-use retune::inference;
+use retune::inference::{self, Metric};
 use retune::loading::mix::Mix;
 use retune::methods::{Method, MethodOptions};
 use retune::models::{HeadInitialization, Model, Role};
 use retune::monitor::{Monitor, Silent};
 use retune::pixels::augment::{AugmentPolicy, Augmentation};
-use retune::plan::{Averaging, Gradient, LowRank, Phase, Plan, Schedule, Solver};
+use retune::plan::{Averaging, Gradient, LowRank, Phase, Plan, Rung, Schedule, Search, Solver};
 use retune::run;
 use retune::sources::{Dataset, ImageSource, Sample};
 use retune::train::optimizer::OptimizerOptions;
 use retune::train::options::{ActivationOptions, BatchNormPolicy, Keep, Precision, TrainOptions};
-use retune::train::{Shared, TrainError, Trained, Trainer};
+use retune::train::{Shared, TrainError, Trained, Trainer, metrics};
 
 const CLASSES: [&str; 3] = ["stripes", "checks", "plain"];
 
@@ -62,6 +62,7 @@ fn options() -> TrainOptions {
         clip_norm: Some(1.0),
         batch_norm: BatchNormPolicy::Frozen,
         keep: Keep::Best,
+        select: Metric::Accuracy,
         label_smoothing: 0.0,
         balanced_classes: false,
         augmentation: Augmentation::new(AugmentPolicy::None),
@@ -293,13 +294,62 @@ fn every_method_resumes_to_the_same_bits() {
 }
 
 #[test]
+fn a_search_hands_on_what_its_best_rate_alone_gives_and_resumes_to_the_same_bits() {
+    let of = |rates: &[f64], search: Search| {
+        let learning_rates = rates.into();
+        let options = MethodOptions { epochs: 8, learning_rates, search: Some(search), ..MethodOptions::default() };
+        Method::FT.plan(model().blocks(), &options).unwrap()
+    };
+    let mut plan = of(&[1e-2, 1e-3, 3e-4, 1e-4], Search::Halving);
+    let Solver::Gradient(settings) = &mut plan.phases[0].solver else { unreachable!() };
+    settings.rungs.insert(0, Rung { epochs: 1, keep: 2 });
+    let folder = tempfile::tempdir().unwrap();
+    let whole = train(&plan, &options(), Some(folder.path()), &Silent, false).unwrap();
+    let outcome = &whole.phases[0];
+    // Four rates for an eighth of the epochs, two for a quarter, one in full.
+    assert_eq!(outcome.tried.iter().map(|tried| tried.epochs).collect::<Vec<_>>(), [1, 1, 1, 1, 2, 2, 8]);
+    let last = outcome.tried.last().unwrap();
+    assert_eq!((Some(last.learning_rate), last.epoch), (outcome.learning_rate, outcome.epoch));
+    assert_eq!(last.validation.as_ref(), Some(&outcome.validation));
+    let rows = metrics::read(&folder.path().join("metrics.jsonl")).unwrap();
+    let short = rows.iter().filter(|row| row.short_epochs.is_some()).count();
+    // Each of the 4 + 2 · 2 short and 8 full epochs has a row of training and one of validation.
+    assert_eq!((short, rows.len() - short), (2 * 8, 2 * 8));
+    let alone = train(&of(&[last.learning_rate], Search::Full), &options(), None, &Silent, false).unwrap();
+    assert!(bits(&alone.model) == bits(&whole.model));
+
+    // An epoch takes 42 images of training and 12 of validation: in each of the two rungs, at the end of one, in full.
+    for stop in [70, 4 * 54 - 6, 4 * 54 + 90, 8 * 54 + 200] {
+        let folder = tempfile::tempdir().unwrap();
+        let monitor = StopAfter { images: stop, seen: AtomicUsize::new(0) };
+        assert!(train(&plan, &options(), Some(folder.path()), &monitor, false).is_err(), "{stop}");
+        let resumed = train(&plan, &options(), Some(folder.path()), &Silent, true).unwrap();
+        assert!(bits(&resumed.model) == bits(&whole.model), "stopped after {stop} images");
+        assert_eq!(resumed.phases, whole.phases);
+    }
+}
+
+#[test]
+fn patience_ends_a_training_that_gets_no_better() {
+    // A rate that is lost in rounding: every epoch is as good as the first.
+    let mut plan = gradient_plan(&[("head", 1.0)], &[1e-30]);
+    let Solver::Gradient(settings) = &mut plan.phases[0].solver else { unreachable!() };
+    (settings.epochs, settings.patience) = (6, Some(2));
+    let folder = tempfile::tempdir().unwrap();
+    let trained = train(&plan, &options(), Some(folder.path()), &Silent, false).unwrap();
+    let rows = metrics::read(&folder.path().join("metrics.jsonl")).unwrap();
+    assert_eq!(rows.iter().filter(|row| row.split == "val").map(|row| row.epoch).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(trained.phases[0].epoch, 1);
+}
+
+#[test]
 fn unfreezing_goes_block_by_block_and_metrics_say_so() {
     let options = MethodOptions { epochs: 3, learning_rates: vec![1e-3], ..MethodOptions::default() };
     let options = options.with("granularity", "stage").unwrap();
     let plan = Method::ULMFIT.plan(model().blocks(), &options).unwrap();
     let folder = tempfile::tempdir().unwrap();
     train(&plan, &self::options(), Some(folder.path()), &Silent, false).unwrap();
-    let rows = retune::train::metrics::read(&folder.path().join("metrics.jsonl")).unwrap();
+    let rows = metrics::read(&folder.path().join("metrics.jsonl")).unwrap();
     let trained: Vec<Vec<String>> =
         rows.into_iter().filter_map(|row| row.rates).map(|rates| rates.into_keys().collect()).collect();
     // Six stages in three epochs: two more each epoch, from the head down.
@@ -314,7 +364,7 @@ fn relative_gradient_norms_are_measured_every_epoch_and_scale_the_rates() {
     let plan = Method::AUTO_RGN.plan(model().blocks(), &options).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let trained = train(&plan, &self::options(), Some(folder.path()), &Silent, false).unwrap();
-    let rows = retune::train::metrics::read(&folder.path().join("metrics.jsonl")).unwrap();
+    let rows = metrics::read(&folder.path().join("metrics.jsonl")).unwrap();
     let measured: Vec<_> = rows.iter().filter_map(|row| row.rate_multipliers.as_ref()).collect();
     assert_eq!(measured.len(), 2);
     // The head is zero at first: it has no relative size, and sends no gradient to the body.

@@ -7,9 +7,9 @@ use clap::Args;
 use clap::builder::PossibleValue;
 use retune::files;
 use retune::methods::layers::LayerSelection;
-use retune::methods::{self, DEFAULT_LEARNING_RATES, Layers, Method, MethodOptions, MethodSpec, UnknownMethod};
+use retune::methods::{self, Layers, Method, MethodOptions, MethodSpec, UnknownMethod};
 use retune::models::HeadInitialization;
-use retune::plan::{Averaging, Plan, Schedule};
+use retune::plan::{Averaging, Plan, Schedule, Search};
 use retune::run::PlanSource;
 
 use super::declared::DeclaredOptionArguments;
@@ -62,9 +62,17 @@ pub struct MethodOptionArguments {
     /// Passes over the training images
     #[arg(long, value_name = "N", default_value = "10", value_parser = parse::count, allow_hyphen_values = true)]
     epochs: usize,
-    /// Learning rate, or several with commas for validation to choose from [default: 1e-5,1e-4,1e-3]
+    /// Learning rate, or several with commas for validation to choose from [default: half decades from 1e-5 to 3e-3; soups:
+    /// 1e-5,1e-4,1e-3]
     #[arg(long, value_name = "X", value_delimiter = ',', value_parser = parse::positive, allow_hyphen_values = true)]
     lr: Vec<f64>,
+    /// Search among learning rates: `halving` trains all of them briefly and the best in full, `full` trains all in full
+    /// [default: halving; full if --lr names the rates, and for soups]
+    #[arg(long, value_name = "NAME", value_parser = named::<Search>(Search::ALL.map(Search::name)))]
+    search: Option<Search>,
+    /// End a training after N epochs in a row without a better one on validation [default: train for all epochs]
+    #[arg(long, value_name = "N", value_parser = parse::count, allow_hyphen_values = true)]
+    patience: Option<usize>,
     #[arg(long, value_name = "NAME", help = schedule_help(),
           value_parser = named::<Schedule>(Schedule::ALL.map(Schedule::name)))]
     schedule: Option<Schedule>,
@@ -93,10 +101,11 @@ impl MethodOptionArguments {
     /// As the library takes them, for a head that starts in this way.
     pub fn resolve(&self, head: HeadInitialization) -> Result<MethodOptions, Failure> {
         self.check()?;
-        let learning_rates = if self.lr.is_empty() { DEFAULT_LEARNING_RATES.into() } else { self.lr.clone() };
         Ok(MethodOptions {
             epochs: self.epochs,
-            learning_rates,
+            learning_rates: self.lr.clone(),
+            search: self.search,
+            patience: self.patience,
             schedule: self.schedule,
             warmup_epochs: self.warmup_epochs,
             average: self.average(),
@@ -236,12 +245,14 @@ mod tests {
     #[test]
     fn every_option_arrives() {
         let found = options(
-            "--method discriminative --epochs 4 --lr 0.1,0.2 --schedule linear --warmup-epochs 0.5 --ema 0.9 --first layer1 \
+            "--method discriminative --epochs 4 --lr 0.1,0.2 --search halving --patience 2 --schedule linear --warmup-epochs 0.5 --ema 0.9 --first layer1 \
              --last layer3",
         );
         let expected = MethodOptions {
             epochs: 4,
             learning_rates: vec![0.1, 0.2],
+            search: Some(Search::Halving),
+            patience: Some(2),
             schedule: Some(Schedule::Linear),
             warmup_epochs: 0.5,
             average: Some(Averaging::Exponential { decay: 0.9 }),

@@ -1,6 +1,7 @@
 //! Options of training that are not part of the plan.
 
 use clap::Args;
+use retune::inference::Metric;
 use retune::loading::mix::Mix;
 use retune::models::HeadInitialization;
 use retune::pixels::augment::{AugmentPolicy, Augmentation};
@@ -67,6 +68,10 @@ pub struct TrainingArguments {
     /// Which epoch's model to keep: the best on validation, or the last
     #[arg(long, value_name = "NAME", default_value = "best", value_parser = named::<Keep>(["best", "last"]))]
     save: Keep,
+    /// What validation chooses epochs, learning rates, and averages by
+    #[arg(long, value_name = "NAME", default_value = "accuracy",
+          value_parser = named::<Metric>(Metric::ALL.map(Metric::name)))]
+    select: Metric,
     /// Also write a checkpoint every STEPS steps [default: after every epoch only]
     #[arg(long, value_name = "STEPS", value_parser = parse::count, allow_hyphen_values = true)]
     checkpoint_every: Option<usize>,
@@ -116,6 +121,7 @@ impl TrainingArguments {
             clip_norm: self.clip_norm,
             batch_norm: self.bn,
             keep: self.save,
+            select: self.select,
             label_smoothing: self.label_smoothing,
             balanced_classes: self.class_weights == ClassWeights::Balanced,
             augmentation: Augmentation::new(self.augment),
@@ -194,7 +200,7 @@ mod tests {
     #[test]
     fn every_option_arrives() {
         let line = "--batch-size 7 --no-shuffle --label-smoothing 0.1 --class-weights balanced --augment flip --mixup 0.2 \
-                    --cutmix 1 --momentum 0.5 --clip-norm 2 --bn train --save last --checkpoint-every 5 --cache-mb 3 --seed 9 \
+                    --cutmix 1 --momentum 0.5 --clip-norm 2 --bn train --save last --select loss --checkpoint-every 5 --cache-mb 3 --seed 9 \
                     --activation-mb 7 --half-activations --views 2 --precision bfloat16";
         let options = options(&line.split_whitespace().collect::<Vec<_>>());
         assert_eq!((options.batch_size, options.shuffle, options.seed, options.threads), (7, false, 9, 2));
@@ -204,6 +210,7 @@ mod tests {
         assert_eq!((options.optimizer.momentum, options.clip_norm), (0.5, Some(2.0)));
         assert_eq!((options.batch_norm, options.keep), (BatchNormPolicy::Train, Keep::Last));
         assert_eq!((options.checkpoint_every, options.cache_bytes), (Some(5), 3 << 20));
+        assert_eq!(options.select, Metric::Loss);
         assert_eq!(options.precision, Precision::Bfloat16);
         assert_eq!(options.activations, ActivationOptions { memory_bytes: 7 << 20, half: true, views: Some(2) });
     }

@@ -7,6 +7,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command};
 use retune::methods::{self, DeclaredOption, Method};
 use retune::train::optimizer::OptimizerKind;
+use retune::train::options::Keep;
 
 use super::method::{MethodChoice, MethodOptionArguments};
 
@@ -14,9 +15,11 @@ use super::method::{MethodChoice, MethodOptionArguments};
 const BESIDE_RESUME: [&str; 8] = ["resume", "no_report", "jobs", "json", "quiet", "verbose", "threads", "kernels"];
 
 /// Options of gradient descent, for which a method without any has no use.
-const OF_DESCENT: [&str; 21] = [
+const OF_DESCENT: [&str; 23] = [
     "epochs",
     "lr",
+    "search",
+    "patience",
     "schedule",
     "warmup_epochs",
     "ema",
@@ -94,6 +97,10 @@ pub fn check(command: &Command, matches: &ArgMatches) -> Result<Vec<String>, cla
     let optimizer = matches.try_get_one::<OptimizerKind>("optimizer").ok().flatten();
     if !none_descends && typed_of(matches, "momentum") && optimizer != Some(&OptimizerKind::Sgd) {
         notes.extend(has_no_use(&["--momentum".to_owned()], "an optimizer other than sgd"));
+    }
+    let save = matches.try_get_one::<Keep>("save").ok().flatten();
+    if !none_descends && typed_of(matches, "patience") && save == Some(&Keep::Last) {
+        notes.extend(has_no_use(&["--patience".to_owned()], "--save last"));
     }
     let rates = matches.try_get_many::<f64>("lr").ok().flatten().map(Iterator::count);
     let soups = methods.iter().all(|method| method.averages_rates);

@@ -4,7 +4,7 @@ use indicatif::HumanCount;
 use retune::models::{Block, Model, ParameterSpec};
 use retune::plan::{
     Adaptive, Anchor, Averaging, Combine, Criterion, Gradient, Interpolation, LayerKind, LogisticRegression, LowRank,
-    Phase, Plan, Schedule, Selection, Solver,
+    Phase, Plan, Rung, Schedule, Selection, Solver,
 };
 
 use super::table::{Align, Table};
@@ -151,7 +151,7 @@ fn descent(gradient: &Gradient) -> String {
     };
     let rates = match names.as_slice() {
         [only] => format!("learning rate {only}"),
-        several => format!("the {combined} of learning rates {}", several.join(", ")),
+        several => format!("the {combined} of learning rates {}{}", several.join(", "), searched(gradient)),
     };
     let schedule = match schedule {
         Schedule::Constant => "constant",
@@ -163,9 +163,26 @@ fn descent(gradient: &Gradient) -> String {
     format!("{epochs}, {rates}, {schedule}{warmup}")
 }
 
+/// The short trainings of a search, such as ` (all for 2 epochs, the best in full)`.
+fn searched(gradient: &Gradient) -> String {
+    let mut which = "all".to_owned();
+    let mut stages = Vec::new();
+    for Rung { epochs, keep } in &gradient.rungs {
+        stages.push(format!("{which} for {epochs} epoch{}", if *epochs == 1 { "" } else { "s" }));
+        which = if *keep == 1 { "the best".to_owned() } else { format!("the best {keep}") };
+    }
+    if stages.is_empty() {
+        return String::new();
+    }
+    format!(" ({}, {which} in full)", stages.join(", "))
+}
+
 /// What a phase does besides plain gradient descent.
 fn extras(gradient: &Gradient) -> Vec<String> {
     let mut extras = Vec::new();
+    if let Some(patience) = gradient.patience {
+        extras.push(format!("until {patience} epochs in a row are no better"));
+    }
     match gradient.parameters {
         Selection::All => {}
         Selection::NotNorms => extras.push("normalization layers stay".to_owned()),
@@ -211,6 +228,10 @@ mod tests {
         let plan = Method::LP_FT.plan(&[], &options).unwrap();
         assert!(solver(&plan.phases[0].solver).ends_with("the best of 50 inverse strengths 1e-7 to 1e2"));
         let expected = "10 epochs, learning rate 1e-3, cosine to 0 after 0.5 epochs of warm-up";
+        assert_eq!(solver(&plan.phases[1].solver), expected);
+        let plan = Method::LP_FT.plan(&[], &MethodOptions { epochs: 8, ..MethodOptions::default() }).unwrap();
+        let expected = "8 epochs, the best of learning rates 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3 (all for 2 epochs, the \
+                        best in full), cosine to 0";
         assert_eq!(solver(&plan.phases[1].solver), expected);
     }
 

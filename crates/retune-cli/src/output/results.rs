@@ -8,7 +8,7 @@ use indicatif::HumanCount;
 use retune::inference::Evaluation;
 use retune::report::confusion::ClassAccuracy;
 use retune::run::{self, Hint, Summary};
-use retune::train::PhaseOutcome;
+use retune::train::{PhaseOutcome, RunnerUp};
 use serde::Serialize;
 
 use super::table::{Align, Table};
@@ -136,6 +136,7 @@ pub fn summary(summary: &Summary, run: &Path) -> String {
         let chosen = chosen(phase);
         let accuracy = percent(phase.validation.accuracy);
         text.push_str(&format!("  {}: {chosen}, {accuracy} right on validation\n", phase.phase));
+        text.extend(phase.runner_up().map(|runner_up| format!("    {}\n", certainty(&runner_up))));
     }
     let hint = hint(summary, run).map(|hint| format!("{hint}\n\n")).unwrap_or_default();
     format!("{text}\n{}\n{hint}model: {}\n", table(&summary.splits), run.join("model").display())
@@ -164,6 +165,23 @@ fn chosen(phase: &PhaseOutcome) -> String {
     }
 }
 
+/// How sure the choice of a learning rate is.
+fn certainty(runner_up: &RunnerUp) -> String {
+    let RunnerUp { learning_rate, epochs, lead, standard_error } = *runner_up;
+    let points = |share: f64| format!("{:.1}", 100.0 * share);
+    let apart = if runner_up.is_told_apart() { "more than" } else { "within" };
+    let by = match lead {
+        0.0 => "as accurate".to_owned(),
+        0.0.. => format!("{} points less accurate", points(lead)),
+        _ => format!("{} points more accurate", points(-lead)),
+    };
+    let plural = if epochs == 1 { "" } else { "s" };
+    format!(
+        "the rate {learning_rate:e} was {by} after {epochs} epoch{plural}, {apart} one standard error ({})",
+        points(standard_error)
+    )
+}
+
 fn interval([low, high]: [f64; 2]) -> String {
     format!("{:.1}–{:.1} %", 100.0 * low, 100.0 * high)
 }
@@ -176,6 +194,19 @@ pub fn percent(share: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn how_sure_a_rate_is_is_told_in_points() {
+        let runner_up = RunnerUp { learning_rate: 3e-4, epochs: 2, lead: 0.01, standard_error: 0.03 };
+        let expected = "the rate 3e-4 was 1.0 points less accurate after 2 epochs, within one standard error (3.0)";
+        assert_eq!(certainty(&runner_up), expected);
+        let ahead = certainty(&RunnerUp { lead: -0.04, epochs: 1, ..runner_up });
+        assert_eq!(
+            ahead,
+            "the rate 3e-4 was 4.0 points more accurate after 1 epoch, more than one standard error (3.0)"
+        );
+        assert!(certainty(&RunnerUp { lead: 0.0, ..runner_up }).contains("was as accurate after"));
+    }
 
     #[test]
     fn accuracies_come_with_their_intervals() {

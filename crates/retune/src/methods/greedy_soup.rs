@@ -1,7 +1,7 @@
 //! A greedy model soup (Wortsman et al. 2022, arXiv 2203.05482, recipe 1): as
 //! [`super::uniform_soup`], of the weights that help on validation alone.
 
-use super::{Method, Paper, uniform_soup};
+use super::{DECADES, Method, Paper, uniform_soup};
 use crate::plan::Combine;
 
 pub const METHOD: Method = Method {
@@ -9,6 +9,7 @@ pub const METHOD: Method = Method {
     summary: "lp-ft at every learning rate, then the average of the weights that help",
     paper: Some(Paper { authors: "Wortsman et al.", year: 2022, arxiv: "2203.05482" }),
     averages_rates: true,
+    learning_rates: &DECADES,
     phases: |blocks, options| Ok(uniform_soup::phases(Combine::GreedySoup, blocks, options)),
     ..Method::PLAIN
 };

@@ -17,7 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use self::layers::Selected;
 use self::options::{AnyOption, shown};
-pub use self::options::{DEFAULT_LEARNING_RATES, MethodOptions, OptionDeclaration};
+pub use self::options::{DECADES, HALF_DECADES, MethodOptions, OptionDeclaration};
 pub use self::spec::MethodSpec;
 use crate::models::Block;
 use crate::plan::{Phase, Plan, PlanError, Schedule};
@@ -72,6 +72,8 @@ pub struct Method {
     pub paper: Option<Paper>,
     /// Whether a user picks the layers that it tunes.
     pub layers: Layers,
+    /// The learning rates that it tries, unless the user names some.
+    pub learning_rates: &'static [f64],
     /// How its learning rate changes, unless the user says how.
     pub schedule: Schedule,
     /// Whether it descends by gradients at all, and so has a use for epochs, learning rates and the like.
@@ -114,6 +116,7 @@ impl Method {
         summary: "",
         paper: None,
         layers: Layers::Whole,
+        learning_rates: &HALF_DECADES,
         schedule: Schedule::Cosine,
         descends: true,
         averages_rates: false,
@@ -126,7 +129,8 @@ impl Method {
     /// # Errors
     /// A layer that the model does not have, or a range of layers that ends before it begins.
     pub fn plan(&self, blocks: &[Block], options: &MethodOptions) -> Result<Plan, PlanError> {
-        Ok(Plan { method: self.name.to_owned(), phases: (self.phases)(blocks, options)? })
+        let options = options.settled(self);
+        Ok(Plan { method: self.name.to_owned(), phases: (self.phases)(blocks, &options)? })
     }
 }
 

@@ -9,23 +9,38 @@ use serde_json::Value;
 
 pub use self::declaration::{AnyOption, Interval, Kind, MethodOption, OptionDeclaration, OptionValue, shown};
 pub use self::values::{OptionError, OptionValues};
+use super::Method;
 use super::layers::{LayerSelection, Selected};
 use crate::models::Block;
-use crate::plan::{Averaging, Gradient, PlanError, Schedule};
+use crate::plan::{Averaging, Gradient, PlanError, Schedule, Search};
 
 /// Learning rates that validation chooses from when the user names none.
 ///
-/// They span what fine-tuning with Adam needs from a large transformer (1e-5) to a small
-/// convolutional network (1e-3).
-pub const DEFAULT_LEARNING_RATES: [f64; 3] = [1e-5, 1e-4, 1e-3];
+/// They span what fine-tuning with Adam needs from a large transformer (1e-5) to a small convolutional network (1e-3), and
+/// half a decade more.
+pub const HALF_DECADES: [f64; 6] = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3];
+
+/// Learning rates of methods that use every model, and so have to train all of them in full.
+pub const DECADES: [f64; 3] = [1e-5, 1e-4, 1e-3];
+
+/// With fewer epochs there is no training short enough for a search to pay.
+const FEWEST_HALVED_EPOCHS: usize = 3;
 
 /// What a user can set about a method's plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MethodOptions {
     /// Passes over the training images in a gradient phase.
     pub epochs: usize,
-    /// Base learning rates; validation chooses among several.
+    /// Base learning rates; validation chooses among several. None at all takes the method's own
+    /// ([`Method::learning_rates`](super::Method)).
     pub learning_rates: Vec<f64>,
+    /// How the best rate is searched; `None` trains every rate in full where rates are named here, and halves
+    /// the method's own. Methods that average what all rates gave train every rate in full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<Search>,
+    /// Epochs in a row without a better one that end a training early.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience: Option<usize>,
     /// How the rate changes over a phase; `None` takes the method's own ([`Method::schedule`](super::Method)).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Schedule>,
@@ -47,7 +62,9 @@ impl Default for MethodOptions {
     fn default() -> Self {
         Self {
             epochs: 10,
-            learning_rates: DEFAULT_LEARNING_RATES.into(),
+            learning_rates: Vec::new(),
+            search: None,
+            patience: None,
             schedule: None,
             warmup_epochs: 0.0,
             average: None,
@@ -73,11 +90,26 @@ impl MethodOptions {
         self.values.get(option)
     }
 
+    /// These options with the learning rates that a method tries, and how it searches among them.
+    pub(super) fn settled(&self, method: &Method) -> Self {
+        let named = !self.learning_rates.is_empty();
+        let asked = self.search.unwrap_or(if named { Search::Full } else { Search::Halving });
+        let search = if method.averages_rates { Search::Full } else { asked };
+        // So few epochs leave no room for shorter trainings: every second rate in full takes as long.
+        let few = !named && search == Search::Halving && self.epochs < FEWEST_HALVED_EPOCHS;
+        let (search, step) = if few { (Search::Full, 2) } else { (search, 1) };
+        let rates = if named { self.learning_rates.as_slice() } else { method.learning_rates };
+        Self { learning_rates: rates.iter().copied().step_by(step).collect(), search: Some(search), ..self.clone() }
+    }
+
     /// What every gradient phase has from the user, and nothing that trains yet.
     pub fn gradient(&self) -> Gradient {
+        let rungs = self.search.map(|search| search.rungs(self.learning_rates.len(), self.epochs)).unwrap_or_default();
         Gradient {
             epochs: self.epochs,
             learning_rates: self.learning_rates.clone(),
+            rungs,
+            patience: self.patience,
             schedule: self.schedule.unwrap_or_default(),
             warmup_epochs: self.warmup_epochs,
             average: self.average,

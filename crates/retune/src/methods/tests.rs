@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use super::options::{Kind, OptionError};
 use super::*;
 use crate::models::architectures;
-use crate::plan::{Anchor, Combine, Criterion, Gradient, LowRank, Selection, Solver};
+use crate::plan::{Anchor, Averaging, Combine, Criterion, Gradient, LowRank, Search, Selection, Solver};
 
 fn blocks() -> Vec<Block> {
     vec![
@@ -307,4 +307,39 @@ fn specs_name_a_method_and_its_layers() {
         assert_eq!(text.parse::<MethodSpec>().unwrap().label(), text);
     }
     assert!("ft:layer1..".parse::<MethodSpec>().unwrap_err().contains("takes no layers"));
+}
+
+#[test]
+fn rates_that_are_not_named_are_the_methods_own_and_halved() {
+    let of = |method: Method, options: MethodOptions| {
+        let gradient = gradient(method, &options);
+        (gradient.learning_rates, gradient.rungs.len())
+    };
+    let default = MethodOptions { epochs: 8, ..MethodOptions::default() };
+    assert_eq!(of(Method::LP_FT, default.clone()), (HALF_DECADES.to_vec(), 1));
+    let full = MethodOptions { search: Some(Search::Full), ..default.clone() };
+    assert_eq!(of(Method::LP_FT, full), (HALF_DECADES.to_vec(), 0));
+    // Soups need the models of all rates, and too few epochs have no room for shorter trainings.
+    let halved = MethodOptions { search: Some(Search::Halving), ..default.clone() };
+    assert_eq!(of(Method::UNIFORM_SOUP, halved), (DECADES.to_vec(), 0));
+    assert_eq!(of(Method::LP_FT, MethodOptions { epochs: 2, ..default.clone() }), (DECADES.to_vec(), 0));
+
+    let named = MethodOptions { learning_rates: vec![1e-2, 1e-3], ..default };
+    assert_eq!(of(Method::FT, named.clone()), (vec![1e-2, 1e-3], 0));
+    let halved = MethodOptions { search: Some(Search::Halving), ..named };
+    assert_eq!(of(Method::FT, halved), (vec![1e-2, 1e-3], 1));
+}
+
+#[test]
+fn a_shortened_descent_keeps_the_shares_of_its_epochs() {
+    let options = MethodOptions {
+        epochs: 8,
+        warmup_epochs: 2.0,
+        average: Some(Averaging::Epochs { from: 6 }),
+        ..MethodOptions::default()
+    };
+    let short = gradient(Method::FT, &options).shortened(2);
+    assert_eq!((short.epochs, short.warmup_epochs), (2, 0.5));
+    assert_eq!(short.average, Some(Averaging::Epochs { from: 1 }));
+    assert_eq!(gradient(Method::ULMFIT, &options).shortened(8), gradient(Method::ULMFIT, &options));
 }

@@ -2,7 +2,7 @@
 //! rates gave are averaged. They all start from the same linear probe, as the paper's do, because
 //! weights can only be averaged where they lie in one basin.
 
-use super::{Method, MethodOptions, Paper, ft, lp};
+use super::{DECADES, Method, MethodOptions, Paper, ft, lp};
 use crate::models::Block;
 use crate::plan::{Combine, Gradient, Phase};
 
@@ -11,6 +11,7 @@ pub const METHOD: Method = Method {
     summary: "lp-ft at every learning rate, then the average of all the weights",
     paper: Some(Paper { authors: "Wortsman et al.", year: 2022, arxiv: "2203.05482" }),
     averages_rates: true,
+    learning_rates: &DECADES,
     phases: |blocks, options| Ok(phases(Combine::UniformSoup, blocks, options)),
     ..Method::PLAIN
 };

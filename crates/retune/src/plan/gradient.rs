@@ -3,6 +3,7 @@
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use super::rung::Rung;
 use super::{Phase, Schedule, Solver};
 use crate::models::{Block, ParameterSpec, Role};
 
@@ -14,6 +15,13 @@ pub struct Gradient {
     pub epochs: usize,
     /// Base learning rates to try; with several, validation chooses.
     pub learning_rates: Vec<f64>,
+    /// Short trainings after which only the best rates go on, one rung after the other. What they leave trains for all the
+    /// epochs; without any, every rate does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rungs: Vec<Rung>,
+    /// Epochs in a row without a better one that end a training early.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience: Option<usize>,
     /// How the rate changes over the phase.
     #[serde(default)]
     pub schedule: Schedule,
@@ -57,6 +65,8 @@ impl Default for Gradient {
         Self {
             epochs: 10,
             learning_rates: vec![1e-4],
+            rungs: Vec::new(),
+            patience: None,
             schedule: Schedule::default(),
             warmup_epochs: 0.0,
             parameters: Selection::default(),
@@ -122,6 +132,22 @@ impl Gradient {
         match &self.low_rank {
             Some(_) => LowRank::fits(spec),
             None => self.parameters.contains(spec.role),
+        }
+    }
+
+    /// This descent in fewer epochs: what happens at an epoch happens at the same share of them.
+    pub fn shortened(&self, epochs: usize) -> Self {
+        let share = epochs as f64 / self.epochs as f64;
+        let scaled = |epoch: usize| (epoch as f64 * share) as usize;
+        Self {
+            epochs,
+            warmup_epochs: self.warmup_epochs * share,
+            frozen_epochs: self.frozen_epochs.iter().map(|(name, epoch)| (name.clone(), scaled(*epoch))).collect(),
+            average: self.average.map(|average| match average {
+                Averaging::Epochs { from } => Averaging::Epochs { from: scaled(from).max(1) },
+                exponential @ Averaging::Exponential { .. } => exponential,
+            }),
+            ..self.clone()
         }
     }
 

@@ -161,6 +161,7 @@ mod tests {
                 loss: 1.0,
                 ..Evaluation::default()
             },
+            tried: Vec::new(),
         }
     }
 

@@ -141,6 +141,7 @@ impl Checkpoints {
             done,
             outcomes: state.outcomes.clone(),
             candidate: state.candidate,
+            tried: state.tried.clone(),
             candidates: state.candidates.iter().map(SavedEpoch::of).collect(),
             epoch: training.epoch,
             batch: training.batch,
@@ -207,7 +208,7 @@ impl Checkpoints {
             Ok(saved.with(read(name)?, read_adapters(name)?))
         };
         state.merged_adapters = read_adapters(MERGED)?;
-        state.candidate = saved.candidate;
+        (state.candidate, state.tried) = (saved.candidate, saved.tried);
         let candidates = saved.candidates.into_iter().enumerate();
         state.candidates =
             candidates.map(|(number, saved)| read_epoch(&candidate_file(number), saved)).collect::<Result<_, _>>()?;

@@ -13,6 +13,7 @@ use super::checkpoint::FORMAT;
 use super::optimizer::OptimizerOptions;
 use super::options::{BatchNormPolicy, Keep, Precision, TrainOptions};
 use crate::files;
+use crate::inference::Metric;
 use crate::loading::LoaderOptions;
 use crate::loading::mix::Mix;
 use crate::models::Model;
@@ -35,6 +36,8 @@ struct Recipe<'a> {
     clip_norm: Option<f64>,
     batch_norm: BatchNormPolicy,
     keep: Keep,
+    #[serde(skip_serializing_if = "Metric::is_default")]
+    select: Metric,
     label_smoothing: f64,
     balanced_classes: bool,
     augmentation: &'a Augmentation,
@@ -67,6 +70,7 @@ pub(super) fn recipe_key(
         clip_norm: options.clip_norm,
         batch_norm: options.batch_norm,
         keep: options.keep,
+        select: options.select,
         label_smoothing: options.label_smoothing,
         balanced_classes: options.balanced_classes,
         augmentation: &options.augmentation,

@@ -29,6 +29,9 @@ pub struct MetricsRow {
     /// Base learning rate, in gradient phases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<f64>,
+    /// Epochs of the short training that the row is of, where a search for the learning rate makes any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub short_epochs: Option<usize>,
     /// Inverse strength of the penalty, in linear probes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inverse_strength: Option<f64>,
@@ -56,6 +59,7 @@ impl MetricsRow {
             accuracy,
             seconds: 0.0,
             learning_rate: None,
+            short_epochs: None,
             inverse_strength: None,
             alpha: None,
             rates: None,

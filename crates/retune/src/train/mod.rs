@@ -22,6 +22,7 @@ pub mod probe;
 pub mod range_test;
 mod run;
 pub(crate) mod running_statistics;
+mod search;
 mod shared;
 mod state;
 mod trainer;
@@ -37,6 +38,7 @@ use self::low_rank::Adapters;
 pub use self::measured_rates::{LayerMeasures, measure_layers};
 use self::probe::ProbeError;
 pub(crate) use self::run::first_difference;
+pub use self::search::{RunnerUp, Tried};
 pub use self::shared::Shared;
 pub use self::trainer::{Trainer, has_checkpoint, remove_checkpoint};
 use crate::files::FileError;
@@ -136,13 +138,30 @@ pub struct PhaseOutcome {
     pub epoch: usize,
     /// Accuracy and loss on validation at that point.
     pub validation: Evaluation,
+    /// The trainings that were made, in gradient phases that try several learning rates.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tried: Vec<Tried>,
 }
 
 impl PhaseOutcome {
+    /// The learning rate that came closest to the chosen one, where several were tried.
+    pub fn runner_up(&self) -> Option<RunnerUp> {
+        RunnerUp::of(self.learning_rate?, &self.tried)
+    }
+
     /// An outcome with what all phases have, to be filled up.
     fn new(phase: &str, epoch: usize, validation: Evaluation) -> Self {
         let phase = phase.to_owned();
-        Self { phase, learning_rate: None, inverse_strength: None, soup: None, alpha: None, epoch, validation }
+        Self {
+            phase,
+            learning_rate: None,
+            inverse_strength: None,
+            soup: None,
+            alpha: None,
+            epoch,
+            validation,
+            tried: Vec::new(),
+        }
     }
 }
 

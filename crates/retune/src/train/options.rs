@@ -5,6 +5,7 @@ use retune_pixels::augment::{AugmentPolicy, Augmentation};
 use serde::{Deserialize, Serialize};
 
 use super::optimizer::OptimizerOptions;
+use crate::inference::Metric;
 use crate::loading::mix::Mix;
 
 /// What BatchNorm layers of trained blocks do. Those of frozen blocks never change.
@@ -94,6 +95,10 @@ pub struct TrainOptions {
     pub batch_norm: BatchNormPolicy,
     /// Which state a phase hands on.
     pub keep: Keep,
+    /// The number by which validation chooses epochs, learning rates and averages. A linear probe's strength is chosen by
+    /// accuracy in any case.
+    #[serde(default, skip_serializing_if = "Metric::is_default")]
+    pub select: Metric,
     /// Part of the target spread evenly over all classes.
     pub label_smoothing: f64,
     /// Weigh classes by the inverse of their number of images.
@@ -128,6 +133,7 @@ impl Default for TrainOptions {
             clip_norm: None,
             batch_norm: BatchNormPolicy::default(),
             keep: Keep::default(),
+            select: Metric::default(),
             label_smoothing: 0.0,
             balanced_classes: false,
             augmentation: Augmentation::new(AugmentPolicy::None),

@@ -14,6 +14,7 @@ use super::metrics::MetricsFile;
 use super::shared::Shared;
 use super::state::{State, Training};
 use super::{Line, PhaseOutcome, TrainError, Trained, Trainer};
+use crate::inference::Metric;
 use crate::models::{Model, Parameters};
 use crate::monitor::Monitor;
 use crate::plan::{Plan, Solver};
@@ -136,9 +137,15 @@ impl<'a> Run<'a> {
             state.previous_start = next_interpolates.then_some(start);
         }
         state.candidate = 0;
+        state.tried.clear();
         state.candidates.clear();
         self.state.training = self.fresh_training();
         self.save_checkpoint()
+    }
+
+    /// The number by which validation chooses.
+    pub fn select(&self) -> Metric {
+        self.trainer.options.select
     }
 
     /// Training in the present phase before its first step.

@@ -8,9 +8,10 @@ use super::average::WeightAverage;
 use super::gradient::LossGradients;
 use super::low_rank::{Adapters, TrainedAdapters};
 use super::optimizer::{Optimizer, OptimizerOptions};
+use super::search::Tried;
 use crate::inference::Evaluation;
 use crate::models::{Model, Parameters};
-use crate::plan::{Phase, Solver};
+use crate::plan::{Gradient, Phase, Solver};
 
 /// A run between two steps.
 pub(super) struct State {
@@ -26,8 +27,10 @@ pub(super) struct State {
     pub previous_start: Option<Parameters>,
     /// The low-rank changes that the phases so far merged into the model.
     pub merged_adapters: Option<Adapters>,
-    /// Position of the learning rate that is being tried.
+    /// Trainings of the present phase that are done.
     pub candidate: usize,
+    /// What came of them.
+    pub tried: Vec<Tried>,
     /// The best epochs of the learning rates that were tried, where they are kept.
     pub candidates: Vec<BestEpoch>,
     /// Training at the present learning rate.
@@ -44,6 +47,7 @@ impl State {
             previous_start: None,
             merged_adapters: None,
             candidate: 0,
+            tried: Vec::new(),
             candidates: Vec::new(),
             training: Training::new(&model, optimizer, phase),
             model,
@@ -91,6 +95,14 @@ impl Training {
             adapters: None,
             best: None,
         }
+    }
+
+    /// Whether epochs, or the validation of the last one, are left to do. With patience, so many epochs in a row without a
+    /// better one are the end.
+    pub fn goes_on(&self, settings: &Gradient) -> bool {
+        let best = self.best.as_ref().map(|best| best.epoch);
+        let impatient = settings.patience.zip(best).is_some_and(|(patience, best)| self.epoch >= best + patience);
+        self.validation_due || (self.epoch < settings.epochs && !impatient)
     }
 
     /// Whether a step was made.

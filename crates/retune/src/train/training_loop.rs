@@ -14,6 +14,7 @@ use super::optimizer::Optimizer;
 use super::options::{BatchNormPolicy, Keep};
 use super::run::Run;
 use super::running_statistics;
+use super::search::{self, Next, Tried};
 use super::state::BestEpoch;
 use super::{Divergence, NotFinite, PhaseOutcome, TrainError};
 use crate::inference::{Evaluation, InferenceError};
@@ -27,6 +28,8 @@ struct Trial<'a> {
     learning_rates: LearningRates<'a>,
     class_weights: Option<Vec<f64>>,
     steps_per_epoch: usize,
+    /// Its place in the search.
+    next: Next,
 }
 
 /// How training at a learning rate, or an epoch of it, ended: a divergence breaks it off.
@@ -37,14 +40,20 @@ impl Run<'_> {
     pub(super) fn gradient_descent(&mut self, phase: &Phase, settings: &Gradient) -> Result<PhaseOutcome, TrainError> {
         let mut first_divergence = None;
         self.note_batches_of_one_image();
-        while let Some(&learning_rate) = settings.learning_rates.get(self.state.candidate) {
-            if let Ending::Break(divergence) = self.train_at(learning_rate, phase, settings)? {
+        let metric = self.select();
+        while let Some(next) = search::next(settings, &self.state.tried, self.state.candidate, metric) {
+            let learning_rate = settings.learning_rates[next.position];
+            let ending = match next.in_full {
+                true => self.train_at(next, phase, settings)?,
+                false => self.train_at(next, phase, &settings.shortened(next.epochs))?,
+            };
+            if let Ending::Break(divergence) = ending {
                 let told = format!("learning rate {learning_rate:e} diverged and is left out: {divergence}");
                 self.monitor.message(&told);
                 first_divergence.get_or_insert(divergence);
                 self.state.training.best = None;
             }
-            self.keep_candidate(settings.combine);
+            self.keep_candidate(next, learning_rate, settings);
             self.state.candidate += 1;
             self.state.training = self.fresh_training();
         }
@@ -54,17 +63,18 @@ impl Run<'_> {
         self.combine(phase, settings)
     }
 
-    /// Trains for the phase's epochs at one learning rate, or for those that an interrupted run left.
-    fn train_at(&mut self, learning_rate: f64, phase: &Phase, settings: &Gradient) -> Result<Ending, TrainError> {
+    /// Trains for the settings' epochs at one learning rate, or for those that an interrupted run left.
+    fn train_at(&mut self, next: Next, phase: &Phase, settings: &Gradient) -> Result<Ending, TrainError> {
+        let learning_rate = settings.learning_rates[next.position];
         let steps_per_epoch = self.loaders.training.loader.batches_per_epoch();
         let learning_rates = LearningRates::new(&self.state.model, phase, settings, learning_rate, steps_per_epoch);
         let class_weights = self.trainer.class_weights();
-        let trial = Trial { phase, settings, learning_rates, class_weights, steps_per_epoch };
+        let trial = Trial { phase, settings, learning_rates, class_weights, steps_per_epoch, next };
 
         if !self.state.training.has_begun() {
             self.begin_training(settings)?;
         }
-        while self.state.training.epoch < settings.epochs || self.state.training.validation_due {
+        while self.state.training.goes_on(settings) {
             if !self.state.training.validation_due
                 && let Ending::Break(divergence) = self.train_epoch(&trial)?
             {
@@ -85,7 +95,7 @@ impl Run<'_> {
             };
             self.state.training.validation_due = false;
             self.report_validation(&trial, &validation, started.elapsed().as_secs_f64())?;
-            self.keep_if_best(validation, settings);
+            self.keep_if_best(validation, &trial);
             self.save_checkpoint()?;
         }
         Ok(Ending::Continue(()))
@@ -118,8 +128,7 @@ impl Run<'_> {
             let (what, images) = (NotFinite::Measure, Vec::new());
             return Ok(Ending::Break(Divergence { what, epoch: epoch + 1, step: 0, images }));
         };
-        let learning_rates_left = settings.learning_rates.len() - self.state.candidate;
-        let batches = self.epoch_batches(&rate_factors, settings.epochs * learning_rates_left - epoch)?;
+        let batches = self.epoch_batches(&rate_factors, trial.next.passes - epoch)?;
 
         monitor.start(&trial.task(epoch), trainer.train.len());
         monitor.advance(self.state.training.totals.images);
@@ -255,32 +264,41 @@ impl Run<'_> {
     }
 
     /// Keeps the present weights if they are the best of this learning rate so far.
-    fn keep_if_best(&mut self, validation: Evaluation, settings: &Gradient) {
-        let training = &self.state.training;
+    fn keep_if_best(&mut self, validation: Evaluation, trial: &Trial) {
+        let (training, metric) = (&self.state.training, self.select());
         let epoch = training.epoch;
-        if self.trainer.options.keep == Keep::Last && epoch < settings.epochs {
+        if self.trainer.options.keep == Keep::Last && epoch < trial.settings.epochs {
             return;
         }
         // The average was asked for, and it has not begun yet.
         if training.average.as_ref().is_some_and(|average| average.count == 0) {
             return;
         }
-        if training.best.as_ref().is_none_or(|best| validation.is_better_than(&best.validation)) {
+        if training.best.as_ref().is_none_or(|best| metric.is_better(&validation, &best.validation)) {
             // An average of low-rank changes is not of low rank.
             let adapters = training.adapters.as_ref().filter(|_| training.average.is_none());
             let adapters = adapters.map(|trained| trained.adapters.clone());
-            let (candidate, parameters) = (self.state.candidate, self.weights_to_keep().clone());
+            let (candidate, parameters) = (trial.next.position, self.weights_to_keep().clone());
             self.state.training.best = Some(BestEpoch { candidate, epoch, validation, parameters, adapters });
         }
     }
 
-    /// Keeps the best epoch of a learning rate: every one for a soup, else the best of all learning rates.
-    fn keep_candidate(&mut self, combine: Combine) {
-        let Some(best) = self.state.training.best.take() else { return };
+    /// Notes what came of a training, and keeps the best epoch of one in full: every one for a soup, else the best of all
+    /// learning rates.
+    fn keep_candidate(&mut self, next: Next, learning_rate: f64, settings: &Gradient) {
+        let best = self.state.training.best.take();
+        self.state.tried.push(Tried {
+            learning_rate,
+            epochs: next.epochs,
+            epoch: best.as_ref().map_or(0, |best| best.epoch),
+            validation: best.as_ref().map(|best| best.validation.clone()),
+        });
+        let Some(best) = best.filter(|_| next.in_full) else { return };
+        let metric = self.select();
         let candidates = &mut self.state.candidates;
-        if combine == Combine::Best {
+        if settings.combine == Combine::Best {
             let kept = candidates.first();
-            if kept.is_some_and(|kept| !best.validation.is_better_than(&kept.validation)) {
+            if kept.is_some_and(|kept| !metric.is_better(&best.validation, &kept.validation)) {
                 return;
             }
             candidates.clear();

@@ -8,8 +8,9 @@ use super::RunRecord;
 use crate::plan::{Phase, Plan, Solver};
 use crate::report::layer_rates::{RateLines, factor_rows};
 use crate::report::page::{Cell, Column, HeatMap, Line, Lines, Section, Table};
-use crate::train::PhaseOutcome;
+use crate::report::verdict::{interval, percent};
 use crate::train::metrics::MetricsRow;
+use crate::train::{PhaseOutcome, RunnerUp, Tried};
 
 /// Title of the section with losses and accuracies by epoch.
 pub(super) const CURVES: &str = "Learning curves";
@@ -17,6 +18,7 @@ pub(super) const CURVES: &str = "Learning curves";
 /// A phase with the rows of each learning rate, the chosen one first.
 struct Descent<'a> {
     name: &'a str,
+    outcome: &'a PhaseOutcome,
     chosen: f64,
     rates: Vec<(f64, Vec<&'a MetricsRow>)>,
 }
@@ -25,7 +27,8 @@ impl<'a> Descent<'a> {
     fn of(outcome: &'a PhaseOutcome, metrics: &'a [MetricsRow]) -> Option<Self> {
         let chosen = outcome.learning_rate.or_else(|| outcome.soup.as_ref()?.first().copied())?;
         let mut rates: Vec<(f64, Vec<&MetricsRow>)> = Vec::new();
-        for row in metrics.iter().filter(|row| row.phase == outcome.phase) {
+        let in_full = |row: &&MetricsRow| row.phase == outcome.phase && row.short_epochs.is_none();
+        for row in metrics.iter().filter(in_full) {
             let Some(rate) = row.learning_rate else { continue };
             match rates.iter_mut().find(|(known, _)| *known == rate) {
                 Some((_, rows)) => rows.push(row),
@@ -33,7 +36,7 @@ impl<'a> Descent<'a> {
             }
         }
         rates.sort_by_key(|(rate, _)| *rate != chosen);
-        (!rates.is_empty()).then_some(Self { name: &outcome.phase, chosen, rates })
+        (!rates.is_empty()).then_some(Self { name: &outcome.phase, outcome, chosen, rates })
     }
 
     fn chosen_rows(&self) -> impl Iterator<Item = &'a MetricsRow> + '_ {
@@ -97,10 +100,16 @@ fn curves(descents: &[Descent], phases: &[PhaseOutcome]) -> Option<Section> {
 
 fn rates_tried(descents: &[Descent]) -> Option<Section> {
     let several = |descent: &&Descent| descent.rates.len() > 1;
-    descents.iter().find(several)?;
-    let note =
-        "Accuracy on validation by epoch, at every learning rate that was tried. The strong line is the chosen rate.";
-    let mut section = Section::new("Learning rates tried", note);
+    let searched = |descent: &&Descent| !descent.outcome.tried.is_empty();
+    descents.iter().find(|descent| several(descent) || searched(descent))?;
+    let note = "Accuracy on validation at every learning rate that was tried. Rates that trained for fewer epochs were left \
+                out on the way. The strong line is the chosen rate.";
+    let certainty = descents.iter().filter_map(|descent| descent.outcome.runner_up()).map(|found| certainty(&found));
+    let note: Vec<String> = std::iter::once(note.to_owned()).chain(certainty).collect();
+    let mut section = Section::new("Learning rates tried", note.join(" "));
+    for descent in descents.iter().filter(searched) {
+        section = section.with(name("Table", descent, descents), tried_table(&descent.outcome.tried));
+    }
     for descent in descents.iter().filter(several) {
         let line = |(rate, rows): &(f64, Vec<&MetricsRow>)| Line {
             name: format!("{rate:e}"),
@@ -114,6 +123,48 @@ fn rates_tried(descents: &[Descent]) -> Option<Section> {
         section = section.with(name("Accuracy", descent, descents), lines);
     }
     Some(section)
+}
+
+/// How sure the choice of a learning rate is, in a sentence.
+fn certainty(runner_up: &RunnerUp) -> String {
+    let verdict = if runner_up.is_told_apart() { "tell" } else { "do not tell" };
+    format!(
+        "The validation images {verdict} the chosen rate from the next, {:e}: the accuracies differ by {} after {} \
+         epochs, and their standard error is {}.",
+        runner_up.learning_rate,
+        percent(runner_up.lead.abs()),
+        runner_up.epochs,
+        percent(runner_up.standard_error)
+    )
+}
+
+/// A row for each training that a search made.
+fn tried_table(tried: &[Tried]) -> Table {
+    let row = |tried: &Tried| {
+        let mut cells = vec![
+            Cell::number(format!("{:e}", tried.learning_rate), tried.learning_rate),
+            Cell::number(tried.epochs.to_string(), tried.epochs as f64),
+        ];
+        match &tried.validation {
+            Some(found) => cells.extend([
+                Cell::number(tried.epoch.to_string(), tried.epoch as f64),
+                Cell::number(percent(found.accuracy), found.accuracy),
+                Cell {
+                    interval: Some(found.accuracy_interval),
+                    ..Cell::number(interval(found.accuracy_interval), found.accuracy)
+                },
+                Cell::number(format!("{:.3}", found.loss), found.loss),
+            ]),
+            None => cells.extend(["diverged", "–", "–", "–"].map(Cell::text)),
+        }
+        cells
+    };
+    let headings = ["Learning rate", "Epochs", "Best epoch", "Accuracy", "95 % interval", "Loss"];
+    Table {
+        columns: headings.map(|heading| Column { heading: heading.into(), number: true }).into(),
+        rows: tried.iter().map(row).collect(),
+        caption: String::new(),
+    }
 }
 
 fn block_rates(descents: &[Descent]) -> Option<Section> {
@@ -219,7 +270,8 @@ fn phase_rows(phase: &Phase) -> Vec<Vec<Cell>> {
         }
         Solver::Gradient(settings) => {
             let rates: Vec<String> = settings.learning_rates.iter().map(|rate| format!("{rate:e}")).collect();
-            let how = format!("{} epochs of gradient descent at {}", settings.epochs, rates.join(", "));
+            let searched = if settings.rungs.is_empty() { "" } else { ", by successive halving" };
+            let how = format!("{} epochs of gradient descent at {}{searched}", settings.epochs, rates.join(", "));
             let rows = factor_rows(&settings.rate_factors).into_iter();
             rows.map(|(layers, rates)| row(how.clone(), &layers, Some(rates))).collect()
         }

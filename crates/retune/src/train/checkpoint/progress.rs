@@ -8,6 +8,7 @@ use crate::models::Parameters;
 use crate::plan::{Plan, Solver};
 use crate::train::PhaseOutcome;
 use crate::train::low_rank::Adapters;
+use crate::train::search::Tried;
 use crate::train::state::{BestEpoch, EpochTotals};
 
 /// What a run has written, and how long it has worked, at a checkpoint.
@@ -40,6 +41,8 @@ pub(super) struct Saved {
     /// The phases that are done.
     pub outcomes: Vec<PhaseOutcome>,
     pub candidate: usize,
+    #[serde(default)]
+    pub tried: Vec<Tried>,
     pub candidates: Vec<SavedEpoch>,
     pub epoch: usize,
     pub batch: usize,
@@ -88,7 +91,12 @@ impl Saved {
         let Solver::Gradient(settings) = &phase.solver else { return true };
         let is_tried =
             |best: &SavedEpoch| best.candidate < settings.learning_rates.len() && best.epoch <= settings.epochs;
-        self.candidate <= settings.learning_rates.len()
+        // Earlier versions, which had no rungs, did not note what they tried.
+        let trainings = match settings.rungs.len() {
+            0 => settings.learning_rates.len(),
+            rungs => self.tried.len().min((rungs + 1) * settings.learning_rates.len()),
+        };
+        self.candidate <= trainings
             && self.epoch <= settings.epochs
             && self.best.iter().chain(&self.candidates).all(is_tried)
     }

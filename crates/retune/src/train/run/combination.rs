@@ -14,7 +14,8 @@ impl Run<'_> {
     pub fn combine(&mut self, phase: &Phase, settings: &Gradient) -> Result<PhaseOutcome, TrainError> {
         let mut ingredients = std::mem::take(&mut self.state.candidates);
         // A stable sort: of equal ones, the learning rate named first comes first.
-        ingredients.sort_by(|one, other| other.validation.order(&one.validation));
+        let metric = self.select();
+        ingredients.sort_by(|one, other| metric.order(&other.validation, &one.validation));
         let learning_rate = |best: &BestEpoch| settings.learning_rates[best.candidate];
         let (first_rate, first_epoch) = (learning_rate(&ingredients[0]), ingredients[0].epoch);
         let (chosen, validation) = match settings.combine {
@@ -41,9 +42,11 @@ impl Run<'_> {
             _ => None,
         };
         let soup = settings.combine != Combine::Best;
+        let tried = std::mem::take(&mut self.state.tried);
         Ok(PhaseOutcome {
             learning_rate: (!soup).then_some(first_rate),
             soup: soup.then(|| ingredients.iter().map(learning_rate).collect()),
+            tried: if settings.learning_rates.len() > 1 { tried } else { Vec::new() },
             ..PhaseOutcome::new(&phase.name, first_epoch, validation)
         })
     }
@@ -59,7 +62,7 @@ impl Run<'_> {
             let Some(soup) = soup else { break };
             let soup = self.renewed(soup, &self.state.phase_start)?;
             let tried = self.evaluate(soup, "validation of a larger soup")?;
-            if tried.accuracy >= validation.accuracy {
+            if self.select().is_as_good(&tried, &validation) {
                 validation = tried;
                 chosen += 1;
             }
@@ -77,7 +80,7 @@ impl Run<'_> {
             let found = self.evaluate(between, &format!("validation at alpha {alpha}"))?;
             let row = MetricsRow::new(&phase.name, "val", found.loss, found.accuracy);
             self.metrics.append(&MetricsRow { alpha: Some(alpha), ..row })?;
-            if best.as_ref().is_none_or(|(_, best)| found.is_better_than(best)) {
+            if best.as_ref().is_none_or(|(_, best)| self.select().is_better(&found, best)) {
                 best = Some((alpha, found));
             }
         }

@@ -14,11 +14,12 @@ use crate::train::run::Run;
 impl Trial<'_> {
     /// What `epoch` (from 0) is called.
     pub fn task(&self, epoch: usize) -> String {
-        let Self { phase, settings, learning_rates, .. } = self;
+        let Self { phase, settings, learning_rates, next, .. } = self;
         let trial = match settings.learning_rates.len() {
             1 => String::new(),
             _ => format!(", rate {:e}", learning_rates.learning_rate()),
         };
+        let trial = if next.in_full { trial } else { format!(" (short){trial}") };
         format!("{}{trial}, epoch {}/{}", phase.name, epoch + 1, settings.epochs)
     }
 
@@ -28,6 +29,7 @@ impl Trial<'_> {
             step: epochs * self.steps_per_epoch,
             seconds,
             learning_rate: Some(self.learning_rates.learning_rate()),
+            short_epochs: (!self.next.in_full).then_some(self.next.epochs),
             ..MetricsRow::new(&self.phase.name, split, loss, accuracy)
         }
     }

@@ -1,0 +1,96 @@
+//! The number by which models are compared on validation images.
+
+use std::cmp::Ordering;
+
+use serde::{Deserialize, Serialize};
+
+use super::Evaluation;
+
+/// The number by which models are compared on validation images. Of equal ones, that of lower loss is better.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Metric {
+    /// The share of images that are right.
+    #[default]
+    Accuracy,
+    /// The mean over classes of the accuracy in each.
+    BalancedAccuracy,
+    /// The mean cross-entropy; of equal ones, the more accurate is better.
+    Loss,
+}
+
+impl Metric {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Accuracy, Self::BalancedAccuracy, Self::Loss];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Accuracy => "accuracy",
+            Self::BalancedAccuracy => "balanced-accuracy",
+            Self::Loss => "loss",
+        }
+    }
+
+    /// Whether it is the one to take where nothing is said.
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether `one` is better than `other`.
+    pub fn is_better(self, one: &Evaluation, other: &Evaluation) -> bool {
+        self.order(one, other).is_gt()
+    }
+
+    /// How `one` compares with `other`: the greater is better.
+    pub fn order(self, one: &Evaluation, other: &Evaluation) -> Ordering {
+        let loss = other.loss.total_cmp(&one.loss);
+        match self {
+            Self::Accuracy => one.order(other),
+            Self::BalancedAccuracy => one.balanced_accuracy.total_cmp(&other.balanced_accuracy).then(loss),
+            Self::Loss => loss.then(one.accuracy.total_cmp(&other.accuracy)),
+        }
+    }
+
+    /// Whether `one` has as good a value of this metric as `other`, whatever else tells them apart.
+    pub fn is_as_good(self, one: &Evaluation, other: &Evaluation) -> bool {
+        match self {
+            Self::Accuracy => one.accuracy >= other.accuracy,
+            Self::BalancedAccuracy => one.balanced_accuracy >= other.balanced_accuracy,
+            Self::Loss => one.loss <= other.loss,
+        }
+    }
+}
+
+impl std::str::FromStr for Metric {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let known = Self::ALL.into_iter().find(|metric| metric.name() == name);
+        known.ok_or_else(|| format!("expected {}", Self::ALL.map(Self::name).join(", ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_metric_orders_by_its_own_number_and_then_by_loss() {
+        let of = |accuracy: f64, balanced_accuracy: f64, loss: f64| Evaluation {
+            n: 10,
+            accuracy,
+            accuracy_interval: [0.0, 1.0],
+            balanced_accuracy,
+            loss,
+            worst_group: None,
+        };
+        let (common, rare) = (of(0.9, 0.5, 0.4), of(0.8, 0.7, 0.3));
+        assert_eq!(Metric::Accuracy.order(&common, &rare), Ordering::Greater);
+        assert_eq!(Metric::BalancedAccuracy.order(&common, &rare), Ordering::Less);
+        assert_eq!(Metric::Loss.order(&common, &rare), Ordering::Less);
+        let surer = of(0.9, 0.5, 0.2);
+        assert!(Metric::ALL.iter().all(|metric| metric.order(&surer, &common) == Ordering::Greater));
+        assert!(Metric::ALL.iter().all(|metric| metric.name().parse() == Ok(*metric)));
+    }
+}

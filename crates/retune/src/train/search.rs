@@ -1,0 +1,190 @@
+//! The search among a phase's learning rates: which training comes next, and which of those that were made is best.
+//!
+//! A search has no state but the trainings made so far. What comes next follows from the plan and from them, so a run that
+//! is resumed goes on as it would have.
+
+use serde::{Deserialize, Serialize};
+
+use crate::inference::{Evaluation, Metric};
+use crate::plan::Gradient;
+
+/// A training at one of the learning rates that a phase tries, and what came of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tried {
+    /// The learning rate.
+    pub learning_rate: f64,
+    /// Epochs for which it was to train; fewer than the phase's in short trainings.
+    pub epochs: usize,
+    /// The best of its epochs, from 1; 0 if it diverged.
+    pub epoch: usize,
+    /// How good the model was after that epoch; `None` if the training diverged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<Evaluation>,
+}
+
+/// The learning rate that came closest to the chosen one, and how close.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RunnerUp {
+    /// The learning rate.
+    pub learning_rate: f64,
+    /// Epochs of the trainings that are compared: the longest in which the chosen rate has another beside it.
+    pub epochs: usize,
+    /// The chosen rate's accuracy on validation minus this one's; below 0 if this one was more accurate.
+    pub lead: f64,
+    /// Standard error of the chosen rate's accuracy, √(p (1 − p) / n).
+    pub standard_error: f64,
+}
+
+impl RunnerUp {
+    /// The most accurate of the learning rates beside the chosen one; `None` where no other gave a model.
+    pub(super) fn of(chosen: f64, tried: &[Tried]) -> Option<Self> {
+        let trained = tried.iter().filter_map(|tried| Some((tried, tried.validation.as_ref()?)));
+        let others = trained.clone().filter(|(tried, _)| tried.learning_rate != chosen);
+        let mut own: Vec<_> = trained.filter(|(tried, _)| tried.learning_rate == chosen).collect();
+        own.sort_by_key(|(tried, _)| std::cmp::Reverse(tried.epochs));
+        own.into_iter().find_map(|(chosen, validation)| {
+            let beside = others.clone().filter(|(tried, _)| tried.epochs == chosen.epochs);
+            let (next, next_best) = beside.max_by(|one, other| one.1.order(other.1))?;
+            let (accuracy, n) = (validation.accuracy, validation.n.max(1) as f64);
+            Some(Self {
+                learning_rate: next.learning_rate,
+                epochs: next.epochs,
+                lead: accuracy - next_best.accuracy,
+                standard_error: (accuracy * (1.0 - accuracy) / n).sqrt(),
+            })
+        })
+    }
+
+    /// Whether the validation images tell the two apart: by more than one standard error.
+    pub fn is_told_apart(&self) -> bool {
+        self.lead.abs() > self.standard_error
+    }
+}
+
+/// A training to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Next {
+    /// Position of its learning rate.
+    pub position: usize,
+    /// Its epochs.
+    pub epochs: usize,
+    /// Epochs of this training and of those that are sure to follow.
+    pub passes: usize,
+    /// Whether it is a training in full, whose model may be handed on.
+    pub in_full: bool,
+}
+
+/// The training that comes after `done` others, of which `tried` tells; `None` after the last. Where nothing is left out on
+/// the way, only their number matters, as a checkpoint of an earlier version has no more.
+pub(super) fn next(settings: &Gradient, tried: &[Tried], done: usize, metric: Metric) -> Option<Next> {
+    let mut left: Vec<usize> = (0..settings.learning_rates.len()).collect();
+    let mut keep = left.len();
+    let mut before = 0;
+    for rung in &settings.rungs {
+        let trainings = left.len().min(keep);
+        left.truncate(trainings);
+        if let Some(&position) = left.get(done - before) {
+            let passes = rung.epochs * (before + trainings - done) + settings.epochs;
+            return Some(Next { position, epochs: rung.epochs, passes, in_full: false });
+        }
+        left = ranked(left, tried.get(before..before + trainings)?, metric);
+        keep = rung.keep;
+        before += trainings;
+    }
+    let in_full = done - before;
+    // A rate that is good for a few epochs can diverge in more; then the next best has its turn.
+    let diverged = |tried: &Tried| tried.validation.is_none();
+    let goes_on = in_full < keep || tried.get(before..done)?.iter().all(diverged);
+    let &position = left.get(in_full).filter(|_| goes_on)?;
+    let passes = settings.epochs * keep.min(left.len()).saturating_sub(in_full).max(1);
+    Some(Next { position, epochs: settings.epochs, passes, in_full: true })
+}
+
+/// The learning rates of a rung that did not diverge, the best first; of equal ones, the one named first.
+fn ranked(positions: Vec<usize>, tried: &[Tried], metric: Metric) -> Vec<usize> {
+    let evaluated = positions.into_iter().zip(tried);
+    let mut found: Vec<(usize, &Evaluation)> =
+        evaluated.filter_map(|(position, tried)| Some((position, tried.validation.as_ref()?))).collect();
+    found.sort_by(|one, other| metric.order(other.1, one.1));
+    found.into_iter().map(|(position, _)| position).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Rung;
+
+    fn tried(learning_rate: f64, epochs: usize, loss: Option<f64>) -> Tried {
+        let validation = loss.map(|loss| Evaluation {
+            n: 10,
+            accuracy: 0.5,
+            accuracy_interval: [0.0, 1.0],
+            balanced_accuracy: 0.5,
+            loss,
+            worst_group: None,
+        });
+        Tried { learning_rate, epochs, epoch: 1, validation }
+    }
+
+    /// The learning rates and epochs that a search trains, where each rate has a loss of its own for each number of epochs.
+    fn search(settings: &Gradient, loss: impl Fn(f64, usize) -> Option<f64>) -> Vec<(f64, usize)> {
+        let mut done = Vec::new();
+        while let Some(next) = next(settings, &done, done.len(), Metric::Accuracy) {
+            let rate = settings.learning_rates[next.position];
+            assert_eq!(next.in_full, next.epochs == settings.epochs);
+            done.push(tried(rate, next.epochs, loss(rate, next.epochs)));
+        }
+        done.iter().map(|tried| (tried.learning_rate, tried.epochs)).collect()
+    }
+
+    fn settings(learning_rates: &[f64], rungs: Vec<Rung>) -> Gradient {
+        Gradient { epochs: 8, learning_rates: learning_rates.into(), rungs, ..Gradient::default() }
+    }
+
+    #[test]
+    fn the_better_half_goes_on_and_the_best_trains_in_full() {
+        let rungs = vec![Rung { epochs: 1, keep: 2 }, Rung { epochs: 2, keep: 1 }];
+        let settings = settings(&[1.0, 2.0, 3.0, 4.0], rungs);
+        let found = search(&settings, |rate, _| Some((rate - 3.2).abs()));
+        assert_eq!(found, [(1.0, 1), (2.0, 1), (3.0, 1), (4.0, 1), (3.0, 2), (4.0, 2), (3.0, 8)]);
+    }
+
+    #[test]
+    fn without_rungs_every_rate_trains_in_full_whatever_is_known_of_the_others() {
+        let settings = settings(&[1.0, 2.0], Vec::new());
+        assert_eq!(search(&settings, |_, _| None), [(1.0, 8), (2.0, 8)]);
+        // As a checkpoint of an earlier version has it.
+        let second = next(&settings, &[], 1, Metric::Accuracy).unwrap();
+        assert_eq!(second, Next { position: 1, epochs: 8, passes: 8, in_full: true });
+        assert_eq!(next(&settings, &[], 0, Metric::Accuracy).unwrap().passes, 16);
+    }
+
+    #[test]
+    fn rates_that_diverge_are_left_out() {
+        let settings = settings(&[1.0, 2.0, 3.0], vec![Rung { epochs: 1, keep: 1 }]);
+        let found = search(&settings, |rate, _| (rate < 3.0).then_some(4.0 - rate));
+        assert_eq!(found, [(1.0, 1), (2.0, 1), (3.0, 1), (2.0, 8)]);
+        assert_eq!(search(&settings, |_, _| None).len(), 3);
+        // The best of the rung diverges in full: the next best trains.
+        let found = search(&settings, |rate, epochs| (rate < 3.0 || epochs == 1).then_some(4.0 - rate));
+        assert_eq!(found[3..], [(3.0, 8), (2.0, 8)]);
+    }
+
+    #[test]
+    fn the_runner_up_trained_as_long_as_the_chosen_rate() {
+        let of = |rate: f64, epochs: usize, accuracy: f64| {
+            let mut tried = tried(rate, epochs, Some(1.0));
+            let validation = tried.validation.as_mut().unwrap();
+            (validation.accuracy, validation.n) = (accuracy, 100);
+            tried
+        };
+        let made =
+            [of(1.0, 1, 0.9), of(2.0, 1, 0.5), of(3.0, 1, 0.6), of(2.0, 2, 0.8), of(3.0, 2, 0.75), of(2.0, 8, 0.9)];
+        let found = RunnerUp::of(2.0, &made).unwrap();
+        assert_eq!((found.learning_rate, found.epochs), (3.0, 2));
+        // √(0.8 · 0.2 / 100) = 0.04, and the lead is 0.05.
+        assert!((found.lead - 0.05).abs() < 1e-12 && (found.standard_error - 0.04).abs() < 1e-12, "{found:?}");
+        assert!(found.is_told_apart());
+        assert_eq!(RunnerUp::of(2.0, &[of(2.0, 8, 0.9), tried(3.0, 8, None)]), None);
+    }
+}
