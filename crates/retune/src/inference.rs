@@ -5,6 +5,8 @@ pub mod layers;
 mod logits;
 mod observed;
 
+use std::ops::Range;
+
 use burn::tensor::{Device, Tensor, TensorData};
 
 pub(crate) use self::evaluation::Tally;

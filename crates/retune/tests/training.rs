@@ -7,15 +7,17 @@ use std::sync::{Arc, Mutex};
 
 use burn::tensor::Device;
 use image::RgbImage;
+use indexmap::IndexMap;
 use retune::inference;
 use retune::loading::mix::Mix;
-use retune::methods::{Method, MethodOptions};
+use retune::methods::{Method, MethodOptions, ProbePhase};
 use retune::models::{HeadInitialization, Model, Role};
 use retune::monitor::{Monitor, Silent};
 use retune::pixels::augment::{AugmentPolicy, Augmentation};
 use retune::plan::{Averaging, Gradient, LowRank, Phase, Plan, Schedule, Solver};
 use retune::run;
 use retune::sources::{Dataset, ImageSource, Sample};
+use retune::train::metrics;
 use retune::train::optimizer::OptimizerOptions;
 use retune::train::options::{ActivationOptions, BatchNormPolicy, Keep, Precision, TrainOptions};
 use retune::train::{Shared, TrainError, Trained, Trainer};
@@ -113,6 +115,38 @@ fn bits(model: &Model) -> Vec<(String, Vec<u32>)> {
             (spec.name.clone(), model.parameters.values(index).into_iter().map(f32::to_bits).collect())
         })
         .collect()
+}
+
+/// Factors of the body's tensors in each epoch of Auto-RGN.
+fn rate_factors(head: HeadInitialization, probe: ProbePhase) -> Vec<IndexMap<String, f64>> {
+    let classes: Vec<String> = CLASSES.iter().map(|&name| name.to_owned()).collect();
+    let model = model().with_classes(&classes, head, 0).unwrap();
+    let options = MethodOptions { epochs: 3, learning_rates: vec![1e-3], probe, ..MethodOptions::default() };
+    let plan = Method::AUTO_RGN.plan(model.blocks(), &options).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let trainer = Trainer::new(&images(42), &images(12)).options(self::options()).directory(folder.path());
+    trainer.run(&plan, model, &Silent).unwrap();
+    let rows = metrics::read(&folder.path().join("metrics.jsonl")).unwrap();
+    let factors = rows.into_iter().filter_map(|row| row.rate_multipliers);
+    factors.map(|epoch| epoch.into_iter().filter(|(name, _)| !name.starts_with("fc.")).collect()).collect()
+}
+
+/// The norms of a classifier's gradient and weights depend on how it began; what Auto-RGN makes of the layers below must
+/// not, or it is a linear probe in disguise.
+#[test]
+fn rates_of_the_body_hardly_depend_on_how_the_head_began() {
+    let zeros = rate_factors(HeadInitialization::Zeros, ProbePhase::Never);
+    let normal = rate_factors(HeadInitialization::Normal, ProbePhase::Never);
+    let probe = rate_factors(HeadInitialization::Zeros, ProbePhase::ByMethod);
+    // From the second epoch on: in the first, no gradient comes through a head of zeros.
+    for epoch in 1..3 {
+        for (name, probed) in &probe[epoch] {
+            for other in [&zeros, &normal] {
+                let ratio = other[epoch][name] / probed;
+                println!("{epoch} {name} {probed:.3} {ratio:.3}");
+            }
+        }
+    }
 }
 
 #[test]

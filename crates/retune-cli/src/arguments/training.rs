@@ -2,6 +2,7 @@
 
 use clap::Args;
 use retune::loading::mix::Mix;
+use retune::methods::{self, ProbePhase};
 use retune::models::HeadInitialization;
 use retune::pixels::augment::{AugmentPolicy, Augmentation};
 use retune::sources::SplitBy;
@@ -99,10 +100,34 @@ pub struct TrainingArguments {
 #[derive(Args)]
 #[command(next_help_heading = "Training")]
 pub struct HeadArguments {
-    /// Initialization of the head; `keep` uses the model's own, for data with the same classes
-    #[arg(long, value_name = "NAME", default_value = "zeros",
-          value_parser = Named::read_by(["zeros", "normal", "keep"], head_initialization))]
-    pub head_init: HeadInitialization,
+    #[arg(long, value_name = "NAME", help = head_help(),
+          value_parser = Named::read_by(["zeros", "normal", "probe", "keep"], head_initialization))]
+    pub head_init: Option<HeadInitialization>,
+}
+
+impl HeadArguments {
+    /// How the head starts.
+    pub fn initialization(&self) -> HeadInitialization {
+        self.head_init.unwrap_or(HeadInitialization::Zeros)
+    }
+
+    /// Whether a linear probe comes before a method's own phases.
+    pub fn probe(&self) -> ProbePhase {
+        match self.head_init {
+            None => ProbePhase::ByMethod,
+            Some(HeadInitialization::Probe) => ProbePhase::Always,
+            Some(_) => ProbePhase::Never,
+        }
+    }
+}
+
+fn head_help() -> String {
+    let probing = methods::ALL.iter().filter(|method| method.probes_new_head);
+    format!(
+        "Initialization of the head; `probe` fits a linear probe before the method's own phases, and `keep` uses the \
+         model's own head, for data with the same classes [default: zeros; probe for {}]",
+        methods::names(probing, " and ")
+    )
 }
 
 impl TrainingArguments {
@@ -163,8 +188,9 @@ fn head_initialization(name: &str) -> Result<HeadInitialization, String> {
     match name {
         "zeros" => Ok(HeadInitialization::Zeros),
         "normal" => Ok(HeadInitialization::Normal),
+        "probe" => Ok(HeadInitialization::Probe),
         "keep" => Ok(HeadInitialization::Keep),
-        _ => Err("expected zeros, normal or keep".into()),
+        _ => Err("expected zeros, normal, probe or keep".into()),
     }
 }
 

@@ -14,11 +14,12 @@ use super::method::MethodChoice;
 const BESIDE_RESUME: [&str; 8] = ["resume", "no_report", "jobs", "json", "quiet", "verbose", "threads", "kernels"];
 
 /// Options of gradient descent, for which a method without any has no use.
-const OF_DESCENT: [&str; 21] = [
+const OF_DESCENT: [&str; 22] = [
     "epochs",
     "lr",
     "schedule",
     "warmup_epochs",
+    "warmup",
     "ema",
     "swa_from",
     "no_shuffle",

@@ -148,6 +148,30 @@ pub(super) fn add_l2_sp(
     }
 }
 
+/// Steps along L2-SP's penalty by itself, `w ← w − rate · strength · (w − w₀)`, for the parameters that have a gradient:
+/// what AdamW does with weight decay (arXiv 1711.05101), with the penalty in the place of ‖w‖².
+pub(super) fn pull_to(
+    pretrained: &Parameters,
+    parameters: &mut Parameters,
+    gradients: &Gradients,
+    anchor: Anchor,
+    head: usize,
+    learning_rates: &[f64],
+) {
+    for index in (0..gradients.len()).filter(|&index| gradients[index].is_some()) {
+        let mut values = parameters.values(index);
+        if parameters.specs()[index].block == head {
+            let share = (learning_rates[index] * anchor.head_strength) as f32;
+            values.iter_mut().for_each(|value| *value -= share * *value);
+        } else {
+            let share = (learning_rates[index] * anchor.strength) as f32;
+            let start = pretrained.values(index);
+            values.iter_mut().zip(start).for_each(|(value, start)| *value -= share * (*value - start));
+        }
+        parameters.set_values(index, values);
+    }
+}
+
 /// The parameters on the differentiating side, the trained ones tracked.
 fn tracked_parameters(model: &Model, trained: &[bool]) -> Parameters {
     let specs = model.network().specs.clone();
@@ -242,5 +266,11 @@ mod tests {
         close(loss(Some([0, 0, 1, 2].into_iter().flat_map(smoothed).collect()), false), 1.5813467502593994);
         let mixed = vec![0.7, 0.2, 0.1, 0.9, 0.05, 0.05, 0.1, 0.6, 0.3, 0.05, 0.05, 0.9];
         close(loss(Some(mixed), true), 1.6593199968338013);
+        // mixup with a share of 0.7 of labels smoothed by 0.1, each image with that at the other end of the batch.
+        let mix = |label: usize, partner: usize| {
+            smoothed(label).zip(smoothed(partner)).map(|(own, other)| 0.7 * own + 0.3 * other)
+        };
+        let targets = [(0, 2), (0, 1), (1, 0), (2, 0)].into_iter().flat_map(|(label, partner)| mix(label, partner));
+        close(loss(Some(targets.collect()), true), 1.705067753791809);
     }
 }

@@ -92,6 +92,7 @@ pub(super) fn describe(adaptive: &Adaptive, rate_factors: &IndexMap<String, f64>
     const SHOWN: usize = 4;
     let name = match adaptive.criterion {
         Criterion::RelativeGradientNorm => "relative gradient norm",
+        Criterion::CumulativeGradientNorm => "relative gradient norms so far",
         Criterion::SignalToNoise | Criterion::SignalToNoiseOfficial => "signal-to-noise ratio",
     };
     if adaptive.threshold.is_some() {
