@@ -67,6 +67,15 @@ pub fn images(batch: &Batch, device: &Device) -> Tensor<4> {
     images_of_all(std::slice::from_ref(batch), device)
 }
 
+/// Some images of a batch, as [`images`] gives all of them.
+pub(crate) fn images_of(batch: &Batch, range: Range<usize>, device: &Device) -> Tensor<4> {
+    let size = batch.images.len().checked_div(batch.n).unwrap_or_default();
+    let (height, width) = (batch.height, batch.width);
+    let channels = size.checked_div(height * width).unwrap_or_default();
+    let values = batch.images[range.start * size..range.end * size].to_vec();
+    Tensor::from_data(TensorData::new(values, [range.len(), channels, height, width]), device)
+}
+
 /// The images of some batches of one size, at least one, in their order, as a tensor `[n, channels, height, width]`.
 fn images_of_all(batches: &[Batch], device: &Device) -> Tensor<4> {
     let values = batches.iter().map(|batch| batch.images.as_slice()).collect::<Vec<_>>().concat();

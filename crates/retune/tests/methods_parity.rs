@@ -105,6 +105,8 @@ fn measures_of_gradients_are_the_authors() {
                 batch_statistics: &[],
                 class_weights: None,
                 precision: Precision::Float32,
+                dropping: None,
+                at_once: None,
             };
             let batches = loader.epoch(0, Order::Sequential, 0).take(number("batches"));
             measure_layers(&model, batches, &what, criterion, LayerKind::Tensor).unwrap()
@@ -264,6 +266,7 @@ fn train(settings: &Value) -> (Model, Trained, Vec<MetricsRow>) {
         precision: Precision::Float32,
         activations: ActivationOptions::default(),
         threads: 1,
+        ..TrainOptions::default()
     };
     let data = training_images();
     let folder = tempfile::tempdir().unwrap();

@@ -14,7 +14,7 @@ use super::method::MethodChoice;
 const BESIDE_RESUME: [&str; 8] = ["resume", "no_report", "jobs", "json", "quiet", "verbose", "threads", "kernels"];
 
 /// Options of gradient descent, for which a method without any has no use.
-const OF_DESCENT: [&str; 22] = [
+const OF_DESCENT: [&str; 25] = [
     "epochs",
     "lr",
     "schedule",
@@ -23,6 +23,9 @@ const OF_DESCENT: [&str; 22] = [
     "ema",
     "swa_from",
     "no_shuffle",
+    "accumulate",
+    "sampling",
+    "drop_path",
     "label_smoothing",
     "augment",
     "mixup",

@@ -9,7 +9,7 @@ use super::learning_rates::LearningRates;
 use super::loaders::Loaders;
 use super::low_rank::TrainedAdapters;
 use super::optimizer::Optimizer;
-use super::options::TrainOptions;
+use super::options::{Sampling, TrainOptions};
 use super::training_loop::Update;
 use super::{Divergence, NotFinite, TrainError, Trainer};
 use crate::loading::Order;
@@ -129,6 +129,15 @@ fn valley(points: &[RangePoint]) -> Option<f64> {
 }
 
 impl Trainer {
+    /// Shuffled in any case: in the order of a list, batches may hold one class.
+    fn range_order(&self) -> Order {
+        let seed = self.options.seed;
+        match self.options.sampling {
+            Sampling::All => Order::Shuffled { seed },
+            Sampling::Balanced => Order::Balanced { seed },
+        }
+    }
+
     /// Runs the range test on a copy of `model`, which stays as it is: what `settings` trains trains,
     /// at its factors of the climbing rate; its epochs, rates and schedule play no part. It ends early
     /// where the smoothed loss is above four times its lowest value, or not finite.
@@ -165,7 +174,7 @@ impl Trainer {
         let mut too_large = None;
         monitor.start(task, options.steps);
         'test: for epoch in 0u64.. {
-            for batch in loader.epoch(epoch, Order::Shuffled { seed: self.options.seed }, 0) {
+            for batch in loader.epoch(epoch, self.range_order(), 0) {
                 let batch = batch?;
                 if monitor.cancelled() {
                     return Err(TrainError::Interrupted);
@@ -175,7 +184,8 @@ impl Trainer {
                     break 'test;
                 }
                 let learning_rate = options.lowest * (growth * step as f64).exp();
-                let found = loss_gradients(&model, &batch, &what);
+                let dropping = self.dropping(&model, epoch, batch.number);
+                let found = loss_gradients(&model, &batch, &Differentiation { dropping, ..what });
                 let loss = found.loss;
                 average = PAST * average + (1.0 - PAST) * loss;
                 let smoothed = average / (1.0 - PAST.powi(step as i32 + 1));

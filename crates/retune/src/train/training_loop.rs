@@ -138,6 +138,8 @@ impl Run<'_> {
 
             // Forward and backward.
             let what = Differentiation::of(&rate_factors, &trainer.options, trial.class_weights.as_deref());
+            let dropping = trainer.dropping(&self.state.model, epoch as u64, batch.number);
+            let what = Differentiation { dropping, ..what };
             let found = loss_gradients_of(&self.state.model, &batch, entry, &what);
             if !found.loss.is_finite() {
                 return diverged(NotFinite::Loss);

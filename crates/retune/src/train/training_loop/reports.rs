@@ -36,9 +36,11 @@ impl Trial<'_> {
 impl Run<'_> {
     /// Says what a batch of one image cannot do.
     pub(super) fn note_batches_of_one_image(&self) {
-        let TrainOptions { batch_size, batch_norm, balanced_classes, mix, .. } = &self.trainer.options;
+        let options = &self.trainer.options;
+        let TrainOptions { batch_norm, balanced_classes, mix, .. } = options;
+        let batch_size = options.images_of_update();
         let which = match self.trainer.train.len() % batch_size {
-            _ if *batch_size == 1 => "every batch",
+            _ if batch_size == 1 => "every batch",
             1 => "the last batch of each epoch",
             _ => return,
         };
