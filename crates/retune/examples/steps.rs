@@ -56,7 +56,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut optimizer = Optimizer::new(options, trained.len());
     let learning_rates = vec![1e-4; trained.len()];
 
-    let what = Differentiation { trained: &trained, batch_statistics: &[], class_weights: None, precision };
+    let what = Differentiation {
+        trained: &trained,
+        batch_statistics: &[],
+        class_weights: None,
+        precision,
+        dropping: None,
+        at_once: None,
+    };
     let mut update_time = 0.0;
     for line in std::io::stdin().lock().lines() {
         line?;

@@ -7,6 +7,8 @@ mod metric;
 mod observed;
 mod predict;
 
+use std::ops::Range;
+
 use burn::tensor::{Device, Tensor, TensorData};
 
 pub(crate) use self::evaluation::Tally;
@@ -67,6 +69,15 @@ pub enum InferenceError {
 /// A batch's images as a tensor `[n, channels, height, width]`.
 pub fn images(batch: &Batch, device: &Device) -> Tensor<4> {
     images_of_all(std::slice::from_ref(batch), device)
+}
+
+/// Some images of a batch, as [`images`] gives all of them.
+pub(crate) fn images_of(batch: &Batch, range: Range<usize>, device: &Device) -> Tensor<4> {
+    let size = batch.images.len().checked_div(batch.n).unwrap_or_default();
+    let (height, width) = (batch.height, batch.width);
+    let channels = size.checked_div(height * width).unwrap_or_default();
+    let values = batch.images[range.start * size..range.end * size].to_vec();
+    Tensor::from_data(TensorData::new(values, [range.len(), channels, height, width]), device)
 }
 
 /// The images of some batches of one size, at least one, in their order, as a tensor `[n, channels, height, width]`.

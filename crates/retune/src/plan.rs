@@ -31,9 +31,11 @@ mod schedule;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::gradient::{Adaptive, Anchor, Averaging, Combine, Criterion, Gradient, LayerKind, LowRank, Selection};
+pub use self::gradient::{
+    Adaptive, Anchor, Averaging, Combine, Criterion, Gradient, HeadMeasure, LayerKind, LowRank, Selection,
+};
 pub use self::rung::{Rung, Search};
-pub use self::schedule::Schedule;
+pub use self::schedule::{Schedule, Warmup};
 use crate::models::{Block, ParameterSpec, UnknownLayer};
 
 /// Why a plan cannot be run.
@@ -176,6 +178,17 @@ impl Plan {
         toml::to_string(self).map_err(|error| PlanError::Syntax(error.to_string()))
     }
 
+    /// The plan with a linear probe before its phases, unless it has one already: they start from a head that fits, as
+    /// LP-FT does (Kumar et al. 2022, arXiv 2202.10054).
+    #[must_use]
+    pub fn from_probe(mut self) -> Self {
+        let has_probe = self.phases.iter().any(|phase| matches!(phase.solver, Solver::LogisticRegression(_)));
+        if !has_probe {
+            self.phases.insert(0, Phase::linear_probe());
+        }
+        self
+    }
+
     /// Checks the plan against a model's blocks.
     ///
     /// # Errors
@@ -254,6 +267,11 @@ impl Plan {
 }
 
 impl Phase {
+    /// The head alone, to the optimum.
+    pub fn linear_probe() -> Self {
+        Self { name: "linear probe".into(), solver: Solver::LogisticRegression(LogisticRegression::default()) }
+    }
+
     /// Factor on the base rate for each block, 0 where it is frozen; where its tensors have rates of their own, the
     /// largest.
     pub fn block_rate_factors(&self, blocks: &[Block]) -> Vec<f64> {
@@ -420,6 +438,7 @@ mod tests {
         let interpolation = Solver::Interpolation(Interpolation { alphas: vec![0.25, 0.5] });
         plan.phases.push(Phase { name: "line".into(), solver: interpolation });
         let Solver::Gradient(everything) = &mut plan.phases[0].solver else { unreachable!() };
+        everything.warmup = Warmup::Exponential;
         everything.parameters = Selection::NotNorms;
         everything.combine = Combine::GreedySoup;
         everything.rungs = vec![Rung { epochs: 1, keep: 2 }];
@@ -432,6 +451,7 @@ mod tests {
             batches: 3,
             threshold: Some(0.5),
             restart_optimizer: true,
+            head: HeadMeasure::Apart,
         });
         everything.anchor = Some(Anchor::default());
         everything.average = Some(Averaging::Exponential { decay: 0.99 });
@@ -489,6 +509,40 @@ mod tests {
     fn warmup_climbs_from_zero_step_by_step() {
         let factors: Vec<f64> = (0..5).map(|step| Schedule::Constant.factor(step, 8, 4.0)).collect();
         assert_eq!(factors, [0.0, 0.25, 0.5, 0.75, 1.0]);
+    }
+
+    /// The notebooks' warm-up: 10⁻ⁿ in the first of n epochs, …, 10⁻¹ in the last, each for a whole epoch.
+    #[test]
+    fn exponential_warmup_climbs_by_a_factor_of_10_each_epoch() {
+        let at = |step| Warmup::Exponential.factor(step, 9.0, 3);
+        for (step, exponent) in [(0, -3), (2, -3), (3, -2), (5, -2), (6, -1), (8, -1)] {
+            assert!((at(step) / 10f64.powi(exponent) - 1.0).abs() < 1e-12, "step {step}: {}", at(step));
+        }
+        // Half an epoch of warm-up is its last half.
+        assert!((Warmup::Exponential.factor(0, 2.0, 4) - 0.1).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_probe_comes_first_and_once() {
+        let plan = gradient(&[("head", 1.0)]);
+        let probed = plan.clone().from_probe();
+        assert_eq!(probed.phases[0], Phase::linear_probe());
+        assert_eq!(probed.phases[1..], plan.phases);
+        assert_eq!(probed.clone().from_probe(), probed);
+    }
+
+    /// What plan.toml says of an adaptive phase since before the head was judged apart.
+    #[test]
+    fn older_adaptive_plans_keep_their_meaning() {
+        let text = "method = 'auto-rgn'\n[[phase]]\nname = 'auto-RGN'\nsolver = 'gradient'\nepochs = 1\n\
+                    learning_rates = [1e-3]\nparameters = 'not-norms'\n[phase.rates]\nhead = 1.0\n\
+                    [phase.adaptive]\ncriterion = 'relative-gradient-norm'\nlayer = 'tensor'\nbatches = 5\n\
+                    restart_optimizer = true\n";
+        let plan = Plan::from_toml(text).unwrap();
+        let Solver::Gradient(settings) = &plan.phases[0].solver else { unreachable!("as written above") };
+        assert_eq!(settings.adaptive.as_ref().unwrap().head, HeadMeasure::WithBody);
+        assert_eq!(settings.warmup, Warmup::Linear);
+        assert!(!plan.to_toml().unwrap().contains("head = \"with-body\""));
     }
 
     proptest! {

@@ -17,7 +17,8 @@ use retune::models::{Model, ParameterSpec, Parameters};
 use retune::monitor::Silent;
 use retune::pixels::augment::{AugmentPolicy, Augmentation};
 use retune::plan::{
-    Adaptive, Anchor, Averaging, Criterion, Gradient, LayerKind, LowRank, Phase, Plan, Schedule, Selection, Solver,
+    Adaptive, Anchor, Averaging, Criterion, Gradient, HeadMeasure, LayerKind, LowRank, Phase, Plan, Schedule,
+    Selection, Solver,
 };
 use retune::train::low_rank::Adapters;
 use retune::train::metrics::{self, MetricsRow};
@@ -110,6 +111,8 @@ fn measures_of_gradients_are_the_authors() {
                 batch_statistics: &[],
                 class_weights: None,
                 precision: Precision::Float32,
+                dropping: None,
+                at_once: None,
             };
             let batches = loader.epoch(0, Order::Sequential, 0).take(number("batches"));
             measure_layers(&model, batches, &what, criterion, LayerKind::Tensor).unwrap()
@@ -137,7 +140,8 @@ fn measures_of_gradients_are_the_authors() {
                 continue;
             }
             let layer = LayerKind::Tensor;
-            let adaptive = Adaptive { criterion, layer, batches: 5, threshold: None, restart_optimizer: true };
+            let head = HeadMeasure::WithBody;
+            let adaptive = Adaptive { criterion, layer, batches: 5, threshold: None, restart_optimizer: true, head };
             let shares = measured(&selected, criterion).rate_factors(&adaptive);
             let known = measures[&format!("{key}_share")].as_object().unwrap();
             assert_eq!(shares.len(), known.len());
@@ -216,6 +220,10 @@ fn plan(settings: &Value, model: &Model) -> Plan {
         let options = options.with("granularity", "tensor").unwrap().with("decay", number(decay).unwrap()).unwrap();
         return Method::DISCRIMINATIVE.plan(model.blocks(), &options).unwrap();
     }
+    if settings.get("rgn").is_some() {
+        let options = options.with("rgn_mode", "notebook").unwrap();
+        return Method::AUTO_RGN.plan(model.blocks(), &options).unwrap();
+    }
     let mut gradient = Gradient {
         epochs: options.epochs,
         learning_rates: options.learning_rates,
@@ -265,6 +273,7 @@ fn train(settings: &Value) -> (Model, Trained, Vec<MetricsRow>) {
         precision: Precision::Float32,
         activations: ActivationOptions::default(),
         threads: 1,
+        ..TrainOptions::default()
     };
     let data = training_images();
     let folder = tempfile::tempdir().unwrap();
@@ -295,6 +304,9 @@ fn penalties_averages_selections_low_rank_changes_and_rates_of_tensors_move_ever
         if let Some(known) = settings.get("rates") {
             check_rates(&run, &rows, known);
         }
+        if let Some(known) = settings.get("factors") {
+            check_factors(&run, &rows, known);
+        }
     }
 }
 
@@ -307,6 +319,20 @@ fn check_rates(run: &str, rows: &[MetricsRow], known: &Value) {
         for (name, rate) in found {
             // The same powers and products in double precision, but for the last digit of the mean over steps.
             assert!((rate / known[name] - 1.0).abs() < 1e-14, "{run}: {name} has {rate}, not {}", known[name]);
+        }
+    }
+}
+
+/// Checks that the factors of each epoch but the first are those that PyTorch's loop had after the epoch before.
+fn check_factors(run: &str, rows: &[MetricsRow], known: &Value) {
+    assert!(rows[0].rate_multipliers.is_none(), "{run}: the first epoch trains at the planned rates");
+    for (row, known) in rows[1..].iter().zip(known.as_array().unwrap()) {
+        let found = row.rate_multipliers.as_ref().unwrap();
+        assert_eq!(found.len(), known.as_object().unwrap().len(), "{run}");
+        for (name, factor) in found {
+            let known = known[name].as_f64().unwrap();
+            // Gradients of weights within 1 % of PyTorch's way.
+            assert!((factor / known - 1.0).abs() < 2e-3, "{run}: {name} has {factor}, not {known}");
         }
     }
 }

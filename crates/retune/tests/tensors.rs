@@ -76,6 +76,7 @@ fn options() -> TrainOptions {
         // Nothing is kept, so that the images that a monitor counts are those of steps and of validation.
         activations: ActivationOptions { memory_bytes: 0, ..ActivationOptions::default() },
         threads: 1,
+        ..TrainOptions::default()
     }
 }
 

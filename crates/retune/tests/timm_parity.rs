@@ -9,10 +9,10 @@ use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use retune::inference::Metric;
-use retune::loading::Batch;
 use retune::loading::mix::Mix;
+use retune::loading::{Batch, Loader, LoaderOptions, Order};
 use retune::models::weights::{NamedTensor, read_tensors};
-use retune::models::{Model, Role};
+use retune::models::{Dropping, Model, Role};
 use retune::monitor::Silent;
 use retune::pixels::augment::{AugmentPolicy, Augmentation};
 use retune::pixels::decode::{DecodeLimits, decode_file};
@@ -60,7 +60,14 @@ fn gradients(model: &Model, batch: &Batch, training_mode: bool) -> LossGradients
     let all = vec![true; model.network().specs.len()];
     let blocks = vec![true; model.blocks().len()];
     let batch_statistics = if training_mode { blocks.as_slice() } else { &[] };
-    let what = Differentiation { trained: &all, batch_statistics, class_weights: None, precision: Precision::Float32 };
+    let what = Differentiation {
+        trained: &all,
+        batch_statistics,
+        class_weights: None,
+        precision: Precision::Float32,
+        dropping: None,
+        at_once: None,
+    };
     loss_gradients(model, batch, &what)
 }
 
@@ -224,6 +231,7 @@ fn train_one_epoch(run: &str) -> (Model, Model) {
         precision: Precision::Float32,
         activations: ActivationOptions::default(),
         threads: 1,
+        ..TrainOptions::default()
     };
     let data = training_images();
     let trained = Trainer::new(&data, &data).options(options).run(&plan, model.clone(), &Silent).unwrap();
@@ -262,4 +270,51 @@ fn an_epoch_moves_every_tensor_as_pytorch_does() {
         }
     }
     assert!(checked > 200, "tensors were checked");
+}
+
+#[derive(serde::Deserialize)]
+struct Dropped {
+    loss: f64,
+    gradients: BTreeMap<String, f64>,
+}
+
+/// Stochastic depth and dropout for fixed draws. The fixture and the program that made it are in `tests/fixtures/dropping`.
+#[test]
+fn branches_and_features_are_dropped_and_scaled_as_timm_does() {
+    let text = std::fs::read_to_string(fixtures().join("../dropping/dropping.json")).unwrap();
+    let cases: BTreeMap<String, Dropped> = serde_json::from_str(&text).unwrap();
+    assert!(cases.len() >= 5, "each family");
+    for (name, expected) in cases {
+        let model = load(&name, Some([32, 32]));
+        let options = LoaderOptions::deterministic(model.config().preprocessing().clone(), 24);
+        let loader = Loader::new(training_images(), options).unwrap();
+        let batch = loader.epoch(0, Order::Sequential, 0).next().unwrap().unwrap();
+        let all: Vec<bool> = model.network().specs.iter().map(|spec| spec.role.is_trainable()).collect();
+        // In parts that divide the batch unevenly, and all at once.
+        for at_once in [None, std::num::NonZeroUsize::new(7)] {
+            let what = Differentiation {
+                trained: &all,
+                batch_statistics: &[],
+                class_weights: None,
+                precision: Precision::Float32,
+                dropping: Some(Dropping { path_rate: 0.5, feature_rate: 0.25, key: 12345, first_image: 0 }),
+                at_once,
+            };
+            let found = loss_gradients(&model, &batch, &what);
+            // Single precision against double.
+            assert!((found.loss - expected.loss).abs() < 1e-4, "{name}: loss {}, not {}", found.loss, expected.loss);
+            let largest = expected.gradients.values().fold(0.0f64, |largest, norm| largest.max(*norm));
+            for (spec, gradient) in model.network().specs.iter().zip(&found.gradients) {
+                let Some(gradient) = gradient else { continue };
+                let norm = gradient.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+                let known = expected.gradients[&spec.name];
+                // Next to nothing is rounding.
+                assert!(
+                    (norm - known).abs() < 1e-3 * known + 1e-6 * largest,
+                    "{name}: {} has {norm}, not {known}",
+                    spec.name
+                );
+            }
+        }
+    }
 }

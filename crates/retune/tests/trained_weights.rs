@@ -26,7 +26,14 @@ fn logits(model: &Model, batch: &Batch) -> Vec<f32> {
 
 fn gradients(model: &Model, batch: &Batch, precision: Precision) -> LossGradients {
     let trained = vec![true; model.network().specs.len()];
-    let what = Differentiation { trained: &trained, batch_statistics: &[], class_weights: None, precision };
+    let what = Differentiation {
+        trained: &trained,
+        batch_statistics: &[],
+        class_weights: None,
+        precision,
+        dropping: None,
+        at_once: None,
+    };
     loss_gradients(model, batch, &what)
 }
 

@@ -1,24 +1,28 @@
 //! The trainer's promises, on a small model and images made here: frozen means frozen, a resumed
 //! run ends with the same bits, threads change nothing, divergence is an error.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use burn::tensor::Device;
 use image::RgbImage;
+use indexmap::IndexMap;
 use retune::inference::{self, Metric};
 use retune::loading::mix::Mix;
-use retune::methods::{Method, MethodOptions};
+use retune::loading::{Loader, LoaderOptions, Order};
+use retune::methods::{Method, MethodOptions, ProbePhase};
 use retune::models::{HeadInitialization, Model, Role};
 use retune::monitor::{Monitor, Silent};
 use retune::pixels::augment::{AugmentPolicy, Augmentation};
 use retune::plan::{Averaging, Gradient, LowRank, Phase, Plan, Rung, Schedule, Search, Solver};
 use retune::run;
 use retune::sources::{Dataset, ImageSource, Sample};
-use retune::train::optimizer::OptimizerOptions;
+use retune::train::metrics;
+use retune::train::optimizer::{OptimizerKind, OptimizerOptions};
 use retune::train::options::{ActivationOptions, BatchNormPolicy, Keep, Precision, TrainOptions};
-use retune::train::{Shared, TrainError, Trained, Trainer, metrics};
+use retune::train::{Shared, TrainError, Trained, Trainer};
 
 const CLASSES: [&str; 3] = ["stripes", "checks", "plain"];
 
@@ -72,6 +76,7 @@ fn options() -> TrainOptions {
         precision: Precision::Float32,
         activations: ActivationOptions::default(),
         threads: 2,
+        ..TrainOptions::default()
     }
 }
 
@@ -114,6 +119,43 @@ fn bits(model: &Model) -> Vec<(String, Vec<u32>)> {
             (spec.name.clone(), model.parameters.values(index).into_iter().map(f32::to_bits).collect())
         })
         .collect()
+}
+
+/// Factors of the body's tensors in each epoch of Auto-RGN.
+fn rate_factors(head: HeadInitialization, probe: ProbePhase) -> Vec<IndexMap<String, f64>> {
+    let classes: Vec<String> = CLASSES.iter().map(|&name| name.to_owned()).collect();
+    let model = model().with_classes(&classes, head, 0).unwrap();
+    let options = MethodOptions { epochs: 3, learning_rates: vec![1e-3], probe, ..MethodOptions::default() };
+    let plan = Method::AUTO_RGN.plan(model.blocks(), &options).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let trainer = Trainer::new(&images(42), &images(12)).options(self::options()).directory(folder.path());
+    trainer.run(&plan, model, &Silent).unwrap();
+    let rows = metrics::read(&folder.path().join("metrics.jsonl")).unwrap();
+    let factors = rows.into_iter().filter_map(|row| row.rate_multipliers);
+    factors.map(|epoch| epoch.into_iter().filter(|(name, _)| !name.starts_with("fc.")).collect()).collect()
+}
+
+/// The norms of a classifier's gradient and weights depend on how it began; what Auto-RGN makes of the layers below must
+/// not, or it is a linear probe in disguise.
+#[test]
+fn rates_of_the_body_hardly_depend_on_how_the_head_began() {
+    let zeros = rate_factors(HeadInitialization::Zeros, ProbePhase::Never);
+    let normal = rate_factors(HeadInitialization::Normal, ProbePhase::Never);
+    let probe = rate_factors(HeadInitialization::Zeros, ProbePhase::ByMethod);
+    // From the second epoch on: in the first, no gradient comes through a head of zeros.
+    for epoch in 1..3 {
+        let mut logarithms = Vec::new();
+        for (name, probed) in &probe[epoch] {
+            for other in [&zeros, &normal] {
+                let ratio = other[epoch][name] / probed;
+                // Judged with a new head, the body's factors are hundreds of times smaller than after a probe.
+                assert!((1.0 / 6.0..6.0).contains(&ratio), "epoch {epoch}: {name} has {ratio} times the factor");
+                logarithms.push(ratio.ln().abs());
+            }
+        }
+        let usual = (logarithms.iter().sum::<f64>() / logarithms.len() as f64).exp();
+        assert!(usual < 2.5, "epoch {epoch}: factors differ {usual} times");
+    }
 }
 
 #[test]
@@ -688,4 +730,72 @@ fn kept_activations_of_frozen_blocks_change_no_bit() {
         let (loss, exact) = (phases[0].validation.loss, computed_in_every_step.1[0].validation.loss);
         assert!((loss / exact - 1.0).abs() < 2e-2, "{loss} {exact}");
     }
+}
+
+/// The weights after training of everything by these options.
+fn trained_by(options: &TrainOptions) -> Trained {
+    let plan = gradient_plan(&[("layer1.0", 1.0), ("layer2.0", 1.0), ("layer4.0", 0.5), ("head", 1.0)], &[1e-2]);
+    train(&plan, options, None, &Silent, false).unwrap()
+}
+
+/// The loss of a batch is a mean over it, so that gradients of parts of a batch add up to those of the batch, whatever the
+/// parts, the weights of classes and the mixture of images.
+#[test]
+fn accumulated_gradients_are_those_of_the_larger_batch() {
+    let sgd = OptimizerOptions { kind: OptimizerKind::Sgd, weight_decay: 0.0, ..OptimizerOptions::default() };
+    let mixed = Mix { mixup_alpha: 0.4, cutmix_alpha: 1.0 };
+    for (balanced_classes, mix) in [(false, Mix::default()), (true, Mix::default()), (true, mixed)] {
+        let with = |batch_size: usize, accumulate: usize| TrainOptions {
+            batch_size,
+            accumulate: NonZeroUsize::new(accumulate).unwrap(),
+            optimizer: sgd,
+            keep: Keep::Last,
+            balanced_classes,
+            mix,
+            drop_path: Some(0.5),
+            ..options()
+        };
+        // 42 images: the last of each epoch's updates has 10, in parts of 4, 4 and 2.
+        let (parts, whole) = (trained_by(&with(4, 4)), trained_by(&with(16, 1)));
+        let start = model();
+        for (index, spec) in start.network().specs.iter().enumerate() {
+            let values = |model: &Model| model.parameters.values(index);
+            let (start, parts, whole) = (values(&start), values(&parts.model), values(&whole.model));
+            let distance = |one: &[f32], other: &[f32]| -> f64 {
+                one.iter().zip(other).map(|(one, other)| f64::from(one - other).powi(2)).sum::<f64>().sqrt()
+            };
+            // Sums in another order.
+            let (moved, off) = (distance(&whole, &start), distance(&whole, &parts));
+            assert!(off <= 1e-3 * moved, "{}: {off} of {moved}", spec.name);
+        }
+        let (one, other) = (&parts.phases[0].validation, &whole.phases[0].validation);
+        assert!((one.loss - other.loss).abs() < 1e-4);
+    }
+}
+
+#[test]
+fn stochastic_depth_depends_on_the_seed_alone_and_changes_training() {
+    let with = |drop_path: Option<f64>, seed: u64| TrainOptions { drop_path, seed, keep: Keep::Last, ..options() };
+    let dropped = bits(&trained_by(&with(Some(0.5), 3)).model);
+    assert_eq!(bits(&trained_by(&with(Some(0.5), 3)).model), dropped);
+    let plain = bits(&trained_by(&with(None, 3)).model);
+    assert_ne!(plain, dropped);
+    assert_eq!(bits(&trained_by(&with(Some(0.0), 3)).model), plain);
+}
+
+#[test]
+fn balanced_epochs_reach_the_batches() {
+    let mut rare = images(42);
+    rare.samples.retain(|sample| sample.label != Some(2) || sample.name.as_ref() == "2");
+    let preprocessing = model().config().preprocessing().clone();
+    let loader = Loader::new(rare, LoaderOptions::deterministic(preprocessing, 8)).unwrap();
+    let mut counts = [0; 3];
+    for batch in loader.epoch(0, Order::Balanced { seed: 1 }, 0) {
+        batch.unwrap().labels.iter().for_each(|&label| counts[label] += 1);
+    }
+    // 14, 14 and 1 images.
+    assert_eq!(counts, [10, 10, 9]);
+    let without_images = loader.epoch_without_images(0, Order::Balanced { seed: 1 }, 0);
+    let batches = loader.epoch(0, Order::Balanced { seed: 1 }, 0);
+    assert!(batches.zip(without_images).all(|(batch, known)| batch.unwrap().indices == known.indices));
 }

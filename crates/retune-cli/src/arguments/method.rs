@@ -7,13 +7,14 @@ use clap::Args;
 use clap::builder::PossibleValue;
 use retune::files;
 use retune::methods::layers::LayerSelection;
-use retune::methods::{self, Layers, Method, MethodOptions, MethodSpec, UnknownMethod};
+use retune::methods::{self, Layers, Method, MethodOptions, MethodSpec, ProbePhase, UnknownMethod};
 use retune::models::HeadInitialization;
-use retune::plan::{Averaging, Plan, Schedule, Search};
+use retune::plan::{Averaging, Plan, Schedule, Search, Warmup};
 use retune::run::PlanSource;
 
 use super::declared::DeclaredOptionArguments;
 use super::parse::{self, Named, named};
+use super::training::HeadArguments;
 use crate::failure::Failure;
 
 /// A method and its options, or a plan written by hand.
@@ -32,9 +33,13 @@ pub struct MethodArguments {
 
 impl MethodArguments {
     /// Where the plan comes from, for a head that starts in this way.
-    pub fn source(&self, head: HeadInitialization) -> Result<PlanSource, Failure> {
+    pub fn source(&self, head: &HeadArguments) -> Result<PlanSource, Failure> {
         if let Some(path) = &self.plan {
-            return read(path).map(PlanSource::Written);
+            let plan = read(path)?;
+            return Ok(PlanSource::Written(match head.probe() {
+                ProbePhase::Always => plan.from_probe(),
+                ProbePhase::ByMethod | ProbePhase::Never => plan,
+            }));
         }
         let options = self.options.resolve(head)?;
         match (self.method.layers, &options.layers) {
@@ -76,9 +81,12 @@ pub struct MethodOptionArguments {
     #[arg(long, value_name = "NAME", help = schedule_help(),
           value_parser = named::<Schedule>(Schedule::ALL.map(Schedule::name)))]
     schedule: Option<Schedule>,
-    /// Epochs in which the rate climbs from 0, step by step; fractions count
+    /// Epochs in which the rate climbs first; fractions count
     #[arg(long, value_name = "X", default_value = "0", value_parser = parse::non_negative, allow_hyphen_values = true)]
     warmup_epochs: f64,
+    /// How it climbs: linearly from 0, step by step, or by a factor of 10 each epoch, up to a tenth in the last
+    #[arg(long, value_name = "NAME", default_value = "linear", value_parser = named::<Warmup>(Warmup::ALL.map(Warmup::name)))]
+    warmup: Warmup,
     /// Keep an exponential moving average of the weights with this decay, such as 0.999, instead of the weights
     #[arg(long, value_name = "DECAY", value_parser = parse::below_one, allow_hyphen_values = true)]
     ema: Option<f64>,
@@ -99,7 +107,7 @@ pub struct MethodOptionArguments {
 
 impl MethodOptionArguments {
     /// As the library takes them, for a head that starts in this way.
-    pub fn resolve(&self, head: HeadInitialization) -> Result<MethodOptions, Failure> {
+    pub fn resolve(&self, head: &HeadArguments) -> Result<MethodOptions, Failure> {
         self.check()?;
         Ok(MethodOptions {
             epochs: self.epochs,
@@ -108,8 +116,10 @@ impl MethodOptionArguments {
             patience: self.patience,
             schedule: self.schedule,
             warmup_epochs: self.warmup_epochs,
+            warmup: self.warmup,
             average: self.average(),
-            new_head: head != HeadInitialization::Keep,
+            new_head: head.initialization() != HeadInitialization::Keep,
+            probe: head.probe(),
             layers: self.layers(),
             values: self.declared.0.clone(),
         })
@@ -225,12 +235,14 @@ mod tests {
     struct Line {
         #[command(flatten)]
         method: MethodArguments,
+        #[command(flatten)]
+        head: HeadArguments,
     }
 
     fn options(line: &str) -> Result<MethodOptions, String> {
         let line = std::iter::once("fit").chain(line.split_whitespace());
         let parsed = Line::try_parse_from(line).unwrap_or_else(|error| panic!("{error}"));
-        match parsed.method.source(HeadInitialization::Zeros) {
+        match parsed.method.source(&parsed.head) {
             Ok(PlanSource::Method(_, options)) => Ok(options),
             Ok(other) => panic!("{other:?}"),
             Err(failure) => Err(format!("{failure:?}")),
@@ -245,8 +257,8 @@ mod tests {
     #[test]
     fn every_option_arrives() {
         let found = options(
-            "--method discriminative --epochs 4 --lr 0.1,0.2 --search halving --patience 2 --schedule linear --warmup-epochs 0.5 --ema 0.9 --first layer1 \
-             --last layer3",
+            "--method discriminative --epochs 4 --lr 0.1,0.2 --search halving --patience 2 --schedule linear --warmup-epochs 0.5 \
+             --warmup exponential --ema 0.9 --first layer1 --last layer3 --head-init probe",
         );
         let expected = MethodOptions {
             epochs: 4,
@@ -255,12 +267,23 @@ mod tests {
             patience: Some(2),
             schedule: Some(Schedule::Linear),
             warmup_epochs: 0.5,
+            warmup: Warmup::Exponential,
+            probe: ProbePhase::Always,
             average: Some(Averaging::Exponential { decay: 0.9 }),
             layers: LayerSelection::Range { first: Some("layer1".into()), last: Some("layer3".into()) },
             ..MethodOptions::default()
         };
         assert_eq!(found.unwrap(), expected);
         assert_eq!(options("--swa-from 3").unwrap().average, Some(Averaging::Epochs { from: 3 }));
+    }
+
+    #[test]
+    fn the_head_decides_on_a_probe() {
+        let found = |line: &str| options(line).map(|options| (options.new_head, options.probe)).unwrap();
+        assert_eq!(found(""), (true, ProbePhase::ByMethod));
+        assert_eq!(found("--head-init probe"), (true, ProbePhase::Always));
+        assert_eq!(found("--head-init normal"), (true, ProbePhase::Never));
+        assert_eq!(found("--head-init keep"), (false, ProbePhase::Never));
     }
 
     #[test]

@@ -33,7 +33,7 @@ impl RunArguments<'_> {
         for evaluation in &mut evaluations {
             evaluation.path = absolute(&evaluation.path);
         }
-        let keeps_head = self.training.head.head_init == HeadInitialization::Keep;
+        let keeps_head = self.training.head.initialization() == HeadInitialization::Keep;
         if self.model.names_classes() && !keeps_head {
             let reason = "--classes names the classes of the model's own head, but a new head takes the classes of the data; add \
                           --head-init keep, or leave out --classes";
@@ -43,7 +43,7 @@ impl RunArguments<'_> {
             data: absolute(&locate_data(self.data, console)?),
             validation_fraction: self.training.val_fraction,
             split_by: self.training.split_by,
-            head_initialization: self.training.head.head_init,
+            head_initialization: self.training.head.initialization(),
             device: self.model.device.clone(),
             model: self.model.source(console)?,
             preprocessing: self.preprocessing.change(),

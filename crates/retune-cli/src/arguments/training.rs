@@ -1,13 +1,16 @@
 //! Options of training that are not part of the plan.
 
+use std::num::NonZeroUsize;
+
 use clap::Args;
 use retune::inference::Metric;
 use retune::loading::mix::Mix;
+use retune::methods::{self, ProbePhase};
 use retune::models::HeadInitialization;
 use retune::pixels::augment::{AugmentPolicy, Augmentation};
 use retune::sources::SplitBy;
 use retune::train::optimizer::{OptimizerKind, OptimizerOptions};
-use retune::train::options::{ActivationOptions, BatchNormPolicy, Keep, Precision, TrainOptions};
+use retune::train::options::{ActivationOptions, BatchNormPolicy, Keep, Precision, Sampling, TrainOptions};
 
 use super::parse::{self, Named, named};
 
@@ -25,6 +28,17 @@ pub struct TrainingArguments {
     /// Images per batch
     #[arg(long, value_name = "N", default_value = "32", value_parser = parse::count, allow_hyphen_values = true)]
     batch_size: usize,
+    /// Add up the gradients of this many batches for each update, as if a batch were so many times as large
+    #[arg(long, value_name = "N", default_value = "1", value_parser = parse::count, allow_hyphen_values = true)]
+    accumulate: usize,
+    /// Images of an epoch: all, or as many with each class equally often
+    #[arg(long, value_name = "NAME", default_value = "all", value_parser = named::<Sampling>(["all", "balanced"]),
+          conflicts_with = "no_shuffle")]
+    sampling: Sampling,
+    /// Stochastic depth: leave out branches of blocks at a rate that grows to X in the last block [default: the model's
+    /// drop_path_rate]
+    #[arg(long, value_name = "X", value_parser = parse::below_one, allow_hyphen_values = true)]
+    drop_path: Option<f64>,
     /// Use the same order of images in every epoch
     #[arg(long)]
     no_shuffle: bool,
@@ -104,10 +118,34 @@ pub struct TrainingArguments {
 #[derive(Args)]
 #[command(next_help_heading = "Training")]
 pub struct HeadArguments {
-    /// Initialization of the head; `keep` uses the model's own, for data with the same classes
-    #[arg(long, value_name = "NAME", default_value = "zeros",
-          value_parser = Named::read_by(["zeros", "normal", "keep"], head_initialization))]
-    pub head_init: HeadInitialization,
+    #[arg(long, value_name = "NAME", help = head_help(),
+          value_parser = Named::read_by(["zeros", "normal", "probe", "keep"], head_initialization))]
+    pub head_init: Option<HeadInitialization>,
+}
+
+impl HeadArguments {
+    /// How the head starts.
+    pub fn initialization(&self) -> HeadInitialization {
+        self.head_init.unwrap_or(HeadInitialization::Zeros)
+    }
+
+    /// Whether a linear probe comes before a method's own phases.
+    pub fn probe(&self) -> ProbePhase {
+        match self.head_init {
+            None => ProbePhase::ByMethod,
+            Some(HeadInitialization::Probe) => ProbePhase::Always,
+            Some(_) => ProbePhase::Never,
+        }
+    }
+}
+
+fn head_help() -> String {
+    let probing = methods::ALL.iter().filter(|method| method.probes_new_head);
+    format!(
+        "Initialization of the head; `probe` fits a linear probe before the method's own phases, and `keep` uses the \
+         model's own head, for data with the same classes [default: zeros; probe for {}]",
+        methods::names(probing, " and ")
+    )
 }
 
 impl TrainingArguments {
@@ -116,6 +154,9 @@ impl TrainingArguments {
         TrainOptions {
             seed: self.seed,
             batch_size: self.batch_size,
+            accumulate: NonZeroUsize::new(self.accumulate).unwrap_or(NonZeroUsize::MIN),
+            sampling: self.sampling,
+            drop_path: self.drop_path,
             shuffle: !self.no_shuffle,
             optimizer: self.optimizer(),
             clip_norm: self.clip_norm,
@@ -169,8 +210,9 @@ fn head_initialization(name: &str) -> Result<HeadInitialization, String> {
     match name {
         "zeros" => Ok(HeadInitialization::Zeros),
         "normal" => Ok(HeadInitialization::Normal),
+        "probe" => Ok(HeadInitialization::Probe),
         "keep" => Ok(HeadInitialization::Keep),
-        _ => Err("expected zeros, normal or keep".into()),
+        _ => Err("expected zeros, normal, probe or keep".into()),
     }
 }
 
@@ -198,13 +240,20 @@ mod tests {
     }
 
     #[test]
+    fn sampling_arrives_and_nothing_said_is_the_librarys_default() {
+        assert_eq!(options(&["--sampling", "balanced"]).sampling, Sampling::Balanced);
+        assert_eq!(options(&[]), TrainOptions { threads: 2, ..TrainOptions::default() });
+    }
+
+    #[test]
     fn every_option_arrives() {
         let line = "--batch-size 7 --no-shuffle --label-smoothing 0.1 --class-weights balanced --augment flip --mixup 0.2 \
                     --cutmix 1 --momentum 0.5 --clip-norm 2 --bn train --save last --select loss --checkpoint-every 5 --cache-mb 3 --seed 9 \
-                    --activation-mb 7 --half-activations --views 2 --precision bfloat16";
+                    --activation-mb 7 --half-activations --views 2 --precision bfloat16 --accumulate 3 --drop-path 0.25";
         let options = options(&line.split_whitespace().collect::<Vec<_>>());
         assert_eq!((options.batch_size, options.shuffle, options.seed, options.threads), (7, false, 9, 2));
         assert_eq!((options.label_smoothing, options.balanced_classes), (0.1, true));
+        assert_eq!((options.accumulate.get(), options.drop_path), (3, Some(0.25)));
         assert_eq!(options.augmentation.policy, AugmentPolicy::Flip);
         assert_eq!(options.mix, Mix { mixup_alpha: 0.2, cutmix_alpha: 1.0 });
         assert_eq!((options.optimizer.momentum, options.clip_norm), (0.5, Some(2.0)));

@@ -15,16 +15,20 @@ use super::method::{MethodChoice, MethodOptionArguments};
 const BESIDE_RESUME: [&str; 8] = ["resume", "no_report", "jobs", "json", "quiet", "verbose", "threads", "kernels"];
 
 /// Options of gradient descent, for which a method without any has no use.
-const OF_DESCENT: [&str; 23] = [
+const OF_DESCENT: [&str; 27] = [
     "epochs",
     "lr",
     "search",
     "patience",
     "schedule",
     "warmup_epochs",
+    "warmup",
     "ema",
     "swa_from",
     "no_shuffle",
+    "accumulate",
+    "sampling",
+    "drop_path",
     "label_smoothing",
     "augment",
     "mixup",

@@ -94,7 +94,7 @@ fn options(arguments: &CompareArguments, console: &Console) -> Result<CompareOpt
     Ok(CompareOptions {
         methods: specs(arguments, console)?,
         seeds: arguments.seeds.as_ref().map_or_else(|| vec![fit.train.seed], |seeds| seeds.0.clone()),
-        method_options: arguments.method.resolve(arguments.training.head.head_init)?,
+        method_options: arguments.method.resolve(&arguments.training.head)?,
         fit,
     })
 }

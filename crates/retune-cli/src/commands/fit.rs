@@ -71,7 +71,7 @@ pub fn run(arguments: &FitArguments, console: &Console) -> Result<(), Failure> {
 
 fn start(arguments: &FitArguments, out: &Path, console: &Console) -> Result<Result<Summary, FitError>, Failure> {
     let data = arguments.data.as_deref().ok_or_else(|| missing("--data", "the images to train on"))?;
-    let plan = arguments.method.source(arguments.training.head.head_init)?;
+    let plan = arguments.method.source(&arguments.training.head)?;
     let groups = RunArguments {
         data,
         model: &arguments.model,

@@ -6,7 +6,7 @@ use clap::Args;
 use retune::advise::learning_rate::{self, GroupTest};
 use retune::files;
 use retune::report::range_test;
-use retune::train::range_test::RangeTestOptions;
+use retune::train::range_test::{RangeTestOptions, Suggestions};
 
 use crate::arguments::data::EvaluationArguments;
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
@@ -75,6 +75,20 @@ pub fn run(arguments: &LrFindArguments, console: &Console) -> Result<(), Failure
     console.print(&tests, || describe(&tests))
 }
 
+fn advice(found: Suggestions) -> String {
+    match found.valley {
+        Some(_) if found.within_noise => {
+            "the curve cannot tell a rate: the loss falls by less than it varies from batch \
+                                          to batch; give fit several rates to choose from, or try more --steps"
+                .to_owned()
+        }
+        Some(valley) => format!("try --lr {valley:.1e}, or a few rates around it for validation to choose from"),
+        None => {
+            "the curve cannot tell a rate: the loss did not fall; try other --from and --to, or more --steps".to_owned()
+        }
+    }
+}
+
 fn describe(tests: &[GroupTest]) -> String {
     let columns =
         [("trained", Align::Left), ("valley", Align::Right), ("steep", Align::Right), ("minimum", Align::Right)];
@@ -84,11 +98,21 @@ fn describe(tests: &[GroupTest]) -> String {
         let found = test.suggestions;
         table.row([test.group.clone(), rate(found.valley), rate(found.steep), rate(found.minimum)]);
     }
-    let advice = match tests.first().and_then(|test| test.suggestions.valley) {
-        Some(valley) => format!("try --lr {valley:.1e}, or a few rates around it for validation to choose from"),
-        None => "the loss did not fall; try other --from and --to, or more --steps".to_owned(),
-    };
+    let advice = advice(tests.first().map(|test| test.suggestions).unwrap_or_default());
     let too_large = tests.first().and_then(|test| test.curve.too_large);
     let limit = too_large.map(|rate| format!("; at {rate:.1e} the loss explodes")).unwrap_or_default();
     format!("{table}\n{advice}{limit}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_says_when_it_cannot_tell() {
+        let clear = Suggestions { valley: Some(1e-3), ..Suggestions::default() };
+        assert!(advice(clear).starts_with("try --lr 1.0e-3"));
+        assert!(advice(Suggestions { within_noise: true, ..clear }).contains("less than it varies"));
+        assert!(advice(Suggestions::default()).contains("the loss did not fall"));
+    }
 }

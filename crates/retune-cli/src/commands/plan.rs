@@ -46,7 +46,7 @@ struct BlockSize<'a> {
 
 /// Prints the plan for the model.
 pub fn run(arguments: &PlanArguments, console: &Console) -> Result<(), Failure> {
-    let source = arguments.method.source(arguments.head.head_init)?;
+    let source = arguments.method.source(&arguments.head)?;
     let model = arguments.model.load(&arguments.preprocessing.change(), console)?;
     let model = with_a_head(model, console)?;
     let plan = source.resolve(&model)?;

@@ -3,8 +3,8 @@
 use indicatif::HumanCount;
 use retune::models::{Block, Model, ParameterSpec};
 use retune::plan::{
-    Adaptive, Anchor, Averaging, Combine, Criterion, Gradient, Interpolation, LayerKind, LogisticRegression, LowRank,
-    Phase, Plan, Rung, Schedule, Selection, Solver,
+    Adaptive, Anchor, Averaging, Combine, Criterion, Gradient, HeadMeasure, Interpolation, LayerKind,
+    LogisticRegression, LowRank, Phase, Plan, Rung, Schedule, Selection, Solver, Warmup,
 };
 
 use super::table::{Align, Table};
@@ -138,7 +138,7 @@ fn solver(solver: &Solver) -> String {
 }
 
 fn descent(gradient: &Gradient) -> String {
-    let Gradient { epochs, learning_rates, schedule, warmup_epochs, combine, .. } = gradient;
+    let Gradient { epochs, learning_rates, schedule, warmup_epochs, warmup, combine, .. } = gradient;
     let epochs = match epochs {
         1 => "1 epoch".to_owned(),
         epochs => format!("{epochs} epochs"),
@@ -159,7 +159,9 @@ fn descent(gradient: &Gradient) -> String {
         Schedule::Cosine => "cosine to 0",
         Schedule::Slanted => "slanted triangle",
     };
-    let warmup = if *warmup_epochs > 0.0 { format!(" after {warmup_epochs} epochs of warm-up") } else { String::new() };
+    let climb = if *warmup == Warmup::Exponential { "exponential " } else { "" };
+    let warmup =
+        if *warmup_epochs > 0.0 { format!(" after {warmup_epochs} epochs of {climb}warm-up") } else { String::new() };
     format!("{epochs}, {rates}, {schedule}{warmup}")
 }
 
@@ -192,7 +194,7 @@ fn extras(gradient: &Gradient) -> Vec<String> {
     if let Some(LowRank { rank, alpha }) = gradient.low_rank {
         extras.push(format!("changes of rank {rank}, scaled by {alpha} / {rank}, and the head"));
     }
-    if let Some(Adaptive { criterion, layer, batches, threshold, .. }) = &gradient.adaptive {
+    if let Some(Adaptive { criterion, layer, batches, threshold, head, .. }) = &gradient.adaptive {
         let layer = match layer {
             LayerKind::Tensor => "tensor",
             LayerKind::Block => "block",
@@ -202,9 +204,17 @@ fn extras(gradient: &Gradient) -> Vec<String> {
             Criterion::RelativeGradientNorm => "relative gradient norm",
             Criterion::SignalToNoise => "signal-to-noise ratio",
             Criterion::SignalToNoiseOfficial => "signal-to-noise ratio (official code)",
+            Criterion::CumulativeGradientNorm => {
+                "relative gradient norm in the last step of each epoch, from 0.55 to 1"
+            }
         };
         let cut = threshold.map(|threshold| format!(", frozen below {threshold}")).unwrap_or_default();
-        extras.push(format!("each {layer} × its {by} over {batches} batches before each epoch{cut}"));
+        let when = match criterion {
+            Criterion::CumulativeGradientNorm => ", on top of the epochs before".to_owned(),
+            _ => format!(" over {batches} batches before each epoch{cut}"),
+        };
+        let apart = if *head == HeadMeasure::Apart { "; the head at the full rate" } else { "" };
+        extras.push(format!("each {layer} × its {by}{when}{apart}"));
     }
     if let Some(Anchor { strength, head_strength }) = gradient.anchor {
         extras.push(format!("pulled to the pretrained weights by {strength}, the head to 0 by {head_strength}"));

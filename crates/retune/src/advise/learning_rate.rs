@@ -27,7 +27,7 @@ pub struct GroupTest {
 
 /// Runs the range test on what full fine-tuning would train and, with `groups`, on each stage alone.
 ///
-/// The model starts as a fit would. A new head trains along with every stage: without it, under a
+/// The model starts as a fit would, from a linear probe where the head is to be one. A new head trains along with every stage: without it, under a
 /// head of zeros, no gradient would reach the body.
 ///
 /// # Errors
@@ -47,6 +47,13 @@ pub fn find(
     let new_head = options.head_initialization != HeadInitialization::Keep;
     let plan = PlanSource::Method(Method::FT, MethodOptions::default()).resolve(&model)?;
     let trainer = Trainer::new(&data.train, &data.validation).options(options.train.clone());
+    let model = match options.head_initialization {
+        HeadInitialization::Probe => {
+            let probe = PlanSource::Method(Method::LP, MethodOptions::default()).resolve(&model)?;
+            trainer.run(&probe, model, monitor)?.model
+        }
+        _ => model,
+    };
     let mut stages = vec![WHOLE.to_owned()];
     if groups {
         stages.extend(model.blocks().iter().map(|block| block.stage.clone()));

@@ -15,19 +15,22 @@ pub enum Metric {
     Accuracy,
     /// The mean over classes of the accuracy in each.
     BalancedAccuracy,
+    /// The mean over classes of the F1 score of each.
+    MacroF1,
     /// The mean cross-entropy; of equal ones, the more accurate is better.
     Loss,
 }
 
 impl Metric {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Accuracy, Self::BalancedAccuracy, Self::Loss];
+    pub const ALL: [Self; 4] = [Self::Accuracy, Self::BalancedAccuracy, Self::MacroF1, Self::Loss];
 
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Accuracy => "accuracy",
             Self::BalancedAccuracy => "balanced-accuracy",
+            Self::MacroF1 => "macro-f1",
             Self::Loss => "loss",
         }
     }
@@ -48,6 +51,7 @@ impl Metric {
         match self {
             Self::Accuracy => one.order(other),
             Self::BalancedAccuracy => one.balanced_accuracy.total_cmp(&other.balanced_accuracy).then(loss),
+            Self::MacroF1 => f1(one).total_cmp(&f1(other)).then(loss),
             Self::Loss => loss.then(one.accuracy.total_cmp(&other.accuracy)),
         }
     }
@@ -57,6 +61,7 @@ impl Metric {
         match self {
             Self::Accuracy => one.accuracy >= other.accuracy,
             Self::BalancedAccuracy => one.balanced_accuracy >= other.balanced_accuracy,
+            Self::MacroF1 => f1(one) >= f1(other),
             Self::Loss => one.loss <= other.loss,
         }
     }
@@ -71,6 +76,11 @@ impl std::str::FromStr for Metric {
     }
 }
 
+/// The macro F1 score; older results have none, and count as the worst.
+fn f1(evaluation: &Evaluation) -> f64 {
+    evaluation.macro_f1.unwrap_or(0.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,11 +93,13 @@ mod tests {
             accuracy_interval: [0.0, 1.0],
             balanced_accuracy,
             loss,
-            worst_group: None,
+            macro_f1: Some(balanced_accuracy),
+            ..Evaluation::default()
         };
         let (common, rare) = (of(0.9, 0.5, 0.4), of(0.8, 0.7, 0.3));
         assert_eq!(Metric::Accuracy.order(&common, &rare), Ordering::Greater);
         assert_eq!(Metric::BalancedAccuracy.order(&common, &rare), Ordering::Less);
+        assert_eq!(Metric::MacroF1.order(&common, &rare), Ordering::Less);
         assert_eq!(Metric::Loss.order(&common, &rare), Ordering::Less);
         let surer = of(0.9, 0.5, 0.2);
         assert!(Metric::ALL.iter().all(|metric| metric.order(&surer, &common) == Ordering::Greater));

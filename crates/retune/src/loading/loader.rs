@@ -221,7 +221,7 @@ impl Loader {
         start_batch: usize,
     ) -> impl Iterator<Item = Batch> + use<> {
         let pipeline = Arc::clone(&self.pipeline);
-        let indices = order.indices(pipeline.dataset.len(), epoch);
+        let indices = order.indices(pipeline.dataset.len(), &pipeline.labels, epoch);
         let size = pipeline.options.batch_size;
         let number_of = |number: usize| number * size..indices.len().min((number + 1) * size);
         let batches: Vec<Vec<usize>> =
@@ -304,7 +304,7 @@ struct Producer {
 
 impl Producer {
     fn run(self, order: Order, sender: &SyncSender<Result<Batch, DataError>>) {
-        let indices = order.indices(self.pipeline.dataset.len(), self.epoch);
+        let indices = order.indices(self.pipeline.dataset.len(), &self.pipeline.labels, self.epoch);
         let batch_size = self.pipeline.options.batch_size;
         let chunks = indices.chunks(batch_size).enumerate().take(self.batches.end).skip(self.batches.start);
         for (number, indices) in chunks {

@@ -14,6 +14,7 @@ pub const METHOD: Method = Method {
     summary: "each epoch, the layers whose gradients agree between batches",
     paper: Some(Paper { authors: "Lee et al.", year: 2023, arxiv: "2210.11466" }),
     layers: Layers::Taken,
+    probes_new_head: true,
     options: &[&BATCHES, &GRANULARITY, &MODE, &THRESHOLD],
     phases,
     ..Method::PLAIN

@@ -17,7 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use self::layers::Selected;
 use self::options::{AnyOption, shown};
-pub use self::options::{DECADES, HALF_DECADES, MethodOptions, OptionDeclaration};
+pub use self::options::{DECADES, HALF_DECADES, MethodOptions, OptionDeclaration, ProbePhase};
 pub use self::spec::MethodSpec;
 use crate::models::Block;
 use crate::plan::{Phase, Plan, PlanError, Schedule};
@@ -78,6 +78,8 @@ pub struct Method {
     pub schedule: Schedule,
     /// Whether it descends by gradients at all, and so has a use for epochs, learning rates and the like.
     pub descends: bool,
+    /// Whether it measures gradients, to which a new head must fit first: a linear probe comes before its phases.
+    pub probes_new_head: bool,
     /// Whether it averages what several learning rates gave, where others take the best.
     pub averages_rates: bool,
     /// The options that are its own.
@@ -119,6 +121,7 @@ impl Method {
         learning_rates: &HALF_DECADES,
         schedule: Schedule::Cosine,
         descends: true,
+        probes_new_head: false,
         averages_rates: false,
         options: &[],
         phases: |_, _| Err(PlanError::Empty),
@@ -130,7 +133,13 @@ impl Method {
     /// A layer that the model does not have, or a range of layers that ends before it begins.
     pub fn plan(&self, blocks: &[Block], options: &MethodOptions) -> Result<Plan, PlanError> {
         let options = options.settled(self);
-        Ok(Plan { method: self.name.to_owned(), phases: (self.phases)(blocks, &options)? })
+        let plan = Plan { method: self.name.to_owned(), phases: (self.phases)(blocks, &options)? };
+        let probes = match options.probe {
+            ProbePhase::ByMethod => self.probes_new_head && options.new_head,
+            ProbePhase::Always => true,
+            ProbePhase::Never => false,
+        };
+        Ok(if probes { plan.from_probe() } else { plan })
     }
 }
 

@@ -12,7 +12,7 @@ pub use self::values::{OptionError, OptionValues};
 use super::Method;
 use super::layers::{LayerSelection, Selected};
 use crate::models::Block;
-use crate::plan::{Averaging, Gradient, PlanError, Schedule, Search};
+use crate::plan::{Averaging, Gradient, PlanError, Schedule, Search, Warmup};
 
 /// Learning rates that validation chooses from when the user names none.
 ///
@@ -44,18 +44,48 @@ pub struct MethodOptions {
     /// How the rate changes over a phase; `None` takes the method's own ([`Method::schedule`](super::Method)).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Schedule>,
-    /// Epochs of linear climb from 0.
+    /// Epochs in which the rate climbs first.
     pub warmup_epochs: f64,
+    /// How it climbs in them.
+    #[serde(default, skip_serializing_if = "is_linear")]
+    pub warmup: Warmup,
     /// An average of the weights over each gradient phase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub average: Option<Averaging>,
     /// Whether the head is new: then methods that tune some layers only train it as well.
     pub new_head: bool,
+    /// Whether a linear probe comes before the method's own phases.
+    #[serde(default = "ProbePhase::of_older_comparisons")]
+    pub probe: ProbePhase,
     /// The layers to tune, in methods that take layers ([`Method::layers`](super::Method)).
     pub layers: LayerSelection,
     /// The options that methods declare for themselves, where they are set.
     #[serde(flatten)]
     pub values: OptionValues,
+}
+
+/// Whether a linear probe comes before a method's own phases. A method that has one keeps it in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProbePhase {
+    /// Where the method asks for one and the head is new ([`Method::probes_new_head`](super::Method)).
+    #[default]
+    ByMethod,
+    /// Before every method.
+    Always,
+    /// Only where it is the method's own.
+    Never,
+}
+
+impl ProbePhase {
+    /// Comparisons of versions that had no choice.
+    fn of_older_comparisons() -> Self {
+        Self::Never
+    }
+}
+
+fn is_linear(warmup: &Warmup) -> bool {
+    *warmup == Warmup::Linear
 }
 
 impl Default for MethodOptions {
@@ -67,8 +97,10 @@ impl Default for MethodOptions {
             patience: None,
             schedule: None,
             warmup_epochs: 0.0,
+            warmup: Warmup::default(),
             average: None,
             new_head: true,
+            probe: ProbePhase::default(),
             layers: LayerSelection::All,
             values: OptionValues::default(),
         }
@@ -112,6 +144,7 @@ impl MethodOptions {
             patience: self.patience,
             schedule: self.schedule.unwrap_or_default(),
             warmup_epochs: self.warmup_epochs,
+            warmup: self.warmup,
             average: self.average,
             ..Gradient::default()
         }

@@ -3,7 +3,9 @@ use serde_json::{Value, json};
 use super::options::{Kind, OptionError};
 use super::*;
 use crate::models::architectures;
-use crate::plan::{Anchor, Averaging, Combine, Criterion, Gradient, LowRank, Search, Selection, Solver};
+use crate::plan::{
+    Anchor, Averaging, Combine, Criterion, Gradient, HeadMeasure, LowRank, Phase, Search, Selection, Solver,
+};
 
 fn blocks() -> Vec<Block> {
     vec![
@@ -192,7 +194,9 @@ fn options_of_older_comparisons_are_read() {
         rank = 8
         alpha = 2.0
     "#;
-    let mut expected = MethodOptions { epochs: 3, learning_rates: vec![1e-3], ..MethodOptions::default() };
+    // Those versions put no probe before a method.
+    let probe = ProbePhase::Never;
+    let mut expected = MethodOptions { epochs: 3, learning_rates: vec![1e-3], probe, ..MethodOptions::default() };
     let values: [(&str, Value); 11] = [
         ("granularity", "stage".into()),
         ("decay", 0.8.into()),
@@ -223,6 +227,37 @@ fn lp_ft_is_lp_and_then_ft() {
     let joined = [phases(Method::LP), phases(Method::FT)].concat();
     assert_eq!(phases(Method::LP_FT), joined);
     assert_eq!(phases(Method::WISE_FT)[..2], joined);
+}
+
+#[test]
+fn every_method_can_start_from_a_probe_and_those_that_measure_gradients_do() {
+    let plan = |method: Method, probe: ProbePhase, new_head: bool| {
+        method.plan(&blocks(), &MethodOptions { probe, new_head, ..MethodOptions::default() }).unwrap()
+    };
+    let probes = |plan: &Plan| plan.phases.iter().filter(|phase| **phase == Phase::linear_probe()).count();
+    for method in ALL {
+        let (without, with) = (plan(*method, ProbePhase::Never, true), plan(*method, ProbePhase::Always, true));
+        assert_eq!((with.phases[0].clone(), probes(&with)), (Phase::linear_probe(), 1), "{method}");
+        assert_eq!(with.phases[1..], without.phases[probes(&without)..], "{method}");
+        let own = plan(*method, ProbePhase::ByMethod, true);
+        let measures = [Method::AUTO_RGN, Method::AUTO_SNR].contains(method);
+        assert_eq!(own, if measures { with } else { without }, "{method}");
+        // A head that is kept fits already.
+        let kept = |probe| plan(*method, probe, false);
+        assert_eq!(kept(ProbePhase::ByMethod), kept(ProbePhase::Never), "{method}");
+    }
+    assert_eq!(plan(Method::FT, ProbePhase::Always, true).phases, plan(Method::LP_FT, ProbePhase::Never, true).phases);
+}
+
+#[test]
+fn a_new_head_is_judged_apart_and_a_kept_one_with_the_body() {
+    for method in [Method::AUTO_RGN, Method::AUTO_SNR] {
+        let head = |new_head: bool| {
+            let options = MethodOptions { new_head, ..MethodOptions::default() };
+            gradient(method, &options).adaptive.unwrap().head
+        };
+        assert_eq!((head(true), head(false)), (HeadMeasure::Apart, HeadMeasure::WithBody), "{method}");
+    }
 }
 
 #[test]

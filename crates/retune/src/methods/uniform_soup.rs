@@ -2,7 +2,7 @@
 //! rates gave are averaged. They all start from the same linear probe, as the paper's do, because
 //! weights can only be averaged where they lie in one basin.
 
-use super::{DECADES, Method, MethodOptions, Paper, ft, lp};
+use super::{DECADES, Method, MethodOptions, Paper, ft};
 use crate::models::Block;
 use crate::plan::{Combine, Gradient, Phase};
 
@@ -17,5 +17,5 @@ pub const METHOD: Method = Method {
 };
 
 pub(super) fn phases(combine: Combine, blocks: &[Block], options: &MethodOptions) -> Vec<Phase> {
-    vec![lp::phase(), Gradient { combine, ..ft::gradient(blocks, options) }.into_phase("fine-tuning")]
+    vec![Phase::linear_probe(), Gradient { combine, ..ft::gradient(blocks, options) }.into_phase("fine-tuning")]
 }

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use super::options::{Interval, Kind, MethodOption};
-use super::{Method, MethodOptions, Paper, ft, lp};
+use super::{Method, MethodOptions, Paper, ft};
 use crate::models::Block;
 use crate::plan::{Interpolation, Phase, Solver};
 
@@ -30,5 +30,5 @@ const ALPHA: MethodOption<Cow<'static, [f64]>> = MethodOption::new(
 
 fn phases(blocks: &[Block], options: &MethodOptions) -> Vec<Phase> {
     let solver = Solver::Interpolation(Interpolation { alphas: options.get(&ALPHA).into_owned() });
-    vec![lp::phase(), ft::phase(blocks, options), Phase { name: "interpolation".into(), solver }]
+    vec![Phase::linear_probe(), ft::phase(blocks, options), Phase { name: "interpolation".into(), solver }]
 }

@@ -233,7 +233,8 @@ impl Network {
     }
 }
 
-/// Arguments that act in training alone, or on the random start that weights replace.
+/// Arguments that act in training alone, of which the trainer reads `drop_rate` and `drop_path_rate`, or on the random start
+/// that weights replace.
 const WITHOUT_EFFECT: [&str; 13] = [
     "drop_rate",
     "drop_path_rate",

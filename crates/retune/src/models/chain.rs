@@ -61,6 +61,15 @@ impl Activation {
         }
     }
 
+    /// Some examples of the batch.
+    pub(crate) fn examples(&self, range: Range<usize>) -> Self {
+        match self {
+            Self::Map(x) => Self::Map(x.clone().slice_dim(0, range)),
+            Self::Tokens(x) => Self::Tokens(x.clone().slice_dim(0, range)),
+            Self::Vector(x) => Self::Vector(x.clone().slice_dim(0, range)),
+        }
+    }
+
     /// The same values, cut off from automatic differentiation.
     pub fn inner(self) -> Self {
         match self {

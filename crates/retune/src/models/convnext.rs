@@ -10,7 +10,8 @@ use serde::Deserialize;
 
 use super::architectures::{check_depth, check_sizes};
 use super::chain::{Activation, Block, Chain, Neighbour};
-use super::layers::{ActivationFunction, Classifier, Conv2d, ConvShape, LayerNorm, Linear, Padding, Pass};
+use super::dropping::depth_share;
+use super::layers::{ActivationFunction, Branch, Classifier, Conv2d, ConvShape, LayerNorm, Linear, Padding, Pass};
 use super::parameters::{Initialization, ParameterBuilder, ParameterId, Role};
 
 /// timm's arguments of a ConvNeXt (its names and defaults).
@@ -143,7 +144,8 @@ impl ConvNeXt {
         builder.enter_block(0);
         let stem = builder.within("stem", |builder| Stem::new(config, builder));
 
-        let mut body = Vec::new();
+        let mut body: Vec<ConvNeXtBlock> = Vec::new();
+        let count = config.depths.iter().sum();
         let mut inputs = config.dims.first().copied().unwrap_or(0);
         for (stage, (&depth, &width)) in config.depths.iter().zip(&config.dims).enumerate() {
             let stage_name = format!("stages.{stage}");
@@ -153,9 +155,11 @@ impl ConvNeXt {
             for index in 0..depth {
                 builder.enter_block(blocks.len());
                 let downsample = (index == 0 && (stride > 1 || inputs != width)).then_some((inputs, stride));
-                body.push(builder.within(stage_name.as_str(), |builder| {
+                let mut block = builder.within(stage_name.as_str(), |builder| {
                     ConvNeXtBlock::new(config, builder, stage, index, width, downsample)
-                }));
+                });
+                block.drop_share = depth_share(body.len(), count);
+                body.push(block);
                 blocks.push(Block::new(format!("{stage_name}.blocks.{index}"), stage_name.as_str()));
             }
             inputs = width;
@@ -255,6 +259,8 @@ struct ConvNeXtBlock {
     response_norm: Option<GlobalResponseNorm>,
     project: Linear,
     scale: Option<ParameterId>,
+    /// Part of the rate of stochastic depth.
+    drop_share: f64,
 }
 
 impl ConvNeXtBlock {
@@ -292,6 +298,7 @@ impl ConvNeXtBlock {
                 response_norm: config.use_grn.then(|| GlobalResponseNorm::new(builder, "mlp.grn", hidden)),
                 project: linear(builder, "mlp.fc2", (hidden, width), true),
                 scale,
+                drop_share: 0.0,
             }
         })
     }
@@ -308,7 +315,8 @@ impl ConvNeXtBlock {
             Some(norm) => norm.forward(branch, pass),
             None => branch,
         };
-        self.project.forward_onto(branch, x, self.scale, pass)
+        let dropped = Branch { share: self.drop_share, number: 0 };
+        self.project.forward_onto(branch, x, self.scale, dropped, pass)
     }
 }
 

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::architectures::{check_depth, check_sizes};
 use super::chain::{Activation, Block, Chain, Neighbour};
-use super::layers::{ActivationFunction, Classifier, Conv2d, ConvNorm, ConvShape, Padding, Pass};
+use super::layers::{ActivationFunction, Branch, Classifier, Conv2d, ConvNorm, ConvShape, Padding, Pass, add_branch};
 use super::parameters::ParameterBuilder;
 
 /// The sizes of an EfficientNet as built (timm derives them by scaling and rounding; the table of
@@ -135,7 +135,8 @@ impl EfficientNet {
         let stem_shape = ConvShape::new(config.in_chans, config.stem_size, 3).stride(2).padding(config.pad_type.of(3));
         let stem = ConvNorm::new(builder, ("conv_stem", "bn1"), stem_shape, config.norm_eps);
 
-        let mut body = Vec::new();
+        let mut body: Vec<MobileBlock> = Vec::new();
+        let count: usize = config.stages.iter().flatten().map(|row| row.repeats).sum();
         let mut inputs = config.stem_size;
         for (stage, rows) in config.stages.iter().enumerate() {
             let stage_name = format!("blocks.{stage}");
@@ -143,7 +144,10 @@ impl EfficientNet {
             for (index, row) in repeated.enumerate() {
                 let name = format!("{stage_name}.{index}");
                 builder.enter_block(blocks.len());
-                body.push(builder.within(name.as_str(), |builder| MobileBlock::new(config, builder, row, inputs)));
+                let mut block = builder.within(name.as_str(), |builder| MobileBlock::new(config, builder, row, inputs));
+                // timm's EfficientNet divides by the number of blocks, so that no block has the whole rate.
+                block.drop_share = body.len() as f64 / count as f64;
+                body.push(block);
                 blocks.push(Block::new(name, stage_name.as_str()));
                 inputs = row.out;
             }
@@ -196,6 +200,8 @@ struct MobileBlock {
     /// The last convolution, which no nonlinearity follows.
     projection: Option<ConvNorm>,
     skip: bool,
+    /// Part of the rate of stochastic depth.
+    drop_share: f64,
 }
 
 impl MobileBlock {
@@ -228,7 +234,7 @@ impl MobileBlock {
         };
         let squeeze = row.squeeze.map(|squeezed| SqueezeExcitation::new(builder, width, squeezed, config.act_layer));
         let projection = projection.map(|names| ConvNorm::new(builder, names, pointwise(width, row.out), epsilon));
-        Self { activated, activation: config.act_layer, squeeze, projection, skip: row.skip }
+        Self { activated, activation: config.act_layer, squeeze, projection, skip: row.skip, drop_share: 0.0 }
     }
 
     fn forward(&self, x: Tensor<4>, pass: &mut Pass) -> Tensor<4> {
@@ -238,9 +244,13 @@ impl MobileBlock {
             Some(squeeze) => squeeze.forward(x, pass),
             None => x,
         };
+        let branch = Branch { share: self.drop_share, number: 0 };
         match (&self.projection, shortcut) {
-            (Some(projection), shortcut) => projection.forward_into(x, shortcut, ActivationFunction::Identity, pass),
-            (None, Some(shortcut)) => x + shortcut,
+            (Some(projection), Some(shortcut)) => {
+                projection.forward_onto(x, shortcut, branch, ActivationFunction::Identity, pass)
+            }
+            (Some(projection), None) => projection.forward(x, pass),
+            (None, Some(shortcut)) => add_branch(x, shortcut, branch, pass),
             (None, None) => x,
         }
     }

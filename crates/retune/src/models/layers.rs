@@ -1,13 +1,14 @@
 //! The layers that the architectures are made of, with PyTorch's parameter shapes and timm's
 //! numerics. A layer knows which parameters it uses; a [`Pass`] brings their values.
 
-use burn::tensor::Tensor;
 use burn::tensor::activation;
 use burn::tensor::module;
 use burn::tensor::ops::AvgPoolOptions;
+use burn::tensor::{Tensor, TensorData};
 use retune_kernels::operators::{self, Following, Gated, Window, channels_first, channels_last, gated};
 
 use super::chain::Activation;
+use super::dropping::Dropping;
 use super::parameters::{Initialization, ParameterBuilder, ParameterId, Parameters, Role};
 
 /// Running statistics that a BatchNorm layer would have after the batch it has just seen.
@@ -29,6 +30,16 @@ pub struct Pass<'a> {
     batch_statistics: &'a [bool],
     current_block: usize,
     observed: Vec<ObservedStatistics>,
+    dropping: Option<Dropping>,
+}
+
+/// A block's branch, as stochastic depth sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Branch {
+    /// Part of the rate that holds at its depth, 0 to 1.
+    pub share: f64,
+    /// Its number in the block.
+    pub number: u64,
 }
 
 impl<'a> Pass<'a> {
@@ -40,7 +51,33 @@ impl<'a> Pass<'a> {
     /// A pass in which the blocks marked in `batch_statistics` normalize by the batch's statistics
     /// (PyTorch's training mode) and report them.
     pub fn training(parameters: &'a Parameters, batch_statistics: &'a [bool]) -> Self {
-        Self { parameters, batch_statistics, current_block: 0, observed: Vec::new() }
+        Self { parameters, batch_statistics, current_block: 0, observed: Vec::new(), dropping: None }
+    }
+
+    /// The same pass, which leaves out branches and features at random.
+    #[must_use]
+    pub fn dropping(self, dropping: Option<Dropping>) -> Self {
+        Self { dropping, ..self }
+    }
+
+    /// Factors of the images of a branch, `[batch, 1, …]`, where stochastic depth leaves any out.
+    fn branch_factors<const D: usize>(&self, branch: Branch, like: &Tensor<D>) -> Option<Tensor<D>> {
+        let mut shape = [1; D];
+        shape[0] = like.dims()[0];
+        let factors = self.dropping?.of_branch(branch.share, self.current_block, branch.number, shape[0])?;
+        Some(Tensor::from_data(TensorData::new(factors, shape), &like.device()))
+    }
+
+    /// Features as dropout leaves them.
+    fn drop_features(&self, x: Tensor<2>) -> Tensor<2> {
+        let [images, width] = x.dims();
+        match self.dropping.and_then(|dropping| dropping.of_features(self.current_block, images, width)) {
+            Some(factors) => {
+                let factors = Tensor::from_data(TensorData::new(factors, [images, width]), &x.device());
+                x * factors
+            }
+            None => x,
+        }
     }
 
     /// What the BatchNorm layers saw, in the order they ran; empty in evaluation.
@@ -278,8 +315,23 @@ impl ConvNorm {
         self.forward_into(x, None, activation, pass)
     }
 
+    /// `activation(norm(convolution(x)) + residual)`, without the branch of images that stochastic depth leaves out.
+    pub fn forward_onto(
+        &self,
+        x: Tensor<4>,
+        residual: Tensor<4>,
+        branch: Branch,
+        activation: ActivationFunction,
+        pass: &mut Pass,
+    ) -> Tensor<4> {
+        match pass.branch_factors(branch, &x) {
+            Some(factors) => activation.apply(self.forward(x, pass) * factors + residual),
+            None => self.forward_into(x, Some(residual), activation, pass),
+        }
+    }
+
     /// `activation(norm(convolution(x)) + residual)`.
-    pub fn forward_into(
+    fn forward_into(
         &self,
         x: Tensor<4>,
         residual: Option<Tensor<4>>,
@@ -364,12 +416,14 @@ impl Linear {
         self.apply(x, Following { shift, ..Following::default() }, pass)
     }
 
-    /// `residual + layer_scale · linear(x)`; without a scale, it is 1.
+    /// `residual + layer_scale · linear(x)`, without the branch of images that stochastic depth leaves out; without a
+    /// scale, it is 1.
     pub fn forward_onto<const D: usize>(
         &self,
         x: Tensor<D>,
         residual: Tensor<D>,
         layer_scale: Option<ParameterId>,
+        branch: Branch,
         pass: &Pass,
     ) -> Tensor<D> {
         let scale = layer_scale.map(|scale| pass.flat(scale));
@@ -377,7 +431,13 @@ impl Linear {
             Some(scale) => pass.flat(bias) * scale.clone(),
             None => pass.flat(bias),
         });
-        self.apply(x, Following { scale, shift, residual: Some(residual), limits: None }, pass)
+        match pass.branch_factors(branch, &x) {
+            Some(factors) => {
+                let branch = self.apply(x, Following { scale, shift, ..Following::default() }, pass);
+                branch * factors + residual
+            }
+            None => self.apply(x, Following { scale, shift, residual: Some(residual), limits: None }, pass),
+        }
     }
 
     fn apply<const D: usize>(&self, x: Tensor<D>, following: Following<D>, pass: &Pass) -> Tensor<D> {
@@ -401,9 +461,17 @@ impl Classifier {
     pub fn forward(&self, x: Activation, pass: &Pass) -> Activation {
         let pooled = x.pool();
         Activation::Vector(match &self.linear {
-            Some(linear) => linear.forward(pooled, pass),
+            Some(linear) => linear.forward(pass.drop_features(pooled), pass),
             None => pooled,
         })
+    }
+}
+
+/// The sum of a branch and its shortcut, without the branch of images that stochastic depth leaves out.
+pub(crate) fn add_branch(x: Tensor<4>, shortcut: Tensor<4>, branch: Branch, pass: &Pass) -> Tensor<4> {
+    match pass.branch_factors(branch, &x) {
+        Some(factors) => x * factors + shortcut,
+        None => x + shortcut,
     }
 }
 

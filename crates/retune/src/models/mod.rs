@@ -17,6 +17,7 @@ pub mod class_file;
 mod classes;
 pub mod config;
 mod convnext;
+mod dropping;
 mod efficientnet;
 pub mod imagenet;
 mod input_channels;
@@ -41,6 +42,7 @@ pub use chain::{Activation, Block, Neighbour, UnknownLayer};
 pub use checkpoint::LoadNote;
 pub use class_file::ClassNames;
 pub use config::ModelConfig;
+pub use dropping::Dropping;
 pub use layers::{ObservedStatistics, Pass};
 pub use parameters::{ParameterSpec, Parameters, Role};
 use retune_pixels::preprocess::Preprocessing;
@@ -168,6 +170,9 @@ pub enum HeadInitialization {
     Normal,
     /// The model's own head; the classes must be the same.
     Keep,
+    /// All zeros, until a linear probe takes their place: the first phase of a run's plan
+    /// ([`Plan::from_probe`](crate::plan::Plan::from_probe)).
+    Probe,
 }
 
 /// A network, its parameters, and what a user needs to know of it.
@@ -388,7 +393,9 @@ impl Model {
                 .filter(|&old| keeps && self.network.specs[old].shape == spec.shape);
             match same {
                 Some(old) => Some(self.parameters.tensors()[old].clone()),
-                None if head == HeadInitialization::Zeros => Some(Tensor::zeros([spec.len()], &device)),
+                None if matches!(head, HeadInitialization::Zeros | HeadInitialization::Probe) => {
+                    Some(Tensor::zeros([spec.len()], &device))
+                }
                 None => None,
             }
         };

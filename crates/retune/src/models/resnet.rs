@@ -9,7 +9,8 @@ use serde::Deserialize;
 
 use super::architectures::{check_depth, check_sizes};
 use super::chain::{Activation, Block, Chain};
-use super::layers::{ActivationFunction, Classifier, ConvNorm, ConvShape, Pass, average_pool_2};
+use super::dropping::depth_share;
+use super::layers::{ActivationFunction, Branch, Classifier, ConvNorm, ConvShape, Pass, average_pool_2};
 use super::parameters::ParameterBuilder;
 use burn::tensor::Tensor;
 
@@ -127,7 +128,8 @@ impl ResNet {
         builder.enter_block(0);
         let (stem, mut inputs) = Stem::new(config, builder);
 
-        let mut residuals = Vec::new();
+        let mut residuals: Vec<Residual> = Vec::new();
+        let count = config.layers.iter().sum();
         for (stage, (&depth, &width)) in config.layers.iter().zip(&config.channels).enumerate() {
             let stage_name = format!("layer{}", stage + 1);
             let kind = config.block.of_stage(stage);
@@ -135,8 +137,9 @@ impl ResNet {
                 builder.enter_block(blocks.len());
                 let name = format!("{stage_name}.{index}");
                 let stride = if index == 0 && stage > 0 { 2 } else { 1 };
-                let residual = builder
+                let mut residual = builder
                     .within(name.as_str(), |builder| Residual::new(config, builder, kind, inputs, width, stride));
+                residual.drop_share = depth_share(residuals.len(), count);
                 inputs = residual.outputs;
                 residuals.push(residual);
                 blocks.push(Block::new(name, stage_name.as_str()));
@@ -208,6 +211,8 @@ struct Residual {
     branch: Vec<ConvNorm>,
     shortcut: Option<Shortcut>,
     outputs: usize,
+    /// Part of the rate of stochastic depth.
+    drop_share: f64,
 }
 
 impl Residual {
@@ -228,7 +233,7 @@ impl Residual {
             shapes.into_iter().zip(names).map(|(shape, names)| ConvNorm::new(builder, names, shape, EPSILON)).collect();
         let shortcut = (stride != 1 || inputs != outputs)
             .then(|| Shortcut::new(config.avg_down, builder, inputs, outputs, stride));
-        Self { branch, shortcut, outputs }
+        Self { branch, shortcut, outputs, drop_share: 0.0 }
     }
 
     fn forward(&self, x: Tensor<4>, pass: &mut Pass) -> Tensor<4> {
@@ -239,7 +244,8 @@ impl Residual {
             Some(shortcut) => shortcut.forward(x, pass),
             None => x,
         };
-        last.forward_into(branch, Some(shortcut), relu, pass)
+        let dropped = Branch { share: self.drop_share, number: 0 };
+        last.forward_onto(branch, shortcut, dropped, relu, pass)
     }
 }
 

@@ -12,7 +12,8 @@ use serde::Deserialize;
 
 use super::architectures::{check_depth, check_sizes};
 use super::chain::{Activation, Block, Chain, Neighbour};
-use super::layers::{ActivationFunction, Classifier, Conv2d, ConvShape, LayerNorm, Linear, Padding, Pass};
+use super::dropping::depth_share;
+use super::layers::{ActivationFunction, Branch, Classifier, Conv2d, ConvShape, LayerNorm, Linear, Padding, Pass};
 use super::parameters::{Initialization, ParameterBuilder, ParameterId, Role};
 use super::position_embedding::PositionGrid;
 
@@ -164,7 +165,7 @@ impl ViT {
         for index in 0..config.depth {
             let name = format!("blocks.{index}");
             builder.enter_block(blocks.len());
-            encoder.push(builder.within(name.as_str(), |builder| EncoderBlock::new(config, builder)));
+            encoder.push(builder.within(name.as_str(), |builder| EncoderBlock::new(config, builder, index)));
             blocks.push(Block::alone(name));
         }
 
@@ -276,10 +277,12 @@ struct EncoderBlock {
     norm2: LayerNorm,
     mlp: Mlp,
     scale2: Option<ParameterId>,
+    /// Part of the rate of stochastic depth.
+    drop_share: f64,
 }
 
 impl EncoderBlock {
-    fn new(config: &ViTConfig, builder: &mut ParameterBuilder) -> Self {
+    fn new(config: &ViTConfig, builder: &mut ParameterBuilder, index: usize) -> Self {
         let (width, epsilon) = (config.embed_dim, config.norm_eps);
         let layer_scale = |builder: &mut ParameterBuilder, name: &str| {
             config.init_values.map(|value| {
@@ -294,14 +297,16 @@ impl EncoderBlock {
             norm2: LayerNorm::new(builder, "norm2", width, epsilon),
             mlp: builder.within("mlp", |builder| Mlp::new(config, builder)),
             scale2: layer_scale(builder, "ls2"),
+            drop_share: depth_share(index, config.depth),
         }
     }
 
     fn forward(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
+        let branch = |number| Branch { share: self.drop_share, number };
         let mixed = self.attention.forward(self.norm1.forward(x.clone(), pass), pass);
-        let x = self.attention.projection.forward_onto(mixed, x, self.scale1, pass);
+        let x = self.attention.projection.forward_onto(mixed, x, self.scale1, branch(0), pass);
         let hidden = self.mlp.forward(self.norm2.forward(x.clone(), pass), pass);
-        self.mlp.fc2.forward_onto(hidden, x, self.scale2, pass)
+        self.mlp.fc2.forward_onto(hidden, x, self.scale2, branch(1), pass)
     }
 }
 

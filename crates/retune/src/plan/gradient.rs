@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::rung::Rung;
-use super::{Phase, Schedule, Solver};
+use super::{Phase, Schedule, Solver, Warmup};
 use crate::models::{Block, ParameterSpec, Role};
 
 /// Settings of gradient descent in a phase.
@@ -25,9 +25,12 @@ pub struct Gradient {
     /// How the rate changes over the phase.
     #[serde(default)]
     pub schedule: Schedule,
-    /// Epochs in which the rate climbs linearly from 0, step by step; fractions count.
+    /// Epochs in which the rate climbs first; fractions count.
     #[serde(default)]
     pub warmup_epochs: f64,
+    /// How it climbs in them.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub warmup: Warmup,
     /// Which parameters of the blocks that train do so.
     #[serde(default, skip_serializing_if = "is_default")]
     pub parameters: Selection,
@@ -69,6 +72,7 @@ impl Default for Gradient {
             patience: None,
             schedule: Schedule::default(),
             warmup_epochs: 0.0,
+            warmup: Warmup::default(),
             parameters: Selection::default(),
             combine: Combine::default(),
             reinitialize: Vec::new(),
@@ -220,6 +224,22 @@ pub struct Adaptive {
     /// Whether the optimizer forgets its moments before every epoch.
     #[serde(default)]
     pub restart_optimizer: bool,
+    /// What the classifier's layers are compared with. Plans written before this key existed compare all layers with
+    /// each other.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub head: HeadMeasure,
+}
+
+/// What the measures of the classifier's layers are compared with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeadMeasure {
+    /// The largest of all layers, as for every other layer.
+    #[default]
+    WithBody,
+    /// Nothing: the classifier trains at the full rate, and the other layers are compared among themselves. A new
+    /// classifier has small weights, so its relative gradient norm would make those of all pretrained layers vanish.
+    Apart,
 }
 
 fn default_batches() -> usize {
@@ -238,6 +258,15 @@ pub enum Criterion {
     /// The ratio as the authors' code has it: g² / variance of g along a tensor's first axis,
     /// averaged over scalars and batches, not normalized.
     SignalToNoiseOfficial,
+    /// ‖g‖ / ‖w‖ in the last step of each epoch, with the weights after it, mapped linearly so that the smallest becomes
+    /// [`Criterion::LEAST_SHARE`] and the largest 1, and multiplied onto the factors of the epochs before: rates only
+    /// fall. The first epoch trains at the planned rates. Needs no batches of its own.
+    CumulativeGradientNorm,
+}
+
+impl Criterion {
+    /// What the smallest of cumulative gradient norms becomes.
+    pub const LEAST_SHARE: f64 = 0.55;
 }
 
 /// What counts as one layer where rates are measured.
@@ -256,6 +285,9 @@ pub enum LayerKind {
 /// L2-SP (Li, Grandvalet & Davoine 2018, arXiv 1802.01483): a penalty of
 /// `strength / 2 · ‖w − w₀‖²` on pretrained parameters, where w₀ are those that the run began with,
 /// and of `head_strength / 2 · ‖w‖²` on the head's. It takes the place of weight decay.
+///
+/// SGD adds the penalty's gradient to that of the loss. Adam and AdamW would divide it by the size of the gradients, so
+/// they step along it before their own update instead, as AdamW does with weight decay.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Anchor {

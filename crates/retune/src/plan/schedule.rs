@@ -42,11 +42,11 @@ impl Schedule {
     }
 
     /// Factor on the learning rate at `step` (from 0) of `steps`, of which the first
-    /// `warmup_steps` climb from 0.
+    /// `warmup_steps` climb linearly from 0.
     pub fn factor(self, step: usize, steps: usize, warmup_steps: f64) -> f64 {
         let position = step as f64;
         if position < warmup_steps {
-            return position / warmup_steps;
+            return Warmup::Linear.factor(step, warmup_steps, 1);
         }
         let length = (steps as f64 - warmup_steps).max(1.0);
         let progress = ((position - warmup_steps) / length).min(1.0);
@@ -55,6 +55,51 @@ impl Schedule {
             Self::Linear => 1.0 - progress,
             Self::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
             Self::Slanted => slanted_triangle(position - warmup_steps, length),
+        }
+    }
+}
+
+/// How the learning rate climbs at the start of a phase.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Warmup {
+    /// Along a line from 0, step by step.
+    #[default]
+    Linear,
+    /// By a factor of 10 each epoch: 10⁻ⁿ of the rate in the first of n epochs, a tenth of it in the last.
+    Exponential,
+}
+
+impl std::str::FromStr for Warmup {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let known = Self::ALL.into_iter().find(|warmup| warmup.name() == name);
+        known.ok_or_else(|| "expected linear or exponential".into())
+    }
+}
+
+impl Warmup {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Linear, Self::Exponential];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Linear => "linear",
+            Self::Exponential => "exponential",
+        }
+    }
+
+    /// Factor on the learning rate at `step` (from 0), one of the first `warmup_steps` of a phase.
+    pub fn factor(self, step: usize, warmup_steps: f64, steps_per_epoch: usize) -> f64 {
+        let position = step as f64;
+        match self {
+            Self::Linear => position / warmup_steps,
+            Self::Exponential => {
+                let epochs_left = ((warmup_steps - position) / steps_per_epoch.max(1) as f64).ceil();
+                10f64.powi(-(epochs_left as i32))
+            }
         }
     }
 }

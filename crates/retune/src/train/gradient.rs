@@ -1,5 +1,8 @@
 //! The loss of a batch and its gradients, L2-SP's penalty, and the norm that gradients are clipped to.
 
+use std::num::NonZeroUsize;
+use std::ops::Range;
+
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 use retune_kernels::with_precision;
@@ -10,7 +13,7 @@ use crate::device;
 use crate::inference;
 use crate::loading::Batch;
 use crate::models::parameters::host_values;
-use crate::models::{Activation, Model, ObservedStatistics, Parameters, Pass};
+use crate::models::{Activation, Dropping, Model, ObservedStatistics, Parameters, Pass};
 use crate::plan::Anchor;
 
 /// A gradient for each parameter in the model's order; `None` where it is frozen.
@@ -27,6 +30,10 @@ pub struct Differentiation<'a> {
     pub class_weights: Option<&'a [f64]>,
     /// The numbers in which matrices are multiplied.
     pub precision: Precision,
+    /// What is left out at random.
+    pub dropping: Option<Dropping>,
+    /// Images that pass through the network at once; gradients add up over the parts of a batch. `None` takes them all.
+    pub at_once: Option<NonZeroUsize>,
 }
 
 impl<'a> Differentiation<'a> {
@@ -36,7 +43,14 @@ impl<'a> Differentiation<'a> {
             BatchNormPolicy::Train => &rate_factors.trained_blocks,
             BatchNormPolicy::Frozen | BatchNormPolicy::Recalibrate => &[],
         };
-        Self { trained: &rate_factors.trained, batch_statistics, class_weights, precision: options.precision }
+        Self {
+            trained: &rate_factors.trained,
+            batch_statistics,
+            class_weights,
+            precision: options.precision,
+            dropping: None,
+            at_once: options.at_once(),
+        }
     }
 }
 
@@ -58,20 +72,25 @@ pub(super) fn first_trained(model: &Model, trained: &[bool]) -> usize {
     trained.map(|(spec, _)| spec.block).min().unwrap_or(model.blocks().len())
 }
 
+impl LossGradients {
+    /// The sum with those of another part of the batch; losses and gradients are parts of the batch's mean already.
+    fn plus(mut self, other: Self) -> Self {
+        for (sum, other) in self.gradients.iter_mut().zip(other.gradients) {
+            match (sum, other) {
+                (Some(sum), Some(other)) => sum.iter_mut().zip(other).for_each(|(sum, other)| *sum += other),
+                (sum @ None, other) => *sum = other,
+                (Some(_), None) => {}
+            }
+        }
+        self.observed.extend(other.observed);
+        Self { loss: self.loss + other.loss, correct: self.correct + other.correct, ..self }
+    }
+}
+
 /// The gradients of a batch's loss. Nothing below the first block with a trained parameter is
 /// differentiated.
 pub fn loss_gradients(model: &Model, batch: &Batch, what: &Differentiation) -> LossGradients {
-    let device = model.parameters.tensors()[0].device();
-    let first = first_trained(model, what.trained);
-    let entry = model.forward_range(Activation::of_images(inference::images(batch, &device)), 0..first);
-    loss_gradients_from(model, entry, batch, what)
-}
-
-/// The gradients of a batch's loss from what enters the first block with a trained parameter; the batch's images are not
-/// looked at.
-fn loss_gradients_from(model: &Model, entry: Activation, batch: &Batch, what: &Differentiation) -> LossGradients {
-    let device = model.parameters.tensors()[0].device();
-    device::compute(&device, || differentiate(model, entry, batch, what))
+    loss_gradients_of(model, batch, None, what)
 }
 
 /// The same from the images or, where it is given, from what enters the first block with a trained parameter.
@@ -81,13 +100,34 @@ pub(super) fn loss_gradients_of(
     entry: Option<Activation>,
     what: &Differentiation,
 ) -> LossGradients {
-    match entry {
-        Some(entry) => loss_gradients_from(model, entry, batch, what),
-        None => loss_gradients(model, batch, what),
-    }
+    let device = model.parameters.tensors()[0].device();
+    let targets = weighted_targets(batch, model.config().num_classes(), what.class_weights);
+    let entry = |images: Range<usize>| match &entry {
+        Some(entry) if images.len() == batch.n => entry.clone(),
+        Some(entry) => entry.examples(images),
+        None => {
+            let images = Activation::of_images(inference::images_of(batch, images, &device));
+            model.forward_range(images, 0..first_trained(model, what.trained))
+        }
+    };
+    let part = |images: Range<usize>| {
+        let entry = entry(images.clone());
+        device::compute(&device, || differentiate(model, entry, Part { batch, images, targets: &targets }, what))
+    };
+    let size = what.at_once.map_or(batch.n, NonZeroUsize::get).clamp(1, batch.n.max(1));
+    let rest = (size..batch.n).step_by(size).map(|start| part(start..batch.n.min(start + size)));
+    rest.fold(part(0..size.min(batch.n)), LossGradients::plus)
 }
 
-fn differentiate(model: &Model, entry: Activation, batch: &Batch, what: &Differentiation) -> LossGradients {
+/// Images of a batch that pass through the network together.
+struct Part<'a> {
+    batch: &'a Batch,
+    images: Range<usize>,
+    /// Those of the whole batch.
+    targets: &'a [f32],
+}
+
+fn differentiate(model: &Model, entry: Activation, part: Part, what: &Differentiation) -> LossGradients {
     let specs = &model.network().specs;
     let device = model.parameters.tensors()[0].device();
     let (first, end) = (first_trained(model, what.trained), model.blocks().len());
@@ -95,15 +135,18 @@ fn differentiate(model: &Model, entry: Activation, batch: &Batch, what: &Differe
 
     let tracked = tracked_parameters(model, what.trained);
     // One image has no statistics of its own: PyTorch refuses it where a channel has one value.
-    let batch_statistics = if batch.n > 1 { what.batch_statistics } else { &[] };
-    let mut pass = Pass::training(&tracked, batch_statistics);
+    let batch_statistics = if part.images.len() > 1 { what.batch_statistics } else { &[] };
+    let first_image = part.images.start;
+    let dropping = what.dropping.map(|dropping| Dropping { first_image, ..dropping });
+    let mut pass = Pass::training(&tracked, batch_statistics).dropping(dropping);
     // Each operator's backward pass keeps the precision of its forward pass.
     let forward = || model.network().forward_range(entry, first..end, &mut pass).pool();
     let logits = with_precision(what.precision, forward);
     let observed = pass.into_observed();
 
-    let correct = count_correct(logits.clone().inner(), batch);
-    let targets = weighted_targets(batch, model.config().num_classes(), what.class_weights);
+    let correct = count_correct(logits.clone().inner(), &part.batch.labels[part.images.clone()]);
+    let classes = model.config().num_classes();
+    let targets = part.targets[part.images.start * classes..part.images.end * classes].to_vec();
     let loss = cross_entropy(logits, targets, &device);
     let value = f64::from(loss.clone().inner().into_scalar::<f32>());
 
@@ -145,6 +188,30 @@ pub(super) fn add_l2_sp(
             let moved = values.into_iter().zip(pretrained.values(index)).map(|(value, start)| value - start);
             gradient.iter_mut().zip(moved).for_each(|(gradient, moved)| *gradient += strength * moved);
         }
+    }
+}
+
+/// Steps along L2-SP's penalty by itself, `w ← w − rate · strength · (w − w₀)`, for the parameters that have a gradient:
+/// what AdamW does with weight decay (arXiv 1711.05101), with the penalty in the place of ‖w‖².
+pub(super) fn pull_to(
+    pretrained: &Parameters,
+    parameters: &mut Parameters,
+    gradients: &Gradients,
+    anchor: Anchor,
+    head: usize,
+    learning_rates: &[f64],
+) {
+    for index in (0..gradients.len()).filter(|&index| gradients[index].is_some()) {
+        let mut values = parameters.values(index);
+        if parameters.specs()[index].block == head {
+            let share = (learning_rates[index] * anchor.head_strength) as f32;
+            values.iter_mut().for_each(|value| *value -= share * *value);
+        } else {
+            let share = (learning_rates[index] * anchor.strength) as f32;
+            let start = pretrained.values(index);
+            values.iter_mut().zip(start).for_each(|(value, start)| *value -= share * (*value - start));
+        }
+        parameters.set_values(index, values);
     }
 }
 
@@ -196,10 +263,10 @@ fn cross_entropy(logits: Tensor<2>, targets: Vec<f32>, device: &Device) -> Tenso
     (log_softmax(logits, 1) * Tensor::from_inner(targets)).sum().neg()
 }
 
-fn count_correct(logits: Tensor<2>, batch: &Batch) -> usize {
+fn count_correct(logits: Tensor<2>, labels: &[usize]) -> usize {
     let [_, classes] = logits.dims();
     let logits = host_values(logits);
-    let rows = logits.chunks_exact(classes).zip(&batch.labels);
+    let rows = logits.chunks_exact(classes).zip(labels);
     rows.filter(|(row, label)| inference::most_likely(row) == **label).count()
 }
 
@@ -242,5 +309,11 @@ mod tests {
         close(loss(Some([0, 0, 1, 2].into_iter().flat_map(smoothed).collect()), false), 1.5813467502593994);
         let mixed = vec![0.7, 0.2, 0.1, 0.9, 0.05, 0.05, 0.1, 0.6, 0.3, 0.05, 0.05, 0.9];
         close(loss(Some(mixed), true), 1.6593199968338013);
+        // mixup with a share of 0.7 of labels smoothed by 0.1, each image with that at the other end of the batch.
+        let mix = |label: usize, partner: usize| {
+            smoothed(label).zip(smoothed(partner)).map(|(own, other)| 0.7 * own + 0.3 * other)
+        };
+        let targets = [(0, 2), (0, 1), (1, 0), (2, 0)].into_iter().flat_map(|(label, partner)| mix(label, partner));
+        close(loss(Some(targets.collect()), true), 1.705067753791809);
     }
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::checkpoint::FORMAT;
 use super::optimizer::OptimizerOptions;
-use super::options::{BatchNormPolicy, Keep, Precision, TrainOptions};
+use super::options::{BatchNormPolicy, Keep, Precision, Sampling, TrainOptions};
 use crate::files;
 use crate::inference::Metric;
 use crate::loading::LoaderOptions;
@@ -47,6 +47,13 @@ struct Recipe<'a> {
     /// With activations in 16 bits, what there is room for decides what is rounded.
     activation_bytes: Option<u64>,
     views: Option<usize>,
+    // What was added since the format: absent where it is as it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accumulate: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sampling: Option<Sampling>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drop_path: Option<f64>,
 }
 
 /// What a checkpoint's plan and options must be the same in.
@@ -79,6 +86,9 @@ pub(super) fn recipe_key(
         activations_in_16_bits: options.activations.half,
         activation_bytes: options.activations.half.then_some(options.activations.memory_bytes),
         views: options.activations.views,
+        accumulate: Some(options.accumulate.get()).filter(|count| *count > 1),
+        sampling: Some(options.sampling).filter(|sampling| *sampling != Sampling::All),
+        drop_path: options.drop_path,
     })
 }
 

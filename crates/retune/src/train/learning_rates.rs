@@ -100,7 +100,12 @@ impl<'a> LearningRates<'a> {
     fn scheduled(&self, step: usize) -> f64 {
         let steps = self.steps_per_epoch * self.settings.epochs;
         let warmup_steps = self.settings.warmup_epochs * self.steps_per_epoch as f64;
-        self.learning_rate * self.settings.schedule.factor(step, steps, warmup_steps)
+        let factor = if (step as f64) < warmup_steps {
+            self.settings.warmup.factor(step, warmup_steps, self.steps_per_epoch)
+        } else {
+            self.settings.schedule.factor(step, steps, warmup_steps)
+        };
+        self.learning_rate * factor
     }
 
     /// The mean learning rate of each block over the steps of an epoch and over its parameters, which measured factors may

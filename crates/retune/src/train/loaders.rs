@@ -43,11 +43,12 @@ impl Loaders {
         let changes_images = options.augmentation.policy != AugmentPolicy::None
             || options.mix != Mix::default()
             || options.label_smoothing > 0.0;
-        let training = if changes_images {
+        let training = if changes_images || options.accumulate.get() > 1 {
             let options = LoaderOptions {
                 augmentation: options.augmentation,
                 mix: options.mix,
                 label_smoothing: options.label_smoothing,
+                batch_size: options.images_of_update(),
                 ..plain_options.clone()
             };
             KeyedLoader::new(&trainer.train, &options, shared)?

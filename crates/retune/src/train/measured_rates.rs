@@ -5,14 +5,14 @@ use std::ops::Range;
 
 use indexmap::IndexMap;
 
-use super::gradient::{Differentiation, loss_gradients};
+use super::gradient::{Differentiation, Gradients, loss_gradients};
 use super::learning_rates::LearningRates;
 use super::loaders::Loaders;
 use super::{TrainError, Trainer};
 use crate::loading::{Batch, Order};
 use crate::models::{Model, ParameterSpec};
 use crate::monitor::Monitor;
-use crate::plan::{Adaptive, Criterion, Gradient, LayerKind, Phase, Selection, Solver};
+use crate::plan::{Adaptive, Criterion, Gradient, HeadMeasure, LayerKind, Phase, Selection, Solver};
 
 /// PyTorch users' usual guard against division by zero; the authors' code has it in both ratios.
 const EPSILON: f64 = 1e-8;
@@ -23,6 +23,8 @@ pub struct LayerMeasures {
     /// Name of each layer and its measure, from input to output, as the criterion defines it and
     /// before any normalization; `None` where it is not defined (a relative norm of zero weights).
     pub layers: IndexMap<String, Option<f64>>,
+    /// Names of those layers that the classifier is made of.
+    pub head: Vec<String>,
 }
 
 /// Measures the gradients of the parameters that `what` differentiates, over `batches`.
@@ -64,7 +66,20 @@ fn measure_named<E>(
     for (position, value) in gatherer.finish(&layer_of, layers.len()).into_iter().enumerate() {
         layers[position] = value;
     }
-    Ok(LayerMeasures { layers })
+    Ok(LayerMeasures { head: layers_of_head(model, &layer_of, &layers), layers })
+}
+
+/// Names of the layers that hold a parameter of the classifier.
+fn layers_of_head(model: &Model, layer_of: &[Option<usize>], layers: &IndexMap<String, Option<f64>>) -> Vec<String> {
+    let specs = model.network().specs.iter().zip(layer_of).filter(|(spec, _)| spec.block == model.head());
+    let mut names: Vec<String> = specs.filter_map(|(_, layer)| Some(layers.get_index((*layer)?)?.0.clone())).collect();
+    names.dedup();
+    names
+}
+
+/// The squared norm of each parameter's gradient, where it has one.
+pub(super) fn squared_norms(gradients: &Gradients) -> Vec<Option<f64>> {
+    gradients.iter().map(|gradient| gradient.as_ref().map(|gradient| sum_of_squares(gradient))).collect()
 }
 
 impl Trainer {
@@ -115,10 +130,51 @@ fn layer_name(model: &Model, spec: &ParameterSpec, layer: LayerKind) -> String {
 }
 
 impl LayerMeasures {
+    /// Relative gradient norms of gradients with these squared norms, by the model's present weights.
+    pub(super) fn of_norms(model: &Model, squares: &[Option<f64>], layer: LayerKind) -> Self {
+        let mut sums: IndexMap<String, (f64, f64)> = IndexMap::new();
+        let mut head = Vec::new();
+        for (index, spec) in model.network().specs.iter().enumerate() {
+            let Some(square) = squares[index] else { continue };
+            let name = layer_name(model, spec, layer);
+            if spec.block == model.head() && !head.contains(&name) {
+                head.push(name.clone());
+            }
+            let (gradient, weight) = sums.entry(name).or_default();
+            *gradient += square;
+            *weight += sum_of_squares(&model.parameters.values(index));
+        }
+        let ratio = |(gradient, weight): (f64, f64)| (weight > 0.0).then(|| (gradient / weight).sqrt());
+        Self { layers: sums.into_iter().map(|(name, sums)| (name, ratio(sums))).collect(), head }
+    }
+
+    /// The factors of the next epoch after those of this one: each times its layer's measure, mapped linearly so that
+    /// the smallest becomes [`Criterion::LEAST_SHARE`] and the largest 1. A layer without a measure, and all where the
+    /// measures are equal, keep their factors.
+    pub(super) fn falling_from(&self, before: Option<&IndexMap<String, f64>>) -> IndexMap<String, f64> {
+        let measures = || self.layers.values().flatten().copied();
+        let (least, most) = (measures().fold(f64::INFINITY, f64::min), measures().fold(0.0, f64::max));
+        let share = |measure: f64| {
+            let above = (measure - least) / (most - least);
+            Criterion::LEAST_SHARE + (1.0 - Criterion::LEAST_SHARE) * above
+        };
+        let next = |(name, measure): (&String, &Option<f64>)| {
+            let factor = before.and_then(|before| before.get(name)).copied().unwrap_or(1.0);
+            let share = measure.filter(|_| most > least).map_or(1.0, share);
+            (name.clone(), factor * share)
+        };
+        self.layers.iter().map(next).collect()
+    }
+
     /// Factor on the learning rate of each layer: its measure divided by the largest, or, with a threshold,
-    /// 1 from there on and 0 below. A layer without a measure trains at the full rate.
+    /// 1 from there on and 0 below. A layer without a measure trains at the full rate, and so does the classifier where
+    /// it is judged apart.
     pub fn rate_factors(&self, adaptive: &Adaptive) -> IndexMap<String, f64> {
-        let largest = self.layers.values().flatten().copied().fold(0.0, f64::max);
+        // The authors' ratio is compared with nothing but its threshold.
+        let apart = adaptive.head == HeadMeasure::Apart && adaptive.criterion != Criterion::SignalToNoiseOfficial;
+        let is_apart = |name: &String| apart && self.head.contains(name);
+        let compared = self.layers.iter().filter(|(name, _)| !is_apart(name));
+        let largest = compared.filter_map(|(_, value)| *value).fold(0.0, f64::max);
         let normalized = |value: f64| if largest > 0.0 { value / largest } else { 0.0 };
         let rate_factor = |value: f64| {
             let value = if adaptive.criterion == Criterion::SignalToNoiseOfficial { value } else { normalized(value) };
@@ -127,7 +183,11 @@ impl LayerMeasures {
                 None => value,
             }
         };
-        self.layers.iter().map(|(name, value)| (name.clone(), value.map_or(1.0, rate_factor))).collect()
+        let factor = |(name, value): (&String, &Option<f64>)| {
+            let value = value.filter(|_| !is_apart(name));
+            (name.clone(), value.map_or(1.0, rate_factor))
+        };
+        self.layers.iter().map(factor).collect()
     }
 }
 
@@ -150,7 +210,7 @@ enum Gatherer {
 impl Gatherer {
     fn new(criterion: Criterion, parameters: usize) -> Self {
         match criterion {
-            Criterion::RelativeGradientNorm => Self::RelativeNorm {
+            Criterion::RelativeGradientNorm | Criterion::CumulativeGradientNorm => Self::RelativeNorm {
                 squares: vec![0.0; parameters],
                 ratios: Vec::new(),
                 weightless: Vec::new(),
@@ -275,11 +335,39 @@ mod tests {
     use super::*;
 
     fn measures(values: &[(&str, Option<f64>)]) -> LayerMeasures {
-        LayerMeasures { layers: values.iter().map(|&(name, value)| (name.to_owned(), value)).collect() }
+        let layers = values.iter().map(|&(name, value)| (name.to_owned(), value)).collect();
+        LayerMeasures { layers, head: vec!["head".to_owned()] }
     }
 
     fn adaptive(criterion: Criterion, threshold: Option<f64>) -> Adaptive {
-        Adaptive { criterion, layer: LayerKind::Tensor, batches: 5, threshold, restart_optimizer: true }
+        let (layer, head) = (LayerKind::Tensor, HeadMeasure::WithBody);
+        Adaptive { criterion, layer, batches: 5, threshold, restart_optimizer: true, head }
+    }
+
+    #[test]
+    fn a_head_that_is_judged_apart_trains_fully_and_leaves_the_others_their_scale() {
+        let measures = measures(&[("a", Some(0.2)), ("b", Some(0.8)), ("head", Some(400.0))]);
+        let apart = |criterion, threshold| {
+            let adaptive = Adaptive { head: HeadMeasure::Apart, ..adaptive(criterion, threshold) };
+            measures.rate_factors(&adaptive).values().copied().collect::<Vec<_>>()
+        };
+        assert_eq!(apart(Criterion::RelativeGradientNorm, None), [0.25, 1.0, 1.0]);
+        assert_eq!(apart(Criterion::SignalToNoise, Some(0.5)), [0.0, 1.0, 1.0]);
+        // Not normalized, so that nothing is to be kept apart.
+        assert_eq!(apart(Criterion::SignalToNoiseOfficial, Some(500.0)), [0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn cumulative_factors_fall_between_055_and_1_and_multiply() {
+        let of = |values: &[(&str, Option<f64>)], before: Option<&IndexMap<String, f64>>| -> IndexMap<String, f64> {
+            measures(values).falling_from(before)
+        };
+        let first = of(&[("a", Some(1.0)), ("b", Some(3.0)), ("c", Some(5.0)), ("d", None)], None);
+        assert_eq!(first.values().copied().collect::<Vec<_>>(), [0.55, 0.775, 1.0, 1.0]);
+        let second = of(&[("a", Some(2.0)), ("b", Some(1.0)), ("c", Some(2.0))], Some(&first));
+        assert_eq!(second.values().copied().collect::<Vec<_>>(), [0.55, 0.775 * 0.55, 1.0]);
+        let equal = of(&[("a", Some(2.0)), ("b", Some(2.0))], None);
+        assert_eq!(equal.values().copied().collect::<Vec<_>>(), [1.0, 1.0]);
     }
 
     #[test]

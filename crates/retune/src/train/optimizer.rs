@@ -95,6 +95,11 @@ impl Optimizer {
         Self { options, states: vec![ParameterState::default(); parameters] }
     }
 
+    /// Whether it divides a gradient by its size so far, as Adam and AdamW do.
+    pub fn is_adaptive(&self) -> bool {
+        self.options.kind != OptimizerKind::Sgd
+    }
+
     /// The state of each parameter, in the model's order.
     pub fn states(&self) -> &[ParameterState] {
         &self.states

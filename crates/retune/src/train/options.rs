@@ -1,11 +1,14 @@
 //! What a user can set about training beyond the plan.
 
+use std::num::NonZeroUsize;
+
 pub use retune_kernels::Precision;
 use retune_pixels::augment::{AugmentPolicy, Augmentation};
 use serde::{Deserialize, Serialize};
 
 use super::optimizer::OptimizerOptions;
 use crate::inference::Metric;
+use crate::loading::Order;
 use crate::loading::mix::Mix;
 
 /// What BatchNorm layers of trained blocks do. Those of frozen blocks never change.
@@ -58,6 +61,30 @@ impl std::str::FromStr for Keep {
     }
 }
 
+/// Which images an epoch shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sampling {
+    /// Each once.
+    #[default]
+    All,
+    /// As many images as there are, the same number of each class: images of rare classes come several times, those of
+    /// frequent ones take turns over the epochs.
+    Balanced,
+}
+
+impl std::str::FromStr for Sampling {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Ok(match name {
+            "all" => Self::All,
+            "balanced" => Self::Balanced,
+            _ => return Err("expected all or balanced".into()),
+        })
+    }
+}
+
 /// What is kept of the frozen blocks' activations.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -85,6 +112,16 @@ pub struct TrainOptions {
     pub seed: u64,
     /// Images in a batch.
     pub batch_size: usize,
+    /// Batches whose gradients add up to those of one update; an update is that of a batch so many times as large, but for
+    /// BatchNorm that normalizes by the batch.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub accumulate: NonZeroUsize,
+    /// Which images an epoch shows.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sampling: Sampling,
+    /// Rate of stochastic depth; `None` takes the model's own (`drop_path_rate` of its `model_args`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drop_path: Option<f64>,
     /// Draw the images of an epoch in a random order.
     pub shuffle: bool,
     /// Update rule.
@@ -128,6 +165,9 @@ impl Default for TrainOptions {
         Self {
             seed: 0,
             batch_size: 32,
+            accumulate: NonZeroUsize::MIN,
+            sampling: Sampling::default(),
+            drop_path: None,
             shuffle: true,
             optimizer: OptimizerOptions::default(),
             clip_norm: None,
@@ -145,4 +185,37 @@ impl Default for TrainOptions {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
         }
     }
+}
+
+impl TrainOptions {
+    /// Images of an update.
+    pub(super) fn images_of_update(&self) -> usize {
+        self.batch_size.saturating_mul(self.accumulate.get())
+    }
+
+    /// Images that pass through the network at once, where an update has more.
+    pub(super) fn at_once(&self) -> Option<NonZeroUsize> {
+        NonZeroUsize::new(self.batch_size).filter(|_| self.accumulate.get() > 1)
+    }
+
+    /// The order of images that `seed` gives.
+    pub(super) fn order(&self, seed: u64) -> Order {
+        match self.sampling {
+            Sampling::Balanced => Order::Balanced { seed },
+            Sampling::All if self.shuffle => Order::Shuffled { seed },
+            Sampling::All => Order::Sequential,
+        }
+    }
+}
+
+fn one() -> NonZeroUsize {
+    NonZeroUsize::MIN
+}
+
+fn is_one(value: &NonZeroUsize) -> bool {
+    value.get() == 1
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }

@@ -9,7 +9,7 @@ use super::learning_rates::LearningRates;
 use super::loaders::Loaders;
 use super::low_rank::TrainedAdapters;
 use super::optimizer::Optimizer;
-use super::options::TrainOptions;
+use super::options::{Sampling, TrainOptions};
 use super::training_loop::Update;
 use super::{Divergence, NotFinite, TrainError, Trainer};
 use crate::loading::Order;
@@ -58,13 +58,20 @@ pub struct RangeCurve {
 /// Rates that a curve suggests; `None` where it is too short or never falls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Suggestions {
-    /// In the middle of the last two thirds of the longest fall of the smoothed loss.
+    /// Halfway down the longest fall of the smoothed loss, as fastai finds it.
     pub valley: Option<f64>,
     /// Where the smoothed loss falls fastest, against the rate's logarithm.
     pub steep: Option<f64>,
     /// A tenth of the rate at which the smoothed loss is lowest.
     pub minimum: Option<f64>,
+    /// Whether the smoothed loss falls by no more than what noise of the batches' losses does to it, so that the curve
+    /// cannot tell a rate.
+    #[serde(default)]
+    pub within_noise: bool,
 }
+
+/// Weight of the past in smoothed losses, as in fastai.
+const PAST: f64 = 0.98;
 
 impl RangeCurve {
     /// The rates that the curve suggests. The first tenth of the steps asked for and the last five
@@ -76,7 +83,12 @@ impl RangeCurve {
             return Suggestions::default();
         };
         let lowest = points.iter().min_by(|one, other| one.smoothed.total_cmp(&other.smoothed));
-        Suggestions { valley: valley(points), steep: steep(points), minimum: lowest.map(|point| point.rate / 10.0) }
+        Suggestions {
+            valley: valley(points),
+            steep: steep(points),
+            minimum: lowest.map(|point| point.rate / 10.0),
+            within_noise: falls_within_noise(points),
+        }
     }
 }
 
@@ -86,7 +98,19 @@ fn steep(points: &[RangePoint]) -> Option<f64> {
     (slope(steepest) < 0.0).then_some(steepest[0].rate)
 }
 
-/// Of the longest falling subsequence, the point halfway between its thirds.
+/// Whether the smoothed loss falls by less than two of its standard errors. A batch's loss differs from the smoothed loss
+/// by a standard deviation; an exponential average of independent values has √((1 − p) / (1 + p)) of theirs.
+fn falls_within_noise(points: &[RangePoint]) -> bool {
+    let lowest = (0..points.len()).min_by(|&one, &other| points[one].smoothed.total_cmp(&points[other].smoothed));
+    let falling = &points[..lowest.map_or(0, |lowest| lowest + 1)];
+    let Some((first, last)) = falling.first().zip(falling.last()) else { return true };
+    let squares = points.iter().map(|point| (point.loss - point.smoothed).powi(2)).sum::<f64>();
+    let deviation = (squares / points.len() as f64).sqrt();
+    first.smoothed - last.smoothed <= 2.0 * deviation * ((1.0 - PAST) / (1.0 + PAST)).sqrt()
+}
+
+/// fastai's valley: of the longest falling subsequence, the first of equally long ones, the point after one and a half of
+/// its thirds, counted from the point before it.
 fn valley(points: &[RangePoint]) -> Option<f64> {
     let mut lengths = vec![1usize; points.len()];
     for end in 1..points.len() {
@@ -96,15 +120,24 @@ fn valley(points: &[RangePoint]) -> Option<f64> {
     let longest = *lengths.iter().max()?;
     // The first of equally long ones.
     let end = lengths.iter().position(|&length| length == longest)?;
-    if longest < 2 {
+    // Below that there are no thirds.
+    if longest < 3 {
         return None;
     }
-    let third = longest / 3;
-    let at = (end + 1).saturating_sub(longest) + third + third / 2;
+    let at = (end + longest / 3 + longest / 6).checked_sub(longest)?;
     points.get(at).map(|point| point.rate)
 }
 
 impl Trainer {
+    /// Shuffled in any case: in the order of a list, batches may hold one class.
+    fn range_order(&self) -> Order {
+        let seed = self.options.seed;
+        match self.options.sampling {
+            Sampling::All => Order::Shuffled { seed },
+            Sampling::Balanced => Order::Balanced { seed },
+        }
+    }
+
     /// Runs the range test on a copy of `model`, which stays as it is: what `settings` trains trains,
     /// at its factors of the climbing rate; its epochs, rates and schedule play no part. It ends early
     /// where the smoothed loss is above four times its lowest value, or not finite.
@@ -119,7 +152,6 @@ impl Trainer {
         task: &str,
         monitor: &dyn Monitor,
     ) -> Result<RangeCurve, TrainError> {
-        const PAST: f64 = 0.98;
         const EXPLOSION: f64 = 4.0;
         let settings = Gradient { learning_rates: vec![1.0], adaptive: None, average: None, ..settings.clone() };
         let phase = Phase { name: task.to_owned(), solver: Solver::Gradient(settings.clone()) };
@@ -142,7 +174,7 @@ impl Trainer {
         let mut too_large = None;
         monitor.start(task, options.steps);
         'test: for epoch in 0u64.. {
-            for batch in loader.epoch(epoch, Order::Shuffled { seed: self.options.seed }, 0) {
+            for batch in loader.epoch(epoch, self.range_order(), 0) {
                 let batch = batch?;
                 if monitor.cancelled() {
                     return Err(TrainError::Interrupted);
@@ -152,7 +184,8 @@ impl Trainer {
                     break 'test;
                 }
                 let learning_rate = options.lowest * (growth * step as f64).exp();
-                let found = loss_gradients(&model, &batch, &what);
+                let dropping = self.dropping(&model, epoch, batch.number);
+                let found = loss_gradients(&model, &batch, &Differentiation { dropping, ..what });
                 let loss = found.loss;
                 average = PAST * average + (1.0 - PAST) * loss;
                 let smoothed = average / (1.0 - PAST.powi(step as i32 + 1));
@@ -215,14 +248,47 @@ mod tests {
         let close = |found: Option<f64>, step: f64| (found.unwrap() / rate(step) - 1.0).abs() < 1e-9;
         assert!(close(found.minimum, 50.0 - 10.0), "{found:?}");
         assert!(close(found.steep, 40.0), "{found:?}");
-        // The fall has 22 points, from one of the flat ones on: thirds of 7, so 29 + 7 + 3.
-        assert!(close(found.valley, 39.0), "{found:?}");
+        // The fall has 22 points, from one of the flat ones on: thirds of 7, so 28 + 7 + 3.
+        assert!(close(found.valley, 38.0), "{found:?}");
     }
 
     #[test]
     fn a_curve_that_is_short_or_only_climbs_suggests_nothing_wrong() {
         assert_eq!(curve([1.0, 0.5]).suggestions(&all(100)), Suggestions::default());
         let climbing = curve((0..40).map(|step| 1.0 + f64::from(step))).suggestions(&all(40));
-        assert_eq!((climbing.valley, climbing.steep), (None, None));
+        assert_eq!((climbing.valley, climbing.steep, climbing.within_noise), (None, None, true));
+    }
+
+    #[derive(Deserialize)]
+    struct Case {
+        losses: Vec<f64>,
+        valley: Option<usize>,
+    }
+
+    /// The fixture, and the program that wrote it from fastai's definition, are in `tests/fixtures/range_test`.
+    #[test]
+    fn the_valley_is_fastais() {
+        let cases: Vec<Case> =
+            serde_json::from_str(include_str!("../../tests/fixtures/range_test/valley.json")).unwrap();
+        assert!(cases.len() > 10 && cases.iter().any(|case| case.valley.is_none()));
+        for (number, Case { losses, valley }) in cases.into_iter().enumerate() {
+            let (steps, curve) = (losses.len(), curve(losses));
+            let expected = valley.map(|step| curve.points[step].rate);
+            assert_eq!(curve.suggestions(&all(steps)).valley, expected, "curve {number}");
+        }
+    }
+
+    #[test]
+    fn a_fall_smaller_than_the_noise_is_told() {
+        // Alternately 0.1 above and below the smoothed loss, whose standard error is 0.1 · √(0.02 / 1.98) = 0.01.
+        let within_noise = |fall: f64| {
+            let mut curve = curve((0..60).map(|step| 1.0 - fall * f64::from(step.min(40)) / 40.0));
+            for (step, point) in curve.points.iter_mut().enumerate() {
+                point.loss = point.smoothed + if step % 2 == 0 { 0.1 } else { -0.1 };
+            }
+            curve.suggestions(&all(60)).within_noise
+        };
+        // Of the fall, six of forty steps are left out at the start.
+        assert!(within_noise(0.02) && !within_noise(0.03));
     }
 }

@@ -121,7 +121,7 @@ mod tests {
             accuracy_interval: [0.0, 1.0],
             balanced_accuracy: 0.5,
             loss,
-            worst_group: None,
+            ..Evaluation::default()
         });
         Tried { learning_rate, epochs, epoch: 1, validation }
     }

@@ -2,11 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use retune_random::combine;
+use serde_json::Value;
+
 use super::options::TrainOptions;
 use super::run::Run;
 use super::shared::Shared;
 use super::{TrainError, Trained, checkpoint};
-use crate::models::Model;
+use crate::models::{Dropping, Model};
 use crate::monitor::Monitor;
 use crate::plan::Plan;
 use crate::sources::Dataset;
@@ -89,6 +92,21 @@ impl Trainer {
     /// What runs of this trainer share.
     pub(super) fn shared(&self) -> Shared {
         self.shared.clone().unwrap_or_else(Shared::of_one_run)
+    }
+
+    /// What a step leaves out at random: stochastic depth at the rate of the options, or that of the model's `model_args`,
+    /// and dropout as these say. Rates that leave out nothing or everything count as none.
+    pub(super) fn dropping(&self, model: &Model, epoch: u64, batch: usize) -> Option<Dropping> {
+        // Keeps these draws apart from others of the same seed.
+        const DROPPING: u64 = 0x6472_6f70_7069_6e01;
+        let arguments = model.config().model_args();
+        let own = |name: &str| arguments.get(name).and_then(Value::as_f64);
+        let rate = |rate: Option<f64>| rate.filter(|rate| *rate > 0.0 && *rate < 1.0).unwrap_or(0.0);
+        let path_rate = rate(self.options.drop_path.or_else(|| own("drop_path_rate")));
+        let feature_rate = rate(own("drop_rate"));
+        let key = combine(combine(combine(DROPPING, self.options.seed), epoch), batch as u64);
+        let dropping = Dropping { path_rate, feature_rate, key, first_image: 0 };
+        (path_rate > 0.0 || feature_rate > 0.0).then_some(dropping)
     }
 
     /// Factor on the loss of each class, where classes are balanced: the inverse of its share of the images, 1 on average.

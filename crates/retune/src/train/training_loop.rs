@@ -5,11 +5,13 @@ mod reports;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
+use indexmap::IndexMap;
+
 use super::average::WeightAverage;
-use super::gradient::{Differentiation, LossGradients, add_l2_sp, clip_norm, loss_gradients_of};
+use super::gradient::{Differentiation, LossGradients, add_l2_sp, clip_norm, loss_gradients_of, pull_to};
 use super::learning_rates::{LearningRates, RateFactors};
 use super::low_rank::TrainedAdapters;
-use super::measured_rates::{measure_layers, of_parameters};
+use super::measured_rates::{LayerMeasures, measure_layers, of_parameters, squared_norms};
 use super::optimizer::Optimizer;
 use super::options::{BatchNormPolicy, Keep};
 use super::run::Run;
@@ -19,7 +21,7 @@ use super::state::BestEpoch;
 use super::{Divergence, NotFinite, PhaseOutcome, TrainError};
 use crate::inference::{Evaluation, InferenceError};
 use crate::models::{Model, Parameters};
-use crate::plan::{Anchor, Averaging, Combine, Gradient, Phase};
+use crate::plan::{Anchor, Averaging, Combine, Criterion, Gradient, Phase};
 
 /// A phase of gradient descent at one of its learning rates.
 struct Trial<'a> {
@@ -130,6 +132,10 @@ impl Run<'_> {
         };
         let batches = self.epoch_batches(&rate_factors, trial.next.passes - epoch)?;
 
+        let is_cumulative =
+            settings.adaptive.as_ref().is_some_and(|adaptive| adaptive.criterion == Criterion::CumulativeGradientNorm);
+        let mut last_norms = None;
+
         monitor.start(&trial.task(epoch), trainer.train.len());
         monitor.advance(self.state.training.totals.images);
         for batch in batches {
@@ -141,6 +147,8 @@ impl Run<'_> {
 
             // Forward and backward.
             let what = Differentiation::of(&rate_factors, &trainer.options, trial.class_weights.as_deref());
+            let dropping = trainer.dropping(&self.state.model, epoch as u64, batch.number);
+            let what = Differentiation { dropping, ..what };
             let found = loss_gradients_of(&self.state.model, &batch, entry, &what);
             if !found.loss.is_finite() {
                 return diverged(NotFinite::Loss);
@@ -148,6 +156,9 @@ impl Run<'_> {
             self.state.training.totals.add(&found, batch.n);
 
             // The update.
+            if is_cumulative && self.state.training.batch + 1 == trial.steps_per_epoch {
+                last_norms = Some(squared_norms(&found.gradients));
+            }
             let state = &mut self.state;
             let training = &mut state.training;
             let step = epoch * trial.steps_per_epoch + training.batch;
@@ -195,8 +206,24 @@ impl Run<'_> {
         self.report_epoch(trial, &rate_factors, started.elapsed().as_secs_f64())?;
         let training = &mut self.state.training;
         (training.epoch, training.batch) = (epoch + 1, 0);
-        (training.totals, training.measured) = (Default::default(), None);
+        let measured = training.measured.take();
+        training.totals = Default::default();
+        if let Some(norms) = last_norms {
+            self.lower_rates(trial, &norms, measured.as_ref());
+        }
         Ok(Ending::Continue(()))
+    }
+
+    /// The factors of the next epoch, after those `before`, by the squared norms of the last gradients of the epoch that
+    /// has just ended.
+    fn lower_rates(&mut self, trial: &Trial, norms: &[Option<f64>], before: Option<&IndexMap<String, f64>>) {
+        let Some(adaptive) = trial.settings.adaptive.as_ref() else { return };
+        let next = LayerMeasures::of_norms(&self.state.model, norms, adaptive.layer).falling_from(before);
+        let epoch = self.state.training.epoch;
+        if epoch < trial.settings.epochs {
+            self.monitor.message(&format!("{}: {}", trial.task(epoch), reports::describe(adaptive, &next)));
+        }
+        self.state.training.measured = Some(next);
     }
 
     /// The factors on the learning rate in the present epoch; those that follow the gradients are measured where they are
@@ -206,6 +233,9 @@ impl Run<'_> {
         let planned = trial.learning_rates.rate_factors(epoch, None);
         let Some(adaptive) = &trial.settings.adaptive else { return Ok(Some(planned)) };
         if self.state.training.measured.is_none() {
+            if adaptive.criterion == Criterion::CumulativeGradientNorm {
+                return Ok(Some(planned));
+            }
             let (view, order) = self.view_and_order(epoch as u64);
             let batches = self.loaders.training.loader.epoch(view, order, 0).take(adaptive.batches);
             let what = Differentiation::of(&planned, &self.trainer.options, trial.class_weights.as_deref());
@@ -329,7 +359,9 @@ impl Update<'_> {
         mut adapters: Option<&mut TrainedAdapters>,
     ) {
         let LossGradients { mut gradients, observed, .. } = found;
-        if let Some(anchor) = self.anchor {
+        // Low-rank changes have no weights of their own to pull, so the penalty reaches their factors as a gradient.
+        let decouples = optimizer.is_adaptive() && adapters.is_none();
+        if let Some(anchor) = self.anchor.filter(|_| !decouples) {
             add_l2_sp(&mut gradients, &model.parameters, anchor, self.pretrained, model.head());
         }
         let mut of_factors = match &mut adapters {
@@ -339,6 +371,10 @@ impl Update<'_> {
         if let Some(limit) = self.clip_norm {
             let of_factors = of_factors.iter_mut().flatten().flat_map(|factors| [&mut factors.a, &mut factors.b]);
             clip_norm(gradients.iter_mut().flatten().chain(of_factors), limit);
+        }
+        if let Some(anchor) = self.anchor.filter(|_| decouples) {
+            let head = model.head();
+            pull_to(self.pretrained, &mut model.parameters, &gradients, anchor, head, self.learning_rates);
         }
         optimizer.step(&mut model.parameters, gradients, self.learning_rates);
         if let Some(adapters) = adapters {

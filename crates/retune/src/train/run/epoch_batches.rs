@@ -49,7 +49,7 @@ impl Run<'_> {
     /// augmented in a few ways only, the epochs take turns with them.
     pub fn view_and_order(&self, epoch: u64) -> (u64, Order) {
         let options = &self.trainer.options;
-        let order = |seed| if options.shuffle { Order::Shuffled { seed } } else { Order::Sequential };
+        let order = |seed| options.order(seed);
         match options.activations.views {
             None => (epoch, order(options.seed)),
             Some(views) => {

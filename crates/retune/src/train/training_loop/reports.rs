@@ -38,9 +38,11 @@ impl Trial<'_> {
 impl Run<'_> {
     /// Says what a batch of one image cannot do.
     pub(super) fn note_batches_of_one_image(&self) {
-        let TrainOptions { batch_size, batch_norm, balanced_classes, mix, .. } = &self.trainer.options;
+        let options = &self.trainer.options;
+        let TrainOptions { batch_norm, balanced_classes, mix, .. } = options;
+        let batch_size = options.images_of_update();
         let which = match self.trainer.train.len() % batch_size {
-            _ if *batch_size == 1 => "every batch",
+            _ if batch_size == 1 => "every batch",
             1 => "the last batch of each epoch",
             _ => return,
         };
@@ -94,6 +96,7 @@ pub(super) fn describe(adaptive: &Adaptive, rate_factors: &IndexMap<String, f64>
     const SHOWN: usize = 4;
     let name = match adaptive.criterion {
         Criterion::RelativeGradientNorm => "relative gradient norm",
+        Criterion::CumulativeGradientNorm => "relative gradient norms so far",
         Criterion::SignalToNoise | Criterion::SignalToNoiseOfficial => "signal-to-noise ratio",
     };
     if adaptive.threshold.is_some() {
