@@ -1,4 +1,4 @@
-//! A figure of every kind, as SVG, PNG and PDF in a folder:
+//! A figure of every kind, as SVG and PNG in a folder:
 //! `cargo run --release -p retune-figures --example gallery -- FOLDER`
 
 use std::error::Error;
@@ -12,7 +12,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(&folder)?;
     for (name, figure) in [("lines", lines()), ("scatter", scatter()), ("map", map()), ("heat_map", heat_map())] {
         let drawing = figure.draw(&Style::default());
-        for ending in ["svg", "png", "pdf"] {
+        for ending in ["svg", "png"] {
             let path = folder.join(format!("{name}.{ending}"));
             std::fs::write(&path, drawing.encode_for(&path)?)?;
         }

@@ -4,7 +4,7 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use resvg::tiny_skia::{Pixmap, Transform};
-use resvg::usvg::{self, Options, Tree};
+use resvg::usvg::{self, Tree};
 
 use crate::font;
 
@@ -106,8 +106,7 @@ impl Drawing {
     /// # Errors
     /// An SVG that the renderer does not take.
     pub fn tree(&self) -> Result<Tree, DrawingError> {
-        let options = Options { fontdb: font::fonts_for(&self.svg), ..Options::default() };
-        Ok(Tree::from_str(&self.svg, &options)?)
+        Ok(Tree::from_str(&self.svg, &font::options_for(&self.svg))?)
     }
 
     fn pixels(&self) -> Result<Pixmap, DrawingError> {

@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
-use resvg::usvg::fontdb::Database;
+use resvg::usvg::Options;
+use resvg::usvg::fontdb::{Database, FaceInfo, ID, Stretch, Style};
 use ttf_parser::Face;
 use unicode_width::UnicodeWidthChar;
 
@@ -56,11 +57,17 @@ fn covers(text: &str) -> bool {
     text.chars().all(|character| character.width().unwrap_or(0) == 0 || known(character))
 }
 
-/// The fonts to draw a text with: the embedded one, and those of the system where the text needs them.
-pub(crate) fn fonts_for(svg: &str) -> Arc<Database> {
+/// How the renderer draws the texts of an SVG: with the embedded font, and with those of the system where letters need them.
+pub(crate) fn options_for(svg: &str) -> Options<'static> {
+    let mut options = Options { fontdb: fonts(!covers(svg)), ..Options::default() };
+    options.font_resolver.select_fallback = Box::new(|letter, tried, fonts| fallback(letter, tried, fonts));
+    options
+}
+
+fn fonts(system: bool) -> Arc<Database> {
     static EMBEDDED: OnceLock<Arc<Database>> = OnceLock::new();
     static WITH_SYSTEM: OnceLock<Arc<Database>> = OnceLock::new();
-    let load = |system: bool| {
+    let load = || {
         let mut fonts = Database::new();
         fonts.load_font_data(REGULAR.to_vec());
         fonts.load_font_data(SEMIBOLD.to_vec());
@@ -71,8 +78,23 @@ pub(crate) fn fonts_for(svg: &str) -> Arc<Database> {
         fonts.set_serif_family("Inter");
         Arc::new(fonts)
     };
-    let fonts = if covers(svg) { &EMBEDDED } else { &WITH_SYSTEM };
-    Arc::clone(fonts.get_or_init(|| load(!covers(svg))))
+    Arc::clone(if system { &WITH_SYSTEM } else { &EMBEDDED }.get_or_init(load))
+}
+
+/// The font of the system for a letter: of those that have it the one that looks most like the font that lacks it.
+fn fallback(letter: char, tried: &[ID], fonts: &Database) -> Option<ID> {
+    let wanted = fonts.face(*tried.first()?)?.weight.0;
+    let has = |id: ID| {
+        fonts.with_face_data(id, |data, index| {
+            Face::parse(data, index).is_ok_and(|face| face.glyph_index(letter).is_some())
+        })
+    };
+    let unlike = |face: &FaceInfo| {
+        (face.style != Style::Normal, face.weight.0.abs_diff(wanted), face.stretch != Stretch::Normal, face.monospaced)
+    };
+    let mut faces: Vec<&FaceInfo> = fonts.faces().filter(|face| !tried.contains(&face.id)).collect();
+    faces.sort_by_key(|face| unlike(face));
+    faces.into_iter().map(|face| face.id).find(|&id| has(id) == Some(true))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::matrix::{Cell, Matrix, scale, scale_width};
+use super::matrix::{Cell, ColorScale, Matrix};
 use crate::canvas::{Anchor, Canvas, Text, Tone, widest};
 use crate::color;
 use crate::figure::{Confusion, Ranking};
@@ -30,8 +30,8 @@ pub(super) fn draw(figure: &Confusion, mut canvas: Canvas) -> Drawing {
     let classes = &figure.classes[..count];
     let numbered = count <= NUMBERED;
     let unit = if figure.group > 1 { "share of the true classes" } else { "share of the true class" };
-    let axis = Axis::shares(unit);
-    let beside = 20.0 + scale_width(&axis, [0.0, 1.0]);
+    let scale = color_scale(unit, numbered);
+    let beside = 20.0 + scale.width();
     let room = 0.25 * width;
     let names: Vec<String> = classes.iter().map(|name| fitted(name, TICK, room)).collect();
     let left = 2.0 * EDGE + 30.0 + widest(names.iter().map(String::as_str), TICK);
@@ -61,7 +61,7 @@ pub(super) fn draw(figure: &Confusion, mut canvas: Canvas) -> Drawing {
         "none",
         &format!(r#" stroke="{grid}" stroke-width="0.6""#),
     );
-    scale(&mut canvas, &axis, [0.0, 1.0], [right + 20.0, top, (bottom - top).clamp(80.0, 240.0)]);
+    scale.draw(&mut canvas, [right + 20.0, top, (bottom - top).clamp(80.0, 240.0)]);
     let mut end = drawn.end.max(top + 80.0);
     if figure.group > 1 {
         let note = format!("Each row and column stands for {} classes in their order.", figure.group);
@@ -73,6 +73,15 @@ pub(super) fn draw(figure: &Confusion, mut canvas: Canvas) -> Drawing {
         list = ranked(&mut canvas, ranking, [lists, list]) + 20.0;
     }
     canvas.finish(whole, end.max(list - 20.0) + EDGE, &format!("{}: predicted class by true class", figure.title))
+}
+
+/// Colors by the share, or by its square root where no number says it: then one in a hundred can be seen beside a diagonal.
+fn color_scale(unit: &str, numbered: bool) -> ColorScale {
+    if numbered {
+        return ColorScale::linear(Axis::shares(unit), [0.0, 1.0], 180.0);
+    }
+    let tick = |percent: f64| ((percent / 100.0).sqrt(), format!("{percent} %"));
+    ColorScale { label: unit.to_owned(), ticks: [0.0, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0].map(tick).into() }
 }
 
 fn cells(figure: &Confusion, classes: &[String], numbered: bool) -> Vec<Cell> {
@@ -89,7 +98,7 @@ fn cells(figure: &Confusion, classes: &[String], numbered: bool) -> Vec<Cell> {
         Cell {
             row,
             column,
-            color: Some(color::value(share)),
+            color: Some(color::value(if numbered { share } else { share.sqrt() })),
             text: if numbered { percent(share) } else { String::new() },
             tip: format!(
                 "{} → {}\n{n} of {}, {}",

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::matrix::{Cell, Matrix, scale, scale_width};
+use super::matrix::{Cell, ColorScale, Matrix};
 use crate::canvas::{Canvas, widest};
 use crate::color::{self, MISSING};
 use crate::figure::HeatMap;
@@ -13,6 +13,8 @@ use crate::{Axis, Drawing, Format, font};
 const MOST_CELLS: usize = 400;
 /// Rows and columns with numbers, at most.
 const NUMBERED: usize = 24;
+/// Height of the scale of colors, at most.
+const SCALE: f64 = 300.0;
 
 pub(super) fn draw(figure: &HeatMap, mut canvas: Canvas) -> Drawing {
     let width = canvas.style.width;
@@ -24,7 +26,7 @@ pub(super) fn draw(figure: &HeatMap, mut canvas: Canvas) -> Drawing {
     let (rows, columns, values) = thinned(figure);
     let range = range(figure, &values);
     let axis = Axis { label: figure.value_label.clone(), format: figure.format, ..Axis::default() };
-    let beside = 20.0 + scale_width(&axis, range);
+    let beside = 20.0 + ColorScale::linear(axis.clone(), range, SCALE).width();
     let longest = |names: &[String], room: f64| {
         let names: Vec<String> = names.iter().map(|name| fitted(name, TICK, room)).collect();
         widest(names.iter().map(String::as_str), TICK)
@@ -85,8 +87,8 @@ pub(super) fn draw(figure: &HeatMap, mut canvas: Canvas) -> Drawing {
     let top = heading(&mut canvas, &figure.title, whole);
     let drawn = matrix.draw(&mut canvas, [EDGE, top]);
     let [_, top, right, bottom] = drawn.area;
-    let height = (bottom - top).clamp(60.0, 300.0);
-    scale(&mut canvas, &axis, range, [right + 20.0, top, height]);
+    let height = (bottom - top).clamp(60.0, SCALE);
+    ColorScale::linear(axis, range, height).draw(&mut canvas, [right + 20.0, top, height]);
     let whole = (right + beside + EDGE).max(0.5 * width);
     let description = format!("{}: {} by {} and {}", figure.title, figure.value_label, figure.y_label, figure.x_label);
     canvas.finish(whole.max(width.min(whole)), drawn.end.max(top + height) + EDGE, &description)

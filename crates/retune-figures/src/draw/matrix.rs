@@ -146,33 +146,50 @@ fn every(cell: f64) -> usize {
     ((NAME_DISTANCE / cell).ceil() as usize).max(1)
 }
 
-/// Width that a scale of colors takes beside a matrix.
-pub(super) fn scale_width(axis: &Axis, range: [f64; 2]) -> f64 {
-    let ticks = Scale::of(&axis.clone().within(range), range, 6).ticks;
-    14.0 + 8.0
-        + widest(ticks.iter().map(|tick| tick.text.as_str()), TICK)
-        + if axis.label.is_empty() { 0.0 } else { 24.0 }
+/// What the colors beside a matrix stand for.
+pub(super) struct ColorScale {
+    /// What is measured.
+    pub label: String,
+    /// Places from 0 (pale) to 1 (dark) with the values there.
+    pub ticks: Vec<(f64, String)>,
 }
 
-/// Draws the colors of a range of values upward from a place, with ticks and what they measure.
-pub(super) fn scale(canvas: &mut Canvas, axis: &Axis, range: [f64; 2], [left, top, height]: [f64; 3]) {
-    const STEPS: usize = 48;
-    const WIDTH: f64 = 14.0;
-    let scale = Scale::of(&axis.clone().within(range), range, ((height / 30.0) as usize).clamp(2, 6));
-    let scale = scale.placed([top + height, top]);
-    for step in 0..STEPS {
-        let y = top + height * (1.0 - (step + 1) as f64 / STEPS as f64);
-        let color = color::hex(color::value(step as f64 / (STEPS - 1) as f64));
-        // A little more than its share leaves no seams; the next step covers it.
-        canvas.rectangle([left, y, WIDTH, height / STEPS as f64 + 0.4], &color);
+const SCALE_WIDTH: f64 = 14.0;
+
+impl ColorScale {
+    /// Colors that are proportional to values in a range, on a scale of a height.
+    pub fn linear(axis: Axis, range: [f64; 2], height: f64) -> Self {
+        let scale = Scale::of(&axis.clone().within(range), range, ((height / 30.0) as usize).clamp(2, 6));
+        let ticks = scale.ticks.iter().filter_map(|tick| Some((scale.place(tick.value)?, tick.text.clone())));
+        Self { ticks: ticks.collect(), label: axis.label }
     }
-    let muted = canvas.tone(Tone::Muted);
-    let mut longest: f64 = 0.0;
-    for tick in &scale.ticks {
-        let Some(at) = scale.place(tick.value) else { continue };
-        canvas.line([left + WIDTH, at, left + WIDTH + 4.0, at], muted, 0.8, "");
-        canvas.text(Text::at(left + WIDTH + 7.0, at + 4.0, &tick.text, TICK), Tone::Muted);
-        longest = longest.max(font::width(&tick.text, TICK, false));
+
+    /// Width that it takes beside a matrix.
+    pub fn width(&self) -> f64 {
+        let label = if self.label.is_empty() { 0.0 } else { 24.0 };
+        SCALE_WIDTH + 8.0 + self.longest() + label
     }
-    upright(canvas, left + WIDTH + longest + 24.0, [top, top + height], &axis.label);
+
+    fn longest(&self) -> f64 {
+        widest(self.ticks.iter().map(|(_, text)| text.as_str()), TICK)
+    }
+
+    /// Draws it from its upper left corner.
+    pub fn draw(&self, canvas: &mut Canvas, [left, top, height]: [f64; 3]) {
+        const STEPS: usize = 48;
+        for step in 0..STEPS {
+            let y = top + height * (1.0 - (step + 1) as f64 / STEPS as f64);
+            let color = color::hex(color::value(step as f64 / (STEPS - 1) as f64));
+            // A little more than its share leaves no seams.
+            canvas.rectangle([left, y, SCALE_WIDTH, height / STEPS as f64 + 0.4], &color);
+        }
+        let muted = canvas.tone(Tone::Muted);
+        let right = left + SCALE_WIDTH;
+        for (share, text) in &self.ticks {
+            let at = top + height * (1.0 - share);
+            canvas.line([right, at, right + 4.0, at], muted, 0.8, "");
+            canvas.text(Text::at(right + 7.0, at + 4.0, text, TICK), Tone::Muted);
+        }
+        upright(canvas, right + self.longest() + 24.0, [top, top + height], &self.label);
+    }
 }
