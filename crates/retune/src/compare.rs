@@ -11,10 +11,11 @@ pub mod table;
 
 use indexmap::IndexMap;
 use retune_analysis::intervals::{Estimate, paired_difference, proportion_difference};
+use retune_figures::Axis;
+use retune_figures::figure::{Point, Scatter};
 use serde::{Deserialize, Serialize};
 
 use crate::inference::Evaluation;
-use crate::report::plot::{Plot, ScatterPoint, scatter};
 use crate::run::Summary;
 
 /// Means that differ by less are equal, after rounding.
@@ -233,8 +234,8 @@ impl Comparison {
         Document { results: self.columns().into_iter().map(result).collect(), comparison: self }
     }
 
-    /// Accuracy in distribution against accuracy on each shifted set, a picture for each.
-    pub fn scatters(&self) -> Vec<(String, Plot)> {
+    /// Accuracy in distribution against accuracy on each shifted set, a figure for each.
+    pub fn scatters(&self) -> Vec<(String, Scatter)> {
         let column = |set: &String| Column { set: set.clone(), worst_group: false };
         let own = column(&self.in_distribution);
         self.shifted
@@ -242,20 +243,22 @@ impl Comparison {
             .map(|set| {
                 let point = |row: &MethodRow| {
                     let (x, y) = (row.estimate(&own)?, row.estimate(&column(set))?);
-                    Some(ScatterPoint {
+                    Some(Point {
                         label: row.label.clone(),
-                        x: 100.0 * x.mean,
-                        y: 100.0 * y.mean,
-                        x_interval: Some(x.interval.map(|end| 100.0 * end)),
-                        y_interval: Some(y.interval.map(|end| 100.0 * end)),
+                        x: x.mean,
+                        y: y.mean,
+                        x_interval: Some(x.interval),
+                        y_interval: Some(y.interval),
                     })
                 };
-                let points: Vec<ScatterPoint> = self.rows.iter().filter_map(point).collect();
-                let x_label = format!("accuracy on {}, %", self.in_distribution);
-                (
-                    set.clone(),
-                    scatter("In distribution and under shift", &x_label, &format!("accuracy on {set}, %"), &points),
-                )
+                let figure = Scatter {
+                    title: "In distribution and under shift".into(),
+                    x: Axis::shares(format!("accuracy on {}", self.in_distribution)),
+                    y: Axis::shares(format!("accuracy on {set}")),
+                    points: self.rows.iter().filter_map(point).collect(),
+                    ..Scatter::default()
+                };
+                (set.clone(), figure)
             })
             .collect()
     }

@@ -18,6 +18,8 @@ const SIDE: f64 = 440.0;
 /// Width of the lists beside the matrix.
 const LIST: f64 = 380.0;
 const ENTRY: f64 = 27.0;
+/// Height of the scale of colors, at least: its title needs as much.
+const LEAST_SCALE: f64 = 132.0;
 
 pub(super) fn draw(figure: &Confusion, mut canvas: Canvas) -> Drawing {
     let width = canvas.style.width;
@@ -61,8 +63,8 @@ pub(super) fn draw(figure: &Confusion, mut canvas: Canvas) -> Drawing {
         "none",
         &format!(r#" stroke="{grid}" stroke-width="0.6""#),
     );
-    scale.draw(&mut canvas, [right + 20.0, top, (bottom - top).clamp(80.0, 240.0)]);
-    let mut end = drawn.end.max(top + 80.0);
+    scale.draw(&mut canvas, [right + 20.0, top, (bottom - top).clamp(LEAST_SCALE, 240.0)]);
+    let mut end = drawn.end.max(top + LEAST_SCALE + 8.0);
     if figure.group > 1 {
         let note = format!("Each row and column stands for {} classes in their order.", figure.group);
         canvas.text(Text::at(EDGE, end + 14.0, &note, TICK), Tone::Muted);

@@ -159,7 +159,7 @@ const SCALE_WIDTH: f64 = 14.0;
 impl ColorScale {
     /// Colors that are proportional to values in a range, on a scale of a height.
     pub fn linear(axis: Axis, range: [f64; 2], height: f64) -> Self {
-        let scale = Scale::of(&axis.clone().within(range), range, ((height / 30.0) as usize).clamp(2, 6));
+        let scale = Scale::of(&axis.clone().within(range), range, ((height / 24.0) as usize).clamp(3, 6));
         let ticks = scale.ticks.iter().filter_map(|tick| Some((scale.place(tick.value)?, tick.text.clone())));
         Self { ticks: ticks.collect(), label: axis.label }
     }

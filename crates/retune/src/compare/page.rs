@@ -1,10 +1,12 @@
 //! The page of a comparison.
 
+use retune_figures::Axis;
+use retune_figures::figure::{Line, Lines, Scatter};
 use retune_pixels::preprocess::Preprocessing;
 
 use super::table::{findings, reading};
 use super::{Column, Comparison, MethodRow, Standing};
-use crate::report::page::{self, Cell, Line, Lines, Mark, Page, Point, Scatter, Section, Table, Text, grouped};
+use crate::report::page::{self, Cell, Mark, Page, Section, Table, Text, grouped};
 use crate::report::run_page::{RunRecord, duration, sentence};
 
 /// Images on the maps of a page, at most, but for the first map: a page of all methods on a large set would be slow to
@@ -124,30 +126,11 @@ fn accuracy(row: &MethodRow, column: &Column, several: bool, standing: Standing)
 }
 
 fn scatters(comparison: &Comparison) -> Option<Section> {
-    let column = |set: &String| Column { set: set.clone(), worst_group: false };
-    let own = column(&comparison.in_distribution);
     let note = "Each mark is a method: to the right is better on data as in training, up is better under shift. On the \
                 dashed line nothing is lost.";
     let mut section = Section::new("In distribution and under shift", note);
-    for set in &comparison.shifted {
-        let shifted = column(set);
-        let point = |row: &MethodRow| {
-            let (x, y) = (row.estimate(&own)?, row.estimate(&shifted)?);
-            Some(Point {
-                label: row.label.clone(),
-                x: x.mean,
-                y: y.mean,
-                x_interval: Some(x.interval),
-                y_interval: Some(y.interval),
-            })
-        };
-        let scatter = Scatter {
-            x_label: format!("Accuracy on {}", comparison.in_distribution),
-            y_label: format!("Accuracy on {set}"),
-            points: comparison.rows.iter().filter_map(point).collect(),
-            joined: false,
-        };
-        section = section.with(set, scatter);
+    for (set, figure) in comparison.scatters() {
+        section = section.with(set, Scatter { title: String::new(), diagonal: true, ..figure });
     }
     (!section.views.is_empty()).then_some(section)
 }
@@ -166,11 +149,7 @@ fn curves(runs: &[RunOf]) -> Option<Section> {
             .metrics
             .iter()
             .filter(|row| row.phase == phase.phase && row.split == "val" && row.learning_rate == phase.learning_rate);
-        lines.push(Line {
-            name: label.clone(),
-            points: rows.map(|row| (row.epoch as f64, row.accuracy)).collect(),
-            faint: false,
-        });
+        lines.push(Line::new(label.clone(), rows.map(|row| (row.epoch as f64, row.accuracy)).collect()));
     }
     if lines.is_empty() {
         return None;
@@ -178,10 +157,10 @@ fn curves(runs: &[RunOf]) -> Option<Section> {
     let note = "Accuracy on validation by epoch of the last phase of gradient descent, at the learning rate that was \
                 chosen; the first seed of each method.";
     let view = Lines {
-        x_label: "Epoch".into(),
-        y_label: "Accuracy on validation".into(),
-        percent: true,
+        x: Axis::integers("epoch"),
+        y: Axis::shares("accuracy on validation"),
         lines,
+        noun: "methods".into(),
         ..Lines::default()
     };
     Some(Section::new("Learning curves", note).with("", view))
