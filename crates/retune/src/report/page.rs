@@ -112,7 +112,8 @@ impl Section {
     /// The same with one more view.
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, view: impl Into<View>) -> Self {
-        let view = if self.wide { view.into().wide() } else { view.into() };
+        let view: View = view.into();
+        let view = if self.wide { view.wide() } else { view };
         self.views.push(NamedView { name: name.into(), view });
         self
     }
