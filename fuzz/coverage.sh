@@ -11,7 +11,7 @@ done
 case $name in
     brotli_decompressor | csv | csv_core | gif | image | image_webp | lz4_flex | parquet | png | pytorch_reader | retune | retune_analysis | retune_jpeg | \
         retune_pixels | ruzstd | safetensors | snap | tar | tiff | weezl | zip | zune_jpeg | cifar | config | features_npz | \
-        features_parquet | features_safetensors | idx | image_file | manifest_csv | manifest_jsonl | parquet_images | plan | \
+        features_parquet | features_safetensors | idx | image_file | jpeg | manifest_csv | manifest_jsonl | parquet_images | plan | \
         pytorch | run_options | safetensors_file | webdataset)
         exec "$compiler" "$@" --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
             -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \

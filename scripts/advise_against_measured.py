@@ -5,7 +5,7 @@
 
 For each shift, `retune compare` tunes each stage alone, and everything, on 1,000 target images and measures accuracy on
 the target's test images; `retune advise` sees training and validation images alone. Prints the tables of
-docs/analysis.md. What is finished is not run again; about an hour on two cores.
+book/src/measurements/analysis.md. What is finished is not run again; about an hour on two cores.
 """
 
 import argparse

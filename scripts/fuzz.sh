@@ -19,6 +19,7 @@ for name in $target; do
     mkdir -p "corpus/$name" "artifacts/$name"
     seeds=seeds/$name
     if [ "$name" = image_file ]; then seeds=../crates/retune-pixels/tests/fixtures/pixels/formats; fi
+    if [ "$name" = jpeg ]; then seeds=../crates/retune-jpeg/tests/fixtures; fi
     # 64 kB hold any seed; two gigabytes are more than any input that small may take.
     "target/release/$name" "corpus/$name" "$seeds" -artifact_prefix="artifacts/$name/" \
         -max_total_time="$seconds" -max_len=65536 -rss_limit_mb=2048 -malloc_limit_mb=1024 -timeout=20 \

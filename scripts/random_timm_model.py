@@ -25,10 +25,10 @@ def scale_residual_branches(model, factor):
             last.weight.mul_(factor)
 
 
-def randomize(model, seed, calibration_size, residual_scale=1.0):
+def randomize(model, seed, calibration_size, residual_scale=1.0, channels=3):
     """Give `model` seeded random weights.
 
-    `calibration_size` (height, width) is the input that sets BatchNorm statistics. `residual_scale` below one keeps deep
+    `calibration_size` (height, width) and `channels` are those of the input that sets BatchNorm statistics. `residual_scale` below one keeps deep
     models with BatchNorm well conditioned: at random weights each normalized layer amplifies a relative rounding error,
     and over a hundred of them it grows from 1e-7 to 1e-3, in timm itself between batches of one and of four.
     """
@@ -61,7 +61,7 @@ def randomize(model, seed, calibration_size, residual_scale=1.0):
             for norm in norms:
                 norm.momentum = 1.0
             model.train()
-            model(normal((4, 3, *calibration_size)))
+            model(normal((4, channels, *calibration_size)))
             for norm in norms:
                 norm.momentum = 0.1
                 spread = (norm.running_var + 1e-3).sqrt()

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the comparisons of docs/reproduction.md: about an hour on two cores. What is finished is not run again.
+# Runs the comparisons of book/src/measurements/reproduction.md: about an hour on two cores. What is finished is not run again.
 #
 #     scripts/reproduce.sh DATA OUT          DATA as scripts/reproduction_data.py makes it
 set -euo pipefail

@@ -1,4 +1,4 @@
-"""Make the data sets of docs/reproduction.md from Fashion-MNIST.
+"""Make the data sets of book/src/measurements/reproduction.md from Fashion-MNIST.
 
     python scripts/reproduction_data.py --idx /usr/share/datasets/fashion-mnist --out DATA
 

@@ -12,9 +12,10 @@ TOLERANCE = 1e-4
 
 
 def inputs(paths, pretrained_cfg):
-    """The images as timm's own evaluation transform prepares them, n x 3 x height x width."""
+    """The images as timm's own evaluation transform prepares them, n x channels x height x width."""
     transform = create_transform(**resolve_data_config(pretrained_cfg=pretrained_cfg), is_training=False)
-    return torch.stack([transform(Image.open(path).convert("RGB")) for path in paths])
+    mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[pretrained_cfg["input_size"][0]]
+    return torch.stack([transform(Image.open(path).convert(mode)) for path in paths])
 
 
 def logits(model, images):

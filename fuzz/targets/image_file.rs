@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use retune::pixels::decode::{DecodeLimits, catches_panics, decode};
+use retune::pixels::decode::{DecodeLimits, catches_panics, decode, decode_with_alpha};
 
 /// Panics of the decoders are caught, and are no findings.
 fn report_others_only() {
@@ -12,5 +12,7 @@ fn report_others_only() {
 
 fuzz_target!(init: report_others_only(), |bytes: &[u8]| {
     // A small limit, so that time is not spent on filling large images.
-    let _ = decode(bytes, &DecodeLimits { max_pixels: 1 << 16, ..DecodeLimits::default() });
+    let limits = DecodeLimits { max_pixels: 1 << 16, ..DecodeLimits::default() };
+    let _ = decode(bytes, &limits);
+    let _ = decode_with_alpha(bytes, &limits);
 });

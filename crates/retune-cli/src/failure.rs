@@ -1,4 +1,6 @@
-//! Why a command ended early, and the exit status that says so.
+//! Why a command ended early, and its exit status.
+//!
+//! Errors of the library speak of values and files. The hints about options that could help are added here.
 
 use crate::output::table::printable;
 use crate::output::tell;
@@ -6,9 +8,11 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
+use retune::compare::runner::CompareError;
 use retune::features::FeaturesError;
 use retune::files::FileError;
 use retune::inference::InferenceError;
+use retune::merge::MixError;
 use retune::models::ModelError;
 use retune::plan::PlanError;
 use retune::report::plot::PlotError;
@@ -17,28 +21,29 @@ use retune::run::FitError;
 use retune::run::verify::VerifyError;
 use retune::similarity::ModelCkaError;
 use retune::sources::DataError;
+use retune::train::{NotFinite, TrainError};
 
 /// Why a command ended early.
 #[derive(Debug)]
 pub enum Failure {
-    /// The user can put it right: one sentence that says what is wrong and what to do.
+    /// Something that the user can correct: one sentence that says what is wrong and what to do.
     Mistake(String),
-    /// The user asked to stop: what to do to go on, if there is anything.
+    /// The user asked to stop. The text says how to continue, if that is possible.
     Interrupted(Option<String>),
-    /// Something is not as it should be, and what it is has been printed.
+    /// A check failed, and its details have been printed.
     Broken(String),
-    /// Whoever read standard output has gone, as `head` does.
+    /// The reader of standard output has closed it, as `head` does.
     OutputClosed,
 }
 
 impl Failure {
-    /// Exit status of a panic, and of what is broken.
+    /// Exit status of a panic and of a failed check.
     pub const DEFECT: u8 = 1;
     const MISTAKE: u8 = 2;
     /// 128 + SIGINT, as shells count.
     pub const INTERRUPTED: u8 = 130;
 
-    /// Prints it on standard error and says with which status to exit.
+    /// Prints the failure on standard error and returns the exit status.
     pub fn report(&self) -> ExitCode {
         match self {
             Self::Mistake(reason) => {
@@ -63,11 +68,8 @@ impl Failure {
         Self::Mistake(format!("{}: {reason}", path.display()))
     }
 
-    fn of_model(error: &ModelError) -> Self {
-        let hint = match error {
-            ModelError::ArchitectureNeeded { .. } => "; name it with --arch (`retune models` lists what can be built)",
-            _ => "",
-        };
+    /// A mistake with a hint about options.
+    fn hinted(error: impl std::fmt::Display, hint: impl std::fmt::Display) -> Self {
         Self::Mistake(format!("{error}{hint}"))
     }
 
@@ -80,7 +82,7 @@ impl Failure {
     }
 }
 
-/// A message of several lines (parsers quote the source in the middle of theirs) as one.
+/// A message of several lines as one. Parsers quote the source in the middle of theirs, which is left out.
 fn one_line(message: &str) -> String {
     let is_quotation = |line: &&str| line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ').starts_with('|');
     let lines = message.lines().filter(|line| !is_quotation(line)).map(str::trim).filter(|line| !line.is_empty());
@@ -106,7 +108,7 @@ impl From<FeaturesError> for Failure {
     fn from(error: FeaturesError) -> Self {
         match error {
             FeaturesError::Inference(InferenceError::Interrupted) => {
-                Self::Interrupted(Some("run the same command again to go on from here".into()))
+                Self::Interrupted(Some("run the same command again to continue from here".into()))
             }
             FeaturesError::Inference(error) => error.into(),
             other => Self::Mistake(other.to_string()),
@@ -129,30 +131,95 @@ impl From<FitError> for Failure {
             FitError::Data(error) => error.into(),
             FitError::Model(error) => error.into(),
             error if error.is_interruption() => Self::Interrupted(None),
-            error => Self::Mistake(error.to_string()),
+            error => Self::hinted(&error, hint(&error)),
+        }
+    }
+}
+
+/// What a user of the command line can do about an error of a fit.
+fn hint(error: &FitError) -> String {
+    let hint = match error {
+        FitError::OutputIsARun(run) => {
+            return format!("; choose another --out, or resume the run with `retune fit --resume {}`", run.display());
+        }
+        FitError::OutputTaken(_) => "; choose another --out",
+        FitError::NoHeadToKeep => "; leave out --head-init keep",
+        FitError::NothingToValidate(_) => " (--val-fraction)",
+        FitError::NewHeadFrozen => " (--head-init keep)",
+        FitError::NoBfloat16 => "; leave out --device and --kernels, or use --precision float32",
+        FitError::DuplicateName(_) => " (--eval NAME=PATH)",
+        FitError::Train(TrainError::Diverged { first, .. }) => match (first.what, first.epoch, first.step) {
+            (NotFinite::Loss, 1, 1) => " (--mean, --std)",
+            _ => " (--lr, for which `retune lr-find` has suggestions, --clip-norm 1, --warmup-epochs 1)",
+        },
+        FitError::Model(error) => return hint_of_model(error).to_owned(),
+        FitError::Data(error) => return hint_of_data(error).to_owned(),
+        _ => "",
+    };
+    hint.to_owned()
+}
+
+fn hint_of_model(error: &ModelError) -> &'static str {
+    match error {
+        ModelError::ArchitectureNeeded { .. } => "; name it with --arch (`retune models` lists the available ones)",
+        ModelError::ArchitectureNotNeeded(_) => "; leave out --arch",
+        _ => "",
+    }
+}
+
+fn hint_of_data(error: &DataError) -> &'static str {
+    match error {
+        DataError::ClassCount { .. } => {
+            "; name the model's classes with --classes FILE, or first fit the model to this data with a new head (without \
+             --head-init keep)"
+        }
+        DataError::ClassNumber { .. } | DataError::NoSynset { .. } => "; name the model's classes with --classes FILE",
+        _ => "",
+    }
+}
+
+/// How to finish an unfinished run.
+fn resume(run: &Path) -> String {
+    format!("; resume it with `retune fit --resume {}`", run.display())
+}
+
+impl From<CompareError> for Failure {
+    fn from(error: CompareError) -> Self {
+        match error {
+            error if error.is_interruption() => Self::Interrupted(None),
+            CompareError::Fit(error) => (*error).into(),
+            CompareError::Run { ref source, .. } => Self::hinted(&error, hint(source)),
+            CompareError::OtherOptions { .. } | CompareError::OutputTaken(_) => {
+                Self::hinted(&error, "; choose another --out")
+            }
+            other => Self::Mistake(other.to_string()),
+        }
+    }
+}
+
+impl From<MixError> for Failure {
+    fn from(error: MixError) -> Self {
+        match error {
+            error if error.is_interruption() => Self::Interrupted(None),
+            MixError::Fit(error) => error.into(),
+            MixError::Model(error) => error.into(),
+            MixError::Train(error) => FitError::from(error).into(),
+            MixError::Unfinished(ref run) => Self::hinted(&error, resume(run)),
+            MixError::NoCommonValidation { .. } => Self::hinted(&error, " (without --greedy)"),
+            other => Self::Mistake(other.to_string()),
         }
     }
 }
 
 impl From<DataError> for Failure {
     fn from(error: DataError) -> Self {
-        let hint = match error {
-            DataError::ClassCount { .. } => {
-                "; name the model's classes with --classes FILE, or fit it to this data first with a new head (without \
-                 --head-init keep)"
-            }
-            DataError::ClassNumber { .. } | DataError::NoSynset { .. } => {
-                "; name the model's classes with --classes FILE"
-            }
-            _ => "",
-        };
-        Self::Mistake(format!("{error}{hint}"))
+        Self::hinted(&error, hint_of_data(&error))
     }
 }
 
 impl From<ModelError> for Failure {
     fn from(error: ModelError) -> Self {
-        Self::of_model(&error)
+        Self::hinted(&error, hint_of_model(&error))
     }
 }
 
@@ -164,7 +231,11 @@ impl From<PlanError> for Failure {
 
 impl From<ReportError> for Failure {
     fn from(error: ReportError) -> Self {
-        Self::Mistake(error.to_string())
+        match error {
+            ReportError::Run(error) => (*error).into(),
+            ReportError::Unfinished(ref run) => Self::hinted(&error, resume(run)),
+            ReportError::File(error) => error.into(),
+        }
     }
 }
 
@@ -185,6 +256,7 @@ impl From<VerifyError> for Failure {
         match error {
             VerifyError::Fit(error) => error.into(),
             VerifyError::Interrupted => Self::Interrupted(None),
+            VerifyError::Unfinished(ref run) => Self::hinted(&error, resume(run)),
             other => Self::Mistake(other.to_string()),
         }
     }
@@ -194,7 +266,7 @@ impl From<VerifyError> for Failure {
 impl From<retune::hub::HubError> for Failure {
     fn from(error: retune::hub::HubError) -> Self {
         match error {
-            retune::hub::HubError::Interrupted => Self::Interrupted(Some("run the command again to go on".into())),
+            retune::hub::HubError::Interrupted => Self::Interrupted(Some("run the command again to continue".into())),
             other => Self::Mistake(other.to_string()),
         }
     }
@@ -203,6 +275,34 @@ impl From<retune::hub::HubError> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn sentence(error: impl Into<Failure>) -> String {
+        match error.into() {
+            Failure::Mistake(sentence) => sentence,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn errors_of_the_library_get_hints_about_options() {
+        let run = || std::path::PathBuf::from("runs/1");
+        assert_eq!(
+            sentence(FitError::OutputIsARun(run())),
+            "runs/1 already holds a run; choose another --out, or resume the run with `retune fit --resume runs/1`"
+        );
+        let taken = || FitError::OutputTaken(run());
+        assert_eq!(sentence(taken()), "runs/1 already exists; choose another --out");
+        let nested = CompareError::Run { run: "ft, seed 0".into(), source: Box::new(taken()) };
+        assert_eq!(sentence(nested), "ft, seed 0: runs/1 already exists; choose another --out");
+        let expected = "runs/1 is not finished; resume it with `retune fit --resume runs/1`";
+        assert_eq!(sentence(MixError::Unfinished(run())), expected);
+        assert_eq!(sentence(VerifyError::Unfinished(run())), expected);
+        assert_eq!(sentence(ReportError::Unfinished(run())), expected);
+        // The library itself speaks of no options.
+        for error in [FitError::OutputIsARun(run()), taken(), FitError::NewHeadFrozen, FitError::NoBfloat16] {
+            assert!(!error.to_string().contains("--"), "{error}");
+        }
+    }
 
     #[test]
     fn a_parsers_quotation_is_left_out() {

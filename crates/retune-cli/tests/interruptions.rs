@@ -224,7 +224,7 @@ fn without_room_for_a_checkpoint_the_last_one_stays_and_is_named() {
     let limited = Command::new("sh").args(["-c", &script]).current_dir(here.folder.path()).output().unwrap();
     let message = String::from_utf8_lossy(&limited.stderr).into_owned();
     assert_eq!(limited.status.code(), Some(2), "{message}");
-    assert!(message.contains("the last checkpoint is whole") && message.contains("--resume run"), "{message}");
+    assert!(message.contains("the last checkpoint is intact") && message.contains("--resume run"), "{message}");
     assert_eq!(here.file("run/checkpoint/progress.json"), progress);
     here.succeeds("fit -q --resume run");
     here.assert_same("whole", "run");
@@ -257,7 +257,7 @@ fn a_disk_that_is_really_full_leaves_the_last_checkpoint() {
     }
     assert!(output.status.success(), "{:?} {said}{told}", output.status);
     assert!(said.contains("status 2") && told.contains("no space left on the disk"), "{said}{told}");
-    assert!(told.contains("the last checkpoint is whole"), "{told}");
+    assert!(told.contains("the last checkpoint is intact"), "{told}");
     here.assert_same("whole", "copied");
 }
 
@@ -304,13 +304,13 @@ fn a_run_whose_images_changed_is_not_gone_on_with() {
 fn a_run_whose_plan_changed_is_not_gone_on_with() {
     let here = Workplace::new();
     kill_once_there(&here, "run/checkpoint");
-    let changed = "is not as it was when the run began";
+    let changed = "has changed since the run began";
     for (file, before, after, reason) in [
         ("plan.toml", "epochs = ", "epochs = 1", changed),
         ("run.toml", "batch_size = ", "batch_size = 1", changed),
         ("run.toml", "[preprocessing]", "[preprocessing]\nsize = 40", changed),
         ("checkpoint/progress.json", "\"candidate\": 0", "\"candidate\": 99", "it is damaged"),
-        ("checkpoint/progress.json", "\"format\": 1", "\"format\": 0", "another version of retune wrote it"),
+        ("checkpoint/progress.json", "\"format\": 2", "\"format\": 1", "another version of retune wrote it"),
     ] {
         let path = here.path(&format!("run/{file}"));
         let text = fs::read_to_string(&path).unwrap();

@@ -117,7 +117,7 @@ fn a_picture_that_cannot_be_made_leaves_a_finished_run_finished() {
     assert_eq!(notes.len(), 2, "{errors}");
     assert!(notes[0].starts_with("note: run/report.html is missing: "), "{errors}");
     assert!(notes[1].starts_with("note: run/plots is missing: "), "{errors}");
-    assert!(notes.iter().all(|note| note.ends_with("; `retune report run` makes it again")), "{errors}");
+    assert!(notes.iter().all(|note| note.ends_with("; `retune report run` writes it again")), "{errors}");
 
     // Whoever asks for the report itself is refused, until there is room for it.
     assert!(here.refuses("report run").contains("report.html"));

@@ -41,9 +41,14 @@ fn the_report_of_a_run_works_in_a_browser_and_asks_for_nothing() {
     assert_eq!(browser.script("return getComputedStyle(document.documentElement).scrollBehavior"), "auto");
 
     let titles = browser.script("return [...document.querySelectorAll('h2')].map((title) => title.textContent)");
-    for title in
-        ["Accuracy", "Map of the images", "Confusion", "Calibration", "Images of highest loss", "Plan and options"]
-    {
+    for title in [
+        "Accuracy",
+        "Map of the images",
+        "Confusion",
+        "Calibration",
+        "Images with the highest loss",
+        "Plan and options",
+    ] {
         assert!(titles.as_array().unwrap().iter().any(|found| found == title), "{title}: {titles}");
     }
     // The hostile name is there as text, and only as text.

@@ -45,7 +45,7 @@ fn it_is_said_when_there_is_nothing_to_resize() {
     for (command, size, note) in [
         ("cka", 32, "every value is 1: the model sees the same pixels each time"),
         ("cka", 31, ""),
-        ("audit", 32, "other ways of resizing gave the same pixels"),
+        ("audit", 32, "all resampling filters gave the same pixels"),
         ("audit", 31, ""),
     ] {
         let output = here.run(&format!("{command} {seen} --size {size} --crop-pct 1"));
@@ -111,7 +111,7 @@ fn umap_maps_files_and_models() {
         ("umap --features absent.npz --out new.csv", "absent.npz"),
         ("umap --features a.npz --color file --out new.csv", "several files"),
         ("umap --model run --data data --color split --out new.csv", "several splits"),
-        ("umap --features a.npz --neighbours 1 --out new.csv", "neighbours"),
+        ("umap --features a.npz --neighbors 1 --out new.csv", "neighbours"),
         ("umap --features a.npz --out nowhere/new.csv", "nowhere"),
     ] {
         let message = here.refuses(line);

@@ -1,6 +1,6 @@
 //! Arithmetic coding, sequential and progressive (T.81, Annex D, F.1.4 and G.1.3).
 
-use crate::error::JpegError;
+use crate::bits::data_byte;
 use crate::frame::Block;
 use crate::scan::{BlockDecoder, Scan};
 use crate::segments::Segments;
@@ -58,7 +58,13 @@ pub(crate) struct Arithmetic<'a> {
     last: usize,
     shift: u32,
     refines: bool,
+    /// Whether something was impossible, so that nothing is decoded until the next restart.
+    broken: bool,
+    damages: usize,
 }
+
+/// The coded data says something impossible.
+struct Impossible;
 
 impl<'a> Arithmetic<'a> {
     pub fn new(progressive: bool, scan: &Scan, tables: &Tables, segments: &Segments<'a>) -> Self {
@@ -75,11 +81,13 @@ impl<'a> Arithmetic<'a> {
             last: scan.last,
             shift: scan.shift,
             refines: scan.before > 0,
+            broken: false,
+            damages: 0,
         }
     }
 
     /// The next DC coefficient of a component.
-    fn dc(&mut self, n: usize) -> Result<i32, JpegError> {
+    fn dc(&mut self, n: usize) -> Result<i32, Impossible> {
         let slot = self.slots[n].0;
         let contexts = &mut self.dc[slot];
         let start = self.chosen[n];
@@ -95,7 +103,7 @@ impl<'a> Arithmetic<'a> {
             while self.coder.decide(&mut contexts[context]) {
                 magnitude <<= 1;
                 if magnitude == 0x8000 {
-                    return Err(TOO_LARGE);
+                    return Err(Impossible);
                 }
                 context += 1;
             }
@@ -115,7 +123,7 @@ impl<'a> Arithmetic<'a> {
     }
 
     /// The AC coefficients of a block, those of the scan.
-    fn ac(&mut self, n: usize, block: &mut Block) -> Result<(), JpegError> {
+    fn ac(&mut self, n: usize, block: &mut Block) -> Result<(), Impossible> {
         let slot = self.slots[n].1;
         let contexts = &mut self.ac[slot];
         let mut k = self.first.max(1);
@@ -128,7 +136,7 @@ impl<'a> Arithmetic<'a> {
                 context += 3;
                 k += 1;
                 if k > self.last {
-                    return Err(TOO_MANY);
+                    return Err(Impossible);
                 }
             }
             let negative = self.coder.decide(&mut { EVEN });
@@ -140,7 +148,7 @@ impl<'a> Arithmetic<'a> {
                 while self.coder.decide(&mut contexts[context]) {
                     magnitude <<= 1;
                     if magnitude == 0x8000 {
-                        return Err(TOO_LARGE);
+                        return Err(Impossible);
                     }
                     context += 1;
                 }
@@ -153,7 +161,7 @@ impl<'a> Arithmetic<'a> {
         Ok(())
     }
 
-    fn ac_refine(&mut self, block: &mut Block) -> Result<(), JpegError> {
+    fn ac_refine(&mut self, block: &mut Block) -> Result<(), Impossible> {
         let contexts = &mut self.ac[self.slots[0].1];
         let bit = 1_i16 << self.shift;
         // No block ends before the last coefficient that is known.
@@ -179,7 +187,7 @@ impl<'a> Arithmetic<'a> {
                 context += 3;
                 k += 1;
                 if k > self.last {
-                    return Err(TOO_MANY);
+                    return Err(Impossible);
                 }
             }
             k += 1;
@@ -188,11 +196,8 @@ impl<'a> Arithmetic<'a> {
     }
 }
 
-const TOO_LARGE: JpegError = JpegError::Damaged("a coefficient is too large");
-const TOO_MANY: JpegError = JpegError::Damaged("a block has more coefficients than its scan");
-
-impl BlockDecoder for Arithmetic<'_> {
-    fn block(&mut self, n: usize, block: &mut Block) -> Result<(), JpegError> {
+impl Arithmetic<'_> {
+    fn decode(&mut self, n: usize, block: &mut Block) -> Result<(), Impossible> {
         if !self.progressive {
             block[0] = self.dc(n)? as i16;
             return self.ac(n, block);
@@ -209,21 +214,45 @@ impl BlockDecoder for Arithmetic<'_> {
         }
         Ok(())
     }
+}
 
-    fn restart(&mut self, position: usize) {
+impl BlockDecoder for Arithmetic<'_> {
+    fn block(&mut self, n: usize, block: &mut Block) {
+        if !self.broken && self.decode(n, block).is_err() {
+            self.broken = true;
+            self.damages += 1;
+        }
+    }
+
+    fn finish_mcu(&mut self) {}
+
+    /// Zeros at the end of the data are not written, so it never runs out.
+    fn exhausted(&self) -> bool {
+        false
+    }
+
+    fn restart(&mut self, position: usize, _: bool) {
         self.coder = Coder::new(self.coder.data, position);
         *self.dc = [[0; DC_CONTEXTS]; 16];
         *self.ac = [[0; AC_CONTEXTS]; 16];
         (self.predictions, self.chosen) = ([0; 4], [0; 4]);
+        self.broken = false;
     }
 
     fn end(&self) -> usize {
         self.coder.position
     }
 
-    /// Zeros at the end are not written, so reading past it says nothing unless the file ends there too.
-    fn overran(&self) -> bool {
+    fn ahead(&self) -> usize {
+        0
+    }
+
+    fn file_ended(&self) -> bool {
         self.coder.file_ended
+    }
+
+    fn damages(&self) -> usize {
+        self.damages
     }
 }
 
@@ -246,21 +275,13 @@ impl<'a> Coder<'a> {
 
     /// The next byte of the segment, and zeros after it.
     fn byte(&mut self) -> u64 {
-        match self.data[self.position..] {
-            [0xFF, 0, ..] => {
-                self.position += 2;
-                0xFF
-            }
-            [0xFF, _, ..] => 0,
-            [] | [0xFF] => {
-                self.file_ended = true;
-                0
-            }
-            [byte, ..] => {
-                self.position += 1;
-                u64::from(byte)
-            }
-        }
+        let rest = &self.data[self.position..];
+        let Some((byte, length)) = data_byte(rest) else {
+            self.file_ended |= rest.iter().all(|byte| *byte == 0xFF);
+            return 0;
+        };
+        self.position += length;
+        u64::from(byte)
     }
 
     /// Decodes one decision in a context, whose highest bit is the more probable symbol.

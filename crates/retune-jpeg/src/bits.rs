@@ -12,11 +12,13 @@ pub(crate) struct BitReader<'a> {
     count: u32,
     /// How many zeros were appended to the data in all.
     appended: u64,
+    /// How many codes were in no table.
+    bad_codes: usize,
 }
 
 impl<'a> BitReader<'a> {
     pub fn new(data: &'a [u8], position: usize) -> Self {
-        BitReader { data, position, bits: 0, count: 0, appended: 0 }
+        BitReader { data, position, bits: 0, count: 0, appended: 0, bad_codes: 0 }
     }
 
     /// Makes sure of 32 bits, enough for a code and the bits after it.
@@ -51,21 +53,12 @@ impl<'a> BitReader<'a> {
         // What lies below the valid bits is the same as what is put there now, or is ended by a marker.
         self.bits &= !(u64::MAX >> self.count);
         while self.count <= 56 {
-            let byte = match self.data[self.position..] {
-                [0xFF, 0, ..] => {
-                    self.position += 2;
-                    0xFF
-                }
-                [0xFF, ..] | [] => {
-                    self.appended += u64::from(64 - self.count);
-                    self.count = 64;
-                    return self;
-                }
-                [byte, ..] => {
-                    self.position += 1;
-                    byte
-                }
+            let Some((byte, length)) = data_byte(&self.data[self.position..]) else {
+                self.appended += u64::from(64 - self.count);
+                self.count = 64;
+                return self;
             };
+            self.position += length;
             self.bits |= u64::from(byte) << (56 - self.count);
             self.count += 8;
         }
@@ -113,8 +106,40 @@ impl<'a> BitReader<'a> {
         self.position
     }
 
-    /// Goes on at another position, with nothing kept.
+    /// Whether the file ends where the data does, so that no marker says that the data is complete.
+    pub fn file_ended(&self) -> bool {
+        self.data[self.position..].iter().all(|byte| *byte == 0xFF)
+    }
+
+    /// Whole bytes that were read ahead and not taken.
+    pub fn ahead(&self) -> usize {
+        (u64::from(self.count).saturating_sub(self.appended) / 8) as usize
+    }
+
+    /// Notes a code that is in no table.
+    pub fn note_bad_code(&mut self) {
+        self.bad_codes += 1;
+    }
+
+    /// How many codes were in no table.
+    pub fn bad_codes(&self) -> usize {
+        self.bad_codes
+    }
+
+    /// Goes on at another position, with no bits kept.
     pub fn restart(&mut self, position: usize) {
-        *self = BitReader::new(self.data, position);
+        *self = BitReader { bad_codes: self.bad_codes, ..BitReader::new(self.data, position) };
+    }
+}
+
+/// The first byte of entropy-coded data and how many bytes of the file it takes; `None` at a marker and at the end
+/// of the file. A zero follows a byte of 0xFF; as in libjpeg, any number of 0xFF before the zero counts as one.
+pub(crate) fn data_byte(data: &[u8]) -> Option<(u8, usize)> {
+    match *data.first()? {
+        0xFF => {
+            let fill = data.iter().take_while(|byte| **byte == 0xFF).count();
+            (data.get(fill) == Some(&0)).then_some((0xFF, fill + 1))
+        }
+        byte => Some((byte, 1)),
     }
 }

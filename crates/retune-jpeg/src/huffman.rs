@@ -49,7 +49,7 @@ impl HuffmanTable {
                 code += 1;
                 position += 1;
             }
-            // The code of ones alone is reserved, but libjpeg lets it pass.
+            // The code of ones alone is reserved, and libjpeg refuses it; it does no harm.
             if code > 1 << length {
                 return Err(damaged);
             }
@@ -80,37 +80,37 @@ impl HuffmanTable {
         self.lookup[reader.peek(LOOKED_UP) as usize]
     }
 
-    /// Reads one symbol; the reader holds 16 bits at least.
+    /// Reads one symbol; the reader holds 17 bits at least.
     #[inline(always)]
-    pub fn symbol(&self, reader: &mut BitReader) -> Result<u8, JpegError> {
+    pub fn symbol(&self, reader: &mut BitReader) -> u8 {
         self.symbol_of(self.entry(reader), reader)
     }
 
-    /// Reads the symbol of an entry, but not the bits after it.
+    /// Reads the symbol of an entry, but not the bits after it. A code that is in no table counts as symbol 0.
     #[inline(always)]
-    pub fn symbol_of(&self, entry: Entry, reader: &mut BitReader) -> Result<u8, JpegError> {
+    pub fn symbol_of(&self, entry: Entry, reader: &mut BitReader) -> u8 {
         let symbol = (entry >> 8) as u8;
         let length = entry & 0x7F;
         if length == 0 {
             let (symbol, length) = self.long_code(reader.peek(16) as u32);
-            if length == 0 {
-                return Err(JpegError::Damaged("the image data has a code that is in no Huffman table"));
+            if length > 16 {
+                reader.note_bad_code();
             }
             reader.consume(length);
-            return Ok(symbol);
+            return symbol;
         }
         let counted = if entry & COMPLETE != 0 { u32::from(symbol & 15) } else { 0 };
         reader.consume(length - counted);
-        Ok(symbol)
+        symbol
     }
 
-    /// The symbol and length of a code that is too long for the lookup, of the 16 bits that come next; the
-    /// length is 0 where there is no such code.
+    /// The symbol and length of a code that is too long for the lookup, of the 16 bits that come next. Where there
+    /// is no such code, libjpeg takes 17 bits, as it looks for a code of that length last.
     #[cold]
     #[inline(never)]
     fn long_code(&self, next: u32) -> (u8, u32) {
         let Some(length) = (LOOKED_UP + 1..=16).find(|length| next < self.limits[*length as usize]) else {
-            return (0, 0);
+            return (0, 17);
         };
         let position = (next >> (16 - length)) as i32 + self.offsets[length as usize];
         (self.symbols[position as usize & 255], length)

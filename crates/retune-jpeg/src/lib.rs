@@ -6,16 +6,18 @@
 //! markers, any legal order of scans and any whole sampling ratios; gray, YCbCr, RGB, CMYK and YCCK.
 //! Lossless, hierarchical and 12-bit files are refused by name.
 //!
-//! Where libjpeg warns and goes on with made-up pixels, this refuses: a file that ends before its
-//! image does, codes that no table has, components or bits of precision that no scan delivers. It
-//! forgives what costs no pixel: stray bytes between segments, and a missing end marker.
+//! A file that is damaged in the middle is decoded as far as it goes, to the pixels that libjpeg makes up, and
+//! [`Decoded::damages`] tells so: codes that no table has, data that is missing or left over, restart markers
+//! out of turn, scans that are missing. As Pillow does, this refuses a file that ends before its image does, and
+//! one with broken segments. It forgives what costs no pixel: stray bytes between segments, and a missing end
+//! marker.
 //!
 //! ```no_run
 //! let bytes = std::fs::read("photo.jpg")?;
 //! let jpeg = retune_jpeg::Jpeg::parse(&bytes)?;
 //! let (width, height) = (jpeg.width(), jpeg.height());
-//! let rgb = jpeg.decode()?;
-//! assert_eq!(rgb.len(), width * height * 3);
+//! let decoded = jpeg.decode()?;
+//! assert_eq!(decoded.pixels.len(), width * height * 3);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 #![forbid(unsafe_code)]
@@ -29,13 +31,17 @@ mod frame;
 mod huffman;
 mod output;
 mod progressive;
+mod restarts;
 mod scan;
 mod segments;
 mod sequential;
+mod smoothing;
 mod tables;
+mod trailer;
 mod transform;
 mod upsample;
+mod vectors;
 
 pub use color::ColorSpace;
 pub use error::JpegError;
-pub use segments::Jpeg;
+pub use segments::{Decoded, Jpeg};

@@ -5,6 +5,7 @@ use crate::color::{self, ColorSpace};
 use crate::frame::{Block, Frame, SIDE};
 use crate::transform;
 use crate::upsample::{self, Upsampling};
+use crate::vectors::{self, Vectors, Work};
 
 /// How many strips are kept.
 const STRIPS: usize = 3;
@@ -75,20 +76,20 @@ impl<'f> Output<'f> {
     pub fn finish_strip(&mut self, strip: usize) {
         let strips = strip.saturating_sub(1)..if strip + 1 == self.frame.mcus_high { strip + 1 } else { strip };
         for strip in strips {
-            pulp::Arch::new().dispatch(Convert { output: self, strip });
+            vectors::dispatch(Convert { output: self, strip });
         }
     }
 
     /// Transforms all coefficients of an image.
     pub fn transform(&mut self, coefficients: &[Vec<Block>]) {
         for strip in 0..self.frame.mcus_high {
-            pulp::Arch::new().dispatch(Transform { output: self, coefficients, strip });
+            vectors::dispatch(Transform { output: self, coefficients, strip });
             self.finish_strip(strip);
         }
     }
 
     #[inline(always)]
-    fn transform_strip(&mut self, coefficients: &[Vec<Block>], strip: usize) {
+    fn transform_strip(&mut self, vectors: impl Vectors, coefficients: &[Vec<Block>], strip: usize) {
         let frame = self.frame;
         for (n, (component, blocks)) in frame.components.iter().zip(coefficients).enumerate() {
             let scale = component.quantization.as_ref().unwrap_or(&[1; 64]);
@@ -96,20 +97,22 @@ impl<'f> Output<'f> {
                 let start = (strip * component.vertical + y) * component.padded_wide;
                 for (x, block) in blocks[start..start + component.padded_wide].iter().enumerate() {
                     let mut scaled = [0; 64];
-                    let mut any = 0;
+                    let (mut first_row, mut others) = (0, 0);
                     for k in 0..64 {
                         scaled[k] = block[k].wrapping_mul(scale[k]);
-                        any |= if k > 0 { block[k] } else { 0 };
+                        first_row |= if (1..SIDE).contains(&k) { block[k] } else { 0 };
+                        others |= if k >= SIDE { block[k] } else { 0 };
                     }
+                    let used = if others != 0 { 63 } else { usize::from(first_row != 0) };
                     let (samples, stride) = self.block(n, strip, y, x);
-                    transform::inverse(&scaled, if any == 0 { 0 } else { 63 }, samples, stride);
+                    transform::inverse(vectors, &scaled, used, samples, stride);
                 }
             }
         }
     }
 
     #[inline(always)]
-    fn convert(&mut self, strip: usize) {
+    fn convert(&mut self, vectors: impl Vectors, strip: usize) {
         let rows = self.frame.vertical * SIDE;
         let last = self.frame.height.min((strip + 1) * rows);
         for y in strip * rows..last {
@@ -135,7 +138,7 @@ impl<'f> Output<'f> {
                 };
             }
             let width = self.frame.width * 3;
-            color::to_rgb(self.color_space, rows, &mut self.pixels[y * width..(y + 1) * width]);
+            color::to_rgb(vectors, self.color_space, rows, &mut self.pixels[y * width..(y + 1) * width]);
         }
     }
 
@@ -144,19 +147,17 @@ impl<'f> Output<'f> {
     }
 }
 
-/// Parts of the work that run with the widest vector instructions of the machine. They are no closures, because
-/// those would not be compiled into the functions that have these instructions.
 struct Convert<'o, 'f> {
     output: &'o mut Output<'f>,
     strip: usize,
 }
 
-impl pulp::NullaryFnOnce for Convert<'_, '_> {
+impl Work for Convert<'_, '_> {
     type Output = ();
 
     #[inline(always)]
-    fn call(self) {
-        self.output.convert(self.strip);
+    fn run<V: Vectors>(self, vectors: V) {
+        self.output.convert(vectors, self.strip);
     }
 }
 
@@ -166,11 +167,11 @@ struct Transform<'o, 'f> {
     strip: usize,
 }
 
-impl pulp::NullaryFnOnce for Transform<'_, '_> {
+impl Work for Transform<'_, '_> {
     type Output = ();
 
     #[inline(always)]
-    fn call(self) {
-        self.output.transform_strip(self.coefficients, self.strip);
+    fn run<V: Vectors>(self, vectors: V) {
+        self.output.transform_strip(vectors, self.coefficients, self.strip);
     }
 }

@@ -3,42 +3,61 @@
 use std::sync::Arc;
 
 use crate::bits::BitReader;
-use crate::error::JpegError;
 use crate::frame::{Block, Frame};
 use crate::huffman::{HuffmanTable, extend};
 use crate::scan::{BlockDecoder, Scan};
 use crate::tables::ZIGZAG;
 
-/// How far each coefficient of each component has come: nothing yet, or by how many bits it is still shifted.
+/// How far the coefficients of each component have come.
 pub(crate) struct Progress {
-    shifts: Vec<[Option<u32>; 64]>,
+    pub components: Vec<ComponentProgress>,
+    /// How many scans have begun.
+    pub scans: usize,
 }
+
+/// How far the coefficients of a component have come: by how many bits they are still shifted, or [`UNKNOWN`].
+#[derive(Clone, Copy)]
+pub(crate) struct ComponentProgress {
+    pub shifts: [i32; 64],
+    /// The first ten as they were before the component's last scan; 0 if that was the file's first, as in libjpeg.
+    pub before: [i32; 10],
+}
+
+/// A coefficient of which nothing is known.
+pub(crate) const UNKNOWN: i32 = -1;
 
 impl Progress {
     pub fn new(frame: &Frame) -> Self {
-        Progress { shifts: vec![[None; 64]; frame.components.len()] }
+        let unknown = ComponentProgress { shifts: [UNKNOWN; 64], before: [UNKNOWN; 10] };
+        Progress { components: vec![unknown; frame.components.len()], scans: 0 }
     }
 
-    /// Notes what a scan will deliver.
-    pub fn begin(&mut self, scan: &Scan) -> Result<(), JpegError> {
+    /// Notes what a scan will deliver; returns how many of its components it should not have now, because it
+    /// repeats another scan or lacks one before it.
+    pub fn begin(&mut self, scan: &Scan) -> usize {
+        self.scans += 1;
+        let (before, shift) = (scan.before as i32, scan.shift as i32);
+        let mut out_of_turn = 0;
         for &component in &scan.components {
-            for shift in &mut self.shifts[component][scan.first..=scan.last] {
-                let follows = match shift {
-                    None => scan.before == 0,
-                    Some(shift) => scan.before > 0 && scan.before == *shift,
-                };
-                if !follows {
-                    return Err(JpegError::Damaged("a scan repeats another, or comes before one that it needs"));
-                }
-                *shift = Some(scan.shift);
+            let ComponentProgress { shifts, before: kept } = &mut self.components[component];
+            for k in scan.first.min(1)..10 {
+                kept[k] = if self.scans > 1 { shifts[k] } else { 0 };
             }
+            let without_dc = scan.first > 0 && shifts[0] == UNKNOWN;
+            let mut follows = !without_dc;
+            for known in &mut shifts[scan.first..=scan.last] {
+                // libjpeg warns unless `before` is what is known; a repeated scan of all bits deserves it too.
+                follows &= if before == 0 { *known == UNKNOWN } else { *known == before };
+                *known = shift;
+            }
+            out_of_turn += usize::from(!follows);
         }
-        Ok(())
+        out_of_turn
     }
 
     /// Whether every coefficient has all its bits.
     pub fn complete(&self) -> bool {
-        self.shifts.iter().flatten().all(|shift| *shift == Some(0))
+        self.components.iter().all(|component| component.shifts == [0; 64])
     }
 }
 
@@ -54,36 +73,51 @@ pub(crate) struct Progressive<'a> {
     predictions: [i32; 4],
     /// Blocks, this one included, with nothing more to come in this scan.
     ended: u32,
+    /// Whether the data ended before the next restart.
+    exhausted: bool,
+    damages: usize,
 }
 
 impl<'a> Progressive<'a> {
     pub fn new(reader: BitReader<'a>, tables: Vec<Option<Arc<HuffmanTable>>>, scan: &Scan) -> Self {
         let Scan { first, last, before, shift, .. } = *scan;
-        Progressive { reader, tables, first, last, shift, refines: before > 0, predictions: [0; 4], ended: 0 }
+        Progressive {
+            reader,
+            tables,
+            first,
+            last,
+            shift,
+            refines: before > 0,
+            predictions: [0; 4],
+            ended: 0,
+            exhausted: false,
+            damages: 0,
+        }
     }
 
-    fn dc_first(&mut self, n: usize, block: &mut Block) -> Result<(), JpegError> {
-        let Some(table) = &self.tables[n] else { return Ok(()) };
+    #[inline(always)]
+    fn dc_first(&mut self, n: usize, block: &mut Block) {
+        let Some(table) = &self.tables[n] else { return };
         self.reader.refill();
-        let bits = u32::from(table.symbol(&mut self.reader)?);
+        let bits = u32::from(table.symbol(&mut self.reader));
         let difference = extend(self.reader.take(bits), bits);
         self.predictions[n] = self.predictions[n].wrapping_add(difference);
         block[0] = (self.predictions[n] << self.shift) as i16;
-        Ok(())
     }
 
-    fn ac_first(&mut self, block: &mut Block) -> Result<(), JpegError> {
+    #[inline(always)]
+    fn ac_first(&mut self, block: &mut Block) {
         if self.ended > 0 {
             self.ended -= 1;
-            return Ok(());
+            return;
         }
-        let Some(table) = &self.tables[0] else { return Ok(()) };
+        let Some(table) = &self.tables[0] else { return };
         // A copy stays in registers.
         let mut reader = self.reader;
         let mut k = self.first;
         while k <= self.last {
             reader.refill();
-            let symbol = table.symbol(&mut reader)?;
+            let symbol = table.symbol(&mut reader);
             let (run, bits) = (usize::from(symbol >> 4), u32::from(symbol & 15));
             if bits == 0 {
                 if run < 15 {
@@ -95,25 +129,24 @@ impl<'a> Progressive<'a> {
             }
             k += run;
             let value = extend(reader.take(bits), bits);
-            if k > self.last {
-                return Err(JpegError::Damaged("a block has more coefficients than its scan"));
-            }
+            // As in libjpeg, a run that is too long ends behind the scan's last coefficient.
             block[usize::from(ZIGZAG[k & 127]) & 63] = (value << self.shift) as i16;
+            self.damages += usize::from(k > self.last);
             k += 1;
         }
         self.reader = reader;
-        Ok(())
     }
 
-    fn ac_refine(&mut self, block: &mut Block) -> Result<(), JpegError> {
+    #[inline(always)]
+    fn ac_refine(&mut self, block: &mut Block) {
         let bit = 1_i16 << self.shift;
         let mut reader = self.reader;
         let mut k = self.first;
         if self.ended == 0 {
-            let Some(table) = &self.tables[0] else { return Ok(()) };
+            let Some(table) = &self.tables[0] else { return };
             while k <= self.last {
                 reader.refill();
-                let symbol = table.symbol(&mut reader)?;
+                let symbol = table.symbol(&mut reader);
                 let (run, bits) = (usize::from(symbol >> 4), symbol & 15);
                 let new = match bits {
                     0 if run < 15 => {
@@ -121,26 +154,25 @@ impl<'a> Progressive<'a> {
                         break;
                     }
                     0 => 0,
-                    1 if reader.take(1) == 1 => bit,
-                    1 => -bit,
-                    _ => return Err(JpegError::Damaged("a refined coefficient is not 1 or -1")),
+                    _ if reader.take(1) == 1 => bit,
+                    _ => -bit,
                 };
                 k = refine(&mut reader, block, k, self.last, run, bit);
                 if new != 0 {
-                    if k > self.last {
-                        return Err(JpegError::Damaged("a block has more coefficients than its scan"));
-                    }
                     block[usize::from(ZIGZAG[k & 127]) & 63] = new;
+                    self.damages += usize::from(bits > 1 || k > self.last);
                 }
                 k += 1;
             }
         }
         if self.ended > 0 {
-            refine(&mut reader, block, k, self.last, usize::MAX, bit);
+            // Most blocks have nothing to refine, which is quickly seen.
+            if block[1..].iter().fold(0, |any, coefficient| any | coefficient) != 0 {
+                refine(&mut reader, block, k, self.last, usize::MAX, bit);
+            }
             self.ended -= 1;
         }
         self.reader = reader;
-        Ok(())
     }
 }
 
@@ -165,22 +197,34 @@ fn refine(reader: &mut BitReader, block: &mut Block, mut k: usize, last: usize, 
 
 impl BlockDecoder for Progressive<'_> {
     #[inline(always)]
-    fn block(&mut self, n: usize, block: &mut Block) -> Result<(), JpegError> {
+    fn block(&mut self, n: usize, block: &mut Block) {
         match (self.first, self.refines) {
             (0, false) => self.dc_first(n, block),
             (0, true) => {
                 if self.reader.bit() {
                     block[0] |= 1 << self.shift;
                 }
-                Ok(())
             }
             (_, false) => self.ac_first(block),
             (_, true) => self.ac_refine(block),
         }
     }
 
-    fn restart(&mut self, position: usize) {
+    #[inline(always)]
+    fn finish_mcu(&mut self) {
+        if self.reader.overran() && !self.exhausted {
+            self.exhausted = true;
+            self.damages += 1;
+        }
+    }
+
+    fn exhausted(&self) -> bool {
+        self.exhausted
+    }
+
+    fn restart(&mut self, position: usize, at_marker: bool) {
         self.reader.restart(position);
+        self.exhausted &= at_marker;
         (self.predictions, self.ended) = ([0; 4], 0);
     }
 
@@ -188,7 +232,15 @@ impl BlockDecoder for Progressive<'_> {
         self.reader.end()
     }
 
-    fn overran(&self) -> bool {
-        self.reader.overran()
+    fn ahead(&self) -> usize {
+        self.reader.ahead()
+    }
+
+    fn file_ended(&self) -> bool {
+        self.exhausted && self.reader.file_ended()
+    }
+
+    fn damages(&self) -> usize {
+        self.damages + self.reader.bad_codes()
     }
 }

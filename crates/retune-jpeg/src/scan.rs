@@ -6,17 +6,17 @@ use crate::arithmetic::Arithmetic;
 use crate::bits::BitReader;
 use crate::color::ColorSpace;
 use crate::error::JpegError;
-use crate::frame::{Block, Frame};
+use crate::frame::{Block, Coding, Frame};
 use crate::huffman::HuffmanTable;
 use crate::output::Output;
 use crate::progressive::{Progress, Progressive};
-use crate::segments::{END_OF_IMAGE, Jpeg, START_OF_SCAN, Segments, define};
+use crate::restarts::Restarts;
+use crate::segments::{Decoded, Jpeg, Segments};
 use crate::sequential::{Sequential, SequentialComponent};
+use crate::smoothing::Smoothing;
 use crate::tables::Tables;
-
-/// Bytes between the end of a scan and the next marker that are taken for padding; more are image data
-/// that the scan did not need, so something in it was wrong.
-const MOST_STRAY: usize = 4096;
+use crate::trailer;
+use crate::vectors::{self, Vectors, Work};
 
 /// A scan header.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(crate) struct Scan {
 }
 
 impl Scan {
-    fn parse(segment: &[u8], frame: &Frame) -> Result<Scan, JpegError> {
+    pub fn parse(segment: &[u8], frame: &Frame) -> Result<Scan, JpegError> {
         let damaged = JpegError::Damaged("a scan header is not as the standard has it");
         let [count, rest @ ..] = segment else { return Err(damaged) };
         let count = usize::from(*count);
@@ -43,8 +43,10 @@ impl Scan {
         }
         let mut scan = Scan { components: vec![], slots: vec![], first: 0, last: 63, before: 0, shift: 0 };
         for &[id, slots] in rest[..2 * count].as_chunks::<2>().0 {
-            let found = frame.components.iter().position(|component| component.id == id);
-            let Some(component) = found.filter(|found| !scan.components.contains(found)) else {
+            // Where components share an identifier, libjpeg's n-th of a scan is none before the frame's n-th.
+            let named = |n: usize| frame.components[n].id == id && !scan.components.contains(&n);
+            let all = 0..frame.components.len();
+            let Some(component) = (scan.components.len()..all.end).chain(all).find(|n| named(*n)) else {
                 return Err(JpegError::Damaged("a scan has a component twice, or one that is not in the frame"));
             };
             scan.components.push(component);
@@ -70,80 +72,121 @@ impl Scan {
         }
     }
 
-    /// Refuses a scan whose data could not hold its blocks, before memory is spent on them: a Huffman code
+    /// Refuses a large image of which hardly anything can be there, before memory is spent on it: a Huffman code
     /// has a bit at least, except that AC coefficients of many blocks may end in one code.
     fn check_data(&self, frame: &Frame, available: usize) -> Result<(), JpegError> {
         let (wide, high) = self.mcus(frame);
         let least_bits =
             if self.first > 0 || frame.coding.arithmetic { 0 } else { wide * high * self.components.len() };
-        if least_bits > available.saturating_mul(8) { Err(JpegError::EndsEarly) } else { Ok(()) }
+        let missing = least_bits > available.saturating_mul(8);
+        if missing && frame.width * frame.height > MOST_UNFOUNDED { Err(JpegError::EndsEarly) } else { Ok(()) }
     }
 }
+
+/// Pixels that an image may have though its data cannot be complete.
+const MOST_UNFOUNDED: usize = 1 << 26;
+
+/// Scans that a file may have. Encoders write a dozen; without a bound, a small file could ask for hours of work, since
+/// each scan visits the whole image.
+const MOST_SCANS: usize = 1000;
 
 /// What decodes the blocks of a scan in turn.
 pub(crate) trait BlockDecoder {
     /// Decodes the next block, of the scan's n-th component, into coefficients not yet scaled.
-    fn block(&mut self, n: usize, block: &mut Block) -> Result<(), JpegError>;
-    /// Forgets what it knows of earlier blocks, and goes on at a position in the file.
-    fn restart(&mut self, position: usize);
+    fn block(&mut self, n: usize, block: &mut Block);
+    /// Notes whether the data of the MCU's blocks was there.
+    fn finish_mcu(&mut self);
+    /// Whether there is no data before the next restart, so that blocks are left as they are.
+    fn exhausted(&self) -> bool;
+    /// Forgets what it knows of earlier blocks, and goes on at a position in the file. If a marker stands there, an
+    /// exhausted decoder stays so.
+    fn restart(&mut self, position: usize, at_marker: bool);
     /// Where the data read so far ends.
     fn end(&self) -> usize;
-    /// Whether more was read than there is.
-    fn overran(&self) -> bool;
+    /// Whole bytes before the end that were not needed.
+    fn ahead(&self) -> usize;
+    /// Whether more was needed than the file has.
+    fn file_ended(&self) -> bool;
+    /// At how many places the data was damaged.
+    fn damages(&self) -> usize;
 }
 
 /// Decodes all scans.
-pub(crate) fn decode(jpeg: Jpeg, color_space: ColorSpace) -> Result<Vec<u8>, JpegError> {
+pub(crate) fn decode(jpeg: Jpeg, color_space: ColorSpace) -> Result<Decoded, JpegError> {
     let Jpeg { mut segments, mut frame, mut tables, first_scan, .. } = jpeg;
     let scan = Scan::parse(first_scan, &frame)?;
     latch_quantization(&mut frame, &scan, &tables)?;
     scan.check_data(&frame, segments.bytes.len() - segments.position)?;
-    let coding = frame.coding;
-    if !coding.progressive && !coding.arithmetic && scan.components.len() == frame.components.len() {
-        let mut output = Output::new(&frame, color_space);
-        let mut decoder = sequential(&frame, &scan, &tables, &segments, true)?;
-        decoder.decode_image(&frame, &scan, tables.restart_interval, &mut output)?;
-        finish(&mut segments, decoder.end())?;
-        return Ok(output.into_pixels());
+    let Coding { progressive, arithmetic } = frame.coding;
+    if !progressive && !arithmetic {
+        tables.fill_standard();
     }
-    let mut coefficients: Vec<Vec<Block>> =
-        frame.components.iter().map(|component| vec![[0; 64]; component.padded_wide * component.padded_high]).collect();
-    let mut progress = Progress::new(&frame);
-    let mut scan = scan;
-    loop {
-        progress.begin(&scan)?;
-        let end = decode_scan(&frame, &scan, &tables, &segments, &mut coefficients)?;
-        if progress.complete() {
-            if coding.arithmetic {
-                // Arithmetic coding leaves out zeros at the end, so only a marker tells that nothing is missing.
-                segments.position = end;
-                segments.marker().ok_or(JpegError::EndsEarly)?;
-            } else {
-                finish(&mut segments, end)?;
-            }
-            break;
-        }
-        segments.position = end;
-        scan = next_scan(&mut segments, &frame, &mut tables)?;
-        latch_quantization(&mut frame, &scan, &tables)?;
-        scan.check_data(&frame, segments.bytes.len() - segments.position)?;
+    if progressive || scan.components.len() < frame.components.len() {
+        return decode_scans(segments, frame, tables, scan, color_space);
     }
     let mut output = Output::new(&frame, color_space);
-    output.transform(&coefficients);
-    Ok(output.into_pixels())
+    let end = if arithmetic {
+        let mut coefficients = no_coefficients(&frame);
+        let end = decode_scan(&frame, &scan, &tables, &segments, &mut coefficients)?;
+        output.transform(&coefficients);
+        end
+    } else {
+        let mut decoder = sequential(&frame, &scan, &tables, &segments, true)?;
+        let damages = decoder.decode_image(&frame, &scan, tables.restart_interval, &mut output)?;
+        ScanEnd { position: decoder.end(), ahead: decoder.ahead(), last_strip: 0, damages }
+    };
+    segments.position = end.position;
+    let damages = end.damages + trailer::check(&segments, &frame, &mut tables, &end)?;
+    Ok(Decoded { pixels: output.into_pixels(), damages })
 }
 
-/// Goes to the next scan's data.
-fn next_scan(segments: &mut Segments, frame: &Frame, tables: &mut Tables) -> Result<Scan, JpegError> {
-    loop {
-        match segments.next()?.ok_or(JpegError::EndsEarly)? {
-            (START_OF_SCAN, contents) => return Scan::parse(contents, frame),
-            (END_OF_IMAGE, _) => {
-                return Err(JpegError::Damaged("it lacks scans: parts of the image were never written, or were lost"));
-            }
-            (marker, contents) => define(tables, marker, contents)?,
+/// Decodes an image that may have several scans.
+fn decode_scans(
+    mut segments: Segments,
+    mut frame: Frame,
+    mut tables: Tables,
+    mut scan: Scan,
+    color_space: ColorSpace,
+) -> Result<Decoded, JpegError> {
+    let mut coefficients = no_coefficients(&frame);
+    let mut progress = Progress::new(&frame);
+    let mut damages = 0;
+    let last_strip = loop {
+        if progress.scans == MOST_SCANS {
+            return Err(JpegError::Damaged("it has more scans than any image needs"));
         }
+        damages += progress.begin(&scan);
+        let end = decode_scan(&frame, &scan, &tables, &segments, &mut coefficients)?;
+        damages += end.damages;
+        segments.position = end.position;
+        let next = trailer::next_scan(&mut segments, &frame, &mut tables).and_then(|(next, skipped)| {
+            damages += usize::from(skipped + end.ahead > 0);
+            if let Some(next) = &next {
+                latch_quantization(&mut frame, next, &tables)?;
+                next.check_data(&frame, segments.bytes.len() - segments.position)?;
+            }
+            Ok(next)
+        });
+        match next {
+            Ok(Some(next)) => scan = next,
+            Ok(None) => break end.last_strip,
+            // Whatever follows, the image is complete.
+            Err(_) if damages == 0 && progress.complete() => break end.last_strip,
+            Err(error) => return Err(error),
+        }
+    };
+    damages += usize::from(!progress.complete());
+    let mut output = Output::new(&frame, color_space);
+    match Smoothing::new(&frame, &progress, last_strip) {
+        Some(smoothing) => output.transform(&smoothing.apply(&frame, &coefficients)),
+        None => output.transform(&coefficients),
     }
+    Ok(Decoded { pixels: output.into_pixels(), damages })
+}
+
+/// Zeros for the coefficients of every component, with its padding.
+fn no_coefficients(frame: &Frame) -> Vec<Vec<Block>> {
+    frame.components.iter().map(|component| vec![[0; 64]; component.padded_wide * component.padded_high]).collect()
 }
 
 /// A component's quantization table is the one that is defined when its first scan begins.
@@ -155,18 +198,6 @@ fn latch_quantization(frame: &mut Frame, scan: &Scan, tables: &Tables) -> Result
         }
     }
     Ok(())
-}
-
-/// Looks at what follows the last scan. A file may lack its end marker if nothing else is missing; bytes
-/// that belong to nothing, such as the zeros of an unfinished download, mean that the image is not whole.
-fn finish(segments: &mut Segments, end: usize) -> Result<(), JpegError> {
-    segments.position = end;
-    let rest = segments.bytes.len() - end;
-    match segments.marker() {
-        Some(_) if segments.position - end <= MOST_STRAY => Ok(()),
-        None if rest == 0 || segments.bytes[end..] == [0xFF] => Ok(()),
-        _ => Err(JpegError::Damaged("its data goes on after the image is complete, so a part of it was lost")),
-    }
 }
 
 fn sequential<'a>(
@@ -181,21 +212,39 @@ fn sequential<'a>(
         Ok(SequentialComponent { dc: tables.dc(dc)?, ac: tables.ac(ac)?, scale, prediction: 0 })
     });
     let reader = BitReader::new(segments.bytes, segments.position);
-    Ok(Sequential { reader, components: components.collect::<Result<_, _>>()? })
+    Ok(Sequential::new(reader, components.collect::<Result<_, _>>()?))
 }
 
-/// Decodes one scan into coefficients; returns where its data ends.
+/// How the decoding of a scan ended.
+pub(crate) struct ScanEnd {
+    /// Where its data ends, and how many whole bytes before that were not needed.
+    pub position: usize,
+    pub ahead: usize,
+    /// The last row of the frame's MCUs for which there was data.
+    pub last_strip: usize,
+    /// At how many places its data was damaged.
+    pub damages: usize,
+}
+
+/// Decodes one scan into coefficients.
 fn decode_scan(
     frame: &Frame,
     scan: &Scan,
     tables: &Tables,
     segments: &Segments,
     coefficients: &mut [Vec<Block>],
-) -> Result<usize, JpegError> {
+) -> Result<ScanEnd, JpegError> {
     let interval = tables.restart_interval;
     if frame.coding.arithmetic {
         let mut decoder = Arithmetic::new(frame.coding.progressive, scan, tables, segments);
-        return visit_blocks(frame, scan, interval, segments.bytes, coefficients, &mut decoder);
+        return vectors::dispatch(Visit {
+            frame,
+            scan,
+            interval,
+            bytes: segments.bytes,
+            coefficients,
+            decoder: &mut decoder,
+        });
     }
     if frame.coding.progressive {
         let table = |&(dc, ac): &(usize, usize)| -> Result<Option<Arc<HuffmanTable>>, JpegError> {
@@ -208,31 +257,63 @@ fn decode_scan(
         let huffman = scan.slots.iter().map(table).collect::<Result<Vec<_>, _>>()?;
         let reader = BitReader::new(segments.bytes, segments.position);
         let mut decoder = Progressive::new(reader, huffman, scan);
-        return visit_blocks(frame, scan, interval, segments.bytes, coefficients, &mut decoder);
+        return vectors::dispatch(Visit {
+            frame,
+            scan,
+            interval,
+            bytes: segments.bytes,
+            coefficients,
+            decoder: &mut decoder,
+        });
     }
     let mut decoder = sequential(frame, scan, tables, segments, false)?;
-    visit_blocks(frame, scan, interval, segments.bytes, coefficients, &mut decoder)
+    vectors::dispatch(Visit { frame, scan, interval, bytes: segments.bytes, coefficients, decoder: &mut decoder })
 }
 
-/// Visits the blocks of a scan in the order in which they are coded; returns where the data ends.
-fn visit_blocks(
-    frame: &Frame,
-    scan: &Scan,
+/// The blocks of a scan, to be visited in the order in which they are coded.
+struct Visit<'v, D> {
+    frame: &'v Frame,
+    scan: &'v Scan,
     interval: usize,
-    bytes: &[u8],
-    coefficients: &mut [Vec<Block>],
-    decoder: &mut impl BlockDecoder,
-) -> Result<usize, JpegError> {
+    bytes: &'v [u8],
+    coefficients: &'v mut [Vec<Block>],
+    decoder: &'v mut D,
+}
+
+impl<D: BlockDecoder> Work for Visit<'_, D> {
+    type Output = Result<ScanEnd, JpegError>;
+
+    #[inline(always)]
+    fn run<V: Vectors>(self, _: V) -> Result<ScanEnd, JpegError> {
+        visit_blocks(self)
+    }
+}
+
+#[inline(always)]
+fn visit_blocks(visit: Visit<impl BlockDecoder>) -> Result<ScanEnd, JpegError> {
+    let Visit { frame, scan, interval, bytes, coefficients, decoder } = visit;
     let (wide, high) = scan.mcus(frame);
+    let rows_in_strip = if let [only] = scan.components[..] { frame.components[only].vertical } else { 1 };
     let mut restarts = Restarts::new(interval);
-    for row in 0..high {
+    let mut last_strip = 0;
+    'rows: for row in 0..high {
         for column in 0..wide {
+            if !decoder.exhausted() {
+                last_strip = row / rows_in_strip;
+            }
             if restarts.due() {
                 restarts.pass(bytes, decoder)?;
             }
+            if decoder.exhausted() {
+                if restarts.any() {
+                    continue;
+                }
+                break 'rows;
+            }
             if let [only] = scan.components[..] {
                 let stride = frame.components[only].padded_wide;
-                decoder.block(0, &mut coefficients[only][row * stride + column])?;
+                decoder.block(0, &mut coefficients[only][row * stride + column]);
+                decoder.finish_mcu();
                 continue;
             }
             for (n, &component) in scan.components.iter().enumerate() {
@@ -240,57 +321,19 @@ fn visit_blocks(
                 for y in 0..component.vertical {
                     let start = (row * component.vertical + y) * component.padded_wide + column * component.horizontal;
                     for block in &mut blocks[start..start + component.horizontal] {
-                        decoder.block(n, block)?;
+                        decoder.block(n, block);
                     }
                 }
             }
+            decoder.finish_mcu();
         }
-        if decoder.overran() {
+        if decoder.file_ended() {
             return Err(JpegError::EndsEarly);
         }
     }
-    Ok(decoder.end())
-}
-
-/// Counts MCUs to the next restart marker.
-pub(crate) struct Restarts {
-    interval: usize,
-    left: usize,
-    next: u8,
-}
-
-impl Restarts {
-    pub fn new(interval: usize) -> Self {
-        Restarts { interval, left: interval, next: 0 }
+    if decoder.file_ended() {
+        return Err(JpegError::EndsEarly);
     }
-
-    /// Whether a restart marker comes before the next MCU.
-    #[inline(always)]
-    pub fn due(&mut self) -> bool {
-        if self.interval == 0 {
-            return false;
-        }
-        if self.left == 0 {
-            return true;
-        }
-        self.left -= 1;
-        false
-    }
-
-    /// Goes past the restart marker, which must be the next in turn.
-    #[cold]
-    pub fn pass(&mut self, bytes: &[u8], decoder: &mut impl BlockDecoder) -> Result<(), JpegError> {
-        if decoder.overran() {
-            return Err(JpegError::EndsEarly);
-        }
-        let mut segments = Segments { bytes, position: decoder.end() };
-        let marker = segments.marker().ok_or(JpegError::EndsEarly)?;
-        if marker != 0xD0 + self.next {
-            return Err(JpegError::Damaged("a restart marker is missing or out of turn"));
-        }
-        self.next = (self.next + 1) % 8;
-        self.left = self.interval - 1;
-        decoder.restart(segments.position);
-        Ok(())
-    }
+    let damages = decoder.damages() + restarts.damages;
+    Ok(ScanEnd { position: decoder.end(), ahead: decoder.ahead(), last_strip, damages })
 }

@@ -60,7 +60,7 @@ impl<'a> Jpeg<'a> {
                 0xC9 | 0xCA => frame = Some(Frame::parse(contents, coding(marker == 0xCA, true))?),
                 0xC3 | 0xC7 | 0xCB | 0xCF => return Err(unsupported("it is a lossless JPEG")),
                 0xC5 | 0xC6 | 0xCD | 0xCE => return Err(unsupported("it is a hierarchical JPEG")),
-                0xE0 if contents.starts_with(b"JFIF\0") => hints.jfif = true,
+                0xE0 if contents.len() >= 14 && contents.starts_with(b"JFIF\0") => hints.jfif = true,
                 0xE1 if exif.is_none() => exif = contents.strip_prefix(b"Exif\0\0"),
                 0xEE => {
                     if let [b'A', b'd', b'o', b'b', b'e', _, _, _, _, _, _, transform, ..] = contents {
@@ -104,8 +104,8 @@ impl<'a> Jpeg<'a> {
     /// reads them, and are converted as Pillow's `convert("RGB")` does.
     ///
     /// # Errors
-    /// If the image data is damaged or cut short.
-    pub fn decode(self) -> Result<Vec<u8>, JpegError> {
+    /// If the file ends before its image does, or if what stands between its scans is broken.
+    pub fn decode(self) -> Result<Decoded, JpegError> {
         let color_space = self.color_space();
         self.decode_as(color_space)
     }
@@ -114,12 +114,23 @@ impl<'a> Jpeg<'a> {
     ///
     /// # Errors
     /// As [`Jpeg::decode`], and if there are more or fewer components.
-    pub fn decode_as(self, color_space: ColorSpace) -> Result<Vec<u8>, JpegError> {
+    pub fn decode_as(self, color_space: ColorSpace) -> Result<Decoded, JpegError> {
         if color_space.components() != self.frame.components.len() {
             return Err(JpegError::Damaged("the number of components is not that of the color space"));
         }
         scan::decode(self, color_space)
     }
+}
+
+/// The pixels of an image, and how much of it was damaged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decoded {
+    /// RGB, three bytes a pixel in rows.
+    pub pixels: Vec<u8>,
+    /// At how many places the image data was damaged: codes that are in no table, data that is missing or left
+    /// over, restart markers out of turn, missing or repeated scans. The pixels after such a place are libjpeg's
+    /// guess. 0 if the image is whole.
+    pub damages: usize,
 }
 
 fn coding(progressive: bool, arithmetic: bool) -> Coding {
@@ -146,6 +157,12 @@ pub(crate) fn define(tables: &mut Tables, marker: u8, contents: &[u8]) -> Result
     }
 }
 
+/// Whether a marker begins a segment that has no say in how data is decoded: a number of lines, a segment of an
+/// application, a comment.
+pub(crate) fn is_skipped(marker: u8) -> bool {
+    matches!(marker, 0xDC | 0xE0..=0xEF | 0xFE)
+}
+
 /// Goes from marker to marker.
 #[derive(Debug)]
 pub(crate) struct Segments<'a> {
@@ -163,35 +180,40 @@ impl<'a> Segments<'a> {
 
     /// Goes past the next marker, over whatever stands before it; `None` at the end of the file.
     pub fn marker(&mut self) -> Option<u8> {
-        loop {
-            let rest = &self.bytes[self.position..];
-            let Some(found) = rest.windows(2).position(|pair| pair[0] == 0xFF && !matches!(pair[1], 0 | 0xFF)) else {
-                self.position = self.bytes.len();
-                return None;
-            };
-            self.position += found + 2;
-            let marker = rest[found + 1];
-            // Markers below stand for nothing in the files of today, and come from stray bytes.
-            if marker >= 0xC0 {
-                return Some(marker);
-            }
-        }
+        let rest = &self.bytes[self.position..];
+        let Some(found) = rest.windows(2).position(|pair| pair[0] == 0xFF && !matches!(pair[1], 0 | 0xFF)) else {
+            self.position = self.bytes.len();
+            return None;
+        };
+        self.position += found + 2;
+        Some(rest[found + 1])
     }
 
-    /// The next marker and the contents of its segment; `None` at the end of the file.
-    pub fn next(&mut self) -> Result<Option<(u8, &'a [u8])>, JpegError> {
-        let Some(marker) = self.marker() else { return Ok(None) };
-        if matches!(marker, 0xD0..=0xD9) {
-            return Ok(Some((marker, &[])));
-        }
+    /// The contents of the segment whose marker was passed. One of no consequence that claims to be shorter than its
+    /// own length is taken as empty, as libjpeg does.
+    pub fn contents(&mut self, marker: u8) -> Result<&'a [u8], JpegError> {
         let rest = &self.bytes[self.position..];
         let length = rest.first_chunk::<2>().ok_or(JpegError::EndsEarly)?;
         let length = usize::from(u16::from_be_bytes(*length));
-        if length < 2 {
+        if length < 2 && !is_skipped(marker) {
             return Err(JpegError::Damaged("a segment is shorter than its own length"));
         }
+        let length = length.max(2);
         let contents = rest.get(2..length).ok_or(JpegError::EndsEarly)?;
         self.position += length;
-        Ok(Some((marker, contents)))
+        Ok(contents)
+    }
+
+    /// The next marker and the contents of its segment; `None` at the end of the file. Markers below 0xC0 stand for
+    /// nothing in the files of today, and come from stray bytes.
+    pub fn next(&mut self) -> Result<Option<(u8, &'a [u8])>, JpegError> {
+        loop {
+            return match self.marker() {
+                None => Ok(None),
+                Some(0..0xC0) => continue,
+                Some(marker @ 0xD0..=0xD9) => Ok(Some((marker, &[]))),
+                Some(marker) => Ok(Some((marker, self.contents(marker)?))),
+            };
+        }
     }
 }

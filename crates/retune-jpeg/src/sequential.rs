@@ -7,13 +7,18 @@ use crate::error::JpegError;
 use crate::frame::{Block, Frame};
 use crate::huffman::{COMPLETE, HuffmanTable, extend};
 use crate::output::Output;
-use crate::scan::{BlockDecoder, Restarts, Scan};
+use crate::restarts::Restarts;
+use crate::scan::{BlockDecoder, Scan};
 use crate::tables::ZIGZAG;
 use crate::transform;
+use crate::vectors::{self, Vectors, Work};
 
 pub(crate) struct Sequential<'a> {
     pub reader: BitReader<'a>,
     pub components: Vec<SequentialComponent>,
+    /// Whether the data ended before the next restart.
+    exhausted: bool,
+    damages: usize,
 }
 
 pub(crate) struct SequentialComponent {
@@ -25,30 +30,35 @@ pub(crate) struct SequentialComponent {
     pub prediction: i32,
 }
 
-impl Sequential<'_> {
-    /// Decodes an image that is one scan, strip by strip.
+impl<'a> Sequential<'a> {
+    pub fn new(reader: BitReader<'a>, components: Vec<SequentialComponent>) -> Self {
+        Sequential { reader, components, exhausted: false, damages: 0 }
+    }
+
+    /// Decodes an image that is one scan, strip by strip; returns at how many places it was damaged.
     pub fn decode_image(
         &mut self,
         frame: &Frame,
         scan: &Scan,
         interval: usize,
         output: &mut Output,
-    ) -> Result<(), JpegError> {
+    ) -> Result<usize, JpegError> {
         let mut restarts = Restarts::new(interval);
         for row in 0..frame.mcus_high {
             let strip = Strip { decoder: self, frame, scan, row, restarts: &mut restarts, output };
-            pulp::Arch::new().dispatch(strip)?;
-            if self.reader.overran() {
+            vectors::dispatch(strip)?;
+            if self.file_ended() {
                 return Err(JpegError::EndsEarly);
             }
             output.finish_strip(row);
         }
-        Ok(())
+        Ok(self.damages() + restarts.damages)
     }
 
     #[inline(always)]
     fn decode_strip(
         &mut self,
+        vectors: impl Vectors,
         frame: &Frame,
         scan: &Scan,
         row: usize,
@@ -74,20 +84,23 @@ impl Sequential<'_> {
                     for y in 0..v {
                         for x in 0..h {
                             let mut block = [0; 64];
-                            let last = self.components[n].block(&mut self.reader, &mut block)?;
+                            let mut used = 0;
+                            if !self.exhausted {
+                                used = self.components[n].block(&mut self.reader, &mut block, &mut self.damages);
+                            }
                             let (samples, stride) = output.block(index, row, part + y, column * h + x);
-                            transform::inverse(&block, last, samples, stride);
+                            transform::inverse(vectors, &block, used, samples, stride);
                         }
                     }
                 }
+                self.finish_mcu();
             }
         }
         Ok(())
     }
 }
 
-/// The decoding of one strip, as something that runs with the widest vector instructions of the machine. Not a
-/// closure, because that would not be compiled into the function that has them.
+/// The decoding of one strip.
 struct Strip<'s, 'a, 'f> {
     decoder: &'s mut Sequential<'a>,
     frame: &'s Frame,
@@ -97,19 +110,19 @@ struct Strip<'s, 'a, 'f> {
     output: &'s mut Output<'f>,
 }
 
-impl pulp::NullaryFnOnce for Strip<'_, '_, '_> {
+impl Work for Strip<'_, '_, '_> {
     type Output = Result<(), JpegError>;
 
     #[inline(always)]
-    fn call(self) -> Result<(), JpegError> {
-        self.decoder.decode_strip(self.frame, self.scan, self.row, self.restarts, self.output)
+    fn run<V: Vectors>(self, vectors: V) -> Result<(), JpegError> {
+        self.decoder.decode_strip(vectors, self.frame, self.scan, self.row, self.restarts, self.output)
     }
 }
 
 impl SequentialComponent {
-    /// Decodes one block into zeros; returns where in zigzag order its last coefficient is.
+    /// Decodes one block; returns the positions of its AC coefficients, one or another.
     #[inline(always)]
-    fn block(&mut self, shared: &mut BitReader, block: &mut Block) -> Result<usize, JpegError> {
+    fn block(&mut self, shared: &mut BitReader, block: &mut Block, damages: &mut usize) -> usize {
         // A copy stays in registers.
         let mut copy = *shared;
         let reader = &mut copy;
@@ -119,12 +132,12 @@ impl SequentialComponent {
             reader.consume(entry & 0x7F);
             entry as i32 >> 16
         } else {
-            let bits = u32::from(self.dc.symbol_of(entry, reader)?);
+            let bits = u32::from(self.dc.symbol_of(entry, reader));
             extend(reader.take(bits), bits)
         };
         self.prediction = self.prediction.wrapping_add(difference);
         block[0] = (self.prediction as i16).wrapping_mul(self.scale[0]);
-        let mut last = 0;
+        let mut used = 0;
         let mut k = 1;
         while k < 64 {
             reader.refill();
@@ -134,7 +147,7 @@ impl SequentialComponent {
                 k += (entry >> 12 & 15) as usize;
                 (entry >> 16) as i16
             } else {
-                let symbol = self.ac.symbol_of(entry, reader)?;
+                let symbol = self.ac.symbol_of(entry, reader);
                 let (run, bits) = (usize::from(symbol >> 4), u32::from(symbol & 15));
                 if bits == 0 {
                     if run < 15 {
@@ -148,24 +161,37 @@ impl SequentialComponent {
             };
             let position = usize::from(ZIGZAG[k & 127]) & 63;
             block[position] = value.wrapping_mul(self.scale[position]);
-            last = k;
+            used |= position;
             k += 1;
         }
         *shared = copy;
-        if last > 63 {
-            return Err(JpegError::Damaged("a block has more than 64 coefficients"));
+        if k > 64 {
+            *damages += 1;
         }
-        Ok(last)
+        used
     }
 }
 
 impl BlockDecoder for Sequential<'_> {
-    fn block(&mut self, n: usize, block: &mut Block) -> Result<(), JpegError> {
-        self.components[n].block(&mut self.reader, block).map(drop)
+    fn block(&mut self, n: usize, block: &mut Block) {
+        self.components[n].block(&mut self.reader, block, &mut self.damages);
     }
 
-    fn restart(&mut self, position: usize) {
+    #[inline(always)]
+    fn finish_mcu(&mut self) {
+        if self.reader.overran() && !self.exhausted {
+            self.exhausted = true;
+            self.damages += 1;
+        }
+    }
+
+    fn exhausted(&self) -> bool {
+        self.exhausted
+    }
+
+    fn restart(&mut self, position: usize, at_marker: bool) {
         self.reader.restart(position);
+        self.exhausted &= at_marker;
         for component in &mut self.components {
             component.prediction = 0;
         }
@@ -175,7 +201,15 @@ impl BlockDecoder for Sequential<'_> {
         self.reader.end()
     }
 
-    fn overran(&self) -> bool {
-        self.reader.overran()
+    fn ahead(&self) -> usize {
+        self.reader.ahead()
+    }
+
+    fn file_ended(&self) -> bool {
+        self.exhausted && self.reader.file_ended()
+    }
+
+    fn damages(&self) -> usize {
+        self.damages + self.reader.bad_codes()
     }
 }

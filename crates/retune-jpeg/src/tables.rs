@@ -38,8 +38,9 @@ pub(crate) const ZIGZAG: [u8; 128] = {
 #[derive(Clone, Debug)]
 pub(crate) struct Tables {
     quantization: [Option<Block>; 4],
-    dc: [Option<Arc<HuffmanTable>>; 4],
-    ac: [Option<Arc<HuffmanTable>>; 4],
+    /// A definition that is wrong does no harm unless a scan uses it.
+    dc: [Option<Result<Arc<HuffmanTable>, JpegError>>; 4],
+    ac: [Option<Result<Arc<HuffmanTable>, JpegError>>; 4],
     pub conditioning: Conditioning,
     /// MCUs between restart markers; 0 for none.
     pub restart_interval: usize,
@@ -74,12 +75,22 @@ impl Tables {
 
     /// The Huffman table of differences of DC coefficients in a slot.
     pub fn dc(&self, slot: usize) -> Result<Arc<HuffmanTable>, JpegError> {
-        find(&self.dc, slot, [&DC_LUMINANCE, &DC_CHROMINANCE], true)
+        self.dc.get(slot).cloned().flatten().unwrap_or(Err(MISSING_TABLE))
     }
 
     /// The Huffman table of AC coefficients in a slot.
     pub fn ac(&self, slot: usize) -> Result<Arc<HuffmanTable>, JpegError> {
-        find(&self.ac, slot, [&AC_LUMINANCE, &AC_CHROMINANCE], false)
+        self.ac.get(slot).cloned().flatten().unwrap_or(Err(MISSING_TABLE))
+    }
+
+    /// Fills the first two slots with the tables that motion JPEG leaves out.
+    pub fn fill_standard(&mut self) {
+        for (slot, definition) in [&DC_LUMINANCE, &DC_CHROMINANCE].into_iter().enumerate() {
+            self.dc[slot].get_or_insert_with(|| HuffmanTable::new(definition, true).map(Arc::new));
+        }
+        for (slot, definition) in [&AC_LUMINANCE, &AC_CHROMINANCE].into_iter().enumerate() {
+            self.ac[slot].get_or_insert_with(|| HuffmanTable::new(definition, false).map(Arc::new));
+        }
     }
 
     /// Reads a DQT segment.
@@ -89,7 +100,7 @@ impl Tables {
             let (wide, slot) = (head >> 4, usize::from(head & 15));
             let bytes = if wide == 0 { 64 } else { 128 };
             let Some((values, rest)) = rest.split_at_checked(bytes) else { return Err(damaged) };
-            if slot > 3 || wide > 1 {
+            if slot > 3 {
                 return Err(damaged);
             }
             let mut table = [0; 64];
@@ -118,7 +129,7 @@ impl Tables {
             if slot > 3 || class > 1 {
                 return Err(JpegError::Damaged("a Huffman table has a slot that does not exist"));
             }
-            let table = Some(Arc::new(HuffmanTable::new(definition, class == 0)?));
+            let table = Some(HuffmanTable::new(definition, class == 0).map(Arc::new));
             if class == 0 {
                 self.dc[slot] = table
             } else {
@@ -148,19 +159,7 @@ impl Tables {
     }
 }
 
-/// A table that the file defines, or the one that motion JPEG leaves out.
-fn find(
-    tables: &[Option<Arc<HuffmanTable>>; 4],
-    slot: usize,
-    standard: [&[u8]; 2],
-    dc: bool,
-) -> Result<Arc<HuffmanTable>, JpegError> {
-    if let Some(table) = tables.get(slot).cloned().flatten() {
-        return Ok(table);
-    }
-    let definition = standard.get(slot).ok_or(JpegError::Damaged("a Huffman table is missing"))?;
-    Ok(Arc::new(HuffmanTable::new(definition, dc)?))
-}
+const MISSING_TABLE: JpegError = JpegError::Damaged("a Huffman table is missing");
 
 // The tables of T.81, Annex K.3: how many codes there are of each length, then what they stand for.
 const DC_LUMINANCE: [u8; 28] = [0, 1, 5, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];

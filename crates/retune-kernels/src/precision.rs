@@ -1,15 +1,31 @@
 //! How exactly matrix products are computed, and who decides it.
 
 use std::cell::Cell;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
 
 /// The numbers that a matrix product multiplies. It sums in 32 bits in either case.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// 32-bit floats.
     #[default]
     Float32,
     /// Both factors rounded to bfloat16: the range of a 32-bit float, eight significant bits.
     Bfloat16,
+}
+
+impl FromStr for Precision {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Ok(match name {
+            "float32" => Self::Float32,
+            "bfloat16" => Self::Bfloat16,
+            _ => return Err("expected float32 or bfloat16".into()),
+        })
+    }
 }
 
 thread_local! {

@@ -13,6 +13,7 @@ use rand::rngs::ChaCha8Rng;
 use rand::{Rng, RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
+use super::picture::Picture;
 use super::preprocess::Preprocessing;
 use super::randaugment::RandAugment;
 use super::resize::Window;
@@ -177,21 +178,26 @@ impl Augmentation {
     /// Crops are resized by the model's own interpolation. (timm's training script draws bilinear or
     /// bicubic at random; a model that is fine-tuned to keep what it knows should see in training
     /// what it will see in evaluation.)
-    pub fn apply(&self, image: &RgbImage, preprocessing: &Preprocessing, random: &mut impl Rng) -> RgbImage {
+    pub fn apply(&self, picture: &Picture, preprocessing: &Preprocessing, random: &mut impl Rng) -> Picture {
         let fitted = match self.policy {
-            AugmentPolicy::None => return preprocessing.apply(image),
-            AugmentPolicy::Flip => preprocessing.apply(image),
+            AugmentPolicy::None => return preprocessing.apply(picture),
+            AugmentPolicy::Flip => preprocessing.apply(picture),
             AugmentPolicy::Standard | AugmentPolicy::RandAugment => {
-                let crop = self.draw_crop(image.width(), image.height(), random);
-                let crop = imageops::crop_imm(image, crop.left, crop.top, crop.width, crop.height);
-                preprocessing.resize_whole(&crop.to_image())
+                let crop = self.draw_crop(picture.width(), picture.height(), random);
+                let cut = |image: &RgbImage| {
+                    imageops::crop_imm(image, crop.left, crop.top, crop.width, crop.height).to_image()
+                };
+                preprocessing.resize_whole(&picture.map(cut))
             }
         };
-        let flipped = if random.random::<f64>() < self.hflip { imageops::flip_horizontal(&fitted) } else { fitted };
+        let flips = random.random::<f64>() < self.hflip;
+        let flipped = if flips { fitted.map(imageops::flip_horizontal) } else { fitted };
         if self.policy != AugmentPolicy::RandAugment {
             return flipped;
         }
-        self.rand_augment.apply(flipped, preprocessing.interpolation, preprocessing.mean_colour(), random)
+        let [red, green, blue] = preprocessing.mean_colour();
+        let fill = [red, green, blue, preprocessing.mean_alpha()];
+        self.rand_augment.apply(flipped, preprocessing.interpolation, fill, random)
     }
 
     /// torchvision's `RandomResizedCrop`: area uniform, ratio log-uniform, place uniform; after ten
@@ -259,6 +265,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::channels::Channels;
     use crate::preprocess::CropMode;
     use crate::resize::fixtures::source;
     use crate::resize::{Interpolation, resize};
@@ -270,26 +277,27 @@ mod tests {
             interpolation: Interpolation::Bilinear,
             crop_pct: 0.875,
             crop_mode: CropMode::Center,
-            mean: [0.485, 0.456, 0.406],
-            std: [0.229, 0.224, 0.225],
+            channels: Channels::Rgb,
+            mean: vec![0.485, 0.456, 0.406],
+            std: vec![0.229, 0.224, 0.225],
             white: None,
         }
     }
 
     fn augment(augmentation: Augmentation, sample: u64) -> RgbImage {
         let mut random = augmentation_rng(3, 1, sample);
-        augmentation.apply(&source("photo"), &preprocessing(), &mut random)
+        RgbImage::clone(&augmentation.apply(&source("photo").into(), &preprocessing(), &mut random).color)
     }
 
     #[test]
     fn none_is_the_evaluation_transform() {
-        let expected = preprocessing().apply(&source("photo"));
+        let expected = RgbImage::clone(&preprocessing().apply(&source("photo").into()).color);
         assert_eq!(augment(Augmentation::new(AugmentPolicy::None), 0), expected);
     }
 
     #[test]
     fn flip_is_the_evaluation_transform_or_its_mirror_image() {
-        let upright = preprocessing().apply(&source("photo"));
+        let upright = RgbImage::clone(&preprocessing().apply(&source("photo").into()).color);
         let mirrored = imageops::flip_horizontal(&upright);
         let flips = (0..400)
             .map(|sample| augment(Augmentation::new(AugmentPolicy::Flip), sample))
@@ -403,7 +411,7 @@ mod tests {
             seed in any::<u64>(),
             policy in prop::sample::select(AugmentPolicy::ALL.to_vec()),
         ) {
-            let image = RgbImage::new(size.0, size.1);
+            let image = RgbImage::new(size.0, size.1).into();
             let mut random = augmentation_rng(seed, 0, 0);
             let input = Augmentation::new(policy).apply(&image, &preprocessing(), &mut random);
             prop_assert_eq!(input.dimensions(), (20, 16));

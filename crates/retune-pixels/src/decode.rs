@@ -12,7 +12,7 @@
 //! TIFF colours that are multiplied by their transparency already are laid over white as such.
 //!
 //! 16-bit colour takes the high byte in both, unless a white level is given. Everything else agrees to the bit, JPEG
-//! included, except that a JPEG of which a part was lost is an error here, where Pillow fills in what is missing.
+//! included, also where a JPEG is damaged and what is missing is filled in.
 
 use std::cell::Cell;
 use std::io::Cursor;
@@ -21,7 +21,11 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, Pixel, Rgb, RgbImage};
+use image::{
+    DynamicImage, GrayImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, Pixel, Rgb, RgbImage,
+};
+
+use super::picture::Picture;
 
 mod jpeg;
 mod tiff;
@@ -101,6 +105,34 @@ pub fn decode_file(path: &Path, limits: &DecodeLimits) -> Result<RgbImage, Decod
 /// If the contents are not an image of these formats, are damaged or cut short, or have more pixels
 /// than `limits` allow.
 pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage, DecodeError> {
+    decode_to(Transparency::OverWhite, bytes, limits).map(|(pixels, _)| pixels)
+}
+
+/// As [`decode`], with the opacity of each pixel beside its color: what `convert("RGBA")` makes of it in Pillow.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_with_alpha(bytes: &[u8], limits: &DecodeLimits) -> Result<Picture, DecodeError> {
+    let (color, alpha) = decode_to(Transparency::Kept, bytes, limits)?;
+    Ok(match alpha {
+        Some(alpha) => Picture::new(color, alpha),
+        None => color.into(),
+    })
+}
+
+/// What becomes of transparency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Transparency {
+    /// It is laid over white.
+    OverWhite,
+    /// It is kept beside the colors.
+    Kept,
+}
+
+/// Colors, and the opacity of each pixel where the file has it and it is kept.
+type Pixels = (RgbImage, Option<GrayImage>);
+
+fn decode_to(transparency: Transparency, bytes: &[u8], limits: &DecodeLimits) -> Result<Pixels, DecodeError> {
     if let Some(format) = unsupported_container(bytes) {
         return Err(DecodeError::UnsupportedFormat { format });
     }
@@ -110,20 +142,23 @@ pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage, DecodeErr
         _ => image::guess_format(bytes).map_err(|_| DecodeError::NotAnImage)?,
     };
     let decoded = catching_panics(|| match format {
-        ImageFormat::Jpeg => jpeg::decode(bytes, limits),
-        ImageFormat::Tiff => tiff::decode(bytes, limits),
+        ImageFormat::Jpeg => jpeg::decode(bytes, limits).map(|(pixels, orientation)| ((pixels, None), orientation)),
+        ImageFormat::Tiff => tiff::decode(bytes, transparency, limits),
         ImageFormat::Png | ImageFormat::WebP | ImageFormat::Bmp | ImageFormat::Gif | ImageFormat::Pnm => {
-            decode_other(bytes, format, limits)
+            decode_other(bytes, format, transparency, limits)
         }
         _ => Err(DecodeError::UnsupportedFormat { format: name(format) }),
     });
-    let (pixels, orientation) = decoded.unwrap_or_else(|| {
+    let ((color, alpha), orientation) = decoded.unwrap_or_else(|| {
         let reason = "the decoder cannot cope with its contents".to_owned();
         Err(DecodeError::Damaged { format: name(format), reason })
     })?;
-    let mut upright = DynamicImage::ImageRgb8(pixels);
-    upright.apply_orientation(orientation);
-    Ok(upright.into_rgb8())
+    let upright = |mut pixels: DynamicImage| {
+        pixels.apply_orientation(orientation);
+        pixels
+    };
+    let alpha = alpha.map(|alpha| upright(DynamicImage::ImageLuma8(alpha)).into_luma8());
+    Ok((upright(DynamicImage::ImageRgb8(color)).into_rgb8(), alpha))
 }
 
 thread_local! {
@@ -179,8 +214,9 @@ fn check_size(width: u64, height: u64, limits: &DecodeLimits) -> Result<(), Deco
 fn decode_other(
     bytes: &[u8],
     format: ImageFormat,
+    transparency: Transparency,
     limits: &DecodeLimits,
-) -> Result<(RgbImage, Orientation), DecodeError> {
+) -> Result<(Pixels, Orientation), DecodeError> {
     let to_error = |error: ImageError| match error {
         ImageError::Unsupported(reason) => {
             DecodeError::UnsupportedContents { format: name(format), reason: reason.to_string() }
@@ -198,7 +234,11 @@ fn decode_other(
     // An image with damaged metadata is still an image.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let decoded = DynamicImage::from_decoder(decoder).map_err(to_error)?;
-    let pixels = to_rgb8(decoded, limits.white).ok_or_else(|| DecodeError::UnsupportedContents {
+    let pixels = match transparency {
+        Transparency::Kept if decoded.color().has_alpha() => with_alpha(&decoded, limits.white),
+        _ => to_rgb8(decoded, limits.white).map(|pixels| (pixels, None)),
+    };
+    let pixels = pixels.ok_or_else(|| DecodeError::UnsupportedContents {
         format: name(format),
         reason: "its pixels are floating-point numbers".to_owned(),
     })?;
@@ -230,6 +270,30 @@ fn to_rgb8(image: DynamicImage, white: Option<NonZeroU16>) -> Option<RgbImage> {
     Some(rgb)
 }
 
+/// As [`to_rgb8`], with colors as they are under their transparency, and the opacity.
+fn with_alpha(image: &DynamicImage, white: Option<NonZeroU16>) -> Option<Pixels> {
+    let high = |value: u16| (value >> 8) as u8;
+    let level = |value: u16| level(value, white);
+    let (color, alpha) = match image {
+        DynamicImage::ImageLumaA8(image) => {
+            (convert(image, |&[grey, _]: &[u8; 2]| [grey; 3]), opacity(image, |&[_, alpha]: &[u8; 2]| alpha))
+        }
+        DynamicImage::ImageRgba8(image) => {
+            (convert(image, |&[r, g, b, _]: &[u8; 4]| [r, g, b]), opacity(image, |&[.., alpha]: &[u8; 4]| alpha))
+        }
+        DynamicImage::ImageLumaA16(image) => {
+            let color = convert(image, |&[grey, _]: &[u16; 2]| [level(grey); 3]);
+            (color, opacity(image, |&[_, alpha]: &[u16; 2]| high(alpha)))
+        }
+        DynamicImage::ImageRgba16(image) => {
+            let color = convert(image, |&[r, g, b, _]: &[u16; 4]| [level(r), level(g), level(b)]);
+            (color, opacity(image, |&[.., alpha]: &[u16; 4]| high(alpha)))
+        }
+        _ => return None,
+    };
+    Some((color, Some(alpha)))
+}
+
 /// A 16-bit value in 8 bits: `round(min(value, white) · 255 / white)`, or without a white level its high byte.
 fn level(value: u16, white: Option<NonZeroU16>) -> u8 {
     match white.map(|white| u32::from(white.get())) {
@@ -249,6 +313,18 @@ fn convert<P: Pixel, const N: usize>(
         *out = Rgb(to_rgb(source));
     }
     converted
+}
+
+/// The opacity of each pixel, given as an array of its channels.
+fn opacity<P: Pixel, const N: usize>(
+    image: &image::ImageBuffer<P, Vec<P::Subpixel>>,
+    of: impl Fn(&[P::Subpixel; N]) -> u8,
+) -> GrayImage {
+    let mut opacity = GrayImage::new(image.width(), image.height());
+    for (out, source) in opacity.iter_mut().zip(image.as_raw().as_chunks().0) {
+        *out = of(source);
+    }
+    opacity
 }
 
 /// A colour with transparency, seen on white paper.

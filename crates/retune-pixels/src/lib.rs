@@ -3,9 +3,11 @@
 #![warn(missing_docs)]
 
 pub mod augment;
+pub mod channels;
 pub mod corruption;
 pub mod decode;
 pub mod input_size;
+pub mod picture;
 pub mod preprocess;
 pub mod randaugment;
 pub mod resize;

@@ -10,6 +10,8 @@ use std::str::FromStr;
 use image::{Rgb, RgbImage, imageops};
 use serde::{Deserialize, Serialize};
 
+use super::channels::Channels;
+use super::picture::{Picture, luminance};
 use super::resize::{Interpolation, Window, resize, resize_window};
 
 /// How an image of another shape than the model's input is fitted to it.
@@ -78,16 +80,23 @@ pub struct Preprocessing {
     pub crop_pct: f64,
     /// How an image of another shape is fitted.
     pub crop_mode: CropMode,
-    /// Mean of each channel (red, green, blue), on the scale from 0 to 1.
-    pub mean: [f32; 3],
+    /// The channels of the model's images.
+    #[serde(default, skip_serializing_if = "is_rgb")]
+    pub channels: Channels,
+    /// Mean of each channel, in their order, on the scale from 0 to 1.
+    pub mean: Vec<f32>,
     /// Standard deviation of each channel, on the scale from 0 to 1.
-    pub std: [f32; 3],
+    pub std: Vec<f32>,
     /// The value of 16-bit images that is white; 65535 without one. Images of 8 bits stay as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub white: Option<NonZeroU16>,
 }
 
-/// Without a white level as it was before there was one: hashes of it tell what an interrupted run may go on with.
+fn is_rgb(channels: &Channels) -> bool {
+    *channels == Channels::Rgb
+}
+
+/// Without a white level and of three channels as it was before there were others: hashes of it tell what an interrupted run may go on with.
 impl fmt::Debug for Preprocessing {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut fields = formatter.debug_struct("Preprocessing");
@@ -96,6 +105,9 @@ impl fmt::Debug for Preprocessing {
         fields.field("crop_mode", &self.crop_mode).field("mean", &self.mean).field("std", &self.std);
         if let Some(white) = self.white {
             fields.field("white", &white);
+        }
+        if !is_rgb(&self.channels) {
+            fields.field("channels", &self.channels);
         }
         fields.finish()
     }
@@ -127,9 +139,19 @@ pub enum PreprocessingError {
     #[error("mean {mean:?} and std {std:?} must be finite, and std above 0")]
     Statistics {
         /// The means.
-        mean: [f32; 3],
+        mean: Vec<f32>,
         /// The standard deviations.
-        std: [f32; 3],
+        std: Vec<f32>,
+    },
+    /// There are more or fewer means or deviations than channels.
+    #[error("images of {channels} need as many values in mean and std, not {mean} and {std}")]
+    StatisticsCount {
+        /// The channels.
+        channels: Channels,
+        /// How many means there are.
+        mean: usize,
+        /// How many deviations.
+        std: usize,
     },
 }
 
@@ -148,28 +170,52 @@ impl Preprocessing {
         }
         let usable = |std: &f32| std.is_finite() && *std > 0.0;
         if !self.mean.iter().all(|mean| mean.is_finite()) || !self.std.iter().all(usable) {
-            return Err(PreprocessingError::Statistics { mean: self.mean, std: self.std });
+            return Err(PreprocessingError::Statistics { mean: self.mean.clone(), std: self.std.clone() });
+        }
+        self.check_statistics_count()
+    }
+
+    /// Checks that there is a mean and a standard deviation for each channel.
+    ///
+    /// # Errors
+    /// [`PreprocessingError::StatisticsCount`] if not.
+    pub fn check_statistics_count(&self) -> Result<(), PreprocessingError> {
+        let (channels, mean, std) = (self.channels, self.mean.len(), self.std.len());
+        if [mean, std] != [channels.count(); 2] {
+            return Err(PreprocessingError::StatisticsCount { channels, mean, std });
         }
         Ok(())
     }
 
+    /// The same for images of other channels, with a mean and standard deviation for each; see [`Channels::statistics`].
+    pub fn with_channels(&self, channels: Channels) -> Self {
+        let (mean, std) = (channels.statistics(&self.mean), channels.statistics(&self.std));
+        Self { channels, mean, std, ..self.clone() }
+    }
+
     /// Each property in words, by its name.
     fn parts(&self) -> Vec<(&'static str, String)> {
-        let channels = |values: [f32; 3]| values.map(|value| value.to_string()).join(",");
+        let listed = |values: &[f32]| values.iter().map(f32::to_string).collect::<Vec<_>>().join(",");
         let mut parts = vec![
             ("size", format!("{}×{}", self.height, self.width)),
             ("interpolation", self.interpolation.to_string()),
             ("crop", format!("crop {}", self.crop_pct)),
             ("crop mode", self.crop_mode.to_string()),
-            ("mean", format!("mean {}", channels(self.mean))),
-            ("std", format!("std {}", channels(self.std))),
+            ("mean", format!("mean {}", listed(&self.mean))),
+            ("std", format!("std {}", listed(&self.std))),
         ];
         parts.extend(self.white.map(|white| ("white level", format!("white level {white}"))));
+        if !is_rgb(&self.channels) {
+            parts.insert(0, ("channels", self.channels.to_string()));
+        }
         parts
     }
 
     /// The first property in which another preprocessing differs, in words.
     pub fn difference(&self, other: &Self) -> Option<String> {
+        if self.channels != other.channels {
+            return Some(format!("images differ in channels: {} and {}", self.channels, other.channels));
+        }
         let (own, others) = (self.parts(), other.parts());
         let (one, two) = own.iter().zip(&others).find(|(one, two)| one != two).map_or_else(
             // A white level is the only one that may be missing.
@@ -181,35 +227,65 @@ impl Preprocessing {
         Some(format!("images differ in {name}: {} and {}", value(one), value(two)))
     }
 
-    /// Resizes and crops `image` to exactly `width` × `height` pixels.
-    pub fn apply(&self, image: &RgbImage) -> RgbImage {
-        if image.width() == 0 || image.height() == 0 {
-            return RgbImage::new(self.width, self.height);
+    /// Resizes and crops `picture` to exactly `width` × `height` pixels.
+    pub fn apply(&self, picture: &Picture) -> Picture {
+        if picture.width() == 0 || picture.height() == 0 {
+            return RgbImage::new(self.width, self.height).into();
         }
-        let (width, height) = self.resized_size(image);
+        let resized_size = self.resized_size(&picture.color);
+        let fitted = self.resized(picture, resized_size, |image| self.fit(image, resized_size));
+        if fitted.dimensions() == (self.width, self.height) {
+            return fitted;
+        }
+        let left = Placement::centred(resized_size.0, self.width).padding;
+        let top = Placement::centred(resized_size.1, self.height).padding;
+        let [red, green, blue] = self.padding_colour();
+        fitted.map_filling([red, green, blue, self.padding_alpha()], |image, fill| {
+            let mut padded = RgbImage::from_pixel(self.width, self.height, Rgb(fill));
+            imageops::replace(&mut padded, image, i64::from(left), i64::from(top));
+            padded
+        })
+    }
+
+    /// Resizes `picture` by `resize`. Pillow's filters, which mix pixels, weigh colors by their opacity; what keeps its
+    /// size is not touched.
+    fn resized(&self, picture: &Picture, size: (u32, u32), resize: impl Fn(&RgbImage) -> RgbImage) -> Picture {
+        let weighted = self.interpolation.weighs_by_opacity() && picture.dimensions() != size;
+        if weighted { picture.weighted(|picture| picture.map(resize)) } else { picture.map(resize) }
+    }
+
+    /// Resizes `image` to a size and cuts off what is beyond the model's input.
+    fn fit(&self, image: &RgbImage, (width, height): (u32, u32)) -> RgbImage {
         let across = Placement::centred(width, self.width);
         let down = Placement::centred(height, self.height);
         let window = Window { left: across.cut, top: down.cut, width: across.kept, height: down.kept };
-        let resized = resize_window(image, width, height, window, self.interpolation);
-        if resized.dimensions() == (self.width, self.height) {
-            return resized;
-        }
-        let mut padded = RgbImage::from_pixel(self.width, self.height, Rgb(self.padding_colour()));
-        let (left, top) = (i64::from(across.padding), i64::from(down.padding));
-        imageops::replace(&mut padded, &resized, left, top);
-        padded
+        resize_window(image, width, height, window, self.interpolation)
     }
 
-    /// Resizes `image` to exactly `width` × `height` pixels without cropping, as training
+    /// Resizes `picture` to exactly `width` × `height` pixels without cropping, as training
     /// augmentations do with the part of an image that they picked.
-    pub fn resize_whole(&self, image: &RgbImage) -> RgbImage {
-        resize(image, self.width, self.height, self.interpolation)
+    pub fn resize_whole(&self, picture: &Picture) -> Picture {
+        let size = (self.width, self.height);
+        self.resized(picture, size, |image| resize(image, self.width, self.height, self.interpolation))
     }
 
     /// The mean colour in grey levels: what is put beside an image that does not fill its frame.
     pub fn mean_colour(&self) -> [u8; 3] {
-        // Python's `round` sends halves to even; a cast clamps.
-        self.mean.map(|mean| (255.0 * f64::from(mean)).round_ties_even() as u8)
+        match *self.mean.as_slice() {
+            [red, green, blue, ..] => [red, green, blue].map(grey_level),
+            [grey, ..] => [grey_level(grey); 3],
+            [] => [0; 3],
+        }
+    }
+
+    /// The mean opacity; full where the model sees none.
+    pub fn mean_alpha(&self) -> u8 {
+        self.mean.last().filter(|_| self.channels.has_alpha()).map_or(255, |&mean| grey_level(mean))
+    }
+
+    /// The opacity of what is put beside an image: torchvision's black has none.
+    fn padding_alpha(&self) -> u8 {
+        if self.crop_mode == CropMode::Border || !self.channels.has_alpha() { self.mean_alpha() } else { 0 }
     }
 
     /// torchvision pads a too small image with black before it crops; only `border` means to pad.
@@ -234,25 +310,45 @@ impl Preprocessing {
         ((resized.0 as u32).max(1), (resized.1 as u32).max(1))
     }
 
-    /// Writes `image` into `out` as the model reads it: 3 × height × width (channels first), each
-    /// value `(grey level / 255 − mean) / std` in single precision.
+    /// Writes `picture` into `out` as the model reads it: channels × height × width, each value
+    /// `(grey level / 255 − mean) / std` in single precision.
     ///
     /// # Panics
-    /// If `out` does not hold three values for each pixel.
-    pub fn normalize_into(&self, image: &RgbImage, out: &mut [f32]) {
-        let pixels: &[[u8; 3]] = image.as_raw().as_chunks().0;
-        assert_eq!(out.len(), pixels.len() * 3, "three values for each pixel");
+    /// If `out` does not hold a value for each channel of each pixel.
+    pub fn normalize_into(&self, picture: &Picture, out: &mut [f32]) {
+        let pixels: &[[u8; 3]] = picture.color.as_raw().as_chunks().0;
+        let count = self.channels.count();
+        assert_eq!(out.len(), pixels.len() * count, "a value for each channel of each pixel");
         if pixels.is_empty() {
             return;
         }
         for (channel, plane) in out.chunks_exact_mut(pixels.len()).enumerate() {
             let levels: [f32; 256] =
                 std::array::from_fn(|level| (level as f32 / 255.0 - self.mean[channel]) / self.std[channel]);
-            for (value, pixel) in plane.iter_mut().zip(pixels) {
-                *value = levels[usize::from(pixel[channel])];
+            let is_alpha = self.channels.has_alpha() && channel + 1 == count;
+            match &picture.alpha {
+                Some(alpha) if is_alpha => {
+                    plane.iter_mut().zip(alpha.iter()).for_each(|(value, &alpha)| *value = levels[usize::from(alpha)]);
+                }
+                None if is_alpha => plane.fill(levels[255]),
+                // A corruption may have given colors to what was gray.
+                _ if self.channels.is_gray() => {
+                    let gray = pixels.iter().map(|&pixel| luminance(pixel));
+                    plane.iter_mut().zip(gray).for_each(|(value, gray)| *value = levels[usize::from(gray)]);
+                }
+                _ => {
+                    for (value, pixel) in plane.iter_mut().zip(pixels) {
+                        *value = levels[usize::from(pixel[channel])];
+                    }
+                }
             }
         }
     }
+}
+
+/// A value from 0 to 1 in grey levels. Python's `round` sends halves to even; a cast clamps.
+fn grey_level(value: f32) -> u8 {
+    (255.0 * f64::from(value)).round_ties_even() as u8
 }
 
 /// torchvision's `Resize` with one number: the short side gets it, the long side is cut to a whole
@@ -293,100 +389,4 @@ impl Placement {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::resize::fixtures::{bytes, cases, source};
-
-    fn imagenet(width: u32, height: u32) -> Preprocessing {
-        Preprocessing {
-            width,
-            height,
-            interpolation: Interpolation::Bicubic,
-            crop_pct: 0.9,
-            crop_mode: CropMode::Center,
-            mean: [0.485, 0.456, 0.406],
-            std: [0.229, 0.224, 0.225],
-            white: None,
-        }
-    }
-
-    #[test]
-    fn a_difference_is_named() {
-        let own = imagenet(64, 32);
-        assert_eq!(own.difference(&own), None);
-        let words = own.to_string();
-        assert_eq!(words, "32×64, bicubic, crop 0.9, center, mean 0.485,0.456,0.406, std 0.229,0.224,0.225");
-        let other = Preprocessing { interpolation: Interpolation::Box, ..own.clone() };
-        assert_eq!(own.difference(&other).unwrap(), "images differ in interpolation: bicubic and box");
-        let white = Preprocessing { white: NonZeroU16::new(4095), ..own.clone() };
-        assert_eq!(own.difference(&white).unwrap(), "images differ in white level: none and white level 4095");
-        assert_eq!(white.difference(&own).unwrap(), "images differ in white level: white level 4095 and none");
-    }
-
-    /// A hash of this text lies in checkpoints.
-    #[test]
-    fn without_a_white_level_it_prints_as_ever() {
-        let expected = "Preprocessing { width: 64, height: 32, interpolation: Bicubic, crop_pct: 0.9, crop_mode: Center, \
-                        mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }";
-        assert_eq!(format!("{:?}", imagenet(64, 32)), expected);
-    }
-
-    #[test]
-    fn matches_timm_to_the_bit() {
-        for case in cases("timm") {
-            let preprocessing = Preprocessing {
-                width: case.size[0],
-                height: case.size[1],
-                interpolation: case.interpolation.parse().unwrap(),
-                crop_pct: case.crop_pct,
-                crop_mode: case.crop_mode.parse().unwrap(),
-                mean: case.mean,
-                std: [0.2; 3],
-                white: None,
-            };
-            preprocessing.validate().unwrap();
-            case.assert_matches(&preprocessing.apply(&source(&case.source)), 0);
-        }
-    }
-
-    #[test]
-    fn normalized_values_match_timm() {
-        let preprocessing = imagenet(7, 5);
-        let mut values = vec![0.0; 3 * 7 * 5];
-        preprocessing.normalize_into(&preprocessing.apply(&source("photo")), &mut values);
-        let expected = bytes("normalized.bin");
-        let expected = expected.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
-        assert_eq!(values, expected.collect::<Vec<f32>>());
-    }
-
-    #[test]
-    fn extremely_long_images_need_no_extreme_memory() {
-        // Resized whole, this would be 248 × 24,800,000 pixels.
-        let line = RgbImage::from_pixel(100_000, 1, Rgb([7, 8, 9]));
-        let expected = RgbImage::from_pixel(224, 224, Rgb([7, 8, 9]));
-        assert_eq!(imagenet(224, 224).apply(&line), expected);
-    }
-
-    #[test]
-    fn values_out_of_range_are_refused() {
-        let refused = |change: fn(&mut Preprocessing)| {
-            let mut preprocessing = imagenet(224, 224);
-            assert_eq!(preprocessing.validate(), Ok(()));
-            change(&mut preprocessing);
-            preprocessing.validate().unwrap_err()
-        };
-        assert_eq!(refused(|p| p.crop_pct = 0.0), PreprocessingError::CropPct(0.0));
-        assert!(matches!(refused(|p| p.height = 0), PreprocessingError::Size { .. }));
-        assert!(matches!(refused(|p| p.std[1] = 0.0), PreprocessingError::Statistics { .. }));
-        assert!(matches!(refused(|p| p.mean[2] = f32::NAN), PreprocessingError::Statistics { .. }));
-        assert!(matches!(refused(|p| p.crop_pct = f64::NAN), PreprocessingError::CropPct(_)));
-    }
-
-    #[test]
-    fn is_written_in_the_terms_of_pretrained_cfg() {
-        let json = serde_json::to_value(imagenet(224, 224)).unwrap();
-        assert_eq!(json["interpolation"], "bicubic");
-        assert_eq!(json["crop_mode"], "center");
-        assert_eq!(serde_json::from_value::<Preprocessing>(json).unwrap(), imagenet(224, 224));
-    }
-}
+mod tests;

@@ -13,6 +13,7 @@ use rand::{Rng, RngExt};
 use rand_distr::StandardNormal;
 use serde::{Deserialize, Serialize};
 
+use super::picture::Picture;
 use super::resize::Interpolation;
 use affine::Sampling;
 
@@ -40,27 +41,28 @@ impl Default for RandAugment {
 }
 
 impl RandAugment {
-    /// Applies randomly drawn operations to `image`.
+    /// Applies randomly drawn operations to `picture`. What moves pixels moves their opacity along; what changes colors
+    /// leaves it alone, as Pillow's enhancements do. (Its other operations on colors refuse images with opacity.)
     ///
     /// Operations that move pixels sample them bicubically if `interpolation` is a bicubic or Lanczos
     /// one, else bilinearly (the only smooth kinds that Pillow's affine transform has), and show
-    /// `fill` where there is no image.
+    /// `fill`, a color and its opacity, where there is no image.
     pub fn apply(
         &self,
-        image: RgbImage,
+        picture: Picture,
         interpolation: Interpolation,
-        fill: [u8; 3],
+        fill: [u8; 4],
         random: &mut impl Rng,
-    ) -> RgbImage {
-        (0..self.layers).fold(image, |image, _| {
+    ) -> Picture {
+        (0..self.layers).fold(picture, |picture, _| {
             let operation = Operation::ALL[random.random_range(0..Operation::ALL.len())];
             if random.random::<f64>() > self.probability {
-                return image;
+                return picture;
             }
             let noise: f64 = random.sample(StandardNormal);
             let magnitude = self.magnitude + noise * self.magnitude_std;
             let negative = random.random::<bool>();
-            operation.at(magnitude, negative).apply(image, sampling(interpolation), fill)
+            operation.at(magnitude, negative).apply(picture, sampling(interpolation), fill)
         })
     }
 }
@@ -173,21 +175,24 @@ enum Adjustment {
 }
 
 impl Adjustment {
-    fn apply(self, image: RgbImage, sampling: Sampling, fill: [u8; 3]) -> RgbImage {
-        let (width, height) = (f64::from(image.width()), f64::from(image.height()));
-        let transform = |matrix| affine::transform(&image, matrix, sampling, fill);
+    fn apply(self, picture: Picture, sampling: Sampling, fill: [u8; 4]) -> Picture {
+        let (width, height) = (f64::from(picture.width()), f64::from(picture.height()));
+        let transform = |matrix| {
+            let transform = |image: &RgbImage, fill| affine::transform(image, matrix, sampling, fill);
+            picture.weighted(|picture| picture.map_filling(fill, transform))
+        };
         match self {
-            Adjustment::AutoContrast => operations::auto_contrast(image),
-            Adjustment::Equalize => operations::equalize(image),
-            Adjustment::Invert => operations::invert(image),
-            Adjustment::Posterize(bits) => operations::posterize(image, bits),
-            Adjustment::Solarize(threshold) => operations::solarize(image, threshold),
-            Adjustment::SolarizeAdd(amount) => operations::solarize_add(image, amount),
-            Adjustment::Color(factor) => operations::color(image, factor),
-            Adjustment::Contrast(factor) => operations::contrast(image, factor),
-            Adjustment::Brightness(factor) => operations::brightness(image, factor),
-            Adjustment::Sharpness(factor) => operations::sharpness(image, factor),
-            Adjustment::Rotate(0.0) => image,
+            Adjustment::AutoContrast => picture.map_color(operations::auto_contrast),
+            Adjustment::Equalize => picture.map_color(operations::equalize),
+            Adjustment::Invert => picture.map_color(operations::invert),
+            Adjustment::Posterize(bits) => picture.map_color(|image| operations::posterize(image, bits)),
+            Adjustment::Solarize(threshold) => picture.map_color(|image| operations::solarize(image, threshold)),
+            Adjustment::SolarizeAdd(amount) => picture.map_color(|image| operations::solarize_add(image, amount)),
+            Adjustment::Color(factor) => picture.map_color(|image| operations::color(image, factor)),
+            Adjustment::Contrast(factor) => picture.map_color(|image| operations::contrast(image, factor)),
+            Adjustment::Brightness(factor) => picture.map_color(|image| operations::brightness(image, factor)),
+            Adjustment::Sharpness(factor) => picture.map_color(|image| operations::sharpness(image, factor)),
+            Adjustment::Rotate(0.0) => picture,
             Adjustment::Rotate(degrees) => transform(affine::rotation(degrees, width, height)),
             Adjustment::ShearX(shear) => transform([1.0, shear, 0.0, 0.0, 1.0, 0.0]),
             Adjustment::ShearY(shear) => transform([1.0, 0.0, 0.0, shear, 1.0, 0.0]),
@@ -203,11 +208,18 @@ mod tests {
     use rand::rngs::ChaCha8Rng;
 
     use super::*;
-    use crate::resize::fixtures::{Case, cases, source};
+    use crate::picture;
+    use crate::resize::fixtures::{cases, source};
 
-    fn adjustment(case: &Case) -> Adjustment {
-        let argument = case.argument;
-        match case.operation.as_str() {
+    fn of_name(interpolation: &str) -> Sampling {
+        match interpolation {
+            "bicubic" => Sampling::Bicubic,
+            _ => Sampling::Bilinear,
+        }
+    }
+
+    fn adjustment(operation: &str, argument: f64) -> Adjustment {
+        match operation {
             "auto-contrast" => Adjustment::AutoContrast,
             "equalize" => Adjustment::Equalize,
             "invert" => Adjustment::Invert,
@@ -227,16 +239,35 @@ mod tests {
         }
     }
 
+    fn opaque([red, green, blue]: [u8; 3]) -> [u8; 4] {
+        [red, green, blue, 255]
+    }
+
     #[test]
     fn every_operation_matches_pillow_to_the_bit() {
         for case in cases("augment") {
-            let sampling = match case.interpolation.as_str() {
-                "bicubic" => Sampling::Bicubic,
-                _ => Sampling::Bilinear,
-            };
-            let adjusted = adjustment(&case).apply(source(&case.source), sampling, case.fill);
-            case.assert_matches(&adjusted, 0);
+            let (adjustment, sampling) = (adjustment(&case.operation, case.argument), of_name(&case.interpolation));
+            let adjusted = adjustment.apply(source(&case.source).into(), sampling, opaque(case.fill));
+            case.assert_matches(&adjusted.color, 0);
         }
+    }
+
+    #[test]
+    fn other_channels_match_pillow_to_the_bit() {
+        for case in picture::tests::cases("operate") {
+            let fill = match *case.mean.as_slice() {
+                [] => [0, 0, 0, 255],
+                [gray] => [level(gray), level(gray), level(gray), 255],
+                [gray, alpha] => [level(gray), level(gray), level(gray), level(alpha)],
+                [red, green, blue, ..] => [level(red), level(green), level(blue), level(case.mean[3])],
+            };
+            let adjustment = adjustment(&case.operation, case.argument);
+            case.assert_matches(&adjustment.apply(case.source(), of_name(&case.interpolation), fill));
+        }
+    }
+
+    fn level(mean: f32) -> u8 {
+        (255.0 * f64::from(mean)).round_ties_even() as u8
     }
 
     #[test]
@@ -258,12 +289,12 @@ mod tests {
     #[test]
     fn a_quarter_of_the_images_meet_no_operation() {
         let mut random = ChaCha8Rng::seed_from_u64(0);
-        let image = source("noise");
+        let image = Picture::from(source("noise"));
         let augment = RandAugment::default();
         let draws = 2000;
         let unchanged = (0..draws)
             .filter(|_| {
-                let fill = [128; 3];
+                let fill = [128, 128, 128, 255];
                 let bicubic = Interpolation::Bicubic;
                 augment.apply(image.clone(), bicubic, fill, &mut random) == image
             })
@@ -280,8 +311,8 @@ mod tests {
         let mut random = ChaCha8Rng::seed_from_u64(1);
         let always = RandAugment { layers: 40, probability: 1.0, ..RandAugment::default() };
         for (width, height) in [(0, 0), (1, 1), (2, 5), (3, 1)] {
-            let image = RgbImage::new(width, height);
-            let augmented = always.apply(image, Interpolation::Bilinear, [9; 3], &mut random);
+            let image = RgbImage::new(width, height).into();
+            let augmented = always.apply(image, Interpolation::Bilinear, [9, 9, 9, 255], &mut random);
             assert_eq!(augmented.dimensions(), (width, height));
         }
     }

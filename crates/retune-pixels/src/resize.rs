@@ -143,6 +143,13 @@ impl FromStr for Interpolation {
     }
 }
 
+impl Interpolation {
+    /// Whether colors count by their opacity: Pillow's filters do that, the other libraries mix channels apart.
+    pub(super) fn weighs_by_opacity(self) -> bool {
+        matches!(Implementation::of(self), Implementation::PillowFilter(_))
+    }
+}
+
 /// Resizes `image` to `width` × `height` pixels.
 ///
 /// An image that already has the size is returned unchanged, whatever the interpolation. A source or

@@ -9,7 +9,7 @@ use std::error::Error;
 
 use retune::compare::{Comparison, MethodRow, table};
 use retune::methods::layers::LayerSelection;
-use retune::methods::{Method, MethodOptions};
+use retune::methods::{Layers, Method, MethodOptions};
 use retune::models::HeadInitialization;
 use retune::monitor::Silent;
 use retune::run::summarize;
@@ -18,14 +18,14 @@ use retune::train::{Shared, Trainer};
 
 const SEEDS: [u64; 3] = [0, 1, 2];
 const METHODS: [Method; 8] = [
-    Method::Lp,
-    Method::Ft,
-    Method::LpFt,
-    Method::Surgical,
-    Method::AutoRgn,
-    Method::AutoSnr,
-    Method::Discriminative,
-    Method::Ulmfit,
+    Method::LP,
+    Method::FT,
+    Method::LP_FT,
+    Method::SURGICAL,
+    Method::AUTO_RGN,
+    Method::AUTO_SNR,
+    Method::DISCRIMINATIVE,
+    Method::ULMFIT,
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut rows: Vec<MethodRow> = Vec::new();
     for method in METHODS {
-        println!("{method}: {}", method.summary());
+        println!("{method}: {}", method.summary);
         rows.push(MethodRow { label: method.to_string(), runs: Default::default() });
     }
     // One seed is an anecdote: the order of images, and which are held out, change what comes out.
@@ -53,15 +53,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         let options = TrainOptions { seed, batch_size: 64, ..TrainOptions::default() };
         // Methods that keep some blocks frozen run the images through those only once, and share the result.
         let shared = Shared::default();
+        let trainer = Trainer::new(&data.train, &data.validation).options(options.clone()).sharing(&shared);
 
         for (method, row) in METHODS.into_iter().zip(&mut rows) {
             // Surgical fine-tuning is told which layers to tune; for new kinds of the same groups, middle ones are good.
-            let layers = match method {
-                Method::Surgical => {
+            let layers = match method.layers {
+                Layers::Needed => {
                     let [first, last] = task.surgical.map(|layer| Some(layer.to_owned()));
                     LayerSelection::Range { first, last }
                 }
-                _ => LayerSelection::All,
+                Layers::Whole | Layers::Taken => LayerSelection::All,
             };
             let method_options =
                 MethodOptions { epochs: 4, learning_rates: vec![1e-3, 3e-3], layers, ..MethodOptions::default() };
@@ -69,18 +70,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             // A method is nothing but a plan over the blocks: phases, each with the blocks that train and their rates.
             let plan = method.plan(model.blocks(), &method_options)?;
 
-            // The trainer runs any plan and does not know which method made it. All start from the same model.
-            let trainer = Trainer {
-                plan: &plan,
-                options: &options,
-                train: &data.train,
-                validation: &data.validation,
-                // Nothing is kept on disk: no metrics, no checkpoints to go on from.
-                directory: None,
-                shared: Some(&shared),
-                monitor: &Silent,
-            };
-            let trained = trainer.run(model.clone(), false)?;
+            // The trainer runs any plan and does not know which method made it. All start from the same model. Nothing is
+            // kept on disk: no metrics, no checkpoints to go on from.
+            let trained = trainer.run(&plan, model.clone(), &Silent)?;
 
             // Only now are "test" and "shifted" looked at.
             row.runs.insert(seed, summarize(&plan, &options, &trained, &data, &Silent)?);

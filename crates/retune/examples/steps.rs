@@ -12,7 +12,6 @@ use std::error::Error;
 use std::io::{BufRead, Write};
 use std::time::Instant;
 
-use burn::tensor::{Tensor, TensorData};
 use retune::loading::Batch;
 use retune::models::Model;
 use retune::models::config::ModelConfig;
@@ -55,6 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let batch = random_batch(count, side as usize);
     let options = OptimizerOptions { kind: kind.parse::<OptimizerKind>()?, ..OptimizerOptions::default() };
     let mut optimizer = Optimizer::new(options, trained.len());
+    let learning_rates = vec![1e-4; trained.len()];
 
     let what = Differentiation { trained: &trained, batch_statistics: &[], class_weights: None, precision };
     let mut update_time = 0.0;
@@ -63,15 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let started = Instant::now();
         let found = loss_gradients(&model, &batch, &what);
         let differentiated = Instant::now();
-        for (index, gradient) in found.gradients.into_iter().enumerate() {
-            let Some(gradient) = gradient else { continue };
-            model.parameters.update(index, |tensor| {
-                let mut values = tensor.into_data_as::<f32>().try_into_vec().expect("32-bit floats");
-                optimizer.update(index, &mut values, &gradient, 1e-4, true);
-                let length = values.len();
-                Tensor::from_data(TensorData::new(values, [length]), &device)
-            });
-        }
+        optimizer.step(&mut model.parameters, found.gradients, &learning_rates);
         update_time = differentiated.elapsed().as_secs_f64() * 1e3;
         println!("{:.2}", started.elapsed().as_secs_f64() * 1e3);
         std::io::stdout().flush()?;

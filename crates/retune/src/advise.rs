@@ -1,7 +1,7 @@
 //! Which blocks to tune for a target, told from a few batches.
 //!
-//! Surgical fine-tuning (Lee et al. 2023, arXiv 2210.11466) tunes one part of a model and leaves the rest; which part is
-//! best depends on how the target differs from what the model knows. Three kinds of evidence are gathered for each
+//! Surgical fine-tuning (Lee et al. 2023, arXiv 2210.11466) tunes one part of a model and leaves the rest; which part
+//! is best depends on how the target differs from what the model knows. Three kinds of evidence are gathered for each
 //! candidate, a stage or a few neighbouring ones:
 //!
 //! ```text
@@ -11,8 +11,9 @@
 //!                      └─► verdict
 //! ```
 //!
-//! The trial decides, because it measures what is asked; gradients settle what it cannot tell apart ([`Verdict`] has the
-//! rule). How often that is right, and how often each evidence is by itself, is measured in `docs/analysis.md`.
+//! The trial decides, because it measures what is asked; gradients settle what it cannot tell apart ([`Verdict`] has
+//! the rule). How often that is right, and how often each evidence is by itself, is measured in
+//! `book/src/measurements/analysis.md`.
 
 mod candidates;
 pub mod learning_rate;
@@ -34,7 +35,7 @@ use crate::methods::layers::LayerSelection;
 use crate::methods::{Method, MethodOptions};
 use crate::models::{HeadInitialization, Model};
 use crate::monitor::Monitor;
-use crate::plan::{Plan, PlanError};
+use crate::plan::PlanError;
 use crate::run::{self, FitData, FitError, FitOptions};
 use crate::sources::split::{SplitFractions, stratified_split};
 use crate::sources::{DataError, Dataset, ReadImages};
@@ -84,8 +85,8 @@ pub enum AdviseError {
     Fit(#[from] FitError),
     /// The source's images have nothing to do with the target's.
     #[error(
-        "{path} has none of the data's images and none of its classes ('{class}', …): name the same classes, or leave \
-         --source out", path = path.display()
+        "{path} shares no image and no class ('{class}', …) with the data: name the same classes, or advise without a \
+         source", path = path.display()
     )]
     SourceUnrelated {
         /// The source.
@@ -95,8 +96,8 @@ pub enum AdviseError {
     },
     /// There are too few source images to compare.
     #[error(
-        "{path} and the data make {found} pairs of images of the same class, and comparing them needs {needed}: give more \
-         source images of each class, or leave --source out", path = path.display()
+        "{path} and the data have {found} pairs of images of the same class, but the comparison needs {needed}: add source \
+         images of each class, or advise without a source", path = path.display()
     )]
     FewPairs {
         /// The source.
@@ -195,8 +196,8 @@ pub struct Evidence {
 /// Gathers the evidence for tuning a model to `options.data`, and decides.
 ///
 /// Training images give gradients and trials, validation images judge the trials; no other set is looked at. A new head
-/// is trained along in every trial, and to the optimum before gradients are measured, because a head of zeros passes none
-/// on.
+/// is trained along in every trial, and to the optimum before gradients are measured, because a head of zeros passes
+/// none on.
 ///
 /// # Errors
 /// As a fit; a source that cannot be compared with; an interruption; divergence of every trial.
@@ -230,9 +231,9 @@ pub fn advise(options: &FitOptions, advice: &AdviceOptions, monitor: &dyn Monito
         Some(found) => (Some(found.pairing), Some(found.input), found.candidates.into_iter().map(Some).collect()),
         None => (None, None, vec![None; candidates.len()]),
     };
-    let trial = |candidate: &Candidate| target.trial(&candidate.name, Method::Surgical, candidate.layers());
+    let trial = |candidate: &Candidate| target.trial(&candidate.name, Method::SURGICAL, candidate.layers());
     let trials = candidates.iter().map(trial).collect::<Result<Vec<_>, _>>()?;
-    let full = target.trial("full fine-tuning", Method::Ft, LayerSelection::All)?;
+    let full = target.trial("full fine-tuning", Method::FT, LayerSelection::All)?;
 
     let evidence = candidates.into_iter().zip(norms).zip(similarities).zip(trials);
     let candidates: Vec<Evidence> = evidence
@@ -292,32 +293,24 @@ impl Target<'_> {
             ..MethodOptions::default()
         };
         let plan = method.plan(self.model.blocks(), &method_options)?;
-        Ok(self.trainer(&plan, monitor).run(self.model.clone(), false)?)
+        Ok(self.trainer().run(&plan, self.model.clone(), monitor)?)
     }
 
-    fn trainer<'a>(&'a self, plan: &'a Plan, monitor: &'a dyn Monitor) -> Trainer<'a> {
-        Trainer {
-            plan,
-            options: &self.options.train,
-            train: &self.data.train,
-            validation: &self.data.validation,
-            directory: None,
-            shared: Some(&self.shared),
-            monitor,
-        }
+    fn trainer(&self) -> Trainer {
+        let trainer = Trainer::new(&self.data.train, &self.data.validation);
+        trainer.options(self.options.train.clone()).sharing(&self.shared)
     }
 
     /// The relative gradient norm of each candidate.
     fn gradient_norms(&self, candidates: &[Candidate]) -> Result<Vec<Option<f64>>, AdviseError> {
         let probed = match self.new_head {
-            true => Some(self.train(Method::Lp, LayerSelection::All, &Quiet(self.monitor))?.model),
+            true => Some(self.train(Method::LP, LayerSelection::All, &Quiet(self.monitor))?.model),
             false => None,
         };
         let model = probed.as_ref().unwrap_or(self.model);
         let groups: Vec<Range<usize>> = candidates.iter().map(|candidate| candidate.blocks.clone()).collect();
-        let plan = Method::Ft.plan(model.blocks(), &MethodOptions::default())?;
-        let trainer = self.trainer(&plan, self.monitor);
-        let mut norms = trainer.relative_gradient_norms(model, &groups, self.advice.gradient_batches)?;
+        let batches = self.advice.gradient_batches;
+        let mut norms = self.trainer().relative_gradient_norms(model, &groups, batches, self.monitor)?;
         // At the probe's optimum there is nothing left to learn for the head itself.
         if let Some(head) = norms.last_mut().filter(|_| self.new_head) {
             *head = None;

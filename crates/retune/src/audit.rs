@@ -149,7 +149,8 @@ impl Seen {
         for_each_batch_at(view.model, &loader, &layers, options.positions, monitor, |batch, outputs| {
             let plane = batch.height * batch.width;
             seen.pixels.extend(batch.images.chunks_exact(plane).enumerate().flat_map(|(number, plane)| {
-                let (mean, std) = (preprocessing.mean[number % 3], preprocessing.std[number % 3]);
+                let channel = number % preprocessing.channels.count();
+                let (mean, std) = (preprocessing.mean[channel], preprocessing.std[channel]);
                 plane.iter().map(move |value| ((value * std + mean) * 255.0).round() as u8)
             }));
             let mut outputs = outputs.into_iter();

@@ -1,4 +1,4 @@
-//! Which method is best here: the same data, the same options, several methods and seeds.
+//! Comparison of methods: several methods and seeds on the same data with the same options.
 //!
 //! ```text
 //! Options ─ runner ─► a run directory for each method and seed ─► Comparison ─ table ─► text, Markdown, CSV, LaTeX
@@ -18,15 +18,15 @@ use serde::{Deserialize, Serialize};
 use crate::inference::Evaluation;
 use crate::run::Summary;
 
-/// Means that differ by less are equal, after rounding.
+/// Means that differ by less count as equal.
 const SAME: f64 = 1e-12;
 
-/// What several methods did on the same data.
+/// Results of several methods on the same data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
-    /// The set that stands for data as in training: a test split, else `val`.
+    /// The set that represents data as in training: a test split, else `val`.
     pub in_distribution: String,
-    /// The further sets, in the order of `--eval`.
+    /// The additional sets, in the order given.
     pub shifted: Vec<String>,
     /// A row for each method.
     pub rows: Vec<MethodRow>,
@@ -37,7 +37,7 @@ pub struct Comparison {
 pub struct MethodRow {
     /// The method, with its layers where it has any.
     pub label: String,
-    /// What each seed gave.
+    /// The result of each seed.
     pub runs: IndexMap<u64, Summary>,
 }
 
@@ -46,7 +46,7 @@ pub struct MethodRow {
 pub struct Column {
     /// The set.
     pub set: String,
-    /// Whether the accuracy of its worst group is meant.
+    /// Whether this is the accuracy of its worst group.
     pub worst_group: bool,
 }
 
@@ -65,15 +65,15 @@ impl Column {
     }
 }
 
-/// How a method stands in a column.
+/// The standing of a method in a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
     /// It has the highest mean.
     Best,
-    /// The data do not show that it is worse than the best.
+    /// It is not significantly worse than the best.
     NotSignificantlyWorse,
-    /// It is worse than the best.
+    /// It is significantly worse than the best.
     Worse,
     /// It has no value.
     Missing,
@@ -85,8 +85,8 @@ impl MethodRow {
         self.runs.iter().filter_map(of).collect()
     }
 
-    /// Mean accuracy in a column with its interval: Student's at 90 % over seeds, or, of a single
-    /// run, Wilson's at 95 % over images (none for a worst group, whose choice Wilson does not know).
+    /// Mean accuracy in a column with its interval: Student's at 90 % over seeds or, for a single run, Wilson's at 95 %
+    /// over images. A worst group has no interval, because Wilson's does not account for its selection.
     pub fn estimate(&self, column: &Column) -> Option<Estimate> {
         let accuracies: Vec<f64> = self.accuracies(column).into_values().collect();
         match accuracies.as_slice() {
@@ -109,7 +109,7 @@ impl MethodRow {
         self.mean_of(|summary| summary.seconds)
     }
 
-    /// Scalars that the method learned.
+    /// Parameters that the method trained.
     pub fn trained_parameters(&self) -> usize {
         self.runs.values().map(|summary| summary.trained_parameters).max().unwrap_or(0)
     }
@@ -147,7 +147,7 @@ pub struct MethodResult {
 }
 
 impl Comparison {
-    /// Puts runs together; the order of methods and sets is that of the runs.
+    /// Collects runs. Methods and sets are in the order of the runs.
     pub fn new(rows: Vec<MethodRow>, further: &[String]) -> Self {
         let sets: Vec<&String> =
             rows.iter().find_map(|row| row.runs.values().next()).map_or(Vec::new(), |run| run.splits.keys().collect());

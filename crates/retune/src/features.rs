@@ -11,20 +11,21 @@ mod parquet;
 mod partial;
 mod safetensors;
 mod table;
-mod target;
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use self::origin::Origin;
 use self::partial::Partial;
+use self::table::Arrays;
 pub use self::table::{FeatureTable, read};
-use self::target::Target;
 use crate::files::FileError;
 use crate::inference::{self, InferenceError, Layer};
 use crate::loading::Loader;
 use crate::models::Model;
 use crate::monitor::Monitor;
+use crate::sources::Dataset;
 
 /// Why features could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -58,15 +59,27 @@ impl FeaturesError {
     }
 }
 
-/// A format of feature files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FeatureFormat {
-    /// An uncompressed zip archive of arrays, as `numpy.savez` writes it.
-    Npz,
-    /// Tensors, with paths and classes as JSON lists in the metadata.
-    Safetensors,
-    /// A row an image, with classes in the metadata.
-    Parquet,
+/// A format of feature files: a file in this folder each.
+#[derive(Clone, Copy, Debug)]
+pub struct FeatureFormat {
+    /// What the names of its files end in.
+    pub extension: &'static str,
+    /// Begins to write.
+    begin: for<'a> fn(&'a File, &'a Dataset) -> io::Result<Box<dyn Target + 'a>>,
+    /// Reads what a file holds, or says what is wrong with it.
+    read: fn(&Path) -> io::Result<Result<Arrays, String>>,
+}
+
+/// All formats.
+const FORMATS: [FeatureFormat; 3] = [npz::FORMAT, parquet::FORMAT, safetensors::FORMAT];
+
+/// A file that takes rows in their order.
+trait Target {
+    /// Adds rows of `width` values each.
+    fn append(&mut self, rows: &[f32], width: usize) -> io::Result<()>;
+
+    /// Writes what belongs after the rows.
+    fn finish(self: Box<Self>) -> io::Result<()>;
 }
 
 impl FeatureFormat {
@@ -76,12 +89,8 @@ impl FeatureFormat {
     /// Any other extension, or none.
     pub fn of(path: &Path) -> Result<Self, FeaturesError> {
         let extension = path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
-        match extension.as_deref() {
-            Some("npz") => Ok(Self::Npz),
-            Some("safetensors") => Ok(Self::Safetensors),
-            Some("parquet") => Ok(Self::Parquet),
-            _ => Err(FeaturesError::UnknownFormat(path.to_owned())),
-        }
+        let known = FORMATS.into_iter().find(|format| extension.as_deref() == Some(format.extension));
+        known.ok_or_else(|| FeaturesError::UnknownFormat(path.to_owned()))
     }
 }
 
@@ -130,7 +139,7 @@ pub fn write(
     }
     let width = partial.width();
     partial.finish(|file, rows| {
-        let mut target = Target::new(format, file, dataset)?;
+        let mut target = (format.begin)(file, dataset)?;
         while let Some(rows) = rows.next()? {
             target.append(&rows, width)?;
         }

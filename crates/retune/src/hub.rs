@@ -1,10 +1,10 @@
-//! Models and data sets by their name on the Hugging Face hub, such as `timm/resnet18.a1_in1k`.
+//! Models and data sets on the Hugging Face hub, such as `timm/resnet18.a1_in1k`.
 //!
 //! Files go where Hugging Face's own tools keep them (`models--OWNER--NAME/{blobs,refs,snapshots}` below the cache
-//! folder, or `datasets--OWNER--NAME`), so that what timm has downloaded is found here and the other way round. The rules
-//! for the folder, the token and the environment variables are those of the Python package `huggingface_hub`
-//! (<https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables>). A revision that is cached
-//! completely is used without asking the network whether it has moved since.
+//! folder, or `datasets--OWNER--NAME`), so that retune finds what timm has downloaded, and the other way around. The
+//! rules for the folder, the token and the environment variables are those of the Python package `huggingface_hub`
+//! (<https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables>). A revision that is
+//! completely in the cache is used without a request to the network.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -25,16 +25,16 @@ pub use dataset::{CachedDataset, DatasetName, fetch_dataset};
 pub use error::HubError;
 
 const CONFIG_FILE: &str = "config.json";
-/// Says how images are prepared for a model of transformers; timm's models say so in `config.json`.
+/// The preprocessing of a model of transformers; timm's models have it in `config.json`.
 const PREPROCESSOR_FILE: &str = "preprocessor_config.json";
 /// In order of preference.
 const WEIGHT_FILES: [(&str, WeightFormat); 2] =
     [("model.safetensors", WeightFormat::Safetensors), ("pytorch_model.bin", WeightFormat::PytorchPickle)];
 
-/// A model repository of the hub and the revision wanted of it.
+/// A model repository of the hub and a revision.
 ///
 /// Written `OWNER/NAME` or `OWNER/NAME@REVISION`, where the revision is a branch, a tag or a commit; `hf:` or timm's
-/// prefix `hf-hub:` may stand in front.
+/// prefix `hf-hub:` may precede it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelName {
     repository: String,
@@ -47,7 +47,7 @@ impl ModelName {
         &self.repository
     }
 
-    /// Branch, tag or commit; `main` unless another was written.
+    /// Branch, tag, or commit; `main` by default.
     pub fn revision(&self) -> &str {
         &self.revision
     }
@@ -62,13 +62,13 @@ impl FromStr for ModelName {
         let bare = bare.unwrap_or(text);
         let (repository, revision) = bare.split_once('@').unwrap_or((bare, "main"));
         let Some((owner, name)) = repository.split_once('/') else {
-            return Err(invalid("an owner and a name are needed, as in timm/resnet18.a1_in1k"));
+            return Err(invalid("it needs an owner and a name, as in timm/resnet18.a1_in1k"));
         };
         if !is_plain(owner) || !is_plain(name) {
-            return Err(invalid("owner and name consist of letters, digits, '-', '_' and '.'"));
+            return Err(invalid("owner and name may contain only letters, digits, '-', '_', and '.'"));
         }
         if !revision.split('/').all(is_plain) {
-            return Err(invalid("what follows '@' must be a branch, a tag or a commit"));
+            return Err(invalid("the part after '@' must be a branch, a tag, or a commit"));
         }
         Ok(Self { repository: repository.to_owned(), revision: revision.to_owned() })
     }
@@ -81,13 +81,13 @@ impl fmt::Display for ModelName {
     }
 }
 
-/// Whether a word is safe as one component of a path and of an address.
+/// Whether a word is safe as a component of a path and of a URL.
 fn is_plain(word: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     !word.is_empty() && word.len() <= 96 && word.bytes().all(allowed) && !word.starts_with('.')
 }
 
-/// What a repository of the hub holds.
+/// The kind of a repository of the hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RepositoryKind {
     /// A model.
@@ -97,7 +97,7 @@ pub enum RepositoryKind {
 }
 
 impl RepositoryKind {
-    /// What stands before `OWNER/NAME` in an address.
+    /// The prefix of `OWNER/NAME` in a URL.
     fn address_prefix(self) -> &'static str {
         match self {
             Self::Model => "",
@@ -113,7 +113,7 @@ impl RepositoryKind {
         }
     }
 
-    /// What stands between a name and a revision.
+    /// The separator between a name and a revision.
     fn revision_mark(self) -> char {
         match self {
             Self::Model => '@',
@@ -131,7 +131,7 @@ impl fmt::Display for RepositoryKind {
     }
 }
 
-/// Where the hub is, and where its files are kept.
+/// The hub's address, and the cache for its files.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HubOptions {
     /// The folder that holds one `models--OWNER--NAME` or `datasets--OWNER--NAME` folder for each repository.
@@ -140,12 +140,12 @@ pub struct HubOptions {
     pub endpoint: String,
     /// Access token, for gated and private repositories.
     pub token: Option<String>,
-    /// Use nothing but the cache.
+    /// Use only the cache.
     pub offline: bool,
 }
 
 impl fmt::Debug for HubOptions {
-    /// Without the token, so that no log shows it.
+    /// Leaves out the token, so that it does not appear in logs.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("HubOptions")
@@ -158,7 +158,7 @@ impl fmt::Debug for HubOptions {
 }
 
 impl HubOptions {
-    /// What the environment says, by the rules of `huggingface_hub`:
+    /// The options from the environment, by the rules of `huggingface_hub`:
     ///
     /// - the cache is `HF_HUB_CACHE`, else `HUGGINGFACE_HUB_CACHE`, else `hub` in `HF_HOME`, which is itself
     ///   `huggingface` in `XDG_CACHE_HOME` or in `~/.cache` unless it is set;
@@ -209,7 +209,7 @@ fn expand_home(path: PathBuf, home: Option<&Path>) -> PathBuf {
     }
 }
 
-/// How a repository keeps its weights.
+/// The format of a repository's weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WeightFormat {
     /// `model.safetensors`
@@ -233,7 +233,7 @@ pub struct CachedModel {
     pub commit: String,
 }
 
-/// How far a download has come.
+/// The progress of a download.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DownloadProgress<'a> {
     /// Name of the file within its repository; of a data set, whose files arrive together, its own name.
@@ -247,9 +247,9 @@ pub struct DownloadProgress<'a> {
 /// Finds a model in the cache, or downloads it: its `config.json` and its `model.safetensors`, or, where a repository
 /// has none of the latter, its `pytorch_model.bin`; of a model of transformers, its `preprocessor_config.json` too.
 ///
-/// A download that breaks off is continued by the next call. A file enters the cache only when it is whole, and when the
-/// hash that the hub names it by is right (SHA-256 for weights, git's for small files). `on_progress` is called as bytes arrive and can stop
-/// the download by returning [`ControlFlow::Break`].
+/// The next call continues an interrupted download. A file enters the cache only when it is complete and has the hash
+/// that the hub names it by (SHA-256 for weights, git's for small files). `on_progress` is called as bytes arrive and
+/// can stop the download by returning [`ControlFlow::Break`].
 ///
 /// # Errors
 /// [`HubError`], which says what to do about it.

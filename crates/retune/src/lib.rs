@@ -18,9 +18,9 @@
 //!
 //! let cpu = retune::device::by_name("cpu")?;
 //! let model = Model::from_scratch(None, Some("test_resnet"), Clone::clone, 0, &cpu)?;
-//! let plan = Method::LpFt.plan(model.blocks(), &MethodOptions::default())?;
+//! let plan = Method::LP_FT.plan(model.blocks(), &MethodOptions::default())?;
 //! plan.check(model.blocks())?;
-//! assert_eq!(plan.phases[0].block_rates(model.blocks()).last(), Some(&1.0));
+//! assert_eq!(plan.phases[0].block_rate_factors(model.blocks()).last(), Some(&1.0));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 #![forbid(unsafe_code)]

@@ -32,7 +32,7 @@ pub enum MixError {
     #[error(transparent)]
     Inference(#[from] InferenceError),
     /// A run is not finished.
-    #[error("{run} is not finished; go on with `retune fit --resume {run}`", run = .0.display())]
+    #[error("{run} is not finished", run = .0.display())]
     Unfinished(PathBuf),
     /// Two models cannot be mixed.
     #[error("{one} and {other} cannot be mixed: {reason}", one = one.display(), other = other.display())]
@@ -209,17 +209,9 @@ fn probed(pretrained: Model, options: &FitOptions, data: &FitData, monitor: &dyn
     if options.head_initialization == HeadInitialization::Keep {
         return Ok(pretrained);
     }
-    let plan = Method::Lp.plan(pretrained.blocks(), &MethodOptions::default()).map_err(FitError::from)?;
-    let trainer = Trainer {
-        plan: &plan,
-        options: &options.train,
-        train: &data.train,
-        validation: &data.validation,
-        directory: None,
-        shared: None,
-        monitor,
-    };
-    Ok(trainer.run(pretrained, false)?.model)
+    let plan = Method::LP.plan(pretrained.blocks(), &MethodOptions::default()).map_err(FitError::from)?;
+    let trainer = Trainer::new(&data.train, &data.validation).options(options.train.clone());
+    Ok(trainer.run(&plan, pretrained, monitor)?.model)
 }
 
 /// An average of runs, and how it and they do.

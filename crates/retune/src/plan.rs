@@ -34,9 +34,6 @@ pub use self::gradient::{Adaptive, Anchor, Averaging, Combine, Criterion, Gradie
 pub use self::schedule::Schedule;
 use crate::models::{Block, ParameterSpec, UnknownLayer};
 
-/// A rank past which "low" has no meaning: the factors of most layers would be larger than their weights.
-const MOST_RANK: usize = 1024;
-
 /// Why a plan cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
@@ -195,8 +192,8 @@ impl Plan {
     pub fn trained_blocks(&self, blocks: &[Block]) -> Vec<bool> {
         let mut trained = vec![false; blocks.len()];
         for phase in &self.phases {
-            for (block, rate) in phase.block_rates(blocks).into_iter().enumerate() {
-                trained[block] |= rate > 0.0;
+            for (block, factor) in phase.block_rate_factors(blocks).into_iter().enumerate() {
+                trained[block] |= factor > 0.0;
             }
         }
         trained
@@ -207,9 +204,9 @@ impl Plan {
         let head = blocks.len().saturating_sub(1);
         let mut trained = vec![false; specs.len()];
         for phase in &self.phases {
-            let rates = phase.parameter_rates(blocks, specs);
-            for ((trained, spec), rate) in trained.iter_mut().zip(specs).zip(rates) {
-                *trained |= rate > 0.0 && phase.selects(spec, head);
+            let factors = phase.parameter_rate_factors(blocks, specs);
+            for ((trained, spec), factor) in trained.iter_mut().zip(specs).zip(factors) {
+                *trained |= factor > 0.0 && phase.selects(spec, head);
             }
         }
         trained
@@ -221,9 +218,9 @@ impl Plan {
         let mut changed = self.trained_parameters(blocks, specs);
         for phase in &self.phases {
             let Solver::Gradient(gradient) = &phase.solver else { continue };
-            let rates = phase.block_rates(blocks);
+            let factors = phase.block_rate_factors(blocks);
             for (changed, spec) in changed.iter_mut().zip(specs) {
-                let follows = rates[spec.block] > 0.0 && !spec.role.is_trainable();
+                let follows = factors[spec.block] > 0.0 && !spec.role.is_trainable();
                 *changed |= follows || gradient.reinitialize.contains(&blocks[spec.block].name);
             }
         }
@@ -235,10 +232,10 @@ impl Plan {
         let head = blocks.len().saturating_sub(1);
         let mut learned = vec![0; specs.len()];
         for phase in &self.phases {
-            let rates = phase.parameter_rates(blocks, specs);
-            for ((learned, spec), rate) in learned.iter_mut().zip(specs).zip(rates) {
+            let factors = phase.parameter_rate_factors(blocks, specs);
+            for ((learned, spec), factor) in learned.iter_mut().zip(specs).zip(factors) {
                 let scalars = match &phase.solver {
-                    _ if rate == 0.0 || !phase.selects(spec, head) => 0,
+                    _ if factor == 0.0 || !phase.selects(spec, head) => 0,
                     Solver::Gradient(gradient) => gradient.learned_scalars(spec, head),
                     Solver::LogisticRegression(_) | Solver::Interpolation(_) => spec.len(),
                 };
@@ -252,13 +249,13 @@ impl Plan {
 impl Phase {
     /// Factor on the base rate for each block, 0 where it is frozen; where its tensors have rates of their own, the
     /// largest.
-    pub fn block_rates(&self, blocks: &[Block]) -> Vec<f64> {
+    pub fn block_rate_factors(&self, blocks: &[Block]) -> Vec<f64> {
         match &self.solver {
             Solver::LogisticRegression(_) => {
                 let head = blocks.len().saturating_sub(1);
                 (0..blocks.len()).map(|block| if block == head { 1.0 } else { 0.0 }).collect()
             }
-            Solver::Gradient(gradient) => blocks.iter().map(|block| gradient.block_rate(block)).collect(),
+            Solver::Gradient(gradient) => blocks.iter().map(|block| gradient.block_rate_factor(block)).collect(),
             Solver::Interpolation(_) => vec![0.0; blocks.len()],
         }
     }
@@ -266,16 +263,18 @@ impl Phase {
     /// Factor on the base rate for each parameter, 0 where it is frozen: its own if it has one, else its block's. Which
     /// kinds of parameters the phase trains at all is not looked at ([`Phase::selects`]). A running statistic has the
     /// factor of its block.
-    pub fn parameter_rates(&self, blocks: &[Block], specs: &[ParameterSpec]) -> Vec<f64> {
-        let of_blocks = self.block_rates(blocks);
-        let rate = |spec: &ParameterSpec| match &self.solver {
-            Solver::Gradient(gradient) if spec.role.is_trainable() => gradient.rate(&blocks[spec.block], &spec.name),
+    pub fn parameter_rate_factors(&self, blocks: &[Block], specs: &[ParameterSpec]) -> Vec<f64> {
+        let of_blocks = self.block_rate_factors(blocks);
+        let factor = |spec: &ParameterSpec| match &self.solver {
+            Solver::Gradient(gradient) if spec.role.is_trainable() => {
+                gradient.rate_factor(&blocks[spec.block], &spec.name)
+            }
             _ => of_blocks[spec.block],
         };
-        specs.iter().map(rate).collect()
+        specs.iter().map(factor).collect()
     }
 
-    /// Whether the phase trains a parameter that has a rate above 0; `head` is the classifier's block.
+    /// Whether the phase trains a parameter that has a factor above 0; `head` is the classifier's block.
     pub fn selects(&self, spec: &ParameterSpec, head: usize) -> bool {
         match &self.solver {
             Solver::LogisticRegression(_) => spec.block == head && spec.role.is_trainable(),
@@ -300,7 +299,7 @@ impl Phase {
     }
 
     fn check_gradient(&self, gradient: &Gradient, blocks: &[Block]) -> Result<(), PlanError> {
-        let Gradient { epochs, learning_rates, warmup_epochs, rates, .. } = gradient;
+        let Gradient { epochs, learning_rates, warmup_epochs, rate_factors, .. } = gradient;
         self.in_range("epochs", *epochs as f64, *epochs > 0, "at least 1")?;
         let count = learning_rates.len() as f64;
         self.in_range("the number of learning rates", count, !learning_rates.is_empty(), "above 0")?;
@@ -309,13 +308,13 @@ impl Phase {
         }
         let fits = (0.0..=*epochs as f64).contains(warmup_epochs);
         self.in_range("warm-up epochs", *warmup_epochs, fits, "between 0 and the epochs")?;
-        for (name, &rate) in rates {
-            self.in_range(&format!("the rate of '{name}'"), rate, rate >= 0.0, "at least 0")?;
+        for (name, &factor) in rate_factors {
+            self.in_range(&format!("the rate of '{name}'"), factor, factor >= 0.0, "at least 0")?;
         }
         let is_block = |name: &String| blocks.iter().any(|block| block.name == *name);
         let is_known = |name: &String| is_block(name) || blocks.iter().any(|block| block.parameter(name).is_some());
         let phase = || self.name.clone();
-        if let Some(name) = rates.keys().chain(gradient.frozen_epochs.keys()).find(|name| !is_known(name)) {
+        if let Some(name) = rate_factors.keys().chain(gradient.frozen_epochs.keys()).find(|name| !is_known(name)) {
             return Err(PlanError::UnknownName { phase: phase(), name: name.clone() });
         }
         if let Some(name) = gradient.reinitialize.iter().find(|name| !is_block(name)) {
@@ -324,7 +323,7 @@ impl Phase {
         let head = blocks.len().saturating_sub(1);
         let parts = || blocks.iter().flat_map(Gradient::parts);
         let trains = |block: &Block, name: &str| {
-            gradient.rate(block, name) > 0.0 && gradient.frozen_epochs_of(block, name) < *epochs
+            gradient.rate_factor(block, name) > 0.0 && gradient.frozen_epochs_of(block, name) < *epochs
         };
         if !parts().any(|(block, name, _)| trains(block, name)) {
             return Err(PlanError::NothingTrains(phase()));
@@ -362,7 +361,7 @@ impl Phase {
             None => {}
         }
         if let Some(LowRank { rank, alpha }) = gradient.low_rank {
-            self.in_range("the rank", rank as f64, (1..=MOST_RANK).contains(&rank), "between 1 and 1024")?;
+            self.in_range("the rank", rank as f64, (1..=LowRank::MAX_RANK).contains(&rank), "between 1 and 1024")?;
             self.in_range("alpha", alpha, alpha > 0.0, "above 0")?;
         }
         Ok(())
@@ -385,14 +384,14 @@ mod tests {
         ["stem", "layer1.0", "head"].map(Block::alone).into()
     }
 
-    fn gradient(rates: &[(&str, f64)]) -> Plan {
-        let rates = rates.iter().map(|&(block, rate)| (block.to_owned(), rate)).collect();
+    fn gradient(rate_factors: &[(&str, f64)]) -> Plan {
+        let rate_factors = rate_factors.iter().map(|&(block, factor)| (block.to_owned(), factor)).collect();
         let solver = Solver::Gradient(Gradient {
             epochs: 2,
             learning_rates: vec![0.1],
             schedule: Schedule::Cosine,
             warmup_epochs: 0.5,
-            rates,
+            rate_factors,
             ..Gradient::default()
         });
         Plan { method: "test".into(), phases: vec![Phase { name: "one".into(), solver }] }
@@ -421,6 +420,14 @@ mod tests {
         everything.average = Some(Averaging::Exponential { decay: 0.99 });
         everything.low_rank = Some(LowRank::default());
         assert_eq!(Plan::from_toml(&plan.to_toml().unwrap()).unwrap(), plan);
+    }
+
+    #[test]
+    fn factors_are_written_under_their_old_name_and_read_under_both() {
+        let plan = gradient(&[("head", 1.0)]);
+        let text = plan.to_toml().unwrap();
+        assert!(text.contains("[phase.rates]\nhead = 1.0"), "{text}");
+        assert_eq!(Plan::from_toml(&text.replace("phase.rates", "phase.rate_factors")).unwrap(), plan);
     }
 
     #[test]

@@ -223,16 +223,11 @@ struct RunDirectory<'a> {
 impl RunDirectory<'_> {
     fn train_and_evaluate(&self, model: Model, resume: bool) -> Result<Summary, FitError> {
         let Self { options, plan, data, out, shared, monitor } = *self;
-        let trainer = Trainer {
-            plan,
-            options: &options.train,
-            train: &data.train,
-            validation: &data.validation,
-            directory: Some(out),
-            shared,
-            monitor,
-        };
-        let trained = trainer.run(model, resume)?;
+        let mut trainer = Trainer::new(&data.train, &data.validation).options(options.train.clone()).directory(out);
+        if let Some(shared) = shared {
+            trainer = trainer.sharing(shared);
+        }
+        let trained = if resume { trainer.resume(plan, model, monitor)? } else { trainer.run(plan, model, monitor)? };
         trained.model.save(&out.join(MODEL_FOLDER))?;
         if let Some(adapters) = &trained.low_rank {
             adapters.save_for_peft(&trained.model, &out.join(ADAPTER_FOLDER)).map_err(TrainError::from)?;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Device, Tensor, TensorData};
 use retune::models::weights::{NamedTensor, read_tensors};
 use retune::models::{HeadInitialization, Model, ModelError};
+use retune::pixels::channels::Channels;
 use retune::pixels::preprocess::{CropMode, Preprocessing};
 use retune::pixels::resize::Interpolation;
 
@@ -123,8 +124,9 @@ fn transformers_preprocessing_is_taken_over() {
         interpolation,
         crop_pct,
         crop_mode,
-        mean: [0.1, 0.2, 0.3],
-        std: [0.4, 0.5, 0.6],
+        channels: Channels::Rgb,
+        mean: vec![0.1, 0.2, 0.3],
+        std: vec![0.4, 0.5, 0.6],
     };
     for (name, expected) in [
         // Both sides to 32, by the filter that `resample` 2 is.

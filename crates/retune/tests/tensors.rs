@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{load, training_images};
 use retune::loading::mix::Mix;
+use retune::methods::{Method, MethodOptions};
 use retune::models::weights::read_tensors;
 use retune::models::{Model, Role};
 use retune::monitor::{Monitor, Silent};
@@ -44,7 +45,7 @@ fn gradient() -> Gradient {
         epochs: 2,
         learning_rates: vec![1e-2],
         schedule: Schedule::Constant,
-        rates: RATES.iter().map(|&(name, rate)| (name.to_owned(), rate)).collect(),
+        rate_factors: RATES.iter().map(|&(name, rate)| (name.to_owned(), rate)).collect(),
         ..Gradient::default()
     }
 }
@@ -97,8 +98,11 @@ fn train(
     resume: bool,
 ) -> Result<Trained, TrainError> {
     let images = training_images();
-    let trainer = Trainer { plan, options, train: &images, validation: &images, directory, shared: None, monitor };
-    trainer.run(model(), resume)
+    let mut trainer = Trainer::new(&images, &images).options(options.clone());
+    if let Some(directory) = directory {
+        trainer = trainer.directory(directory);
+    }
+    if resume { trainer.resume(plan, model(), monitor) } else { trainer.run(plan, model(), monitor) }
 }
 
 fn bits(model: &Model, index: usize) -> Vec<u32> {
@@ -210,7 +214,7 @@ fn check_checkpoint(way: &str, run: &Path) {
 fn metrics_have_the_rates_of_tensors_where_they_differ() {
     let folder = tempfile::tempdir().unwrap();
     let mut gradient = gradient();
-    gradient.rates.insert("layer3.0".into(), 0.5);
+    gradient.rate_factors.insert("layer3.0".into(), 0.5);
     train(&plan(gradient), &options(), Some(folder.path()), &Silent, false).unwrap();
     let rows = metrics::read(&folder.path().join("metrics.jsonl")).unwrap();
     let rates = rows.into_iter().find_map(|row| row.rates).unwrap();
@@ -267,4 +271,30 @@ fn rates_of_tensors_are_read_beside_those_of_blocks() {
     let nothing =
         refused("rates = { \"layer2.0\" = 0.5,", "parameters = \"norms\"\nrates = { \"layer2.0.conv1.weight\" = 0.5,");
     assert!(matches!(nothing, PlanError::NothingSelected(_)), "{nothing}");
+}
+
+#[test]
+fn a_frozen_embedding_keeps_every_bit_in_every_family() {
+    for name in ["resnet_basic", "vit_clip", "convnext", "efficientnet"] {
+        for policy in [BatchNormPolicy::Frozen, BatchNormPolicy::Train] {
+            let before = load(name, None);
+            let method = MethodOptions {
+                epochs: 1,
+                learning_rates: vec![1e-2],
+                schedule: Some(Schedule::Constant),
+                new_head: false,
+                ..MethodOptions::default()
+            };
+            let plan = Method::FREEZE_EMBED.plan(before.blocks(), &method).unwrap();
+            let (options, images) = (TrainOptions { batch_norm: policy, ..options() }, training_images());
+            let trainer = Trainer::new(&images, &images).options(options);
+            let after = trainer.run(&plan, before.clone(), &Silent).unwrap().model;
+            // Of the frozen block running statistics stay as well; of every other, something moves.
+            for (index, block) in before.blocks().iter().enumerate().filter(|(_, block)| !block.parameters.is_empty()) {
+                let specs = before.network().specs.iter().enumerate().filter(|(_, spec)| spec.block == index);
+                let moved = specs.filter(|&(spec, _)| bits(&before, spec) != bits(&after, spec)).count();
+                assert_eq!(moved > 0, index > 0, "{name}, {policy:?}: {moved} tensors of {} moved", block.name);
+            }
+        }
+    }
 }

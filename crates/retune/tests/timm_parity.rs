@@ -5,6 +5,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use retune::loading::Batch;
@@ -93,9 +94,10 @@ fn logits_of_jpegs_are_timms() {
         let (height, width) = (preprocessing.height as usize, preprocessing.width as usize);
         let mut values = vec![0.0; FILES.len() * 3 * height * width];
         for (file, values) in FILES.iter().zip(values.chunks_exact_mut(3 * height * width)) {
-            let path = fixtures().join("../pixels/formats").join(file);
+            let path =
+                Path::new(env!("CARGO_MANIFEST_DIR")).join("../retune-pixels/tests/fixtures/pixels/formats").join(file);
             let image = decode_file(&path, &DecodeLimits::default()).unwrap();
-            preprocessing.normalize_into(&preprocessing.apply(&image), values);
+            preprocessing.normalize_into(&preprocessing.apply(&image.into()), values);
         }
         let images = NamedTensor { values, shape: vec![FILES.len(), 3, height, width] };
         let logits: Vec<f32> = model.logits(tensor(&images)).into_data().iter().collect();
@@ -199,7 +201,7 @@ fn train_one_epoch(run: &str) -> (Model, Model) {
         learning_rates: vec![rate],
         schedule: Schedule::Constant,
         warmup_epochs: 0.0,
-        rates: model.blocks().iter().map(|block| (block.name.clone(), 1.0)).collect(),
+        rate_factors: model.blocks().iter().map(|block| (block.name.clone(), 1.0)).collect(),
         ..Gradient::default()
     });
     let plan = Plan { method: "ft".into(), phases: vec![Phase { name: "all".into(), solver }] };
@@ -222,16 +224,7 @@ fn train_one_epoch(run: &str) -> (Model, Model) {
         threads: 1,
     };
     let data = training_images();
-    let trainer = Trainer {
-        plan: &plan,
-        options: &options,
-        train: &data,
-        validation: &data,
-        directory: None,
-        shared: None,
-        monitor: &Silent,
-    };
-    let trained = trainer.run(model.clone(), false).unwrap();
+    let trained = Trainer::new(&data, &data).options(options).run(&plan, model.clone(), &Silent).unwrap();
     (model, trained.model)
 }
 

@@ -1,4 +1,4 @@
-//! How representations are compared: options that `cka` and `audit` share, and those of `cka` alone.
+//! Options that compare representations, of `cka` and `audit`.
 
 use clap::Args;
 use retune::analysis::cka::{Estimator, Kernel};
@@ -14,16 +14,16 @@ use crate::output::Console;
 #[derive(Args)]
 #[command(next_help_heading = "Comparison")]
 pub struct ComparisonArguments {
-    /// Halves of the images that 95 % intervals are made from; 0 for no intervals
+    /// Number of random halves of the images for the 95 % intervals; 0 for no intervals
     #[arg(long, value_name = "N", default_value = "200", allow_hyphen_values = true)]
     bootstrap: usize,
-    /// Compare on at most this many images, picked by the seed [default: all]
+    /// Compare at most this many images, chosen by the seed [default: all]
     #[arg(long, value_name = "N", value_parser = parse::count, allow_hyphen_values = true)]
     max_images: Option<usize>,
-    /// The seed of the choice of images and of the intervals
+    /// Random seed, for the choice of images and for the intervals
     #[arg(long, value_name = "N", default_value = "0")]
     seed: u64,
-    /// Memory for features and their comparison, in MiB; images that do not fit are compared in minibatches
+    /// Memory for features and kernel matrices, in MiB; images that do not fit are compared in minibatches
     #[arg(long, value_name = "MIB", default_value = "1024", value_parser = parse::count, allow_hyphen_values = true)]
     memory: usize,
 }
@@ -32,17 +32,17 @@ pub struct ComparisonArguments {
 #[derive(Args)]
 #[command(next_help_heading = "Comparison")]
 pub struct SimilarityArguments {
-    /// The kernel: linear or rbf
+    /// Kernel
     #[arg(long, value_name = "NAME", default_value = "linear", value_parser = ["linear", "rbf"])]
     kernel: String,
-    /// The RBF kernel's width, as a fraction of the median distance between images
+    /// Width of the RBF kernel, as a fraction of the median distance between images
     #[arg(long, value_name = "X", default_value_t = Kernel::DEFAULT_BANDWIDTH, value_parser = parse::positive,
           allow_hyphen_values = true)]
     bandwidth: f64,
-    /// The estimator; the biased one is that of the first paper, and goes to 1 where images are few
+    /// Estimator; the first paper's, biased, approaches 1 if images are few
     #[arg(long, value_name = "NAME", default_value = "debiased", value_parser = named::<Estimator>(Estimator::ALL.map(Estimator::name)))]
     estimator: Estimator,
-    /// Compare blocks by the mean over positions or tokens, instead of by every value of their output
+    /// Compare blocks by the mean over positions or tokens instead of every value of their output
     #[arg(long)]
     pool: bool,
 }
@@ -78,7 +78,7 @@ impl SimilarityArguments {
 #[derive(Args)]
 #[command(next_help_heading = "Comparison")]
 pub struct InterpolationArguments {
-    /// Ways of resizing, with commas [default: every one]
+    /// Resampling filters, separated by commas [default: all]
     #[arg(long, value_name = "NAMES", value_delimiter = ',',
           value_parser = named::<Interpolation>(Interpolation::ALL.map(Interpolation::name)))]
     interpolations: Vec<Interpolation>,

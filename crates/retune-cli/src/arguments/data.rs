@@ -1,4 +1,4 @@
-//! Which images a command reads.
+//! Options that select images.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -17,7 +17,7 @@ use super::parse;
 use crate::failure::Failure;
 use crate::output::Console;
 
-/// Opens data and says what a user should hear about it.
+/// Opens data and reports its notes.
 pub fn open_source(path: &Path, console: &Console) -> Result<DataSource, Failure> {
     let source = DataSource::open(locate_data(path, console)?)?;
     console.tell_notes(&source);
@@ -28,14 +28,14 @@ pub fn open_source(path: &Path, console: &Console) -> Result<DataSource, Failure
 #[derive(Args)]
 #[command(next_help_heading = "Data")]
 pub struct DataArguments {
-    /// A folder of class folders, train/ with val/ and test/ of them, a .csv or .jsonl manifest, Parquet, CIFAR, IDX or .tar
-    /// files, or hf:OWNER/NAME on the Hugging Face hub
+    /// Images: class folders (or train/, val/, and test/ of them), a .csv or .jsonl manifest, Parquet, CIFAR, IDX, or
+    /// .tar files, or hf:OWNER/NAME on the Hugging Face hub
     #[arg(short, long, value_name = "PATH")]
     pub data: PathBuf,
-    /// The split to read, such as train, val or test [default: every image]
+    /// Split to read, such as train, val, or test [default: every image]
     #[arg(long, value_name = "NAME")]
     split: Option<String>,
-    /// Leave out images that cannot be read, and say which [default: stop at the first]
+    /// Skip images that cannot be read, and list them [default: stop at the first]
     #[arg(long)]
     skip_bad: bool,
     /// Read images from this data in batches of this many
@@ -93,13 +93,13 @@ impl DataArguments {
 /// How images go through a model that is not trained.
 #[derive(Args)]
 pub struct BatchArguments {
-    /// Images in a batch
+    /// Images per batch
     #[arg(long, value_name = "N", default_value = "32", value_parser = parse::count, allow_hyphen_values = true)]
     pub batch_size: usize,
 }
 
 impl BatchArguments {
-    /// A loader that goes through the images once, as `model` wants them.
+    /// A loader that reads the images once, with the preprocessing of `model`.
     pub fn loader(&self, dataset: Dataset, model: &Model, console: &Console) -> Result<Loader, Failure> {
         console.tell_unused_range(&dataset, model);
         Ok(evaluation_loader(dataset, model, self.batch_size, console.threads)?)
@@ -110,7 +110,7 @@ impl BatchArguments {
 #[derive(Args, Default)]
 #[command(next_help_heading = "Data")]
 pub struct EvaluationArguments {
-    /// A further set to evaluate on, in the same layouts; can be given several times
+    /// Additional set to evaluate on, in any layout that --data takes; repeatable
     #[arg(long = "eval", value_name = "NAME=PATH", value_parser = parse::evaluation)]
     evaluations: Vec<EvaluationSource>,
 }

@@ -1,15 +1,15 @@
-//! Where data lies: paths as they are, and data sets of the Hugging Face hub by the path that they have in its cache.
+//! Data locations: paths, and data sets of the Hugging Face hub as paths in its cache.
 
 use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
 use crate::output::Console;
 
-/// What stands before the name of a data set or model of the hub.
+/// Prefix of the name of a data set or model of the hub.
 const HUB_PREFIX: &str = "hf:";
 
-/// The path of data, with the shifts that may follow it: its own or, of `hf:OWNER/NAME`, that in the cache, where the
-/// data set is brought if need be.
+/// The path of data with its shifts. A data set `hf:OWNER/NAME` is downloaded into the cache if necessary, and its path
+/// there is returned.
 pub fn locate_data(location: &Path, console: &Console) -> Result<PathBuf, Failure> {
     let Some(text) = location.to_str() else { return Ok(location.to_owned()) };
     if location.exists() {
@@ -29,11 +29,11 @@ pub fn locate_data(location: &Path, console: &Console) -> Result<PathBuf, Failur
     Ok(location.to_owned())
 }
 
-/// Ends of the names of files, which are no names of the hub.
+/// Extensions that show that a path is a file and not a name of the hub.
 const FILE_ENDS: [&str; 12] =
     ["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "csv", "jsonl", "parquet", "tar"];
 
-/// Whether a path that leads nowhere could be `OWNER/NAME`.
+/// Whether a path that does not exist could be a hub name, `OWNER/NAME`.
 fn looks_like_a_hub_name(text: &str) -> bool {
     let is_word = |word: &str| {
         !word.is_empty()
@@ -64,8 +64,8 @@ fn from_hub(name: &str, console: &Console) -> Result<PathBuf, Failure> {
 #[cfg(not(feature = "hub"))]
 fn from_hub(name: &str, _: &Console) -> Result<PathBuf, Failure> {
     Err(Failure::Mistake(format!(
-        "{name} is a data set of the Hugging Face hub, and this build cannot download from it; build with the feature \
-         `hub`, or name a folder"
+        "this build cannot download {name} from the Hugging Face hub; build retune with the feature `hub`, or name a \
+         folder"
     )))
 }
 

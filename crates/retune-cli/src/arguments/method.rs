@@ -1,16 +1,19 @@
 //! Which plan trains.
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use clap::Args;
+use clap::builder::PossibleValue;
 use retune::files;
-use retune::methods::layers::{Granularity, LayerSelection};
-use retune::methods::{self, DEFAULT_LEARNING_RATES, Method, MethodOptions, SignalToNoise, UnfreezeOrder};
+use retune::methods::layers::LayerSelection;
+use retune::methods::{self, DEFAULT_LEARNING_RATES, Layers, Method, MethodOptions, MethodSpec, UnknownMethod};
 use retune::models::HeadInitialization;
-use retune::plan::{Anchor, Averaging, LayerKind, LowRank, Plan, Schedule};
+use retune::plan::{Averaging, Plan, Schedule};
 use retune::run::PlanSource;
 
-use super::parse::{self, named};
+use super::declared::DeclaredOptionArguments;
+use super::parse::{self, Named, named};
 use crate::failure::Failure;
 
 /// A method and its options, or a plan written by hand.
@@ -18,7 +21,7 @@ use crate::failure::Failure;
 #[command(next_help_heading = "Method")]
 pub struct MethodArguments {
     /// How to fine-tune
-    #[arg(long, value_name = "NAME", default_value = "lp-ft", value_parser = named::<Method>(methods::ALL.map(Method::name)))]
+    #[arg(long, value_name = "NAME", default_value = methods::DEFAULT.name, value_parser = method_names())]
     method: Method,
     /// A plan written by hand, instead of a method's (`retune plan --toml` prints one to start from)
     #[arg(long, value_name = "FILE")]
@@ -34,16 +37,17 @@ impl MethodArguments {
             return read(path).map(PlanSource::Written);
         }
         let options = self.options.resolve(head)?;
-        if options.layers != LayerSelection::All && !self.method.takes_layers() {
-            let reason = format!("--method {} takes no layers; leave --first, --last and --layers out", self.method);
-            return Err(Failure::Mistake(reason));
+        match (self.method.layers, &options.layers) {
+            (Layers::Whole, LayerSelection::Range { .. } | LayerSelection::Set(_)) => Err(Failure::Mistake(format!(
+                "--method {} takes no layers; leave --first, --last and --layers out",
+                self.method
+            ))),
+            (Layers::Needed, LayerSelection::All) => Err(Failure::Mistake(format!(
+                "--method {} needs layers: name --first and --last, or --layers (`retune layers` lists them)",
+                self.method
+            ))),
+            _ => Ok(PlanSource::Method(self.method, options)),
         }
-        if self.method == Method::Surgical && options.layers == LayerSelection::All {
-            let reason =
-                "--method surgical needs layers: name --first and --last, or --layers (`retune layers` lists them)";
-            return Err(Failure::Mistake(reason.to_owned()));
-        }
-        Ok(PlanSource::Method(self.method, options))
     }
 }
 
@@ -51,7 +55,7 @@ fn read(path: &Path) -> Result<Plan, Failure> {
     Plan::from_toml(&files::read_text(path)?).map_err(|error| Failure::in_file(path, error))
 }
 
-/// Options of methods; each says which methods it is for, where it is not for all.
+/// Options of methods: those that all have, and those that methods declare for themselves.
 #[derive(Args)]
 #[command(next_help_heading = "Method")]
 pub struct MethodOptionArguments {
@@ -61,8 +65,8 @@ pub struct MethodOptionArguments {
     /// Learning rate, or several with commas for validation to choose from [default: 1e-5,1e-4,1e-3]
     #[arg(long, value_name = "X", value_delimiter = ',', value_parser = parse::positive, allow_hyphen_values = true)]
     lr: Vec<f64>,
-    /// How the learning rate changes [default: cosine; slanted for ulmfit]
-    #[arg(long, value_name = "NAME", value_parser = named::<Schedule>(["constant", "linear", "cosine", "slanted"]))]
+    #[arg(long, value_name = "NAME", help = schedule_help(),
+          value_parser = named::<Schedule>(Schedule::ALL.map(Schedule::name)))]
     schedule: Option<Schedule>,
     /// Epochs in which the rate climbs from 0, step by step; fractions count
     #[arg(long, value_name = "X", default_value = "0", value_parser = parse::non_negative, allow_hyphen_values = true)]
@@ -73,9 +77,7 @@ pub struct MethodOptionArguments {
     /// Keep the average of the weights after each epoch from this one on (stochastic weight averaging)
     #[arg(long, value_name = "EPOCH", value_parser = parse::count, conflicts_with = "ema", allow_hyphen_values = true)]
     swa_from: Option<usize>,
-    /// First layer to tune: a stage, block or tensor, as `retune layers` and `retune layers --tensors` name them [surgical,
-    /// auto-rgn, auto-snr, discriminative, lora]
-    #[arg(long, value_name = "LAYER")]
+    #[arg(long, value_name = "LAYER", help = first_help())]
     first: Option<String>,
     /// Last layer to tune, a stage, block or tensor
     #[arg(long, value_name = "LAYER")]
@@ -83,55 +85,8 @@ pub struct MethodOptionArguments {
     /// The layers to tune, with commas, instead of a range
     #[arg(long, value_name = "A,B,C", value_delimiter = ',', conflicts_with_all = ["first", "last"])]
     layers: Vec<String>,
-    /// What counts as one layer [discriminative: block, ulmfit: stage]
-    #[arg(long, value_name = "NAME", value_parser = named::<Granularity>(["stage", "block", "tensor"]))]
-    granularity: Option<Granularity>,
-    /// Factor on the rate for each layer back from the last [discriminative: 0.9, ulmfit: 1/2.6, by tensor: 0.9]
-    #[arg(long, value_name = "X", value_parser = parse::factor, allow_hyphen_values = true)]
-    decay: Option<f64>,
-    /// The factor is not lower than this [discriminative]
-    #[arg(long, value_name = "X", default_value = "0", conflicts_with = "lr_range", value_parser = parse::share, allow_hyphen_values = true)]
-    decay_min: f64,
-    /// Rates of the first and the last layer, those between evenly spaced in logarithm, instead of a decay
-    /// [discriminative]
-    #[arg(long, value_name = "LOW..HIGH", value_parser = parse::rate_range, conflicts_with_all = ["lr", "decay"])]
-    lr_range: Option<[f64; 2]>,
-    /// Draw this many layers before the head anew first [discriminative]
-    #[arg(long, value_name = "K", default_value = "0")]
-    reinit: usize,
-    /// In which order layers are unfrozen [ulmfit]
-    #[arg(long, value_name = "ORDER", default_value = "last-to-first",
-          value_parser = named::<UnfreezeOrder>(["last-to-first", "first-to-last"]))]
-    unfreeze: UnfreezeOrder,
-    /// Batches that rates are measured on before each epoch [auto-rgn, auto-snr]
-    #[arg(long, value_name = "N", default_value = "5", value_parser = parse::count, allow_hyphen_values = true)]
-    rgn_batches: usize,
-    /// What has a rate of its own [auto-rgn, auto-snr]
-    #[arg(long, value_name = "NAME", default_value = "tensor",
-          value_parser = named::<LayerKind>(["tensor", "block", "stage"]))]
-    rgn_granularity: LayerKind,
-    /// Which definition of the signal-to-noise ratio [auto-snr]
-    #[arg(long, value_name = "NAME", default_value = "paper", value_parser = named::<SignalToNoise>(["paper", "official"]))]
-    snr_mode: SignalToNoise,
-    /// Layers with a lower ratio are frozen for the epoch [auto-snr; default: 0.5 for paper, 0.95 for official]
-    #[arg(long, value_name = "X", value_parser = parse::non_negative, allow_hyphen_values = true)]
-    snr_threshold: Option<f64>,
-    /// Strength of the pull to the pretrained weights [l2-sp]
-    #[arg(long, value_name = "X", default_value = "0.1", value_parser = parse::non_negative, allow_hyphen_values = true)]
-    anchor: f64,
-    /// Strength of the head's pull to zero [l2-sp]
-    #[arg(long, value_name = "X", default_value = "0.01", value_parser = parse::non_negative, allow_hyphen_values = true)]
-    anchor_head: f64,
-    /// Rank of the changes [lora]
-    #[arg(long, value_name = "N", default_value = "8", value_parser = parse::count, allow_hyphen_values = true)]
-    lora_rank: usize,
-    /// The changes are scaled by this over the rank [lora]
-    #[arg(long, value_name = "X", default_value = "16", value_parser = parse::positive, allow_hyphen_values = true)]
-    lora_alpha: f64,
-    /// Share of the fine-tuned weights, or several with commas for validation to choose from [wise-ft]
-    #[arg(long, value_name = "X", default_value = "0.5", value_delimiter = ',', value_parser = parse::share,
-          allow_hyphen_values = true)]
-    alpha: Vec<f64>,
+    #[command(flatten)]
+    declared: DeclaredOptionArguments,
 }
 
 impl MethodOptionArguments {
@@ -147,19 +102,7 @@ impl MethodOptionArguments {
             average: self.average(),
             new_head: head != HeadInitialization::Keep,
             layers: self.layers(),
-            granularity: self.granularity,
-            decay: self.decay,
-            lowest_factor: self.decay_min,
-            rate_range: self.lr_range,
-            reinitialize: self.reinit,
-            unfreeze: self.unfreeze,
-            adaptive_layer: self.rgn_granularity,
-            adaptive_batches: self.rgn_batches,
-            snr: self.snr_mode,
-            snr_threshold: self.snr_threshold,
-            anchor: Anchor { strength: self.anchor, head_strength: self.anchor_head },
-            low_rank: LowRank { rank: self.lora_rank, alpha: self.lora_alpha },
-            alphas: self.alpha.clone(),
+            values: self.declared.0.clone(),
         })
     }
 
@@ -191,6 +134,79 @@ impl MethodOptionArguments {
     }
 }
 
+/// The methods by name, each with its summary.
+fn method_names() -> Named<Method> {
+    let shown = |method: &Method| PossibleValue::new(method.name).help(method.summary);
+    Named::showing(methods::ALL.iter().map(shown), |text| {
+        text.parse().map_err(|error: UnknownMethod| error.to_string())
+    })
+}
+
+fn schedule_help() -> String {
+    let own = methods::ALL.iter().filter(|method| method.schedule != Method::PLAIN.schedule);
+    let own: Vec<String> = own.map(|method| format!("; {} for {method}", method.schedule.name())).collect();
+    format!("How the learning rate changes [default: {}{}]", Method::PLAIN.schedule.name(), own.concat())
+}
+
+fn first_help() -> String {
+    let takers = methods::ALL.iter().filter(|method| method.layers != Layers::Whole);
+    format!(
+        "First layer to tune: a stage, block or tensor, as `retune layers` and `retune layers --tensors` name them [{}]",
+        methods::names(takers, ", ")
+    )
+}
+
+/// What `--methods` stands for.
+#[derive(Clone, Debug)]
+pub enum MethodChoice {
+    /// Every method that needs no layers named.
+    All,
+    /// A method that takes layers, once for each stage.
+    EachStage(Method),
+    /// A method, with its layers.
+    One(MethodSpec),
+}
+
+impl MethodChoice {
+    /// The methods that it stands for.
+    pub fn methods(&self) -> Vec<Method> {
+        match self {
+            Self::All => methods::ALL.iter().copied().filter(|method| method.layers != Layers::Needed).collect(),
+            Self::EachStage(method) => vec![*method],
+            Self::One(spec) => vec![spec.method],
+        }
+    }
+}
+
+impl FromStr for MethodChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "all" {
+            return Ok(Self::All);
+        }
+        let named = |name: &str| name.parse().ok().filter(|method: &Method| method.layers != Layers::Whole);
+        if let Some(method) = text.strip_suffix("-each").and_then(named) {
+            return Ok(Self::EachStage(method));
+        }
+        let spec: MethodSpec = text.parse()?;
+        if spec.method.layers == Layers::Needed && spec.layers == LayerSelection::All {
+            return Err(format!("name the layers, as {text}:FIRST..LAST, or take {text}-each"));
+        }
+        Ok(Self::One(spec))
+    }
+}
+
+/// Help of the option that takes such choices.
+pub fn choices_help() -> String {
+    let needing: Vec<&Method> = methods::ALL.iter().filter(|method| method.layers == Layers::Needed).collect();
+    format!(
+        "Methods with commas, some with layers (NAME:layer1..layer2, NAME:layer3.0.conv1.weight..fc.bias, NAME:stem+head); \
+         `all` is every method but {}, `NAME-each` is a method that takes layers on every stage alone",
+        methods::names(needing, " and ")
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,36 +236,20 @@ mod tests {
     #[test]
     fn every_option_arrives() {
         let found = options(
-            "--method discriminative --epochs 4 --schedule linear --warmup-epochs 0.5 --ema 0.9 --first layer1 --last \
-             layer3 --granularity stage --lr-range 1e-6..1e-3 --reinit 2 --unfreeze first-to-last \
-             --rgn-batches 3 --rgn-granularity block --snr-mode official --snr-threshold 2 --anchor 0.5 --anchor-head 0.2 \
-             --lora-rank 4 --lora-alpha 8 --alpha 0.25,0.5",
+            "--method discriminative --epochs 4 --lr 0.1,0.2 --schedule linear --warmup-epochs 0.5 --ema 0.9 --first layer1 \
+             --last layer3",
         );
         let expected = MethodOptions {
             epochs: 4,
+            learning_rates: vec![0.1, 0.2],
             schedule: Some(Schedule::Linear),
             warmup_epochs: 0.5,
             average: Some(Averaging::Exponential { decay: 0.9 }),
             layers: LayerSelection::Range { first: Some("layer1".into()), last: Some("layer3".into()) },
-            granularity: Some(Granularity::Stage),
-            rate_range: Some([1e-6, 1e-3]),
-            reinitialize: 2,
-            unfreeze: UnfreezeOrder::FirstToLast,
-            adaptive_batches: 3,
-            adaptive_layer: LayerKind::Block,
-            snr: SignalToNoise::Official,
-            snr_threshold: Some(2.0),
-            anchor: Anchor { strength: 0.5, head_strength: 0.2 },
-            low_rank: LowRank { rank: 4, alpha: 8.0 },
-            alphas: vec![0.25, 0.5],
             ..MethodOptions::default()
         };
         assert_eq!(found.unwrap(), expected);
         assert_eq!(options("--swa-from 3").unwrap().average, Some(Averaging::Epochs { from: 3 }));
-        assert_eq!(options("--method ulmfit --decay 0.5 --lr 0.1").unwrap().decay, Some(0.5));
-        assert_eq!(options("--method discriminative --decay-min 0.1").unwrap().lowest_factor, 0.1);
-        let granularity = options("--method discriminative --granularity tensor").unwrap().granularity;
-        assert_eq!(granularity, Some(Granularity::Tensor));
     }
 
     #[test]

@@ -1,10 +1,11 @@
-//! What users type, and the library's values that it stands for.
+//! The command line, and its conversion to values of the library.
 //!
-//! Options that several commands share are groups here, each in a file with its conversion; what only one command
-//! takes is beside that command.
+//! Options that several commands share are groups here, each in a file with its conversion. Options of a single command
+//! are in that command's file.
 
 pub mod cka;
 pub mod data;
+mod declared;
 pub mod location;
 pub mod method;
 pub mod model;
@@ -24,19 +25,19 @@ use crate::output::tell;
 #[derive(Parser)]
 #[command(name = "retune", version, arg_required_else_help = true, max_term_width = 120)]
 pub struct Arguments {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
-    /// How to talk and how hard to work.
+    /// Options of every command.
     #[command(flatten)]
     pub global: GlobalArguments,
 }
 
 impl Arguments {
-    /// What was typed.
+    /// Parses the command line of this process.
     ///
     /// # Errors
-    /// What is wrong with it, or help that was asked for.
+    /// A mistake in it, or a request for help.
     pub fn typed() -> Result<Self, clap::Error> {
         let mut command = Self::command();
         let matches = command.try_get_matches_from_mut(std::env::args_os())?;
@@ -53,26 +54,26 @@ impl Arguments {
 #[derive(Args)]
 #[command(next_help_heading = "General options")]
 pub struct GlobalArguments {
-    /// Print results as JSON on standard output, and nothing else there
+    /// Print results as JSON on standard output, and nothing else
     #[arg(long, global = true)]
     pub json: bool,
-    /// Show no progress and no messages
+    /// Hide progress and messages
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// Say more about what is done
+    /// Print more details
     #[arg(short, long, global = true)]
     pub verbose: bool,
-    /// Threads that compute, and as many that decode images [default: one for each processor]
+    /// Number of compute threads, and of threads that decode images [default: number of processors]
     #[arg(long, global = true, value_name = "N", value_parser = parse::count, allow_hyphen_values = true)]
     pub threads: Option<usize>,
-    /// Operators on the CPU: this program's own, fused and fast; those with AVX2 where there is AVX-512, or the plain ones
-    /// of its tensor library, to compare
+    /// CPU operators: retune's own (fused), the same without AVX-512 (avx2), or the tensor library's (plain), for
+    /// comparison
     #[arg(long, global = true, value_name = "NAME", default_value = "fused", value_parser = ["fused", "avx2", "plain"])]
     pub kernels: String,
 }
 
 impl GlobalArguments {
-    /// The number of threads wanted, or one for each processor.
+    /// The requested number of threads, or one for each processor.
     pub fn thread_count(&self) -> usize {
         self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
     }

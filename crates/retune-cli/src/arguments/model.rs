@@ -1,10 +1,11 @@
-//! Where a model comes from and how its images are prepared.
+//! Options that select a model and its preprocessing.
 
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use retune::models::{ClassNames, Model, ModelError};
+use retune::pixels::channels::Channels;
 use retune::pixels::input_size::InputSize;
 use retune::pixels::preprocess::{CropMode, Preprocessing};
 use retune::pixels::resize::Interpolation;
@@ -18,20 +19,22 @@ use crate::output::Console;
 #[derive(Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArguments {
-    /// A model directory, a run directory, a checkpoint (.pth, .ckpt, .safetensors, …) or a hub name such as timm/resnet18.a1_in1k
+    /// A model directory, run directory, checkpoint (.pth, .ckpt, .safetensors, …), or hub name such as
+    /// timm/resnet18.a1_in1k
     #[arg(short, long, value_name = "MODEL")]
     model: Option<String>,
-    /// The architecture of a checkpoint that does not name it, or of a model --from-scratch; `retune models` lists them
+    /// Architecture of a checkpoint that does not name its own, or of a model --from-scratch; `retune models` lists
+    /// them
     #[arg(long, value_name = "NAME")]
     arch: Option<String>,
     /// Start from random weights
     #[arg(long)]
     from_scratch: bool,
-    /// Names of the model's own classes, in the place of those it has: a name a line in the order of the logits, a JSON list,
-    /// {"0": "cat"}, {"cat": 0} or imagenet_class_index.json
+    /// File that names the model's classes: one name per line in the order of the logits, a JSON list, {"0": "cat"},
+    /// {"cat": 0}, or imagenet_class_index.json
     #[arg(long, value_name = "FILE")]
     classes: Option<PathBuf>,
-    /// What computes: cpu, or cuda or wgpu where the program was built with it
+    /// Device to compute on: cpu, or cuda or wgpu if retune was built with it
     #[arg(long, value_name = "NAME", default_value = "cpu")]
     pub device: String,
 }
@@ -42,7 +45,7 @@ impl ModelArguments {
         self.classes.is_some()
     }
 
-    /// Finds the model, on the hub if need be.
+    /// Locates the model, and downloads it from the hub if necessary.
     pub fn source(&self, console: &Console) -> Result<ModelSource, Failure> {
         let path = match &self.model {
             Some(model) => Some(locate(model, console)?),
@@ -56,12 +59,12 @@ impl ModelArguments {
         Ok(ModelSource { path, architecture: self.arch.clone(), from_scratch: self.from_scratch, classes })
     }
 
-    /// The directory of the run whose model it is, if it is one's.
+    /// The run directory, if the model is a run's.
     pub fn run(&self) -> Option<&Path> {
         self.model.as_deref().map(Path::new).filter(|path| run::read_options(path).is_ok())
     }
 
-    /// Finds and loads the model.
+    /// Locates and loads the model.
     pub fn load(&self, change: &PreprocessingChange, console: &Console) -> Result<Model, Failure> {
         // Only a model from scratch depends on the seed, and only training has a seed of its own.
         const SEED: u64 = 0;
@@ -72,14 +75,14 @@ impl ModelArguments {
 }
 
 impl ModelArguments {
-    /// Loads another model, on the same device, to see images as the first one does.
+    /// Loads another model on the same device, with the preprocessing of the first one.
     pub fn load_other(&self, model: &str, preprocessing: &Preprocessing, console: &Console) -> Result<Model, Failure> {
         let path = Some(locate(model, console)?);
         let source = ModelSource { path, architecture: None, from_scratch: false, classes: None };
         let loaded = source.load_alike(preprocessing, 0, &self.device).map_err(|error| match error {
             // --arch is about --model.
             FitError::Model(error @ ModelError::ArchitectureNeeded { .. }) => {
-                Failure::Mistake(format!("{error}; put it into a folder with a config.json that does"))
+                Failure::Mistake(format!("{error}; put it into a folder with a config.json that names it"))
             }
             error => error.into(),
         })?;
@@ -88,7 +91,7 @@ impl ModelArguments {
     }
 }
 
-/// The path of a model: its own, or that of a hub's model in the cache.
+/// The path of a model, or of a hub model in the cache.
 fn locate(model: &str, console: &Console) -> Result<PathBuf, Failure> {
     let path = Path::new(model);
     if path.exists() { Ok(absolute(path)) } else { from_hub(model, console) }
@@ -101,7 +104,7 @@ fn from_hub(model: &str, console: &Console) -> Result<PathBuf, Failure> {
     use std::ops::ControlFlow;
 
     let Ok(name) = model.parse::<ModelName>() else {
-        let form = "there is nothing at this path, and a model of the hub is written OWNER/NAME";
+        let form = "this path does not exist; a model of the hub is written OWNER/NAME";
         return Err(Failure::in_file(Path::new(model), form));
     };
     let fetched = fetch_model(&name, &HubOptions::from_env()?, |progress| {
@@ -114,16 +117,16 @@ fn from_hub(model: &str, console: &Console) -> Result<PathBuf, Failure> {
         Err(HubError::Interrupted) => Err(HubError::Interrupted.into()),
         Err(error) if model.contains(':') => Err(error.into()),
         // A mistyped path looks like the name of a model.
-        Err(error) => Err(Failure::Mistake(format!("there is no file or folder {model}, and from the hub: {error}"))),
+        Err(error) => Err(Failure::Mistake(format!("no file or folder is called {model}, and the hub says: {error}"))),
     }
 }
 
 #[cfg(not(feature = "hub"))]
 fn from_hub(model: &str, _: &Console) -> Result<PathBuf, Failure> {
-    Err(Failure::in_file(Path::new(model), "there is nothing at this path (this build cannot download from the hub)"))
+    Err(Failure::in_file(Path::new(model), "this path does not exist, and this build cannot download from the hub"))
 }
 
-/// The path from the root, so that a run can be resumed from another folder.
+/// The absolute path, so that a run can be resumed from another folder.
 pub fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
@@ -132,25 +135,29 @@ pub fn absolute(path: &Path) -> PathBuf {
 #[derive(Args)]
 #[command(next_help_heading = "Preprocessing (default: the model's own)")]
 pub struct PreprocessingArguments {
-    /// Height and width of images, in pixels: one number for squares, or such as 64x256
+    /// Number of input channels: 1 (gray), 2 (gray and opacity), 3 (RGB), or 4 (RGB and opacity). The stem's weights are
+    /// adapted as timm adapts them
+    #[arg(long, value_name = "N", value_parser = parse::in_chans, allow_hyphen_values = true)]
+    in_chans: Option<Channels>,
+    /// Input size in pixels: one number for squares, or height and width such as 64x256
     #[arg(long, value_name = "N|HxW", value_parser = parse::input_size, allow_hyphen_values = true)]
     size: Option<InputSize>,
-    /// How images are resized
+    /// Resampling filter
     #[arg(long, value_name = "NAME", value_parser = named::<Interpolation>(Interpolation::ALL.map(Interpolation::name)))]
     interpolation: Option<Interpolation>,
-    /// How images of another shape are fitted
+    /// How to fit images with another aspect ratio
     #[arg(long, value_name = "NAME", value_parser = named::<CropMode>(CropMode::ALL.map(CropMode::name)))]
     crop_mode: Option<CropMode>,
-    /// Part of the resized image's side that is kept
+    /// Fraction of the resized image's side that the crop keeps
     #[arg(long, value_name = "X", value_parser = parse::crop_fraction, allow_hyphen_values = true)]
     crop_pct: Option<f64>,
-    /// Mean of each channel, from 0 to 1
+    /// Mean of each channel, from 0 to 1; one number for all of them
     #[arg(long, value_name = "R,G,B", value_parser = parse::channels, allow_hyphen_values = true)]
-    mean: Option<[f32; 3]>,
-    /// Standard deviation of each channel
+    mean: Option<parse::Statistics>,
+    /// Standard deviation of each channel; one number for all of them
     #[arg(long, value_name = "R,G,B", value_parser = parse::positive_channels, allow_hyphen_values = true)]
-    std: Option<[f32; 3]>,
-    /// The value of 16-bit images that is white, such as 4095 where they hold 12 bits [default: 65535]
+    std: Option<parse::Statistics>,
+    /// Value that is white in 16-bit images, such as 4095 for 12-bit data [default: 65535]
     #[arg(long, value_name = "N", value_parser = parse::white_level, allow_hyphen_values = true)]
     white: Option<NonZeroU16>,
 }
@@ -159,12 +166,13 @@ impl PreprocessingArguments {
     /// As the library takes them.
     pub fn change(&self) -> PreprocessingChange {
         PreprocessingChange {
+            in_chans: self.in_chans,
             size: self.size,
             interpolation: self.interpolation,
             crop_mode: self.crop_mode,
             crop_pct: self.crop_pct,
-            mean: self.mean,
-            std: self.std,
+            mean: self.mean.clone().map(|parse::Statistics(values)| values),
+            std: self.std.clone().map(|parse::Statistics(values)| values),
             white: self.white,
         }
     }

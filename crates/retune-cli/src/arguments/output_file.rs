@@ -1,4 +1,4 @@
-//! Which form a result is written in, by the ending of the file's name.
+//! The format of an output file, from its extension.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -12,16 +12,16 @@ use retune::files;
 use retune::report::page::Page;
 use retune::report::plot::Plot;
 
-/// The form of a result.
+/// A format of results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// A picture: .png, .svg and what else figures are written as.
+    /// A picture in a format of figures.
     Picture,
     /// Everything that was computed.
     Json,
     /// A table.
     Csv,
-    /// A page to look at.
+    /// An interactive page.
     Html,
 }
 
@@ -30,7 +30,7 @@ pub enum Format {
 pub struct OutputFile {
     /// Its path.
     pub path: PathBuf,
-    /// Its form.
+    /// Its format.
     pub format: Format,
 }
 
@@ -52,13 +52,13 @@ impl FromStr for OutputFile {
 }
 
 impl OutputFile {
-    /// Finds out early that the file's folder is missing.
+    /// Checks that the file's folder exists.
     pub fn check(&self) -> Result<(), Failure> {
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if folder.is_dir() { Ok(()) } else { Err(Failure::in_file(folder, "there is no such folder to write into")) }
+        if folder.is_dir() { Ok(()) } else { Err(Failure::in_file(folder, "this folder does not exist")) }
     }
 
-    /// Writes the result in the form that the file has.
+    /// Writes the result in the file's format.
     pub fn write(
         &self,
         plot: impl FnOnce() -> Plot,
@@ -84,10 +84,10 @@ impl OutputFile {
     }
 }
 
-/// Finds out early that a folder to write a model into holds something.
+/// Checks that a folder to write a model into is empty.
 pub fn check_vacant(folder: &Path) -> Result<(), Failure> {
     if folder.is_file() || std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
-        return Err(Failure::Mistake(format!("{} already holds something; name another --out", folder.display())));
+        return Err(Failure::Mistake(format!("{} is not empty; choose another --out", folder.display())));
     }
     Ok(())
 }

@@ -4,9 +4,11 @@ use std::fmt::Display;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::error::Error;
+use retune::pixels::channels::Channels;
 use retune::pixels::input_size::{InputSize, InvalidInputSize};
 use retune::run::EvaluationSource;
 
@@ -22,7 +24,7 @@ pub fn positive(text: &str) -> Result<f64, String> {
 
 /// A number from 0.
 pub fn non_negative(text: &str) -> Result<f64, String> {
-    number(text, |value| value >= 0.0, "must be a number that is not negative")
+    number(text, |value| value >= 0.0, "must be 0 or a number above it")
 }
 
 /// A number from 0 to below 1.
@@ -35,11 +37,6 @@ pub fn share(text: &str) -> Result<f64, String> {
     number(text, |value| (0.0..=1.0).contains(&value), "must be a number from 0 to 1")
 }
 
-/// A factor that shrinks, or 1.
-pub fn factor(text: &str) -> Result<f64, String> {
-    number(text, |value| value > 0.0 && value <= 1.0, "must be above 0 and at most 1")
-}
-
 /// The seeds of a comparison.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seeds(pub Vec<u64>);
@@ -47,7 +44,7 @@ pub struct Seeds(pub Vec<u64>);
 /// A number of seeds (then those from 0), or two or more seeds with commas.
 pub fn seeds(text: &str) -> Result<Seeds, String> {
     let expected =
-        || "must be how many seeds, or the seeds themselves with commas (--seed names a single one)".to_owned();
+        || "must be a number of seeds, or a comma-separated list (for one specific seed, use --seed)".to_owned();
     let numbers: Vec<u64> = text.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|_| expected())?;
     let mut seeds = match numbers.as_slice() {
         [count @ 1..=1000] => (0..*count).collect(),
@@ -57,12 +54,6 @@ pub fn seeds(text: &str) -> Result<Seeds, String> {
     let mut seen = std::collections::BTreeSet::new();
     seeds.retain(|seed| seen.insert(*seed));
     Ok(Seeds(seeds))
-}
-
-/// Two learning rates, `LOW..HIGH`.
-pub fn rate_range(text: &str) -> Result<[f64; 2], String> {
-    let ends = text.split_once("..").and_then(|(low, high)| Some([positive(low).ok()?, positive(high).ok()?]));
-    ends.filter(|[low, high]| low <= high).ok_or_else(|| "must be two learning rates LOW..HIGH".to_owned())
 }
 
 /// A part that is neither nothing nor everything.
@@ -85,20 +76,30 @@ pub fn white_level(text: &str) -> Result<NonZeroU16, String> {
     text.parse().map_err(|_| "must be a whole number from 1 to 65535".to_owned())
 }
 
-/// A number for each channel.
-pub fn channels(text: &str) -> Result<[f32; 3], String> {
+/// The number of a model's input channels.
+pub fn in_chans(text: &str) -> Result<Channels, String> {
+    let count: u64 = text.parse().map_err(|_| "must be a whole number from 1 to 4".to_owned())?;
+    Channels::try_from(count).map_err(|error| error.to_string())
+}
+
+/// Means or standard deviations, one for all channels or one for each.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Statistics(pub Vec<f32>);
+
+/// A number for each channel, or one for all.
+pub fn channels(text: &str) -> Result<Statistics, String> {
     let values: Option<Vec<f32>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
     values
-        .and_then(|values| <[f32; 3]>::try_from(values).ok())
-        .filter(|values| values.iter().all(|value| value.is_finite()))
-        .ok_or_else(|| "must be three numbers R,G,B".to_owned())
+        .filter(|values| values.len() <= 4 && values.iter().all(|value| value.is_finite()))
+        .map(Statistics)
+        .ok_or_else(|| "must be a number for each channel, as R,G,B".to_owned())
 }
 
 /// A number above 0 for each channel.
-pub fn positive_channels(text: &str) -> Result<[f32; 3], String> {
+pub fn positive_channels(text: &str) -> Result<Statistics, String> {
     let values = channels(text)?;
-    let positive = values.iter().all(|&value| value > 0.0);
-    if positive { Ok(values) } else { Err("must be three numbers R,G,B above 0".to_owned()) }
+    let positive = values.0.iter().all(|&value| value > 0.0);
+    if positive { Ok(values) } else { Err("must be a number above 0 for each channel, as R,G,B".to_owned()) }
 }
 
 /// `NAME=PATH`.
@@ -116,12 +117,15 @@ fn number(text: &str, fits: impl Fn(f64) -> bool, expected: &str) -> Result<f64,
     text.parse().ok().filter(|value: &f64| value.is_finite() && fits(*value)).ok_or_else(|| expected.to_owned())
 }
 
+/// What reads a value, or says what it should have been.
+type Parse<T> = dyn Fn(&str) -> Result<T, String> + Send + Sync;
+
 /// A value of the library that has a name: the names show in help and completions, and a wrong one gets the library's
 /// own sentence.
 #[derive(Clone)]
 pub struct Named<T> {
-    names: Vec<&'static str>,
-    parse: fn(&str) -> Result<T, String>,
+    shown: Vec<PossibleValue>,
+    parse: Arc<Parse<T>>,
 }
 
 /// Values that go by one of `names`.
@@ -129,13 +133,24 @@ pub fn named<T>(names: impl IntoIterator<Item = &'static str>) -> Named<T>
 where
     T: FromStr<Err: Display>,
 {
-    Named { names: names.into_iter().collect(), parse: |text| text.parse().map_err(|error: T::Err| error.to_string()) }
+    Named::read_by(names, |text| text.parse().map_err(|error: T::Err| error.to_string()))
 }
 
 impl<T> Named<T> {
     /// Values that `parse` reads.
-    pub fn read_by(names: impl IntoIterator<Item = &'static str>, parse: fn(&str) -> Result<T, String>) -> Self {
-        Self { names: names.into_iter().collect(), parse }
+    pub fn read_by(
+        names: impl IntoIterator<Item = &'static str>,
+        parse: impl Fn(&str) -> Result<T, String> + Send + Sync + 'static,
+    ) -> Self {
+        Self::showing(names.into_iter().map(PossibleValue::new), parse)
+    }
+
+    /// Values that `parse` reads, with what help says of each.
+    pub fn showing(
+        shown: impl Iterator<Item = PossibleValue>,
+        parse: impl Fn(&str) -> Result<T, String> + Send + Sync + 'static,
+    ) -> Self {
+        Self { shown: shown.collect(), parse: Arc::new(parse) }
     }
 }
 
@@ -148,13 +163,13 @@ impl<T: Clone + Send + Sync + 'static> TypedValueParser for Named<T> {
         argument: Option<&clap::Arg>,
         value: &std::ffi::OsStr,
     ) -> Result<T, Error> {
-        let parse = self.parse;
+        let parse = Arc::clone(&self.parse);
         let parse = move |text: &str| parse(text);
         parse.parse_ref(command, argument, value)
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
-        Some(Box::new(self.names.iter().map(PossibleValue::new)))
+        Some(Box::new(self.shown.iter().cloned()))
     }
 }
 
@@ -181,12 +196,19 @@ mod tests {
     }
 
     #[test]
-    fn channels_are_three_numbers() {
-        assert_eq!(channels("0.5, 0.25,-1"), Ok([0.5, 0.25, -1.0]));
-        for text in ["1,2", "1,2,3,4", "1,2,x", "1,2,nan"] {
+    fn channels_are_a_number_each_or_one_for_all() {
+        assert_eq!(channels("0.5, 0.25,-1"), Ok(Statistics(vec![0.5, 0.25, -1.0])));
+        assert_eq!(channels("0.5"), Ok(Statistics(vec![0.5])));
+        for text in ["", "1,2,3,4,5", "1,2,x", "1,2,nan"] {
             assert!(channels(text).is_err(), "{text}");
         }
         assert!(positive_channels("0.2,0,0.2").is_err());
+        assert_eq!(in_chans("1"), Ok(Channels::Gray));
+        for (text, mentioned) in
+            [("0", "no 0 channels"), ("5", "no 5 channels"), ("-1", "from 1 to 4"), ("x", "from 1 to 4")]
+        {
+            assert!(in_chans(text).unwrap_err().contains(mentioned), "{text}");
+        }
     }
 
     #[test]

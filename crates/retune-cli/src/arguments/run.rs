@@ -1,4 +1,4 @@
-//! What a run is made of, from the groups of options that `fit` and `compare` share.
+//! The options of a run, from the groups of options that `fit` and `compare` share.
 
 use std::path::Path;
 
@@ -27,7 +27,7 @@ pub struct RunArguments<'a> {
 }
 
 impl RunArguments<'_> {
-    /// As the library takes them, with paths that hold wherever the run is gone on with.
+    /// The library's options, with absolute paths, so that the run can be resumed from another folder.
     pub fn options(&self, console: &Console) -> Result<FitOptions, Failure> {
         let mut evaluations = self.evaluations.sources(console)?;
         for evaluation in &mut evaluations {
@@ -35,8 +35,8 @@ impl RunArguments<'_> {
         }
         let keeps_head = self.training.head.head_init == HeadInitialization::Keep;
         if self.model.names_classes() && !keeps_head {
-            let reason = "--classes names the classes of the model's own head, and a new head has those of the data; add \
-                          --head-init keep, or leave it out";
+            let reason = "--classes names the classes of the model's own head, but a new head takes the classes of the data; add \
+                          --head-init keep, or leave out --classes";
             return Err(Failure::Mistake(reason.to_owned()));
         }
         Ok(FitOptions {

@@ -1,4 +1,4 @@
-//! How training goes, beyond the plan.
+//! Options of training that are not part of the plan.
 
 use clap::Args;
 use retune::loading::mix::Mix;
@@ -10,41 +10,41 @@ use retune::train::options::{ActivationOptions, BatchNormPolicy, Keep, Precision
 
 use super::parse::{self, Named, named};
 
-/// Options of gradient training.
+/// Options of training.
 #[derive(Args)]
 #[command(next_help_heading = "Training")]
 pub struct TrainingArguments {
-    /// Part of each class held out for validation, where the data has no such split
+    /// Fraction of each class to hold out for validation, if the data has no validation split
     #[arg(long, value_name = "X", default_value = "0.2", value_parser = parse::proper_fraction, allow_hyphen_values = true)]
     pub val_fraction: f64,
-    /// What that never divides: an image, or a group of images (of one patient, place or video), named in the data's
-    /// `group` column
+    /// Unit to hold out: single images, or whole groups (of one patient, place, or video) named in the data's `group`
+    /// column
     #[arg(long, value_name = "NAME", default_value = "image", value_parser = named::<SplitBy>(["image", "group"]))]
     pub split_by: SplitBy,
-    /// Images in a batch
+    /// Images per batch
     #[arg(long, value_name = "N", default_value = "32", value_parser = parse::count, allow_hyphen_values = true)]
     batch_size: usize,
-    /// Take the images of every epoch in the same order
+    /// Use the same order of images in every epoch
     #[arg(long)]
     no_shuffle: bool,
-    /// Part of each target spread evenly over all classes
+    /// Fraction of each target to spread evenly over all classes
     #[arg(long, value_name = "X", default_value = "0", value_parser = parse::below_one, allow_hyphen_values = true)]
     label_smoothing: f64,
-    /// Weigh classes by the inverse of their number of images
+    /// Weight classes by the inverse of their number of images
     #[arg(long, value_name = "NAME", default_value = "none",
           value_parser = Named::read_by(["none", "balanced"], class_weights))]
     class_weights: ClassWeights,
-    /// Random changes of training images
+    /// Random augmentation of training images
     #[arg(long, value_name = "NAME", default_value = "none",
           value_parser = named::<AugmentPolicy>(AugmentPolicy::ALL.map(AugmentPolicy::name)))]
     augment: AugmentPolicy,
-    /// Blend images in shares drawn from Beta(X, X); 0 is off
+    /// Mixup: blend images in proportions from Beta(X, X); 0 is off
     #[arg(long, value_name = "X", default_value = "0", value_parser = parse::non_negative, allow_hyphen_values = true)]
     mixup: f64,
-    /// Paste rectangles between images, of shares drawn from Beta(X, X); 0 is off
+    /// CutMix: paste rectangles between images, with areas from Beta(X, X); 0 is off
     #[arg(long, value_name = "X", default_value = "0", value_parser = parse::non_negative, allow_hyphen_values = true)]
     cutmix: f64,
-    /// Update rule
+    /// Optimizer
     #[arg(long, value_name = "NAME", default_value = "adamw",
           value_parser = named::<OptimizerKind>(["sgd", "adam", "adamw"]))]
     optimizer: OptimizerKind,
@@ -54,50 +54,52 @@ pub struct TrainingArguments {
     /// Weight decay [default: 0.05 for adamw, 0 for sgd and adam]
     #[arg(long, value_name = "X", value_parser = parse::non_negative, allow_hyphen_values = true)]
     weight_decay: Option<f64>,
-    /// Scale gradients down to this norm where theirs is larger [default: never]
+    /// Clip gradients to this norm [default: no clipping]
     #[arg(long, value_name = "X", value_parser = parse::positive, allow_hyphen_values = true)]
     clip_norm: Option<f64>,
-    /// BatchNorm of trained blocks: its running statistics stay, follow the batches, or are measured anew
+    /// Running statistics of BatchNorm in trained blocks: keep them, let them follow the batches, or measure them again
+    /// after each epoch
     #[arg(long, value_name = "NAME", default_value = "frozen",
           value_parser = named::<BatchNormPolicy>(["frozen", "train", "recalibrate"]))]
     bn: BatchNormPolicy,
     #[command(flatten)]
     pub head: HeadArguments,
-    /// Which epoch's model is kept: the one best on validation, or the last
+    /// Which epoch's model to keep: the best on validation, or the last
     #[arg(long, value_name = "NAME", default_value = "best", value_parser = named::<Keep>(["best", "last"]))]
     save: Keep,
-    /// Write a checkpoint after this many steps too [default: only after every epoch]
+    /// Also write a checkpoint every STEPS steps [default: after every epoch only]
     #[arg(long, value_name = "STEPS", value_parser = parse::count, allow_hyphen_values = true)]
     checkpoint_every: Option<usize>,
-    /// Memory for decoded images, in MiB; what does not fit goes to a temporary file
+    /// Memory for decoded images, in MiB; the rest goes to a temporary file
     #[arg(long, value_name = "N", default_value = "256")]
     cache_mb: u32,
-    /// Multiply matrices of trained blocks in 32-bit floats, or in bfloat16, which CPUs with AVX-512 BF16 do faster
+    /// Precision of matrix products in trained blocks; bfloat16 is faster on CPUs with AVX-512 BF16
     #[arg(long, value_name = "NAME", default_value = "float32", value_parser = named::<Precision>(["float32", "bfloat16"]))]
     precision: Precision,
-    /// Memory for the activations of frozen blocks, and for a linear probe's features, in MiB; more goes to a temporary
-    /// file (activations up to 8 GiB or eight times N); 0: no activations are kept
+    /// Memory for activations of frozen blocks and for features of a linear probe, in MiB; the rest goes to a temporary
+    /// file (activations up to 8 GiB or eight times N); with 0, no activations are kept
     #[arg(long, value_name = "N", default_value = "256")]
     activation_mb: u32,
-    /// Keep the activations of frozen blocks in 16 bits each
+    /// Store activations of frozen blocks in 16 bits
     #[arg(long)]
     half_activations: bool,
-    /// Augment each image in this many ways only, so that activations of frozen blocks can be kept [default: anew in every epoch]
+    /// Limit augmentation to this many versions of each image, so that activations of frozen blocks can be kept
+    /// [default: a new version in every epoch]
     #[arg(long, value_name = "K", value_parser = parse::count, allow_hyphen_values = true)]
     views: Option<usize>,
-    /// Leave out images that cannot be read, and say which [default: stop at the first]
+    /// Skip images that cannot be read, and list them [default: stop at the first]
     #[arg(long)]
     pub skip_bad: bool,
-    /// Seed of everything random
+    /// Random seed
     #[arg(long, value_name = "N", default_value = "0")]
     seed: u64,
 }
 
-/// How training begins.
+/// How the head starts.
 #[derive(Args)]
 #[command(next_help_heading = "Training")]
 pub struct HeadArguments {
-    /// How the head starts; `keep` takes the model's own, for data with the same classes
+    /// Initialization of the head; `keep` uses the model's own, for data with the same classes
     #[arg(long, value_name = "NAME", default_value = "zeros",
           value_parser = Named::read_by(["zeros", "normal", "keep"], head_initialization))]
     pub head_init: HeadInitialization,

@@ -4,33 +4,16 @@
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Command};
-use retune::methods::{self, Method};
+use clap::{ArgMatches, Args, Command};
+use retune::methods::{self, DeclaredOption, Method};
 use retune::train::optimizer::OptimizerKind;
+
+use super::method::{MethodChoice, MethodOptionArguments};
 
 /// What may be typed beside `--resume`: all else is as it was when the run or comparison began.
 const BESIDE_RESUME: [&str; 8] = ["resume", "no_report", "jobs", "json", "quiet", "verbose", "threads", "kernels"];
 
-/// Options of methods, and the methods that they are for.
-const OF_METHODS: [(&str, &[Method]); 15] = [
-    ("granularity", &[Method::Discriminative, Method::Ulmfit]),
-    ("decay", &[Method::Discriminative, Method::Ulmfit]),
-    ("decay_min", &[Method::Discriminative]),
-    ("lr_range", &[Method::Discriminative]),
-    ("reinit", &[Method::Discriminative]),
-    ("unfreeze", &[Method::Ulmfit]),
-    ("rgn_batches", &[Method::AutoRgn, Method::AutoSnr]),
-    ("rgn_granularity", &[Method::AutoRgn, Method::AutoSnr]),
-    ("snr_mode", &[Method::AutoSnr]),
-    ("snr_threshold", &[Method::AutoSnr]),
-    ("anchor", &[Method::L2Sp]),
-    ("anchor_head", &[Method::L2Sp]),
-    ("lora_rank", &[Method::Lora]),
-    ("lora_alpha", &[Method::Lora]),
-    ("alpha", &[Method::WiseFt]),
-];
-
-/// Options of gradient descent, for which a linear probe has no use.
+/// Options of gradient descent, for which a method without any has no use.
 const OF_DESCENT: [&str; 21] = [
     "epochs",
     "lr",
@@ -63,19 +46,20 @@ pub fn check(command: &Command, matches: &ArgMatches) -> Result<Vec<String>, cla
     let Some((name, matches)) = matches.subcommand() else { return Ok(Vec::new()) };
     let Some(command) = command.find_subcommand(name) else { return Ok(Vec::new()) };
     let typed = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    let of_command = |id: &str| command.get_arguments().any(|argument| argument.get_id() == id);
     let ids = || command.get_arguments().map(|argument| argument.get_id().as_str()).filter(|id| typed(id));
     let long = |id: &str| {
         let argument = command.get_arguments().find(|argument| argument.get_id() == id);
         argument.and_then(|argument| argument.get_long()).unwrap_or(id).to_owned()
     };
     let refuse = |reason: String| Err(clap::Error::raw(ErrorKind::ArgumentConflict, reason));
-    let resumes = command.get_arguments().any(|argument| argument.get_id() == "resume") && typed("resume");
+    let resumes = of_command("resume") && typed("resume");
     if resumes && let Some(other) = ids().find(|id| !BESIDE_RESUME.contains(id)) {
         return refuse(format!("--{} cannot change what --resume goes on with; leave it out", long(other)));
     }
-    let plan = command.get_arguments().any(|argument| argument.get_id() == "plan") && typed("plan");
-    let options = command.get_groups().find(|group| group.get_id() == "MethodOptionArguments");
-    let of_method = |id: &str| id == "method" || options.is_some_and(|group| group.get_args().any(|own| own == id));
+    let plan = of_command("plan") && typed("plan");
+    let of_methods = MethodOptionArguments::augment_args(Command::new("methods"));
+    let of_method = |id: &str| id == "method" || of_methods.get_arguments().any(|own| own.get_id() == id);
     if plan && let Some(other) = ids().find(|id| of_method(id)) {
         return refuse(format!(
             "--{} has no use beside --plan, whose file says all of that; leave it out",
@@ -86,15 +70,20 @@ pub fn check(command: &Command, matches: &ArgMatches) -> Result<Vec<String>, cla
     if methods.is_empty() || plan {
         return Ok(Vec::new());
     }
-    let of_none = |of: &[Method]| !methods.iter().any(|method| of.contains(method));
+    let declared = methods::declared_options();
     let option = if methods.len() == 1 && command.get_name() != "compare" { "--method" } else { "--methods" };
-    let asked = || format!("{option} {}", names(&methods, ","));
-    if let Some((id, of)) = OF_METHODS.iter().find(|(id, of)| ids().any(|typed| typed == *id) && of_none(of)) {
-        let id = long(id);
-        return refuse(format!("--{id} has no use with {}, it is for {}; leave it out", asked(), names(of, " and ")));
+    let asked = || format!("{option} {}", methods::names(&methods, ","));
+    let without_use = |option: &&DeclaredOption| {
+        typed(option.declaration.name) && !option.methods.iter().any(|(method, _)| methods.contains(method))
+    };
+    if let Some(option) = declared.iter().filter(|option| of_command(option.declaration.name)).find(without_use) {
+        let takers = methods::names(option.methods.iter().map(|(method, _)| method), " and ");
+        let flag = long(option.declaration.name);
+        return refuse(format!("--{flag} has no use with {}, it is for {takers}; leave it out", asked()));
     }
     let mut notes = Vec::new();
-    if methods == [Method::Lp] {
+    let none_descends = methods.iter().all(|method| !method.descends);
+    if none_descends {
         let useless: Vec<String> = OF_DESCENT
             .iter()
             .filter(|id| ids().any(|typed| typed == **id))
@@ -103,11 +92,11 @@ pub fn check(command: &Command, matches: &ArgMatches) -> Result<Vec<String>, cla
         notes.extend(has_no_use(&useless, &format!("{}, which solves for the head alone", asked())));
     }
     let optimizer = matches.try_get_one::<OptimizerKind>("optimizer").ok().flatten();
-    if methods != [Method::Lp] && typed_of(matches, "momentum") && optimizer != Some(&OptimizerKind::Sgd) {
+    if !none_descends && typed_of(matches, "momentum") && optimizer != Some(&OptimizerKind::Sgd) {
         notes.extend(has_no_use(&["--momentum".to_owned()], "an optimizer other than sgd"));
     }
     let rates = matches.try_get_many::<f64>("lr").ok().flatten().map(Iterator::count);
-    let soups = methods.iter().all(|method| matches!(method, Method::UniformSoup | Method::GreedySoup));
+    let soups = methods.iter().all(|method| method.averages_rates);
     if soups && rates == Some(1) {
         notes.push("a soup of one learning rate is no average; name several with --lr A,B,C".to_owned());
     }
@@ -124,18 +113,8 @@ fn methods(matches: &ArgMatches) -> Vec<Method> {
     if let Ok(Some(method)) = matches.try_get_one::<Method>("method") {
         return vec![*method];
     }
-    let Ok(Some(values)) = matches.try_get_raw("methods") else { return Vec::new() };
-    let values = values.map(|value| value.to_string_lossy().into_owned()).collect::<Vec<_>>().join(",");
-    let named = |name: &str| match name.split(':').next().unwrap_or(name) {
-        "all" => methods::ALL.into(),
-        "surgical-each" => vec![Method::Surgical],
-        name => name.parse::<Method>().into_iter().collect(),
-    };
-    values.split(',').flat_map(named).collect()
-}
-
-fn names(methods: &[Method], between: &str) -> String {
-    methods.iter().map(|method| method.name()).collect::<Vec<_>>().join(between)
+    let Ok(Some(choices)) = matches.try_get_many::<MethodChoice>("methods") else { return Vec::new() };
+    choices.flat_map(MethodChoice::methods).collect()
 }
 
 /// That options have no use with something, if there are any.
@@ -169,6 +148,14 @@ mod tests {
         assert_eq!(checked("compare --model M --data D --out R --methods lp,ft --epochs 3").unwrap(), [""; 0]);
         let notes = checked("compare --model M --data D --out R --methods lp --clip-norm 1").unwrap();
         assert_eq!(notes, ["--clip-norm has no use with --methods lp, which solves for the head alone"]);
+    }
+
+    #[test]
+    fn no_option_of_methods_goes_beside_a_plan() {
+        for option in ["--lr 1", "--epochs 2", "--decay 0.5"] {
+            let error = checked(&format!("fit --model M --data D --out R --plan P {option}")).unwrap_err();
+            assert!(error.contains("has no use beside --plan"), "{option}: {error}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `retune advise`: which layers to tune for the target's images.
+//! `retune advise`: estimates which layers to tune for the target's images.
 
 use std::path::PathBuf;
 
@@ -19,17 +19,17 @@ use crate::output::Console;
 use crate::output::results::percent;
 use crate::output::table::{Align, Table};
 
-/// Options of `retune advise`. Those of [`AdviceArguments`] and `--out` are none of `fit`'s.
+/// Options of `retune advise`. `fit` takes all of them except [`AdviceArguments`] and `--out`.
 #[derive(Args)]
 pub struct AdviseArguments {
     #[command(flatten)]
     model: ModelArguments,
-    /// The target's images, as `retune fit` takes them; its training and validation images are looked at, no others
+    /// The target's images, in any layout that `retune fit` takes; only training and validation images are used
     #[arg(short, long, value_name = "PATH", help_heading = "Data")]
     data: PathBuf,
     #[command(flatten)]
     advice: AdviceArguments,
-    /// Write the evidence into this .json file
+    /// Write the evidence to this .json file
     #[arg(short, long, value_name = "FILE", value_parser = json_file)]
     out: Option<OutputFile>,
     #[command(flatten)]
@@ -38,30 +38,30 @@ pub struct AdviseArguments {
     preprocessing: PreprocessingArguments,
 }
 
-/// What is looked at, and how much of it.
+/// Which evidence to gather, and how much.
 #[derive(Args)]
 #[command(next_help_heading = "Evidence")]
 struct AdviceArguments {
-    /// Images like those that the model was trained on, with labels: of the same classes, or the very images of --data
-    /// before they changed; adds their likeness to the target's at each layer
+    /// Labeled images like those that the model was trained on, of the same classes, or the images of --data before
+    /// they changed; adds their similarity to the target at each layer
     #[arg(long, value_name = "PATH")]
     source: Option<PathBuf>,
-    /// The most candidates to choose among; neighbouring stages are put together where there are more
+    /// Maximum number of candidates; neighboring stages are merged if there are more
     #[arg(long, value_name = "N", default_value = "6", value_parser = candidates, allow_hyphen_values = true)]
     candidates: usize,
-    /// Batches whose gradients are measured
+    /// Batches to measure gradients on
     #[arg(long, value_name = "N", default_value = "5", value_parser = parse::count, allow_hyphen_values = true)]
     gradient_batches: usize,
-    /// Training images that each candidate is tuned on in its trial
+    /// Training images for each trial
     #[arg(long, value_name = "N", default_value = "500", value_parser = parse::count, allow_hyphen_values = true)]
     trial_images: usize,
-    /// The most validation images that trials are judged on
+    /// Maximum number of validation images to judge trials on
     #[arg(long, value_name = "N", default_value = "1000", value_parser = parse::count, allow_hyphen_values = true)]
     held_out: usize,
-    /// Passes over the trial's images
+    /// Epochs of each trial
     #[arg(long, value_name = "N", default_value = "10", value_parser = parse::count, allow_hyphen_values = true)]
     trial_epochs: usize,
-    /// Learning rates of a trial, with commas
+    /// Learning rates of each trial, separated by commas
     #[arg(long, value_name = "X", default_value = "1e-3,1e-2", value_delimiter = ',', value_parser = parse::positive,
           allow_hyphen_values = true)]
     trial_lr: Vec<f64>,
@@ -73,7 +73,7 @@ const OWN_OPTIONS: [&str; 8] =
 
 fn candidates(text: &str) -> Result<usize, String> {
     match parse::count(text)? {
-        0..3 => Err("must be at least 3: the first layer, the last, and those between".to_owned()),
+        0..3 => Err("must be at least 3: the first layer, the last, and the ones in between".to_owned()),
         count => Ok(count),
     }
 }
@@ -87,7 +87,10 @@ impl From<AdviseError> for Failure {
     fn from(error: AdviseError) -> Self {
         match error {
             AdviseError::Fit(error) => error.into(),
-            other => Self::Mistake(other.to_string()),
+            AdviseError::SourceUnrelated { .. } | AdviseError::FewPairs { .. } => {
+                Self::Mistake(format!("{error} (leave out --source)"))
+            }
+            AdviseError::AllDiverged(_) => Self::Mistake(format!("{error} (--trial-lr)")),
         }
     }
 }
@@ -122,10 +125,8 @@ pub fn run(arguments: &AdviseArguments, console: &Console) -> Result<(), Failure
 }
 
 fn text(advice: &Advice) -> String {
-    let untuned = advice
-        .untuned
-        .as_ref()
-        .map(|untuned| format!("; as it is, the model gets {} right", percent(untuned.accuracy)));
+    let untuned =
+        advice.untuned.as_ref().map(|untuned| format!("; the model as it is: {} right", percent(untuned.accuracy)));
     let head = if advice.new_head { "; the new head trains along in every trial" } else { "" };
     let mut text = format!(
         "{}: trials on {} training images, judged on {} held-out images{}{head}\n\n{}\n{}\n",
@@ -219,16 +220,14 @@ fn paragraph(advice: &Advice) -> String {
     let others = verdict.standings.iter().filter(|other| !other.told_apart && other.name != verdict.by_trial);
     let equal: Vec<String> = others.map(|other| part(&other.name)).collect();
     let apart = match equal.as_slice() {
-        [] => "Everything else is worse by more than chance (95 %, on the same images).".to_owned(),
+        [] => "Everything else is significantly worse (at 95 %, on the same images).".to_owned(),
         names => format!("On these images {} cannot be told apart from it (at 95 %).", listed(names)),
     };
     let conclusion = match verdict.reason {
         Reason::NothingHelps => return format!("{best} {}", left_as_it_is(verdict)),
         Reason::BestByItself => format!("So tune {chosen}."),
-        Reason::EverythingAlone => "No part of the model comes near, so tune everything.".to_owned(),
-        Reason::HeadSuffices => {
-            "The new head does as well by itself, so leave the rest as it is: a linear probe.".to_owned()
-        }
+        Reason::EverythingAlone => "No part of the model comes close, so tune everything.".to_owned(),
+        Reason::HeadSuffices => "The new head alone does as well, so train a linear probe.".to_owned(),
         Reason::GradientsAmongEqual => format!("Of these, take {chosen}, which the gradients point to."),
         Reason::MostAccurateAmongEqual => format!("Take {chosen}, the most accurate part of the model among these."),
     };
@@ -242,8 +241,8 @@ fn left_as_it_is(verdict: &Verdict) -> String {
         format!(" ({least:+.1} to {most:+.1} points at 95 %, on the same images)")
     });
     format!(
-        "That is no better than the model as it is by more than chance{}: leave it, or give the trial more with \
-         --trial-epochs, --trial-images, --held-out or other --trial-lr.",
+        "That is not significantly better than the model as it is{}. Leave the model as it is, or extend the trial with \
+         --trial-epochs, --trial-images, --held-out, or other --trial-lr.",
         ahead.unwrap_or_default()
     )
 }
@@ -253,7 +252,7 @@ fn alone(verdict: &Verdict) -> String {
     let gradients = verdict.by_gradients.as_ref().filter(|_| verdict.reason != Reason::GradientsAmongEqual);
     let gradients = gradients.map(|name| format!("Gradients alone point to {}", part(name)));
     let likeness =
-        verdict.by_similarity.as_ref().map(|name| format!("likeness to the source alone points to {}", part(name)));
+        verdict.by_similarity.as_ref().map(|name| format!("similarity to the source alone points to {}", part(name)));
     let sentence = [gradients, likeness].into_iter().flatten().collect::<Vec<_>>().join("; ");
     let mut letters = sentence.chars();
     letters.next().map(|first| format!(" {}{}.", first.to_uppercase(), letters.as_str())).unwrap_or_default()
@@ -277,7 +276,7 @@ fn is_probe(advice: &Advice) -> bool {
     advice.new_head && advice.verdict.chosen.is_some() && advice.verdict.chosen.as_ref() == head
 }
 
-/// What to type to do as advised.
+/// The command that does what is advised.
 fn command(advice: &Advice) -> Option<String> {
     let verdict = &advice.verdict;
     let mut added = match &verdict.tuned {

@@ -1,4 +1,4 @@
-//! `retune audit`: what changes if images are resized otherwise than in training.
+//! `retune audit`: measures what changes if images are prepared differently from training.
 
 use clap::Args;
 use retune::audit::{self, Audit, AuditRow, Share};
@@ -34,15 +34,15 @@ pub struct AuditArguments {
     data: DataArguments,
     #[command(flatten)]
     interpolations: InterpolationArguments,
-    /// Other input sizes to try, in pixels, with commas
+    /// Other input sizes to try, in pixels, separated by commas
     #[arg(long, value_name = "N|HxW", value_delimiter = ',', value_parser = parse::input_size, allow_hyphen_values = true,
           help_heading = "Comparison")]
     sizes: Vec<InputSize>,
-    /// Other parts of the resized image's side to keep, with commas
+    /// Other crop fractions to try, separated by commas
     #[arg(long, value_name = "X", value_delimiter = ',', value_parser = parse::crop_fraction, allow_hyphen_values = true,
           help_heading = "Comparison")]
     crop_pcts: Vec<f64>,
-    /// Write the result into this file: .html (a page), .png or .svg (a heat map), .json or .csv
+    /// Write the result to this file: .html (a page), .png or .svg (a heat map), .json, or .csv
     #[arg(short, long, value_name = "FILE")]
     out: Option<OutputFile>,
     #[command(flatten)]
@@ -92,7 +92,7 @@ pub fn run(arguments: &AuditArguments, console: &Console) -> Result<(), Failure>
 }
 
 const NO_DIFFERENCE: &str =
-    "other ways of resizing gave the same pixels; images that have the model's size already are not resized";
+    "all resampling filters gave the same pixels; images that already have the model's input size are not resized";
 
 /// The dataset with labels that the model's classes can be compared with, or without any.
 fn comparable(dataset: Dataset, model: &Model, console: &Console) -> Dataset {
@@ -102,7 +102,7 @@ fn comparable(dataset: Dataset, model: &Model, console: &Console) -> Dataset {
     });
     aligned.unwrap_or_else(|failure| {
         if let Failure::Mistake(reason) = failure {
-            console.progress.message(&format!("note: no accuracy is measured: {reason}"));
+            console.progress.message(&format!("note: accuracy is not measured: {reason}"));
         }
         let mut unlabelled = dataset;
         unlabelled.samples.iter_mut().for_each(|sample| sample.label = None);
@@ -117,7 +117,7 @@ fn text(audit: &Audit) -> String {
         ("95 % interval", Align::Right),
         ("predictions changed", Align::Right),
         ("logits changed", Align::Right),
-        ("pixels, grey levels", Align::Right),
+        ("pixels, gray levels", Align::Right),
         ("CKA", Align::Right),
         ("95 % interval", Align::Right),
     ]);
@@ -173,7 +173,7 @@ fn page(audit: &Audit) -> Page {
         ("Accuracy", true),
         ("Predictions changed", true),
         ("Logits changed", true),
-        ("Pixels, grey levels", true),
+        ("Pixels, gray levels", true),
         ("CKA", true),
     ];
     let share = |share: Option<Share>| {
@@ -200,12 +200,12 @@ fn page(audit: &Audit) -> Page {
         rows: audit.rows.iter().map(row).collect(),
         caption: String::new(),
     };
-    let mut page = Page::new("What other preprocessing would change");
+    let mut page = Page::new("What other preprocessing changes");
     page.facts = vec![("Images".into(), audit.n.to_string())];
     page.verdict = audit.resizing_changes_nothing().then(|| sentence(NO_DIFFERENCE)).into_iter().collect();
-    let note = "Each way of preparing images against the model’s own, which comes first.";
+    let note = "Each preprocessing compared with the model’s own, which comes first.";
     page.sections.push(Section::new("Measures", note).wide().with("", table));
-    let note = "Every measure as a change, so that one scale of colours serves all.";
+    let note = "Every measure as a change, on one color scale.";
     page.sections.push(Section::new("Changes", note).wide().with("", changes_map(audit, String::new())));
     page
 }
@@ -240,7 +240,7 @@ fn changes_map(audit: &Audit, title: String) -> HeatMap {
     let largest = changes.iter().flatten().copied().filter(|change| change.is_finite()).fold(0.0, f64::max);
     HeatMap {
         title,
-        value_label: "change; 0 where nothing changes".into(),
+        value_label: "change; 0 is no change".into(),
         rows: audit.rows.iter().map(|row| row.name.clone()).collect(),
         columns,
         values: changes.iter().map(finite).collect(),

@@ -1,4 +1,4 @@
-//! `retune cka`: how alike representations are, between ways of resizing, layers, or models.
+//! `retune cka`: compares representations across resampling filters, layers, or models.
 
 use clap::Args;
 use retune::inference::Layer;
@@ -29,17 +29,17 @@ pub struct CkaArguments {
     data: DataArguments,
     #[command(flatten)]
     interpolations: InterpolationArguments,
-    /// Compare the model's layers with each other instead of ways of resizing
+    /// Compare the model's layers with each other instead of resampling filters
     #[arg(long, conflicts_with_all = ["interpolations", "against"], help_heading = "Comparison")]
     layers: bool,
-    /// Compare the model's layers with those of another model or run, such as the one it was fine-tuned from
+    /// Compare the model's layers with those of another model or run, such as its pretrained model
     #[arg(long, value_name = "MODEL", conflicts_with = "interpolations", help_heading = "Comparison")]
     against: Option<String>,
-    /// Where in the model: names that `retune layers` lists, input, pooled or logits, with commas, or all
-    /// [default: pooled between ways of resizing, else all]
+    /// Layers, separated by commas: names that `retune layers` lists, input, pooled, logits, or all [default: pooled
+    /// between resampling filters, else all]
     #[arg(long, value_name = "NAMES", value_delimiter = ',', help_heading = "Comparison")]
     layer: Vec<String>,
-    /// Write the result into this file: .html, .png or .svg (heat maps), .json or .csv
+    /// Write the result to this file: .html, .png, or .svg (heat maps), .json, or .csv
     #[arg(short, long, value_name = "FILE")]
     out: Option<OutputFile>,
     #[command(flatten)]
@@ -288,7 +288,7 @@ fn describe(matrix: &CkaMatrix) -> String {
     reasons.dedup();
     for reason in reasons {
         let cells = matrix.undefined.iter().filter(|cell| cell.reason == reason);
-        text.push_str(&format!("\n{} values are not defined: {reason}", cells.count()));
+        text.push_str(&format!("\n{} values are undefined: {reason}", cells.count()));
     }
     text
 }

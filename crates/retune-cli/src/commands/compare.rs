@@ -6,11 +6,11 @@ use clap::Args;
 use retune::compare::runner::{self, CompareError, CompareOptions};
 use retune::compare::table;
 use retune::methods::layers::LayerSelection;
-use retune::methods::{self, Method, MethodSpec};
+use retune::methods::{Method, MethodSpec};
 use retune::models::Model;
 
 use crate::arguments::data::EvaluationArguments;
-use crate::arguments::method::MethodOptionArguments;
+use crate::arguments::method::{MethodChoice, MethodOptionArguments, choices_help};
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
 use crate::arguments::parse;
 use crate::arguments::run::RunArguments;
@@ -19,54 +19,33 @@ use crate::command_line;
 use crate::failure::Failure;
 use crate::output::Console;
 
-/// What `--methods` stands for.
-#[derive(Clone, Debug)]
-enum Choice {
-    /// Every method that needs no layers named.
-    All,
-    /// `surgical`, once for each stage.
-    SurgicalEach,
-    One(MethodSpec),
-}
-
-fn choice(text: &str) -> Result<Choice, String> {
-    match text {
-        "all" => Ok(Choice::All),
-        "surgical-each" => Ok(Choice::SurgicalEach),
-        "surgical" => Err("name the layers, as surgical:FIRST..LAST, or take surgical-each".into()),
-        _ => text.parse().map(Choice::One),
-    }
-}
-
 /// Options of `retune compare`.
 #[derive(Args)]
 pub struct CompareArguments {
     #[command(flatten)]
     model: ModelArguments,
-    /// The images, as `retune fit` takes them
+    /// Images, in any layout that `retune fit` takes
     #[arg(short, long, value_name = "PATH", help_heading = "Data")]
     data: Option<PathBuf>,
     #[command(flatten)]
     evaluations: EvaluationArguments,
-    /// The directory to write; given again, what is finished there is not repeated
+    /// Directory to write; finished runs in it are not repeated
     #[arg(short, long, value_name = "DIR", help_heading = "Data")]
     out: Option<PathBuf>,
-    /// Go on with this comparison; all its other options are those it began with
+    /// Resume this comparison with its original options
     #[arg(long, value_name = "DIR", help_heading = "Data")]
     resume: Option<PathBuf>,
-    /// Write no report.html and no pictures
+    /// Do not write report.html and pictures
     #[arg(long, help_heading = "Data")]
     no_report: bool,
-    /// Methods with commas, some with layers (surgical:layer1..layer2, surgical:layer3.0.conv1.weight..fc.bias,
-    /// auto-rgn:stem+head); `all` is every method but surgical, `surgical-each` is surgical on every stage alone
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "lp,ft,lp-ft", value_parser = choice,
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "lp,ft,lp-ft", help = choices_help(),
           help_heading = "Comparison")]
-    methods: Vec<Choice>,
-    /// How many seeds, or which ones with commas [default: the one of --seed]
+    methods: Vec<MethodChoice>,
+    /// Number of seeds, or a comma-separated list of seeds [default: the one of --seed]
     #[arg(long, value_name = "N", value_parser = parse::seeds, help_heading = "Comparison", conflicts_with = "seed",
           allow_hyphen_values = true)]
     seeds: Option<parse::Seeds>,
-    /// Runs to make at the same time
+    /// Number of runs at the same time
     #[arg(long, value_name = "N", default_value = "1", value_parser = parse::count, help_heading = "Comparison",
           allow_hyphen_values = true)]
     jobs: usize,
@@ -83,7 +62,7 @@ pub fn run(arguments: &CompareArguments, console: &Console) -> Result<(), Failur
     let (options, out) = match &arguments.resume {
         Some(out) => (CompareOptions::read(out).map_err(|error| failure(error, out))?, out),
         None => {
-            let out = arguments.out.as_ref().ok_or_else(|| missing("--out", "the directory to write"))?;
+            let out = arguments.out.as_ref().ok_or_else(|| missing("--out", "a directory to write"))?;
             (options(arguments, console)?, out)
         }
     };
@@ -125,12 +104,11 @@ fn specs(arguments: &CompareArguments, console: &Console) -> Result<Vec<MethodSp
     let mut specs: Vec<MethodSpec> = Vec::new();
     for choice in &arguments.methods {
         let chosen = match choice {
-            Choice::One(spec) => vec![spec.clone()],
-            Choice::All => {
-                let plain = |method| MethodSpec { method, layers: LayerSelection::All };
-                methods::ALL.into_iter().filter(|&method| method != Method::Surgical).map(plain).collect()
+            MethodChoice::One(spec) => vec![spec.clone()],
+            MethodChoice::All => choice.methods().into_iter().map(MethodSpec::from).collect(),
+            MethodChoice::EachStage(method) => {
+                each_stage(*method, &arguments.model.load(&arguments.preprocessing.change(), console)?)
             }
-            Choice::SurgicalEach => each_stage(&arguments.model.load(&arguments.preprocessing.change(), console)?),
         };
         for spec in chosen {
             if !specs.contains(&spec) {
@@ -141,24 +119,21 @@ fn specs(arguments: &CompareArguments, console: &Console) -> Result<Vec<MethodSp
     Ok(specs)
 }
 
-fn each_stage(model: &Model) -> Vec<MethodSpec> {
+fn each_stage(method: Method, model: &Model) -> Vec<MethodSpec> {
     let mut stages: Vec<&str> = model.blocks().iter().map(|block| block.stage.as_str()).collect();
     stages.dedup();
-    let alone =
-        |stage: &str| MethodSpec { method: Method::Surgical, layers: LayerSelection::Set(vec![stage.to_owned()]) };
+    let alone = |stage: &str| MethodSpec { method, layers: LayerSelection::Set(vec![stage.to_owned()]) };
     stages.into_iter().map(alone).collect()
 }
 
 fn missing(option: &str, what: &str) -> Failure {
-    Failure::Mistake(format!("{option} is missing: name {what}, or a comparison to go on with by --resume"))
+    Failure::Mistake(format!("{option} is missing; name {what}, or resume a comparison with --resume"))
 }
 
 fn failure(error: CompareError, out: &Path) -> Failure {
     if error.is_interruption() {
-        Failure::Interrupted(Some(format!("go on with `retune compare --resume {}`", out.display())))
-    } else if let CompareError::Fit(error) = error {
-        (*error).into()
+        Failure::Interrupted(Some(format!("to continue, run `retune compare --resume {}`", out.display())))
     } else {
-        Failure::Mistake(error.to_string())
+        error.into()
     }
 }

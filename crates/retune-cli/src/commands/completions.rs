@@ -1,4 +1,4 @@
-//! `retune completions`: a script for the user's shell.
+//! `retune completions`: prints a completion script.
 
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
@@ -10,7 +10,7 @@ use crate::output;
 /// Options of `retune completions`.
 #[derive(Args)]
 pub struct CompletionsArguments {
-    /// The shell
+    /// Shell
     #[arg(value_name = "SHELL")]
     shell: Shell,
 }

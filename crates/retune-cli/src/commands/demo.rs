@@ -1,10 +1,10 @@
-//! `retune demo`: every method on two shifted tasks, from data that the program carries.
+//! `retune demo`: tries every method on two embedded tasks with a shift.
 
 use clap::Args;
 use retune::compare::{Comparison, MethodRow, table};
 use retune::demo::{self, Task};
 use retune::methods::layers::LayerSelection;
-use retune::methods::{self, Method, MethodOptions, MethodSpec};
+use retune::methods::{self, Layers, Method, MethodOptions, MethodSpec};
 use retune::models::{HeadInitialization, Model};
 use retune::monitor::Monitor;
 use retune::run::{self, FitError, Summary};
@@ -21,7 +21,7 @@ const LEARNING_RATES: [f64; 2] = [1e-3, 3e-3];
 /// Options of `retune demo`.
 #[derive(Args)]
 pub struct DemoArguments {
-    /// Seed of everything random
+    /// Random seed
     #[arg(long, value_name = "N", default_value = "0")]
     seed: u64,
 }
@@ -48,19 +48,19 @@ pub fn run(arguments: &DemoArguments, console: &Console) -> Result<(), Failure> 
         text.push_str(&describe(&task, &runs));
         results.push(TaskResults { task: task.name, runs });
     }
-    text.push_str("OOD sets chose nothing: rates and epochs were chosen on images held out from training.\n");
+    text.push_str("Validation images chose rates and epochs; shifted images did not influence any choice.\n");
     text.push_str("On your own images: retune fit --model MODEL --data IMAGES --eval shifted=OTHER_IMAGES --out RUN\n");
     console.print(&results, || text)
 }
 
-/// Every method; surgical with the layers that Lee et al. 2023 found best for such a shift.
+/// Every method; those that need layers with the ones that Lee et al. 2023 found best for such a shift.
 fn specs(task: &Task) -> Vec<MethodSpec> {
     let layers = LayerSelection::Range { first: Some(task.surgical[0].into()), last: Some(task.surgical[1].into()) };
-    let spec = |method| match method {
-        Method::Surgical => MethodSpec { method, layers: layers.clone() },
-        _ => MethodSpec { method, layers: LayerSelection::All },
+    let spec = |method: &Method| match method.layers {
+        Layers::Needed => MethodSpec { method: *method, layers: layers.clone() },
+        Layers::Whole | Layers::Taken => MethodSpec::from(*method),
     };
-    methods::ALL.into_iter().map(spec).collect()
+    methods::ALL.iter().map(spec).collect()
 }
 
 fn fit(
@@ -80,16 +80,8 @@ fn fit(
         .plan(model.blocks(), &spec.options(&method_options))
         .map_err(|error| Failure::Mistake(error.to_string()))?;
     let options = TrainOptions { seed, batch_size: 64, threads: console.threads, ..TrainOptions::default() };
-    let trainer = Trainer {
-        plan: &plan,
-        options: &options,
-        train: &data.train,
-        validation: &data.validation,
-        directory: None,
-        shared: Some(shared),
-        monitor: &console.progress,
-    };
-    let trained = trainer.run(model, false).map_err(of_training)?;
+    let trainer = Trainer::new(&data.train, &data.validation).options(options.clone()).sharing(shared);
+    let trained = trainer.run(&plan, model, &console.progress).map_err(of_training)?;
     Ok(run::summarize(&plan, &options, &trained, &data, &console.progress)?)
 }
 

@@ -1,4 +1,4 @@
-//! `retune eval`: accuracy and loss of a model on any data.
+//! `retune eval`: measures accuracy and loss of a model on any data.
 
 use clap::Args;
 use indexmap::IndexMap;
@@ -25,10 +25,10 @@ pub struct EvalArguments {
     data: DataArguments,
     #[command(flatten)]
     evaluations: EvaluationArguments,
-    /// Also measure how far the features are from those of this model, such as the one that a run began with
+    /// Also measure how far the features moved from those of this model, such as the pretrained one
     #[arg(long, value_name = "MODEL")]
     against: Option<String>,
-    /// Also show every class: how many of its images are right, and how many answers that name it
+    /// Also show recall and precision of every class
     #[arg(long)]
     per_class: bool,
     #[command(flatten)]
@@ -54,7 +54,7 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
     for source in arguments.evaluations.sources(console)? {
         if source.name == sets[0].0 {
             let reason =
-                format!("--eval {0}= has the name of the data's own set; choose another than '{0}'", source.name);
+                format!("--eval {0}= has the same name as the set of --data; choose another name", source.name);
             return Err(Failure::Mistake(reason));
         }
         let dataset = evaluation_split(&open_source(&source.path, console)?)?;
@@ -103,7 +103,7 @@ fn moved(changes: &IndexMap<String, FeatureChange>) -> String {
     changes.iter().map(line).collect()
 }
 
-/// The dataset with labels that index the model's classes; says how they were matched where names did not decide.
+/// The dataset with labels that index the model's classes. Reports how they were matched if names did not decide.
 pub fn with_model_classes(dataset: &Dataset, model: &Model, console: &Console) -> Result<Dataset, Failure> {
     if model.config().num_classes() == 0 {
         return Err(InferenceError::NoClassifier.into());

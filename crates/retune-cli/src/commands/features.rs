@@ -1,4 +1,4 @@
-//! `retune features`: the activations of images at a layer, in a file.
+//! `retune features`: writes the activations of images at a layer to a file.
 
 use std::path::{Path, PathBuf};
 
@@ -15,10 +15,10 @@ use crate::output::Console;
 /// Options of `retune features`.
 #[derive(Args)]
 pub struct FeaturesArguments {
-    /// The file to write, .npz, .parquet or .safetensors; the same command goes on after an interruption
+    /// File to write: .npz, .parquet, or .safetensors; after an interruption, the same command continues
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
-    /// Where in the model: input, pooled (what the head sees), logits, or a name that `retune layers` lists
+    /// Layer: input, pooled (what the head sees), logits, or a name that `retune layers` lists
     #[arg(long, value_name = "NAME", default_value = "pooled")]
     layer: String,
     #[command(flatten)]

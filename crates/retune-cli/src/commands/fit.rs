@@ -1,4 +1,4 @@
-//! `retune fit`: train, or go on with a run that was interrupted.
+//! `retune fit`: trains a model, or resumes an interrupted run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,19 +25,19 @@ use crate::output::{Console, results};
 pub struct FitArguments {
     #[command(flatten)]
     model: ModelArguments,
-    /// The images: a folder of class folders, train/ with val/ and test/ of them, a .csv or .jsonl manifest, Parquet, CIFAR, IDX
-    /// or .tar files, or hf:OWNER/NAME on the Hugging Face hub
+    /// Images: class folders (or train/, val/, and test/ of them), a .csv or .jsonl manifest, Parquet, CIFAR, IDX, or
+    /// .tar files, or hf:OWNER/NAME on the Hugging Face hub
     #[arg(short, long, value_name = "PATH", help_heading = "Data")]
     data: Option<PathBuf>,
     #[command(flatten)]
     evaluations: EvaluationArguments,
-    /// The run directory to write
+    /// Run directory to write
     #[arg(short, long, value_name = "RUN", help_heading = "Data")]
     out: Option<PathBuf>,
-    /// Go on with this interrupted run; all its other options are those it began with
+    /// Resume this interrupted run with its original options
     #[arg(long, value_name = "RUN", help_heading = "Data")]
     resume: Option<PathBuf>,
-    /// Write no report.html and no pictures; `retune report RUN` makes them later
+    /// Do not write report.html and pictures; `retune report RUN` writes them later
     #[arg(long, help_heading = "Data")]
     no_report: bool,
     #[command(flatten)]
@@ -48,12 +48,12 @@ pub struct FitArguments {
     preprocessing: PreprocessingArguments,
 }
 
-/// Trains and prints what came of it.
+/// Trains and prints the results.
 pub fn run(arguments: &FitArguments, console: &Console) -> Result<(), Failure> {
     let (run, fitted) = match &arguments.resume {
         Some(run) => (run.as_path(), run::resume(run, None, &console.progress)),
         None => {
-            let out = arguments.out.as_deref().ok_or_else(|| missing("--out", "the run directory to write"))?;
+            let out = arguments.out.as_deref().ok_or_else(|| missing("--out", "a run directory to write"))?;
             (out, start(arguments, out, console)?)
         }
     };
@@ -90,15 +90,15 @@ fn start(arguments: &FitArguments, out: &Path, console: &Console) -> Result<Resu
 }
 
 fn missing(option: &str, what: &str) -> Failure {
-    Failure::Mistake(format!("{option} is missing: name {what}, or a run to go on with by --resume"))
+    Failure::Mistake(format!("{option} is missing; name {what}, or resume a run with --resume"))
 }
 
 fn failure(error: FitError, run: &Path) -> Failure {
     if error.is_interruption() {
-        Failure::Interrupted(Some(format!("go on with `retune fit --resume {}`", run.display())))
+        Failure::Interrupted(Some(format!("to continue, run `retune fit --resume {}`", run.display())))
     } else if could_not_write(&error) && run::is_resumable(run) {
         let run = run.display();
-        let advice = format!("the last checkpoint is whole: make room, then go on with `retune fit --resume {run}`");
+        let advice = format!("the last checkpoint is intact: make room, then run `retune fit --resume {run}`");
         Failure::Mistake(format!("{error}; {advice}"))
     } else {
         error.into()
@@ -117,9 +117,9 @@ fn could_not_write(error: &FitError) -> bool {
     }
 }
 
-/// What a failed run would leave behind that was not there before.
+/// What a failed run leaves behind.
 struct Traces {
-    /// The outermost folder that the run would make; `None` where `out` is there already.
+    /// The outermost folder that the run creates; `None` if `out` already exists.
     outermost: Option<PathBuf>,
     /// Whether `out` was an empty folder.
     was_empty: bool,
@@ -132,13 +132,13 @@ impl Traces {
         Self { outermost: absent.last().map(Path::to_owned), was_empty }
     }
 
-    /// A run that failed before its first checkpoint has nothing to resume, and would only block its own name.
+    /// A run that failed before its first checkpoint cannot be resumed, and its directory would only block its name.
     fn remove_unless_resumable(&self, out: &Path) {
-        // A directory that another run holds is none of this one's traces.
+        // Another run holds the directory.
         if run::is_resumable(out) || DirectoryLock::check(out).is_err() {
             return;
         }
-        // The failure itself is what the user must hear of, not that tidying up failed too.
+        // The user must see the failure itself, not that the cleanup failed too.
         if let Some(folder) = &self.outermost {
             let _ = fs::remove_dir_all(folder);
         } else if self.was_empty {

@@ -1,4 +1,4 @@
-//! `retune layers`: the names that other commands take as layers.
+//! `retune layers`: lists the names that other commands take as layers.
 
 use clap::Args;
 use indicatif::HumanCount;
@@ -68,7 +68,7 @@ pub fn run(arguments: &LayersArguments, console: &Console) -> Result<(), Failure
     });
     let document = Document {
         architecture: model.config().architecture(),
-        input: [3, preprocessing.height, preprocessing.width],
+        input: [preprocessing.channels.count() as u32, preprocessing.height, preprocessing.width],
         layers: rows.collect(),
         tensors: arguments.tensors.then(|| tensor_rows(&model)),
     };
@@ -105,7 +105,7 @@ fn role(role: Role) -> &'static str {
 fn output_shapes(model: &Model) -> Vec<Vec<usize>> {
     let preprocessing = model.config().preprocessing();
     let (height, width) = (preprocessing.height as usize, preprocessing.width as usize);
-    let images = vec![0.0; 3 * height * width];
+    let images = vec![0.0; preprocessing.channels.count() * height * width];
     let image = Batch {
         number: 0,
         images,
@@ -131,13 +131,14 @@ fn describe(document: &Document) -> String {
     let total: usize = document.layers.iter().map(|layer| layer.parameters).sum();
     let [channels, height, width] = document.input;
     let (table, more) = match &document.tensors {
-        Some(tensors) => {
-            (tensor_table(tensors), "--first, --last and --layers take these names, and those of blocks and stages")
-        }
+        Some(tensors) => (
+            tensor_table(tensors),
+            "--first, --last, and --layers take these names, and the names of blocks and stages",
+        ),
         None => (
             layer_table(&document.layers),
-            "features can also be taken at: input, pooled (what the head sees), logits\n\
-             parts of blocks can train too: --tensors lists the tensors",
+            "features are also available at: input, pooled (what the head sees), logits\n\
+             --tensors lists the tensors, which can also be tuned one by one",
         ),
     };
     format!(

@@ -1,4 +1,4 @@
-//! `retune lr-find`: the learning-rate range test.
+//! `retune lr-find`: runs the learning-rate range test.
 
 use std::path::PathBuf;
 
@@ -22,25 +22,25 @@ use crate::output::table::{Align, Table};
 pub struct LrFindArguments {
     #[command(flatten)]
     model: ModelArguments,
-    /// The images to train on, as `retune fit` takes them
+    /// Training images, in any layout that `retune fit` takes
     #[arg(short, long, value_name = "PATH", help_heading = "Data")]
     data: PathBuf,
-    /// Test each stage alone too
+    /// Also test each stage alone
     #[arg(long, help_heading = "Range test")]
     groups: bool,
-    /// The first learning rate
+    /// First learning rate
     #[arg(long, value_name = "X", default_value = "1e-7", value_parser = parse::positive, help_heading = "Range test",
           allow_hyphen_values = true)]
     from: f64,
-    /// The last learning rate
+    /// Last learning rate
     #[arg(long, value_name = "X", default_value = "10", value_parser = parse::positive, help_heading = "Range test",
           allow_hyphen_values = true)]
     to: f64,
-    /// Steps, each on a batch
+    /// Number of steps, one batch each
     #[arg(long, value_name = "N", default_value = "100", value_parser = parse::count, help_heading = "Range test",
           allow_hyphen_values = true)]
     steps: usize,
-    /// Write the curves (lr_find.json, lr_find.svg, lr_find.png) into this folder
+    /// Write the curves (lr_find.json, lr_find.svg, lr_find.png) to this folder
     #[arg(short, long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -85,8 +85,8 @@ fn describe(tests: &[GroupTest]) -> String {
         table.row([test.group.clone(), rate(found.valley), rate(found.steep), rate(found.minimum)]);
     }
     let advice = match tests.first().and_then(|test| test.suggestions.valley) {
-        Some(valley) => format!("try --lr {valley:.1e}, or a few rates about it for validation to choose from"),
-        None => "the loss fell nowhere; try other --from and --to, or more --steps".to_owned(),
+        Some(valley) => format!("try --lr {valley:.1e}, or a few rates around it for validation to choose from"),
+        None => "the loss did not fall; try other --from and --to, or more --steps".to_owned(),
     };
     let too_large = tests.first().and_then(|test| test.curve.too_large);
     let limit = too_large.map(|rate| format!("; at {rate:.1e} the loss explodes")).unwrap_or_default();

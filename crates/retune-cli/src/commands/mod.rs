@@ -14,6 +14,7 @@ mod lr_find;
 mod models;
 mod plan;
 mod predict;
+mod reference;
 mod report;
 mod soup;
 mod umap;
@@ -30,51 +31,54 @@ use crate::output::Console;
 /// What to do.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Try the methods on shifted data that the program carries: no model, no images needed
+    /// Try every method on embedded data with a shift; needs no model and no images
     Demo(demo::DemoArguments),
     /// Fine-tune a model on your images
     Fit(Box<fit::FitArguments>),
-    /// Find out which layers to tune for your images, from a few batches
+    /// Estimate which layers to tune for your images
     Advise(Box<advise::AdviseArguments>),
-    /// Compare methods on the same data: a table with intervals, in distribution and under shift
+    /// Compare methods on the same data, in distribution and under shift
     Compare(Box<compare::CompareArguments>),
-    /// Show what a method would train, how fast and for how long
+    /// Show what a method would train, before anything trains
     Plan(Box<plan::PlanArguments>),
-    /// Find learning rates by the range test
+    /// Find a learning rate with the range test
     LrFind(Box<lr_find::LrFindArguments>),
-    /// Evaluate models between the start and the end of a run, in weights
+    /// Interpolate between the weights at the start and at the end of a run
     WiseFt(wise_ft::WiseFtArguments),
     /// Average the weights of several runs
     Soup(soup::SoupArguments),
-    /// Write one HTML page from one or more runs
+    /// Write an HTML report of one or more runs
     Report(report::ReportArguments),
-    /// Measure a model's accuracy and loss on labelled images
+    /// Evaluate a model on labeled images
     Eval(Box<eval::EvalArguments>),
-    /// Check that finished runs still are what they say: files, frozen tensors, accuracies
+    /// Verify finished runs: their files, frozen tensors, and accuracies
     Verify(verify::VerifyArguments),
-    /// Name the most likely classes of images
+    /// Predict the classes of images
     Predict(Box<predict::PredictArguments>),
-    /// Write the features of images at a layer to a file
+    /// Extract the features of images at a layer
     Features(Box<features::FeaturesArguments>),
-    /// Map features in two dimensions
+    /// Map features in two dimensions with UMAP
     Umap(Box<umap::UmapArguments>),
-    /// Measure how alike representations are: between ways of resizing, layers or models
+    /// Compare representations with CKA, across resizing filters, layers, or models
     Cka(Box<cka::CkaArguments>),
-    /// Measure what changes if images are resized otherwise than in training
+    /// Measure what changes if images are prepared differently from training
     Audit(Box<audit::AuditArguments>),
     /// List a model's stages and blocks
     Layers(Box<layers::LayersArguments>),
-    /// List the architectures that can be built, and the hub's weights for them
+    /// List the available architectures and their weights on the hub
     Models(models::ModelsArguments),
-    /// Print a script that completes commands and options in a shell
+    /// Print a shell completion script
     Completions(completions::CompletionsArguments),
+    /// Print tables of the manual in Markdown
+    #[command(hide = true)]
+    Reference(reference::ReferenceArguments),
 }
 
 /// Runs what the user asked for.
 pub fn run(arguments: Arguments) -> Result<(), Failure> {
     retune_kernels::operators::set_enabled(arguments.global.kernels != "plain");
     if arguments.global.kernels == "avx2" && !retune_kernels::keep_to_avx2() {
-        return Err(Failure::Mistake("--kernels avx2 needs a processor that has AVX2".to_owned()));
+        return Err(Failure::Mistake("--kernels avx2 needs a processor with AVX2".to_owned()));
     }
     if let Some(threads) = arguments.global.threads {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
@@ -102,5 +106,6 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Layers(arguments) => layers::run(&arguments, &console),
         Command::Models(arguments) => models::run(&arguments, &console),
         Command::Completions(arguments) => completions::run(&arguments),
+        Command::Reference(arguments) => reference::run(&arguments),
     }
 }

@@ -1,4 +1,4 @@
-//! `retune models`: what can be built, and where weights for it are.
+//! `retune models`: lists architectures and where their weights are.
 
 use clap::Args;
 use retune::models::architectures::{self, Architecture, Family};
@@ -11,7 +11,7 @@ use crate::output::table::{Align, Table};
 /// Options of `retune models`.
 #[derive(Args)]
 pub struct ModelsArguments {
-    /// Show only names that contain this, or that match it where it has a *
+    /// Show only names that contain this text, or that match this pattern with *
     filter: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! `retune plan`: the plan before anything trains.
+//! `retune plan`: prints a plan before anything trains.
 
 use clap::Args;
 use retune::models::{Block, HeadInitialization, Model};
@@ -23,7 +23,7 @@ pub struct PlanArguments {
     head: HeadArguments,
     #[command(flatten)]
     preprocessing: PreprocessingArguments,
-    /// Print the plan as TOML, to be edited and given to `retune fit --plan`
+    /// Print the plan as TOML, to edit and pass to `retune fit --plan`
     #[arg(long, conflicts_with = "json")]
     toml: bool,
 }
@@ -67,6 +67,6 @@ fn with_a_head(model: Model, console: &Console) -> Result<Model, Failure> {
     if model.config().num_classes() > 0 {
         return Ok(model);
     }
-    console.progress.message("note: the model has no classifier; the plan is for a new head of two classes");
+    console.progress.message("note: the model has no classifier; the plan assumes a new head with two classes");
     Ok(model.with_classes(&["0", "1"].map(String::from), HeadInitialization::Zeros, 0)?)
 }

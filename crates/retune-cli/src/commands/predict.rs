@@ -1,4 +1,4 @@
-//! `retune predict`: the most likely classes of images.
+//! `retune predict`: predicts the classes of images.
 
 use std::path::{Path, PathBuf};
 
@@ -21,13 +21,13 @@ use crate::output::table::{Align, Table};
 /// Options of `retune predict`.
 #[derive(Args)]
 pub struct PredictArguments {
-    /// Image files, or folders of them
+    /// Image files, folders, or lists
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
-    /// Classes to name for each image
+    /// Number of classes to show for each image
     #[arg(long, value_name = "K", default_value = "5", value_parser = parse::count, allow_hyphen_values = true)]
     top: usize,
-    /// Write the predictions into this file, .csv (a row for each class of each image) or .json, instead of printing them
+    /// Write the predictions to this file instead of printing them: .csv (a row for each class of each image) or .json
     #[arg(short, long, value_name = "FILE", value_parser = table_file)]
     out: Option<OutputFile>,
     #[command(flatten)]
@@ -43,7 +43,7 @@ fn table_file(text: &str) -> Result<OutputFile, String> {
     file.ok_or_else(|| "must end with .csv or .json".to_owned())
 }
 
-/// What the model says of an image.
+/// The model's prediction for an image.
 #[derive(Serialize)]
 struct Prediction {
     path: String,

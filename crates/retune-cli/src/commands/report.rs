@@ -1,4 +1,4 @@
-//! `retune report`: one HTML page from one or more runs.
+//! `retune report`: writes an HTML page on one or more runs.
 
 use std::collections::HashSet;
 use std::panic::{self, AssertUnwindSafe};
@@ -27,10 +27,11 @@ pub struct ReportArguments {
     /// Finished runs, or the directory of a comparison
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
-    /// The page to write [default: report.html in the run's or comparison's directory, or here for several runs]
+    /// Page to write [default: report.html in the run's or comparison's directory, or in the current directory for
+    /// several runs]
     #[arg(short, long, value_name = "PAGE.html")]
     out: Option<PathBuf>,
-    /// Add a heat map of what `retune cka --out FILE.json` wrote; can be given several times
+    /// Add a heat map of the result of `retune cka --out FILE.json`; repeatable
     #[arg(long = "cka", value_name = "FILE.json")]
     similarities: Vec<PathBuf>,
 }
@@ -40,7 +41,7 @@ struct Written<'a> {
     report: &'a Path,
 }
 
-/// Writes the page, and of one run its pictures too unless the page goes elsewhere, and says where it is.
+/// Writes the page and prints its path. For a single run without `--out`, also draws the run's pictures.
 pub fn run(arguments: &ReportArguments, console: &Console) -> Result<(), Failure> {
     let (mut page, default) = match arguments.runs.as_slice() {
         [only] if runner::is_comparison(only) => (of_comparison(only, console)?, only.join(REPORT_FILE)),
@@ -68,30 +69,30 @@ fn of_run(run: &Path, console: &Console) -> Result<Page, Failure> {
     Ok(RunRecord::read(run)?.page())
 }
 
-/// Writes the page and the pictures of a run that has just been finished. What cannot be made is told and does not spoil
-/// the run; returns where the page is.
+/// Writes the page and the pictures of a run that has just finished, and returns the page's path. A failure is reported
+/// and does not fail the run.
 pub fn after_run(run: &Path, summary: &Summary, console: &Console) -> Result<Option<PathBuf>, Failure> {
-    let again = format!("`retune report {}` makes it again", run.display());
+    let again = format!("`retune report {}` writes it again", run.display());
     let page = run.join(REPORT_FILE);
     let written = made_or_told(&page, &again, || Ok(of_run(run, console)?.save(&page)?))?;
     let missing = pictures::draw(run, summary);
     if let Some(first) = missing.first() {
         let others =
-            if missing.len() > 1 { format!(" ({} more are missing too)", missing.len() - 1) } else { String::new() };
+            if missing.len() > 1 { format!(" ({} more are also missing)", missing.len() - 1) } else { String::new() };
         tell(&format!("note: {first}{others}; {again}"));
     }
     Ok(written.then_some(page))
 }
 
-/// Writes the page of a comparison that has just been finished, as [`after_run`].
+/// Writes the page of a comparison that has just finished, as [`after_run`] does.
 pub fn after_comparison(directory: &Path, console: &Console) -> Result<Option<PathBuf>, Failure> {
-    let again = format!("`retune report {}` makes it again", directory.display());
+    let again = format!("`retune report {}` writes it again", directory.display());
     let page = directory.join(REPORT_FILE);
     let written = made_or_told(&page, &again, || Ok(of_comparison(directory, console)?.save(&page)?))?;
     Ok(written.then_some(page))
 }
 
-/// Whether `make` made a file. Why it did not is told, even a defect; only an interruption is passed on.
+/// Whether `make` made a file. Failures are reported, even defects; only an interruption is passed on.
 fn made_or_told(path: &Path, again: &str, make: impl FnOnce() -> Result<(), Failure>) -> Result<bool, Failure> {
     // Nothing that `make` has touched is used after a panic, and the panic hook has said what it was.
     let reason = match panic::catch_unwind(AssertUnwindSafe(make)) {
@@ -105,7 +106,7 @@ fn made_or_told(path: &Path, again: &str, make: impl FnOnce() -> Result<(), Fail
 }
 
 fn of_comparison(directory: &Path, console: &Console) -> Result<Page, Failure> {
-    let (comparison, runs) = runner::read(directory).map_err(|error| Failure::Mistake(error.to_string()))?;
+    let (comparison, runs) = runner::read(directory)?;
     let (mut seen, mut mapped) = (HashSet::new(), 0);
     let read = |(label, run): (String, PathBuf)| {
         let record = RunRecord::read(&run)?;

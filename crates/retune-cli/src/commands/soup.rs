@@ -1,4 +1,4 @@
-//! `retune soup`: the average of several runs' weights.
+//! `retune soup`: averages the weights of several runs.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,6 @@ use retune::inference::Evaluation;
 use retune::merge::Soup;
 use serde::Serialize;
 
-use super::wise_ft::failure;
 use crate::arguments::data::EvaluationArguments;
 use crate::arguments::model::absolute;
 use crate::arguments::output_file::check_vacant;
@@ -20,10 +19,10 @@ use crate::output::table::{Align, Table};
 /// Options of `retune soup`.
 #[derive(Args)]
 pub struct SoupArguments {
-    /// Finished runs that started from the same weights, as those of one comparison
+    /// Finished runs that started from the same weights, such as the runs of one comparison
     #[arg(required = true, num_args = 2.., value_name = "RUN")]
     runs: Vec<PathBuf>,
-    /// The model directory to write
+    /// Model directory to write
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
     /// Leave out runs that make the soup less accurate on the runs' validation images
@@ -39,14 +38,14 @@ struct Document<'a> {
     results: &'a IndexMap<String, IndexMap<String, Evaluation>>,
 }
 
-/// Makes the soup, saves it and prints what it and its ingredients do.
+/// Makes the soup, saves it, and prints its accuracy and that of its ingredients.
 pub fn run(arguments: &SoupArguments, console: &Console) -> Result<(), Failure> {
     let mut further = arguments.evaluations.sources(console)?;
     for source in &mut further {
         source.path = absolute(&source.path);
     }
     check_vacant(&arguments.out)?;
-    let soup = Soup::make(&arguments.runs, arguments.greedy, &further, &console.progress).map_err(failure)?;
+    let soup = Soup::make(&arguments.runs, arguments.greedy, &further, &console.progress)?;
     soup.model.save(&arguments.out)?;
     let document = Document { chosen: &soup.chosen, results: &soup.results };
     console.print(&document, || {

@@ -1,4 +1,4 @@
-//! `retune umap`: features as a map of two dimensions.
+//! `retune umap`: maps features in two dimensions.
 
 use std::iter::repeat_n;
 use std::path::{Path, PathBuf};
@@ -35,16 +35,16 @@ const MOST_JUDGED: usize = 10_000;
 /// Options of `retune umap`.
 #[derive(Args)]
 pub struct UmapArguments {
-    /// A file that `retune features` wrote; of several, all images are put in one map
+    /// Files that `retune features` wrote; the images of all files go into one map
     #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Features")]
     features: Vec<PathBuf>,
-    /// Instead of a file: images whose features --model gives, in the layouts of `retune fit`
+    /// Images to extract features from with --model, instead of --features
     #[arg(short, long, value_name = "PATH", conflicts_with = "features", help_heading = "Features")]
     data: Option<PathBuf>,
-    /// The split of --data to read [default: every image]
+    /// Split of --data to read [default: every image]
     #[arg(long, value_name = "NAME", conflicts_with = "features", help_heading = "Features")]
     split: Option<String>,
-    /// Where in the model: input, pooled, logits, or a name that `retune layers` lists
+    /// Layer: input, pooled (what the head sees), logits, or a name that `retune layers` lists
     #[arg(long, value_name = "NAME", default_value = "pooled", help_heading = "Features")]
     layer: String,
     #[command(flatten)]
@@ -53,33 +53,33 @@ pub struct UmapArguments {
     model: ModelArguments,
     #[command(flatten)]
     preprocessing: PreprocessingArguments,
-    /// Images that count as a neighbourhood: fewer show finer structure
-    #[arg(long, value_name = "N", default_value = "15", value_parser = parse::count, allow_hyphen_values = true,
+    /// Size of a neighborhood; smaller ones show finer structure
+    #[arg(long = "neighbors", alias = "neighbours", value_name = "N", default_value = "15", value_parser = parse::count, allow_hyphen_values = true,
           help_heading = "Map")]
     neighbours: usize,
-    /// How near points may come to each other, from 0 to 1
+    /// Minimum distance of points, from 0 to 1
     #[arg(long, value_name = "X", default_value = "0.1", value_parser = parse::share, allow_hyphen_values = true,
           help_heading = "Map")]
     minimum_distance: f64,
-    /// How distances of features are measured
+    /// Distance between features
     #[arg(long, value_name = "NAME", default_value = "euclidean", value_parser = named::<Metric>(Metric::ALL.map(Metric::name)),
           help_heading = "Map")]
     metric: Metric,
-    /// The seed of the layout
+    /// Random seed of the layout
     #[arg(long, value_name = "N", default_value = "0", help_heading = "Map")]
     seed: u64,
-    /// Passes over the neighbours [default: 500, or 200 for more than 10,000 images]
+    /// Epochs of the layout [default: 500, or 200 for more than 10,000 images]
     #[arg(long, value_name = "N", value_parser = parse::count, allow_hyphen_values = true, help_heading = "Map")]
     epochs: Option<usize>,
-    /// What colours say: class, file (of several), split, prediction or correctness (of --data, by --model)
+    /// Color points by this property; file needs several --features, and split, prediction, and correctness need --data
     #[arg(long, value_name = "WHAT", default_value = "class",
           value_parser = ["class", "file", "split", "prediction", "correctness"],
           help_heading = "Map")]
     color: String,
-    /// Where the paths in --features lie, for thumbnails in an .html map (with --data they are at hand)
+    /// Folder of the images whose paths are in --features, for thumbnails in an .html map
     #[arg(long, value_name = "FOLDER", requires = "features", help_heading = "Features")]
     images: Option<PathBuf>,
-    /// Write the map into this file: .html (to move about in), .png or .svg (a picture), .csv or .json
+    /// Write the map to this file: .html (interactive), .png or .svg (a picture), .csv, or .json
     #[arg(short, long, value_name = "FILE")]
     out: OutputFile,
 }
@@ -130,10 +130,12 @@ pub fn run(arguments: &UmapArguments, console: &Console) -> Result<(), Failure> 
     };
     let missing = |what: &str| Err(Failure::Mistake(format!("--color {}: {what}", arguments.color)));
     match arguments.color.as_str() {
-        "file" if images.files.is_empty() => return missing("give several files with --features"),
-        "split" if images.splits.is_empty() => return missing("name --data that has several splits, and no --split"),
+        "file" if images.files.is_empty() => return missing("pass several files to --features"),
+        "split" if images.splits.is_empty() => {
+            return missing("pass --data with several splits, and leave out --split");
+        }
         "prediction" | "correctness" if images.predictions.is_empty() => {
-            return missing("give --model, with a classifier, and --data");
+            return missing("pass --data and a --model with a classifier");
         }
         _ => {}
     }
@@ -158,7 +160,7 @@ pub fn run(arguments: &UmapArguments, console: &Console) -> Result<(), Failure> 
     arguments.out.write(plot, &document, || csv(&document.points), page)?;
     console.print(&document, || {
         let trust = document.trustworthiness.map_or_else(String::new, |trust| {
-            format!("\ntrustworthiness over {JUDGED_NEIGHBOURS} neighbours: {trust:.4}")
+            format!("\ntrustworthiness over {JUDGED_NEIGHBOURS} neighbors: {trust:.4}")
         });
         format!("{} images of {} features in {}{trust}", document.images, document.width, arguments.out.path.display())
     })
@@ -168,7 +170,7 @@ impl Images {
     fn of_files(files: &[PathBuf]) -> Result<Self, Failure> {
         if files.is_empty() {
             return Err(Failure::Mistake(
-                "name files with --features, or a model and images with --model and --data".into(),
+                "pass files with --features, or a model and images with --model and --data".into(),
             ));
         }
         let mut images = Self::default();
@@ -260,7 +262,7 @@ impl Images {
         Ok(self)
     }
 
-    /// The map to move about in.
+    /// The interactive map.
     fn page(&self, layout: &[[f32; 2]], options: &UmapOptions, color: &str) -> Page {
         let mut classes: Vec<&String> = self.labels.iter().flatten().chain(&self.predictions).collect();
         classes.sort();
@@ -280,13 +282,13 @@ impl Images {
         let mut page = Page::new(format!("UMAP of {} images", layout.len()));
         page.facts = vec![
             ("Features of each image".into(), self.width.to_string()),
-            ("Neighbours".into(), options.neighbours.to_string()),
+            ("Neighbors".into(), options.neighbours.to_string()),
             ("Minimum distance".into(), options.minimum_distance.to_string()),
             ("Metric".into(), options.metric.name().to_owned()),
             ("Seed".into(), options.seed.to_string()),
         ];
         let map = Map {
-            method: "UMAP (McInnes et al. 2018). Distances between far groups mean little.".into(),
+            method: "UMAP (McInnes et al. 2018). Distances between distant clusters mean little.".into(),
             x: layout.iter().map(|point| point[0]).collect(),
             y: layout.iter().map(|point| point[1]).collect(),
             label: self.labels.iter().map(|label| label.as_ref().map_or(-1, |label| class(label) as i64)).collect(),
@@ -300,7 +302,7 @@ impl Images {
             coloured_by: coloured_by.into(),
             ..Map::default()
         };
-        let note = "Drag to move, scroll or pinch to zoom, point at an image to see it; a click in the legend hides its images.";
+        let note = "Drag to move, and scroll or pinch to zoom. Point at an image to see it. Click a class in the legend to hide its images.";
         page.sections.push(Section::new("Map", note).wide().with("", map));
         page
     }

@@ -1,4 +1,4 @@
-//! `retune verify`: whether a finished run still is what it says.
+//! `retune verify`: checks that finished runs still are what they claim.
 
 use std::path::PathBuf;
 
@@ -25,7 +25,7 @@ struct Document {
     checks: Vec<Check>,
 }
 
-/// Checks the runs; ends with status 1 if anything is broken.
+/// Checks the runs. Any difference is a failure with status 1.
 pub fn run(arguments: &VerifyArguments, console: &Console) -> Result<(), Failure> {
     let mut documents = Vec::new();
     for run in &arguments.runs {
@@ -36,7 +36,7 @@ pub fn run(arguments: &VerifyArguments, console: &Console) -> Result<(), Failure
     console.print(&documents, || documents.iter().map(describe).collect())?;
     let broken: Vec<String> =
         documents.iter().filter(|run| !run.sound).map(|run| run.run.display().to_string()).collect();
-    if broken.is_empty() { Ok(()) } else { Err(Failure::Broken(format!("{} does not verify", broken.join(", ")))) }
+    if broken.is_empty() { Ok(()) } else { Err(Failure::Broken(format!("{}: verification failed", broken.join(", ")))) }
 }
 
 fn describe(run: &Document) -> String {

@@ -1,10 +1,10 @@
-//! `retune wise-ft`: models on the line between the start and the end of a run.
+//! `retune wise-ft`: evaluates models on the line between the start and the end of a run.
 
 use std::path::PathBuf;
 
 use clap::Args;
 use retune::files;
-use retune::merge::{MixError, RunCurve};
+use retune::merge::RunCurve;
 use retune::report;
 use retune::run::CurvePoint;
 
@@ -20,22 +20,22 @@ use crate::output::table::{Align, Table};
 /// Options of `retune wise-ft`.
 #[derive(Args)]
 pub struct WiseFtArguments {
-    /// A finished run: the end of the line
+    /// Finished run, the end of the line
     run: PathBuf,
-    /// The start of the line, a run or model directory with the same classes [default: the run's pretrained model with
+    /// Run or model directory with the same classes, the start of the line [default: the run's pretrained model with
     /// the head of a linear probe]
     #[arg(long, value_name = "PATH")]
     from: Option<PathBuf>,
-    /// Shares of the run's weights to evaluate
+    /// Weights of the run in the average, separated by commas
     #[arg(long, value_name = "X,…", value_delimiter = ',', value_parser = parse::share, allow_hyphen_values = true,
           default_value = "0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1")]
     alphas: Vec<f64>,
     #[command(flatten)]
     evaluations: EvaluationArguments,
-    /// Write the curve (curve.json, curve.svg, curve.png) into this folder
+    /// Write the curve (curve.json, curve.svg, curve.png) to this folder
     #[arg(short, long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// Write the model at this share, or at the one best on validation, into the folder's model/
+    /// Write the model at this alpha, or at the best on validation, to model/ in the folder
     #[arg(long, value_name = "X|best", value_parser = share_or_best, requires = "out", allow_hyphen_values = true)]
     save_alpha: Option<SavedShare>,
 }
@@ -64,8 +64,7 @@ pub fn run(arguments: &WiseFtArguments, console: &Console) -> Result<(), Failure
         check_vacant(&out.join("model"))?;
     }
     let from = arguments.from.as_deref();
-    let curve =
-        RunCurve::measure(&arguments.run, from, &arguments.alphas, &further, &console.progress).map_err(failure)?;
+    let curve = RunCurve::measure(&arguments.run, from, &arguments.alphas, &further, &console.progress)?;
     if let Some(out) = &arguments.out {
         files::create_folder(out)?;
         let text = serde_json::to_string_pretty(&curve.points).map_err(|error| Failure::Mistake(error.to_string()))?;
@@ -78,7 +77,7 @@ pub fn run(arguments: &WiseFtArguments, console: &Console) -> Result<(), Failure
             None => None,
         };
         if let Some(share) = share {
-            curve.model(share).map_err(failure)?.save(&out.join("model"))?;
+            curve.model(share)?.save(&out.join("model"))?;
         }
     }
     let best =
@@ -95,8 +94,4 @@ fn table(points: &[CurvePoint]) -> Table {
         table.row(std::iter::once(point.alpha.to_string()).chain(accuracies));
     }
     table
-}
-
-pub(super) fn failure(error: MixError) -> Failure {
-    if error.is_interruption() { Failure::Interrupted(None) } else { Failure::Mistake(error.to_string()) }
 }

@@ -25,7 +25,7 @@ fn blocks(plan: &Plan, model: &Model, tensors: bool) -> Table {
     let mut columns = vec![("block".to_owned(), Align::Left), ("parameters".to_owned(), Align::Right)];
     columns.extend((1..=plan.phases.len()).map(|number| (format!("phase {number}"), Align::Left)));
     let mut table = Table::new(columns);
-    let rates: Vec<Vec<f64>> = plan.phases.iter().map(|phase| phase.block_rates(model.blocks())).collect();
+    let rates: Vec<Vec<f64>> = plan.phases.iter().map(|phase| phase.block_rate_factors(model.blocks())).collect();
     let shown = |count: usize| HumanCount(count as u64).to_string();
     for (index, (block, count)) in model.blocks().iter().zip(model.block_parameters()).enumerate() {
         let mut cells = vec![block.name.clone(), shown(count)];
@@ -63,7 +63,7 @@ fn tensor_treatment(phase: &Phase, block: &Block, spec: &ParameterSpec, head: us
         Solver::Interpolation(_) => "interpolated".into(),
         _ if !phase.selects(spec, head) => "frozen".into(),
         Solver::LogisticRegression(_) => "to the optimum".into(),
-        Solver::Gradient(gradient) => match gradient.rate(block, &spec.name) {
+        Solver::Gradient(gradient) => match gradient.rate_factor(block, &spec.name) {
             0.0 => "frozen".into(),
             rate => descends(rate, gradient.frozen_epochs_of(block, &spec.name)),
         },
@@ -77,7 +77,7 @@ fn descends(rate: f64, frozen_epochs: usize) -> String {
 
 /// What a phase does to a block whose tensors it treats differently, in a line.
 fn split_treatment(gradient: &Gradient, block: &Block) -> String {
-    let rate = |spec: &ParameterSpec| gradient.rate(block, &spec.name);
+    let rate = |spec: &ParameterSpec| gradient.rate_factor(block, &spec.name);
     let trained: Vec<usize> =
         (0..block.parameters.len()).filter(|&tensor| rate(&block.parameters[tensor]) > 0.0).collect();
     let rates = trained.iter().map(|&tensor| rate(&block.parameters[tensor]));
@@ -203,13 +203,12 @@ fn extras(gradient: &Gradient) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use retune::methods::layers::Granularity;
     use retune::methods::{Method, MethodOptions};
 
     #[test]
     fn phases_say_what_they_try() {
         let options = MethodOptions { learning_rates: vec![1e-3], warmup_epochs: 0.5, ..MethodOptions::default() };
-        let plan = Method::LpFt.plan(&[], &options).unwrap();
+        let plan = Method::LP_FT.plan(&[], &options).unwrap();
         assert!(solver(&plan.phases[0].solver).ends_with("the best of 50 inverse strengths 1e-7 to 1e2"));
         let expected = "10 epochs, learning rate 1e-3, cosine to 0 after 0.5 epochs of warm-up";
         assert_eq!(solver(&plan.phases[1].solver), expected);
@@ -225,7 +224,7 @@ mod tests {
         };
         let layers = "layer4.0.bn2.weight..fc.weight".parse().unwrap();
         let options = MethodOptions { layers, new_head: false, ..MethodOptions::default() };
-        let folded = rows(Method::Surgical, options.clone(), false);
+        let folded = rows(Method::SURGICAL, options.clone(), false);
         assert_eq!(folded.len(), 1 + 10);
         let row = |start: &str| folded.iter().find(|row| row.starts_with(start)).unwrap();
         assert!(row("layer3.1").ends_with("frozen"), "{folded:#?}");
@@ -233,12 +232,12 @@ mod tests {
         assert!(row("layer4.1").ends_with("1 × lr"), "{folded:#?}");
         assert!(row("head").ends_with("1 × lr, fc.weight alone"), "{folded:#?}");
         // A row for each of the 62 tensors of a ResNet-18 besides.
-        assert_eq!(rows(Method::Surgical, options, true).len(), 1 + 10 + 62);
+        assert_eq!(rows(Method::SURGICAL, options, true).len(), 1 + 10 + 62);
 
-        let granularity = Some(Granularity::Tensor);
-        let options = MethodOptions { granularity, new_head: false, epochs: 62, ..MethodOptions::default() };
+        let options = MethodOptions { new_head: false, epochs: 62, ..MethodOptions::default() };
+        let options = options.with("granularity", "tensor").unwrap();
         let head = |method: Method| rows(method, options.clone(), false).pop().unwrap();
-        assert!(head(Method::Discriminative).ends_with("0.9–1 × lr, by tensor"));
-        assert!(head(Method::Ulmfit).ends_with("0.9–1 × lr from epoch 1–2, by tensor"));
+        assert!(head(Method::DISCRIMINATIVE).ends_with("0.9–1 × lr, by tensor"));
+        assert!(head(Method::ULMFIT).ends_with("0.9–1 × lr from epoch 1–2, by tensor"));
     }
 }

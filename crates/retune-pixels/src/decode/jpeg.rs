@@ -12,7 +12,7 @@ pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<(RgbImage, O
     let (width, height) = (jpeg.width() as u32, jpeg.height() as u32);
     check_size(width.into(), height.into(), limits)?;
     let orientation = jpeg.exif().and_then(Orientation::from_exif_chunk).unwrap_or(Orientation::NoTransforms);
-    let pixels = jpeg.decode().map_err(to_error)?;
+    let pixels = jpeg.decode().map_err(to_error)?.pixels;
     let image = RgbImage::from_raw(width, height, pixels).ok_or_else(|| DecodeError::Damaged {
         format: "JPEG",
         reason: "fewer pixels than the header says".to_owned(),

@@ -8,15 +8,17 @@ use std::io::Cursor;
 use std::num::NonZeroU16;
 
 use image::metadata::Orientation;
-use image::{ImageFormat, Rgb, RgbImage};
+use image::{GrayImage, ImageFormat, Luma, Rgb, RgbImage};
 use retune_jpeg::{ColorSpace, Jpeg, JpegError};
 use tiff::TiffError;
 use tiff::decoder::Decoder;
 use tiff::tags::{ByteOrder, Tag};
 
-use super::{DecodeError, DecodeLimits, check_size, decode_other, level, over_white};
+use super::{DecodeError, DecodeLimits, Pixels, Transparency, check_size, decode_other, level, over_white};
+use crate::picture::divided;
 
 mod chunk;
+mod refusal;
 
 use chunk::{Coding, FAX_GROUP_3, FAX_RUNS, JPEG};
 
@@ -25,6 +27,8 @@ const BLACK_IS_ZERO: u16 = 1;
 const RGB: u16 = 2;
 const PALETTE: u16 = 3;
 const YCBCR: u16 = 6;
+/// Samples without a sign, in the tag `SampleFormat`.
+const WHOLE_NUMBERS: u16 = 1;
 
 /// Most samples of a pixel: more take memory and have no colors.
 const MOST_SAMPLES: usize = 8;
@@ -35,16 +39,26 @@ const STRAIGHT: u16 = 2;
 type Tags<'a> = Decoder<Cursor<&'a [u8]>>;
 
 /// Decodes the first page.
-pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<(RgbImage, Orientation), DecodeError> {
+pub(super) fn decode(
+    bytes: &[u8],
+    transparency: Transparency,
+    limits: &DecodeLimits,
+) -> Result<(Pixels, Orientation), DecodeError> {
     // What has no readable tags gets the error of the other decoder.
     let page = Decoder::new(Cursor::new(bytes)).and_then(|mut tags| Ok((Page::read(&mut tags)?, tags)));
     match page {
         Ok((page, tags)) if page.is_decoded_here() => {
             check_size(page.width.into(), page.height.into(), limits)?;
             check_size(page.chunk_width.into(), page.chunk_height.into(), limits)?;
-            Ok((PageDecoder::new(&page, tags, bytes, limits)?.decode()?, page.orientation))
+            Ok((PageDecoder::new(&page, tags, bytes, limits)?.decode(transparency)?, page.orientation))
         }
-        _ => decode_other(bytes, ImageFormat::Tiff, limits),
+        page => decode_other(bytes, ImageFormat::Tiff, transparency, limits).map_err(|error| match (error, page) {
+            // The other decoder speaks of its own types.
+            (DecodeError::UnsupportedContents { format, reason }, Ok((page, _))) => {
+                DecodeError::UnsupportedContents { format, reason: refusal::reason(&page).unwrap_or(reason) }
+            }
+            (error, _) => error,
+        }),
     }
 }
 
@@ -60,7 +74,8 @@ struct Page {
     compression: u16,
     samples: usize,
     bits: u16,
-    whole_numbers: bool,
+    /// What kind of number a sample is; 1 stands for whole numbers without a sign.
+    sample_format: u16,
     /// Each sample has chunks of its own.
     planar: bool,
     /// What the samples after the colors are.
@@ -93,7 +108,10 @@ impl Page {
             compression,
             samples,
             bits: list(Tag::BitsPerSample)?.first().copied().unwrap_or(1),
-            whole_numbers: list(Tag::SampleFormat)?.iter().all(|&format| format == 1),
+            sample_format: list(Tag::SampleFormat)?
+                .into_iter()
+                .find(|&format| format != WHOLE_NUMBERS)
+                .unwrap_or(WHOLE_NUMBERS),
             planar,
             extra: list(Tag::ExtraSamples)?,
             orientation: orientation.unwrap_or(Orientation::NoTransforms),
@@ -103,7 +121,7 @@ impl Page {
     fn is_decoded_here(&self) -> bool {
         let alpha = self.extra.first().copied();
         let jpeg = self.compression == JPEG;
-        self.whole_numbers
+        self.sample_format == WHOLE_NUMBERS
             && self.samples <= MOST_SAMPLES
             && (self.photometric == PALETTE
                 || matches!(self.compression, FAX_GROUP_3 | FAX_RUNS)
@@ -164,12 +182,14 @@ impl<'a> PageDecoder<'a> {
         })
     }
 
-    fn decode(&self) -> Result<RgbImage, DecodeError> {
+    fn decode(&self, transparency: Transparency) -> Result<Pixels, DecodeError> {
         let page = self.page;
         if page.chunk_width == 0 || page.chunk_height == 0 {
             return Err(damaged("its tiles have no size"));
         }
         let mut image = RgbImage::new(page.width, page.height);
+        let keeps_alpha = transparency == Transparency::Kept && self.colors.alpha.is_some();
+        let mut alpha = keeps_alpha.then(|| GrayImage::new(page.width, page.height));
         let across = page.width.div_ceil(page.chunk_width) as usize;
         let down = page.height.div_ceil(page.chunk_height) as usize;
         for index in 0..across * down {
@@ -194,18 +214,22 @@ impl<'a> PageDecoder<'a> {
             for row in 0..rows {
                 for column in 0..columns {
                     let pixel = row * page.chunk_width as usize + column;
-                    put(
-                        column,
-                        row,
-                        self.colors.rgb(|sample| match page.planar {
-                            true => planes[sample][pixel],
-                            false => planes[0][pixel * page.samples + sample],
-                        }),
-                    );
+                    let sample = |sample: usize| match page.planar {
+                        true => planes[sample][pixel],
+                        false => planes[0][pixel * page.samples + sample],
+                    };
+                    match &mut alpha {
+                        None => put(column, row, self.colors.over_white(sample)),
+                        Some(alpha) => {
+                            let (color, opacity) = self.colors.with_alpha(sample);
+                            put(column, row, color);
+                            alpha.put_pixel(left + column as u32, top + row as u32, Luma([opacity]));
+                        }
+                    }
                 }
             }
         }
-        Ok(image)
+        Ok((image, alpha))
     }
 
     /// The bytes of a chunk.
@@ -230,7 +254,12 @@ impl<'a> PageDecoder<'a> {
             (WHITE_IS_ZERO | BLACK_IS_ZERO, 1) => ColorSpace::Gray,
             (RGB, 3) if !page.planar => ColorSpace::Rgb,
             (YCBCR, 3) if !page.planar => ColorSpace::YCbCr,
-            _ => return Err(unsupported("the JPEGs in it hold neither gray, RGB nor YCbCr")),
+            _ => {
+                let reason = refusal::reason(page);
+                return Err(unsupported(
+                    reason.as_deref().unwrap_or("the JPEGs in it hold neither gray, RGB nor YCbCr"),
+                ));
+            }
         };
         let contents = self.contents(chunk)?;
         let jpeg = match &self.jpeg_tables {
@@ -249,7 +278,7 @@ impl<'a> PageDecoder<'a> {
         {
             return Err(damaged("a JPEG in it has not the size of its place"));
         }
-        let pixels = jpeg.decode_as(space).map_err(jpeg_error)?;
+        let pixels = jpeg.decode_as(space).map_err(jpeg_error)?.pixels;
         for (row, line) in pixels.chunks_exact(width * 3).take(rows).enumerate() {
             for (column, &color) in line.as_chunks::<3>().0.iter().take(columns).enumerate() {
                 let inverted = page.photometric == WHITE_IS_ZERO;
@@ -295,22 +324,38 @@ impl Colors {
         colors + usize::from(self.alpha.is_some())
     }
 
+    /// The color of a pixel as it lies in the file.
     fn rgb(&self, sample: impl Fn(usize) -> u16) -> [u8; 3] {
-        let color = match self.photometric {
+        match self.photometric {
             RGB => [0, 1, 2].map(|channel| self.level(sample(channel))),
             // `palette` has a color for each index of `bits`.
             PALETTE => self.palette[usize::from(sample(0))],
             WHITE_IS_ZERO => [255 - self.level(sample(0)); 3],
             _ => [self.level(sample(0)); 3],
-        };
-        let alpha = || {
-            let value = sample(if self.photometric == RGB { 3 } else { 1 });
-            if self.bits == 16 { (value >> 8) as u8 } else { self.level(value) }
-        };
+        }
+    }
+
+    /// The opacity of a pixel of a page that has it.
+    fn opacity(&self, sample: impl Fn(usize) -> u16) -> u8 {
+        let value = sample(if self.photometric == RGB { 3 } else { 1 });
+        if self.bits == 16 { (value >> 8) as u8 } else { self.level(value) }
+    }
+
+    fn over_white(&self, sample: impl Fn(usize) -> u16) -> [u8; 3] {
+        let color = self.rgb(&sample);
         match self.alpha {
-            Some(PREMULTIPLIED) => color.map(|value| value.saturating_add(255 - alpha())),
-            Some(_) => over_white(color, alpha()),
+            Some(PREMULTIPLIED) => color.map(|value| value.saturating_add(255 - self.opacity(&sample))),
+            Some(_) => over_white(color, self.opacity(&sample)),
             None => color,
+        }
+    }
+
+    /// The color, not multiplied by the opacity, and the opacity.
+    fn with_alpha(&self, sample: impl Fn(usize) -> u16) -> ([u8; 3], u8) {
+        let (color, opacity) = (self.rgb(&sample), self.opacity(&sample));
+        match self.alpha {
+            Some(PREMULTIPLIED) => (color.map(|value| divided(value, opacity)), opacity),
+            _ => (color, opacity),
         }
     }
 
@@ -369,17 +414,93 @@ mod tests {
         file
     }
 
+    /// A page of 4 × 4 pixels in one strip, 8-bit gray but for the tags given.
+    fn page(changed: &[(u16, u16)]) -> Vec<u8> {
+        let mut tags = std::collections::BTreeMap::from([
+            (256, 4),
+            (257, 4),
+            (258, 8),
+            (259, 1),
+            (262, BLACK_IS_ZERO),
+            (273, 8),
+            (277, 1),
+            (278, 4),
+            (279, 1024),
+        ]);
+        tags.extend(changed.iter().copied());
+        let samples = tags[&277];
+        let planes = if tags.get(&284) == Some(&2) { samples } else { 1 };
+        let mut file = b"II*\0".to_vec();
+        // The directory comes after 1 KiB of pixels, and its lists of numbers after it.
+        file.extend((8_u32 + 1024).to_le_bytes());
+        file.resize(8 + 1024, 0);
+        file.extend((tags.len() as u16).to_le_bytes());
+        let mut lists = Vec::new();
+        let lists_start = file.len() + tags.len() * 12 + 4;
+        for (tag, value) in tags {
+            let count = match tag {
+                258 | 339 => samples,
+                273 | 279 => planes,
+                _ => 1,
+            };
+            file.extend([tag.to_le_bytes(), 3_u16.to_le_bytes()].concat());
+            file.extend(u32::from(count).to_le_bytes());
+            let values: Vec<u8> = (0..count).flat_map(|_| value.to_le_bytes()).collect();
+            if values.len() <= 4 {
+                file.extend([&values[..], &[0; 4]].concat()[..4].iter());
+            } else {
+                file.extend(((lists_start + lists.len()) as u32).to_le_bytes());
+                lists.extend(values);
+            }
+        }
+        file.extend([0; 4]);
+        file.extend(lists);
+        file
+    }
+
     #[test]
     fn what_is_not_read_is_refused_in_plain_words() {
-        let error = |file: &[u8]| decode(file, &DecodeLimits::default()).unwrap_err().to_string();
+        let error =
+            |file: &[u8]| decode(file, Transparency::OverWhite, &DecodeLimits::default()).unwrap_err().to_string();
         assert_eq!(
             error(&with_tag("group-3.tiff", 259, FAX_GROUP_3, FAX_RUNS)),
-            "unsupported TIFF image: its fax compression is of an unusual kind; save it as 8-bit RGB"
+            "unsupported TIFF image: it is a fax whose rows have no ends between them (modified Huffman); save it as 8-bit RGB"
         );
         assert_eq!(
             error(&with_tag("palette.tiff", 259, 1, 34925)),
-            "unsupported TIFF image: its compression is none of LZW, Deflate, PackBits, JPEG and fax group 3; \
+            "unsupported TIFF image: its pixels are compressed with LZMA, which is not read; save it as 8-bit RGB"
+        );
+        assert_eq!(
+            error(&page(&[(258, 32), (339, 3)])),
+            "unsupported TIFF image: its values are 32-bit floating-point numbers, none of which is agreed to be white; \
+             map the range that matters to 0–255; save it as 8-bit RGB"
+        );
+        assert_eq!(
+            error(&page(&[(258, 16), (339, 2)])),
+            "unsupported TIFF image: its values are 16-bit numbers with a sign; map the range that matters to 0–255; \
              save it as 8-bit RGB"
+        );
+        assert_eq!(
+            error(&page(&[(277, 13)])),
+            "unsupported TIFF image: each of its pixels has 13 values, where gray has 1; choose the bands to show as RGB; \
+             save it as 8-bit RGB"
+        );
+        assert_eq!(
+            error(&page(&[(258, 16), (262, PALETTE)])),
+            "unsupported TIFF image: its palette has more than 256 colors; save it as 8-bit RGB"
+        );
+        assert_eq!(
+            error(&page(&[(259, JPEG), (262, RGB), (277, 3), (284, 2)])),
+            "unsupported TIFF image: each of its colors is a JPEG of its own (separate planes); save it as 8-bit RGB"
+        );
+        assert_eq!(
+            error(&page(&[(258, 1), (259, FAX_GROUP_3), (292, 1)])),
+            "unsupported TIFF image: it is a fax of group 3 whose rows are coded by their difference from the row before \
+             (2-D); save it as 8-bit RGB"
+        );
+        assert_eq!(
+            error(&page(&[(259, 50_001)])),
+            "unsupported TIFF image: its pixels are compressed with WebP, which is not read; save it as 8-bit RGB"
         );
         assert_eq!(
             error(&with_tag("palette-lzw.tiff", 259, 5, 8)),
@@ -390,7 +511,7 @@ mod tests {
     /// Black and white change places; a fax says what is a run of which by the same tag.
     #[test]
     fn white_may_be_zero() {
-        let decode = |file: &[u8]| decode(file, &DecodeLimits::default()).unwrap().0;
+        let decode = |file: &[u8]| decode(file, Transparency::OverWhite, &DecodeLimits::default()).unwrap().0.0;
         for name in ["group-3.tiff", "jpeg-grey.tiff"] {
             let inverted = decode(&with_tag(name, 262, BLACK_IS_ZERO, WHITE_IS_ZERO));
             let mut expected = decode(&bytes(&format!("formats/{name}")));

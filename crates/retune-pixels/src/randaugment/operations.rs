@@ -2,6 +2,8 @@
 
 use image::RgbImage;
 
+use crate::picture::luminance;
+
 /// What each grey level becomes.
 type Table = [u8; 256];
 
@@ -115,12 +117,6 @@ fn smooth(image: &RgbImage) -> RgbImage {
         }
     }
     smoothed
-}
-
-/// The grey level of a colour: ITU-R 601 weights with 16 fractional bits, rounded.
-fn luminance([red, green, blue]: [u8; 3]) -> u8 {
-    let sum = u32::from(red) * 19595 + u32::from(green) * 38470 + u32::from(blue) * 7471;
-    ((sum + 0x8000) >> 16) as u8
 }
 
 /// `from` at factor 0, `to` at 1, beyond it above 1; cut to whole grey levels and clamped.

@@ -45,16 +45,8 @@ pub fn find(
         data.leave_out_unreadable(&options.data, &ReadImages::default(), monitor)?;
     }
     let new_head = options.head_initialization != HeadInitialization::Keep;
-    let plan = PlanSource::Method(Method::Ft, MethodOptions::default()).resolve(&model)?;
-    let trainer = Trainer {
-        plan: &plan,
-        options: &options.train,
-        train: &data.train,
-        validation: &data.validation,
-        directory: None,
-        shared: None,
-        monitor,
-    };
+    let plan = PlanSource::Method(Method::FT, MethodOptions::default()).resolve(&model)?;
+    let trainer = Trainer::new(&data.train, &data.validation).options(options.train.clone());
     let mut stages = vec![WHOLE.to_owned()];
     if groups {
         stages.extend(model.blocks().iter().map(|block| block.stage.clone()));
@@ -67,8 +59,8 @@ pub fn find(
             let chosen =
                 |index: usize| group == WHOLE || blocks[index].stage == group || (new_head && index == model.head());
             let names = (0..blocks.len()).filter(|&index| chosen(index)).map(|index| blocks[index].name.clone());
-            let settings = Gradient { rates: names.map(|name| (name, 1.0)).collect(), ..first_descent(&plan) };
-            let curve = trainer.range_test(&model, &settings, test, &format!("range test of {group}"))?;
+            let settings = Gradient { rate_factors: names.map(|name| (name, 1.0)).collect(), ..first_descent(&plan) };
+            let curve = trainer.range_test(&model, &settings, test, &format!("range test of {group}"), monitor)?;
             Ok(GroupTest { suggestions: curve.suggestions(test), group, curve })
         })
         .collect()

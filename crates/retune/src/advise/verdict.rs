@@ -5,7 +5,7 @@
 //! because it leaves more of the model as it was: the one with the largest relative gradient norm if that is among them,
 //! else the most accurate. For the same reason a model that cannot be told apart from the best is left as it is, and a new
 //! head, which trains in every trial, if it does by itself what nothing beats. Likeness to the source only informs: by itself it pointed to the right part too rarely where
-//! that was measured (`docs/analysis.md`).
+//! that was measured (`book/src/measurements/analysis.md`).
 
 use retune_analysis::intervals::matched_difference;
 use serde::Serialize;

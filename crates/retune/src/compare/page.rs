@@ -9,8 +9,7 @@ use super::{Column, Comparison, MethodRow, Standing};
 use crate::report::page::{self, Cell, Mark, Page, Section, Table, Text, grouped};
 use crate::report::run_page::{RunRecord, duration, sentence};
 
-/// Images on the maps of a page, at most, but for the first map: a page of all methods on a large set would be slow to
-/// open.
+/// Maximum number of images on all maps of a page except the first one, so that the page opens quickly.
 const MOST_MAPPED: usize = 30_000;
 
 /// A run of a comparison.
@@ -22,7 +21,7 @@ pub struct RunOf {
     pub record: RunRecord,
 }
 
-/// Methods beside each other, then what each run's directory says.
+/// Methods side by side, then the details of each run.
 /// `command` is what made the comparison, where that was kept.
 pub fn page(comparison: &Comparison, runs: &[RunOf], command: Option<&str>) -> Page {
     let methods = comparison.rows.len();
@@ -41,13 +40,13 @@ pub fn page(comparison: &Comparison, runs: &[RunOf], command: Option<&str>) -> P
     page.sections.push(every_run(comparison, runs));
     let of_each_run = of_each_run(runs, &mut page);
     page.sections.extend(of_each_run);
-    page.sections.extend(
-        command.map(|command| Section::new("Command", "What made the comparison.").wide().with("", Text::new(command))),
-    );
+    page.sections.extend(command.map(|command| {
+        Section::new("Command", "The command that made the comparison.").wide().with("", Text::new(command))
+    }));
     page
 }
 
-/// What to know where runs see images differently, which a comparison of accuracies hides.
+/// A note if runs prepare images differently, which a comparison of accuracies hides.
 pub fn different_images(runs: &[RunOf]) -> Option<String> {
     let mut seen: Vec<(&str, u64, &Preprocessing)> = Vec::new();
     for RunOf { label, record } in runs {
@@ -126,8 +125,8 @@ fn accuracy(row: &MethodRow, column: &Column, several: bool, standing: Standing)
 }
 
 fn scatters(comparison: &Comparison) -> Option<Section> {
-    let note = "Each mark is a method: to the right is better on data as in training, up is better under shift. On the \
-                dashed line nothing is lost.";
+    let note = "Each mark is a method. Further right is better on data as in training; further up is better under shift. On \
+                the dashed line, both are equal.";
     let mut section = Section::new("In distribution and under shift", note);
     for (set, figure) in comparison.scatters() {
         section = section.with(set, Scatter { title: String::new(), diagonal: true, ..figure });
@@ -154,8 +153,8 @@ fn curves(runs: &[RunOf]) -> Option<Section> {
     if lines.is_empty() {
         return None;
     }
-    let note = "Accuracy on validation by epoch of the last phase of gradient descent, at the learning rate that was \
-                chosen; the first seed of each method.";
+    let note = "Accuracy on validation by epoch in the last phase of gradient descent, at the chosen learning rate, for the \
+                first seed of each method.";
     let view = Lines {
         x: Axis::integers("epoch"),
         y: Axis::shares("accuracy on validation"),
@@ -186,8 +185,8 @@ fn calibration(comparison: &Comparison, runs: &[RunOf]) -> Option<Section> {
     if runs.iter().all(|run| run.record.predictions.is_none()) {
         return None;
     }
-    let note = "Expected calibration error (Guo et al. 2017, 15 bins), mean over seeds: how far probabilities are from being \
-                right as often as they say. Lower is better.";
+    let note = "Expected calibration error (Guo et al. 2017, 15 bins), mean over seeds: the mean gap between confidence and \
+                accuracy. Lower is better.";
     let rows = comparison.rows.iter().map(row).collect();
     Some(Section::new("Calibration", note).with("", Table { columns, rows, caption: String::new() }))
 }
@@ -224,16 +223,16 @@ fn every_run(comparison: &Comparison, runs: &[RunOf]) -> Section {
         rows: runs.iter().map(row).collect(),
         caption: String::new(),
     };
-    let note = "What each run found, and the learning rate and epoch that validation chose in its last descent.";
+    let note = "The results of each run, and the learning rate and epoch that validation chose in its last phase of gradient descent.";
     Section::new("Every run", note).wide().with("", table)
 }
 
-/// Whether a page that shows `mapped` images on maps shows a map of so many more: one map in any case.
+/// Whether a page with `mapped` images on maps has room for a map of `images` more. There is always room for one map.
 pub fn has_room_for_map(mapped: usize, images: usize) -> bool {
     mapped == 0 || mapped + images <= MOST_MAPPED
 }
 
-/// What only makes sense run by run: the first run of each method, one to choose.
+/// What only makes sense for a single run: the first run of each method, to choose from.
 fn of_each_run(runs: &[RunOf], page: &mut Page) -> Vec<Section> {
     let mut sections: Vec<Section> = Vec::new();
     let mut mapped = 0;
@@ -255,13 +254,13 @@ fn of_each_run(runs: &[RunOf], page: &mut Page) -> Vec<Section> {
     }
     if let Some(RunOf { record, .. }) = runs.first() {
         let options = toml::to_string(&record.options).unwrap_or_default();
-        let note = "What the runs have in common; the seed is the first run’s.";
+        let note = "The common options of all runs. The seed is the first run’s.";
         sections.push(Section::new("Options", note).wide().with("", Text::new(options)));
     }
     sections
 }
 
-/// A comparison of runs that were made one by one; runs of one label are its seeds.
+/// A comparison of runs that were made one by one. Runs with the same label count as seeds of it.
 pub fn comparison_of(runs: &[RunOf]) -> Comparison {
     let mut rows: Vec<MethodRow> = Vec::new();
     for RunOf { label, record } in runs {

@@ -1,4 +1,4 @@
-//! The runs of a comparison: made once, gone on with where they were interrupted.
+//! The runs of a comparison: made once, and resumed after an interruption.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fs;
@@ -21,13 +21,13 @@ use crate::train::{Shared, TrainError};
 
 const OPTIONS_FILE: &str = "compare.toml";
 const RUNS_FOLDER: &str = "runs";
-/// Bytes of a folder's name; file systems take 255.
+/// Maximum length of a folder's name in bytes; file systems allow 255.
 const LONGEST_NAME: usize = 160;
 
 /// Why a comparison ended without a table.
 #[derive(Debug, thiserror::Error)]
 pub enum CompareError {
-    /// The data, the model or a method is at fault.
+    /// A problem with the data, the model, or a method.
     #[error(transparent)]
     Fit(Box<FitError>),
     /// A run failed.
@@ -38,8 +38,8 @@ pub enum CompareError {
         /// Why.
         source: Box<FitError>,
     },
-    /// The directory is another comparison's.
-    #[error("{path} holds a comparison with other options ({differs}); name another --out", path = path.display())]
+    /// The directory holds a comparison with other options.
+    #[error("{path} holds a comparison with other options ({differs})", path = path.display())]
     OtherOptions {
         /// The directory.
         path: PathBuf,
@@ -47,12 +47,12 @@ pub enum CompareError {
         differs: String,
     },
     /// The directory holds something else.
-    #[error("{path} already holds something that is no comparison; name another --out", path = .0.display())]
+    #[error("{path} already exists and is not a comparison", path = .0.display())]
     OutputTaken(PathBuf),
-    /// The directory is no comparison.
+    /// The directory is not a comparison.
     #[error("{path} is not a comparison: it lacks {OPTIONS_FILE}", path = .0.display())]
     NotAComparison(PathBuf),
-    /// Another comparison is at work in the directory.
+    /// Another process works in the directory.
     #[error(transparent)]
     Lock(#[from] LockError),
     /// `compare.toml` or a table cannot be read or written.
@@ -87,17 +87,17 @@ pub struct CompareOptions {
     pub methods: Vec<MethodSpec>,
     /// The seeds; each makes a run of every method.
     pub seeds: Vec<u64>,
-    /// What the methods have in common.
+    /// The options that all methods share.
     pub method_options: MethodOptions,
-    /// What the runs have in common; their seed is set for each.
+    /// The options that all runs share; the seed is set for each.
     pub fit: FitOptions,
 }
 
 impl CompareOptions {
-    /// The options that a comparison was begun with.
+    /// The options that a comparison was started with.
     ///
     /// # Errors
-    /// A directory that is no comparison; a file that cannot be understood.
+    /// A directory that is not a comparison, or a file that cannot be understood.
     pub fn read(out: &Path) -> Result<Self, CompareError> {
         let path = out.join(OPTIONS_FILE);
         if !files::holds(out, OPTIONS_FILE)? {
@@ -107,7 +107,7 @@ impl CompareOptions {
         toml::from_str(&files::read_text(&path)?).map_err(reason)
     }
 
-    /// Finds the mistakes that would only show when some later run begins.
+    /// Finds mistakes early that would otherwise show only when a later run starts.
     fn check(&self) -> Result<(), CompareError> {
         let check = || -> Result<(), FitError> {
             let (model, _) = run::open(&self.fit)?;
@@ -123,8 +123,8 @@ impl CompareOptions {
         PlanSource::Method(spec.method, spec.options(&self.method_options))
     }
 
-    /// Writes the options, or checks that those there are the same but for methods and seeds, which
-    /// may be others; the runs that they leave out stay on the disk.
+    /// Writes the options, or checks that the existing ones are the same. Methods and seeds may differ; runs that are
+    /// no longer asked for stay on the disk.
     fn claim(&self, out: &Path) -> Result<(), CompareError> {
         let path = out.join(OPTIONS_FILE);
         if path.is_file() {
@@ -141,7 +141,7 @@ impl CompareOptions {
         Ok(files::write_atomically(&path, |file| file.write_all(text.as_bytes()))?)
     }
 
-    /// The first option that makes runs of two comparisons differ.
+    /// The first option in which the runs of two comparisons differ.
     fn difference(&self, before: &Self) -> Option<String> {
         let flat = |options: &Self| {
             let mut values = IndexMap::new();
@@ -166,7 +166,7 @@ impl CompareOptions {
     }
 }
 
-/// Whether a folder holds anything but what a comparison leaves that was killed as it began.
+/// Whether a folder holds anything besides what a comparison leaves if it is killed at its start.
 fn holds_something(out: &Path) -> bool {
     let is_leftover = |path: &Path| files::is_partial(path) || path.file_name().is_some_and(|name| name == LOCK_FILE);
     fs::read_dir(out).is_ok_and(|entries| entries.flatten().any(|entry| !is_leftover(&entry.path())))
@@ -191,10 +191,10 @@ pub fn is_comparison(directory: &Path) -> bool {
     directory.join(OPTIONS_FILE).is_file()
 }
 
-/// What the finished runs of a comparison found, and each run's method and directory.
+/// The results of a comparison's finished runs, with each run's method and directory.
 ///
 /// # Errors
-/// A directory that is no comparison; files that cannot be read.
+/// A directory that is not a comparison, or files that cannot be read.
 pub fn read(out: &Path) -> Result<(Comparison, Vec<(String, PathBuf)>), CompareError> {
     let options = CompareOptions::read(out)?;
     let (mut found, mut runs) = (Vec::new(), Vec::new());
@@ -224,11 +224,12 @@ impl Job<'_> {
     }
 }
 
-/// Makes the runs that are not there yet, `jobs` at once, and writes the tables, and with `pictures` those of each run
-/// and of the comparison (the monitor hears of a picture that cannot be made); `command` is kept as what was typed.
+/// Makes the missing runs, `jobs` at once, and writes the tables. With `pictures`, also draws those of each run and of
+/// the comparison, and tells the monitor about pictures that cannot be drawn. `command` is kept as the command that was
+/// typed.
 ///
 /// # Errors
-/// The first run that fails, or an interruption: then the same call goes on from there.
+/// The first run that fails, or an interruption, after which the same call continues.
 pub fn run(
     options: &CompareOptions,
     out: &Path,
@@ -281,7 +282,7 @@ pub fn run(
     Ok(comparison)
 }
 
-/// A run's place; a label becomes a name that every file system takes.
+/// A run's directory. Its name is the label, changed into a name that every file system allows.
 fn run_directory(out: &Path, spec: &MethodSpec, seed: u64) -> PathBuf {
     let safe =
         |character: char| if character.is_ascii_alphanumeric() || "-._+".contains(character) { character } else { '_' };
@@ -345,8 +346,8 @@ fn tell_missing(missing: &[MissingPicture], monitor: &dyn Monitor) {
     missing.iter().for_each(|missing| monitor.message(&format!("note: {missing}")));
 }
 
-/// What runs share. Where the data has no validation split, each seed splits it otherwise, and
-/// keeping the images of all seeds would only cost memory.
+/// What runs share. Without a validation split in the data, each seed splits it differently, and keeping the images of
+/// all seeds would only cost memory.
 enum SharedBySeed {
     Always(Shared),
     Within {
@@ -422,7 +423,7 @@ impl Crew<'_> {
         }
     }
 
-    /// Makes a run, goes on with it, or reads what it found before.
+    /// Makes a run, resumes it, or reads its results.
     fn make(&self, job: &Job, shared: &Shared) -> Result<Summary, CompareError> {
         let number = self.started.fetch_add(1, Ordering::Relaxed) + 1;
         let of_run = |source: FitError| CompareError::Run { run: job.name(), source: Box::new(source) };
@@ -455,11 +456,10 @@ impl Crew<'_> {
     }
 }
 
-/// One of several runs that report at the same time: their messages carry a name, and no bar is
-/// drawn by more than one.
+/// The monitor of one of several simultaneous runs. Messages carry the run's name, and only one run draws a bar.
 struct RunMonitor<'a> {
     inner: &'a dyn Monitor,
-    /// Notes that were said already.
+    /// Notes that have been shown.
     told: &'a Mutex<BTreeSet<String>>,
     prefix: Option<String>,
 }

@@ -43,7 +43,7 @@ impl Cells {
     }
 }
 
-/// Mean and half the interval in percent, or the interval's ends where it is not even.
+/// Mean and half the interval in percent, or the interval's ends if it is asymmetric.
 fn accuracy(row: &MethodRow, column: &Column, several: bool) -> String {
     match row.estimate(column) {
         None => "–".to_owned(),
@@ -56,8 +56,7 @@ fn accuracy(row: &MethodRow, column: &Column, several: bool) -> String {
     }
 }
 
-/// The table as columns of text: `*` marks the best of a column, `~` what is not significantly
-/// worse.
+/// The table as columns of text. `*` marks the best of a column, and `~` values that are not significantly worse.
 pub fn text(comparison: &Comparison) -> String {
     let cells = Cells::of(comparison);
     let marked = |cell: &Cell| match cell.standing {
@@ -81,7 +80,7 @@ pub fn text(comparison: &Comparison) -> String {
     format!("{text}\n* best of the column, ~ not significantly worse\n{}", notes(comparison))
 }
 
-/// The table as Markdown: the best of a column is bold, what is not significantly worse in italics.
+/// The table as Markdown. The best of a column is bold, and values that are not significantly worse are italic.
 pub fn markdown(comparison: &Comparison) -> String {
     let cells = Cells::of(comparison);
     let escaped = |text: &str| text.replace('|', "\\|");
@@ -138,10 +137,10 @@ fn latex_escaped(text: &str) -> String {
     escaped
 }
 
-/// A row for each method, column and seed, for other programs; accuracies from 0 to 1.
+/// CSV with a row for each method, column, and seed; accuracies from 0 to 1.
 ///
 /// # Errors
-/// None that text in memory meets.
+/// None in practice, because the text is in memory.
 pub fn csv(comparison: &Comparison) -> io::Result<String> {
     let mut rows = csv::Writer::from_writer(Vec::new());
     rows.write_record([
@@ -193,14 +192,14 @@ pub fn csv(comparison: &Comparison) -> io::Result<String> {
     String::from_utf8(bytes).map_err(io::Error::other)
 }
 
-/// What the intervals are, and which gaps are not significant.
+/// Explanations below the table: the intervals, and which differences are significant.
 fn notes(comparison: &Comparison) -> String {
     let lines: String = findings(comparison).into_iter().map(|finding| format!("{finding}\n")).collect();
     let (intervals, test) = reading(comparison);
     format!("{intervals}{lines}{test}")
 }
 
-/// Which method is best on each set, and over which others its lead is significant: a sentence each.
+/// For each set, a sentence on the best method and over which others its lead is significant.
 pub(super) fn findings(comparison: &Comparison) -> Vec<String> {
     let mut findings = Vec::new();
     for column in comparison.columns() {
@@ -217,7 +216,7 @@ pub(super) fn findings(comparison: &Comparison) -> Vec<String> {
         findings.push(match (close.len(), worse.len()) {
             (0, 0) if bests.len() < 2 => continue,
             (0, 0) => format!("{heading}: {best} are equal."),
-            (0, _) => format!("{heading}: {best} {is} best, and every other method significantly worse."),
+            (0, _) => format!("{heading}: {best} {is} best, and every other method is significantly worse."),
             (_, 0) => format!("{heading}: {best} {is} highest, but {its} lead is not significant over any other."),
             (near, far) if near <= far => {
                 format!("{heading}: {best} {is} highest; {its} lead is not significant over {}.", close.join(", "))
@@ -228,23 +227,23 @@ pub(super) fn findings(comparison: &Comparison) -> Vec<String> {
     findings
 }
 
-/// What the intervals are, and what significance means here.
+/// Explanations of the intervals and of significance.
 pub(super) fn reading(comparison: &Comparison) -> (String, String) {
     let seeds = comparison.seeds();
     let mut intervals = if seeds > 1 {
         format!("Mean over {seeds} seeds ± half of Student's 90 % interval.\n")
     } else {
-        "One seed, with Wilson's 95 % interval over images; it does not show how much seeds differ.\n".to_owned()
+        "One seed, with Wilson's 95 % interval over images, which does not show how much seeds differ.\n".to_owned()
     };
     if comparison.in_distribution == "val" {
         intervals.push_str(
-            "There is no test split, so 'val' stands for it; it also chose rates and epochs, so it flatters.\n",
+            "There is no test split, so 'val' takes its place; 'val' also chose rates and epochs, so it is optimistic.\n",
         );
     }
     let test = if seeds > 1 { "paired t-test over seeds at 90 %" } else { "Newcombe's 95 % interval" };
     let test = format!(
-        "Significance: {test}, not corrected for the number of methods. Shifted sets chose nothing.\nSeconds are of training; runs share decoded \
-         images and features, and the first run to need them pays for them.\n"
+        "Significance: {test}, not corrected for the number of methods. Shifted sets did not influence any choice.\nSeconds are training \
+         time; runs share decoded images and features, and the first run that needs them pays for them.\n"
     );
     (intervals, test)
 }

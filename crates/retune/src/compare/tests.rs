@@ -47,7 +47,7 @@ fn the_test_split_stands_for_training_data_and_val_where_there_is_none() {
     let row = MethodRow { label: "lp".into(), runs: [(0, run(0, &[("val", 0.5), ("shifted", 0.4)]))].into() };
     let without = Comparison::new(vec![row], &["shifted".to_owned()]);
     assert_eq!(without.in_distribution, "val");
-    assert!(table::text(&without).contains("it also chose rates"));
+    assert!(table::text(&without).contains("also chose rates"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! The array format is version 1.0 of NumPy's documentation (`numpy.lib.format`).
 
-pub(super) mod read;
+mod read;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
@@ -10,15 +10,21 @@ use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
-use super::stored_label;
+use super::{FeatureFormat, Target, stored_label};
 use crate::files;
 use crate::sources::Dataset;
 
 /// Arrays start at a multiple of this many bytes, so that they can be mapped into memory.
 const ALIGNMENT: usize = 64;
 
+pub(super) const FORMAT: FeatureFormat = FeatureFormat {
+    extension: "npz",
+    begin: |file, dataset| Ok(Box::new(NpzFile::new(file, dataset))),
+    read: read::read,
+};
+
 /// An archive whose `features` are under way.
-pub(super) struct NpzFile<'a> {
+struct NpzFile<'a> {
     archive: ZipWriter<OneFailure<BufWriter<&'a File>>>,
     dataset: &'a Dataset,
     begun: bool,
@@ -59,12 +65,14 @@ impl<W: Seek> Seek for OneFailure<W> {
 }
 
 impl<'a> NpzFile<'a> {
-    pub fn new(file: &'a File, dataset: &'a Dataset) -> Self {
+    fn new(file: &'a File, dataset: &'a Dataset) -> Self {
         let file = OneFailure { file: BufWriter::with_capacity(1 << 20, file), failed: false };
         Self { archive: ZipWriter::new(file), dataset, begun: false }
     }
+}
 
-    pub fn append(&mut self, rows: &[f32], width: usize) -> io::Result<()> {
+impl Target for NpzFile<'_> {
+    fn append(&mut self, rows: &[f32], width: usize) -> io::Result<()> {
         if !self.begun {
             self.begin("features", "<f4", &[self.dataset.len(), width])?;
             self.begun = true;
@@ -72,7 +80,7 @@ impl<'a> NpzFile<'a> {
         self.archive.write_all(&files::little_endian(rows))
     }
 
-    pub fn finish(mut self) -> io::Result<()> {
+    fn finish(mut self: Box<Self>) -> io::Result<()> {
         if !self.begun {
             self.begin("features", "<f4", &[0, 0])?;
         }
@@ -85,7 +93,9 @@ impl<'a> NpzFile<'a> {
         self.strings("classes", || dataset.classes.iter().map(String::as_str))?;
         self.archive.finish()?.flush()
     }
+}
 
+impl NpzFile<'_> {
     /// Starts the array `name` with its header.
     fn begin(&mut self, name: &str, kind: &str, shape: &[usize]) -> io::Result<()> {
         let options = SimpleFileOptions::default()

@@ -1,7 +1,7 @@
 //! `.parquet`: a row an image, in the columns `features` (a list of float32), `label` and `path`, with the class names
 //! as a JSON list in the metadata and as the Hugging Face `datasets` library keeps them.
 
-pub(super) mod read;
+mod read;
 
 use std::fs::File;
 use std::io;
@@ -18,7 +18,7 @@ use ::parquet::schema::parser::parse_message_type;
 use ::parquet::schema::types::ColumnPath;
 use serde_json::json;
 
-use super::stored_label;
+use super::{FeatureFormat, Target, stored_label};
 use crate::sources::{Dataset, Sample};
 
 /// Labels and paths may be null as far as the schema goes, though none is: where they may not, `datasets` passes over
@@ -36,8 +36,14 @@ const GROUP_BYTES: usize = 16 << 20;
 /// Values that are handed to the encoder at once, if a row is not longer.
 const VALUES_AT_ONCE: usize = 1 << 16;
 
+pub(super) const FORMAT: FeatureFormat = FeatureFormat {
+    extension: "parquet",
+    begin: |file, dataset| Ok(Box::new(ParquetFeatures::new(file, dataset)?)),
+    read: read::read,
+};
+
 /// A file whose rows are under way.
-pub(super) struct ParquetFeatures<'a> {
+struct ParquetFeatures<'a> {
     writer: SerializedFileWriter<&'a File>,
     dataset: &'a Dataset,
     /// Rows of the next row group.
@@ -48,7 +54,7 @@ pub(super) struct ParquetFeatures<'a> {
 }
 
 impl<'a> ParquetFeatures<'a> {
-    pub fn new(file: &'a File, dataset: &'a Dataset) -> io::Result<Self> {
+    fn new(file: &'a File, dataset: &'a Dataset) -> io::Result<Self> {
         let features = ColumnPath::from(["features", "list", "element"].map(String::from).to_vec());
         let path = ColumnPath::from("path");
         let properties = WriterProperties::builder()
@@ -64,8 +70,10 @@ impl<'a> ParquetFeatures<'a> {
         let writer = begun.map_err(into_io)?;
         Ok(Self { writer, dataset, pending: Vec::new(), width: 0, written: 0 })
     }
+}
 
-    pub fn append(&mut self, rows: &[f32], width: usize) -> io::Result<()> {
+impl Target for ParquetFeatures<'_> {
+    fn append(&mut self, rows: &[f32], width: usize) -> io::Result<()> {
         self.width = width;
         let values_of_group = (GROUP_BYTES / size_of::<f32>() / width).max(1) * width;
         let mut rows = rows;
@@ -80,13 +88,15 @@ impl<'a> ParquetFeatures<'a> {
         Ok(())
     }
 
-    pub fn finish(mut self) -> io::Result<()> {
+    fn finish(mut self: Box<Self>) -> io::Result<()> {
         if !self.pending.is_empty() {
             self.write_group().map_err(into_io)?;
         }
         self.writer.close().map_err(into_io).map(drop)
     }
+}
 
+impl ParquetFeatures<'_> {
     fn write_group(&mut self) -> ParquetResult<()> {
         let rows = self.pending.len() / self.width;
         let samples = &self.dataset.samples[self.written..self.written + rows];

@@ -4,46 +4,56 @@
 //! The header needs the number of images and the width of a row, and both are known when the first rows come; so rows
 //! can be written as they come, which the `safetensors` crate (all tensors in memory at once) cannot do.
 
-pub(super) mod read;
+mod read;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 
 use serde_json::json;
 
-use super::stored_label;
+use super::{FeatureFormat, Target, stored_label};
 use crate::files;
 use crate::sources::Dataset;
 
 /// Readers refuse a longer header.
 const LONGEST_HEADER: usize = 100_000_000;
 
+pub(super) const FORMAT: FeatureFormat = FeatureFormat {
+    extension: "safetensors",
+    begin: |file, dataset| Ok(Box::new(SafetensorsFile::new(file, dataset))),
+    read: read::read,
+};
+
 /// A file whose `features` are under way.
-pub(super) struct SafetensorsFile<'a> {
+struct SafetensorsFile<'a> {
     out: BufWriter<&'a File>,
     dataset: &'a Dataset,
     begun: bool,
 }
 
 impl<'a> SafetensorsFile<'a> {
-    pub fn new(file: &'a File, dataset: &'a Dataset) -> Self {
+    fn new(file: &'a File, dataset: &'a Dataset) -> Self {
         Self { out: BufWriter::with_capacity(1 << 20, file), dataset, begun: false }
     }
+}
 
-    pub fn append(&mut self, rows: &[f32], width: usize) -> io::Result<()> {
+impl Target for SafetensorsFile<'_> {
+    fn append(&mut self, rows: &[f32], width: usize) -> io::Result<()> {
         if !self.begun {
             self.begin(width)?;
         }
         self.out.write_all(&files::little_endian(rows))
     }
 
-    pub fn finish(mut self) -> io::Result<()> {
+    fn finish(mut self: Box<Self>) -> io::Result<()> {
         if !self.begun {
             self.begin(0)?;
         }
         self.out.flush()
     }
+}
 
+impl SafetensorsFile<'_> {
     /// Writes the header and the labels. Labels come first because tensors of wider types must.
     fn begin(&mut self, width: usize) -> io::Result<()> {
         self.begun = true;

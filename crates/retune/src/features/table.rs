@@ -1,9 +1,8 @@
 //! Feature files read back, whoever wrote them.
 
-use std::fs::File;
 use std::path::Path;
 
-use super::{FeatureFormat, FeaturesError, npz, parquet, safetensors};
+use super::{FeatureFormat, FeaturesError};
 use crate::files::FileError;
 
 /// The features of a set of images, with what is known about each image.
@@ -44,14 +43,7 @@ impl FeatureTable {
 /// error names the file and the array.
 pub fn read(path: &Path) -> Result<FeatureTable, FeaturesError> {
     let format = FeatureFormat::of(path)?;
-    let unreadable = |error| FileError::new("read", path, error);
-    let file = File::open(path).map_err(unreadable)?;
-    let bytes = file.metadata().map_err(unreadable)?.len();
-    let arrays = match format {
-        FeatureFormat::Npz => npz::read::read(file, bytes),
-        FeatureFormat::Safetensors => safetensors::read::read(file, bytes),
-        FeatureFormat::Parquet => parquet::read::read(path).map_err(unreadable)?,
-    };
+    let arrays = (format.read)(path).map_err(|error| FileError::new("read", path, error))?;
     arrays.and_then(Arrays::into_table).map_err(|problem| FeaturesError::Unusable { path: path.to_owned(), problem })
 }
 

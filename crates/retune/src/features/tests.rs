@@ -170,6 +170,6 @@ fn other_formats_are_refused_by_name() {
     let refused = |path: &str| FeatureFormat::of(Path::new(path)).unwrap_err().to_string();
     assert!(refused("f.csv").contains(".npz, .parquet or .safetensors"));
     assert!(refused("features").contains(".npz, .parquet or .safetensors"));
-    assert_eq!(FeatureFormat::of(Path::new("f.parquet")).unwrap(), FeatureFormat::Parquet);
-    assert_eq!(FeatureFormat::of(Path::new("F.NPZ")).unwrap(), FeatureFormat::Npz);
+    assert_eq!(FeatureFormat::of(Path::new("f.parquet")).unwrap().extension, "parquet");
+    assert_eq!(FeatureFormat::of(Path::new("F.NPZ")).unwrap().extension, "npz");
 }

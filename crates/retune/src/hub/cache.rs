@@ -36,7 +36,7 @@ impl RepositoryCache {
         self.absence_path(commit, file).is_file()
     }
 
-    /// Keeps in mind that the commit lacks the file, as `huggingface_hub` does, so that it is not asked for again.
+    /// Records that the commit lacks the file, as `huggingface_hub` does, so that it is not requested again.
     pub(super) fn note_absent(&self, commit: &str, file: &str) -> Result<(), HubError> {
         let path = self.absence_path(commit, file);
         create_parent(&path)?;
@@ -65,7 +65,7 @@ impl RepositoryCache {
         self.folder.join("refs").join(revision)
     }
 
-    /// The files of a commit of a data set, as the hub listed them. `huggingface_hub` keeps no such list and passes over
+    /// The files of a commit of a data set, as the hub listed them. `huggingface_hub` keeps no such list and ignores
     /// the folder.
     pub(super) fn listing(&self, commit: &str) -> Option<Listing> {
         Listing::from_cache(&fs::read(self.listing_path(commit)).ok()?, commit)
@@ -109,14 +109,14 @@ impl RepositoryCache {
         self.blob(etag).is_file()
     }
 
-    /// Where a content is gathered until it is whole; `huggingface_hub` continues from the same file.
+    /// The file that collects content until it is complete; `huggingface_hub` continues from the same file.
     pub(super) fn partial_blob(&self, etag: &str) -> Result<PathBuf, HubError> {
         let path = self.folder.join("blobs").join(format!("{etag}.incomplete"));
         create_parent(&path)?;
         Ok(path)
     }
 
-    /// Makes a partial content that is whole the blob of that etag.
+    /// Turns complete content into the blob of that etag.
     pub(super) fn complete_blob(&self, etag: &str) -> Result<(), HubError> {
         let (partial, blob) = (self.partial_blob(etag)?, self.blob(etag));
         fs::rename(&partial, &blob).map_err(cache_error(&blob))
@@ -166,7 +166,7 @@ fn link(blob: &Path, _relative: &Path, path: &Path) -> std::io::Result<()> {
     fs::hard_link(blob, path)
 }
 
-/// Writes a small file whole or not at all.
+/// Writes a small file atomically.
 fn write_whole(path: &Path, content: &[u8]) -> Result<(), HubError> {
     create_parent(path)?;
     // A name of its own for each thread of each process.
@@ -186,7 +186,7 @@ fn create_parent(path: &Path) -> Result<(), HubError> {
     fs::create_dir_all(parent).map_err(cache_error(parent))
 }
 
-/// Names the path in an error of the file system.
+/// Adds the path to an error of the file system.
 pub(super) fn cache_error(path: &Path) -> impl Fn(std::io::Error) -> HubError {
     move |source| HubError::Cache { path: path.to_owned(), source }
 }

@@ -16,15 +16,15 @@ use super::listing::{Answer as ListingAnswer, Listing};
 use super::{DownloadProgress, HubError, HubOptions, RepositoryKind, is_plain};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
-/// Longest silence of a connection that is not taken for dead.
+/// Longest silence of a connection before it counts as dead.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 const BUFFER_BYTES: usize = 256 * 1024;
-/// The longest list of files that is read; a file takes some 200 bytes.
+/// Maximum size of a list of files; a file takes about 200 bytes.
 const MAX_LISTING_BYTES: u64 = 256 << 20;
-/// Redirects within the hub that a question may take; a renamed repository takes one.
+/// Maximum number of redirects within the hub; a renamed repository takes one.
 const MAX_REDIRECTS: usize = 5;
 
-/// Asks one repository of a hub.
+/// A client for one repository of a hub.
 pub(super) struct Client<'a> {
     agent: Agent,
     options: &'a HubOptions,
@@ -32,7 +32,7 @@ pub(super) struct Client<'a> {
     repository: &'a str,
 }
 
-/// What the hub says of a file.
+/// Information of the hub about a file.
 pub(super) struct RemoteFile {
     pub name: String,
     /// Names the content; the SHA-256 of files in large-file storage.
@@ -146,7 +146,7 @@ impl<'a> Client<'a> {
         Ok(RemoteFile { name: name.to_owned(), etag, size, commit })
     }
 
-    /// What a status other than success means; the hub says it in `x-error-code`.
+    /// The error for a status other than success, which the hub explains in `x-error-code`.
     fn refusal(&self, address: &str, revision: &str, response: &Response<Body>) -> HubError {
         let endpoint = self.options.endpoint.clone();
         let (kind, repository) = (self.kind, self.repository.to_owned());
@@ -170,7 +170,7 @@ impl<'a> Client<'a> {
     }
 }
 
-/// One component of an address with every byte escaped that might mean something there.
+/// A component of a URL, with all special bytes escaped.
 fn escaped(component: &str) -> String {
     let mut escaped = String::with_capacity(component.len());
     for byte in component.bytes() {
@@ -182,7 +182,7 @@ fn escaped(component: &str) -> String {
     escaped
 }
 
-/// Most who forget an owner, or take a wrong one, mean timm's weights.
+/// Users who forget the owner, or name a wrong one, usually mean timm's weights.
 fn suggestion(repository: &str) -> String {
     match repository.split_once('/') {
         Some((owner, name)) if owner != "timm" => format!(" (did you mean timm/{name}?)"),
@@ -195,12 +195,12 @@ pub(super) struct Transfer<'a> {
     pub client: &'a Client<'a>,
     pub file: &'a RemoteFile,
     pub commit: &'a str,
-    /// Where the bytes are gathered; those already there are kept.
+    /// The file that collects the bytes; bytes that are already there are kept.
     pub partial: &'a Path,
 }
 
 impl Transfer<'_> {
-    /// Downloads what is missing, then checks length and checksum. Nothing but a whole, correct file returns `Ok`.
+    /// Downloads what is missing, then checks length and checksum. Only a complete, correct file returns `Ok`.
     pub(super) fn run(
         &self,
         on_progress: &mut impl FnMut(DownloadProgress<'_>) -> ControlFlow<()>,
@@ -284,7 +284,7 @@ impl Transfer<'_> {
     }
 
     /// Files in large-file storage have their SHA-256 as etag; others (a small `config.json`) have git's hash of them.
-    /// Of an etag that is neither, length is all that is checked.
+    /// With any other etag, only the length is checked.
     fn verify(&self) -> Result<(), HubError> {
         let etag = self.file.etag.to_ascii_lowercase();
         if !etag.bytes().all(|byte| byte.is_ascii_hexdigit()) {

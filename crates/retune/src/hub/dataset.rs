@@ -1,4 +1,4 @@
-//! Data sets of the hub: their names, and how their files come into the cache.
+//! Data sets of the hub: their names, and their download into the cache.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -14,22 +14,22 @@ use super::listing::{ListedFile, Listing};
 use super::selection::{self, NoSelection, Selection};
 use super::{DownloadProgress, HubError, HubOptions, RepositoryKind, download, is_plain};
 
-/// What stands before the name of a data set, where a path could stand as well.
+/// The prefix that distinguishes the name of a data set from a path.
 const PREFIX: &str = "hf:";
 
-/// Files that are downloaded at the same time: small ones take longer to ask for than to send.
+/// Number of simultaneous downloads; a request for a small file takes longer than its transfer.
 const CONNECTIONS: usize = 8;
 
-/// How often progress is told.
+/// How often progress is reported.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The branch on which the hub keeps Parquet copies of data sets in other forms.
 const PARQUET_BRANCH: &str = "refs/convert/parquet";
 
-/// A data set of the hub, and the revision wanted of it.
+/// A data set of the hub and a revision.
 ///
-/// Written `hf:OWNER/NAME`, `hf:OWNER/NAME/CONFIGURATION` or `hf:OWNER/NAME#REVISION`, where the configuration is one of
-/// several data sets in a repository and the revision is a branch, a tag or a commit. The prefix may be left out.
+/// Written `hf:OWNER/NAME`, `hf:OWNER/NAME/CONFIGURATION` or `hf:OWNER/NAME#REVISION`, where the configuration is one
+/// of several data sets in a repository and the revision is a branch, a tag or a commit. The prefix may be left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatasetName {
     repository: String,
@@ -38,7 +38,7 @@ pub struct DatasetName {
 }
 
 impl DatasetName {
-    /// Whether a location names a data set of the hub, and no path: whether it begins with `hf:`.
+    /// Whether a location is the name of a data set of the hub, that is, begins with `hf:`.
     pub fn is_meant_by(location: &str) -> bool {
         location.starts_with(PREFIX)
     }
@@ -53,7 +53,7 @@ impl DatasetName {
         self.configuration.as_deref()
     }
 
-    /// Branch, tag or commit; `main` unless another was written.
+    /// Branch, tag, or commit; `main` by default.
     pub fn revision(&self) -> &str {
         &self.revision
     }
@@ -68,19 +68,19 @@ impl FromStr for DatasetName {
         let (path, revision) = bare.split_once('#').unwrap_or((bare, "main"));
         let mut parts = path.splitn(3, '/');
         let (Some(owner), Some(name)) = (parts.next(), parts.next()) else {
-            return Err(invalid("an owner and a name are needed, as in hf:ylecun/mnist"));
+            return Err(invalid("it needs an owner and a name, as in hf:ylecun/mnist"));
         };
         if !is_plain(owner) || !is_plain(name) {
-            return Err(invalid("owner and name consist of letters, digits, '-', '_' and '.'"));
+            return Err(invalid("owner and name may contain only letters, digits, '-', '_', and '.'"));
         }
         let configuration = parts.next();
         if configuration
             .is_some_and(|configuration| configuration.split('/').any(|part| matches!(part, "" | "." | "..")))
         {
-            return Err(invalid("what follows the name must be the name of one of its data sets"));
+            return Err(invalid("the part after the name must be the name of a configuration"));
         }
         if !revision.split('/').all(is_plain) {
-            return Err(invalid("what follows '#' must be a branch, a tag or a commit"));
+            return Err(invalid("the part after '#' must be a branch, a tag, or a commit"));
         }
         Ok(Self {
             repository: format!("{owner}/{name}"),
@@ -113,10 +113,10 @@ pub struct CachedDataset {
 /// Finds a data set in the cache, or downloads its Parquet files or images; of several configurations, those of the one
 /// that is named or called `default`.
 ///
-/// A revision that is cached completely is used without asking the network. A download that breaks off is continued by
-/// the next call, and each file enters the cache only whole and with the checksum that the hub names. `on_progress` is
-/// called some twenty times a second with the bytes of all files together and can stop the download by returning
-/// [`ControlFlow::Break`].
+/// A revision that is completely in the cache is used without a request to the network. The next call continues an
+/// interrupted download. A file enters the cache only when it is complete and has the checksum that the hub names.
+/// `on_progress` is called some twenty times a second with the bytes of all files together and can stop the download by
+/// returning [`ControlFlow::Break`].
 ///
 /// # Errors
 /// [`HubError`], which says what to do about it.
@@ -263,14 +263,14 @@ impl<'a> Chosen<'a> {
     }
 }
 
-/// Threads that download the files of one commit.
+/// The threads that download the files of one commit.
 struct Crew<'a> {
     client: &'a Client<'a>,
     cache: &'a RepositoryCache,
     commit: &'a str,
-    /// Each file with the bytes of it that have arrived.
+    /// Each file with the number of bytes that have arrived.
     received: Vec<(&'a ListedFile, AtomicU64)>,
-    /// The first file that nobody has taken.
+    /// The first file that no thread has taken.
     next: AtomicUsize,
     working: AtomicUsize,
     stopped: AtomicBool,
@@ -314,7 +314,7 @@ impl Crew<'_> {
     }
 }
 
-/// Counts a thread off, however it ends.
+/// Decrements the number of running threads when dropped.
 struct Leaving<'a>(&'a AtomicUsize);
 
 impl Drop for Leaving<'_> {

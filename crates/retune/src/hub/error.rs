@@ -1,4 +1,4 @@
-//! What can go wrong between a name of the hub and its files, each in one sentence.
+//! Errors of the hub, each in one sentence.
 
 use std::path::PathBuf;
 
@@ -6,12 +6,12 @@ use thiserror::Error;
 
 use super::RepositoryKind;
 
-/// Why a model or data set could not be had from the hub. Every message is one sentence that ends in what to do.
+/// Why a model or data set could not be fetched from the hub. Every message is one sentence that says what to do.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum HubError {
     /// Not a name of the form `OWNER/NAME[@REVISION]`.
-    #[error("\"{name}\" is no {kind} name of the hub: {reason}")]
+    #[error("\"{name}\" is not a valid {kind} name of the hub: {reason}")]
     InvalidName {
         /// What it should name.
         kind: RepositoryKind,
@@ -56,7 +56,7 @@ pub enum HubError {
         configurations: Vec<String>,
     },
     /// A data set has no such configuration.
-    #[error("{repository} holds no data set {configuration}; it has {}", if configurations.is_empty() { "one without a name".to_owned() } else { configurations.join(", ") })]
+    #[error("{repository} has no data set {configuration}; it has {}", if configurations.is_empty() { "one without a name".to_owned() } else { configurations.join(", ") })]
     NoSuchConfiguration {
         /// `OWNER/NAME`.
         repository: String,
@@ -66,7 +66,7 @@ pub enum HubError {
         configurations: Vec<String>,
     },
     /// A data set in another form than images or Parquet files.
-    #[error("{repository} holds neither Parquet files, images nor tar archives{found}{advice}")]
+    #[error("{repository} has no Parquet files, images, or tar archives{found}{advice}")]
     NoImages {
         /// `OWNER/NAME`.
         repository: String,
@@ -90,7 +90,7 @@ pub enum HubError {
         suggestion: String,
     },
     /// The repository has no such branch, tag or commit.
-    #[error("{repository} has no revision {revision}; leave \"{}{revision}\" out to take its main branch", kind.revision_mark())]
+    #[error("{repository} has no revision {revision}; leave out \"{}{revision}\" to use its main branch", kind.revision_mark())]
     RevisionNotFound {
         /// What was looked for.
         kind: RepositoryKind,
@@ -101,7 +101,7 @@ pub enum HubError {
     },
     /// The repository lacks a file that a model needs.
     #[error(
-        "{repository} has no {file}, so it holds no model in timm's format; choose a repository that `retune models` lists"
+        "{repository} has no {file}, so it is not a model in timm's format; choose a repository that `retune models` lists"
     )]
     FileNotFound {
         /// `OWNER/NAME`.

@@ -1,6 +1,7 @@
 //! An evaluation that shows what the model computed for each image.
 
-use super::{InferenceError, Tally, images, labels_below};
+use super::evaluation::{Tally, labels_below};
+use super::{InferenceError, images};
 use crate::loading::{Batch, Loader, Order};
 use crate::models::parameters::host_values;
 use crate::models::{Activation, Model};

@@ -11,7 +11,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use image::RgbImage;
+use image::{GrayImage, RgbImage};
+
+use retune_pixels::picture::Picture;
 
 use crate::sources::positional::{read_exact_at, write_all_at};
 
@@ -70,8 +72,8 @@ pub struct ImageCache {
 #[derive(Debug)]
 enum Slot {
     Empty,
-    Memory(Arc<RgbImage>),
-    Disk { offset: u64, width: u32, height: u32 },
+    Memory(Picture),
+    Disk { offset: u64, width: u32, height: u32, has_alpha: bool },
 }
 
 impl ImageCache {
@@ -100,15 +102,15 @@ impl ImageCache {
         &self,
         index: usize,
         retention: Retention,
-        decode: impl FnOnce() -> Result<Arc<RgbImage>, E>,
-    ) -> Result<Arc<RgbImage>, E> {
+        decode: impl FnOnce() -> Result<Picture, E>,
+    ) -> Result<Picture, E> {
         // A slot is only ever assigned whole, so one whose decoder panicked is still sound.
         let mut slot = self.slots[index].lock().unwrap_or_else(PoisonError::into_inner);
         match &*slot {
-            Slot::Memory(image) => return Ok(Arc::clone(image)),
-            Slot::Disk { offset, width, height } => {
-                if let Some(image) = self.read(*offset, *width, *height) {
-                    return Ok(Arc::new(image));
+            Slot::Memory(image) => return Ok(image.clone()),
+            &Slot::Disk { offset, width, height, has_alpha } => {
+                if let Some(image) = self.read(offset, width, height, has_alpha) {
+                    return Ok(image);
                 }
             }
             Slot::Empty => {}
@@ -135,16 +137,19 @@ impl ImageCache {
         self.disk.used.load(Ordering::Relaxed)
     }
 
-    fn keep(&self, image: &Arc<RgbImage>, retention: Retention) -> Slot {
-        let bytes = image.as_raw().len() as u64;
+    fn keep(&self, image: &Picture, retention: Retention) -> Slot {
+        let bytes = image.byte_count() as u64;
         if self.memory.0.reserve(bytes).is_some() {
-            return Slot::Memory(Arc::clone(image));
+            return Slot::Memory(image.clone());
         }
         if retention == Retention::MemoryOnly {
             return Slot::Empty;
         }
         match self.write(image) {
-            Some(offset) => Slot::Disk { offset, width: image.width(), height: image.height() },
+            Some(offset) => {
+                let (width, height) = image.dimensions();
+                Slot::Disk { offset, width, height, has_alpha: image.alpha.is_some() }
+            }
             None => {
                 self.stopped_growing.store(true, Ordering::Relaxed);
                 Slot::Empty
@@ -153,10 +158,15 @@ impl ImageCache {
     }
 
     /// Appends the image to the temporary file, unless that is full.
-    fn write(&self, image: &RgbImage) -> Option<u64> {
+    fn write(&self, image: &Picture) -> Option<u64> {
         let file = self.spill.get_or_init(|| self.create_file().ok()).as_ref()?;
-        let offset = self.disk.reserve(image.as_raw().len() as u64)?;
-        match write_all_at(file, image.as_raw(), offset) {
+        let offset = self.disk.reserve(image.byte_count() as u64)?;
+        let color = image.color.as_raw();
+        let written = write_all_at(file, color, offset).and_then(|()| match &image.alpha {
+            Some(alpha) => write_all_at(file, alpha.as_raw(), offset + color.len() as u64),
+            None => Ok(()),
+        });
+        match written {
             Ok(()) => Some(offset),
             Err(_) => {
                 // The disk is full or broken: do not let every later image find that out again.
@@ -174,10 +184,16 @@ impl ImageCache {
     }
 
     /// Reads an image back, or `None` if the disk fails; the image is then decoded again.
-    fn read(&self, offset: u64, width: u32, height: u32) -> Option<RgbImage> {
-        let mut image = RgbImage::new(width, height);
-        read_exact_at(self.spill.get()?.as_ref()?, &mut image, offset).ok()?;
-        Some(image)
+    fn read(&self, offset: u64, width: u32, height: u32, has_alpha: bool) -> Option<Picture> {
+        let file = self.spill.get()?.as_ref()?;
+        let mut color = RgbImage::new(width, height);
+        read_exact_at(file, &mut color, offset).ok()?;
+        if !has_alpha {
+            return Some(color.into());
+        }
+        let mut alpha = GrayImage::new(width, height);
+        read_exact_at(file, &mut alpha, offset + color.len() as u64).ok()?;
+        Some(Picture::new(color, alpha))
     }
 }
 
@@ -227,10 +243,10 @@ mod tests {
         for index in 0..samples {
             let decode = || {
                 count.fetch_add(1, Ordering::Relaxed);
-                Ok::<_, Infallible>(Arc::new(picture(index)))
+                Ok::<_, Infallible>(picture(index).into())
             };
             let image = cache.get_or_decode(index, retention, decode).unwrap();
-            assert_eq!(*image, picture(index));
+            assert_eq!(*image.color, picture(index));
         }
         count.into_inner()
     }
@@ -306,10 +322,10 @@ mod tests {
                             count.fetch_add(1, Ordering::Relaxed);
                             // Long enough for the other threads to arrive at the same slot.
                             std::thread::sleep(std::time::Duration::from_micros(200));
-                            Ok::<_, Infallible>(Arc::new(picture(index)))
+                            Ok::<_, Infallible>(picture(index).into())
                         };
                         let image = cache.get_or_decode(index, Retention::MemoryThenDisk, decode).unwrap();
-                        assert_eq!(*image, picture(index));
+                        assert_eq!(*image.color, picture(index));
                     }
                 });
             }

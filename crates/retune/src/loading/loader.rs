@@ -14,7 +14,9 @@ use std::thread::JoinHandle;
 use image::RgbImage;
 use rayon::prelude::*;
 use retune_pixels::augment::{AugmentPolicy, Augmentation, augmentation_rng};
+use retune_pixels::corruption::Corruption;
 use retune_pixels::decode::DecodeLimits;
+use retune_pixels::picture::Picture;
 use retune_pixels::preprocess::Preprocessing;
 use retune_random::combine;
 
@@ -22,10 +24,7 @@ use super::cache::{CacheOptions, ImageCache, Retention};
 use super::mix::Mix;
 use super::order::Order;
 use crate::sources::DataError;
-use crate::sources::source::{Dataset, ImageSource};
-
-/// The colour channels of every image.
-const CHANNELS: usize = 3;
+use crate::sources::{Dataset, ImageSource};
 
 /// Keeps the draws for a batch apart from the draws for the images in it.
 const MIX_KEY: u64 = 0x6d69_7869_6e67_0003;
@@ -128,7 +127,7 @@ impl LoaderOptions {
 pub struct Batch {
     /// The batch's position in its epoch, from 0.
     pub number: usize,
-    /// Normalised pixels, `n × 3 × height × width`.
+    /// Normalised pixels, `n × channels × height × width`.
     pub images: Vec<f32>,
     /// The `n` labels; empty where the dataset has an image without one.
     pub labels: Vec<usize>,
@@ -332,13 +331,13 @@ impl Pipeline {
     /// Makes one batch on the threads of the current pool. The error is that of the first image that
     /// has one. The batch is not filled once `cancelled` is set.
     fn batch(&self, epoch: u64, number: usize, indices: &[usize], cancelled: &AtomicBool) -> Result<Batch, DataError> {
-        let Preprocessing { width, height, .. } = self.options.preprocessing;
+        let Preprocessing { width, height, channels, .. } = self.options.preprocessing;
         let (width, height) = (width as usize, height as usize);
-        let image_size = CHANNELS * height * width;
+        let image_size = channels.count() * height * width;
         let mut images = vec![0.0; indices.len() * image_size];
         let load = |(output, &index): (&mut [f32], &usize)| {
             if !cancelled.load(Ordering::Relaxed) {
-                self.options.preprocessing.normalize_into(&*self.input_image(epoch, index)?, output);
+                self.options.preprocessing.normalize_into(&self.input_image(epoch, index)?, output);
             }
             Ok(())
         };
@@ -380,37 +379,39 @@ impl Pipeline {
     /// The sample's image at the model's input size, where corruptions set in: their severities are
     /// meant for that size, as in ImageNet-C. What is the same in every epoch comes from the
     /// cache: the preprocessed image or, where augmentation follows, the decoded one.
-    fn input_image(&self, epoch: u64, index: usize) -> Result<Arc<RgbImage>, DataError> {
+    fn input_image(&self, epoch: u64, index: usize) -> Result<Picture, DataError> {
         let LoaderOptions { preprocessing, augmentation, seed, .. } = &self.options;
         let source = &self.dataset.samples[index].image;
-        let retention = if source.is_raw() { Retention::MemoryOnly } else { Retention::MemoryThenDisk };
-        let augmented = |decoded: &RgbImage| {
+        let retention = if source.holds_pixels() { Retention::MemoryOnly } else { Retention::MemoryThenDisk };
+        let augmented = |decoded: &Picture| {
             let mut rng = augmentation_rng(*seed, epoch, index as u64);
             let image = augmentation.apply(decoded, preprocessing, &mut rng);
             let corruptions = self.dataset.corruptions.iter();
-            Arc::new(
-                corruptions.fold(image, |image, corruption| corruption.apply(&image, CORRUPTION_SEED, index as u64)),
-            )
+            let corrupted = |image: Picture, corruption: &Corruption| {
+                image.map_color(|image| corruption.apply(&image, CORRUPTION_SEED, index as u64))
+            };
+            corruptions.fold(image, corrupted)
         };
         if augmentation.is_deterministic() {
-            return self.cache.get_or_decode(index, retention, || Ok(augmented(&*self.decoded(index)?)));
+            return self.cache.get_or_decode(index, retention, || Ok(augmented(&self.decoded(index)?)));
         }
-        Ok(augmented(&*self.cache.get_or_decode(index, retention, || self.decoded(index))?))
+        Ok(augmented(&self.cache.get_or_decode(index, retention, || self.decoded(index))?))
     }
 
     /// The sample's decoded and transformed image, at its native size.
-    fn decoded(&self, index: usize) -> Result<Arc<RgbImage>, DataError> {
+    fn decoded(&self, index: usize) -> Result<Picture, DataError> {
+        let Preprocessing { white, channels, .. } = self.options.preprocessing;
+        let limits = DecodeLimits { white, ..self.options.decode_limits };
         let decoded = match &self.dataset.samples[index].image {
-            ImageSource::Memory(image) => Arc::clone(image),
-            source => {
-                let white = self.options.preprocessing.white;
-                Arc::new(source.load(&DecodeLimits { white, ..self.options.decode_limits })?)
-            }
+            ImageSource::Memory(image) => Arc::clone(image).into(),
+            source if channels.has_alpha() => source.load_with_alpha(&limits)?,
+            source => source.load(&limits)?.into(),
         };
-        Ok(match &self.options.transform {
-            Some(transform) => Arc::new(transform(&decoded, index as u64)),
+        let transformed = match &self.options.transform {
+            Some(transform) => Picture { color: Arc::new(transform(&decoded.color, index as u64)), ..decoded },
             None => decoded,
-        })
+        };
+        Ok(transformed.for_channels(channels))
     }
 }
 

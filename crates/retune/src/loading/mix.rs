@@ -65,7 +65,7 @@ impl Mix {
         self.mixup_alpha > 0.0 || self.cutmix_alpha > 0.0
     }
 
-    /// Mixes `images` (n × 3 × height × width, `shape` being height and width) in place and returns
+    /// Mixes `images` (n × channels × height × width, `shape` being height and width) in place and returns
     /// the targets, n × `classes`, each row summing to 1: the labels' one-hot rows, smoothed to
     /// `1 − smoothing + smoothing / classes` and `smoothing / classes`, in the shares of the mixture.
     ///
@@ -81,8 +81,9 @@ impl Mix {
         smoothing: f64,
         random: &mut impl Rng,
     ) -> Vec<f32> {
-        let image_length = 3 * shape[0] * shape[1];
+        let image_length = images.len().checked_div(labels.len()).unwrap_or(0);
         assert_eq!(images.len(), labels.len() * image_length, "one label for each image");
+        assert!(image_length.is_multiple_of((shape[0] * shape[1]).max(1)), "whole channels of the shape");
         let own_share = match self.draw(shape, random) {
             None => 1.0,
             Some(Mixing::Blend(share)) => {
@@ -91,7 +92,7 @@ impl Mix {
             }
             Some(Mixing::Paste(rows, columns)) => {
                 let pasted = (rows.len() * columns.len()) as f64;
-                paste(images, shape, rows, columns);
+                paste(images, image_length, shape, rows, columns);
                 1.0 - pasted / (shape[0] * shape[1]) as f64
             }
         };
@@ -144,9 +145,16 @@ fn blend(images: &mut [f32], image_length: usize, share: f32) {
     }
 }
 
-fn paste(images: &mut [f32], [height, width]: [usize; 2], rows: Range<usize>, columns: Range<usize>) {
-    for (one, other) in partners(images, 3 * height * width) {
-        for row in (0..3).flat_map(|channel| rows.clone().map(move |row| channel * height + row)) {
+fn paste(
+    images: &mut [f32],
+    image_length: usize,
+    [height, width]: [usize; 2],
+    rows: Range<usize>,
+    columns: Range<usize>,
+) {
+    let channels = image_length / (height * width).max(1);
+    for (one, other) in partners(images, image_length) {
+        for row in (0..channels).flat_map(|channel| rows.clone().map(move |row| channel * height + row)) {
             let pasted = row * width + columns.start..row * width + columns.end;
             one[pasted.clone()].swap_with_slice(&mut other[pasted]);
         }

@@ -6,43 +6,95 @@
 use indexmap::IndexMap;
 
 use super::layers::{Granularity, Selected};
-use super::{MethodOptions, phase};
+use super::options::{Interval, Kind, MethodOption};
+use super::{Layers, Method, MethodOptions, Paper};
 use crate::models::Block;
 use crate::plan::{Gradient, Phase, PlanError};
 
-/// For each layer back from the last.
-pub(super) const DECAY: f64 = 0.9;
+pub const METHOD: Method = Method {
+    name: "discriminative",
+    summary: "rates that fall by a factor for each layer back from the head",
+    paper: Some(Paper { authors: "Howard & Ruder", year: 2018, arxiv: "1801.06146" }),
+    layers: Layers::Taken,
+    options: &[&GRANULARITY, &DECAY, &DECAY_MIN, &LR_RANGE, &REINIT],
+    phases,
+    ..Method::PLAIN
+};
 
-pub(super) fn phases(blocks: &[Block], options: &MethodOptions) -> Result<Vec<Phase>, PlanError> {
-    let granularity = options.granularity.unwrap_or(Granularity::Block);
+pub(super) const GRANULARITY: MethodOption<Granularity> = MethodOption::new(
+    "granularity",
+    "NAME",
+    Kind::Choice(&["stage", "block", "tensor"]),
+    Granularity::Block,
+    "What counts as one layer",
+);
+
+/// For each layer back from the last.
+pub(super) const DECAY: MethodOption<f64> = MethodOption::new(
+    "decay",
+    "X",
+    Kind::Number(Interval::above(0.0).up_to(1.0)),
+    0.9,
+    "Factor on the rate for each layer back from the last",
+);
+
+const DECAY_MIN: MethodOption<f64> = MethodOption::new(
+    "decay_min",
+    "X",
+    Kind::Number(Interval::between(0.0, 1.0)),
+    0.0,
+    "The factor is not lower than this",
+)
+.excludes(&["lr_range"])
+.formerly("lowest_factor");
+
+const LR_RANGE: MethodOption<Option<[f64; 2]>> = MethodOption::new(
+    "lr_range",
+    "LOW..HIGH",
+    Kind::Range(Interval::above(0.0)),
+    None,
+    "Rates of the first and the last layer, those between evenly spaced in logarithm, instead of a decay",
+)
+.excludes(&["lr", "decay"])
+.formerly("rate_range");
+
+const REINIT: MethodOption<usize> = MethodOption::new(
+    "reinit",
+    "K",
+    Kind::Whole(Interval::at_least(0.0)),
+    0,
+    "Draw this many layers before the head anew first",
+)
+.formerly("reinitialize");
+
+fn phases(blocks: &[Block], options: &MethodOptions) -> Result<Vec<Phase>, PlanError> {
     let selected = options.selected(blocks)?;
-    let learning_rates = match options.rate_range {
-        Some([_, highest]) => vec![highest],
-        None => options.learning_rates.clone(),
-    };
     let gradient = Gradient {
-        learning_rates,
-        rates: falling_rates(blocks, &selected, granularity, |layers_back, layers| {
+        rate_factors: falling_rate_factors(blocks, &selected, options.get(&GRANULARITY), |layers_back, layers| {
             factor(options, layers_back, layers)
         }),
-        reinitialize: last_before_head(blocks, options.reinitialize),
+        reinitialize: last_before_head(blocks, options.get(&REINIT)),
         ..options.gradient()
     };
-    Ok(vec![phase("discriminative fine-tuning", gradient)])
+    let gradient = match options.get(&LR_RANGE) {
+        Some([_, highest]) => Gradient { learning_rates: vec![highest], ..gradient },
+        None => gradient,
+    };
+    Ok(vec![gradient.into_phase("discriminative fine-tuning")])
 }
 
 /// Factor of the layer that is `layers_back` before the last of `layers`.
 fn factor(options: &MethodOptions, layers_back: usize, layers: usize) -> f64 {
     let back = layers_back as f64;
-    match options.rate_range {
+    match options.get(&LR_RANGE) {
         Some([lowest, highest]) => (lowest / highest).powf(back / (layers.max(2) - 1) as f64),
-        None => options.decay.unwrap_or(DECAY).powf(back).max(options.lowest_factor),
+        None => options.get(&DECAY).powf(back).max(options.get(&DECAY_MIN)),
     }
 }
 
-/// A rate for all that is selected, by `factor` of its layer's distance from the last selected layer
-/// and the number of selected layers.
-pub(super) fn falling_rates(
+/// A rate factor for all that is selected, by `factor` of its layer's distance from the last selected
+/// layer and the number of selected layers.
+pub(super) fn falling_rate_factors(
     blocks: &[Block],
     selected: &[Selected],
     granularity: Granularity,
@@ -50,11 +102,11 @@ pub(super) fn falling_rates(
 ) -> IndexMap<String, f64> {
     let layers = granularity.selected(blocks, selected);
     let count = layers.len();
-    let rate = |index: usize| factor(count - 1 - index, count);
+    let factor = |index: usize| factor(count - 1 - index, count);
     let layers = layers.into_iter().enumerate();
     layers
         .flat_map(|(index, names)| names.into_iter().map(move |name| (index, name)))
-        .map(|(index, name)| (name, rate(index)))
+        .map(|(index, name)| (name, factor(index)))
         .collect()
 }
 

@@ -21,19 +21,6 @@ pub enum Granularity {
     Tensor,
 }
 
-impl FromStr for Granularity {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        Ok(match name {
-            "stage" => Self::Stage,
-            "block" => Self::Block,
-            "tensor" => Self::Tensor,
-            _ => return Err("expected stage, block or tensor".into()),
-        })
-    }
-}
-
 impl Granularity {
     /// The model's layers from input to output, each a range of blocks; by tensor, which are parts of blocks, every
     /// block.
@@ -54,9 +41,7 @@ impl Granularity {
         starts.push(blocks.len());
         starts.windows(2).map(|pair| pair[0]..pair[1]).filter(|layer| !layer.is_empty()).collect()
     }
-}
 
-impl Granularity {
     /// The layers of which anything is selected, from input to output; of each, the names by which a plan sets its rates.
     pub(super) fn selected(self, blocks: &[Block], selected: &[Selected]) -> Vec<Vec<String>> {
         let names = |block: usize| selected[block].names(&blocks[block], self == Self::Tensor);

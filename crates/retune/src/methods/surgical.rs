@@ -2,11 +2,20 @@
 //! train, the others stay. The paper keeps the pretrained head; a new head has to be learned, so it
 //! trains too.
 
-use super::{MethodOptions, equal_rates, phase};
+use super::{Layers, Method, MethodOptions, Paper, equal_rate_factors};
 use crate::models::Block;
 use crate::plan::{Gradient, Phase, PlanError};
 
-pub(super) fn phases(blocks: &[Block], options: &MethodOptions) -> Result<Vec<Phase>, PlanError> {
-    let rates = equal_rates(blocks, &options.selected(blocks)?);
-    Ok(vec![phase("surgical fine-tuning", Gradient { rates, ..options.gradient() })])
+pub const METHOD: Method = Method {
+    name: "surgical",
+    summary: "the layers that are named, from a first to a last, and no others",
+    paper: Some(Paper { authors: "Lee et al.", year: 2023, arxiv: "2210.11466" }),
+    layers: Layers::Needed,
+    phases,
+    ..Method::PLAIN
+};
+
+fn phases(blocks: &[Block], options: &MethodOptions) -> Result<Vec<Phase>, PlanError> {
+    let rate_factors = equal_rate_factors(blocks, &options.selected(blocks)?);
+    Ok(vec![Gradient { rate_factors, ..options.gradient() }.into_phase("surgical fine-tuning")])
 }

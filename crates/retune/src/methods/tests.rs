@@ -1,5 +1,9 @@
+use serde_json::{Value, json};
+
+use super::options::{Kind, OptionError};
 use super::*;
-use crate::plan::{Combine, Selection, Solver};
+use crate::models::architectures;
+use crate::plan::{Anchor, Combine, Criterion, Gradient, LowRank, Selection, Solver};
 
 fn blocks() -> Vec<Block> {
     vec![
@@ -20,14 +24,15 @@ fn gradient(method: Method, options: &MethodOptions) -> Gradient {
     found.unwrap()
 }
 
-fn rates(gradient: &Gradient) -> Vec<(&str, f64)> {
-    gradient.rates.iter().map(|(name, &rate)| (name.as_str(), rate)).collect()
+fn factors(gradient: &Gradient) -> Vec<(&str, f64)> {
+    gradient.rate_factors.iter().map(|(name, &factor)| (name.as_str(), factor)).collect()
 }
 
 #[test]
 fn every_plan_fits_its_blocks_and_every_name_parses() {
     for method in ALL {
-        assert_eq!(method.name().parse::<Method>().unwrap(), method);
+        assert_eq!(method.name.parse::<Method>().unwrap(), *method);
+        assert!(!method.summary.is_empty(), "{method}");
         let plan = method.plan(&blocks(), &MethodOptions::default()).unwrap();
         plan.check(&blocks()).unwrap();
         assert_eq!(Plan::from_toml(&plan.to_toml().unwrap()).unwrap(), plan, "{method}");
@@ -36,87 +41,263 @@ fn every_plan_fits_its_blocks_and_every_name_parses() {
     assert!(error.contains("lp-tf") && error.contains("auto-rgn"), "{error}");
 }
 
+/// A value that fits the option, and is no default.
+fn some_value(kind: Kind) -> Value {
+    match kind {
+        Kind::Whole(_) => json!(7),
+        Kind::Number(_) => json!(0.5),
+        Kind::Numbers(_) => json!([0.25, 1.0]),
+        Kind::Range(_) => json!([0.5, 7.0]),
+        Kind::Choice(names) => json!(names[1]),
+    }
+}
+
+/// A name that the type of an option does not know would silently be the default.
+#[test]
+fn every_name_that_an_option_takes_is_read() {
+    for option in declared_options() {
+        let Kind::Choice(names) = option.declaration.kind else { continue };
+        for (method, own) in option.methods {
+            let plan = |name: &str| {
+                let options = MethodOptions { epochs: 9, ..MethodOptions::default() };
+                let options = options.with(option.declaration.name, name).unwrap();
+                method.plan(architectures::build("resnet18", &Default::default(), 10, None).unwrap().blocks(), &options)
+            };
+            let default = own.default().unwrap();
+            for name in names.iter().filter(|name| default != **name) {
+                assert_ne!(plan(name).unwrap(), plan(default.as_str().unwrap()).unwrap(), "{method}: {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn plans_fit_all_four_families_with_every_option() {
+    for name in ["test_resnet", "test_vit", "test_convnext", "test_efficientnet"] {
+        let network = architectures::build(name, &Default::default(), 10, None).unwrap();
+        for method in ALL {
+            let check = |options: &MethodOptions| {
+                let checked = method.plan(network.blocks(), options).and_then(|plan| plan.check(network.blocks()));
+                checked.unwrap_or_else(|error| panic!("{method} on {name}: {error}"));
+            };
+            check(&MethodOptions::default());
+            let mut all = MethodOptions::default();
+            for option in method.options {
+                let declaration = option.declaration();
+                let value = some_value(declaration.kind);
+                check(&MethodOptions::default().with(declaration.name, value.clone()).unwrap());
+                all.values.set(declaration.name, value).unwrap();
+            }
+            check(&all);
+        }
+    }
+}
+
+#[test]
+fn names_are_unique_and_shared_options_agree_and_defaults_fit() {
+    for (index, method) in ALL.iter().enumerate() {
+        assert!(!ALL[..index].contains(method), "{method}");
+    }
+    let shared =
+        ["epochs", "lr", "schedule", "warmup_epochs", "ema", "swa_from", "first", "last", "layers", "method", "plan"];
+    let mut names: Vec<&str> = shared.into();
+    for DeclaredOption { declaration, methods } in declared_options() {
+        let former = declaration.former_name.unwrap_or(declaration.name);
+        assert!(!names.contains(&declaration.name) && !names.contains(&former), "{}", declaration.name);
+        for (method, option) in methods {
+            let own = OptionDeclaration { default_in_words: declaration.default_in_words, ..*option.declaration() };
+            assert_eq!(own, declaration, "{method}");
+            let default = option.default();
+            assert_eq!(
+                default.as_ref().map(|value| declaration.kind.accept(value)),
+                default.clone().map(Some),
+                "{method}"
+            );
+        }
+        names.extend([declaration.name, former]);
+    }
+    for option in declared_options() {
+        assert!(option.declaration.excludes.iter().all(|other| names.contains(other)), "{}", option.declaration.name);
+    }
+}
+
+#[test]
+fn what_a_method_declares_is_what_its_plan_does() {
+    for method in ALL {
+        let plan = method.plan(&blocks(), &MethodOptions::default()).unwrap();
+        let descents: Vec<&Gradient> = plan
+            .phases
+            .iter()
+            .filter_map(|phase| if let Solver::Gradient(gradient) = &phase.solver { Some(gradient) } else { None })
+            .collect();
+        assert_eq!(!descents.is_empty(), method.descends, "{method}");
+        assert_eq!(descents.iter().any(|descent| descent.combine != Combine::Best), method.averages_rates, "{method}");
+        assert!(descents.iter().all(|descent| descent.schedule == method.schedule), "{method}");
+        let stem = MethodOptions { layers: "stem".parse().unwrap(), new_head: false, ..MethodOptions::default() };
+        let with_layers = method.plan(&blocks(), &stem).unwrap();
+        assert_eq!(
+            with_layers
+                != method.plan(&blocks(), &MethodOptions { new_head: false, ..MethodOptions::default() }).unwrap(),
+            method.layers != Layers::Whole,
+            "{method}"
+        );
+    }
+}
+
+#[test]
+fn options_are_checked_and_a_default_counts_as_not_set() {
+    let defaults = MethodOptions::default;
+    assert_eq!(defaults().with("rgn_batches", 5).unwrap(), defaults());
+    // What is the default of one method only makes a difference for the other.
+    assert_ne!(defaults().with("granularity", "stage").unwrap(), defaults());
+    // A whole number is a number, and a number is a list of one.
+    assert_eq!(defaults().with("decay", 1).unwrap(), defaults().with("decay", 1.0).unwrap());
+    assert_eq!(defaults().with("alpha", 0.25).unwrap(), defaults().with("alpha", [0.25]).unwrap());
+    assert_eq!(defaults().with("dekay", 0.5), Err(OptionError::Unknown("dekay".into())));
+    let error = |name: &str, value: Value| defaults().with(name, value).unwrap_err().to_string();
+    assert_eq!(error("decay", 1.5.into()), "the option 'decay' must be a number above 0 and at most 1, not 1.5");
+    assert_eq!(error("rgn_batches", 0.into()), "the option 'rgn_batches' must be a whole number above 0, not 0");
+    assert_eq!(error("snr_mode", "offical".into()), "the option 'snr_mode' must be paper or official, not offical");
+    assert_eq!(
+        error("lr_range", [1.0, 0.5].into()),
+        "the option 'lr_range' must be two numbers above 0, LOW..HIGH, not 1,0.5"
+    );
+    assert!(defaults().with("anchor", f64::NAN).is_err() && defaults().with("lora_rank", 1025).is_err());
+}
+
+/// `method_options` of a `compare.toml` as versions wrote it in which options had other names.
+#[test]
+fn options_of_older_comparisons_are_read() {
+    let old = r#"
+        epochs = 3
+        learning_rates = [0.001]
+        warmup_epochs = 0.0
+        new_head = true
+        layers = "all"
+        granularity = "stage"
+        decay = 0.8
+        lowest_factor = 0.1
+        rate_range = [1e-5, 1e-3]
+        reinitialize = 2
+        unfreeze = "first-to-last"
+        adaptive_layer = "block"
+        adaptive_batches = 5
+        snr = "official"
+        snr_threshold = 0.2
+        alphas = [0.5, 1.0]
+        [anchor]
+        strength = 0.3
+        head_strength = 0.01
+        [low_rank]
+        rank = 8
+        alpha = 2.0
+    "#;
+    let mut expected = MethodOptions { epochs: 3, learning_rates: vec![1e-3], ..MethodOptions::default() };
+    let values: [(&str, Value); 11] = [
+        ("granularity", "stage".into()),
+        ("decay", 0.8.into()),
+        ("decay_min", 0.1.into()),
+        ("lr_range", [1e-5, 1e-3].into()),
+        ("reinit", 2.into()),
+        ("unfreeze", "first-to-last".into()),
+        ("rgn_granularity", "block".into()),
+        ("snr_mode", "official".into()),
+        ("snr_threshold", 0.2.into()),
+        ("alpha", [0.5, 1.0].into()),
+        ("anchor", 0.3.into()),
+    ];
+    for (name, value) in values {
+        expected.values.set(name, value).unwrap();
+    }
+    let expected = expected.with("lora_alpha", 2.0).unwrap();
+    let found: MethodOptions = toml::from_str(old).unwrap();
+    assert_eq!(found, expected);
+    assert_eq!(toml::from_str::<MethodOptions>(&toml::to_string(&found).unwrap()).unwrap(), expected);
+    let misspelt = toml::from_str::<MethodOptions>(&old.replace("decay = 0.8", "dekay = 0.8")).unwrap_err();
+    assert!(misspelt.to_string().contains("no method has an option 'dekay'"), "{misspelt}");
+}
+
 #[test]
 fn lp_ft_is_lp_and_then_ft() {
     let phases = |method: Method| method.plan(&blocks(), &MethodOptions::default()).unwrap().phases;
-    let joined = [phases(Method::Lp), phases(Method::Ft)].concat();
-    assert_eq!(phases(Method::LpFt), joined);
-    assert_eq!(phases(Method::WiseFt)[..2], joined);
+    let joined = [phases(Method::LP), phases(Method::FT)].concat();
+    assert_eq!(phases(Method::LP_FT), joined);
+    assert_eq!(phases(Method::WISE_FT)[..2], joined);
 }
 
 #[test]
 fn surgical_tunes_the_range_and_a_new_head() {
     let layers = "layer1..layer1.1".parse().unwrap();
     let options = MethodOptions { layers, new_head: false, ..MethodOptions::default() };
-    assert_eq!(rates(&gradient(Method::Surgical, &options)), [("layer1.0", 1.0), ("layer1.1", 1.0)]);
+    assert_eq!(factors(&gradient(Method::SURGICAL, &options)), [("layer1.0", 1.0), ("layer1.1", 1.0)]);
     let options = MethodOptions { new_head: true, ..options };
-    assert_eq!(rates(&gradient(Method::Surgical, &options)).last(), Some(&("head", 1.0)));
+    assert_eq!(factors(&gradient(Method::SURGICAL, &options)).last(), Some(&("head", 1.0)));
 }
 
 #[test]
 fn discriminative_rates_fall_back_from_the_head() {
-    let options = MethodOptions { decay: Some(0.5), lowest_factor: 0.2, ..MethodOptions::default() };
+    let options = MethodOptions::default().with("decay", 0.5).unwrap().with("decay_min", 0.2).unwrap();
     let by_block = [("stem", 0.2), ("layer1.0", 0.2), ("layer1.1", 0.25), ("layer2.0", 0.5), ("head", 1.0)];
-    assert_eq!(rates(&gradient(Method::Discriminative, &options)), by_block);
-    let options = MethodOptions { granularity: Some(Granularity::Stage), ..options };
+    assert_eq!(factors(&gradient(Method::DISCRIMINATIVE, &options)), by_block);
+    let options = options.with("granularity", "stage").unwrap();
     let by_stage = [("stem", 0.2), ("layer1.0", 0.25), ("layer1.1", 0.25), ("layer2.0", 0.5), ("head", 1.0)];
-    assert_eq!(rates(&gradient(Method::Discriminative, &options)), by_stage);
-    let plain = gradient(Method::Discriminative, &MethodOptions::default());
-    assert!((plain.rates["layer1.1"] - 0.81).abs() < 1e-12);
+    assert_eq!(factors(&gradient(Method::DISCRIMINATIVE, &options)), by_stage);
+    let plain = gradient(Method::DISCRIMINATIVE, &MethodOptions::default());
+    assert!((plain.rate_factors["layer1.1"] - 0.81).abs() < 1e-12);
 }
 
 #[test]
 fn a_rate_range_is_even_in_logarithm() {
-    let options = MethodOptions { rate_range: Some([1e-6, 1e-2]), ..MethodOptions::default() };
-    let gradient = gradient(Method::Discriminative, &options);
+    let options = MethodOptions::default().with("lr_range", [1e-6, 1e-2]).unwrap();
+    let gradient = gradient(Method::DISCRIMINATIVE, &options);
     assert_eq!(gradient.learning_rates, [1e-2]);
-    for (rate, expected) in gradient.rates.values().zip([1e-4, 1e-3, 1e-2, 1e-1, 1.0]) {
-        assert!((rate / expected - 1.0).abs() < 1e-12, "{rate} is not {expected}");
+    for (factor, expected) in gradient.rate_factors.values().zip([1e-4, 1e-3, 1e-2, 1e-1, 1.0]) {
+        assert!((factor / expected - 1.0).abs() < 1e-12, "{factor} is not {expected}");
     }
 }
 
 #[test]
 fn the_layers_before_the_head_are_drawn_anew() {
-    let options = MethodOptions { reinitialize: 2, ..MethodOptions::default() };
-    assert_eq!(gradient(Method::Discriminative, &options).reinitialize, ["layer1.1", "layer2.0"]);
+    let options = MethodOptions::default().with("reinit", 2).unwrap();
+    assert_eq!(gradient(Method::DISCRIMINATIVE, &options).reinitialize, ["layer1.1", "layer2.0"]);
 }
 
 #[test]
 fn ulmfit_unfreezes_one_more_layer_each_epoch() {
     let frozen = |options: &MethodOptions| -> Vec<usize> {
-        let gradient = gradient(Method::Ulmfit, options);
+        let gradient = gradient(Method::ULMFIT, options);
         blocks().iter().map(|block| gradient.frozen_epochs.get(&block.name).copied().unwrap_or(0)).collect()
     };
     let options = MethodOptions::default();
     assert_eq!(frozen(&options), [3, 2, 2, 1, 0]);
-    let by_block = MethodOptions { granularity: Some(Granularity::Block), ..options.clone() };
+    let by_block = options.clone().with("granularity", "block").unwrap();
     assert_eq!(frozen(&by_block), [4, 3, 2, 1, 0]);
-    let upwards = MethodOptions { unfreeze: UnfreezeOrder::FirstToLast, ..by_block.clone() };
+    let upwards = by_block.clone().with("unfreeze", "first-to-last").unwrap();
     assert_eq!(frozen(&upwards), [0, 1, 2, 3, 0]);
     let kept_head = MethodOptions { new_head: false, ..upwards };
     assert_eq!(frozen(&kept_head), [0, 1, 2, 3, 4]);
     let short = MethodOptions { epochs: 2, ..by_block };
     assert_eq!(frozen(&short), [1, 1, 0, 0, 0]);
-    let gradient = gradient(Method::Ulmfit, &options);
+    let gradient = gradient(Method::ULMFIT, &options);
     assert_eq!(gradient.schedule, Schedule::Slanted);
-    assert!((gradient.rates["layer2.0"] - 1.0 / 2.6).abs() < 1e-12);
-    assert!((gradient.rates["layer1.0"] - 1.0 / 2.6 / 2.6).abs() < 1e-12);
+    assert!((gradient.rate_factors["layer2.0"] - 1.0 / 2.6).abs() < 1e-12);
+    assert!((gradient.rate_factors["layer1.0"] - 1.0 / 2.6 / 2.6).abs() < 1e-12);
 }
 
 #[test]
 fn methods_differ_in_what_they_say_they_do() {
     let options = MethodOptions::default();
     let of = |method: Method| gradient(method, &options);
-    assert_eq!(of(Method::Norms).parameters, Selection::Norms);
-    assert_eq!(of(Method::Biases).parameters, Selection::Biases);
-    assert_eq!(of(Method::Lora).low_rank, Some(LowRank::default()));
-    assert_eq!(of(Method::L2Sp).anchor, Some(Anchor::default()));
-    assert_eq!(of(Method::UniformSoup).combine, Combine::UniformSoup);
-    assert_eq!(of(Method::GreedySoup).combine, Combine::GreedySoup);
-    let rgn = of(Method::AutoRgn);
+    assert_eq!(of(Method::NORMS).parameters, Selection::Norms);
+    assert_eq!(of(Method::BIASES).parameters, Selection::Biases);
+    assert_eq!(of(Method::LORA).low_rank, Some(LowRank::default()));
+    assert_eq!(of(Method::L2_SP).anchor, Some(Anchor::default()));
+    assert_eq!(of(Method::UNIFORM_SOUP).combine, Combine::UniformSoup);
+    assert_eq!(of(Method::GREEDY_SOUP).combine, Combine::GreedySoup);
+    let rgn = of(Method::AUTO_RGN);
     assert_eq!((rgn.parameters, rgn.adaptive.unwrap().threshold), (Selection::NotNorms, None));
-    let official = MethodOptions { snr: SignalToNoise::Official, ..options.clone() };
-    let adaptive = gradient(Method::AutoSnr, &official).adaptive.unwrap();
+    let official = options.clone().with("snr_mode", "official").unwrap();
+    let adaptive = gradient(Method::AUTO_SNR, &official).adaptive.unwrap();
     assert_eq!((adaptive.criterion, adaptive.threshold), (Criterion::SignalToNoiseOfficial, Some(0.95)));
 }
 

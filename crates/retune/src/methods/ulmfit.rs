@@ -7,31 +7,61 @@
 //! before.
 
 use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
 
-use super::discriminative::{self, falling_rates};
+use super::discriminative::{self, falling_rate_factors};
 use super::layers::{Granularity, Selected};
-use super::{MethodOptions, UnfreezeOrder, phase};
+use super::options::{Kind, MethodOption};
+use super::{Method, MethodOptions, Paper};
 use crate::models::Block;
 use crate::plan::{Gradient, Phase, Schedule};
 
-const DECAY: f64 = 1.0 / 2.6;
+pub const METHOD: Method = Method {
+    name: "ulmfit",
+    summary: "one more layer unfrozen each epoch, rates ÷ 2.6, slanted triangle",
+    paper: Some(Paper { authors: "Howard & Ruder", year: 2018, arxiv: "1801.06146" }),
+    schedule: Schedule::Slanted,
+    options: &[&GRANULARITY, &DECAY, &UNFREEZE],
+    phases: |blocks, options| Ok(vec![phase(blocks, options)]),
+    ..Method::PLAIN
+};
+
+const GRANULARITY: MethodOption<Granularity> = discriminative::GRANULARITY.or(Granularity::Stage);
 
 /// The paper's factor is for a model of four layers. By tensor, of which there are over a hundred, nothing would train.
-fn default_decay(granularity: Granularity) -> f64 {
-    if granularity == Granularity::Tensor { discriminative::DECAY } else { DECAY }
+const DECAY: MethodOption<Option<f64>> = discriminative::DECAY.or(None).by_default("1/2.6, or 0.9 by tensor");
+
+const UNFREEZE: MethodOption<UnfreezeOrder> = MethodOption::new(
+    "unfreeze",
+    "ORDER",
+    Kind::Choice(&["last-to-first", "first-to-last"]),
+    UnfreezeOrder::LastToFirst,
+    "In which order layers are unfrozen",
+);
+
+/// In which order gradual unfreezing goes; both are in the literature.
+#[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum UnfreezeOrder {
+    /// From the head down (ULMFiT).
+    LastToFirst,
+    /// From the stem up (a baseline of Lee et al. 2023).
+    FirstToLast,
 }
 
-pub(super) fn phases(blocks: &[Block], options: &MethodOptions) -> Vec<Phase> {
-    let granularity = options.granularity.unwrap_or(Granularity::Stage);
-    let decay = options.decay.unwrap_or_else(|| default_decay(granularity));
+fn phase(blocks: &[Block], options: &MethodOptions) -> Phase {
+    let granularity = options.get(&GRANULARITY);
+    let usual_decay = if granularity == Granularity::Tensor { 0.9 } else { 1.0 / 2.6 };
+    let decay = options.get(&DECAY).unwrap_or(usual_decay);
     let everything = vec![Selected::Whole; blocks.len()];
-    let gradient = Gradient {
-        schedule: options.schedule.unwrap_or(Schedule::Slanted),
-        rates: falling_rates(blocks, &everything, granularity, |layers_back, _| decay.powf(layers_back as f64)),
+    let factor = |layers_back: usize, _| decay.powf(layers_back as f64);
+    Gradient {
+        schedule: options.schedule.unwrap_or(METHOD.schedule),
+        rate_factors: falling_rate_factors(blocks, &everything, granularity, factor),
         frozen_epochs: frozen_epochs(blocks, granularity, options),
         ..options.gradient()
-    };
-    vec![phase("gradual unfreezing", gradient)]
+    }
+    .into_phase("gradual unfreezing")
 }
 
 /// One more layer joins every epoch; where there are fewer epochs than layers, several do, so that
@@ -47,7 +77,7 @@ fn frozen_epochs(blocks: &[Block], granularity: Granularity, options: &MethodOpt
     if splits_new_head {
         layers.extend(head.clone().map(|head| vec![head]));
     }
-    if options.unfreeze == UnfreezeOrder::LastToFirst {
+    if options.get(&UNFREEZE) == UnfreezeOrder::LastToFirst {
         layers.reverse();
     }
     let count = layers.len();

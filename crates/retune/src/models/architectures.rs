@@ -129,26 +129,10 @@ fn did_you_mean(name: &str) -> String {
 /// The candidate that is most like `name`, if any is close.
 pub fn closest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     candidates
-        .map(|candidate| (edit_distance(name, candidate), candidate))
+        .map(|candidate| (strsim::levenshtein(name, candidate), candidate))
         .min()
         .filter(|(distance, _)| *distance <= name.len() / 3)
         .map(|(_, candidate)| candidate)
-}
-
-/// Levenshtein's distance.
-fn edit_distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (index, from) in one.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = index + 1;
-        for (column, to) in other.iter().enumerate() {
-            let replaced = diagonal + usize::from(from != *to);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[other.len()]
 }
 
 /// All names that can be built with their entries, sorted.
@@ -199,6 +183,12 @@ impl Network {
     /// The ordered list of blocks; the last is the classifier `head`.
     pub fn blocks(&self) -> &[Block] {
         &self.blocks
+    }
+
+    /// The weight of the convolution that takes the images.
+    pub(super) fn input_weight(&self) -> Option<&ParameterSpec> {
+        // In every family the stem's convolution comes first; what comes before it are tokens.
+        self.specs.iter().find(|spec| spec.shape.len() == 4)
     }
 
     /// Side of the squares that images are cut into, for who cuts them.
@@ -266,12 +256,10 @@ pub fn build(
     let mut given = model_args.clone();
     given.retain(|key, _| !WITHOUT_EFFECT.contains(&key.as_str()));
     given.remove("num_classes");
-    for (key, only) in [("in_chans", 3), ("output_stride", 32)] {
-        if let Some(value) = given.remove(key)
-            && value != only
-        {
-            return Err(wrong(format!("{key} must be {only}, not {value}")));
-        }
+    if let Some(value) = given.remove("output_stride")
+        && value != 32
+    {
+        return Err(wrong(format!("output_stride must be 32, not {value}")));
     }
     if entry.family != Family::ViT
         && let Some(value) = given.remove("global_pool")
@@ -424,7 +412,8 @@ mod tests {
             build("resnet18", &args, 10, None).unwrap_err().to_string()
         };
         assert!(refused(serde_json::json!({"channels": [0, 1, 2, 3]})).contains("channels"));
-        assert!(refused(serde_json::json!({"in_chans": 1})).contains("in_chans must be 3"));
+        assert!(refused(serde_json::json!({"in_chans": 0})).contains("in_chans must be between 1 and"));
+        assert!(refused(serde_json::json!({"output_stride": 16})).contains("output_stride must be 32"));
         assert!(refused(serde_json::json!({"attention": "yes"})).contains("attention"));
     }
 }

@@ -3,6 +3,7 @@
 use std::num::NonZeroU16;
 use std::path::Path;
 
+use retune_pixels::channels::{Channels, UnknownChannels};
 use retune_pixels::preprocess::{CropMode, Preprocessing};
 use retune_pixels::resize::Interpolation;
 use serde_json::{Map, Value, json};
@@ -43,6 +44,14 @@ pub enum ConfigError {
         path: String,
         /// Why not.
         source: ArchitectureError,
+    },
+    /// The model takes images of a number of channels that image files do not have.
+    #[error("{path}: {source}")]
+    Channels {
+        /// The file.
+        path: String,
+        /// The number of channels.
+        source: UnknownChannels,
     },
     /// The configuration is one of transformers, and timm's architectures cannot do what it says.
     #[error("{path}: {reason}")]
@@ -128,7 +137,13 @@ impl ModelConfig {
             .and_then(Value::as_u64)
             .filter(|&count| count <= 1_000_000)
             .ok_or_else(|| wrong("num_classes", "a whole number"))? as usize;
-        let mut preprocessing = preprocessing(&cfg, path)?;
+        // As timm reads them: the constructor's argument, else what the images of the weights had.
+        let in_chans = document.get("model_args").and_then(|args| args.get("in_chans"));
+        let in_chans = in_chans.or_else(|| cfg.get("input_size")?.get(0)).and_then(Value::as_u64);
+        let in_chans = in_chans.ok_or_else(|| wrong("in_chans", "a whole number"))?;
+        let channels =
+            Channels::try_from(in_chans).map_err(|source| ConfigError::Channels { path: path.into(), source })?;
+        let mut preprocessing = preprocessing(&cfg, channels, path)?;
         if let Some(white) = document.get(OWN).and_then(|own| own.get("white")) {
             let white = white.as_u64().and_then(|white| u16::try_from(white).ok()).and_then(NonZeroU16::new);
             preprocessing.white = Some(white.ok_or_else(|| wrong("white", "a whole number from 1 to 65535"))?);
@@ -187,6 +202,9 @@ impl ModelConfig {
         let mut args = self.document.get("model_args").and_then(Value::as_object).cloned().unwrap_or_default();
         if let Some(own) = self.own("model_args").and_then(Value::as_object) {
             args.extend(own.clone());
+        }
+        if self.preprocessing.channels != Channels::Rgb {
+            args.insert("in_chans".into(), self.preprocessing.channels.count().into());
         }
         args
     }
@@ -273,14 +291,15 @@ impl ModelConfig {
     /// The same model with images prepared otherwise; timm reads the same from what is written.
     pub fn with_preprocessing(mut self, preprocessing: Preprocessing) -> Self {
         let (old, new) = (self.preprocessing.clone(), &preprocessing);
+        let size = |of: &Preprocessing| [of.channels.count() as u32, of.height, of.width];
         // What stays is left as it is written, to the digit.
         let changes = [
-            ("input_size", (old.height, old.width) != (new.height, new.width), json!([3, new.height, new.width])),
+            ("input_size", size(&old) != size(new), json!(size(new))),
             ("interpolation", old.interpolation != new.interpolation, json!(new.interpolation.pillow())),
             ("crop_pct", old.crop_pct != new.crop_pct, json!(new.crop_pct)),
             ("crop_mode", old.crop_mode != new.crop_mode, json!(new.crop_mode)),
-            ("mean", old.mean != new.mean, json!(new.mean.map(shortest))),
-            ("std", old.std != new.std, json!(new.std.map(shortest))),
+            ("mean", old.mean != new.mean, json!(shortest(&new.mean))),
+            ("std", old.std != new.std, json!(shortest(&new.std))),
         ];
         for (key, changed, value) in changes {
             if changed {
@@ -290,6 +309,7 @@ impl ModelConfig {
         let beyond_timm = new.interpolation != new.interpolation.pillow();
         self.set_own("interpolation", beyond_timm.then(|| json!(new.interpolation)));
         self.set_own("white", new.white.map(|white| json!(white)));
+        self.set_channels(new, old.channels);
         let (height, width) = (new.height, new.width);
         if let Some(Value::Object(args)) = self.document.get_mut("model_args")
             && args.contains_key("img_size")
@@ -298,6 +318,34 @@ impl ModelConfig {
         }
         self.preprocessing = preprocessing;
         self
+    }
+
+    /// Writes the channels where timm's constructor and its users' pipelines read them. What a file of three channels says
+    /// stays as it is.
+    fn set_channels(&mut self, new: &Preprocessing, old: Channels) {
+        let count = new.channels.count();
+        if (new.channels, old) == (Channels::Rgb, Channels::Rgb) {
+            return;
+        }
+        let cfg = self.document.get("pretrained_cfg").and_then(Value::as_object).unwrap_or(&self.document);
+        let holds = |key: &str| cfg.get(key).and_then(Value::as_array).map(Vec::len) == Some(count);
+        let missing = [("mean", &new.mean), ("std", &new.std)].into_iter().filter(|(key, _)| !holds(key));
+        let mut missing: Vec<(&str, Value)> = missing.map(|(key, values)| (key, json!(shortest(values)))).collect();
+        if cfg.get("input_size").and_then(|size| size.get(0)?.as_u64()) != Some(count as u64) {
+            missing.push(("input_size", json!([count, new.height, new.width])));
+        }
+        if let Some([channels, height, width]) = cfg.get("test_input_size").and_then(Value::as_array).map(Vec::as_slice)
+            && *channels != count
+        {
+            missing.push(("test_input_size", json!([count, height, width])));
+        }
+        for (key, value) in missing {
+            self.set_cfg(key, value);
+        }
+        let args = self.document.entry("model_args").or_insert_with(|| Value::Object(Map::new()));
+        if let Value::Object(args) = args {
+            args.insert("in_chans".into(), count.into());
+        }
     }
 
     fn set_cfg(&mut self, key: &str, value: Value) {
@@ -320,25 +368,27 @@ impl ModelConfig {
     }
 }
 
-fn preprocessing(cfg: &Map<String, Value>, path: &str) -> Result<Preprocessing, ConfigError> {
+fn preprocessing(cfg: &Map<String, Value>, channels: Channels, path: &str) -> Result<Preprocessing, ConfigError> {
     let wrong = |key, expected| ConfigError::Key { path: path.into(), key, expected };
     let size = cfg.get("input_size").and_then(Value::as_array).map(Vec::as_slice);
     let (height, width) = match size {
-        Some([channels, height, width]) if channels.as_u64() == Some(3) => (image_side(height), image_side(width)),
+        Some([channels, height, width]) if channels.is_u64() => (image_side(height), image_side(width)),
         _ => (None, None),
     };
     let (Some(height), Some(width)) = (height, width) else {
-        return Err(wrong("input_size", "[3, height, width]"));
+        return Err(wrong("input_size", "[channels, height, width]"));
     };
-    let triple = |key: &'static str| -> Result<[f32; 3], ConfigError> {
+    let values = |key: &'static str| -> Result<Vec<f32>, ConfigError> {
         cfg.get(key)
-            .and_then(|value| serde_json::from_value::<[f32; 3]>(value.clone()).ok())
-            .filter(|values| values.iter().all(|value| value.is_finite()))
-            .ok_or_else(|| wrong(key, "three finite numbers"))
+            .and_then(|value| serde_json::from_value::<Vec<f32>>(value.clone()).ok())
+            .filter(|values| !values.is_empty() && values.iter().all(|value| value.is_finite()))
+            .filter(|values| [1, 3, channels.count()].contains(&values.len()))
+            .map(|values| channels.statistics(&values))
+            .ok_or_else(|| wrong(key, "a finite number for each channel"))
     };
-    let std = triple("std")?;
+    let std = values("std")?;
     if std.iter().any(|&value| value <= 0.0) {
-        return Err(wrong("std", "three positive numbers"));
+        return Err(wrong("std", "a positive number for each channel"));
     }
     Ok(Preprocessing {
         width,
@@ -358,7 +408,8 @@ fn preprocessing(cfg: &Map<String, Value>, path: &str) -> Result<Preprocessing, 
             .and_then(Value::as_str)
             .and_then(|name| name.parse::<CropMode>().ok())
             .ok_or_else(|| wrong("crop_mode", "center, squash or border"))?,
-        mean: triple("mean")?,
+        channels,
+        mean: values("mean")?,
         std,
         white: None,
     })
@@ -367,9 +418,9 @@ fn preprocessing(cfg: &Map<String, Value>, path: &str) -> Result<Preprocessing, 
 /// Key of what timm has no name for; it passes over keys that it does not know.
 const OWN: &str = "retune";
 
-/// The value as a user would write it: 0.485, not the digits of its nearest `f32`.
-fn shortest(value: f32) -> f64 {
-    value.to_string().parse().unwrap_or_else(|_| f64::from(value))
+/// The values as a user would write them: 0.485, not the digits of its nearest `f32`.
+fn shortest(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|value| value.to_string().parse().unwrap_or_else(|_| f64::from(*value))).collect()
 }
 
 fn image_side(value: &Value) -> Option<u32> {

@@ -37,6 +37,8 @@ pub(crate) struct ConvNeXtConfig {
     pub norm_eps: Option<f64>,
     /// Epsilon of the norm in the head, where it differs: an argument that timm has not, for transformers' models.
     pub head_norm_eps: Option<f64>,
+    /// Channels of its images.
+    pub in_chans: usize,
     pub num_classes: usize,
 }
 
@@ -57,6 +59,7 @@ impl Default for ConvNeXtConfig {
             act_layer: ActivationFunction::Gelu,
             norm_eps: None,
             head_norm_eps: None,
+            in_chans: 3,
             num_classes: 1000,
         }
     }
@@ -76,7 +79,7 @@ impl ConvNeXtConfig {
         check_sizes(self.dims.iter().map(|&width| ("dims", width)))?;
         let kernels = (0..self.depths.len()).map(|stage| self.kernel_sizes.of_stage(stage));
         check_sizes(kernels.map(|size| ("kernel_sizes", size)))?;
-        check_sizes([("patch_size", self.patch_size)])
+        check_sizes([("in_chans", self.in_chans), ("patch_size", self.patch_size)])
     }
 
     /// The smallest image whose maps the unpadded downsampling convolutions do not use up.
@@ -201,7 +204,7 @@ impl Stem {
         let bias = config.conv_bias;
         if config.stem_type == StemKind::Patch {
             let patch = config.patch_size;
-            let shape = ConvShape::new(3, width, patch).stride(patch).padding(Padding::Symmetric(0));
+            let shape = ConvShape::new(config.in_chans, width, patch).stride(patch).padding(Padding::Symmetric(0));
             return Self {
                 first: Conv2d::new(builder, "0", shape, bias),
                 activation: ActivationFunction::Identity,
@@ -218,7 +221,7 @@ impl Stem {
         let (second, norm) = if activates { ("2", "3") } else { ("1", "2") };
         let stride_2 = |inputs, outputs| ConvShape::new(inputs, outputs, 3).stride(2);
         Self {
-            first: Conv2d::new(builder, "0", stride_2(3, middle), bias),
+            first: Conv2d::new(builder, "0", stride_2(config.in_chans, middle), bias),
             activation: if activates { config.act_layer } else { ActivationFunction::Identity },
             second: Some(Conv2d::new(builder, second, stride_2(middle, width), bias)),
             norm: LayerNorm::new(builder, norm, width, config.epsilon()),

@@ -28,13 +28,20 @@ pub(crate) struct EfficientNetConfig {
     pub act_layer: ActivationFunction,
     pub norm_eps: f64,
     pub stages: Vec<Vec<BlockRow>>,
+    /// Channels of its images.
+    #[serde(default = "three")]
+    pub in_chans: usize,
     pub num_classes: usize,
+}
+
+fn three() -> usize {
+    3
 }
 
 impl EfficientNetConfig {
     /// Refuses sizes that no network can have.
     pub fn check(&self) -> Result<(), String> {
-        check_sizes([("stem_size", self.stem_size)])?;
+        check_sizes([("in_chans", self.in_chans), ("stem_size", self.stem_size)])?;
         for row in self.stages.iter().flatten() {
             check_sizes([
                 ("kernel", row.kernel),
@@ -125,7 +132,7 @@ impl EfficientNet {
     pub fn new(config: &EfficientNetConfig, builder: &mut ParameterBuilder) -> Self {
         let mut blocks = vec![Block::alone("stem")];
         builder.enter_block(0);
-        let stem_shape = ConvShape::new(3, config.stem_size, 3).stride(2).padding(config.pad_type.of(3));
+        let stem_shape = ConvShape::new(config.in_chans, config.stem_size, 3).stride(2).padding(config.pad_type.of(3));
         let stem = ConvNorm::new(builder, ("conv_stem", "bn1"), stem_shape, config.norm_eps);
 
         let mut body = Vec::new();

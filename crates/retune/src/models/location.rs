@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::checkpoint::{self, Checkpoint, Classes, LoadNote};
-use super::{CONFIG_FILE, ModelConfig, ModelError, WEIGHTS_FILE, architectures};
+use super::{CONFIG_FILE, ModelConfig, ModelError, WEIGHTS_FILE};
 
 /// What is at a path that a model is loaded from.
 pub(super) struct Located {
@@ -56,9 +56,12 @@ fn locate_file(path: &Path, architecture: Option<&str>) -> Result<Located, Model
         return Ok(located(ModelConfig::of_architecture(name)?, None, Vec::new()));
     }
     let checkpoint = Checkpoint::open(path)?;
-    let named = checkpoint.architecture();
-    let Some((name, _)) = named.and_then(|name| architectures::find(name).ok()) else {
-        return Err(ModelError::ArchitectureNeeded { path: path.to_owned(), named: named.map(str::to_owned) });
+    let Some(name) = checkpoint::named_architecture(&checkpoint) else {
+        return Err(ModelError::ArchitectureNeeded {
+            path: path.to_owned(),
+            named: checkpoint.architecture().map(str::to_owned),
+            candidates: checkpoint::candidates(&checkpoint),
+        });
     };
     let note = LoadNote::Architecture { file: checkpoint::file_name(path), architecture: name.to_owned() };
     Ok(located(ModelConfig::of_architecture(name)?, Some(checkpoint), vec![note]))

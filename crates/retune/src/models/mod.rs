@@ -19,6 +19,7 @@ pub mod config;
 mod convnext;
 mod efficientnet;
 pub mod imagenet;
+mod input_channels;
 mod layers;
 mod location;
 pub mod naming;
@@ -100,12 +101,15 @@ pub enum ModelError {
         weights: u128,
     },
     /// A weights file does not say what it is the weights of, or in no name that is known.
-    #[error("{path} holds weights only, and {reason}", path = path.display(), reason = unnamed(named.as_deref()))]
+    #[error("{path} holds weights only, and {reason}{fitting}", path = path.display(),
+        reason = unnamed(named.as_deref()), fitting = fitting(candidates))]
     ArchitectureNeeded {
         /// The file.
         path: PathBuf,
         /// What it calls its architecture.
         named: Option<String>,
+        /// The architectures that have tensors of the same names and shapes.
+        candidates: Vec<&'static str>,
     },
     /// Logits are wanted of a model that has none.
     #[error("the model has no classifier, so it gives no logits; take its pooled features")]
@@ -113,8 +117,8 @@ pub enum ModelError {
     /// Neither a model nor an architecture is named.
     #[error("no model and no architecture is named")]
     NothingNamed,
-    /// `--arch` was given for something that says itself what it is.
-    #[error("{path} names its own architecture in config.json; leave --arch out", path = .0.display())]
+    /// An architecture was named for a model that names its own.
+    #[error("{path} names its own architecture in config.json, so it takes no other", path = .0.display())]
     ArchitectureNotNeeded(PathBuf),
     /// The image size does not suit the architecture.
     #[error("{architecture} cannot take images of {height}×{width}: {reason}")]
@@ -135,8 +139,22 @@ pub enum ModelError {
 
 fn unnamed(named: Option<&str>) -> String {
     match named {
-        Some(name) => format!("the name that it gives its architecture, '{name}', is none that can be built"),
-        None => "nothing in it says of which architecture".into(),
+        Some(name) => format!("its architecture, '{name}', is not one that retune can build"),
+        None => "nothing in it names its architecture".into(),
+    }
+}
+
+fn fitting(candidates: &[&str]) -> String {
+    const MOST: usize = 6;
+    match candidates {
+        [] => String::new(),
+        [only] => format!("; its tensors are those of {only}"),
+        several => {
+            let shown = several[..several.len().min(MOST)].join(", ");
+            let more = several.len().saturating_sub(MOST);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            format!("; its tensors fit {shown}{more}, which differ in what no tensor tells")
+        }
     }
 }
 
@@ -205,11 +223,14 @@ impl Model {
         classes: Classes,
         device: &Device,
     ) -> Result<Self, ModelError> {
-        let taken = checkpoint::take(checkpoint, config, classes)?;
+        let mut taken = checkpoint::take(checkpoint, config, classes)?;
         let (config, network) = Self::build(taken.config)?;
         let path = checkpoint.path();
         check_whole_patches(own, &config, &network)?;
         check_weights_size(&network, path)?;
+        if own.preprocessing().channels != config.preprocessing().channels {
+            taken.notes.extend(input_channels::adapt(&mut taken.tensors, &network, path));
+        }
         let mut model = Self::empty(config, network, device);
         let positions = model.network.positions.map(|grid| PositionGrid { from: own_grid(own), ..grid });
         weights::assign(&mut model.parameters, taken.tensors, positions, path)?;
@@ -341,12 +362,12 @@ impl Model {
         device::compute(&device, || self.network.forward_range(x, blocks, &mut Pass::evaluation(&self.parameters)))
     }
 
-    /// Images `[batch, 3, height, width]` to logits `[batch, classes]`.
+    /// Images `[batch, channels, height, width]` to logits `[batch, classes]`.
     pub fn logits(&self, images: Tensor<4>) -> Tensor<2> {
         self.forward_range(Activation::of_images(images), 0..self.blocks().len()).pool()
     }
 
-    /// Images `[batch, 3, height, width]` to the features that the head sees, `[batch, features]`.
+    /// Images `[batch, channels, height, width]` to the features that the head sees, `[batch, features]`.
     pub fn pooled_features(&self, images: Tensor<4>) -> Tensor<2> {
         self.forward_range(Activation::of_images(images), 0..self.head()).pool()
     }
@@ -445,7 +466,9 @@ fn check_whole_patches(own: &ModelConfig, changed: &ModelConfig, network: &Netwo
 fn check_weights_size(network: &Network, path: &Path) -> Result<(), ModelError> {
     const LARGEST_RESAMPLING: u128 = 256;
     let bytes = std::fs::metadata(path).map_err(|error| FileError::new("read", path, error))?.len();
-    let held = network.scalars(|spec| spec.name != "pos_embed");
+    // The stem's weights may be repeated for more channels than the file's.
+    let stem = network.input_weight().map(|spec| spec.name.as_str());
+    let held = network.scalars(|spec| spec.name != "pos_embed" && Some(spec.name.as_str()) != stem);
     let resampled = network.scalars(|spec| spec.name == "pos_embed");
     // The smallest floats have two bytes.
     if 2 * held > u128::from(bytes) || resampled > LARGEST_RESAMPLING * u128::from(bytes) {

@@ -33,6 +33,8 @@ pub(crate) struct ResNetConfig {
     pub stem_type: StemKind,
     /// Downsample shortcuts by averaging before a 1×1 convolution (ResNet-D).
     pub avg_down: bool,
+    /// Channels of its images.
+    pub in_chans: usize,
     pub num_classes: usize,
 }
 
@@ -47,6 +49,7 @@ impl Default for ResNetConfig {
             stem_width: 64,
             stem_type: StemKind::Plain,
             avg_down: false,
+            in_chans: 3,
             num_classes: 1000,
         }
     }
@@ -62,6 +65,7 @@ impl ResNetConfig {
         check_depth(self.layers.iter().copied())?;
         check_sizes(self.channels.iter().map(|&width| ("channels", width)))?;
         check_sizes([
+            ("in_chans", self.in_chans),
             ("cardinality", self.cardinality),
             ("base_width", self.base_width),
             ("stem_width / 4", self.stem_width / 4),
@@ -171,7 +175,7 @@ impl Stem {
     fn new(config: &ResNetConfig, builder: &mut ParameterBuilder) -> (Self, usize) {
         let width = config.stem_width;
         if config.stem_type == StemKind::Plain {
-            let shape = ConvShape::new(3, 64, 7).stride(2);
+            let shape = ConvShape::new(config.in_chans, 64, 7).stride(2);
             let convolution = ConvNorm::new(builder, ("conv1", "bn1"), shape, EPSILON);
             return (Self { convolutions: vec![convolution] }, 64);
         }
@@ -182,7 +186,7 @@ impl Stem {
         let outputs = width * 2;
         // timm keeps the three convolutions in one sequence whose last norm is the stem's `bn1`.
         let layers = [
-            (("conv1.0", "conv1.1"), ConvShape::new(3, first, 3).stride(2)),
+            (("conv1.0", "conv1.1"), ConvShape::new(config.in_chans, first, 3).stride(2)),
             (("conv1.3", "conv1.4"), ConvShape::new(first, width, 3)),
             (("conv1.6", "bn1"), ConvShape::new(width, outputs, 3)),
         ];

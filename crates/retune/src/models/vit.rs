@@ -42,6 +42,8 @@ pub(crate) struct ViTConfig {
     pub fc_norm: Option<bool>,
     pub norm_eps: f64,
     pub act_layer: ActivationFunction,
+    /// Channels of its images.
+    pub in_chans: usize,
     pub num_classes: usize,
 }
 
@@ -66,6 +68,7 @@ impl Default for ViTConfig {
             fc_norm: None,
             norm_eps: 1e-6,
             act_layer: ActivationFunction::Gelu,
+            in_chans: 3,
             num_classes: 1000,
         }
     }
@@ -92,6 +95,7 @@ impl ViTConfig {
     pub fn check(&self) -> Result<(), String> {
         let (height, width) = self.img_size.height_and_width();
         check_sizes([
+            ("in_chans", self.in_chans),
             ("patch_size", self.patch_size),
             ("embed_dim", self.embed_dim),
             ("reg_tokens + 1", self.reg_tokens.saturating_add(1)),
@@ -221,7 +225,7 @@ impl Stem {
         let position_embedding = embedding("pos_embed", positions, 0.02);
 
         let patch = config.patch_size;
-        let shape = ConvShape::new(3, width, patch).stride(patch).padding(Padding::Symmetric(0));
+        let shape = ConvShape::new(config.in_chans, width, patch).stride(patch).padding(Padding::Symmetric(0));
         let projection = builder.within("patch_embed", |builder| Conv2d::new(builder, "proj", shape, !config.pre_norm));
         let norm = config.pre_norm.then(|| LayerNorm::new(builder, "norm_pre", width, config.norm_eps));
         Self {

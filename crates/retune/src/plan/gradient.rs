@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use super::Schedule;
+use super::{Phase, Schedule, Solver};
 use crate::models::{Block, ParameterSpec, Role};
 
 /// Settings of gradient descent in a phase.
@@ -30,8 +30,9 @@ pub struct Gradient {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reinitialize: Vec<String>,
     /// Factor on the base rate for each block that trains, and for tensors (by timm's names) that have one of their own,
-    /// which goes before their block's. What is not named is frozen.
-    pub rates: IndexMap<String, f64>,
+    /// which goes before their block's. What is not named is frozen. A plan's file calls them `rates`.
+    #[serde(rename = "rates", alias = "rate_factors")]
+    pub rate_factors: IndexMap<String, f64>,
     /// Whole epochs for which a block, or a tensor with a number of its own, stays frozen before it trains too (gradual
     /// unfreezing).
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
@@ -61,7 +62,7 @@ impl Default for Gradient {
             parameters: Selection::default(),
             combine: Combine::default(),
             reinitialize: Vec::new(),
-            rates: IndexMap::new(),
+            rate_factors: IndexMap::new(),
             frozen_epochs: IndexMap::new(),
             adaptive: None,
             anchor: None,
@@ -72,14 +73,19 @@ impl Default for Gradient {
 }
 
 impl Gradient {
+    /// A phase of this descent.
+    pub fn into_phase(self, name: &str) -> Phase {
+        Phase { name: name.to_owned(), solver: Solver::Gradient(self) }
+    }
+
     /// Factor on the base rate for the parameter `name` of `block`, 0 where it is frozen.
-    pub fn rate(&self, block: &Block, name: &str) -> f64 {
-        self.rates.get(name).or_else(|| self.rates.get(&block.name)).copied().unwrap_or(0.0)
+    pub fn rate_factor(&self, block: &Block, name: &str) -> f64 {
+        self.rate_factors.get(name).or_else(|| self.rate_factors.get(&block.name)).copied().unwrap_or(0.0)
     }
 
     /// The largest factor in a block, 0 where all of it is frozen.
-    pub fn block_rate(&self, block: &Block) -> f64 {
-        Self::parts(block).map(|(block, name, _)| self.rate(block, name)).fold(0.0, f64::max)
+    pub fn block_rate_factor(&self, block: &Block) -> f64 {
+        Self::parts(block).map(|(block, name, _)| self.rate_factor(block, name)).fold(0.0, f64::max)
     }
 
     /// Whole epochs for which the parameter `name` of `block` stays frozen.
@@ -93,7 +99,7 @@ impl Gradient {
         let mut treatments = block
             .parameters
             .iter()
-            .map(|spec| (self.rate(block, &spec.name), self.frozen_epochs_of(block, &spec.name)));
+            .map(|spec| (self.rate_factor(block, &spec.name), self.frozen_epochs_of(block, &spec.name)));
         let first = treatments.next();
         treatments.any(|treatment| Some(treatment) != first)
     }
@@ -221,19 +227,6 @@ pub enum LayerKind {
     Stage,
 }
 
-impl std::str::FromStr for LayerKind {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        Ok(match name {
-            "tensor" => Self::Tensor,
-            "block" => Self::Block,
-            "stage" => Self::Stage,
-            _ => return Err("expected tensor, block or stage".into()),
-        })
-    }
-}
-
 /// L2-SP (Li, Grandvalet & Davoine 2018, arXiv 1802.01483): a penalty of
 /// `strength / 2 · ‖w − w₀‖²` on pretrained parameters, where w₀ are those that the run began with,
 /// and of `head_strength / 2 · ‖w‖²` on the head's. It takes the place of weight decay.
@@ -246,10 +239,14 @@ pub struct Anchor {
     pub head_strength: f64,
 }
 
-impl Default for Anchor {
+impl Anchor {
     /// The paper's usual values (section 4.1).
+    pub const DEFAULT: Self = Self { strength: 0.1, head_strength: 0.01 };
+}
+
+impl Default for Anchor {
     fn default() -> Self {
-        Self { strength: 0.1, head_strength: 0.01 }
+        Self::DEFAULT
     }
 }
 
@@ -285,11 +282,16 @@ pub struct LowRank {
 
 impl Default for LowRank {
     fn default() -> Self {
-        Self { rank: 8, alpha: 16.0 }
+        Self::DEFAULT
     }
 }
 
 impl LowRank {
+    /// Rank 8, scaled by 2.
+    pub const DEFAULT: Self = Self { rank: 8, alpha: 16.0 };
+    /// Past this, "low" has no meaning: the factors of most layers would be larger than their weights.
+    pub const MAX_RANK: usize = 1024;
+
     /// Whether a parameter can have a low-rank change: a matrix, or a convolution that mixes all
     /// channels. One in groups is left out, as PEFT cannot merge its adapters either.
     pub fn fits(spec: &ParameterSpec) -> bool {

@@ -22,17 +22,25 @@ impl std::str::FromStr for Schedule {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        Ok(match name {
-            "constant" => Self::Constant,
-            "linear" => Self::Linear,
-            "cosine" => Self::Cosine,
-            "slanted" => Self::Slanted,
-            _ => return Err("expected constant, linear, cosine or slanted".into()),
-        })
+        let known = Self::ALL.into_iter().find(|schedule| schedule.name() == name);
+        known.ok_or_else(|| "expected constant, linear, cosine or slanted".into())
     }
 }
 
 impl Schedule {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Constant, Self::Linear, Self::Cosine, Self::Slanted];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Constant => "constant",
+            Self::Linear => "linear",
+            Self::Cosine => "cosine",
+            Self::Slanted => "slanted",
+        }
+    }
+
     /// Factor on the learning rate at `step` (from 0) of `steps`, of which the first
     /// `warmup_steps` climb from 0.
     pub fn factor(self, step: usize, steps: usize, warmup_steps: f64) -> f64 {

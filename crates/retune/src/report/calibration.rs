@@ -1,4 +1,4 @@
-//! Whether a model is right as often as it says (Guo et al. 2017, *On Calibration of Modern Neural
+//! Calibration of a model's probabilities (Guo et al. 2017, *On Calibration of Modern Neural
 //! Networks*, arXiv 1706.04599, section 2).
 
 use serde::Serialize;
@@ -18,7 +18,7 @@ pub struct Calibration {
     pub largest_error: f64,
     /// Mean confidence.
     pub confidence: f64,
-    /// Share of images that is right.
+    /// Accuracy.
     pub accuracy: f64,
     /// Images.
     pub n: usize,
@@ -31,7 +31,7 @@ pub struct Bin {
     pub n: usize,
     /// Their mean confidence; 0 without images.
     pub confidence: f64,
-    /// The share of them that is right; 0 without images.
+    /// Their accuracy; 0 without images.
     pub accuracy: f64,
 }
 

@@ -1,4 +1,4 @@
-//! Which classes are taken for which.
+//! Confusion of classes.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -24,8 +24,8 @@ impl Confusion {
         Self { counts: counts.into_iter().map(|((label, predicted), n)| (label, predicted, n)).collect() }
     }
 
-    /// The mistakes made most often, `(true, predicted, images)`, the most frequent first and of equally frequent ones
-    /// that of the class with fewer images.
+    /// The most frequent mistakes, `(true, predicted, images)`, most frequent first. Of equally frequent ones, the
+    /// class with fewer images comes first.
     pub fn most_confused(&self, most: usize) -> Vec<(usize, usize, usize)> {
         let mut images: HashMap<usize, usize> = HashMap::new();
         self.counts.iter().for_each(|&(label, _, n)| *images.entry(label).or_default() += n);
@@ -36,8 +36,7 @@ impl Confusion {
         mistakes
     }
 
-    /// The classes with a mistake of which the smallest share is right, and of equal ones those with the most images
-    /// first.
+    /// The classes with mistakes, lowest recall first. Of equal ones, the class with the most images comes first.
     pub fn hardest(&self, most: usize) -> Vec<Hard> {
         let mut classes: Vec<Hard> = Vec::new();
         for of_class in self.counts.chunk_by(|one, other| one.0 == other.0) {
@@ -54,8 +53,7 @@ impl Confusion {
         classes
     }
 
-    /// The counts of groups of `size` classes that follow each other, which is what a matrix of very many classes has
-    /// room for.
+    /// The counts of groups of `size` consecutive classes, for a matrix of very many classes.
     pub fn grouped(&self, size: usize) -> Self {
         let size = size.max(1);
         let mut counts: BTreeMap<(usize, usize), usize> = BTreeMap::new();
@@ -65,7 +63,7 @@ impl Confusion {
         Self { counts: counts.into_iter().map(|((label, predicted), n)| (label, predicted, n)).collect() }
     }
 
-    /// What the model does with each of `classes`.
+    /// Recall and precision of each of `classes`.
     pub fn of_classes(&self, classes: &[String]) -> Vec<ClassAccuracy> {
         let (mut images, mut right, mut answers) =
             (vec![0; classes.len()], vec![0; classes.len()], vec![0; classes.len()]);
@@ -97,7 +95,7 @@ impl Confusion {
     }
 }
 
-/// Rows of a matrix, at most; more classes are counted in groups.
+/// Maximum number of rows of a matrix; more classes are counted in groups.
 pub const MOST_ROWS: usize = 100;
 
 /// Classes in each group of a matrix that has at most [`MOST_ROWS`] rows: 1 where there is a row for every class.
@@ -121,33 +119,33 @@ pub struct Hard {
     pub class: usize,
     /// Its images.
     pub n: usize,
-    /// Those that are right.
+    /// Those predicted correctly.
     pub right: usize,
-    /// The class that it is taken for most often.
+    /// The class that it is confused with most often.
     pub taken_for: usize,
-    /// Its images taken for that.
+    /// Its images predicted as that class.
     pub mistaken: usize,
 }
 
 impl Hard {
-    /// The share of its images that is right, 0 to 1.
+    /// Its recall, 0 to 1.
     pub fn recall(&self) -> f64 {
         self.right as f64 / self.n as f64
     }
 }
 
-/// What a model does with a class.
+/// Recall and precision of a class.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ClassAccuracy {
     /// The class.
     pub class: String,
     /// Its images.
     pub n: usize,
-    /// Share of its images that are right, 0 to 1; none without images.
+    /// Recall, 0 to 1; `None` without images.
     pub recall: Option<f64>,
     /// Wilson's 95 % interval of that.
     pub recall_interval: [f64; 2],
-    /// Share of the answers naming it that are right, 0 to 1; none where no answer does.
+    /// Precision, 0 to 1; `None` if no image is predicted as it.
     pub precision: Option<f64>,
 }
 

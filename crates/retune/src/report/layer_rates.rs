@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 
 use crate::train::metrics::MetricsRow;
 
-/// Most lines in a picture, and rows of a phase in a table.
+/// Maximum number of lines in a picture, and of rows of a phase in a table.
 pub(super) const MOST: usize = 30;
 
 /// A layer's rate at each epoch.
@@ -61,7 +61,7 @@ fn is_kept(at: usize, of: usize) -> bool {
     (0..MOST).any(|turn| position(turn) == at)
 }
 
-/// Neighbours with equal values as one, named by the first and the last.
+/// Merges neighbors with equal values, and names them by the first and the last.
 fn merged<T: PartialEq>(layers: Vec<(String, T)>) -> Vec<(String, T)> {
     let mut groups: Vec<(String, Option<String>, T)> = Vec::new();
     for (name, value) in layers {
@@ -80,8 +80,8 @@ fn named(first: String, last: Option<String>) -> String {
     }
 }
 
-/// At most [`MOST`] rows of layers with the least and the largest of their factors: neighbours with the same factor
-/// together, then, where that is not enough, as many neighbours as it takes.
+/// At most [`MOST`] rows of layers with the smallest and the largest of their factors. Neighbors with the same factor
+/// share a row. If that is not enough, as many neighbors as necessary share one.
 pub(super) fn factor_rows(rates: &IndexMap<String, f64>) -> Vec<(String, RangeInclusive<f64>)> {
     let layers: Vec<(String, f64)> = rates.iter().map(|(name, &rate)| (name.clone(), rate)).collect();
     if layers.len() <= MOST {
@@ -97,7 +97,7 @@ pub(super) fn factor_rows(rates: &IndexMap<String, f64>) -> Vec<(String, RangeIn
     layers.chunks(together).map(row).collect()
 }
 
-/// The name of a few neighbours, of which each may be a few already.
+/// The name of several neighbors, each of which may already stand for several.
 fn ends_of(layers: &[(String, f64)]) -> String {
     let (first, last) = (&layers[0].0, &layers[layers.len() - 1].0);
     if layers.len() == 1 {

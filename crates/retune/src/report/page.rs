@@ -15,7 +15,7 @@ pub use self::sheet::PageSheet;
 pub use self::views::{Cell, Column, Confusions, Gallery, GalleryItem, Map, Mark, PageFigure, Pair, Table, Text, View};
 use crate::files::{self, FileError};
 
-/// Bytes of thumbnails that a page embeds, at most; a run's take less, different ones of several runs would add up.
+/// Maximum number of bytes of thumbnails that a page embeds. A single run takes less, but several runs add up.
 const MOST_SHEET_BYTES: usize = 7 << 20;
 
 /// One HTML file.
@@ -23,11 +23,11 @@ const MOST_SHEET_BYTES: usize = 7 << 20;
 pub struct Page {
     /// The heading.
     pub title: String,
-    /// What there is to know first, a sentence each.
+    /// The main findings, a sentence each.
     pub verdict: Vec<String>,
     /// Names and values under the heading.
     pub facts: Vec<(String, String)>,
-    /// What follows.
+    /// The sections.
     pub sections: Vec<Section>,
     /// Thumbnails that views refer to by position.
     pub sheets: Vec<PageSheet>,
@@ -65,8 +65,8 @@ impl Page {
         Self { title: title.into(), generator, ..Self::default() }
     }
 
-    /// Adds a sheet of thumbnails unless the page has it; views refer to it by the number that this returns. `None` if
-    /// the page holds so many already that it would be too large to open with pleasure.
+    /// Adds a sheet of thumbnails unless the page already has it, and returns the number by which views refer to it.
+    /// `None` if the page would become too large.
     pub fn add_sheet(&mut self, sheet: PageSheet) -> Option<usize> {
         if let Some(known) = self.sheets.iter().position(|known| *known == sheet) {
             return Some(known);
@@ -82,7 +82,7 @@ impl Page {
     /// The page as HTML.
     ///
     /// # Errors
-    /// None that a page meets: its numbers that are not finite become `null`.
+    /// None in practice: numbers that are not finite become `null`.
     pub fn html(&self) -> Result<String, serde_json::Error> {
         template::render(self)
     }

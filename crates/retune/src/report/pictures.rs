@@ -47,8 +47,8 @@ impl Pictures {
         Self { folder, missing: Vec::new() }
     }
 
-    /// Draws a picture and saves it as `name.svg` and `name.png`. Whatever goes wrong, a panic of the renderer too,
-    /// leaves the other pictures alone.
+    /// Draws a picture and saves it as `name.svg` and `name.png`. A failure, even a panic of the renderer, does
+    /// not affect the other pictures.
     pub fn add(&mut self, name: &str, draw: impl FnOnce() -> Plot) {
         let made = catching_panics(|| draw().save_both(&self.folder, name));
         let reason = match made {
@@ -60,10 +60,9 @@ impl Pictures {
     }
 }
 
-/// Draws a finished run into its folder `plots/`: loss by epoch, the blocks' learning rates, the
-/// multipliers of adaptive rates, confusion, calibration and images of highest loss of every set, the map of the images, and the curve of an
-/// interpolation; each where the run has it, as SVG and PNG. Says which of them could not be made: a run is none the
-/// worse for that.
+/// Draws a finished run into its folder `plots/`, as SVG and PNG: loss by epoch, the blocks' learning rates, the
+/// multipliers of adaptive rates, confusion, calibration, and images of highest loss of every set, the map of the images, and the
+/// curve of an interpolation, as far as the run has them. Returns those that could not be made; they do not fail the run.
 pub fn draw(run: &Path, summary: &Summary) -> Vec<MissingPicture> {
     let mut pictures = Pictures::new(run.join(PLOTS_FOLDER));
     if let Err(error) = draw_all(run, summary, &mut pictures) {
@@ -81,7 +80,7 @@ fn draw_all(run: &Path, summary: &Summary, pictures: &mut Pictures) -> Result<()
     images(run, summary, pictures)
 }
 
-/// The course of training.
+/// Loss and rates over training.
 fn training(run: &Path, summary: &Summary, pictures: &mut Pictures) -> Result<(), FileError> {
     let rows = metrics::read(&run.join("metrics.jsonl"))?;
     for (number, outcome) in summary.phases.iter().enumerate() {
@@ -150,7 +149,7 @@ fn images(run: &Path, summary: &Summary, pictures: &mut Pictures) -> Result<(), 
     Ok(())
 }
 
-/// For each set a part of a file's name of its own: its letters and digits, and a number where others have the same.
+/// For each set, a unique part of a file name: its letters and digits, and a number if another set has the same.
 fn file_names(sets: &[String]) -> Vec<String> {
     // Some file systems do not tell large letters from small ones.
     let taken = |names: &[String], name: &str| names.iter().any(|other| other.eq_ignore_ascii_case(name));

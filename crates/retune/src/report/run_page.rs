@@ -28,7 +28,7 @@ pub enum ReportError {
     #[error(transparent)]
     File(#[from] FileError),
     /// The run is not finished.
-    #[error("{path} is not finished; go on with `retune fit --resume {path}` first", path = .0.display())]
+    #[error("{path} is not finished", path = .0.display())]
     Unfinished(PathBuf),
 }
 
@@ -45,17 +45,17 @@ pub struct RunRecord {
     pub options: FitOptions,
     /// Its plan.
     pub plan: Plan,
-    /// What it found.
+    /// Its results.
     pub summary: Summary,
-    /// Its course.
+    /// Its metrics by epoch.
     pub metrics: Vec<MetricsRow>,
-    /// What its model said of each image; `None` of runs made before that was kept.
+    /// Its predictions; `None` for runs from before predictions were kept.
     pub predictions: Option<Predictions>,
     /// Thumbnails of its images.
     pub samples: Samples,
     /// A map of its samples, if one was made.
     pub map: Option<SampleMap>,
-    /// How its model sees images, where the model is still there.
+    /// The preprocessing of its model, if the model is still there.
     pub preprocessing: Option<Preprocessing>,
     /// The command that made it, where that was kept.
     pub command: Option<String>,
@@ -115,14 +115,15 @@ impl RunRecord {
         page.sections.push(self.reproduction());
         if self.predictions.is_none() {
             page.verdict.push(
-                "This run was made before predictions were kept: confusion, calibration and images are missing.".into(),
+                "This run is from before predictions were kept, so confusion, calibration, and images are missing."
+                    .into(),
             );
         }
         page
     }
 
-    /// Sections that a comparison shows of a run: what it does not show of all runs together. Their thumbnails are added
-    /// to the comparison's page.
+    /// Sections for a comparison's page, with what the comparison does not show of all runs together. Their thumbnails
+    /// are added to that page.
     pub fn sections_to_compare(&self, page: &mut Page, with_map: bool) -> Vec<Section> {
         let mut sections = images::sections(self, page);
         sections.retain(|section| section.title != images::CALIBRATION && (with_map || section.title != images::MAP));
@@ -166,12 +167,9 @@ impl RunRecord {
     fn reproduction(&self) -> Section {
         let plan = self.plan.to_toml().unwrap_or_default();
         let options = toml::to_string(&self.options).unwrap_or_default();
-        let section = Section::new(
-            "Plan and options",
-            "What trained, how fast and for how long (plan.toml), and every resolved option (run.toml).",
-        )
-        .wide()
-        .with("Plan", training::plan_table(&self.plan));
+        let section = Section::new("Plan and options", "The plan (plan.toml), and every resolved option (run.toml).")
+            .wide()
+            .with("Plan", training::plan_table(&self.plan));
         let command =
             self.command.as_ref().map(|command| NamedView { name: "Command".into(), view: Text::new(command).into() });
         let section = Section { views: section.views.into_iter().chain(command).collect(), ..section };
@@ -194,7 +192,7 @@ pub(crate) fn sentence(words: &str) -> String {
     letters.next().map(|first| format!("{}{}.", first.to_uppercase(), letters.as_str())).unwrap_or_default()
 }
 
-/// Seconds as people say them.
+/// Seconds in words.
 pub(crate) fn duration(seconds: f64) -> String {
     let whole = seconds.round() as u64;
     match whole {

@@ -1,4 +1,4 @@
-//! A heat map of what `retune cka` wrote.
+//! A heat map of the result of `retune cka`.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use super::figures;
 use super::page::Section;
 use crate::files::{self, FileError};
 
-/// The parts of a matrix that `retune cka` writes which a heat map shows.
+/// The parts of a matrix of `retune cka` that a heat map shows.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Similarities {
     /// Names of the rows.
@@ -76,8 +76,8 @@ pub fn section(path: &Path) -> Result<Section, FileError> {
 
 /// A heat map of each matrix.
 pub fn section_of(matrices: impl IntoIterator<Item = Similarities>) -> Section {
-    let note = "Centred kernel alignment of features (Kornblith et al. 2019): 1 where they hold the same structure, near 0 \
-                where they have nothing in common.";
+    let note = "Centered kernel alignment of features (Kornblith et al. 2019): 1 for the same structure, near 0 for unrelated \
+                features.";
     let mut section = Section::new("Similarity of features", note).wide();
     for Similarities { names, columns, matrix, layer, n, intervals, undefined } in matrices {
         let columns = columns.unwrap_or_else(|| names.clone());

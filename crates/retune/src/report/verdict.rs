@@ -1,4 +1,4 @@
-//! What there is to know first about a run, in sentences.
+//! The main findings of a run, in sentences.
 
 use retune_analysis::intervals::proportion_difference;
 
@@ -6,7 +6,7 @@ use crate::inference::Evaluation;
 use crate::report::calibration::Calibration;
 use crate::run::Summary;
 
-/// A difference of confidence and accuracy that is worth a sentence.
+/// The difference between confidence and accuracy above which it gets a sentence.
 const NOTABLE_GAP: f64 = 0.05;
 
 /// A share in percent with a decimal.
@@ -24,15 +24,15 @@ fn points(share: f64) -> String {
     format!("{:.1}", 100.0 * share).replace('-', "−")
 }
 
-/// The set that stands for data as in training: the first that is not among `shifted`, `val` only if
-/// there is no other.
+/// The set that represents data as in training: the first that is not in `shifted`, and `val` only if there is no
+/// other.
 pub(super) fn in_distribution<'a>(summary: &'a Summary, shifted: &[String]) -> Option<(&'a String, &'a Evaluation)> {
     let own = |(name, _): &(&String, &Evaluation)| !shifted.contains(name);
     let mut sets = summary.splits.iter().filter(own);
     sets.clone().find(|(name, _)| name.as_str() != "val").or_else(|| sets.next())
 }
 
-/// Accuracy on data as in training, what is lost on each other set, and whether confidence can be trusted.
+/// Accuracy on data as in training, the loss of accuracy on each other set, and whether confidence can be trusted.
 pub(super) fn sentences(
     summary: &Summary,
     shifted: &[String],
@@ -70,11 +70,8 @@ pub(super) fn sentences(
     let worst = gaps.max_by(|one, other| one.1.expected_error.total_cmp(&other.1.expected_error));
     if let Some((name, found)) = worst.filter(|(_, found)| (found.confidence - found.accuracy).abs() > NOTABLE_GAP) {
         let (tone, confidence) =
-            (if found.confidence > found.accuracy { "too sure" } else { "not sure enough" }, found.confidence);
-        sentences.push(format!(
-            "Its probabilities are {tone} on {name}: it gives its answers {} on average.",
-            percent(confidence)
-        ));
+            (if found.confidence > found.accuracy { "overconfident" } else { "underconfident" }, found.confidence);
+        sentences.push(format!("It is {tone} on {name}: its mean confidence is {}.", percent(confidence)));
     }
     sentences
 }
@@ -131,6 +128,6 @@ mod tests {
     fn confidence_that_is_wrong_is_told() {
         let calibration = |name: &str| Calibration::measure((0..10).map(|index| (0.9, name == "val" && index < 9)));
         let found = sentences(&summary(&[("val", 9, 10), ("fog", 0, 10)]), &["fog".into()], calibration);
-        assert_eq!(found[2], "Its probabilities are too sure on fog: it gives its answers 90.0 % on average.");
+        assert_eq!(found[2], "It is overconfident on fog: its mean confidence is 90.0 %.");
     }
 }

@@ -1,6 +1,9 @@
-//! What can end a fit.
+//! The errors of a fit.
 
 use std::path::PathBuf;
+
+use retune_pixels::channels::Channels;
+use retune_pixels::preprocess::PreprocessingError;
 
 use super::RUN_FILE;
 use crate::device::UnknownDevice;
@@ -15,13 +18,13 @@ use crate::train::TrainError;
 /// Why a fit ended without a result.
 #[derive(Debug, thiserror::Error)]
 pub enum FitError {
-    /// The data is at fault.
+    /// A problem with the data.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// The model is at fault.
+    /// A problem with the model.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// The plan is at fault.
+    /// A problem with the plan.
     #[error(transparent)]
     Plan(#[from] PlanError),
     /// Training failed, or was interrupted.
@@ -37,10 +40,10 @@ pub enum FitError {
     #[error(transparent)]
     Device(#[from] UnknownDevice),
     /// The output directory holds a run already.
-    #[error("{path} already holds a run; name another --out, or go on with `retune fit --resume {path}`", path = .0.display())]
+    #[error("{path} already holds a run", path = .0.display())]
     OutputIsARun(PathBuf),
     /// The output directory holds something else, or is a file.
-    #[error("there is something at {path} already; name another --out", path = .0.display())]
+    #[error("{path} already exists", path = .0.display())]
     OutputTaken(PathBuf),
     /// The directory is no run.
     #[error("{path} is not a run directory: it lacks {RUN_FILE}", path = .0.display())]
@@ -62,24 +65,22 @@ pub enum FitError {
         change: ClassChange,
     },
     /// Keeping the head needs a head.
-    #[error("the model has no classifier, so there is no head to keep; start with a new one")]
+    #[error("the model has no classifier, so there is no head to keep")]
     NoHeadToKeep,
     /// No image is left to validate on.
-    #[error("{path} leaves no image for validation; give it more images of each class, a val/ folder, or a larger --val-fraction", path = .0.display())]
+    #[error("{path} leaves no image for validation; add images of each class or a val/ folder, or hold out a larger fraction", path = .0.display())]
     NothingToValidate(PathBuf),
     /// The head is new, and nothing would train it.
-    #[error(
-        "the plan never trains the whole head, which starts anew; give it a rate, or take the model's own with --head-init keep"
-    )]
+    #[error("the plan never trains the whole head, which is new; give the head a rate, or keep the model's own head")]
     NewHeadFrozen,
     /// bfloat16 is multiplied by the CPU's fused operators alone.
-    #[error("bfloat16 needs the CPU and its fused operators: leave out --device and --kernels, or train in float32")]
+    #[error("bfloat16 needs the CPU and its fused operators")]
     NoBfloat16,
     /// Another run is at work in the directory.
     #[error(transparent)]
     Lock(#[from] LockError),
     /// Leaving out what cannot be read leaves nothing.
-    #[error("no image of '{set}' in {path} can be read: check the first of them, {first}", path = path.display())]
+    #[error("no image of '{set}' in {path} can be read; the first error is: {first}", path = path.display())]
     NothingReadable {
         /// The set.
         set: String,
@@ -89,10 +90,23 @@ pub enum FitError {
         first: String,
     },
     /// The images that a run left out are not where they were.
-    #[error("{path} is no longer the data that the run began with: images that it left out are gone; put them back", path = .0.display())]
+    #[error("{path} has changed since the run began: images that it left out are gone; put them back", path = .0.display())]
     DataChanged(PathBuf),
+    /// What the user gave for each channel is not for the model's channels.
+    #[error(transparent)]
+    Preprocessing(#[from] PreprocessingError),
+    /// Two models that are to see the same images take different channels.
+    #[error("{path} takes images of {own}, and the other model images of {other}; compare models of the same channels", path = path.display())]
+    Channels {
+        /// The second model.
+        path: PathBuf,
+        /// What it takes.
+        own: Channels,
+        /// What the first takes.
+        other: Channels,
+    },
     /// Two evaluation sets of one name.
-    #[error("two different evaluation sets are called '{0}' (a run brings its own); give each its own NAME=")]
+    #[error("two different evaluation sets are called '{0}' (a run has sets of its own); each needs a name of its own")]
     DuplicateName(String),
 }
 

@@ -167,7 +167,7 @@ mod tests {
     fn full_fine_tuning() -> Plan {
         let cpu = crate::device::by_name("cpu").unwrap();
         let model = Model::from_scratch(None, Some("test_resnet"), Clone::clone, 0, &cpu).unwrap();
-        Method::Ft.plan(model.blocks(), &MethodOptions { epochs: 4, ..MethodOptions::default() }).unwrap()
+        Method::FT.plan(model.blocks(), &MethodOptions { epochs: 4, ..MethodOptions::default() }).unwrap()
     }
 
     #[test]

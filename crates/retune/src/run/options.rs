@@ -3,6 +3,7 @@
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
+use retune_pixels::channels::Channels;
 use retune_pixels::input_size::InputSize;
 use retune_pixels::preprocess::{CropMode, Preprocessing};
 use retune_pixels::resize::Interpolation;
@@ -42,9 +43,20 @@ impl ModelSource {
     /// Loads the model to see images as another does, so that the two can be compared.
     ///
     /// # Errors
-    /// As [`ModelSource::load`]; an image size that this model cannot take.
+    /// As [`ModelSource::load`]; an image size that this model cannot take; images of other channels than its own.
     pub fn load_alike(&self, preprocessing: &Preprocessing, seed: u64, device: &str) -> Result<Model, FitError> {
-        self.load_with(|_| preprocessing.clone(), seed, device)
+        let mut own = preprocessing.channels;
+        let alike = |of_model: &Preprocessing| {
+            own = of_model.channels;
+            preprocessing.clone()
+        };
+        let model = self.load_with(alike, seed, device)?;
+        match &self.path {
+            Some(path) if own != preprocessing.channels => {
+                Err(FitError::Channels { path: path.clone(), own, other: preprocessing.channels })
+            }
+            _ => Ok(model),
+        }
     }
 
     fn load_with(
@@ -59,6 +71,7 @@ impl ModelSource {
             (Some(path), false) => Model::load(path, architecture, change, &device)?,
             (path, _) => Model::from_scratch(path.as_deref(), architecture, change, seed, &device)?,
         };
+        model.config().preprocessing().check_statistics_count()?;
         match &self.classes {
             Some(names) => Ok(model.with_class_names(names)?),
             None => Ok(model),
@@ -69,6 +82,9 @@ impl ModelSource {
 /// What a user changes of a model's own preprocessing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PreprocessingChange {
+    /// The channels of the model's images; the stem's weights follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_chans: Option<Channels>,
     /// Height and width in pixels.
     pub size: Option<InputSize>,
     /// How images are resized.
@@ -77,10 +93,10 @@ pub struct PreprocessingChange {
     pub crop_mode: Option<CropMode>,
     /// Share of the resized image's side that is kept.
     pub crop_pct: Option<f64>,
-    /// Mean of each channel, in 0 to 1.
-    pub mean: Option<[f32; 3]>,
-    /// Standard deviation of each channel, in 0 to 1.
-    pub std: Option<[f32; 3]>,
+    /// Mean of each channel, in 0 to 1; one for all, or one each.
+    pub mean: Option<Vec<f32>>,
+    /// Standard deviation of each channel, in 0 to 1; one for all, or one each.
+    pub std: Option<Vec<f32>>,
     /// The value of 16-bit images that is white.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub white: Option<NonZeroU16>,
@@ -89,14 +105,22 @@ pub struct PreprocessingChange {
 impl PreprocessingChange {
     /// The model's own preprocessing with the changes made.
     pub fn apply(&self, own: &Preprocessing) -> Preprocessing {
+        let channels = self.in_chans.unwrap_or(own.channels);
+        let own = own.with_channels(channels);
+        let given = |values: &Option<Vec<f32>>, own: Vec<f32>| match values.as_deref() {
+            Some(&[value]) => vec![value; channels.count()],
+            Some(values) => values.to_vec(),
+            None => own,
+        };
         Preprocessing {
+            channels,
             width: self.size.map_or(own.width, |size| size.width),
             height: self.size.map_or(own.height, |size| size.height),
             interpolation: self.interpolation.unwrap_or(own.interpolation),
             crop_pct: self.crop_pct.unwrap_or(own.crop_pct),
             crop_mode: self.crop_mode.unwrap_or(own.crop_mode),
-            mean: self.mean.unwrap_or(own.mean),
-            std: self.std.unwrap_or(own.std),
+            mean: given(&self.mean, own.mean),
+            std: given(&self.std, own.std),
             white: self.white.or(own.white),
         }
     }

@@ -35,7 +35,7 @@ pub enum VerifyError {
         reason: String,
     },
     /// There is nothing to verify yet.
-    #[error("{run} is not finished; go on with `retune fit --resume {run}`", run = .0.display())]
+    #[error("{run} is not finished", run = .0.display())]
     Unfinished(PathBuf),
     /// The user asked to stop.
     #[error("interrupted")]

@@ -3,7 +3,7 @@
 //! The habits are those of torchvision's `ImageFolder` and timm: a class is a folder, its images lie
 //! anywhere below it, classes and files are sorted, symbolic links are followed. Hidden files and
 //! folders are skipped, and so are folders that systems make and that hold this program's outputs. What looks as if it
-//! were meant to be read and is not becomes a note. A `metadata.csv` or `.jsonl` may give labels of its own
+//! were meant to be read and is not becomes a note. A `metadata.csv`, `.jsonl` or `.parquet` may give labels of its own
 //! ([`super::metadata`]).
 
 mod endings;
@@ -18,11 +18,27 @@ use std::sync::Arc;
 pub(crate) use self::endings::is_image;
 pub(super) use self::endings::{SNIFFED, begins_as_image, foreign, is_beginning_of_image};
 pub(super) use self::outputs::{is_hidden, is_output};
-use super::source::{DataSource, ImageSource, Sample, SplitName, slashed};
+use super::format::Format;
+use super::image::ImageSource;
+use super::manifest::Missing;
+use super::source::{DataSource, Sample, SplitName, slashed};
 use super::{DataError, DataNote, metadata};
 
+/// Folders of images, and single image files.
+pub(super) struct ImageFolder;
+
+impl Format for ImageFolder {
+    fn open_folder(&self, root: &Path, _: Missing) -> Result<Option<DataSource>, DataError> {
+        open(root).map(Some)
+    }
+
+    fn open_file(&self, path: &Path, _: Missing) -> Result<Option<DataSource>, DataError> {
+        Ok((is_image(path) || begins_as_image(path)).then(|| DataSource::single_image(path)))
+    }
+}
+
 /// Lists a folder's images by split and class.
-pub(super) fn open(root: &Path) -> Result<DataSource, DataError> {
+fn open(root: &Path) -> Result<DataSource, DataError> {
     let entries = Entries::of(root)?;
     let mut listing = Listing::of(root);
     match split_folders(&entries)? {

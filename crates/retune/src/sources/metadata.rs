@@ -1,5 +1,5 @@
-//! The metadata file of an image folder, as the Hugging Face hub has it: `metadata.csv` or `metadata.jsonl`, in the folder
-//! or in each folder of a split, with a `file_name` for each row, relative to the file
+//! The metadata file of an image folder, as the Hugging Face hub has it: `metadata.csv`, `metadata.jsonl` or
+//! `metadata.parquet`, in the folder or in each folder of a split, with a `file_name` for each row, relative to the file
 //! (<https://huggingface.co/docs/datasets/image_dataset>).
 //!
 //! Labels in it (`label` or `labels`) take the place of class folders; without them, class folders stay, and what the file
@@ -13,11 +13,12 @@ use std::sync::Arc;
 
 use super::distinct::Distinct;
 use super::folder::{Listed, Listing, is_image, split_of_folder};
-use super::manifest::{self, Format, LineError, Row};
+use super::manifest::{self, LineError, Row, Syntax};
+use super::parquet::metadata::{self, MetadataRow};
 use super::source::{SplitName, slashed};
 use super::{DataError, DataNote};
 
-const NAMES: [&str; 2] = ["metadata.csv", "metadata.jsonl"];
+const NAMES: [&str; 3] = ["metadata.csv", "metadata.jsonl", "metadata.parquet"];
 
 /// What a row says of its image.
 struct Facts {
@@ -26,66 +27,88 @@ struct Facts {
     split: Option<SplitName>,
 }
 
+type Rows = HashMap<String, Facts>;
+
 /// Adds what the metadata file in `folder` says, if there is one, of the images listed below the folder.
 ///
 /// # Errors
 /// A file that cannot be read; a row that cannot be used, with its line.
 pub(super) fn apply(folder: &Path, listing: &mut Listing) -> Result<(), DataError> {
     let Some(path) = NAMES.map(|name| folder.join(name)).into_iter().find(|path| path.is_file()) else { return Ok(()) };
-    let Some(format) = Format::of(&path) else { return Ok(()) };
-    let text = fs::read(&path).map_err(|source| DataError::Io { path: path.clone(), source })?;
-    if !names_files(format, &text) {
-        return Ok(());
+    if let Some(rows) = rows_of(&path)? {
+        merge(&path, folder, rows, listing);
     }
-    let rows = read(format, &text).map_err(|error| error.of_file(&path))?;
-    merge(&path, folder, rows, listing);
     Ok(())
 }
 
+/// The rows by the files that they name, relative to the metadata file's folder; `None` where the file names none.
+fn rows_of(path: &Path) -> Result<Option<Rows>, DataError> {
+    let Some(format) = Syntax::of(path) else {
+        return metadata::read(path)?.map(|rows| read_parquet(path, rows)).transpose();
+    };
+    let text = fs::read(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
+    if !names_files(format, &text) {
+        return Ok(None);
+    }
+    read_text(format, &text).map(Some).map_err(|error| error.of_file(path))
+}
+
 /// Whether the file begins as metadata of images does.
-fn names_files(format: Format, text: &[u8]) -> bool {
+fn names_files(format: Syntax, text: &[u8]) -> bool {
     let first = text.split(|&byte| byte == b'\n').find(|line| !line.trim_ascii().is_empty()).unwrap_or_default();
     let first = first.strip_prefix("\u{feff}".as_bytes()).unwrap_or(first).trim_ascii();
     match format {
-        Format::Csv => {
+        Syntax::Csv => {
             let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(first);
             reader.headers().is_ok_and(|header| header.iter().any(manifest::is_file_name))
         }
-        Format::JsonLines => serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(first)
+        Syntax::JsonLines => serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(first)
             .is_ok_and(|row| row.keys().any(|key| manifest::is_file_name(key))),
     }
 }
 
-/// The rows by the files that they name, relative to the metadata file's folder.
-fn read(format: Format, text: &[u8]) -> Result<HashMap<String, Facts>, LineError> {
+fn read_text(format: Syntax, text: &[u8]) -> Result<Rows, LineError> {
     let (mut labels, mut groups) = (Distinct::default(), Distinct::default());
-    let mut rows: HashMap<String, Facts> = HashMap::new();
+    let mut rows = Rows::new();
     manifest::read_rows(format, text, |row: Row| {
         let facts = Facts {
             label: row.label.map(|label| labels.shared(label)),
             group: row.group.map(|group| groups.shared(group)),
             split: row.split.map(SplitName::from),
         };
-        let name = row.path.trim_start_matches("./").to_owned();
-        let Some(before) = rows.insert(name, facts) else { return Ok(()) };
-        match (before.label.as_deref(), row.label) {
-            (before, now) if before == now => Ok(()),
-            (before, now) => Err(LineError {
-                line: row.line,
-                problem: format!(
-                    "{} is labelled {} here and {} before, and an image has one class",
-                    row.path,
-                    now.unwrap_or("with nothing"),
-                    before.unwrap_or("with nothing"),
-                ),
-            }),
-        }
+        insert(&mut rows, row.path, facts).map_err(|problem| LineError { line: row.line, problem })
     })?;
     Ok(rows)
 }
 
+fn read_parquet(path: &Path, listed: Vec<MetadataRow>) -> Result<Rows, DataError> {
+    let mut rows = Rows::new();
+    for (number, row) in listed.into_iter().enumerate() {
+        let facts = Facts { label: row.label, group: row.group, split: row.split.as_deref().map(SplitName::from) };
+        insert(&mut rows, &row.file_name, facts).map_err(|problem| DataError::Parquet {
+            path: path.to_owned(),
+            problem: format!("row {number}: {problem}"),
+        })?;
+    }
+    Ok(rows)
+}
+
+/// Adds a row; the problem if the image has another label already.
+fn insert(rows: &mut Rows, path: &str, facts: Facts) -> Result<(), String> {
+    let label = facts.label.clone();
+    let Some(before) = rows.insert(path.trim_start_matches("./").to_owned(), facts) else { return Ok(()) };
+    if before.label == label {
+        return Ok(());
+    }
+    Err(format!(
+        "{path} is labelled {} here and {} before, and an image has one class",
+        label.as_deref().unwrap_or("with nothing"),
+        before.label.as_deref().unwrap_or("with nothing"),
+    ))
+}
+
 /// Puts what the rows say into the listing.
-fn merge(path: &Path, folder: &Path, mut rows: HashMap<String, Facts>, listing: &mut Listing) {
+fn merge(path: &Path, folder: &Path, mut rows: Rows, listing: &mut Listing) {
     let says = |what: fn(&Facts) -> bool| rows.values().any(what);
     let has_labels = says(|facts| facts.label.is_some());
     let decides = has_labels || says(|facts| facts.split.is_some());
@@ -228,6 +251,19 @@ mod tests {
             let (samples, notes) = opened(&folder(&images, "metadata.csv", text));
             assert_eq!((samples, notes.len()), (vec!["all cat/a.png cat".into(), "all dog/b.png dog".into()], 0));
         }
+    }
+
+    /// Written by `tests/fixtures/parquet/generate.py`: `file_name` is a.png, b.png and c.png; `label` is 1, 0 and -1 of the
+    /// classes cat and dog; `group` is ann, bob and ann.
+    #[test]
+    fn metadata_in_parquet_is_read_as_in_text() {
+        let root = folder(&["a.png", "b.png", "c.png", "d.png"], "unused.txt", "");
+        let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/parquet/metadata.parquet");
+        fs::copy(fixture, root.path().join("metadata.parquet")).unwrap();
+        let (samples, notes) = opened(&root);
+        assert_eq!(samples, ["all a.png dog", "all b.png cat", "all c.png -"]);
+        assert_eq!(DataSource::open(root.path()).unwrap().all().groups(), ["ann", "bob"]);
+        assert!(notes.iter().any(|note| note.ends_with("1 image beside it is not listed and left out")), "{notes:?}");
     }
 
     #[test]

@@ -71,6 +71,7 @@ pub(super) fn flip_labels(samples: &mut [Sample], classes: usize) {
 
 #[cfg(test)]
 mod tests {
+    use retune_pixels::channels::Channels;
     use retune_pixels::preprocess::{CropMode, Preprocessing};
     use retune_pixels::resize::Interpolation;
 
@@ -132,8 +133,9 @@ mod tests {
             interpolation: Interpolation::Bilinear,
             crop_pct: 1.0,
             crop_mode: CropMode::Squash,
-            mean: [0.0; 3],
-            std: [1.0; 3],
+            channels: Channels::Rgb,
+            mean: vec![0.0; 3],
+            std: vec![1.0; 3],
             white: None,
         };
         let batch = |text: &str| {

@@ -43,11 +43,9 @@ impl Divergence {
         match (self.what, self.epoch, self.step) {
             // Nothing has been updated yet, so no rate is at fault.
             (NotFinite::Loss, 1, 1) => {
-                "no step was taken yet, so look at these images, at --mean and --std, and at the model's weights"
+                "no step was taken yet, so check these images, the mean and standard deviation, and the model's weights"
             }
-            _ => {
-                "try a smaller --lr (`retune lr-find` finds one), --clip-norm 1 or --warmup-epochs 1, or look at these images"
-            }
+            _ => "try a smaller learning rate, clipped gradients, or a warm-up, or check these images",
         }
     }
 }
@@ -95,8 +93,8 @@ mod tests {
         let text = divergence.to_string();
         assert!(text.starts_with("the loss was not finite in step 3 of epoch 2, at 0.png, 1.png"), "{text}");
         assert!(text.ends_with("7.png and 2 more"), "{text}");
-        assert!(divergence.advice().contains("smaller --lr"));
+        assert!(divergence.advice().contains("smaller learning rate"));
         let first = Divergence { epoch: 1, step: 1, ..divergence };
-        assert!(first.advice().contains("--mean"));
+        assert!(first.advice().contains("the mean and standard deviation"));
     }
 }

@@ -1,12 +1,11 @@
-//! One step of gradient descent on the blocks that a phase trains.
+//! The loss of a batch and its gradients, L2-SP's penalty, and the norm that gradients are clipped to.
 
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 use retune_kernels::with_precision;
 
-use super::low_rank::TrainedAdapters;
-use super::optimizer::Optimizer;
-use super::options::Precision;
+use super::learning_rates::RateFactors;
+use super::options::{BatchNormPolicy, Precision, TrainOptions};
 use crate::device;
 use crate::inference;
 use crate::loading::Batch;
@@ -14,8 +13,8 @@ use crate::models::parameters::host_values;
 use crate::models::{Activation, Model, ObservedStatistics, Parameters, Pass};
 use crate::plan::Anchor;
 
-/// PyTorch's momentum of BatchNorm's running statistics.
-const STATISTICS_MOMENTUM: f64 = 0.1;
+/// A gradient for each parameter in the model's order; `None` where it is frozen.
+pub type Gradients = Vec<Option<Vec<f32>>>;
 
 /// What is differentiated.
 #[derive(Clone, Copy, Debug)]
@@ -30,14 +29,25 @@ pub struct Differentiation<'a> {
     pub precision: Precision,
 }
 
+impl<'a> Differentiation<'a> {
+    /// What trains in an epoch of a run with these options.
+    pub(super) fn of(rate_factors: &'a RateFactors, options: &TrainOptions, class_weights: Option<&'a [f64]>) -> Self {
+        let batch_statistics: &[bool] = match options.batch_norm {
+            BatchNormPolicy::Train => &rate_factors.trained_blocks,
+            BatchNormPolicy::Frozen | BatchNormPolicy::Recalibrate => &[],
+        };
+        Self { trained: &rate_factors.trained, batch_statistics, class_weights, precision: options.precision }
+    }
+}
+
 /// A batch's loss and its gradients.
 pub struct LossGradients {
     /// Mean cross-entropy.
     pub loss: f64,
     /// Images whose most likely class was right.
     pub correct: usize,
-    /// One for each parameter in the model's order; `None` where it is frozen.
-    pub gradients: Vec<Option<Vec<f32>>>,
+    /// Its gradients.
+    pub gradients: Gradients,
     /// Running statistics that BatchNorm layers in training mode saw.
     pub observed: Vec<ObservedStatistics>,
 }
@@ -57,16 +67,24 @@ pub fn loss_gradients(model: &Model, batch: &Batch, what: &Differentiation) -> L
     loss_gradients_from(model, entry, batch, what)
 }
 
-/// The same from what enters the first block with a trained parameter; the batch's images are not
+/// The gradients of a batch's loss from what enters the first block with a trained parameter; the batch's images are not
 /// looked at.
-pub(super) fn loss_gradients_from(
-    model: &Model,
-    entry: Activation,
-    batch: &Batch,
-    what: &Differentiation,
-) -> LossGradients {
+fn loss_gradients_from(model: &Model, entry: Activation, batch: &Batch, what: &Differentiation) -> LossGradients {
     let device = model.parameters.tensors()[0].device();
     device::compute(&device, || differentiate(model, entry, batch, what))
+}
+
+/// The same from the images or, where it is given, from what enters the first block with a trained parameter.
+pub(super) fn loss_gradients_of(
+    model: &Model,
+    batch: &Batch,
+    entry: Option<Activation>,
+    what: &Differentiation,
+) -> LossGradients {
+    match entry {
+        Some(entry) => loss_gradients_from(model, entry, batch, what),
+        None => loss_gradients(model, batch, what),
+    }
 }
 
 fn differentiate(model: &Model, entry: Activation, batch: &Batch, what: &Differentiation) -> LossGradients {
@@ -81,7 +99,7 @@ fn differentiate(model: &Model, entry: Activation, batch: &Batch, what: &Differe
     let mut pass = Pass::training(&tracked, batch_statistics);
     // Each operator's backward pass keeps the precision of its forward pass.
     let forward = || model.network().forward_range(entry, first..end, &mut pass).pool();
-    let logits = with_precision(what.precision.into(), forward);
+    let logits = with_precision(what.precision, forward);
     let observed = pass.into_observed();
 
     let correct = count_correct(logits.clone().inner(), batch);
@@ -107,54 +125,10 @@ fn differentiate(model: &Model, entry: Activation, batch: &Batch, what: &Differe
     LossGradients { loss: value, correct, gradients, observed }
 }
 
-/// How a step is made of gradients.
-pub(super) struct StepRule<'a> {
-    /// Learning rate of each parameter.
-    pub rates: &'a [f64],
-    /// Largest norm of all gradients together.
-    pub clip_norm: Option<f64>,
-    /// L2-SP's penalty, the pretrained parameters, and the head's block.
-    pub anchor: Option<(Anchor, &'a Parameters, usize)>,
-}
-
-/// Updates the trained parameters and the running statistics by a batch's gradients. Low-rank
-/// changes come with the weights that they change.
-pub(super) fn step(
-    model: &mut Model,
-    optimizer: &mut Optimizer,
-    adapters: Option<(&mut TrainedAdapters, &Parameters)>,
-    mut found: LossGradients,
-    rule: &StepRule,
-) {
-    let specs = model.network().specs.clone();
-    if let Some((anchor, pretrained, head)) = rule.anchor {
-        add_anchor(&mut found.gradients, &model.parameters, anchor, pretrained, head);
-    }
-    let mut factors = adapters.as_ref().map(|(adapters, _)| adapters.take_gradients(&mut found.gradients));
-    let all = found.gradients.iter_mut().flatten();
-    let all = all.chain(factors.iter_mut().flatten().flatten().flat_map(|factors| [&mut factors.a, &mut factors.b]));
-    clip(all.collect(), rule.clip_norm);
-
-    for (index, gradient) in found.gradients.into_iter().enumerate() {
-        let Some(gradient) = gradient else { continue };
-        let decays = specs[index].decays() && rule.anchor.is_none();
-        model.parameters.update(index, |tensor| {
-            let device = tensor.device();
-            let mut values = host_values(tensor);
-            optimizer.update(index, &mut values, &gradient, rule.rates[index], decays);
-            let length = values.len();
-            Tensor::from_data(TensorData::new(values, [length]), &device)
-        });
-    }
-    if let Some(((adapters, base), factors)) = adapters.zip(factors) {
-        adapters.step(&factors, rule.rates, base, &mut model.parameters);
-    }
-    update_statistics(&mut model.parameters, found.observed);
-}
-
-/// Adds the gradient of L2-SP's penalty.
-fn add_anchor(
-    gradients: &mut [Option<Vec<f32>>],
+/// Adds the gradient of L2-SP's penalty on parameters of the blocks before `head` that have left those of `pretrained`, and
+/// on the head's.
+pub(super) fn add_l2_sp(
+    gradients: &mut Gradients,
     parameters: &Parameters,
     anchor: Anchor,
     pretrained: &Parameters,
@@ -229,25 +203,15 @@ fn count_correct(logits: Tensor<2>, batch: &Batch) -> usize {
     rows.filter(|(row, label)| inference::most_likely(row) == **label).count()
 }
 
-/// Scales all gradients so that their norm together is at most `limit`.
-fn clip(mut gradients: Vec<&mut Vec<f32>>, limit: Option<f64>) {
-    let Some(limit) = limit else { return };
+/// Scales all gradients so that their norm together is at most `limit`, as PyTorch's `clip_grad_norm_` does.
+pub(super) fn clip_norm<'a>(gradients: impl Iterator<Item = &'a mut Vec<f32>>, limit: f64) {
+    let mut gradients: Vec<&mut Vec<f32>> = gradients.collect();
     let squares = gradients.iter().flat_map(|gradient| gradient.iter()).map(|&value| f64::from(value).powi(2));
     // PyTorch's guard against division by zero.
     let norm = squares.sum::<f64>().sqrt() + 1e-6;
     let scale = (limit / norm).min(1.0) as f32;
     if scale < 1.0 {
         gradients.iter_mut().flat_map(|gradient| gradient.iter_mut()).for_each(|value| *value *= scale);
-    }
-}
-
-fn update_statistics(parameters: &mut Parameters, observed: Vec<ObservedStatistics>) {
-    for seen in observed {
-        let moved = |old: Tensor<1>, new: Tensor<1>| {
-            old.mul_scalar(1.0 - STATISTICS_MOMENTUM) + new.mul_scalar(STATISTICS_MOMENTUM)
-        };
-        parameters.update(seen.mean_id.index(), |old| moved(old, seen.mean));
-        parameters.update(seen.variance_id.index(), |old| moved(old, seen.variance));
     }
 }
 

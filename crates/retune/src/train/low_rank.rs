@@ -10,10 +10,11 @@ use std::collections::BTreeMap;
 
 use rand::RngExt;
 
+use super::gradient::Gradients;
 use super::optimizer::{Optimizer, OptimizerOptions, ParameterState};
 use crate::models::weights::NamedTensor;
-use crate::models::{ParameterSpec, Parameters};
-use crate::plan::LowRank;
+use crate::models::{Model, ParameterSpec, Parameters};
+use crate::plan::{Gradient, LowRank};
 
 /// The change of one weight, seen as a matrix `outputs × inputs`.
 #[derive(Clone, Debug, PartialEq)]
@@ -143,6 +144,19 @@ pub(super) struct TrainedAdapters {
 }
 
 impl TrainedAdapters {
+    /// The low-rank changes that a phase trains, as they are before its first step; `None` if it trains weights.
+    pub fn of_phase(model: &Model, settings: &Gradient, seed: u64, optimizer: OptimizerOptions) -> Option<Self> {
+        let low_rank = settings.low_rank?;
+        let (specs, blocks, head) = (&model.network().specs, model.blocks(), model.head());
+        let changed = |index: &usize| {
+            let spec = &specs[*index];
+            let rate_factor = settings.rate_factor(&blocks[spec.block], &spec.name);
+            spec.block != head && rate_factor > 0.0 && settings.trains(spec, head)
+        };
+        let adapters = Adapters::new(low_rank, specs, (0..specs.len()).filter(changed), seed);
+        Some(Self::new(adapters, optimizer))
+    }
+
     pub fn new(adapters: Adapters, optimizer: OptimizerOptions) -> Self {
         let optimizer = Optimizer::new(optimizer, 2 * adapters.factors.len());
         Self { adapters, optimizer }
@@ -150,26 +164,26 @@ impl TrainedAdapters {
 
     /// Takes the gradients of changed weights out and gives those of their factors, in the order of
     /// the parameters; `None` for what stays frozen.
-    pub fn take_gradients(&self, gradients: &mut [Option<Vec<f32>>]) -> Vec<Option<Factors>> {
+    pub fn take_gradients(&self, gradients: &mut Gradients) -> Vec<Option<Factors>> {
         let factors = self.adapters.factors.iter();
         factors
             .map(|(&index, factors)| gradients[index].take().map(|weight| self.adapters.gradients(factors, &weight)))
             .collect()
     }
 
-    /// Updates the factors by their gradients and merges them into the parameters; `rates` has a
-    /// rate for each parameter, `base` the weights without any change.
+    /// Updates the factors by their gradients and merges them into the parameters; `learning_rates` has one
+    /// for each parameter, `base` the weights without any change.
     pub fn step(
         &mut self,
         gradients: &[Option<Factors>],
-        rates: &[f64],
+        learning_rates: &[f64],
         base: &Parameters,
         parameters: &mut Parameters,
     ) {
         for (turn, ((&index, factors), gradient)) in self.adapters.factors.iter_mut().zip(gradients).enumerate() {
             if let Some(gradient) = gradient {
-                self.optimizer.update(2 * turn, &mut factors.a, &gradient.a, rates[index], true);
-                self.optimizer.update(2 * turn + 1, &mut factors.b, &gradient.b, rates[index], true);
+                self.optimizer.update(2 * turn, &mut factors.a, &gradient.a, learning_rates[index], true);
+                self.optimizer.update(2 * turn + 1, &mut factors.b, &gradient.b, learning_rates[index], true);
             }
         }
         for (&index, factors) in &self.adapters.factors {
@@ -178,8 +192,8 @@ impl TrainedAdapters {
     }
 
     /// Forgets the optimizer's moments.
-    pub fn restart_optimizer(&mut self, options: OptimizerOptions) {
-        self.optimizer = Optimizer::new(options, 2 * self.adapters.factors.len());
+    pub fn restart_optimizer(&mut self) {
+        self.optimizer.restart();
     }
 
     /// Everything that a checkpoint needs, by the changed parameters' names, and the optimizer's

@@ -1,43 +1,50 @@
-//! The trainer: runs any [`Plan`], and does not know who made it.
+//! The trainer: runs any [`Plan`](crate::plan::Plan), and does not know who made it.
+//!
+//! A [`Trainer`] makes a run, which goes through a plan's phases (`run.rs`). Of these, gradient descent is the training loop
+//! (`training_loop.rs`): what happens in an epoch, in a step and at the end of an epoch stands there, from top to bottom. What it
+//! calls is in files named after what they are.
 
 pub mod average;
 mod checkpoint;
-mod descent;
 mod divergence;
+mod frozen_activations;
 mod gradient;
 mod kept_features;
+mod keys;
+mod learning_rates;
+mod loaders;
 pub mod low_rank;
+mod measured_rates;
 pub mod metrics;
 pub mod optimizer;
 pub mod options;
-mod prefix;
 pub mod probe;
 pub mod range_test;
-mod rates;
 mod run;
 pub(crate) mod running_statistics;
 mod shared;
+mod state;
+mod trainer;
+mod training_loop;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::divergence::{Divergence, NotFinite};
-pub use self::gradient::{Differentiation, LossGradients, loss_gradients};
+pub use self::gradient::{Differentiation, Gradients, LossGradients, loss_gradients};
 use self::low_rank::Adapters;
-use self::options::{ActivationOptions, TrainOptions};
+pub use self::measured_rates::{LayerMeasures, measure_layers};
 use self::probe::ProbeError;
-pub use self::rates::{LayerMeasures, measure_layers};
-use self::run::Run;
 pub(crate) use self::run::first_difference;
 pub use self::shared::Shared;
+pub use self::trainer::{Trainer, has_checkpoint, remove_checkpoint};
 use crate::files::FileError;
 use crate::inference::{Evaluation, InferenceError};
 use crate::models::weights::WeightsError;
 use crate::models::{Model, Parameters};
-use crate::monitor::Monitor;
-use crate::plan::{Plan, PlanError};
-use crate::sources::{DataError, Dataset};
+use crate::plan::PlanError;
+use crate::sources::DataError;
 
 /// Why training ended without a model.
 #[derive(Debug, thiserror::Error)]
@@ -68,13 +75,19 @@ pub enum TrainError {
         /// Why not.
         reason: String,
     },
+    /// A checkpoint that another version of this program wrote, and this one would misread.
+    #[error("cannot resume from {path}: another version of retune wrote it; go on with that one, or begin a new run", path = path.display())]
+    CheckpointFormat {
+        /// The checkpoint.
+        path: PathBuf,
+    },
     /// Every learning rate ended in NaN or infinity.
-    #[error("phase '{phase}' diverged at every learning rate tried ({rates}): {first}; {advice}", advice = first.advice())]
+    #[error("phase '{phase}' diverged at every learning rate tried ({learning_rates}): {first}; {advice}", advice = first.advice())]
     Diverged {
         /// The phase.
         phase: String,
-        /// The rates.
-        rates: String,
+        /// The learning rates.
+        learning_rates: String,
         /// Where the first of them stopped being finite.
         first: Box<Divergence>,
     },
@@ -155,87 +168,4 @@ pub struct Trained {
     pub low_rank: Option<Adapters>,
     /// Seconds of work, those before an interruption included.
     pub seconds: f64,
-}
-
-/// Everything that training needs besides the model.
-pub struct Trainer<'a> {
-    /// What to do.
-    pub plan: &'a Plan,
-    /// How to do it.
-    pub options: &'a TrainOptions,
-    /// Images to train on, their labels in the model's order of classes.
-    pub train: &'a Dataset,
-    /// Images that choose rates, strengths and epochs.
-    pub validation: &'a Dataset,
-    /// Where metrics and checkpoints go; `None` keeps nothing on disk.
-    pub directory: Option<&'a Path>,
-    /// What runs that are made together share.
-    pub shared: Option<&'a Shared>,
-    /// Where progress goes.
-    pub monitor: &'a dyn Monitor,
-}
-
-impl Trainer<'_> {
-    /// Trains `model` by the plan, from the start or, with `resume`, from the directory's
-    /// checkpoint; a resumed run ends with the same parameters, bit for bit.
-    ///
-    /// # Errors
-    /// What does not fit or cannot be read or written; divergence; an interruption, after a
-    /// checkpoint was written.
-    pub fn run(&self, model: Model, resume: bool) -> Result<Trained, TrainError> {
-        self.plan.check(model.blocks())?;
-        Run::begin(self, model, resume)?.finish()
-    }
-
-    /// What a checkpoint's images must be the same in: names, labels and groups, in order.
-    fn images_key(&self) -> u64 {
-        shared::samples_key(&self.train.samples, shared::samples_key(&self.validation.samples, 0))
-    }
-
-    /// What a checkpoint's plan and options must be the same in: all that the run's numbers depend on, but for the
-    /// processor. What only changes speed and memory may change between a stop and going on.
-    fn recipe_key(&self, model: &Model) -> u64 {
-        let activations = self.options.activations;
-        // With activations in 16 bits, what there is room for decides what is rounded.
-        let memory_bytes = if activations.half { activations.memory_bytes } else { 0 };
-        let options = TrainOptions {
-            checkpoint_every: None,
-            cache_bytes: 0,
-            threads: 1,
-            activations: ActivationOptions { memory_bytes, ..activations },
-            ..self.options.clone()
-        };
-        let preprocessing = model.config().preprocessing();
-        let device = model.parameters.tensors()[0].device();
-        let kernels = retune_kernels::operators::are_enabled();
-        retune_random::hash(format!("{:?}{options:?}{preprocessing:?}{device:?}{kernels}", self.plan).as_bytes())
-    }
-
-    fn checkpoint_directory(&self) -> Option<PathBuf> {
-        self.directory.map(checkpoint_directory)
-    }
-
-    fn class_weights(&self) -> Option<Vec<f64>> {
-        if !self.options.balanced_classes {
-            return None;
-        }
-        let counts = self.train.class_counts();
-        let total: usize = counts.iter().sum();
-        let weight = |&count: &usize| total as f64 / (counts.len() * count.max(1)) as f64;
-        Some(counts.iter().map(weight).collect())
-    }
-}
-
-fn checkpoint_directory(run: &Path) -> PathBuf {
-    run.join("checkpoint")
-}
-
-/// Whether a run's directory has a checkpoint to go on from.
-pub fn has_checkpoint(run: &Path) -> bool {
-    checkpoint::exists(&checkpoint_directory(run))
-}
-
-/// Removes a run's checkpoint, which only going on with it needs.
-pub fn remove_checkpoint(run: &Path) {
-    checkpoint::remove(&checkpoint_directory(run));
 }

@@ -4,8 +4,14 @@
 //! The state is kept for each parameter by its index, so it is saved by name and does not change
 //! when a phase freezes or thaws blocks; a frozen parameter's state simply waits.
 
+use burn::tensor::{Tensor, TensorData};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+
+use super::gradient::Gradients;
+use crate::models::Parameters;
+use crate::models::parameters::host_values;
+use crate::plan::Gradient;
 
 /// Values that one task updates; large enough that splitting costs nothing.
 const CHUNK: usize = 1 << 15;
@@ -58,6 +64,13 @@ impl Default for OptimizerOptions {
     }
 }
 
+impl OptimizerOptions {
+    /// In a phase of these settings: L2-SP's penalty takes the place of weight decay.
+    pub(super) fn in_phase(self, settings: &Gradient) -> Self {
+        if settings.anchor.is_some() { Self { weight_decay: 0.0, ..self } } else { self }
+    }
+}
+
 /// What an optimizer remembers of one parameter.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ParameterState {
@@ -92,31 +105,56 @@ impl Optimizer {
         self.states[index] = state;
     }
 
+    /// Forgets everything that it has seen.
+    pub fn restart(&mut self) {
+        self.states.fill(ParameterState::default());
+    }
+
+    /// Updates a model's parameters by their gradients, as PyTorch's `optimizer.step()` does. `learning_rates` has one for
+    /// each parameter; parameters without a gradient stay as they are. Biases and normalization layers do not decay.
+    ///
+    /// # Panics
+    /// If gradients or learning rates are not as many as the parameters.
+    pub fn step(&mut self, parameters: &mut Parameters, gradients: Gradients, learning_rates: &[f64]) {
+        let specs = parameters.specs().clone();
+        assert_eq!((gradients.len(), learning_rates.len()), (specs.len(), specs.len()), "one for each parameter");
+        for (index, gradient) in gradients.into_iter().enumerate() {
+            let Some(gradient) = gradient else { continue };
+            parameters.update(index, |tensor| {
+                let device = tensor.device();
+                let mut values = host_values(tensor);
+                self.update(index, &mut values, &gradient, learning_rates[index], specs[index].decays());
+                let length = values.len();
+                Tensor::from_data(TensorData::new(values, [length]), &device)
+            });
+        }
+    }
+
     /// Updates the values of parameter `index` in place.
-    pub fn update(&mut self, index: usize, values: &mut [f32], gradient: &[f32], rate: f64, decays: bool) {
+    pub fn update(&mut self, index: usize, values: &mut [f32], gradient: &[f32], learning_rate: f64, decays: bool) {
         let weight_decay = if decays { self.options.weight_decay } else { 0.0 };
         let state = &mut self.states[index];
         state.steps += 1;
         state.first.resize(values.len(), 0.0);
         match self.options.kind {
             OptimizerKind::Sgd => {
-                sgd(values, gradient, &mut state.first, rate as f32, self.options.momentum, weight_decay);
+                sgd(values, gradient, &mut state.first, learning_rate as f32, self.options.momentum, weight_decay);
             }
             OptimizerKind::Adam | OptimizerKind::AdamW => {
                 state.second.resize(values.len(), 0.0);
-                let step = AdamStep::new(&self.options, state.steps, rate, weight_decay);
+                let step = AdamStep::new(&self.options, state.steps, learning_rate, weight_decay);
                 step.apply(values, gradient, &mut state.first, &mut state.second);
             }
         }
     }
 }
 
-fn sgd(values: &mut [f32], gradient: &[f32], buffer: &mut [f32], rate: f32, momentum: f32, weight_decay: f32) {
+fn sgd(values: &mut [f32], gradient: &[f32], buffer: &mut [f32], learning_rate: f32, momentum: f32, weight_decay: f32) {
     let chunks = values.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK)).zip(buffer.par_chunks_mut(CHUNK));
     chunks.for_each(|((values, gradient), buffer)| {
         for ((value, gradient), buffer) in values.iter_mut().zip(gradient).zip(buffer) {
             *buffer = momentum * *buffer + (gradient + weight_decay * *value);
-            *value -= rate * *buffer;
+            *value -= learning_rate * *buffer;
         }
     });
 }
@@ -134,7 +172,7 @@ struct AdamStep {
 }
 
 impl AdamStep {
-    fn new(options: &OptimizerOptions, steps: u64, rate: f64, weight_decay: f32) -> Self {
+    fn new(options: &OptimizerOptions, steps: u64, learning_rate: f64, weight_decay: f32) -> Self {
         let steps = i32::try_from(steps).unwrap_or(i32::MAX);
         let correction = |beta: f32| 1.0 - f64::from(beta).powi(steps);
         let decoupled = options.kind == OptimizerKind::AdamW;
@@ -142,8 +180,8 @@ impl AdamStep {
             betas: options.betas,
             epsilon: options.epsilon,
             coupled_decay: if decoupled { 0.0 } else { weight_decay },
-            shrinkage: if decoupled { (1.0 - rate * f64::from(weight_decay)) as f32 } else { 1.0 },
-            step_size: (rate / correction(options.betas[0])) as f32,
+            shrinkage: if decoupled { (1.0 - learning_rate * f64::from(weight_decay)) as f32 } else { 1.0 },
+            step_size: (learning_rate / correction(options.betas[0])) as f32,
             second_correction: correction(options.betas[1]).sqrt() as f32,
         }
     }

@@ -1,10 +1,10 @@
 //! What a user can set about training beyond the plan.
 
+pub use retune_kernels::Precision;
 use retune_pixels::augment::{AugmentPolicy, Augmentation};
 use serde::{Deserialize, Serialize};
 
 use super::optimizer::OptimizerOptions;
-pub use super::prefix::ActivationOptions;
 use crate::loading::mix::Mix;
 
 /// What BatchNorm layers of trained blocks do. Those of frozen blocks never change.
@@ -57,37 +57,23 @@ impl std::str::FromStr for Keep {
     }
 }
 
-/// The numbers in which trained blocks multiply matrices.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// 32-bit floats.
-    #[default]
-    Float32,
-    /// Factors rounded to bfloat16 in the forward and backward passes of linear layers and
-    /// convolutions (not depthwise ones). Weights, sums, gradients, optimizer and everything else stay
-    /// in 32 bits, and so do frozen blocks and evaluation.
-    Bfloat16,
+/// What is kept of the frozen blocks' activations.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ActivationOptions {
+    /// Memory for them, in bytes; 8 GiB, or eight times the memory if that is more, may go to a temporary file. 0 keeps
+    /// nothing. A linear probe's features have as much memory, and a file of any size.
+    pub memory_bytes: u64,
+    /// Keep them in 16 bits each, half the room at a relative error of up to 2⁻¹¹.
+    pub half: bool,
+    /// Augment each image in this many ways only, in turn, so that augmented images can be kept
+    /// too. `None` draws anew in every epoch.
+    pub views: Option<usize>,
 }
 
-impl std::str::FromStr for Precision {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        Ok(match name {
-            "float32" => Self::Float32,
-            "bfloat16" => Self::Bfloat16,
-            _ => return Err("expected float32 or bfloat16".into()),
-        })
-    }
-}
-
-impl From<Precision> for retune_kernels::Precision {
-    fn from(precision: Precision) -> Self {
-        match precision {
-            Precision::Float32 => Self::Float32,
-            Precision::Bfloat16 => Self::Bfloat16,
-        }
+impl Default for ActivationOptions {
+    fn default() -> Self {
+        Self { memory_bytes: 256 << 20, half: false, views: None }
     }
 }
 
@@ -120,7 +106,8 @@ pub struct TrainOptions {
     pub checkpoint_every: Option<usize>,
     /// Memory for decoded images, in bytes; what does not fit goes to a temporary file.
     pub cache_bytes: u64,
-    /// The numbers in which trained blocks multiply matrices.
+    /// The numbers in which trained blocks multiply matrices, forward and backward. Weights, sums, gradients, optimizer and
+    /// everything else stay in 32 bits, and so do frozen blocks and evaluation.
     #[serde(default)]
     pub precision: Precision,
     /// What is kept of the frozen blocks' activations.

@@ -25,11 +25,13 @@ use std::ops::ControlFlow;
 
 use rayon::prelude::*;
 
+mod curvature;
 mod error;
 mod features;
 mod kernel;
 mod lbfgs;
 mod objective;
+mod tridiagonal;
 
 pub use error::ProbeError;
 pub use features::FeatureMatrix;
@@ -47,7 +49,7 @@ pub struct SolverOptions {
     /// The fit has converged when the gradient's norm is at most this share of its norm at zero weights. Single-precision
     /// features resolve about 1e-6.
     pub tolerance: f64,
-    /// A factor on the loss of each class's rows, one a class; see [`balanced_class_weights`].
+    /// A factor on the loss of each class's rows, one a class.
     pub class_weights: Option<Vec<f64>>,
 }
 
@@ -108,7 +110,7 @@ pub struct Probe {
     pub bias: Vec<f32>,
     /// The chosen `C` (inverse of the penalty's strength).
     pub inverse_strength: f64,
-    /// Every fit, from the strongest penalty to the weakest.
+    /// Every fit, from the strongest penalty to the weakest, or until validation had clearly turned.
     pub path: Vec<PathPoint>,
 }
 
@@ -155,20 +157,6 @@ pub struct ProbeProgress {
     pub iteration: usize,
 }
 
-/// Class weights that give every class the same total weight: n / (k · rows of the class), scikit-learn's
-/// `class_weight="balanced"`. A class without rows gets weight 1, which nothing uses. Labels of `classes` or more are
-/// left out (the fit reports them).
-pub fn balanced_class_weights(labels: &[usize], classes: usize) -> Vec<f64> {
-    let mut rows = vec![0_usize; classes];
-    for label in labels {
-        if let Some(rows) = rows.get_mut(*label) {
-            *rows += 1;
-        }
-    }
-    let even_share = labels.len() as f64 / classes as f64;
-    rows.into_iter().map(|rows| if rows == 0 { 1.0 } else { even_share / rows as f64 }).collect()
-}
-
 /// Fits one logistic regression with the penalty on the weights of the features as they are: the optimum of
 /// scikit-learn's `LogisticRegression(C=inverse_strength)` on the same data.
 ///
@@ -194,7 +182,8 @@ pub fn fit_one(
 }
 
 /// Fits a probe for every strength and keeps the most accurate on validation; of equally accurate ones that with the
-/// lower validation loss, and of those the more strongly penalised. `on_progress` is called after every iteration and
+/// lower validation loss, and of those the more strongly penalised. The path ends early once validation has clearly turned:
+/// weaker penalties take the longest, and none of them would be chosen. `on_progress` is called after every iteration and
 /// can stop the fit by returning [`ControlFlow::Break`].
 ///
 /// # Errors
@@ -244,6 +233,9 @@ pub fn fit_path(
         if best.as_ref().is_none_or(|(best, _)| point.is_better_than(best)) {
             best = Some((point, classifier));
         }
+        if has_turned(&path, validation.rows()) {
+            break;
+        }
     }
     let (chosen, Classifier { weight, bias }) = best.ok_or(ProbeError::NoStrengths)?;
     Ok(Probe { weight, bias, inverse_strength: chosen.inverse_strength, path })
@@ -254,6 +246,26 @@ impl PathPoint {
         let accuracy = self.validation_accuracy.total_cmp(&other.validation_accuracy);
         accuracy.then(other.validation_loss.total_cmp(&self.validation_loss)).is_gt()
     }
+}
+
+/// Fits in a row that must all be clearly worse before a path ends; on the grid of Kumar et al., a factor of 18 in strength.
+const TURNED_FITS: usize = 8;
+/// Factor over the path's lowest validation loss from which on a fit counts as clearly worse.
+const TURNED_LOSS: f64 = 1.2;
+
+/// Whether the latest fits have all left the best one behind: less accurate on validation by more than two standard errors,
+/// with a higher loss, and with a loss that still rises.
+fn has_turned(path: &[PathPoint], validation_rows: usize) -> bool {
+    let Some((earlier, latest)) = path.len().checked_sub(TURNED_FITS).map(|first| path.split_at(first)) else {
+        return false;
+    };
+    let accuracy = earlier.iter().map(|point| point.validation_accuracy).fold(0.0, f64::max);
+    let loss = earlier.iter().map(|point| point.validation_loss).fold(f64::INFINITY, f64::min);
+    let margin = 2.0 * (accuracy * (1.0 - accuracy) / validation_rows as f64).sqrt();
+    latest
+        .iter()
+        .all(|point| point.validation_accuracy < accuracy - margin && point.validation_loss > TURNED_LOSS * loss)
+        && latest.is_sorted_by(|one, next| one.validation_loss < next.validation_loss)
 }
 
 /// Fits one strength after another, each from the solution of the one before.
@@ -291,7 +303,7 @@ impl<'a> PathSolver<'a> {
         options: &'a SolverOptions,
     ) -> Result<Self, ProbeError> {
         let class_weights = options.class_weights.as_deref();
-        let mut loss = PenalisedLoss::new(features, labels, classes, class_weights, coordinates);
+        let mut loss = PenalisedLoss::new(features, labels, classes, class_weights, coordinates)?;
         let parameters = vec![0.0; loss.parameters()];
         let mut gradient = parameters.clone();
         loss.evaluate(&parameters, &mut gradient)?;

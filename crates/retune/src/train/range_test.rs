@@ -4,14 +4,18 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::descent::Descent;
-use super::gradient::{self, StepRule, loss_gradients};
+use super::gradient::{Differentiation, loss_gradients};
+use super::learning_rates::LearningRates;
+use super::loaders::Loaders;
+use super::low_rank::TrainedAdapters;
 use super::optimizer::Optimizer;
-use super::run::{Loaders, low_rank_changes};
+use super::options::TrainOptions;
+use super::training_loop::Update;
 use super::{Divergence, NotFinite, TrainError, Trainer};
 use crate::loading::Order;
 use crate::models::Model;
-use crate::plan::{Gradient, Phase, Solver};
+use crate::monitor::Monitor;
+use crate::plan::{Gradient, Phase, Plan, Solver};
 
 /// How the rate climbs.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -100,7 +104,7 @@ fn valley(points: &[RangePoint]) -> Option<f64> {
     points.get(at).map(|point| point.rate)
 }
 
-impl Trainer<'_> {
+impl Trainer {
     /// Runs the range test on a copy of `model`, which stays as it is: what `settings` trains trains,
     /// at its factors of the climbing rate; its epochs, rates and schedule play no part. It ends early
     /// where the smoothed loss is above four times its lowest value, or not finite.
@@ -113,45 +117,49 @@ impl Trainer<'_> {
         settings: &Gradient,
         options: &RangeTestOptions,
         task: &str,
+        monitor: &dyn Monitor,
     ) -> Result<RangeCurve, TrainError> {
         const PAST: f64 = 0.98;
         const EXPLOSION: f64 = 4.0;
         let settings = Gradient { learning_rates: vec![1.0], adaptive: None, average: None, ..settings.clone() };
         let phase = Phase { name: task.to_owned(), solver: Solver::Gradient(settings.clone()) };
-        crate::plan::Plan { method: task.to_owned(), phases: vec![phase.clone()] }.check(model.blocks())?;
+        Plan { method: task.to_owned(), phases: vec![phase.clone()] }.check(model.blocks())?;
 
         let mut model = model.clone();
         let start = model.parameters.clone();
-        let loader = Loaders::new(self, &model)?.into_training();
-        let descent = Descent::new(self, &model, loader.batches_per_epoch(), &phase, &settings, 0);
+        let loader = Loaders::new(self, &model, &self.shared())?.training.loader;
+        let learning_rates = LearningRates::new(&model, &phase, &settings, 1.0, loader.batches_per_epoch());
         // Blocks that join in later are tested as they will be in the end.
-        let rates = descent.epoch_rates(settings.epochs, None);
-        let mut optimizer = Optimizer::new(self.options.optimizer, model.network().specs.len());
-        let mut adapters = low_rank_changes(self, &model, &settings);
+        let rate_factors = learning_rates.rate_factors(settings.epochs, None);
+        let class_weights = self.class_weights();
+        let what = Differentiation::of(&rate_factors, &self.options, class_weights.as_deref());
+        let TrainOptions { optimizer, seed, .. } = self.options;
+        let mut adapters = TrainedAdapters::of_phase(&model, &settings, seed, optimizer);
+        let mut optimizer = Optimizer::new(optimizer.in_phase(&settings), model.network().specs.len());
         let growth = (options.highest / options.lowest).ln() / (options.steps.max(2) - 1) as f64;
 
         let (mut points, mut average, mut lowest) = (Vec::new(), 0.0, f64::INFINITY);
         let mut too_large = None;
-        self.monitor.start(task, options.steps);
+        monitor.start(task, options.steps);
         'test: for epoch in 0u64.. {
             for batch in loader.epoch(epoch, Order::Shuffled { seed: self.options.seed }, 0) {
                 let batch = batch?;
-                if self.monitor.cancelled() {
+                if monitor.cancelled() {
                     return Err(TrainError::Interrupted);
                 }
                 let step = points.len();
                 if step == options.steps {
                     break 'test;
                 }
-                let rate = options.lowest * (growth * step as f64).exp();
-                let found = loss_gradients(&model, &batch, &descent.differentiation(&rates));
+                let learning_rate = options.lowest * (growth * step as f64).exp();
+                let found = loss_gradients(&model, &batch, &what);
                 let loss = found.loss;
                 average = PAST * average + (1.0 - PAST) * loss;
                 let smoothed = average / (1.0 - PAST.powi(step as i32 + 1));
                 if !loss.is_finite() && step == 0 {
-                    let first = Box::new(Divergence::in_step(NotFinite::Loss, 0, &batch, self.train));
-                    let rates = format!("{rate:e}");
-                    return Err(TrainError::Diverged { phase: task.to_owned(), rates, first });
+                    let first = Box::new(Divergence::in_step(NotFinite::Loss, 0, &batch, &self.train));
+                    let learning_rates = format!("{learning_rate:e}");
+                    return Err(TrainError::Diverged { phase: task.to_owned(), learning_rates, first });
                 }
                 if !smoothed.is_finite() || (smoothed > EXPLOSION * lowest && step > 0) {
                     // The loss is that of the weights after the step before.
@@ -159,19 +167,19 @@ impl Trainer<'_> {
                     break 'test;
                 }
                 lowest = lowest.min(smoothed);
-                points.push(RangePoint { rate, loss, smoothed });
-                let rates = rates.scaled(rate);
-                let rule = StepRule {
-                    rates: &rates,
+                points.push(RangePoint { rate: learning_rate, loss, smoothed });
+                let update = Update {
+                    learning_rates: &rate_factors.scaling(learning_rate),
                     clip_norm: self.options.clip_norm,
-                    anchor: settings.anchor.map(|anchor| (anchor, &start, model.head())),
+                    anchor: settings.anchor,
+                    pretrained: &start,
+                    phase_start: &start,
                 };
-                let changed = adapters.as_mut().map(|adapters| (adapters, &start));
-                gradient::step(&mut model, &mut optimizer, changed, found, &rule);
-                self.monitor.advance(1);
+                update.apply(found, &mut model, &mut optimizer, adapters.as_mut());
+                monitor.advance(1);
             }
         }
-        self.monitor.finish();
+        monitor.finish();
         Ok(RangeCurve { points, too_large })
     }
 }

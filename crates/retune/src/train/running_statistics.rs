@@ -1,7 +1,9 @@
-//! BatchNorm's running statistics, measured anew on training images.
+//! BatchNorm's running statistics: those that follow the batches of training, and those measured anew on training images.
 //!
 //! Weights that were averaged, or trained while the statistics stood still, have statistics that fit other weights. One
 //! pass over the training images gives their own, as `torch.optim.swa_utils.update_bn` does.
+
+use burn::tensor::Tensor;
 
 use super::options::BatchNormPolicy;
 use crate::device;
@@ -10,8 +12,20 @@ use crate::loading::{Loader, Order};
 use crate::models::{Activation, Model, ObservedStatistics, Parameters, Pass};
 use crate::sources::DataError;
 
+/// PyTorch's momentum of running statistics.
+const MOMENTUM: f64 = 0.1;
+
 /// Images that a measure looks at, all where there are fewer; the statistics of more differ by less than 1 %.
 const MEASURED_IMAGES: usize = 8192;
+
+/// Moves running statistics towards those that a batch showed.
+pub(super) fn follow(parameters: &mut Parameters, observed: Vec<ObservedStatistics>) {
+    let moved = |old: Tensor<1>, new: Tensor<1>| old.mul_scalar(1.0 - MOMENTUM) + new.mul_scalar(MOMENTUM);
+    for seen in observed {
+        parameters.update(seen.mean_id.index(), |old| moved(old, seen.mean));
+        parameters.update(seen.variance_id.index(), |old| moved(old, seen.variance));
+    }
+}
 
 /// The model's parameters with the running statistics of the marked blocks measured on training images in a random
 /// order, so that the order of a list does not matter.

@@ -33,7 +33,7 @@ pub fn load(name: &str, size: Option<[usize; 2]>) -> Model {
         if let Some([height, width]) = size {
             (changed.width, changed.height) = (width as u32, height as u32);
             // The pixels as they are, scaled as the generator scales them.
-            (changed.crop_pct, changed.mean, changed.std) = (1.0, [0.5; 3], [0.5; 3]);
+            (changed.crop_pct, changed.mean, changed.std) = (1.0, vec![0.5; 3], vec![0.5; 3]);
         }
         changed
     };

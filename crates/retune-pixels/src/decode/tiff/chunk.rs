@@ -7,7 +7,7 @@ use fax::decoder::{Group3Decoder, pels};
 use flate2::read::ZlibDecoder;
 use weezl::{BitOrder, LzwStatus, decode};
 
-use super::{DecodeError, damaged, unsupported};
+use super::{DecodeError, damaged, refusal, unsupported};
 
 const UNCOMPRESSED: u16 = 1;
 /// Fax runs without line ends, which are not read.
@@ -72,7 +72,10 @@ impl Coding {
             DEFLATE | OLD_DEFLATE => ZlibDecoder::new(contents).read_exact(&mut bytes).is_ok(),
             LZW => lzw(contents, &mut bytes),
             PACK_BITS => pack_bits(contents, &mut bytes),
-            _ => return Err(unsupported("its compression is none of LZW, Deflate, PackBits, JPEG and fax group 3")),
+            other => {
+                let reason = refusal::of_compression(other);
+                return Err(unsupported(reason.as_deref().unwrap_or("its compression does not go with its colors")));
+            }
         };
         if complete { Ok(bytes) } else { Err(damaged("its compressed pixels end early or make no sense")) }
     }
@@ -111,7 +114,11 @@ impl Coding {
     /// Fax group 3, coded along the row only: white pixels are 0, black ones 1.
     fn fax(&self, contents: &[u8], width: usize, rows: usize) -> Result<Vec<u16>, DecodeError> {
         if self.compression == FAX_RUNS || self.fax_options & 0b11 != 0 {
-            return Err(unsupported("its fax compression is of an unusual kind"));
+            return Err(unsupported(match (self.compression, self.fax_options & 1) {
+                (FAX_RUNS, _) => "it is a fax whose rows have no ends between them (modified Huffman)",
+                (_, 1) => "it is a fax of group 3 whose rows are coded by their difference from the row before (2-D)",
+                _ => "it is a fax of group 3 that switches to uncompressed pixels",
+            }));
         }
         let (1, 1, Ok(columns)) = (self.bits, self.samples, u16::try_from(width)) else {
             return Err(unsupported("it has colors in fax compression, or is wider than 65535 pixels"));

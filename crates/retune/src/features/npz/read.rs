@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
+use std::path::Path;
 
 use zip::ZipArchive;
 use zip::read::ZipFile;
@@ -15,8 +16,14 @@ const LONGEST_HEADER: usize = 1 << 16;
 /// Deflate cannot make data smaller than by this factor (258 bytes of a repetition in two bits).
 const LARGEST_COMPRESSION: u64 = 1032;
 
-/// Reads the arrays of a file of `bytes` bytes.
-pub(in super::super) fn read(file: File, bytes: u64) -> Result<Arrays, String> {
+/// Reads the arrays of a file.
+pub(super) fn read(path: &Path) -> io::Result<Result<Arrays, String>> {
+    let file = File::open(path)?;
+    let bytes = file.metadata()?.len();
+    Ok(arrays(file, bytes))
+}
+
+fn arrays(file: File, bytes: u64) -> Result<Arrays, String> {
     let damaged = |error: zip::result::ZipError| format!("not an .npz archive, or a damaged one: {error}");
     let mut archive = ZipArchive::new(BufReader::with_capacity(1 << 20, file)).map_err(damaged)?;
     let (features, shape) = read_array(&mut archive, bytes, "features", |array| array.floats())?.ok_or_else(|| {

@@ -12,7 +12,7 @@ use crate::sources::parquet::file::{Column, ParquetFile, guarded};
 const ROWS_AT_ONCE: usize = 256;
 
 /// Reads the columns `features`, `label` (or `labels`) and `path` (or `paths`).
-pub(in super::super) fn read(path: &Path) -> std::io::Result<Result<Arrays, String>> {
+pub(super) fn read(path: &Path) -> std::io::Result<Result<Arrays, String>> {
     Ok(ParquetFile::open(path)?.and_then(|file| arrays(&file)))
 }
 

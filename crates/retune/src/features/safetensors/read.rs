@@ -1,7 +1,8 @@
 //! Tensors out of a `.safetensors` file, without the whole file in memory.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::path::Path;
 
 use ::safetensors::Dtype;
 use ::safetensors::tensor::{Metadata, TensorInfo};
@@ -13,7 +14,13 @@ use super::LONGEST_HEADER;
 const LENGTH_BYTES: u64 = size_of::<u64>() as u64;
 
 /// Reads the tensors of a file of `bytes` bytes.
-pub(in super::super) fn read(file: File, bytes: u64) -> Result<Arrays, String> {
+pub(super) fn read(path: &Path) -> io::Result<Result<Arrays, String>> {
+    let file = File::open(path)?;
+    let bytes = file.metadata()?.len();
+    Ok(arrays(file, bytes))
+}
+
+fn arrays(file: File, bytes: u64) -> Result<Arrays, String> {
     let mut tensors = Tensors::open(BufReader::with_capacity(1 << 20, file), bytes)?;
     let info = tensors.info("features").ok_or_else(|| {
         format!("there is no tensor `features`: the file holds {}", tensors.metadata.offset_keys().join(", "))

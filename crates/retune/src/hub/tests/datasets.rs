@@ -127,7 +127,7 @@ fn of_several_configurations_one_is_named() {
         "some/pictures holds several data sets, large, small; name one, as in hf:some/pictures/large"
     );
     assert!(blobs(&hub).is_empty());
-    assert_eq!(refusal(&hub, "hf:some/pictures/tiny"), "some/pictures holds no data set tiny; it has large, small");
+    assert_eq!(refusal(&hub, "hf:some/pictures/tiny"), "some/pictures has no data set tiny; it has large, small");
     // Both may lie in the cache and are told apart all the same.
     for (name, images) in [("large", 5), ("small", 2)] {
         let dataset = fetch(&hub, &format!("hf:some/pictures/{name}")).unwrap();
@@ -140,7 +140,7 @@ fn what_holds_no_images_says_where_there_may_be_some() {
     let hub = TinyHub::start(Content { files: [("images.zip", vec![1])].into(), ..Content::default() });
     assert_eq!(
         refusal(&hub, "hf:some/pictures"),
-        "some/pictures holds neither Parquet files, images nor tar archives (images.zip is another archive); the hub may \
+        "some/pictures has no Parquet files, images, or tar archives (images.zip is another archive); the hub may \
          keep a Parquet copy, hf:some/pictures#refs/convert/parquet"
     );
 }
@@ -212,7 +212,7 @@ fn refusals_of_data_sets_say_what_to_do() {
     hub.change(|content| content.token = None);
     assert_eq!(
         refusal(&hub, "hf:some/pictures#v9"),
-        "some/pictures has no revision v9; leave \"#v9\" out to take its main branch"
+        "some/pictures has no revision v9; leave out \"#v9\" to use its main branch"
     );
     hub.change(|content| content.refusal = Some((401, "RepoNotFound")));
     assert_eq!(
@@ -242,7 +242,7 @@ fn names_of_data_sets_have_a_configuration_and_a_revision() {
         ["hf:", "hf:pictures", "hf:some/", "hf:../x", "hf:a/b/", "hf:a/b/../c", "hf:a/b#", "hf:a/b#../c", "hf:a b/c"]
     {
         let error = bad.parse::<DatasetName>().unwrap_err().to_string();
-        assert!(error.contains("is no data set name of the hub"), "{error}");
+        assert!(error.contains("is not a valid data set name of the hub"), "{error}");
     }
     assert_eq!("hf:timm/tiny.test".parse::<ModelName>().unwrap(), NAME.parse().unwrap());
 }

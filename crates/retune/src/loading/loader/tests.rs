@@ -2,6 +2,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+use retune_pixels::channels::Channels;
 use retune_pixels::preprocess::CropMode;
 use retune_pixels::resize::Interpolation;
 
@@ -16,8 +17,9 @@ pub(crate) fn small_preprocessing() -> Preprocessing {
         interpolation: Interpolation::Bilinear,
         crop_pct: 0.9,
         crop_mode: CropMode::Center,
-        mean: [0.5, 0.4, 0.3],
-        std: [0.2, 0.3, 0.4],
+        channels: Channels::Rgb,
+        mean: vec![0.5, 0.4, 0.3],
+        std: vec![0.2, 0.3, 0.4],
         white: None,
     }
 }
@@ -62,7 +64,7 @@ fn batches_hold_the_normalised_images_in_order() {
     let preprocessing = small_preprocessing();
     let image = dataset.samples[5].image.load(&DecodeLimits::default()).unwrap();
     let mut expected = vec![0.0; 3 * 6 * 8];
-    preprocessing.normalize_into(&preprocessing.apply(&image), &mut expected);
+    preprocessing.normalize_into(&preprocessing.apply(&image.into()), &mut expected);
     assert_eq!(batches[1].images[expected.len()..], expected);
 }
 

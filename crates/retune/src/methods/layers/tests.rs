@@ -63,14 +63,14 @@ fn tensors(network: &Network) -> Vec<&str> {
 
 /// The tensors to which `plan` gives a rate above 0, and their rates.
 fn rates<'a>(plan: &Plan, network: &'a Network) -> Vec<(&'a str, f64)> {
-    let rates = plan.phases[0].parameter_rates(network.blocks(), &network.specs);
+    let rates = plan.phases[0].parameter_rate_factors(network.blocks(), &network.specs);
     let trainable = network.specs.iter().zip(rates).filter(|(spec, _)| spec.role.is_trainable());
     trainable.filter(|(_, rate)| *rate > 0.0).map(|(spec, rate)| (spec.name.as_str(), rate)).collect()
 }
 
 fn surgical(selection: LayerSelection, network: &Network) -> Plan {
     let options = MethodOptions { layers: selection, new_head: false, ..MethodOptions::default() };
-    Method::Surgical.plan(network.blocks(), &options).unwrap()
+    Method::SURGICAL.plan(network.blocks(), &options).unwrap()
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn a_range_goes_from_a_tensor_to_a_tensor_and_blocks_mix_with_them() {
     let resolved = |text: &str| -> Vec<String> {
         let plan = surgical(text.parse().unwrap(), &network);
         let Solver::Gradient(gradient) = &plan.phases[0].solver else { unreachable!("surgical descends") };
-        gradient.rates.keys().cloned().collect()
+        gradient.rate_factors.keys().cloned().collect()
     };
     // Whole blocks go by their own names, parts of blocks by their tensors'.
     assert_eq!(resolved("layer4.1.bn2.weight..fc.bias"), ["layer4.1.bn2.weight", "layer4.1.bn2.bias", "head"]);
@@ -91,7 +91,7 @@ fn a_range_goes_from_a_tensor_to_a_tensor_and_blocks_mix_with_them() {
     assert_eq!(resolved("fc.bias+stem+layer1.0.conv1.weight"), ["stem", "layer1.0.conv1.weight", "fc.bias"]);
     // A new head trains whole.
     let options = MethodOptions { layers: "bn1.bias..bn1.bias".parse().unwrap(), ..MethodOptions::default() };
-    let plan = Method::Surgical.plan(network.blocks(), &options).unwrap();
+    let plan = Method::SURGICAL.plan(network.blocks(), &options).unwrap();
     assert_eq!(
         rates(&plan, &network).into_iter().map(|(name, _)| name).collect::<Vec<_>>(),
         ["bn1.bias", "fc.weight", "fc.bias"]
@@ -114,9 +114,9 @@ fn no_tensor_has_the_name_of_a_block_or_stage() {
 
 #[test]
 fn rates_fall_from_the_last_tensor_to_the_first() {
-    let options = MethodOptions { granularity: Some(Granularity::Tensor), ..MethodOptions::default() };
+    let options = MethodOptions::default().with("granularity", "tensor").unwrap();
     for network in NETWORKS.iter() {
-        for method in [Method::Discriminative, Method::Ulmfit] {
+        for method in [Method::DISCRIMINATIVE, Method::ULMFIT] {
             let plan = method.plan(network.blocks(), &options).unwrap();
             plan.check(network.blocks()).unwrap();
             let found = rates(&plan, network);
@@ -133,9 +133,9 @@ fn ulmfit_by_tensor_unfreezes_one_more_each_epoch() {
     let network = &NETWORKS[0];
     let names = tensors(network);
     let frozen = |new_head: bool, epochs: usize| -> Vec<usize> {
-        let granularity = Some(Granularity::Tensor);
-        let options = MethodOptions { granularity, new_head, epochs, ..MethodOptions::default() };
-        let plan = Method::Ulmfit.plan(network.blocks(), &options).unwrap();
+        let options = MethodOptions { new_head, epochs, ..MethodOptions::default() };
+        let options = options.with("granularity", "tensor").unwrap();
+        let plan = Method::ULMFIT.plan(network.blocks(), &options).unwrap();
         let Solver::Gradient(gradient) = &plan.phases[0].solver else { unreachable!("ulmfit descends") };
         let parameters =
             network.blocks().iter().flat_map(|block| block.parameters.iter().map(move |spec| (block, spec)));

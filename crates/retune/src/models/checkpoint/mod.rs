@@ -13,6 +13,7 @@ mod named_architecture;
 mod namespace;
 mod note;
 mod place;
+mod script_names;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,8 @@ pub use format::ForeignFormat;
 pub(super) use leftovers::is_batch_counter;
 pub use leftovers::{LeftOut, Purpose};
 pub use note::LoadNote;
+
+pub(super) use script_names::candidates;
 
 use leftovers::Leftovers;
 use place::Place;
@@ -62,6 +65,13 @@ pub(super) struct Taken {
 /// A file that cannot be read, or is something else (and then what it is).
 pub(super) fn check_format(path: &Path) -> Result<(), WeightsError> {
     format::detect(path).map(|_| ())
+}
+
+/// The architecture that a file's own name for it stands for, if that can be built.
+pub(super) fn named_architecture(checkpoint: &Checkpoint) -> Option<&'static str> {
+    let name = checkpoint.architecture()?;
+    let known = architectures::find(name).ok().map(|(name, _)| name);
+    known.or_else(|| script_names::architecture(name, checkpoint))
 }
 
 /// Finds and reads the tensors of a configuration's architecture.

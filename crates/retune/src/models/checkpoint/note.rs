@@ -41,6 +41,17 @@ pub enum LoadNote {
         /// timm's name of the architecture.
         architecture: String,
     },
+    /// The stem's weights are for another number of channels than the file's.
+    InputChannels {
+        /// The file's name.
+        file: String,
+        /// The tensor of the stem.
+        tensor: String,
+        /// Channels that the file's weights are for.
+        from: usize,
+        /// Channels of the model.
+        to: usize,
+    },
     /// A transformer that normalizes the average of its patches, where its architecture takes the class token.
     AveragePooling {
         /// The file's name.
@@ -97,6 +108,25 @@ impl fmt::Display for LoadNote {
             }
             Self::Architecture { file, architecture } => {
                 write!(formatter, "{file}: its architecture is {architecture}, as it says itself")
+            }
+            Self::InputChannels { file, tensor, from, to: 1 } => {
+                write!(
+                    formatter,
+                    "{file}: {tensor} is for {from} channels; the model takes one, with the sum of their weights"
+                )
+            }
+            Self::InputChannels { file, tensor, from: 1, to } => {
+                write!(
+                    formatter,
+                    "{file}: {tensor} is for one channel; the model takes {to}, each with 1/{to} of its weights"
+                )
+            }
+            Self::InputChannels { file, tensor, from, to } => {
+                let how = if to > from { "repeated" } else { "the first of them" };
+                write!(
+                    formatter,
+                    "{file}: {tensor} is for {from} channels; the model takes {to}, with their weights {how}, times {from}/{to}"
+                )
             }
             Self::AveragePooling { file } => {
                 write!(formatter, "{file}: it has an fc_norm, so the average of its patches is pooled")

@@ -9,7 +9,7 @@ use super::Page;
 
 const STYLE: &str = include_str!("assets/style.css");
 
-/// Small files in the order in which they need each other.
+/// The scripts, in order of dependency.
 const SCRIPTS: [&str; 13] = [
     include_str!("assets/elements.js"),
     include_str!("assets/format.js"),
@@ -64,9 +64,9 @@ pub(super) fn render(page: &Page) -> Result<String, serde_json::Error> {
     ))
 }
 
-/// JSON that no HTML parser finds a tag or comment in: `<`, `>` and `&` only occur inside its strings,
-/// where their escapes mean the same, and the line separators that old JavaScript took for line ends too. What could
-/// hide in a name, or turn the text after it, is shown by its number.
+/// JSON without anything that an HTML parser takes for a tag or comment. `<`, `>`, and `&` occur only inside strings,
+/// where their escapes mean the same, and so do the separators that old JavaScript takes for line ends. Characters that
+/// could hide in a name or turn the text after it are shown by their code.
 fn inert(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for character in json.chars() {

@@ -1,40 +1,43 @@
 //! What a section shows, as plain data.
 //!
-//! Shares are from 0 to 1, and pages show those of accuracies in percent. Numbers that are not finite
-//! are left out.
+//! Shares are from 0 to 1; pages show accuracies in percent. Numbers that are not finite are left out.
 
 use retune_figures::{Figure, Style};
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
-/// What a section shows.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum View {
+/// Makes [`View`] of the structs that can be one.
+macro_rules! views {
+    ($($(#[$doc:meta])* $kind:ident($data:ident),)+) => {
+        /// What a section shows.
+        #[derive(Clone, Debug, PartialEq, Serialize)]
+        #[serde(tag = "kind", rename_all = "kebab-case")]
+        pub enum View {
+            $($(#[$doc])* $kind($data),)+
+        }
+
+        $(impl From<$data> for View {
+            fn from(data: $data) -> Self {
+                Self::$kind(data)
+            }
+        })+
+    };
+}
+
+views! {
     /// Rows and columns that can be sorted.
     Table(Table),
     /// A figure, the same as in a file.
     Figure(PageFigure),
-    /// Which classes are taken for which.
+    /// Confusion of classes.
     Confusion(Confusions),
     /// Thumbnails.
     Gallery(Gallery),
     /// Images as points in a plane.
     Map(Map),
-    /// Text in a type of fixed width.
+    /// Text in a monospaced font.
     Text(Text),
 }
-
-macro_rules! views {
-    ($($kind:ident($data:ident)),*) => {
-        $(impl From<$data> for View {
-            fn from(data: $data) -> Self {
-                Self::$kind(data)
-            }
-        })*
-    };
-}
-views!(Table(Table), Confusion(Confusions), Gallery(Gallery), Map(Map), Text(Text));
 
 impl<F: Into<Figure>> From<F> for View {
     fn from(figure: F) -> Self {
@@ -81,7 +84,7 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// A cell for each column.
     pub rows: Vec<Vec<Cell>>,
-    /// What is said under the table.
+    /// The text below the table.
     pub caption: String,
 }
 
@@ -90,7 +93,7 @@ pub struct Table {
 pub struct Column {
     /// Its heading.
     pub heading: String,
-    /// Whether it holds numbers, which stand to the right.
+    /// Whether it holds numbers, which are aligned to the right.
     pub number: bool,
 }
 
@@ -103,7 +106,7 @@ pub struct Cell {
     pub value: Option<f64>,
     /// A share's interval, drawn as a bar.
     pub interval: Option<[f64; 2]>,
-    /// How it stands among the cells of its column.
+    /// Its rank among the cells of its column.
     pub mark: Option<Mark>,
 }
 
@@ -119,7 +122,7 @@ impl Cell {
     }
 }
 
-/// How a cell stands among those of its column.
+/// The rank of a cell in its column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mark {
@@ -129,7 +132,7 @@ pub enum Mark {
     Tied,
 }
 
-/// Which classes are taken for which.
+/// Confusion of classes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Confusions {
     /// The classes, or groups of them where they are very many.
@@ -144,14 +147,14 @@ pub struct Confusions {
     pub sheet: Option<usize>,
 }
 
-/// Two classes of which one is taken for the other.
+/// Two classes that the model confuses.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Pair {
     /// The true class.
     pub label: String,
     /// The predicted class.
     pub predicted: String,
-    /// Images of the true class taken for the other.
+    /// Images of the true class predicted as the other.
     pub n: usize,
     /// Images of the true class.
     pub of: usize,
@@ -159,7 +162,7 @@ pub struct Pair {
     pub examples: Vec<usize>,
 }
 
-/// Thumbnails with what a model said of them.
+/// Thumbnails with a model's predictions.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Gallery {
     /// The thumbnails.
@@ -168,7 +171,7 @@ pub struct Gallery {
     pub items: Vec<GalleryItem>,
 }
 
-/// An image and what a model said of it.
+/// An image with a model's prediction.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct GalleryItem {
     /// Its place in the sheet.
@@ -187,7 +190,7 @@ pub struct GalleryItem {
     pub path: String,
 }
 
-/// Images as points in a plane. Lists have an entry for each point; those that say nothing are empty.
+/// Images as points in a plane. Lists have an entry for each point, or are empty.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Map {
     /// How the places were computed.
@@ -214,11 +217,11 @@ pub struct Map {
     pub sheet: Option<usize>,
     /// Tiles; the point's own position if empty, −1 without one.
     pub tile: Vec<i64>,
-    /// What colours say at first: `Class`, `Set`, `Prediction` or `Correctness`; the first of them that there is if empty.
+    /// The initial coloring: `Class`, `Set`, `Prediction`, or `Correctness`; if empty, the first that is available.
     pub coloured_by: String,
 }
 
-/// Text in a type of fixed width.
+/// Text in a monospaced font.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Text {
     /// The text.

@@ -1,4 +1,4 @@
-//! What the model said of each image: confusion, calibration, mistakes, and the map.
+//! Sections on predictions: confusion, calibration, mistakes, and the map.
 
 use std::collections::HashMap;
 
@@ -17,13 +17,13 @@ use crate::run::record::{Prediction, Predictions, SampleMap};
 pub(super) const MAP: &str = "Map of the images";
 /// Title of the section about calibration.
 pub(super) const CALIBRATION: &str = "Calibration";
-/// Title of the section with the classes that are recognized least.
+/// Title of the section with the classes of lowest recall.
 const HARDEST: &str = "Hardest classes";
-/// Pairs of classes that are listed beside a confusion matrix of few classes and of many.
+/// Pairs listed beside a confusion matrix of few classes, and of many.
 const PAIRS: [usize; 2] = [8, 20];
-/// Classes that a matrix tells everything of.
+/// Maximum number of classes that a matrix shows completely.
 const FEW: usize = 30;
-/// Rows of the table of the hardest classes, at most.
+/// Maximum number of rows in the table of the hardest classes.
 const HARDEST_ROWS: usize = 100;
 /// Examples of each pair.
 const EXAMPLES: usize = 5;
@@ -42,15 +42,14 @@ pub(super) fn sections(record: &RunRecord, page: &mut Page) -> Vec<Section> {
     sections
 }
 
-/// Which classes are taken for which, in every set.
+/// Confusion in every set.
 fn confusion(record: &RunRecord, predictions: &Predictions, sheet: Option<usize>) -> Section {
     let classes = &record.summary.classes;
     let group = group_size(classes.len());
     let mut note =
-        "Rows are true classes, columns what the model says. Pick a cell to see its counts; arrow keys move."
-            .to_owned();
+        "Rows are true classes, columns are predictions. Select a cell to see its counts; arrow keys move.".to_owned();
     if group > 1 {
-        note = format!("{note} Each row and column stands for {} classes in their order.", grouped(group));
+        note = format!("{note} Each row and column stands for {} consecutive classes.", grouped(group));
     }
     let mut section = Section::new("Confusion", note).wide();
     for (set, name) in predictions.sets.iter().enumerate() {
@@ -72,13 +71,13 @@ fn confusion(record: &RunRecord, predictions: &Predictions, sheet: Option<usize>
     section
 }
 
-/// The classes of which the smallest share is right, where a matrix of all of them cannot be read.
+/// The classes with the lowest recall, if a matrix of all classes is illegible.
 fn hardest_classes(record: &RunRecord, predictions: &Predictions) -> Option<Section> {
     let classes = &record.summary.classes;
     if classes.len() <= FEW {
         return None;
     }
-    let note = "The classes of which the smallest share is recognized, and what each is taken for most often.";
+    let note = "The classes with the lowest recall, and the class that each is most often confused with.";
     let mut section = Section::new(HARDEST, note).wide();
     for (set, name) in predictions.sets.iter().enumerate() {
         let found = Confusion::count(predictions.of_set(set).map(|row| (row.label, row.predicted)));
@@ -96,7 +95,7 @@ fn hardest_classes(record: &RunRecord, predictions: &Predictions) -> Option<Sect
                 Cell::text(taken_for),
             ]
         };
-        let columns = [("Class", false), ("Images", true), ("Recognized", true), ("Taken most often for", false)];
+        let columns = [("Class", false), ("Images", true), ("Recall", true), ("Most often confused with", false)];
         let (shown, mistaken) = (grouped(hard.len().min(HARDEST_ROWS)), grouped(hard.len()));
         let table = Table {
             columns: columns.into_iter().map(|(heading, number)| Column { heading: heading.into(), number }).collect(),
@@ -113,8 +112,8 @@ fn hardest_classes(record: &RunRecord, predictions: &Predictions) -> Option<Sect
 }
 
 fn calibration(record: &RunRecord, predictions: &Predictions) -> Section {
-    let note = "Answers grouped by the probability that the model gave them. Bars on the diagonal: it is right as often as \
-                it says; below it, it is too sure. The calibration error is the mean gap (Guo et al. 2017, 15 bins).";
+    let note = "Predictions grouped by their probability. On the diagonal, the model is right as often as it says; below the \
+                diagonal, it is overconfident. The calibration error is the mean gap (Guo et al. 2017, 15 bins).";
     let mut section = Section::new(CALIBRATION, note);
     for name in &predictions.sets {
         if let Some(calibration) = record.calibration(name) {
@@ -126,9 +125,8 @@ fn calibration(record: &RunRecord, predictions: &Predictions) -> Section {
 
 fn mistakes(record: &RunRecord, predictions: &Predictions, sheet: usize) -> Section {
     let classes = &record.summary.classes;
-    let note =
-        "What surprised the model most, as it saw it: often a wrong label, a cut-off object, or the shift itself.";
-    let mut section = Section::new("Images of highest loss", note).wide();
+    let note = "The images that surprised the model most, as it saw them: often a wrong label, a cropped object, or the shift itself.";
+    let mut section = Section::new("Images with the highest loss", note).wide();
     let mut first = 0;
     for (set, name) in predictions.sets.iter().enumerate() {
         let rows = predictions.hardest(set);
@@ -148,8 +146,8 @@ fn mistakes(record: &RunRecord, predictions: &Predictions, sheet: usize) -> Sect
     section
 }
 
-/// The classes that some images belong to or are taken for, in their order, and the position of each among them: all of
-/// them where they are few, so that their colours are the same on every map.
+/// The classes that some images belong to or are predicted as, in order, and the position of each among them. If there
+/// are few classes, all of them, so that colors are the same on every map.
 fn of_rows(rows: &[&Prediction], classes: &[String]) -> (Vec<String>, HashMap<usize, usize>) {
     let mut used: Vec<usize> = rows.iter().flat_map(|row| [row.label, row.predicted]).collect();
     if classes.len() <= FEW {
@@ -183,7 +181,7 @@ fn map(record: &RunRecord, predictions: &Predictions, places: &SampleMap, sheet:
         sheet,
         ..Map::default()
     };
-    let note = "Each point is an image, placed by the features that the head sees: near ones look alike to the model. Drag \
-                to move, scroll or pinch to zoom, point at one to see it.";
+    let note = "Each point is an image, placed by the features that the head sees: close points look alike to the model. Drag \
+                to move, and scroll or pinch to zoom. Point at an image to see it.";
     Some(Section::new(MAP, note).wide().with("", map))
 }

@@ -53,15 +53,15 @@ pub(super) fn accuracies(record: &RunRecord) -> Section {
         rows: splits.iter().map(row).collect(),
         caption: String::new(),
     };
-    let note = "Validation chose rates, epochs and checkpoints, so its own accuracy is a little too good; the other sets \
-                chose nothing. Intervals are Wilson’s.";
+    let note = "Validation chose rates, epochs, and checkpoints, so its own accuracy is slightly optimistic. The other sets \
+                did not influence any choice. Intervals are Wilson’s.";
     Section::new("Accuracy", note).wide().with("", table)
 }
 
 pub(super) fn interpolation(record: &RunRecord) -> Option<Section> {
     let curve = record.summary.interpolation.as_ref()?;
     let (own, _) = in_distribution(&record.summary, &record.shifted())?;
-    let note = "Models on the line between the two ends, in weights (Wortsman et al. 2022). α = 0 is the linear probe, \
+    let note = "Models on the line between two sets of weights (Wortsman et al. 2022). α = 0 is the linear probe, \
                 α = 1 the fine-tuned model.";
     let mut section = Section::new("Between probe and fine-tuning", note);
     for set in record.shifted() {

@@ -1,4 +1,4 @@
-//! The course of training: losses, rates, and what validation chose.
+//! Sections on training: losses, rates, and what validation chose.
 
 use std::ops::RangeInclusive;
 
@@ -43,7 +43,7 @@ impl<'a> Descent<'a> {
     }
 }
 
-/// Sections on how the run went; those that say nothing are left out.
+/// The sections, without empty ones.
 pub(super) fn sections(record: &RunRecord) -> Vec<Section> {
     let phases = &record.summary.phases;
     let descents: Vec<Descent> = phases.iter().filter_map(|phase| Descent::of(phase, &record.metrics)).collect();
@@ -66,8 +66,8 @@ fn curves(descents: &[Descent], phases: &[PhaseOutcome]) -> Option<Section> {
     if descents.is_empty() {
         return None;
     }
-    let note = "At the learning rate that validation chose. The mark is the epoch that was kept; training values are \
-                means over an epoch, while the model changes.";
+    let note = "At the learning rate that validation chose. The mark is the epoch that was kept. Training values are means \
+                over an epoch, during which the model changes.";
     let mut section = Section::new(CURVES, note);
     for descent in descents {
         let kept = phases.iter().find(|phase| phase.phase == descent.name);
@@ -86,7 +86,7 @@ fn rates_tried(descents: &[Descent]) -> Option<Section> {
     let several = |descent: &&Descent| descent.rates.len() > 1;
     descents.iter().find(several)?;
     let note =
-        "Accuracy on validation by epoch at every learning rate that was tried; the strong line is the chosen one.";
+        "Accuracy on validation by epoch, at every learning rate that was tried. The strong line is the chosen rate.";
     let mut section = Section::new("Learning rates tried", note);
     for descent in descents.iter().filter(several) {
         let line = |(rate, rows): &(f64, Vec<&MetricsRow>)| Line {
@@ -119,8 +119,8 @@ fn block_rates(descents: &[Descent]) -> Option<Section> {
 }
 
 fn multipliers(descents: &[Descent]) -> Option<Section> {
-    let note = "What the method measured before each epoch: the factor on each layer’s learning rate, from the input \
-                (top) to the head.";
+    let note = "The factor on each layer’s learning rate that the method measured before each epoch, from the input (top) \
+                to the head.";
     let mut section = Section::new("Measured factors on rates", note);
     for descent in descents {
         if let Some(map) = figures::multipliers("", descent.chosen_rows()) {
@@ -131,7 +131,7 @@ fn multipliers(descents: &[Descent]) -> Option<Section> {
 }
 
 fn penalties(phases: &[PhaseOutcome], metrics: &[MetricsRow]) -> Option<Section> {
-    let note = "The linear probe at every strength of its L2 penalty; weak penalties are to the right.";
+    let note = "The linear probe at every strength of its L2 penalty. Weak penalties are on the right.";
     let mut section = Section::new("Penalties tried", note);
     for phase in phases.iter().filter(|phase| phase.inverse_strength.is_some()) {
         let line = |split: &str, value: fn(&MetricsRow) -> f64| {
@@ -155,7 +155,8 @@ fn penalties(phases: &[PhaseOutcome], metrics: &[MetricsRow]) -> Option<Section>
     Some(section)
 }
 
-/// The plan, a row for each phase and block or tensor that has a rate; neighbours together where there are many.
+/// The plan, with a row for each phase and each block or tensor that has a rate; neighbors are merged if there are
+/// many.
 pub(super) fn plan_table(plan: &Plan) -> Table {
     let mut rows = Vec::new();
     for phase in &plan.phases {
@@ -185,13 +186,13 @@ fn phase_rows(phase: &Phase) -> Vec<Vec<Cell>> {
         Solver::Gradient(settings) => {
             let rates: Vec<String> = settings.learning_rates.iter().map(|rate| format!("{rate:e}")).collect();
             let how = format!("{} epochs of gradient descent at {}", settings.epochs, rates.join(", "));
-            let rows = factor_rows(&settings.rates).into_iter();
+            let rows = factor_rows(&settings.rate_factors).into_iter();
             rows.map(|(layers, rates)| row(how.clone(), &layers, Some(rates))).collect()
         }
     }
 }
 
-/// A factor, or the least and the largest of several.
+/// A factor, or the smallest and the largest of several.
 fn factors(rates: &RangeInclusive<f64>) -> String {
     let shown = |rate: f64| if rate > 0.0 && rate < 1e-3 { format!("{rate:.2e}") } else { format!("{rate:.4}") };
     let (least, most) = (shown(*rates.start()), shown(*rates.end()));

@@ -122,7 +122,7 @@ impl Thumbnails {
     }
 }
 
-/// The pixels that a model was given, as an image again.
+/// The pixels that a model was given, as an image again: one channel as gray, opacity left out.
 pub(super) fn image_of(normalised: &[f32], preprocessing: &Preprocessing) -> RgbImage {
     let (width, height) = (preprocessing.width, preprocessing.height);
     let plane = (width * height) as usize;
@@ -132,7 +132,7 @@ pub(super) fn image_of(normalised: &[f32], preprocessing: &Preprocessing) -> Rgb
             let value = normalised[channel * plane + at] * preprocessing.std[channel] + preprocessing.mean[channel];
             (255.0 * value).round().clamp(0.0, 255.0) as u8
         };
-        image::Rgb([channel(0), channel(1), channel(2)])
+        image::Rgb(if preprocessing.channels.is_gray() { [channel(0); 3] } else { [0, 1, 2].map(channel) })
     })
 }
 

@@ -118,7 +118,8 @@ fn encoded_images(file: &ParquetFile) -> Result<Option<Column<'_>>, String> {
     }
 }
 
-fn label_column(file: &ParquetFile) -> Result<Option<LabelColumn>, String> {
+/// The column of labels, if there is one.
+pub(super) fn label_column(file: &ParquetFile) -> Result<Option<LabelColumn>, String> {
     let mut class_labels = class_labels(file);
     let column_named = |name: &str| file.columns().find(|column| column.path() == [name]);
     let by_name = LABEL_NAMES.iter().find_map(|name| column_named(name));

@@ -4,15 +4,24 @@
 //! handful of classes. These kernels keep a small block of rows and classes in registers and read the features where
 //! they lie. [`pulp`] picks the widest instruction set of the machine at run time.
 
+use std::mem;
+use std::ops::Range;
+
 use pulp::{Simd, WithSimd};
 use retune_kernels::dispatch;
 
 /// Rows handled together, so that each class weight read from the cache is used this many times.
 const ROW_BLOCK: usize = 4;
-/// Classes handled together: with four rows, as many sums as sixteen vector registers have room for.
-const CLASS_BLOCK: usize = 3;
+/// Classes handled together: with four rows, as many sums as sixteen vector registers have room for, and thirty-two.
+const CLASSES_OF_16_REGISTERS: usize = 3;
+const CLASSES_OF_32_REGISTERS: usize = 6;
 /// Rows added to a class's gradient together, so that it is read and written once for this many of them.
 const GRADIENT_ROWS: usize = 8;
+/// Classes whose gradients are added to together where there are thirty-two vector registers, so that features are read
+/// once for all of them.
+const GRADIENT_CLASSES: usize = 3;
+/// Bytes of gradients that all rows of a block are added to in turn; they stay in the first-level cache meanwhile.
+const GRADIENT_TILE_BYTES: usize = 32 * 1024;
 
 /// The sizes of a block of rows, of the features, and of the classes.
 #[derive(Clone, Copy, Debug)]
@@ -74,11 +83,15 @@ impl WithSimd for Logits<'_> {
     fn with_simd<S: Simd>(mut self, simd: S) {
         let Shape { rows, classes, .. } = self.shape;
         // Classes outermost: their few weight rows stay in the first-level cache while the features stream past.
-        for class in (0..classes).step_by(CLASS_BLOCK) {
-            match classes - class {
+        let together = if S::REGISTER_COUNT >= 32 { CLASSES_OF_32_REGISTERS } else { CLASSES_OF_16_REGISTERS };
+        for class in (0..classes).step_by(together) {
+            match (classes - class).min(together) {
                 1 => self.class_block::<S, 1>(simd, rows, class),
                 2 => self.class_block::<S, 2>(simd, rows, class),
-                _ => self.class_block::<S, CLASS_BLOCK>(simd, rows, class),
+                3 => self.class_block::<S, 3>(simd, rows, class),
+                4 => self.class_block::<S, 4>(simd, rows, class),
+                5 => self.class_block::<S, 5>(simd, rows, class),
+                _ => self.class_block::<S, CLASSES_OF_32_REGISTERS>(simd, rows, class),
             }
         }
     }
@@ -158,16 +171,18 @@ impl WithSimd for AccumulateGradient<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        let Shape { rows, classes, .. } = self.shape;
+        let Shape { rows, columns, classes } = self.shape;
         let blocked_rows = rows - rows % GRADIENT_ROWS;
-        for first in (0..blocked_rows).step_by(GRADIENT_ROWS) {
-            for class in 0..classes {
-                self.block::<S, GRADIENT_ROWS>(simd, first, class);
+        let together = if S::REGISTER_COUNT >= 32 { GRADIENT_CLASSES } else { 1 };
+        let blocks = (GRADIENT_TILE_BYTES / (together * columns * size_of::<f32>())).max(1);
+        let tile = blocks * together;
+        for start in (0..classes).step_by(tile) {
+            let end = (start + tile).min(classes);
+            for first in (0..blocked_rows).step_by(GRADIENT_ROWS) {
+                self.add_rows::<S, GRADIENT_ROWS>(simd, first, start..end, together);
             }
-        }
-        for single in blocked_rows..rows {
-            for class in 0..classes {
-                self.block::<S, 1>(simd, single, class);
+            for single in blocked_rows..rows {
+                self.add_rows::<S, 1>(simd, single, start..end, together);
             }
         }
     }
@@ -175,43 +190,87 @@ impl WithSimd for AccumulateGradient<'_> {
 
 impl AccumulateGradient<'_> {
     #[inline(always)]
-    fn block<S: Simd, const ROWS: usize>(&mut self, simd: S, first_row: usize, class: usize) {
+    fn add_rows<S: Simd, const ROWS: usize>(
+        &mut self,
+        simd: S,
+        first_row: usize,
+        classes: Range<usize>,
+        together: usize,
+    ) {
+        let mut class = classes.start;
+        while class < classes.end {
+            if together == GRADIENT_CLASSES && classes.end - class >= GRADIENT_CLASSES {
+                self.block::<S, ROWS, GRADIENT_CLASSES>(simd, first_row, class);
+                class += GRADIENT_CLASSES;
+            } else {
+                self.block::<S, ROWS, 1>(simd, first_row, class);
+                class += 1;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn block<S: Simd, const ROWS: usize, const CLASSES: usize>(&mut self, simd: S, first_row: usize, class: usize) {
         let Shape { columns, classes, .. } = self.shape;
         let features = consecutive_rows::<ROWS>(self.features, columns, first_row);
-        let mut residual = [0.0; ROWS];
-        for (offset, residual) in residual.iter_mut().enumerate() {
-            *residual = self.residual[(first_row + offset) * classes + class];
+        let mut residuals = [[0.0; ROWS]; CLASSES];
+        for (index, residuals) in residuals.iter_mut().enumerate() {
+            for (offset, residual) in residuals.iter_mut().enumerate() {
+                *residual = self.residual[(first_row + offset) * classes + class + index];
+            }
         }
-        let gradient = &mut self.gradient[class * columns..(class + 1) * columns];
-        add_scaled_rows(simd, features, residual, gradient);
+        let gradient = &mut self.gradient[class * columns..(class + CLASSES) * columns];
+        add_scaled_rows(simd, features, residuals, gradient);
     }
 }
 
-/// `sum += Σ_row scale[row] · features[row]`
+/// `sums[class] += Σ_row scales[class][row] · features[row]`, the sums one after another.
 #[inline(always)]
-fn add_scaled_rows<S: Simd, const ROWS: usize>(
+fn add_scaled_rows<S: Simd, const ROWS: usize, const CLASSES: usize>(
     simd: S,
     features: [&[f32]; ROWS],
-    scales: [f32; ROWS],
-    sum: &mut [f32],
+    scales: [[f32; ROWS]; CLASSES],
+    mut sums: &mut [f32],
 ) {
-    let (sum_vectors, sum_tail) = S::as_mut_simd_f32s(sum);
-    let feature_vectors = whole_vectors::<S, ROWS>(features, sum_vectors.len());
-    let mut scale_vectors = [simd.splat_f32s(0.0); ROWS];
-    for (vector, scale) in scale_vectors.iter_mut().zip(scales) {
-        *vector = simd.splat_f32s(scale);
-    }
-    for (position, sum) in sum_vectors.iter_mut().enumerate() {
-        let mut total = *sum;
-        for row in 0..ROWS {
-            total = simd.mul_add_f32s(feature_vectors[row][position], scale_vectors[row], total);
+    let columns = features[0].len();
+    let vectors = S::as_simd_f32s(features[0]).0.len();
+    let feature_vectors = whole_vectors::<S, ROWS>(features, vectors);
+    let mut scale_vectors = [[simd.splat_f32s(0.0); ROWS]; CLASSES];
+    for (vectors, scales) in scale_vectors.iter_mut().zip(scales) {
+        for (vector, scale) in vectors.iter_mut().zip(scales) {
+            *vector = simd.splat_f32s(scale);
         }
-        *sum = total;
     }
-    let first_of_tail = features[0].len() - sum_tail.len();
-    for (position, sum) in sum_tail.iter_mut().enumerate() {
+    let mut sum_vectors: [&mut [S::f32s]; CLASSES] = std::array::from_fn(|_| Default::default());
+    let mut sum_tails: [&mut [f32]; CLASSES] = std::array::from_fn(|_| Default::default());
+    for (head, tail) in sum_vectors.iter_mut().zip(&mut sum_tails) {
+        let (own, others) = mem::take(&mut sums).split_at_mut(columns);
+        sums = others;
+        let (own_vectors, own_tail) = S::as_mut_simd_f32s(own);
+        *head = &mut own_vectors[..vectors];
+        *tail = own_tail;
+    }
+    for position in 0..vectors {
+        let mut totals = [simd.splat_f32s(0.0); CLASSES];
+        for class in 0..CLASSES {
+            totals[class] = sum_vectors[class][position];
+        }
         for row in 0..ROWS {
-            *sum += features[row][first_of_tail + position] * scales[row];
+            let feature = feature_vectors[row][position];
+            for class in 0..CLASSES {
+                totals[class] = simd.mul_add_f32s(feature, scale_vectors[class][row], totals[class]);
+            }
+        }
+        for class in 0..CLASSES {
+            sum_vectors[class][position] = totals[class];
+        }
+    }
+    for (tail, scales) in sum_tails.iter_mut().zip(scales) {
+        let first_of_tail = columns - tail.len();
+        for (position, sum) in tail.iter_mut().enumerate() {
+            for row in 0..ROWS {
+                *sum += features[row][first_of_tail + position] * scales[row];
+            }
         }
     }
 }
@@ -221,7 +280,7 @@ mod tests {
     use super::*;
 
     /// Odd sizes on every axis, so that each remainder path runs.
-    const SHAPES: [(usize, usize, usize); 4] = [(9, 37, 7), (4, 16, 3), (1, 1, 1), (6, 5, 2)];
+    const SHAPES: [(usize, usize, usize); 5] = [(9, 37, 7), (4, 16, 3), (1, 1, 1), (6, 5, 2), (9, 600, 23)];
 
     fn ramp(length: usize, step: f32) -> Vec<f32> {
         (0..length).map(|i| ((i * 37 % 101) as f32 - 50.0) * step).collect()
@@ -244,8 +303,9 @@ mod tests {
                         .map(|(f, w)| f64::from(*f) * f64::from(*w))
                         .sum::<f64>()
                         + f64::from(bias[c]);
-                    // Sums of at most 37 terms below 2: rounding stays under 37 × 2 × 2⁻²³ ≈ 1e-5.
-                    assert!((f64::from(out[r * classes + c]) - expected).abs() < 2e-5);
+                    // Each term is below 2, and its rounding below 2⁻²³ of the sum so far.
+                    let tolerance = 1e-5 + 2.0_f64.powi(-23) * columns as f64;
+                    assert!((f64::from(out[r * classes + c]) - expected).abs() < tolerance);
                 }
             }
         }

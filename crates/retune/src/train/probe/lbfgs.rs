@@ -4,6 +4,9 @@
 //! algorithms 3.5 and 3.6. Near the optimum the loss, a sum of single-precision terms, no longer resolves the decrease
 //! that the first Wolfe condition asks for; there the approximate condition of Hager & Zhang (SIAM J. Optim. 16, 2005,
 //! §2.1), which looks at slopes instead, takes its place.
+//!
+//! The recursion starts from the objective's own approximation of its inverse Hessian instead of a multiple of the
+//! identity.
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -26,6 +29,9 @@ pub(super) trait Objective {
 
     /// The value at `point`; writes the gradient there into `gradient`.
     fn evaluate(&mut self, point: &[f64], gradient: &mut [f64]) -> Result<f64, Self::Error>;
+
+    /// Multiplies `vector` by a positive definite approximation of the inverse Hessian near the last point evaluated.
+    fn precondition(&self, vector: &mut [f64]);
 }
 
 /// When to stop.
@@ -83,12 +89,10 @@ pub(super) fn minimise<O: Objective>(
         if iterations >= limits.max_iterations {
             break Stop::IterationLimit;
         }
-        let direction = history.descent_direction(&gradient);
-        // The first step has no curvature to scale it: a unit-length step bounds it, as in scipy.
-        let first_step = if history.is_empty() { (1.0 / gradient_norm).min(1.0) } else { 1.0 };
+        let direction = history.descent_direction(objective, &gradient);
         let origin = Sample::at_origin(value, dot(&gradient, &direction));
         let mut ray = Ray { objective, start: point, direction: &direction };
-        match search_line(&mut ray, origin, first_step)? {
+        match search_line(&mut ray, origin)? {
             Some(accepted) => {
                 let step: Vec<f64> = direction.iter().map(|d| accepted.step * d).collect();
                 let change = difference(&accepted.gradient, &gradient);
@@ -142,7 +146,7 @@ impl History {
     }
 
     /// −H·gradient for the limited-memory approximation H of the inverse Hessian.
-    fn descent_direction(&self, gradient: &[f64]) -> Vec<f64> {
+    fn descent_direction(&self, objective: &impl Objective, gradient: &[f64]) -> Vec<f64> {
         let mut direction: Vec<f64> = gradient.iter().map(|g| -g).collect();
         let mut projections = Vec::with_capacity(self.pairs.len());
         for pair in self.pairs.iter().rev() {
@@ -150,8 +154,12 @@ impl History {
             add_scaled(&mut direction, -projection, &pair.change);
             projections.push(projection);
         }
+        objective.precondition(&mut direction);
         if let Some(latest) = self.pairs.back() {
-            let scale = 1.0 / (latest.reciprocal * dot(&latest.change, &latest.change));
+            // How much larger the curvature over the latest step was than the objective takes it to be.
+            let mut change = latest.change.clone();
+            objective.precondition(&mut change);
+            let scale = 1.0 / (latest.reciprocal * dot(&latest.change, &change));
             direction.iter_mut().for_each(|d| *d *= scale);
         }
         for (pair, projection) in self.pairs.iter().zip(projections.into_iter().rev()) {
@@ -208,16 +216,13 @@ impl Sample {
 }
 
 /// A step that satisfies the strong Wolfe conditions, or `None` when the arithmetic resolves none.
-fn search_line<O: Objective>(
-    ray: &mut Ray<'_, O>,
-    origin: Sample,
-    first_step: f64,
-) -> Result<Option<Sample>, O::Error> {
+fn search_line<O: Objective>(ray: &mut Ray<'_, O>, origin: Sample) -> Result<Option<Sample>, O::Error> {
     if origin.slope >= 0.0 {
         return Ok(None);
     }
     let mut previous = origin.clone();
-    let mut step = first_step;
+    // The whole step is right wherever the approximation of the Hessian is.
+    let mut step = 1.0;
     for evaluation in 0..LINE_SEARCH_EVALUATIONS {
         let current = ray.sample(step)?;
         if current.is_acceptable(&origin) {
@@ -281,7 +286,8 @@ fn step_between(low: &Sample, high: &Sample) -> f64 {
     if inside { cubic } else { middle }
 }
 
-fn dot(left: &[f64], right: &[f64]) -> f64 {
+/// The inner product.
+pub(super) fn dot(left: &[f64], right: &[f64]) -> f64 {
     // Eight independent sums let the compiler use vector instructions; the order is fixed, so the result is too.
     const LANES: usize = 8;
     let (left, left_rest) = left.as_chunks::<LANES>();
@@ -305,7 +311,8 @@ fn difference(left: &[f64], right: &[f64]) -> Vec<f64> {
     left.iter().zip(right).map(|(l, r)| l - r).collect()
 }
 
-fn add_scaled(target: &mut [f64], scale: f64, values: &[f64]) {
+/// `target += scale · values`
+pub(super) fn add_scaled(target: &mut [f64], scale: f64, values: &[f64]) {
     for (target, value) in target.iter_mut().zip(values) {
         *target += scale * value;
     }
@@ -340,6 +347,8 @@ mod tests {
             gradient[1] = 200.0 * valley;
             Ok((1.0 - x).powi(2) + 100.0 * valley * valley)
         }
+
+        fn precondition(&self, _: &mut [f64]) {}
     }
 
     const LIMITS: Limits = Limits { max_iterations: 200, gradient_norm: 1e-9 };
@@ -375,6 +384,8 @@ mod tests {
             gradient[0] = 1.0 - 1e-3 / point[0];
             Ok(if point[0] <= 0.0 { f64::NAN } else { point[0] - 1e-3 * point[0].ln() })
         }
+
+        fn precondition(&self, _: &mut [f64]) {}
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::curvature::Curvature;
 use super::features::RowBuffer;
 use super::kernel::{self, Shape};
 use super::lbfgs::Objective;
@@ -11,7 +12,7 @@ use super::{FeatureMatrix, ProbeError};
 /// still there after the logits.
 const CHUNK_BYTES: usize = 256 * 1024;
 /// Bytes that all partial gradients together may take, as far as four of them leave it.
-const PARTIAL_GRADIENT_BYTES: usize = 256 * 1024 * 1024;
+const PARTIAL_GRADIENT_BYTES: usize = 64 * 1024 * 1024;
 /// Partial gradients at most; more would give no machine of today more to do in parallel.
 const MAX_SEGMENTS: usize = 64;
 
@@ -96,21 +97,26 @@ pub(super) struct PenalisedLoss<'a> {
     chunking: Chunking,
     total_weight: f64,
     pub penalty: f64,
+    curvature: Curvature,
+    /// The mean of `p (1 − p)` of each class at the last point evaluated.
+    class_curvature: Vec<f64>,
 }
 
 impl<'a> PenalisedLoss<'a> {
+    /// # Errors
+    /// [`ProbeError::Unreadable`].
     pub(super) fn new(
         features: FeatureMatrix<'a>,
         labels: &'a [usize],
         classes: usize,
         class_weights: Option<&'a [f64]>,
         coordinates: &'a Coordinates,
-    ) -> Self {
+    ) -> Result<Self, ProbeError> {
         let total_weight = match class_weights {
             None => labels.len() as f64,
             Some(weights) => labels.iter().map(|label| weights[*label]).sum(),
         };
-        Self {
+        Ok(Self {
             features,
             labels,
             classes,
@@ -119,7 +125,9 @@ impl<'a> PenalisedLoss<'a> {
             chunking: Chunking::new(features.rows(), features.columns(), classes),
             total_weight,
             penalty: 0.0,
-        }
+            curvature: Curvature::of(features, coordinates)?,
+            class_curvature: vec![1.0; classes],
+        })
     }
 
     /// Sets the penalty to that of scikit-learn's `C`, whose loss is a sum and not a mean.
@@ -150,8 +158,12 @@ impl<'a> PenalisedLoss<'a> {
             for (row, label) in residual.chunks_exact_mut(classes).zip(&self.labels[rows]) {
                 let weight = self.class_weights.map_or(1.0, |weights| weights[*label]);
                 partial.loss += weight * cross_entropy_to_residual(row, *label, weight as f32);
-                for (sum, residual) in partial.bias.iter_mut().zip(&*row) {
-                    *sum += f64::from(*residual);
+                let sums = partial.bias.iter_mut().zip(&mut partial.curvature);
+                for ((sum, curvature), residual) in sums.zip(&*row) {
+                    let residual = f64::from(*residual);
+                    *sum += residual;
+                    // The residual is weight · p or weight · (p − 1): either way this is weight · p (1 − p).
+                    *curvature += residual.abs() * (1.0 - residual.abs() / weight);
                 }
             }
             chunk_gradient.fill(0.0);
@@ -197,8 +209,13 @@ impl Objective for PenalisedLoss<'_> {
         for (gradient, residual) in bias_gradient.iter_mut().zip(&total.bias) {
             *gradient = residual * per_row;
         }
+        self.class_curvature = total.curvature.iter().map(|curvature| curvature * per_row).collect();
         let squared_weights: f64 = weight.iter().map(|w| w * w).sum();
         Ok(total.loss * per_row + 0.5 * self.penalty * squared_weights)
+    }
+
+    fn precondition(&self, vector: &mut [f64]) {
+        self.curvature.divide(vector, &self.class_curvature, self.penalty);
     }
 }
 
@@ -207,11 +224,18 @@ struct PartialLoss {
     loss: f64,
     weight: Vec<f64>,
     bias: Vec<f64>,
+    /// Of `weight · p (1 − p)`.
+    curvature: Vec<f64>,
 }
 
 impl PartialLoss {
     fn zero(classes: usize, columns: usize) -> Self {
-        Self { loss: 0.0, weight: vec![0.0; classes * columns], bias: vec![0.0; classes] }
+        Self {
+            loss: 0.0,
+            weight: vec![0.0; classes * columns],
+            bias: vec![0.0; classes],
+            curvature: vec![0.0; classes],
+        }
     }
 
     fn add(&mut self, other: &Self) {
@@ -220,6 +244,9 @@ impl PartialLoss {
             *sum += value;
         }
         for (sum, value) in self.bias.iter_mut().zip(&other.bias) {
+            *sum += value;
+        }
+        for (sum, value) in self.curvature.iter_mut().zip(&other.curvature) {
             *sum += value;
         }
     }
@@ -304,7 +331,7 @@ mod tests {
         let features = FeatureMatrix::new(&features, 5).unwrap();
         let coordinates = Coordinates { centre: vec![0.3, -0.1, 0.2, 0.0, 0.5], scale: 1.7 };
         let class_weights = [0.5, 2.0, 1.0];
-        let mut loss = PenalisedLoss::new(features, &labels, 3, Some(&class_weights), &coordinates);
+        let mut loss = PenalisedLoss::new(features, &labels, 3, Some(&class_weights), &coordinates).unwrap();
         loss.set_inverse_strength(0.3);
         let point: Vec<f64> = (0..loss.parameters()).map(|i| ((i * 7 % 11) as f64 - 5.0) / 10.0).collect();
         let mut gradient = vec![0.0; point.len()];
@@ -333,7 +360,7 @@ mod tests {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {
                 let features = FeatureMatrix::new(&features, 40).unwrap();
-                let mut loss = PenalisedLoss::new(features, &labels, 7, None, &coordinates);
+                let mut loss = PenalisedLoss::new(features, &labels, 7, None, &coordinates).unwrap();
                 let point: Vec<f64> = (0..loss.parameters()).map(|i| (i % 13) as f64 / 50.0).collect();
                 let mut gradient = vec![0.0; point.len()];
                 let value = loss.evaluate(&point, &mut gradient).unwrap();

@@ -3,6 +3,7 @@
 use super::*;
 use crate::files::little_endian;
 use crate::sources::positional::write_all_at;
+use rand::RngExt;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -81,7 +82,10 @@ fn fit_one_finds_scikit_learns_optimum() {
 #[test]
 fn balanced_class_weights_find_scikit_learns_balanced_optimum() {
     let fixture = Fixture::load();
-    let weights = balanced_class_weights(&fixture.labels, fixture.classes);
+    // scikit-learn's `class_weight="balanced"`: n / (classes · images of the class).
+    let images = |class: usize| fixture.labels.iter().filter(|&&label| label == class).count() as f64;
+    let even_share = fixture.labels.len() as f64 / fixture.classes as f64;
+    let weights: Vec<f64> = (0..fixture.classes).map(|class| even_share / images(class)).collect();
     for expected in &fixture.balanced {
         let fitted = fit_one(
             fixture.train(),
@@ -123,6 +127,34 @@ fn the_path_passes_through_scikit_learns_optima_on_scaled_features() {
     assert_eq!(on_validation.accuracy, chosen.validation_accuracy);
     assert_eq!(on_validation.loss, chosen.validation_loss);
     assert!(chosen.validation_accuracy > 0.6);
+}
+
+#[test]
+fn a_path_that_ends_early_makes_the_choice_of_the_whole_path() {
+    // Noise that tells nothing of labels, of which 70 % are alike: whatever a weak penalty learns makes it worse.
+    let (columns, rows, validation_rows) = (60, 100, 1000);
+    let mut random = retune_random::generator(1, &[]);
+    let mut noise = |rows: usize| (0..rows * columns).map(|_| random.random::<f32>()).collect::<Vec<f32>>();
+    let labels = |rows: usize| (0..rows).map(|row| usize::from(row % 10 < 3)).collect::<Vec<usize>>();
+    let fixture = Fixture {
+        columns,
+        classes: 2,
+        features: noise(rows),
+        labels: labels(rows),
+        validation_features: noise(validation_rows),
+        validation_labels: labels(validation_rows),
+        ..Fixture::load()
+    };
+    let whole = ProbeOptions::default().inverse_strengths;
+    let path = fixture.fit_path(&ProbeOptions::default()).unwrap();
+    assert!(path.path.len() < whole.len(), "{}", path.path.len());
+    // One strength at a time, none of which can end a path.
+    let alone = whole.iter().map(|strength| {
+        let options = ProbeOptions { inverse_strengths: vec![*strength], ..Default::default() };
+        fixture.fit_path(&options).unwrap().path[0]
+    });
+    let best = alone.reduce(|best, point| if point.is_better_than(&best) { point } else { best }).unwrap();
+    assert_eq!(path.inverse_strength, best.inverse_strength);
 }
 
 #[test]

@@ -1,0 +1,336 @@
+//! Learning rates that follow the gradients: relative gradient norm and signal-to-noise ratio of each layer
+//! (Lee et al. 2023, arXiv 2210.11466, section 4).
+
+use std::ops::Range;
+
+use indexmap::IndexMap;
+
+use super::gradient::{Differentiation, loss_gradients};
+use super::learning_rates::LearningRates;
+use super::loaders::Loaders;
+use super::{TrainError, Trainer};
+use crate::loading::{Batch, Order};
+use crate::models::{Model, ParameterSpec};
+use crate::monitor::Monitor;
+use crate::plan::{Adaptive, Criterion, Gradient, LayerKind, Phase, Selection, Solver};
+
+/// PyTorch users' usual guard against division by zero; the authors' code has it in both ratios.
+const EPSILON: f64 = 1e-8;
+
+/// A measure of every layer's gradients.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerMeasures {
+    /// Name of each layer and its measure, from input to output, as the criterion defines it and
+    /// before any normalization; `None` where it is not defined (a relative norm of zero weights).
+    pub layers: IndexMap<String, Option<f64>>,
+}
+
+/// Measures the gradients of the parameters that `what` differentiates, over `batches`.
+pub fn measure_layers<E>(
+    model: &Model,
+    batches: impl IntoIterator<Item = Result<Batch, E>>,
+    what: &Differentiation,
+    criterion: Criterion,
+    layer: LayerKind,
+) -> Result<LayerMeasures, E> {
+    measure_named(model, batches, what, criterion, |spec| layer_name(model, spec, layer))
+}
+
+/// The same for layers that `name` puts together.
+fn measure_named<E>(
+    model: &Model,
+    batches: impl IntoIterator<Item = Result<Batch, E>>,
+    what: &Differentiation,
+    criterion: Criterion,
+    name: impl Fn(&ParameterSpec) -> String,
+) -> Result<LayerMeasures, E> {
+    let specs = &model.network().specs;
+    let mut layers = IndexMap::new();
+    let layer_of: Vec<Option<usize>> = specs
+        .iter()
+        .enumerate()
+        .map(|(index, spec)| what.trained[index].then(|| layers.insert_full(name(spec), None).0))
+        .collect();
+    let mut gatherer = Gatherer::new(criterion, specs.len());
+    for batch in batches {
+        let found = loss_gradients(model, &batch?, what);
+        for (index, gradient) in found.gradients.iter().enumerate() {
+            if let Some(gradient) = gradient {
+                gatherer.observe(index, gradient, &specs[index]);
+            }
+        }
+        gatherer.close_batch(&layer_of, layers.len(), model);
+    }
+    for (position, value) in gatherer.finish(&layer_of, layers.len()).into_iter().enumerate() {
+        layers[position] = value;
+    }
+    Ok(LayerMeasures { layers })
+}
+
+impl Trainer {
+    /// The relative gradient norm of each of `groups` of blocks over the first training batches: ‖gradient‖ / ‖weights‖,
+    /// averaged over batches, normalization layers left out, as Auto-RGN's authors do. `None` where all weights are 0,
+    /// where there are none, and where gradients are not finite.
+    ///
+    /// # Errors
+    /// Images that cannot be loaded; an interruption.
+    pub fn relative_gradient_norms(
+        &self,
+        model: &Model,
+        groups: &[Range<usize>],
+        batches: usize,
+        monitor: &dyn Monitor,
+    ) -> Result<Vec<Option<f64>>, TrainError> {
+        let rate_factors = model.blocks().iter().map(|block| (block.name.clone(), 1.0)).collect();
+        let settings = Gradient { rate_factors, parameters: Selection::NotNorms, ..Gradient::default() };
+        let phase = Phase { name: "gradients".to_owned(), solver: Solver::Gradient(settings.clone()) };
+        let loader = Loaders::new(self, model, &self.shared())?.training.loader;
+        let learning_rates = LearningRates::new(model, &phase, &settings, 1.0, loader.batches_per_epoch());
+        let rate_factors = learning_rates.rate_factors(0, None);
+        let group_of = |block: usize| groups.iter().position(|group| group.contains(&block));
+        let name = |spec: &ParameterSpec| group_of(spec.block).map_or_else(String::new, |group| group.to_string());
+
+        monitor.start("measuring gradients", batches.min(loader.batches_per_epoch()));
+        let order = Order::Shuffled { seed: self.options.seed };
+        let watched = loader.epoch(0, order, 0).take(batches).map(|batch| {
+            monitor.advance(1);
+            if monitor.cancelled() { Err(TrainError::Interrupted) } else { Ok(batch?) }
+        });
+        let class_weights = self.class_weights();
+        let what = Differentiation::of(&rate_factors, &self.options, class_weights.as_deref());
+        let measured = measure_named(model, watched, &what, Criterion::RelativeGradientNorm, name)?;
+        monitor.finish();
+        let norm = |group: usize| measured.layers.get(&group.to_string()).copied().flatten();
+        Ok((0..groups.len()).map(|group| norm(group).filter(|norm| norm.is_finite())).collect())
+    }
+}
+
+fn layer_name(model: &Model, spec: &ParameterSpec, layer: LayerKind) -> String {
+    let block = &model.blocks()[spec.block];
+    match layer {
+        LayerKind::Tensor => spec.name.clone(),
+        LayerKind::Block => block.name.clone(),
+        LayerKind::Stage => block.stage.clone(),
+    }
+}
+
+impl LayerMeasures {
+    /// Factor on the learning rate of each layer: its measure divided by the largest, or, with a threshold,
+    /// 1 from there on and 0 below. A layer without a measure trains at the full rate.
+    pub fn rate_factors(&self, adaptive: &Adaptive) -> IndexMap<String, f64> {
+        let largest = self.layers.values().flatten().copied().fold(0.0, f64::max);
+        let normalized = |value: f64| if largest > 0.0 { value / largest } else { 0.0 };
+        let rate_factor = |value: f64| {
+            let value = if adaptive.criterion == Criterion::SignalToNoiseOfficial { value } else { normalized(value) };
+            match adaptive.threshold {
+                Some(threshold) => f64::from(u8::from(value >= threshold)),
+                None => value,
+            }
+        };
+        self.layers.iter().map(|(name, value)| (name.clone(), value.map_or(1.0, rate_factor))).collect()
+    }
+}
+
+/// The factors of layers for each parameter of a model; 1 where its layer was not measured.
+pub(super) fn of_parameters(model: &Model, layer: LayerKind, of_layers: &IndexMap<String, f64>) -> Vec<f64> {
+    let specs = model.network().specs.iter();
+    specs.map(|spec| of_layers.get(&layer_name(model, spec, layer)).copied().unwrap_or(1.0)).collect()
+}
+
+/// Sums over batches that a criterion needs.
+enum Gatherer {
+    /// Squared norms of this batch's gradients by parameter, and sums of ratios by layer.
+    RelativeNorm { squares: Vec<f64>, ratios: Vec<f64>, weightless: Vec<bool>, batches: usize },
+    /// Running mean and sum of squared deviations of every scalar, by parameter.
+    SignalToNoise { moments: Vec<Option<(Vec<f64>, Vec<f64>)>>, batches: usize },
+    /// Sum over batches and scalars of the ratio, and the number of scalars, by parameter.
+    Official { sums: Vec<(f64, usize)> },
+}
+
+impl Gatherer {
+    fn new(criterion: Criterion, parameters: usize) -> Self {
+        match criterion {
+            Criterion::RelativeGradientNorm => Self::RelativeNorm {
+                squares: vec![0.0; parameters],
+                ratios: Vec::new(),
+                weightless: Vec::new(),
+                batches: 0,
+            },
+            Criterion::SignalToNoise => Self::SignalToNoise { moments: vec![None; parameters], batches: 0 },
+            Criterion::SignalToNoiseOfficial => Self::Official { sums: vec![(0.0, 0); parameters] },
+        }
+    }
+
+    fn observe(&mut self, index: usize, gradient: &[f32], spec: &ParameterSpec) {
+        match self {
+            Self::RelativeNorm { squares, .. } => squares[index] = sum_of_squares(gradient),
+            Self::SignalToNoise { moments, batches } => {
+                let zeros = || (vec![0.0; gradient.len()], vec![0.0; gradient.len()]);
+                let (mean, deviation) = moments[index].get_or_insert_with(zeros);
+                welford(mean, deviation, gradient, *batches + 1);
+            }
+            Self::Official { sums } => {
+                let (sum, count) = &mut sums[index];
+                *sum += ratio_along_first_axis(gradient, spec.shape.first().copied().unwrap_or(1));
+                *count += gradient.len();
+            }
+        }
+    }
+
+    fn close_batch(&mut self, layer_of: &[Option<usize>], layers: usize, model: &Model) {
+        match self {
+            Self::RelativeNorm { squares, ratios, weightless, batches } => {
+                ratios.resize(layers, 0.0);
+                if *batches == 0 {
+                    *weightless = vec![false; layers];
+                }
+                let gradients = by_layer(layer_of, layers, |index| squares[index]);
+                let weights = by_layer(layer_of, layers, |index| sum_of_squares(&model.parameters.values(index)));
+                for layer in 0..layers {
+                    weightless[layer] |= weights[layer] == 0.0;
+                    ratios[layer] += (gradients[layer] / weights[layer]).sqrt();
+                }
+                *batches += 1;
+            }
+            Self::SignalToNoise { batches, .. } => *batches += 1,
+            Self::Official { .. } => {}
+        }
+    }
+
+    fn finish(self, layer_of: &[Option<usize>], layers: usize) -> Vec<Option<f64>> {
+        match self {
+            Self::RelativeNorm { ratios, weightless, batches, .. } => {
+                let mean = |(ratio, weightless): (f64, bool)| (!weightless).then(|| ratio / batches.max(1) as f64);
+                ratios.into_iter().zip(weightless).map(mean).collect()
+            }
+            Self::SignalToNoise { moments, batches } => {
+                let degrees = batches.saturating_sub(1).max(1) as f64;
+                let ratio = |(mean, deviation): (&f64, &f64)| mean * mean / (deviation / degrees + EPSILON);
+                let sum = |index: usize| -> f64 {
+                    moments[index].iter().flat_map(|(mean, deviation)| mean.iter().zip(deviation)).map(ratio).sum()
+                };
+                let count = |index: usize| moments[index].as_ref().map_or(0.0, |(mean, _)| mean.len() as f64);
+                mean_by_layer(layer_of, layers, sum, count)
+            }
+            Self::Official { sums } => {
+                mean_by_layer(layer_of, layers, |index| sums[index].0, |index| sums[index].1 as f64)
+            }
+        }
+    }
+}
+
+/// Sums `of` over the parameters of each layer.
+fn by_layer(layer_of: &[Option<usize>], layers: usize, of: impl Fn(usize) -> f64) -> Vec<f64> {
+    let mut sums = vec![0.0; layers];
+    for (index, layer) in layer_of.iter().enumerate() {
+        if let Some(layer) = layer {
+            sums[*layer] += of(index);
+        }
+    }
+    sums
+}
+
+fn mean_by_layer(
+    layer_of: &[Option<usize>],
+    layers: usize,
+    sum: impl Fn(usize) -> f64,
+    count: impl Fn(usize) -> f64,
+) -> Vec<Option<f64>> {
+    let sums = by_layer(layer_of, layers, sum);
+    let counts = by_layer(layer_of, layers, count);
+    sums.into_iter().zip(counts).map(|(sum, count)| Some(sum / count.max(1.0))).collect()
+}
+
+fn sum_of_squares(values: &[f32]) -> f64 {
+    values.iter().map(|&value| f64::from(value).powi(2)).sum()
+}
+
+/// Welford's update of means and sums of squared deviations by the `count`-th observation.
+fn welford(mean: &mut [f64], deviation: &mut [f64], gradient: &[f32], count: usize) {
+    for ((mean, deviation), &value) in mean.iter_mut().zip(deviation).zip(gradient) {
+        let difference = f64::from(value) - *mean;
+        *mean += difference / count as f64;
+        *deviation += difference * (f64::from(value) - *mean);
+    }
+}
+
+/// Sum over a tensor's scalars of g² / (variance of g along the first axis of length `outputs`).
+/// A first axis of length 1 has no variance and gives 0.
+fn ratio_along_first_axis(gradient: &[f32], outputs: usize) -> f64 {
+    if outputs < 2 {
+        return 0.0;
+    }
+    let columns = gradient.len() / outputs;
+    let column = |at: usize| gradient.iter().skip(at).step_by(columns).map(|&value| f64::from(value));
+    let ratio = |at: usize| {
+        let mean = column(at).sum::<f64>() / outputs as f64;
+        let variance = column(at).map(|value| (value - mean).powi(2)).sum::<f64>() / (outputs - 1) as f64;
+        column(at).map(|value| value * value).sum::<f64>() / (variance + EPSILON)
+    };
+    (0..columns).map(ratio).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measures(values: &[(&str, Option<f64>)]) -> LayerMeasures {
+        LayerMeasures { layers: values.iter().map(|&(name, value)| (name.to_owned(), value)).collect() }
+    }
+
+    fn adaptive(criterion: Criterion, threshold: Option<f64>) -> Adaptive {
+        Adaptive { criterion, layer: LayerKind::Tensor, batches: 5, threshold, restart_optimizer: true }
+    }
+
+    #[test]
+    fn factors_are_shares_of_the_largest_and_zero_weights_train_fully() {
+        let measures = measures(&[("a", Some(0.2)), ("b", Some(0.8)), ("head", None)]);
+        let rate_factors = measures.rate_factors(&adaptive(Criterion::RelativeGradientNorm, None));
+        assert_eq!(rate_factors.values().copied().collect::<Vec<_>>(), [0.25, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn parameters_have_the_factor_of_their_layer_and_1_without_one() {
+        let cpu = burn::tensor::Device::flex();
+        let model = Model::from_scratch(None, Some("test_resnet"), Clone::clone, 0, &cpu).unwrap();
+        let of_layers = IndexMap::from([("head".to_owned(), 0.25)]);
+        let found = of_parameters(&model, LayerKind::Block, &of_layers);
+        for (spec, found) in model.network().specs.iter().zip(found) {
+            assert_eq!(found, if spec.block == model.head() { 0.25 } else { 1.0 }, "{}", spec.name);
+        }
+        let of_layers = IndexMap::from([("fc.bias".to_owned(), 0.5)]);
+        let halved = of_parameters(&model, LayerKind::Tensor, &of_layers).into_iter().filter(|factor| *factor == 0.5);
+        assert_eq!(halved.count(), 1);
+    }
+
+    #[test]
+    fn a_threshold_freezes_what_is_under_it() {
+        let measures = measures(&[("a", Some(1.0)), ("b", Some(2.0)), ("c", Some(0.5))]);
+        let of = |criterion, threshold| {
+            measures.rate_factors(&adaptive(criterion, Some(threshold))).values().copied().collect::<Vec<_>>()
+        };
+        assert_eq!(of(Criterion::SignalToNoise, 0.5), [1.0, 1.0, 0.0]);
+        // The authors' ratio is not divided by the largest.
+        assert_eq!(of(Criterion::SignalToNoiseOfficial, 0.95), [1.0, 1.0, 0.0]);
+        assert_eq!(of(Criterion::SignalToNoiseOfficial, 1.5), [0.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn the_official_ratio_by_hand() {
+        // Columns (1, 3) and (2, 2): variances 2 and 0, squares 10 and 8.
+        let expected = 10.0 / (2.0 + EPSILON) + 8.0 / EPSILON;
+        let found = ratio_along_first_axis(&[1.0, 2.0, 3.0, 2.0], 2);
+        assert!((found / expected - 1.0).abs() < 1e-12, "{found}");
+        assert_eq!(ratio_along_first_axis(&[1.0, 2.0], 1), 0.0);
+    }
+
+    #[test]
+    fn welford_gives_mean_and_deviation() {
+        let (mut mean, mut deviation) = (vec![0.0], vec![0.0]);
+        for (index, value) in [1.0, 2.0, 6.0].into_iter().enumerate() {
+            welford(&mut mean, &mut deviation, &[value], index + 1);
+        }
+        // Mean 3, squared deviations 4 + 1 + 9.
+        assert!((mean[0] - 3.0).abs() < 1e-12 && (deviation[0] - 14.0).abs() < 1e-12);
+    }
+}

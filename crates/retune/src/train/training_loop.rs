@@ -1,0 +1,339 @@
+//! The training loop of gradient descent: each learning rate in turn, epoch after epoch, step after step.
+
+mod reports;
+
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use super::average::WeightAverage;
+use super::gradient::{Differentiation, LossGradients, add_l2_sp, clip_norm, loss_gradients_of};
+use super::learning_rates::{LearningRates, RateFactors};
+use super::low_rank::TrainedAdapters;
+use super::measured_rates::{measure_layers, of_parameters};
+use super::optimizer::Optimizer;
+use super::options::{BatchNormPolicy, Keep};
+use super::run::Run;
+use super::running_statistics;
+use super::state::BestEpoch;
+use super::{Divergence, NotFinite, PhaseOutcome, TrainError};
+use crate::inference::{Evaluation, InferenceError};
+use crate::models::{Model, Parameters};
+use crate::plan::{Anchor, Averaging, Combine, Gradient, Phase};
+
+/// A phase of gradient descent at one of its learning rates.
+struct Trial<'a> {
+    phase: &'a Phase,
+    settings: &'a Gradient,
+    learning_rates: LearningRates<'a>,
+    class_weights: Option<Vec<f64>>,
+    steps_per_epoch: usize,
+}
+
+/// How training at a learning rate, or an epoch of it, ended: a divergence breaks it off.
+type Ending = ControlFlow<Divergence>;
+
+impl Run<'_> {
+    /// Trains at each of the phase's learning rates in turn, and makes one model of what they gave.
+    pub(super) fn gradient_descent(&mut self, phase: &Phase, settings: &Gradient) -> Result<PhaseOutcome, TrainError> {
+        let mut first_divergence = None;
+        self.note_batches_of_one_image();
+        while let Some(&learning_rate) = settings.learning_rates.get(self.state.candidate) {
+            if let Ending::Break(divergence) = self.train_at(learning_rate, phase, settings)? {
+                let told = format!("learning rate {learning_rate:e} diverged and is left out: {divergence}");
+                self.monitor.message(&told);
+                first_divergence.get_or_insert(divergence);
+                self.state.training.best = None;
+            }
+            self.keep_candidate(settings.combine);
+            self.state.candidate += 1;
+            self.state.training = self.fresh_training();
+        }
+        if self.state.candidates.is_empty() {
+            return Err(diverged_everywhere(phase, settings, first_divergence));
+        }
+        self.combine(phase, settings)
+    }
+
+    /// Trains for the phase's epochs at one learning rate, or for those that an interrupted run left.
+    fn train_at(&mut self, learning_rate: f64, phase: &Phase, settings: &Gradient) -> Result<Ending, TrainError> {
+        let steps_per_epoch = self.loaders.training.loader.batches_per_epoch();
+        let learning_rates = LearningRates::new(&self.state.model, phase, settings, learning_rate, steps_per_epoch);
+        let class_weights = self.trainer.class_weights();
+        let trial = Trial { phase, settings, learning_rates, class_weights, steps_per_epoch };
+
+        if !self.state.training.has_begun() {
+            self.begin_training(settings)?;
+        }
+        while self.state.training.epoch < settings.epochs || self.state.training.validation_due {
+            if !self.state.training.validation_due
+                && let Ending::Break(divergence) = self.train_epoch(&trial)?
+            {
+                return Ok(Ending::Break(divergence));
+            }
+            self.state.training.validation_due = true;
+            let started = Instant::now();
+            let validation = match self.validate(&format!("validation after epoch {}", self.state.training.epoch)) {
+                Err(TrainError::Inference(InferenceError::NotFinite { image })) => {
+                    let (what, epoch) = (NotFinite::Validation, self.state.training.epoch);
+                    return Ok(Ending::Break(Divergence { what, epoch, step: 0, images: vec![image] }));
+                }
+                Err(TrainError::Interrupted) => {
+                    self.save_checkpoint()?;
+                    return Err(TrainError::Interrupted);
+                }
+                other => other?,
+            };
+            self.state.training.validation_due = false;
+            self.report_validation(&trial, &validation, started.elapsed().as_secs_f64())?;
+            self.keep_if_best(validation, settings);
+            self.save_checkpoint()?;
+        }
+        Ok(Ending::Continue(()))
+    }
+
+    /// The state before a learning rate's first step: the phase's starting weights, and nothing learned yet.
+    fn begin_training(&mut self, settings: &Gradient) -> Result<(), TrainError> {
+        self.leave_frozen_blocks();
+        self.state.model.parameters = self.state.phase_start.clone();
+        if !settings.reinitialize.is_empty() {
+            self.reinitialize(&settings.reinitialize)?;
+        }
+        let options = &self.trainer.options;
+        let model = &self.state.model;
+        let mut training = self.fresh_training();
+        training.average = settings.average.map(|_| WeightAverage::new(&model.parameters));
+        training.adapters = TrainedAdapters::of_phase(model, settings, options.seed, options.optimizer);
+        self.state.training = training;
+        Ok(())
+    }
+
+    /// One pass over the training images, or the rest of one.
+    fn train_epoch(&mut self, trial: &Trial) -> Result<Ending, TrainError> {
+        let Trial { settings, .. } = *trial;
+        let (trainer, monitor) = (self.trainer, self.monitor);
+        let epoch = self.state.training.epoch;
+        let started = Instant::now();
+
+        let Some(rate_factors) = self.rate_factors(trial)? else {
+            let (what, images) = (NotFinite::Measure, Vec::new());
+            return Ok(Ending::Break(Divergence { what, epoch: epoch + 1, step: 0, images }));
+        };
+        let learning_rates_left = settings.learning_rates.len() - self.state.candidate;
+        let batches = self.epoch_batches(&rate_factors, settings.epochs * learning_rates_left - epoch)?;
+
+        monitor.start(&trial.task(epoch), trainer.train.len());
+        monitor.advance(self.state.training.totals.images);
+        for batch in batches {
+            let (batch, entry) = batch?;
+            let diverged = |what| {
+                monitor.finish();
+                Ok(Ending::Break(Divergence::in_step(what, epoch, &batch, &trainer.train)))
+            };
+
+            // Forward and backward.
+            let what = Differentiation::of(&rate_factors, &trainer.options, trial.class_weights.as_deref());
+            let found = loss_gradients_of(&self.state.model, &batch, entry, &what);
+            if !found.loss.is_finite() {
+                return diverged(NotFinite::Loss);
+            }
+            self.state.training.totals.add(&found, batch.n);
+
+            // The update.
+            let state = &mut self.state;
+            let training = &mut state.training;
+            let step = epoch * trial.steps_per_epoch + training.batch;
+            let update = Update {
+                learning_rates: &trial.learning_rates.at_step(step, &rate_factors),
+                clip_norm: trainer.options.clip_norm,
+                anchor: settings.anchor,
+                pretrained: &state.initial,
+                phase_start: &state.phase_start,
+            };
+            update.apply(found, &mut state.model, &mut training.optimizer, training.adapters.as_mut());
+            if let Some((average, averaging)) = training.average.as_mut().zip(settings.average) {
+                average.after_step(averaging, &state.model.parameters);
+            }
+            training.batch += 1;
+            monitor.advance(batch.n);
+
+            // A checkpoint.
+            let due = trainer.options.checkpoint_every.is_some_and(|steps| training.batch.is_multiple_of(steps));
+            let (is_last, interrupted) = (training.batch == trial.steps_per_epoch, monitor.cancelled());
+            if !(due || is_last || interrupted) {
+                continue;
+            }
+            // A finite loss can give an update that overflows; no checkpoint may hold that.
+            if !self.weights_are_finite() {
+                return diverged(NotFinite::Weights);
+            }
+            // After the last step, validation notices the interruption.
+            if !is_last {
+                self.save_checkpoint()?;
+                if interrupted {
+                    return Err(TrainError::Interrupted);
+                }
+            }
+        }
+        monitor.finish();
+
+        // The end of the epoch.
+        if trainer.options.batch_norm == BatchNormPolicy::Recalibrate {
+            self.recalibrate(&rate_factors.trained_blocks)?;
+        }
+        if let Some(averaging) = settings.average {
+            self.average_epoch(averaging)?;
+        }
+        self.report_epoch(trial, &rate_factors, started.elapsed().as_secs_f64())?;
+        let training = &mut self.state.training;
+        (training.epoch, training.batch) = (epoch + 1, 0);
+        (training.totals, training.measured) = (Default::default(), None);
+        Ok(Ending::Continue(()))
+    }
+
+    /// The factors on the learning rate in the present epoch; those that follow the gradients are measured where they are
+    /// not measured yet. `None` if the gradients are not finite.
+    fn rate_factors(&mut self, trial: &Trial) -> Result<Option<RateFactors>, TrainError> {
+        let epoch = self.state.training.epoch;
+        let planned = trial.learning_rates.rate_factors(epoch, None);
+        let Some(adaptive) = &trial.settings.adaptive else { return Ok(Some(planned)) };
+        if self.state.training.measured.is_none() {
+            let (view, order) = self.view_and_order(epoch as u64);
+            let batches = self.loaders.training.loader.epoch(view, order, 0).take(adaptive.batches);
+            let what = Differentiation::of(&planned, &self.trainer.options, trial.class_weights.as_deref());
+            let measures = measure_layers(&self.state.model, batches, &what, adaptive.criterion, adaptive.layer)?;
+            let measured = measures.rate_factors(adaptive);
+            if measured.values().any(|rate_factor| !rate_factor.is_finite()) {
+                return Ok(None);
+            }
+            self.monitor.message(&format!("{}: {}", trial.task(epoch), reports::describe(adaptive, &measured)));
+            let training = &mut self.state.training;
+            training.measured = Some(measured);
+            if adaptive.restart_optimizer {
+                training.optimizer.restart();
+                training.adapters.iter_mut().for_each(TrainedAdapters::restart_optimizer);
+            }
+        }
+        let measured = self.state.training.measured.as_ref();
+        let measured = measured.map(|measured| of_parameters(&self.state.model, adaptive.layer, measured));
+        Ok(Some(trial.learning_rates.rate_factors(epoch, measured.as_deref())))
+    }
+
+    /// Draws the parameters of blocks anew and measures their running statistics, because the pretrained ones fit only
+    /// the pretrained weights.
+    fn reinitialize(&mut self, names: &[String]) -> Result<(), TrainError> {
+        let blocks = self.state.model.blocks().iter();
+        let renewed: Vec<bool> = blocks.map(|block| names.contains(&block.name)).collect();
+        self.state.model.parameters.reinitialize(self.trainer.options.seed, |spec| renewed[spec.block]);
+        self.recalibrate(&renewed)
+    }
+
+    /// Takes the weights after an epoch into their average. An average over epochs gets statistics of its own, as PyTorch's
+    /// recipe for SWA has it. An exponential average keeps the average of the statistics, as timm has it: it follows the
+    /// weights closely.
+    fn average_epoch(&mut self, averaging: Averaging) -> Result<(), TrainError> {
+        let state = &mut self.state;
+        let Some(average) = &mut state.training.average else { return Ok(()) };
+        average.after_epoch(averaging, state.training.epoch + 1, &state.model.parameters);
+        if !matches!(averaging, Averaging::Epochs { .. }) || average.count == 0 {
+            return Ok(());
+        }
+        let averaged = average.parameters.clone();
+        let renewed = self.renewed(averaged, &self.state.phase_start)?;
+        if let Some(average) = &mut self.state.training.average {
+            average.parameters = renewed;
+        }
+        Ok(())
+    }
+
+    /// Whether the weights, and their average where there is one, are finite.
+    fn weights_are_finite(&self) -> bool {
+        let finite = |parameters: &Parameters| {
+            (0..parameters.specs().len()).all(|index| parameters.values(index).iter().all(|value| value.is_finite()))
+        };
+        let average = &self.state.training.average;
+        finite(&self.state.model.parameters) && average.as_ref().is_none_or(|average| finite(&average.parameters))
+    }
+
+    /// Keeps the present weights if they are the best of this learning rate so far.
+    fn keep_if_best(&mut self, validation: Evaluation, settings: &Gradient) {
+        let training = &self.state.training;
+        let epoch = training.epoch;
+        if self.trainer.options.keep == Keep::Last && epoch < settings.epochs {
+            return;
+        }
+        // The average was asked for, and it has not begun yet.
+        if training.average.as_ref().is_some_and(|average| average.count == 0) {
+            return;
+        }
+        if training.best.as_ref().is_none_or(|best| validation.is_better_than(&best.validation)) {
+            // An average of low-rank changes is not of low rank.
+            let adapters = training.adapters.as_ref().filter(|_| training.average.is_none());
+            let adapters = adapters.map(|trained| trained.adapters.clone());
+            let (candidate, parameters) = (self.state.candidate, self.weights_to_keep().clone());
+            self.state.training.best = Some(BestEpoch { candidate, epoch, validation, parameters, adapters });
+        }
+    }
+
+    /// Keeps the best epoch of a learning rate: every one for a soup, else the best of all learning rates.
+    fn keep_candidate(&mut self, combine: Combine) {
+        let Some(best) = self.state.training.best.take() else { return };
+        let candidates = &mut self.state.candidates;
+        if combine == Combine::Best {
+            let kept = candidates.first();
+            if kept.is_some_and(|kept| !best.validation.is_better_than(&kept.validation)) {
+                return;
+            }
+            candidates.clear();
+        }
+        candidates.push(best);
+    }
+}
+
+/// One update of a model by a batch's gradients.
+pub(super) struct Update<'a> {
+    /// One for each parameter.
+    pub learning_rates: &'a [f64],
+    /// Largest norm of all gradients together.
+    pub clip_norm: Option<f64>,
+    /// L2-SP's penalty on leaving `pretrained`.
+    pub anchor: Option<Anchor>,
+    pub pretrained: &'a Parameters,
+    /// The weights that low-rank changes are added to.
+    pub phase_start: &'a Parameters,
+}
+
+impl Update<'_> {
+    pub fn apply(
+        &self,
+        found: LossGradients,
+        model: &mut Model,
+        optimizer: &mut Optimizer,
+        mut adapters: Option<&mut TrainedAdapters>,
+    ) {
+        let LossGradients { mut gradients, observed, .. } = found;
+        if let Some(anchor) = self.anchor {
+            add_l2_sp(&mut gradients, &model.parameters, anchor, self.pretrained, model.head());
+        }
+        let mut of_factors = match &mut adapters {
+            Some(adapters) => adapters.take_gradients(&mut gradients),
+            None => Vec::new(),
+        };
+        if let Some(limit) = self.clip_norm {
+            let of_factors = of_factors.iter_mut().flatten().flat_map(|factors| [&mut factors.a, &mut factors.b]);
+            clip_norm(gradients.iter_mut().flatten().chain(of_factors), limit);
+        }
+        optimizer.step(&mut model.parameters, gradients, self.learning_rates);
+        if let Some(adapters) = adapters {
+            adapters.step(&of_factors, self.learning_rates, self.phase_start, &mut model.parameters);
+        }
+        running_statistics::follow(&mut model.parameters, observed);
+    }
+}
+
+/// The error when no learning rate of a phase gave a model.
+fn diverged_everywhere(phase: &Phase, settings: &Gradient, first: Option<Divergence>) -> TrainError {
+    let unknown = Divergence { what: NotFinite::Validation, epoch: settings.epochs, step: 0, images: vec![] };
+    let learning_rates: Vec<String> = settings.learning_rates.iter().map(|rate| format!("{rate:e}")).collect();
+    let (phase, learning_rates) = (phase.name.clone(), learning_rates.join(", "));
+    TrainError::Diverged { phase, learning_rates, first: Box::new(first.unwrap_or(unknown)) }
+}
