@@ -97,7 +97,7 @@ fn resizings(model: &Model, images: &Dataset, folder: &Path) -> Result<(), Box<d
             let values: Vec<Vec<f64>> =
                 matrix.matrix.iter().map(|row| row.iter().map(|cell| cell.unwrap_or(f64::NAN)).collect()).collect();
             let title = format!("CKA, images {name} to {side} pixels");
-            table_map(&title, &matrix.names, &matrix.names, &values).save_both(folder, name)?;
+            table_map(&title, "CKA", &matrix.names, &matrix.names, &values).save_both(folder, name)?;
 
             println!("\n{title}, with bilinear:");
             let bilinear = matrix.names.iter().position(|name| name == "bilinear").unwrap_or(0);

@@ -14,11 +14,12 @@ pub mod table;
 
 use indexmap::IndexMap;
 use retune_analysis::intervals::Estimate;
+use retune_figures::Axis;
+use retune_figures::figure::{Point, Scatter};
 use serde::{Deserialize, Serialize};
 
 use self::judgements::Judgements;
 use crate::inference::Evaluation;
-use crate::report::plot::{Plot, ScatterPoint, scatter};
 use crate::run::Summary;
 use crate::run::record::Predictions;
 
@@ -251,8 +252,8 @@ impl Comparison {
         Document { results: &self.results, comparison: self }
     }
 
-    /// Accuracy in distribution against accuracy on each shifted set, a picture for each.
-    pub fn scatters(&self) -> Vec<(String, Plot)> {
+    /// Accuracy in distribution against accuracy on each shifted set, a figure for each.
+    pub fn scatters(&self) -> Vec<(String, Scatter)> {
         let column = |set: &String| Column { set: set.clone(), worst_group: false };
         let own = column(&self.in_distribution);
         self.shifted
@@ -261,21 +262,22 @@ impl Comparison {
                 let shifted = column(set);
                 let point = |(own, other): (&MethodResult, &MethodResult)| {
                     let (x, y) = (own.estimate?, other.estimate?);
-                    Some(ScatterPoint {
+                    Some(Point {
                         label: own.label.clone(),
-                        x: 100.0 * x.mean,
-                        y: 100.0 * y.mean,
-                        x_interval: Some(x.interval.map(|end| 100.0 * end)),
-                        y_interval: Some(y.interval.map(|end| 100.0 * end)),
+                        x: x.mean,
+                        y: y.mean,
+                        x_interval: Some(x.interval),
+                        y_interval: Some(y.interval),
                     })
                 };
-                let points: Vec<ScatterPoint> =
-                    self.result(&own).iter().zip(self.result(&shifted)).filter_map(point).collect();
-                let x_label = format!("accuracy on {}, %", self.in_distribution);
-                (
-                    set.clone(),
-                    scatter("In distribution and under shift", &x_label, &format!("accuracy on {set}, %"), &points),
-                )
+                let figure = Scatter {
+                    title: "In distribution and under shift".into(),
+                    x: Axis::shares(format!("accuracy on {}", self.in_distribution)),
+                    y: Axis::shares(format!("accuracy on {set}")),
+                    points: self.result(&own).iter().zip(self.result(&shifted)).filter_map(point).collect(),
+                    ..Scatter::default()
+                };
+                (set.clone(), figure)
             })
             .collect()
     }

@@ -27,6 +27,8 @@
 #![warn(missing_docs)]
 
 pub use retune_analysis as analysis;
+#[cfg(feature = "report")]
+pub use retune_figures as figures;
 pub use retune_pixels as pixels;
 pub use retune_random as random;
 

@@ -9,8 +9,8 @@
 
 pub mod calibration;
 pub mod confusion;
+mod figures;
 mod layer_rates;
-mod names;
 pub mod page;
 pub mod pictures;
 pub mod plot;

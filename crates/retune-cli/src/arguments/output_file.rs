@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::Serialize;
 
 use crate::failure::Failure;
+use retune::figures::FileFormat;
 use retune::files;
 use retune::report::page::Page;
 use retune::report::plot::Plot;
@@ -14,7 +15,7 @@ use retune::report::plot::Plot;
 /// A format of results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// A picture, .png or .svg.
+    /// A picture in a format of figures.
     Picture,
     /// Everything that was computed.
     Json,
@@ -40,11 +41,11 @@ impl FromStr for OutputFile {
         let path = PathBuf::from(text);
         let ending = path.extension().and_then(OsStr::to_str).map(str::to_lowercase);
         let format = match ending.as_deref() {
-            Some("png" | "svg") => Format::Picture,
             Some("json") => Format::Json,
             Some("csv") => Format::Csv,
             Some("html") => Format::Html,
-            _ => return Err("must end with .html, .png, .svg, .json, or .csv".to_owned()),
+            _ if FileFormat::of(&path).is_some() => Format::Picture,
+            _ => return Err(format!("must end with .html, .json, .csv, {}", FileFormat::ENDINGS)),
         };
         Ok(Self { path, format })
     }

@@ -2,12 +2,13 @@
 
 use clap::Args;
 use retune::audit::{self, Audit, AuditRow, Share};
+use retune::figures::figure::HeatMap;
 use retune::models::Model;
 use retune::monitor::Monitor;
 use retune::pixels::input_size::InputSize;
 use retune::pixels::preprocess::Preprocessing;
-use retune::report::page::{self, Cell, HeatMap, Page, Section};
-use retune::report::plot::{Plot, table_map};
+use retune::report::page::{self, Cell, Page, Section};
+use retune::report::plot::Plot;
 use retune::run::PreprocessingChange;
 use retune::similarity::View;
 use retune::sources::Dataset;
@@ -199,27 +200,13 @@ fn page(audit: &Audit) -> Page {
         rows: audit.rows.iter().map(row).collect(),
         caption: String::new(),
     };
-    let (columns, changes) = changes(audit);
-    let largest =
-        changes.iter().flatten().filter(|change| change.is_finite()).fold(0.0, |most: f64, &change| most.max(change));
-    let map = HeatMap {
-        value_label: "change; 0 is no change".into(),
-        rows: audit.rows.iter().map(|row| row.name.clone()).collect(),
-        columns,
-        values: changes
-            .iter()
-            .map(|row| row.iter().map(|&change| change.is_finite().then_some(change)).collect())
-            .collect(),
-        range: Some([0.0, largest.max(1e-6)]),
-        ..HeatMap::default()
-    };
     let mut page = Page::new("What other preprocessing changes");
     page.facts = vec![("Images".into(), audit.n.to_string())];
     page.verdict = audit.resizing_changes_nothing().then(|| sentence(NO_DIFFERENCE)).into_iter().collect();
     let note = "Each preprocessing compared with the model’s own, which comes first.";
     page.sections.push(Section::new("Measures", note).wide().with("", table));
     let note = "Every measure as a change, on one color scale.";
-    page.sections.push(Section::new("Changes", note).wide().with("", map));
+    page.sections.push(Section::new("Changes", note).wide().with("", changes_map(audit, String::new())));
     page
 }
 
@@ -247,9 +234,23 @@ fn changes(audit: &Audit) -> (Vec<String>, Vec<Vec<f64>>) {
 }
 
 /// The changes as a heat map.
+fn changes_map(audit: &Audit, title: String) -> HeatMap {
+    let (columns, changes) = changes(audit);
+    let finite = |row: &Vec<f64>| row.iter().map(|&change| change.is_finite().then_some(change)).collect();
+    let largest = changes.iter().flatten().copied().filter(|change| change.is_finite()).fold(0.0, f64::max);
+    HeatMap {
+        title,
+        value_label: "change; 0 is no change".into(),
+        rows: audit.rows.iter().map(|row| row.name.clone()).collect(),
+        columns,
+        values: changes.iter().map(finite).collect(),
+        range: Some([0.0, largest.max(1e-6)]),
+        decimals: 3,
+        ..HeatMap::default()
+    }
+}
+
+/// The changes in a file.
 fn plot(audit: &Audit) -> Plot {
-    let names: Vec<String> = audit.rows.iter().map(|row| row.name.clone()).collect();
-    let (columns, values) = changes(audit);
-    let title = format!("Change by preprocessing, {} images", audit.n);
-    table_map(&title, &names, &columns, &values)
+    changes_map(audit, format!("Change by preprocessing, {} images", audit.n)).into()
 }

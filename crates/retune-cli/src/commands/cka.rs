@@ -228,13 +228,13 @@ impl Document {
                 let place = matrix.layer.as_ref().map(|layer| format!(" at {layer}")).unwrap_or_default();
                 let title = format!("CKA{place}, {} images", matrix.n);
                 let rows: Vec<Vec<f64>> = matrix.matrix.iter().map(|row| values(row)).collect();
-                table_map(&title, &matrix.names, matrix.column_names(), &rows)
+                table_map(&title, "CKA", &matrix.names, matrix.column_names(), &rows)
             }
             Self::Several { own, matrices } => {
                 let layers: Vec<String> = matrices.iter().filter_map(|matrix| matrix.layer.clone()).collect();
                 let rows: Vec<Vec<f64>> = matrices.iter().map(|matrix| values(&matrix.matrix[0][1..])).collect();
                 let title = format!("CKA with {own}, {} images", matrices[0].n);
-                table_map(&title, &layers, &matrices[0].names[1..], &rows)
+                table_map(&title, "CKA", &layers, &matrices[0].names[1..], &rows)
             }
         }
     }

@@ -1,10 +1,12 @@
 //! The page of a comparison.
 
+use retune_figures::Axis;
+use retune_figures::figure::{Line, Lines, Scatter};
 use retune_pixels::preprocess::Preprocessing;
 
 use super::table::{findings, reading};
-use super::{Basis, Column, ColumnResult, Comparison, MethodResult, MethodRow, Standing};
-use crate::report::page::{self, Cell, Line, Lines, Mark, Page, Point, Scatter, Section, Table, Text, grouped};
+use super::{Basis, ColumnResult, Comparison, MethodResult, MethodRow, Standing};
+use crate::report::page::{self, Cell, Mark, Page, Section, Table, Text, grouped};
 use crate::report::run_page::{RunRecord, duration, sentence};
 
 /// Maximum number of images on all maps of a page except the first one, so that the page opens quickly.
@@ -121,30 +123,11 @@ fn accuracy(method: &MethodResult, result: &ColumnResult, several: bool) -> Cell
 }
 
 fn scatters(comparison: &Comparison) -> Option<Section> {
-    let column = |set: &String| Column { set: set.clone(), worst_group: false };
-    let own = column(&comparison.in_distribution);
     let note = "Each mark is a method. Further right is better on data as in training; further up is better under shift. On \
                 the dashed line, both are equal.";
     let mut section = Section::new("In distribution and under shift", note);
-    for set in &comparison.shifted {
-        let shifted = column(set);
-        let point = |(own, other): (&MethodResult, &MethodResult)| {
-            let (x, y) = (own.estimate?, other.estimate?);
-            Some(Point {
-                label: own.label.clone(),
-                x: x.mean,
-                y: y.mean,
-                x_interval: Some(x.interval),
-                y_interval: Some(y.interval),
-            })
-        };
-        let scatter = Scatter {
-            x_label: format!("Accuracy on {}", comparison.in_distribution),
-            y_label: format!("Accuracy on {set}"),
-            points: comparison.result(&own).iter().zip(comparison.result(&shifted)).filter_map(point).collect(),
-            joined: false,
-        };
-        section = section.with(set, scatter);
+    for (set, figure) in comparison.scatters() {
+        section = section.with(set, Scatter { title: String::new(), diagonal: true, ..figure });
     }
     (!section.views.is_empty()).then_some(section)
 }
@@ -163,11 +146,7 @@ fn curves(runs: &[RunOf]) -> Option<Section> {
             .metrics
             .iter()
             .filter(|row| row.phase == phase.phase && row.split == "val" && row.learning_rate == phase.learning_rate);
-        lines.push(Line {
-            name: label.clone(),
-            points: rows.map(|row| (row.epoch as f64, row.accuracy)).collect(),
-            faint: false,
-        });
+        lines.push(Line::new(label.clone(), rows.map(|row| (row.epoch as f64, row.accuracy)).collect()));
     }
     if lines.is_empty() {
         return None;
@@ -175,10 +154,10 @@ fn curves(runs: &[RunOf]) -> Option<Section> {
     let note = "Accuracy on validation by epoch in the last phase of gradient descent, at the chosen learning rate, for the \
                 first seed of each method.";
     let view = Lines {
-        x_label: "Epoch".into(),
-        y_label: "Accuracy on validation".into(),
-        percent: true,
+        x: Axis::integers("epoch"),
+        y: Axis::shares("accuracy on validation"),
         lines,
+        noun: "methods".into(),
         ..Lines::default()
     };
     Some(Section::new("Learning curves", note).with("", view))

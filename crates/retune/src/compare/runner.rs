@@ -355,10 +355,10 @@ fn draw(comparison: &Comparison, out: &Path) -> Vec<MissingPicture> {
     let mut pictures = Pictures::new(out.to_owned());
     let scatters = comparison.scatters();
     let only = scatters.len() == 1;
-    for (set, plot) in scatters {
+    for (set, figure) in scatters {
         let safe: String =
             set.chars().map(|character| if character.is_ascii_alphanumeric() { character } else { '_' }).collect();
-        pictures.add(&if only { "id_ood".to_owned() } else { format!("id_ood_{safe}") }, || plot);
+        pictures.add(&if only { "id_ood".to_owned() } else { format!("id_ood_{safe}") }, || figure.into());
     }
     pictures.missing
 }

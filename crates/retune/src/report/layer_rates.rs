@@ -1,4 +1,4 @@
-//! Rates of many layers, merged until a picture or table can show them.
+//! Rates of many layers, thinned until they can be told apart in a figure or table.
 
 use std::ops::RangeInclusive;
 
@@ -12,13 +12,14 @@ pub(super) const MOST: usize = 30;
 /// A layer's rate at each epoch.
 pub(super) type Points = Vec<(f64, f64)>;
 
-/// The rates of each layer over epochs, from input to head, in at most [`MOST`] lines. If there are more layers,
-/// neighbors with the same rates share a line. If that is not enough, evenly spaced lines are dropped, but never the
-/// first or the last.
+/// The rates of each layer over epochs, from input to head. Where more than [`MOST`] of them differ, evenly many of the
+/// different ones are left out, but neither the first nor the last.
 pub(super) struct RateLines {
     /// Names and points.
     pub lines: Vec<(String, Points)>,
-    /// The number of lines before any were dropped.
+    /// The different lines among them.
+    pub shown: usize,
+    /// The different lines of which these were taken.
     pub of: usize,
 }
 
@@ -33,13 +34,24 @@ impl RateLines {
                 layers.entry(layer).or_default().push((row.epoch as f64, rate));
             }
         }
-        let layers: Vec<(String, Points)> =
-            layers.into_iter().map(|(name, points)| (name.to_owned(), points)).collect();
-        let merged = if layers.len() > MOST { merged(layers) } else { layers };
-        let of = merged.len();
-        let kept = |at: &usize| of <= MOST || is_kept(*at, of);
-        let lines = merged.into_iter().enumerate().filter(|(at, _)| kept(at)).map(|(_, line)| line);
-        Self { lines: lines.collect(), of }
+        let mut different: Vec<&Points> = Vec::new();
+        let kinds: Vec<usize> = layers
+            .values()
+            .map(|points| {
+                different.iter().position(|known| *known == points).unwrap_or_else(|| {
+                    different.push(points);
+                    different.len() - 1
+                })
+            })
+            .collect();
+        let of = different.len();
+        let is_shown = |kind: &usize| of <= MOST || is_kept(*kind, of);
+        let lines = layers.iter().zip(&kinds).filter(|(_, kind)| is_shown(kind));
+        Self {
+            lines: lines.map(|((name, points), _)| ((*name).to_owned(), points.clone())).collect(),
+            shown: of.min(MOST),
+            of,
+        }
     }
 }
 
@@ -114,16 +126,15 @@ mod tests {
     fn few_layers_are_a_line_each() {
         let few = &tensors(|_| 0.1)[..MOST];
         let found = RateLines::of([row(few)].iter());
-        assert_eq!((found.lines.len(), found.of), (MOST, MOST));
+        assert_eq!((found.lines.len(), found.shown, found.of), (MOST, 1, 1));
         assert_eq!(factor_rows(&few.iter().cloned().collect()).len(), MOST);
     }
 
     #[test]
-    fn many_layers_with_few_rates_are_as_many_lines_as_rates() {
+    fn many_layers_with_few_rates_all_stay() {
         let many = tensors(|index| if index < 100 { 0.1 } else { 0.2 });
         let found = RateLines::of([row(&many)].iter());
-        let names: Vec<&str> = found.lines.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!((names, found.of), (vec!["t0 … t99", "t100 … t160"], 2));
+        assert_eq!((found.lines.len(), found.shown, found.of), (161, 2, 2));
         let rows = factor_rows(&many.into_iter().collect());
         assert_eq!(rows, [("t0 … t99".to_owned(), 0.1..=0.1), ("t100 … t160".to_owned(), 0.2..=0.2)]);
     }

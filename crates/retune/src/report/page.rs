@@ -12,10 +12,7 @@ use std::path::Path;
 use serde::Serialize;
 
 pub use self::sheet::PageSheet;
-pub use self::views::{
-    Cell, Column, Confusions, Gallery, GalleryItem, HeatMap, Line, Lines, Map, Mark, Pair, Point, Reliability, Scatter,
-    Table, Text, View,
-};
+pub use self::views::{Cell, Column, Confusions, Gallery, GalleryItem, Map, Mark, PageFigure, Pair, Table, Text, View};
 use crate::files::{self, FileError};
 
 /// Maximum number of bytes of thumbnails that a page embeds. A single run takes less, but several runs add up.
@@ -106,7 +103,7 @@ impl Section {
         Self { title: title.into(), note: note.into(), wide: false, views: Vec::new() }
     }
 
-    /// The same across the page's whole width.
+    /// The same across the page's whole width; views that are added later are as wide.
     #[must_use]
     pub fn wide(self) -> Self {
         Self { wide: true, ..self }
@@ -115,7 +112,9 @@ impl Section {
     /// The same with one more view.
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, view: impl Into<View>) -> Self {
-        self.views.push(NamedView { name: name.into(), view: view.into() });
+        let view: View = view.into();
+        let view = if self.wide { view.wide() } else { view };
+        self.views.push(NamedView { name: name.into(), view });
         self
     }
 }

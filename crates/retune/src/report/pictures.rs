@@ -3,23 +3,21 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use indexmap::IndexMap;
+use retune_figures::figure::{ContactSheet, Lines, Tile};
+use retune_figures::{Axis, Format};
 use retune_pixels::decode::catching_panics;
 
 use super::calibration::Calibration;
 use super::confusion::Confusion;
-use super::layer_rates::RateLines;
-use super::names::visible;
-use super::plot::{LogAxes, Plot, Series, confusion_map, heat_map, lines, point_map, table_map};
+use super::figures;
+use super::plot::{Plot, point_map};
+use super::verdict::percent;
 use crate::files::{self, FileError};
 use crate::models::imagenet;
 use crate::run::PLOTS_FOLDER;
-use crate::run::record::{Predictions, SampleMap};
+use crate::run::record::{Prediction, Predictions, SampleMap, Samples};
 use crate::run::{CurvePoint, Summary};
 use crate::train::metrics::{self, MetricsRow};
-
-/// Maximum number of classes for which the confusion matrix shows a number in every cell.
-const MOST_WITH_NUMBERS: usize = 30;
 
 /// A picture that could not be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,22 +47,22 @@ impl Pictures {
         Self { folder, missing: Vec::new() }
     }
 
-    /// Draws a picture and saves it as `name.svg` and `name.png`. A failure, even a panic of the drawing library, does
+    /// Draws a picture and saves it as `name.svg` and `name.png`. A failure, even a panic of the renderer, does
     /// not affect the other pictures.
     pub fn add(&mut self, name: &str, draw: impl FnOnce() -> Plot) {
         let made = catching_panics(|| draw().save_both(&self.folder, name));
         let reason = match made {
             Some(Ok(())) => return,
             Some(Err(error)) => error.to_string(),
-            None => "the drawing library cannot cope with it".to_owned(),
+            None => "the renderer cannot cope with it".to_owned(),
         };
         self.missing.push(MissingPicture { path: self.folder.join(name), reason });
     }
 }
 
 /// Draws a finished run into its folder `plots/`, as SVG and PNG: loss by epoch, the blocks' learning rates, the
-/// multipliers of adaptive rates, confusion and calibration of every set, the map of the images, and the curve of an
-/// interpolation, as far as the run has them. Returns those that could not be made; they do not fail the run.
+/// multipliers of adaptive rates, confusion, calibration, and images of highest loss of every set, the map of the images, and the
+/// curve of an interpolation, as far as the run has them. Returns those that could not be made; they do not fail the run.
 pub fn draw(run: &Path, summary: &Summary) -> Vec<MissingPicture> {
     let mut pictures = Pictures::new(run.join(PLOTS_FOLDER));
     if let Err(error) = draw_all(run, summary, &mut pictures) {
@@ -96,11 +94,18 @@ fn training(run: &Path, summary: &Summary, pictures: &mut Pictures) -> Result<()
         let only =
             summary.phases.iter().filter(|phase| phase.learning_rate.is_some() || phase.soup.is_some()).count() == 1;
         let suffix = if only { String::new() } else { format!("_{}", number + 1) };
-        let title = format!("{}, learning rate {rate:e}", outcome.phase);
-        pictures.add(&format!("loss{suffix}"), || losses(&title, &chosen));
-        pictures.add(&format!("rates{suffix}"), || block_rates(&title, &chosen));
-        if chosen.iter().any(|row| row.rate_multipliers.is_some()) {
-            pictures.add(&format!("rate_multipliers{suffix}"), || multipliers(&title, &chosen));
+        let title = format!("{}, learning rate {}", outcome.phase, Format::Number.text(rate));
+        let rows = || chosen.iter().copied();
+        let kept = (outcome.epoch as f64, "kept".to_owned());
+        pictures.add(&format!("loss{suffix}"), || {
+            let lines = figures::by_split(rows(), Axis::new("loss"), |row| row.loss);
+            Plot::from(Lines { title: title.clone(), marks: vec![kept], ..lines })
+        });
+        if let Some(rates) = figures::layer_rates(&title, rows()) {
+            pictures.add(&format!("rates{suffix}"), || rates.into());
+        }
+        if let Some(factors) = figures::multipliers(&format!("{title}: factors on rates"), rows()) {
+            pictures.add(&format!("rate_multipliers{suffix}"), || factors.into());
         }
     }
     Ok(())
@@ -110,13 +115,26 @@ fn training(run: &Path, summary: &Summary, pictures: &mut Pictures) -> Result<()
 fn images(run: &Path, summary: &Summary, pictures: &mut Pictures) -> Result<(), FileError> {
     let Some(predictions) = Predictions::read(run, &summary.classes)? else { return Ok(()) };
     let classes = imagenet::shown(&summary.classes);
+    let mut tiles =
+        Samples::read(run, &predictions)?.hardest.and_then(|sheet| sheet.tiles()).unwrap_or_default().into_iter();
     for ((set, name), safe) in predictions.sets.iter().enumerate().zip(file_names(&predictions.sets)) {
         let pairs = predictions.of_set(set).map(|row| (row.label, row.predicted));
         let found = Confusion::count(pairs);
-        pictures.add(&format!("confusion_{safe}"), || confusion(name, &classes, &found));
+        let title = |what: &str| format!("{name}: {what}");
+        pictures.add(&format!("confusion_{safe}"), || {
+            figures::confusion(&title("predicted class by true class"), &classes, &found).into()
+        });
         let answers = predictions.of_set(set).map(|row| (row.probability, row.predicted == row.label));
         if let Some(found) = Calibration::measure(answers) {
-            pictures.add(&format!("calibration_{safe}"), || calibration(name, &found));
+            pictures.add(&format!("calibration_{safe}"), || {
+                figures::reliability(&title("confidence against accuracy"), &found).into()
+            });
+        }
+        let rows = predictions.hardest(set);
+        let images: Vec<Vec<u8>> = tiles.by_ref().take(rows.len()).collect();
+        if !images.is_empty() {
+            pictures
+                .add(&format!("hardest_{safe}"), || hardest(&title("images of highest loss"), &rows, &classes, images));
         }
     }
     if let Some(map) = SampleMap::read(run)? {
@@ -145,79 +163,19 @@ fn file_names(sets: &[String]) -> Vec<String> {
     names
 }
 
-/// Shares of each true class, the first class at the top.
-fn confusion(set: &str, classes: &[String], found: &Confusion) -> Plot {
-    let title = format!("{}: predicted class by true class", visible(set));
-    if classes.len() > MOST_WITH_NUMBERS {
-        return confusion_map(&title, classes, found);
-    }
-    let totals = found.totals(classes.len());
-    let mut shares = vec![vec![0.0; classes.len()]; classes.len()];
-    for &(label, predicted, n) in &found.counts {
-        shares[label][predicted] = n as f64 / totals[label] as f64;
-    }
-    table_map(&title, classes, classes, &shares)
-}
-
-/// Accuracy by confidence, and the line on which they are the same.
-fn calibration(set: &str, found: &Calibration) -> Plot {
-    let bins = found.bins.iter().filter(|bin| bin.n > 0);
-    let series = [
-        Series { name: "model".into(), points: bins.map(|bin| (bin.confidence, bin.accuracy)).collect() },
-        Series { name: "calibrated".into(), points: vec![(0.0, 0.0), (1.0, 1.0)] },
-    ];
-    let set = visible(set);
-    let title = format!("{set}: calibration error {:.1} %", 100.0 * found.expected_error);
-    lines(&title, "confidence", "accuracy", LogAxes::default(), &series)
-}
-
-fn losses(title: &str, rows: &[&MetricsRow]) -> Plot {
-    let series = ["train", "val"].map(|split| Series {
-        name: split.to_owned(),
-        points: rows.iter().filter(|row| row.split == split).map(|row| (row.epoch as f64, row.loss)).collect(),
-    });
-    lines(title, "epoch", "loss", LogAxes::default(), &series)
-}
-
-fn block_rates(title: &str, rows: &[&MetricsRow]) -> Plot {
-    let rates = RateLines::of(rows.iter().copied());
-    let title = if rates.lines.len() < rates.of {
-        format!("{title}: {} of {} layers", rates.lines.len(), rates.of)
-    } else {
-        title.to_owned()
-    };
-    let series: Vec<Series> = rates.lines.into_iter().map(|(name, points)| Series { name, points }).collect();
-    lines(&title, "epoch", "mean learning rate", LogAxes { x: false, y: true }, &series)
-}
-
-fn multipliers(title: &str, rows: &[&MetricsRow]) -> Plot {
-    let measured: Vec<(usize, &IndexMap<String, f64>)> =
-        rows.iter().filter_map(|row| Some((row.epoch, row.rate_multipliers.as_ref()?))).collect();
-    // Blocks may join in later; the longest measure names them all.
-    let layers: Vec<String> = measured
-        .iter()
-        .map(|(_, multipliers)| multipliers.keys().cloned().collect::<Vec<_>>())
-        .max_by_key(Vec::len)
-        .unwrap_or_default();
-    let epochs: Vec<String> = measured.iter().map(|(epoch, _)| epoch.to_string()).collect();
-    let values: Vec<Vec<f64>> = layers
-        .iter()
-        .map(|layer| measured.iter().map(|(_, of_layers)| of_layers.get(layer).copied().unwrap_or(0.0)).collect())
-        .collect();
-    heat_map(&format!("{title}: factors on rates"), "epoch", &layers, &epochs, &values)
-}
-
 /// Accuracy along a line of weights, for every set.
 pub fn interpolation(curve: &[CurvePoint]) -> Plot {
-    let sets = curve.first().map(|point| point.splits.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
-    let series: Vec<Series> = sets
-        .into_iter()
-        .map(|set| {
-            let points = curve.iter().filter_map(|point| Some((point.alpha, point.splits.get(&set)?.accuracy)));
-            Series { points: points.collect(), name: set }
-        })
-        .collect();
-    lines("Between the two ends, in weights", "share of the end (alpha)", "accuracy", LogAxes::default(), &series)
+    figures::interpolation("Between the two ends, in weights", curve).into()
+}
+
+/// The images of highest loss of a set, with what the model said of them.
+fn hardest(title: &str, rows: &[&Prediction], classes: &[String], images: Vec<Vec<u8>>) -> Plot {
+    let tile = |(row, image): (&&Prediction, Vec<u8>)| {
+        let said = format!("said {}, {}", classes[row.predicted], percent(row.probability));
+        Tile { image, caption: vec![classes[row.label].clone(), said], right: Some(row.predicted == row.label) }
+    };
+    let tiles = rows.iter().zip(images).map(tile).collect();
+    ContactSheet { title: title.to_owned(), tiles, side: 112.0 }.into()
 }
 
 #[cfg(test)]
@@ -228,7 +186,7 @@ mod tests {
     fn a_picture_that_fails_leaves_the_others_alone() {
         let folder = tempfile::tempdir().unwrap();
         let mut pictures = Pictures::new(folder.path().to_owned());
-        let plot = || lines("", "", "", LogAxes::default(), &[]);
+        let plot = || Plot::from(Lines::default());
         pictures.add("first", plot);
         pictures.add("broken", || panic!("on purpose"));
         pictures.add("nowhere/second", plot);

@@ -1,16 +1,81 @@
-//! The picture of a learning-rate range test.
+//! The figure of a learning-rate range test.
 
-use super::plot::{LogAxes, Plot, Series, lines};
+use retune_figures::figure::{Line, Lines, Marked};
+use retune_figures::{Axis, Format};
+
+use super::plot::Plot;
 use crate::advise::learning_rate::GroupTest;
 
-/// The curves of all groups in one picture.
+/// The curves of all groups in one figure, with the rates that each suggests.
 pub fn plot(tests: &[GroupTest]) -> Plot {
-    let series: Vec<Series> = tests
-        .iter()
-        .map(|test| {
-            let points = test.curve.points.iter().map(|point| (point.rate, point.smoothed));
-            Series { name: test.group.clone(), points: points.collect() }
-        })
-        .collect();
-    lines("Learning-rate range test", "learning rate", "smoothed loss", LogAxes { x: true, y: false }, &series)
+    let line = |test: &GroupTest| {
+        let points = test.curve.points.iter().map(|point| (point.rate, point.smoothed));
+        Line::new(test.group.clone(), points.collect())
+    };
+    let several = tests.len() > 1;
+    let y = Axis { range: visible_losses(tests), ..Axis::new("smoothed loss") };
+    let marked = tests.iter().enumerate().flat_map(|(line, test)| marks(line, test, several));
+    Lines {
+        title: "Learning-rate range test".into(),
+        x: Axis::log("learning rate"),
+        y,
+        lines: tests.iter().map(line).collect(),
+        points: marked.collect(),
+        marks: tests
+            .first()
+            .and_then(|test| test.curve.too_large)
+            .map(|rate| (rate, "loss explodes".to_owned()))
+            .into_iter()
+            .collect(),
+        ..Lines::default()
+    }
+    .into()
+}
+
+/// The losses that say something: from the least to a little more than at the start. Where a loss explodes, it would leave
+/// no room for them.
+fn visible_losses(tests: &[GroupTest]) -> Option<[f64; 2]> {
+    let finite = |value: &f64| value.is_finite();
+    let least = tests.iter().flat_map(|test| test.curve.points.iter().map(|point| point.smoothed)).filter(finite);
+    let start = tests.iter().filter_map(|test| test.curve.points.first().map(|point| point.smoothed)).filter(finite);
+    let (least, start) = (least.fold(f64::INFINITY, f64::min), start.fold(f64::NEG_INFINITY, f64::max));
+    let fall = start - least;
+    (fall > 0.0 && fall.is_finite()).then(|| [least - 0.15 * fall, start + 0.3 * fall])
+}
+
+/// The suggested rates on a curve; of several curves the valley alone, which is the one to take.
+fn marks(line: usize, test: &GroupTest, several: bool) -> Vec<Marked> {
+    let found = test.suggestions;
+    let suggestions = [("valley", found.valley), ("steep", found.steep), ("minimum / 10", found.minimum)];
+    let mark = |(name, rate): (&str, Option<f64>)| {
+        let rate = rate?;
+        let distance = |at: f64| (at.ln() - rate.ln()).abs();
+        let nearest =
+            test.curve.points.iter().min_by(|one, other| distance(one.rate).total_cmp(&distance(other.rate)))?;
+        let written = Format::Number.text((rate * 1e12).round() / 1e12);
+        let label = if several { format!("{} {written}", test.group) } else { format!("{name} {written}") };
+        Some(Marked { line, x: rate, y: nearest.smoothed, label })
+    };
+    suggestions.into_iter().take(if several { 1 } else { 3 }).filter_map(mark).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::range_test::{RangeCurve, RangePoint, RangeTestOptions};
+
+    #[test]
+    fn suggestions_are_marked_on_the_curve() {
+        let point = |at: i32| {
+            let rate = 10f64.powf(-6.0 + f64::from(at) / 10.0);
+            let smoothed = 1.0 + (f64::from(at) - 40.0).powi(2) / 1600.0;
+            RangePoint { rate, loss: smoothed, smoothed }
+        };
+        let curve = RangeCurve { points: (0..60).map(point).collect(), too_large: None };
+        let options = RangeTestOptions { lowest: 1e-6, highest: 1.0, steps: 60 };
+        let test = GroupTest { group: "all".into(), suggestions: curve.suggestions(&options), curve };
+        let svg = plot(&[test]).svg();
+        // The smoothed loss is lowest at 10⁻²; a tenth of that is suggested.
+        assert!(svg.contains("minimum / 10 0.001<") && svg.contains("valley "), "{svg}");
+    }
 }

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use retune_figures::figure::HeatMap;
 use serde::Deserialize;
 
-use super::page::{HeatMap, Section};
+use super::figures;
+use super::page::Section;
 use crate::files::{self, FileError};
 
 /// The parts of a matrix of `retune cka` that a heat map shows.
@@ -84,16 +86,13 @@ pub fn section_of(matrices: impl IntoIterator<Item = Similarities>) -> Section {
             let column = columns.iter().position(|name| *name == cell.column)?;
             Some((row, column, cell.reason))
         };
-        let map = HeatMap {
-            value_label: format!("CKA, n = {n}"),
-            reasons: undefined.into_iter().filter_map(place).collect(),
-            intervals,
-            columns,
-            rows: names,
-            values: matrix,
-            range: Some([0.0, 1.0]),
-            ..HeatMap::default()
-        };
+        let mut notes: Vec<(usize, usize, String)> = undefined.into_iter().filter_map(place).collect();
+        for (row, intervals) in intervals.iter().enumerate() {
+            for (column, interval) in intervals.iter().enumerate() {
+                notes.extend(interval.map(|[low, high]| (row, column, format!("95 % interval {low:.3}–{high:.3}"))));
+            }
+        }
+        let map = HeatMap { notes, ..figures::shares("", &format!("CKA, n = {n}"), [&names, &columns], matrix) };
         section = section.with(layer.unwrap_or_default(), map);
     }
     section
@@ -102,7 +101,13 @@ pub fn section_of(matrices: impl IntoIterator<Item = Similarities>) -> Section {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::page::View;
+    use crate::report::page::{PageFigure, View};
+    use retune_figures::Figure;
+
+    fn map_of(view: &View) -> &HeatMap {
+        let View::Figure(PageFigure { figure: Figure::HeatMap(map), .. }) = view else { panic!("no heat map") };
+        map
+    }
 
     #[test]
     fn one_matrix_or_several_are_read_and_others_refused() {
@@ -112,7 +117,7 @@ mod tests {
         let one = r#"{"names": ["a", "b"], "matrix": [[1, null], [null, 1]], "layer": "pooled", "estimator": "debiased", "n": 9}"#;
         write(one);
         let found = section(&path).unwrap();
-        let View::HeatMap(map) = &found.views[0].view else { panic!("no heat map") };
+        let map = map_of(&found.views[0].view);
         assert_eq!((found.views[0].name.as_str(), map.values[0].as_slice()), ("pooled", &[Some(1.0), None][..]));
         write(&format!(r#"{{"own": "bilinear", "matrices": [{one}, {one}]}}"#));
         assert_eq!(section(&path).unwrap().views.len(), 2);
@@ -121,10 +126,11 @@ mod tests {
             r#""intervals": [[[1, 1], null], [null, [0.5, 1]]], "undefined": [{"row": "a", "column": "b", "reason": "too few"}], "layer""#,
         );
         write(&bounded);
-        let View::HeatMap(map) = &section(&path).unwrap().views[0].view else { panic!("no heat map") };
-        assert_eq!(
-            (map.intervals[1][1], map.reasons.as_slice()),
-            (Some([0.5, 1.0]), &[(0, 1, "too few".to_owned())][..])
+        let found = section(&path).unwrap();
+        let notes = &map_of(&found.views[0].view).notes;
+        assert!(
+            notes.contains(&(0, 1, "too few".to_owned()))
+                && notes.contains(&(1, 1, "95 % interval 0.500–1.000".to_owned()))
         );
         write(&bounded.replace("[[1, 1], null]", "[[1, 1]]"));
         assert!(section(&path).is_err());

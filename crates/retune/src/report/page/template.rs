@@ -2,28 +2,25 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use retune_figures::names::{is_deceptive, visible};
 use sha2::{Digest, Sha256};
 
 use super::Page;
-use crate::report::names::{is_deceptive, visible};
 
 const STYLE: &str = include_str!("assets/style.css");
 
 /// The scripts, in order of dependency.
-const SCRIPTS: [&str; 16] = [
+const SCRIPTS: [&str; 13] = [
     include_str!("assets/elements.js"),
     include_str!("assets/format.js"),
     include_str!("assets/colours.js"),
     include_str!("assets/tooltip.js"),
     include_str!("assets/thumbnails.js"),
-    include_str!("assets/axes.js"),
     include_str!("assets/table.js"),
-    include_str!("assets/lines.js"),
-    include_str!("assets/scatter.js"),
+    include_str!("assets/figure.js"),
     include_str!("assets/heat_map.js"),
     include_str!("assets/confusion.js"),
     include_str!("assets/gallery.js"),
-    include_str!("assets/reliability.js"),
     include_str!("assets/map_points.js"),
     include_str!("assets/map.js"),
     include_str!("assets/page.js"),

@@ -2,9 +2,9 @@
 //!
 //! Shares are from 0 to 1; pages show accuracies in percent. Numbers that are not finite are left out.
 
-use serde::Serialize;
-
-use crate::report::calibration::Calibration;
+use retune_figures::{Figure, Style};
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
 
 /// Makes [`View`] of the structs that can be one.
 macro_rules! views {
@@ -27,22 +27,54 @@ macro_rules! views {
 views! {
     /// Rows and columns that can be sorted.
     Table(Table),
-    /// Points with intervals.
-    Scatter(Scatter),
-    /// Lines over one axis.
-    Lines(Lines),
-    /// Values in cells.
-    HeatMap(HeatMap),
+    /// A figure, the same as in a file.
+    Figure(PageFigure),
     /// Confusion of classes.
     Confusion(Confusions),
     /// Thumbnails.
     Gallery(Gallery),
-    /// Confidence against accuracy.
-    Reliability(Reliability),
     /// Images as points in a plane.
     Map(Map),
     /// Text in a monospaced font.
     Text(Text),
+}
+
+impl<F: Into<Figure>> From<F> for View {
+    fn from(figure: F) -> Self {
+        Self::Figure(PageFigure { figure: figure.into(), width: WIDTH })
+    }
+}
+
+/// Width of a figure in a section of half the page, and in one of the whole page, in pixels of CSS.
+const WIDTH: f64 = 520.0;
+const WHOLE_WIDTH: f64 = 860.0;
+
+/// A figure in a page.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PageFigure {
+    /// What it shows.
+    pub figure: Figure,
+    /// Its width in pixels of CSS; narrow windows shrink it.
+    pub width: f64,
+}
+
+impl Serialize for PageFigure {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let drawing = self.figure.draw(&Style::page(self.width));
+        let mut view = serializer.serialize_struct("PageFigure", 1)?;
+        view.serialize_field("svg", drawing.svg())?;
+        view.end()
+    }
+}
+
+impl View {
+    /// The same across the whole page.
+    pub(super) fn wide(mut self) -> Self {
+        if let Self::Figure(figure) = &mut self {
+            figure.width = WHOLE_WIDTH;
+        }
+        self
+    }
 }
 
 /// Rows and columns that can be sorted.
@@ -98,91 +130,6 @@ pub enum Mark {
     Best,
     /// Not significantly worse than the best.
     Tied,
-}
-
-/// Points with intervals.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Scatter {
-    /// Name of the horizontal axis.
-    pub x_label: String,
-    /// Name of the vertical axis.
-    pub y_label: String,
-    /// The points.
-    pub points: Vec<Point>,
-    /// Whether they are joined in order, as along a curve.
-    pub joined: bool,
-}
-
-/// A named point, in shares.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Point {
-    /// Its name.
-    pub label: String,
-    /// Its place.
-    pub x: f64,
-    /// Its place.
-    pub y: f64,
-    /// From and to where it may lie.
-    pub x_interval: Option<[f64; 2]>,
-    /// From and to where it may lie.
-    pub y_interval: Option<[f64; 2]>,
-}
-
-/// Lines over one axis.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Lines {
-    /// Name of the horizontal axis.
-    pub x_label: String,
-    /// Name of the vertical axis.
-    pub y_label: String,
-    /// Whether the horizontal axis is logarithmic.
-    pub log_x: bool,
-    /// Whether the vertical axis is logarithmic.
-    pub log_y: bool,
-    /// Whether vertical values are shares to show in percent.
-    pub percent: bool,
-    /// Whether the lines have an order, such as that of blocks from input to output, so that their colors form a scale.
-    pub ordered: bool,
-    /// The lines.
-    pub lines: Vec<Line>,
-    /// Places on the horizontal axis to mark.
-    pub marks: Vec<(f64, String)>,
-}
-
-/// A named line.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Line {
-    /// Its name.
-    pub name: String,
-    /// Its points, in order.
-    pub points: Vec<(f64, f64)>,
-    /// Whether it is drawn lightly, as something not chosen.
-    pub faint: bool,
-}
-
-/// Values in cells.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct HeatMap {
-    /// Name of the columns.
-    pub x_label: String,
-    /// Name of the rows.
-    pub y_label: String,
-    /// What the values are.
-    pub value_label: String,
-    /// Names of the rows, from the top.
-    pub rows: Vec<String>,
-    /// Names of the columns.
-    pub columns: Vec<String>,
-    /// Values, a list for each row; `None` where there is none.
-    pub values: Vec<Vec<Option<f64>>>,
-    /// The values at the ends of the color scale; the smallest and the largest if `None`.
-    pub range: Option<[f64; 2]>,
-    /// Whether colors follow the values' logarithm.
-    pub log: bool,
-    /// From and to where a value may lie, as `values`; empty where nothing is known.
-    pub intervals: Vec<Vec<Option<[f64; 2]>>>,
-    /// Why a value is missing: its row, its column, the reason.
-    pub reasons: Vec<(usize, usize, String)>,
 }
 
 /// Confusion of classes.
@@ -241,14 +188,6 @@ pub struct GalleryItem {
     pub loss: f64,
     /// Its path.
     pub path: String,
-}
-
-/// Confidence against accuracy.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Reliability {
-    /// What was measured.
-    #[serde(flatten)]
-    pub calibration: Calibration,
 }
 
 /// Images as points in a plane. Lists have an entry for each point, or are empty.

@@ -6,8 +6,9 @@ use retune_analysis::intervals::wilson_interval;
 
 use super::RunRecord;
 use crate::report::confusion::{Confusion, Hard, group_names, group_size};
+use crate::report::figures;
 use crate::report::page::{
-    Cell, Column, Confusions, Gallery, GalleryItem, Map, Page, PageSheet, Pair, Reliability, Section, Table, grouped,
+    Cell, Column, Confusions, Gallery, GalleryItem, Map, Page, PageSheet, Pair, Section, Table, grouped,
 };
 use crate::report::verdict::percent;
 use crate::run::record::{Prediction, Predictions, SampleMap};
@@ -116,7 +117,7 @@ fn calibration(record: &RunRecord, predictions: &Predictions) -> Section {
     let mut section = Section::new(CALIBRATION, note);
     for name in &predictions.sets {
         if let Some(calibration) = record.calibration(name) {
-            section = section.with(name, Reliability { calibration });
+            section = section.with(name, figures::reliability("", &calibration));
         }
     }
     section

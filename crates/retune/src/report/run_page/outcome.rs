@@ -1,8 +1,12 @@
 //! Accuracy on each set, and along a line of weights.
 
+use retune_figures::Axis;
+use retune_figures::figure::{Point, Scatter};
+
 use super::RunRecord;
 use crate::inference::{Evaluation, GroupAccuracy};
-use crate::report::page::{Cell, Column, Line, Lines, Point, Scatter, Section, Table, grouped};
+use crate::report::figures;
+use crate::report::page::{Cell, Column, Section, Table, grouped};
 use crate::report::verdict::{in_distribution, interval, percent};
 use crate::run::CurvePoint;
 
@@ -125,24 +129,14 @@ pub(super) fn interpolation(record: &RunRecord) -> Option<Section> {
             })
         };
         let scatter = Scatter {
-            x_label: format!("Accuracy on {own}"),
-            y_label: format!("Accuracy on {set}"),
+            x: Axis::shares(format!("accuracy on {own}")),
+            y: Axis::shares(format!("accuracy on {set}")),
             points: curve.iter().filter_map(point).collect(),
             joined: true,
+            diagonal: true,
+            ..Scatter::default()
         };
         section = section.with(format!("{own} against {set}"), scatter);
     }
-    let sets = curve.first().map(|point| point.splits.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
-    let line = |set: String| {
-        let points = curve.iter().filter_map(|point| Some((point.alpha, point.splits.get(&set)?.accuracy)));
-        Line { points: points.collect(), name: set, faint: false }
-    };
-    let lines = Lines {
-        x_label: "Share of the fine-tuned weights, α".into(),
-        y_label: "Accuracy".into(),
-        percent: true,
-        lines: sets.into_iter().map(line).collect(),
-        ..Lines::default()
-    };
-    Some(section.with("Along α", lines))
+    Some(section.with("Along α", figures::interpolation("", curve)))
 }

@@ -2,12 +2,14 @@
 
 use std::ops::RangeInclusive;
 
-use indexmap::IndexMap;
+use retune_figures::figure::{Line, Lines};
+use retune_figures::{Axis, Format};
 
 use super::RunRecord;
 use crate::plan::{Phase, Plan, Solver};
-use crate::report::layer_rates::{RateLines, factor_rows};
-use crate::report::page::{Cell, Column, HeatMap, Line, Lines, Section, Table};
+use crate::report::figures;
+use crate::report::layer_rates::factor_rows;
+use crate::report::page::{Cell, Column, Section, Table};
 use crate::report::verdict::{interval, percent};
 use crate::train::metrics::MetricsRow;
 use crate::train::{PhaseOutcome, RunnerUp, Tried};
@@ -42,16 +44,6 @@ impl<'a> Descent<'a> {
     fn chosen_rows(&self) -> impl Iterator<Item = &'a MetricsRow> + '_ {
         self.rates.iter().filter(|(rate, _)| *rate == self.chosen).flat_map(|(_, rows)| rows.iter().copied())
     }
-
-    fn line(&self, split: &str, value: impl Fn(&MetricsRow) -> f64) -> Line {
-        let rows = self.chosen_rows().filter(|row| row.split == split);
-        let name = if split == "train" { "training".to_owned() } else { "validation".to_owned() };
-        Line { name, points: rows.map(|row| (row.epoch as f64, value(row))).collect(), faint: false }
-    }
-}
-
-fn over_epochs(y_label: &str, lines: Vec<Line>) -> Lines {
-    Lines { x_label: "Epoch".into(), y_label: y_label.into(), lines, ..Lines::default() }
 }
 
 /// The sections, without empty ones.
@@ -83,15 +75,10 @@ fn curves(descents: &[Descent], phases: &[PhaseOutcome]) -> Option<Section> {
     for descent in descents {
         let kept = phases.iter().find(|phase| phase.phase == descent.name);
         let marks: Vec<(f64, String)> = kept.map(|phase| (phase.epoch as f64, "kept".to_owned())).into_iter().collect();
-        let accuracy = Lines {
-            percent: true,
-            marks: marks.clone(),
-            ..over_epochs("Accuracy", ["train", "val"].map(|split| descent.line(split, |row| row.accuracy)).into())
-        };
-        let loss = Lines {
-            marks,
-            ..over_epochs("Loss", ["train", "val"].map(|split| descent.line(split, |row| row.loss)).into())
-        };
+        let rows: Vec<&MetricsRow> = descent.chosen_rows().collect();
+        let marked = |lines: Lines| Lines { marks: marks.clone(), ..lines };
+        let accuracy = marked(figures::by_split(rows.iter().copied(), Axis::shares("accuracy"), |row| row.accuracy));
+        let loss = marked(figures::by_split(rows.iter().copied(), Axis::new("loss"), |row| row.loss));
         section =
             section.with(name("Loss", descent, descents), loss).with(name("Accuracy", descent, descents), accuracy);
     }
@@ -112,14 +99,16 @@ fn rates_tried(descents: &[Descent]) -> Option<Section> {
     }
     for descent in descents.iter().filter(several) {
         let line = |(rate, rows): &(f64, Vec<&MetricsRow>)| Line {
-            name: format!("{rate:e}"),
-            points: rows.iter().filter(|row| row.split == "val").map(|row| (row.epoch as f64, row.accuracy)).collect(),
             faint: *rate != descent.chosen,
+            ..Line::new(
+                Format::Number.text(*rate),
+                rows.iter().filter(|row| row.split == "val").map(|row| (row.epoch as f64, row.accuracy)).collect(),
+            )
         };
         let mut lines: Vec<Line> = descent.rates.iter().map(line).collect();
         // Rates that diverged at once have no row on validation.
         lines.retain(|line| !line.points.is_empty());
-        let lines = Lines { percent: true, ..over_epochs("Accuracy on validation", lines) };
+        let lines = figures::over_epochs(Axis::shares("accuracy on validation"), lines);
         section = section.with(name("Accuracy", descent, descents), lines);
     }
     Some(section)
@@ -168,21 +157,14 @@ fn tried_table(tried: &[Tried]) -> Table {
 }
 
 fn block_rates(descents: &[Descent]) -> Option<Section> {
-    let note = "Mean learning rate of each block over an epoch, or of each tensor if those of a block differ. Colors go from \
-                the input (dark) to the head (light).";
+    let note = "Mean learning rate of each block over an epoch; of each tensor, where those of a block differ. Layers with \
+                equal rates are one line; colors go from the input (dark) to the head (light).";
     let mut section = Section::new("Learning rates of the blocks", note);
     for descent in descents {
         let rows: Vec<&MetricsRow> = descent.chosen_rows().collect();
-        let rates = RateLines::of(rows.into_iter());
-        let shown = match (rates.lines.len(), rates.of) {
-            (0, _) => continue,
-            (drawn, of) if drawn < of => format!("Rates, {drawn} of {of} layers"),
-            _ => "Rates".to_owned(),
-        };
-        let line = |(name, points)| Line { name, points, faint: false };
-        let lines = rates.lines.into_iter().map(line).collect();
-        let lines = Lines { log_y: true, ordered: true, ..over_epochs("Learning rate", lines) };
-        section = section.with(name(&shown, descent, descents), lines);
+        if let Some(rates) = figures::layer_rates("", rows.into_iter()) {
+            section = section.with(name("Rates", descent, descents), rates);
+        }
     }
     Some(section)
 }
@@ -192,22 +174,9 @@ fn multipliers(descents: &[Descent]) -> Option<Section> {
                 to the head.";
     let mut section = Section::new("Measured factors on rates", note);
     for descent in descents {
-        let measured: Vec<(usize, &IndexMap<String, f64>)> =
-            descent.chosen_rows().filter_map(|row| Some((row.epoch, row.rate_multipliers.as_ref()?))).collect();
-        let Some((_, longest)) = measured.iter().max_by_key(|(_, layers)| layers.len()) else { continue };
-        let rows: Vec<String> = longest.keys().cloned().collect();
-        let values = rows.iter().map(|layer| measured.iter().map(|(_, layers)| layers.get(layer).copied()).collect());
-        let map = HeatMap {
-            x_label: "Epoch".into(),
-            y_label: "Layer".into(),
-            value_label: "factor".into(),
-            columns: measured.iter().map(|(epoch, _)| epoch.to_string()).collect(),
-            values: values.collect(),
-            rows,
-            range: Some([0.0, 1.0]),
-            ..HeatMap::default()
-        };
-        section = section.with(name("Factors", descent, descents), map);
+        if let Some(map) = figures::multipliers("", descent.chosen_rows()) {
+            section = section.with(name("Factors", descent, descents), map);
+        }
     }
     Some(section)
 }
@@ -221,21 +190,18 @@ fn penalties(phases: &[PhaseOutcome], metrics: &[MetricsRow]) -> Option<Section>
             let mut points: Vec<(f64, f64)> =
                 rows.filter_map(|row| Some((row.inverse_strength?, value(row)))).collect();
             points.sort_by(|one, other| one.0.total_cmp(&other.0));
-            let name = if split == "train" { "training" } else { "validation" };
-            Line { name: name.to_owned(), points, faint: false }
+            Line::new(if split == "train" { "training" } else { "validation" }, points)
         };
-        let view = |y_label: &str, percent: bool, value: fn(&MetricsRow) -> f64| Lines {
-            x_label: "Inverse strength, C".into(),
-            y_label: y_label.into(),
-            log_x: true,
-            percent,
+        let view = |y: Axis, value: fn(&MetricsRow) -> f64| Lines {
+            x: Axis::log("inverse strength, C"),
+            y,
             lines: vec![line("train", value), line("val", value)],
             marks: phase.inverse_strength.map(|strength| (strength, "chosen".to_owned())).into_iter().collect(),
             ..Lines::default()
         };
         section = section
-            .with("Accuracy", view("Accuracy", true, |row| row.accuracy))
-            .with("Loss", view("Loss", false, |row| row.loss));
+            .with("Accuracy", view(Axis::shares("accuracy"), |row| row.accuracy))
+            .with("Loss", view(Axis::new("loss"), |row| row.loss));
     }
     Some(section)
 }

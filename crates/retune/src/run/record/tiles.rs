@@ -4,6 +4,7 @@ use std::io;
 
 use image::RgbImage;
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
+use retune_pixels::decode::{DecodeLimits, decode};
 use retune_pixels::preprocess::Preprocessing;
 use retune_pixels::resize::{Interpolation, resize};
 
@@ -65,7 +66,8 @@ impl Tiles {
         let columns = columns(self.len());
         let rows = self.len().div_ceil(columns.max(1));
         let side = self.side as usize;
-        let mut grid = vec![0; columns * rows * self.bytes()];
+        // What is left of the last row is white, as the pages and papers around it are.
+        let mut grid = vec![255; columns * rows * self.bytes()];
         for (tile, pixels) in self.pixels.chunks_exact(self.bytes()).enumerate() {
             let (row, column) = (tile / columns, tile % columns);
             for (y, line) in pixels.chunks_exact(3 * side).enumerate() {
@@ -143,6 +145,23 @@ pub struct Sheet {
     pub side: u32,
     /// Tiles in a row.
     pub columns: usize,
+}
+
+impl Sheet {
+    /// Each tile as a PNG file, the empty ones at the end included; `None` where the sheet cannot be decoded.
+    pub fn tiles(&self) -> Option<Vec<Vec<u8>>> {
+        let sheet = decode(&self.jpeg, &DecodeLimits::default()).ok()?;
+        let rows = sheet.height().checked_div(self.side)?;
+        let places = (0..rows).flat_map(|row| (0..self.columns as u32).map(move |column| (row, column)));
+        let tile = |(row, column): (u32, u32)| {
+            let side = self.side;
+            let pixels = image::imageops::crop_imm(&sheet, column * side, row * side, side, side).to_image();
+            let mut png = io::Cursor::new(Vec::new());
+            pixels.write_to(&mut png, image::ImageFormat::Png).ok()?;
+            Some(png.into_inner())
+        };
+        places.map(tile).collect()
+    }
 }
 
 #[cfg(test)]

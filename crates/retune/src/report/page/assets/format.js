@@ -16,11 +16,3 @@ function number(value) {
 }
 
 const superscript = (exponent) => String(exponent).replace(/[-0-9]/g, (sign) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(sign)]);
-
-// A tick's text, with as many decimals as tell it from its neighbours.
-function tickText(value, step, asPercent) {
-  const scaled = asPercent ? 100 * value : value;
-  const distance = asPercent ? 100 * step : step;
-  const decimals = Math.max(0, Math.min(6, Math.ceil(-Math.log10(distance) - 1e-9)));
-  return scaled.toFixed(decimals).replace("-", "−") + (asPercent ? " %" : "");
-}

@@ -104,27 +104,3 @@ function heatMap({ rows, columns, values, range, log = false, xLabel, yLabel, ce
 const colourBar = (low, high, label) => element("div", { class: "colour-bar" },
   element("span", {}, low), element("i", { style: `background:linear-gradient(to right,${CIVIDIS.map((_, index) => cividis(index / (CIVIDIS.length - 1))).join(",")})` }),
   element("span", {}, high), element("span", { class: "what" }, label));
-
-function drawHeatMap(view) {
-  const all = view.values.flat().filter((value) => value !== null);
-  const range = view.range || [all.reduce((a, b) => Math.min(a, b), Infinity), all.reduce((a, b) => Math.max(a, b), -Infinity)];
-  const square = view.rows.length === view.columns.length && view.rows.join() === view.columns.join();
-  const interval = (row, column) => (view.intervals.length ? view.intervals[row][column] : null);
-  const reasons = new Map(view.reasons.map(([row, column, reason]) => [row * view.columns.length + column, reason]));
-  const missing = (row, column) => {
-    const reason = reasons.get(row * view.columns.length + column);
-    return reason ? element("p", { class: "path" }, `Not defined: ${reason}`) : null;
-  };
-  const decimals = (value) => (Math.abs(value) < 10 ? value.toFixed(2) : number(value));
-  return element("figure", {},
-    heatMap({
-      ...view, range, square, xLabel: view.x_label, yLabel: view.y_label,
-      cellText: (row, column) => decimals(view.values[row][column]),
-      describe: (row, column) => [
-        element("p", { class: "head" }, view.rows[row]),
-        pairs([view.x_label || "with", view.columns[column]], [view.value_label, number(view.values[row][column])],
-          ...(interval(row, column) ? [["95 % interval", interval(row, column).map(number).join(" to ")]] : [])),
-        missing(row, column)],
-    }),
-    colourBar(number(range[0]), number(range[1]), view.value_label));
-}

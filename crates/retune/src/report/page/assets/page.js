@@ -1,8 +1,7 @@
 // The page: heading, sections, and each section's views.
 
 const DRAW = {
-  table: drawTable, text: drawText, lines: drawLines, scatter: drawScatter, "heat-map": drawHeatMap,
-  confusion: drawConfusion, gallery: drawGallery, reliability: drawReliability, map: drawMap,
+  table: drawTable, text: drawText, figure: drawFigure, confusion: drawConfusion, gallery: drawGallery, map: drawMap,
 };
 // More views than this are chosen from a list instead of buttons.
 const MOST_BUTTONS = 6;
@@ -65,7 +64,7 @@ function drawPage(page) {
 
 // A string with letters that run to the left is one piece to the text about it, and no part of it changes its order.
 const TO_THE_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
-const isolated = (key, value) => (typeof value === "string" && TO_THE_LEFT.test(value) ? `\u2068${value}\u2069` : value);
+const isolated = (key, value) => (typeof value === "string" && key !== "svg" && TO_THE_LEFT.test(value) ? `\u2068${value}\u2069` : value);
 
 drawPage(JSON.parse(document.getElementById("data").textContent, isolated));
 document.documentElement.dataset.ready = "yes";

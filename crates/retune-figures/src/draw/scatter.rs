@@ -1,0 +1,145 @@
+//! Named points with intervals.
+
+use crate::canvas::{Canvas, Text, Tone};
+use crate::figure::{Point, Scatter};
+use crate::frame::{BELOW, EDGE, Frame, NAME, fitted, heading, nothing};
+use crate::labels::Places;
+use crate::legend::{Legend, ROW, Swatch, marker};
+use crate::{Drawing, font};
+
+/// Most points that are named beside them.
+const NAMED_BESIDE: usize = 24;
+/// Names that the legend has room for in one column.
+const COLUMN: usize = 30;
+
+pub(super) fn draw(figure: &Scatter, mut canvas: Canvas) -> Drawing {
+    let width = canvas.style.width;
+    let points: Vec<&Point> = figure.points.iter().filter(|point| point.x.is_finite() && point.y.is_finite()).collect();
+    let top = heading(&mut canvas, &figure.title, width);
+    let height = (0.6 * width).clamp(240.0, 460.0);
+    let names: Vec<String> = points.iter().map(|point| fitted(&point.label, NAME, 0.32 * width)).collect();
+    let beside = places(figure, &points, &names, [top, width - EDGE - 8.0, top + height], &canvas);
+    let entry = |(index, name): (usize, &String)| (Swatch::Marker(index, canvas.series(index)), name.clone());
+    let legend = Legend { entries: names.iter().enumerate().map(entry).collect() };
+    let height = if beside.is_some() { height } else { height.max(ROW * points.len().min(COLUMN) as f64) };
+    let bottom = top + height;
+    let right = match &beside {
+        Some(_) => width - EDGE - 8.0,
+        None => (width - EDGE - 14.0 - legend.width(height)).max(0.5 * width),
+    };
+    let whole = if beside.is_some() { width } else { right + 14.0 + legend.width(height) + EDGE };
+    let frame = Frame::draw(&mut canvas, [&figure.x, &figure.y], values(&points), [top, right, bottom]);
+    if figure.diagonal {
+        frame.diagonal(&mut canvas);
+    }
+    if figure.joined {
+        let color = canvas.series(0);
+        let placed: Vec<[f64; 2]> = points.iter().filter_map(|point| frame.place(point.x, point.y)).collect();
+        for pair in placed.windows(2) {
+            canvas.line([pair[0][0], pair[0][1], pair[1][0], pair[1][1]], &color, 1.6, "");
+        }
+    }
+    for (index, point) in points.iter().enumerate() {
+        mark(&mut canvas, figure, &frame, index, point);
+    }
+    match beside {
+        _ if points.is_empty() => nothing(&mut canvas, frame.area),
+        Some(places) => {
+            for (name, place) in names.iter().zip(places) {
+                if let Some([left, base]) = place {
+                    canvas.text(Text::at(left, base, name, NAME), Tone::Ink);
+                }
+            }
+        }
+        None => legend.draw(&mut canvas, [right + 14.0, top], height),
+    }
+    let description = format!("{}: {} against {}", figure.title, figure.y.label, figure.x.label);
+    canvas.finish(whole, bottom + BELOW, &description)
+}
+
+fn values(points: &[&Point]) -> [Vec<f64>; 2] {
+    let ends = |value: f64, interval: Option<[f64; 2]>| [Some([value; 2]), interval].into_iter().flatten().flatten();
+    [
+        points.iter().flat_map(|point| ends(point.x, point.x_interval)).collect(),
+        points.iter().flat_map(|point| ends(point.y, point.y_interval)).collect(),
+    ]
+}
+
+/// Where names go beside their points; `None` where a legend has to name them. Along a curve, names that find no room are
+/// left out.
+fn places(
+    figure: &Scatter,
+    points: &[&Point],
+    names: &[String],
+    around: [f64; 3],
+    canvas: &Canvas,
+) -> Option<Vec<Option<[f64; 2]>>> {
+    if points.len() > NAMED_BESIDE && !figure.joined {
+        return None;
+    }
+    // Drawn once more, where the frame would be without a legend.
+    let mut trial = Canvas::new(&canvas.style);
+    let frame = Frame::draw(&mut trial, [&figure.x, &figure.y], values(points), around);
+    let mut places = Places::new(frame.area);
+    for point in points {
+        let Some([x, y]) = frame.place(point.x, point.y) else { continue };
+        places.take([x - 7.0, y - 7.0, x + 7.0, y + 7.0]);
+        if let Some([low, high]) =
+            point.x_interval.and_then(|ends| Some([frame.x.place(ends[0])?, frame.x.place(ends[1])?]))
+        {
+            places.take([low, y - 1.0, high, y + 1.0]);
+        }
+        if let Some([low, high]) =
+            point.y_interval.and_then(|ends| Some([frame.y.place(ends[0])?, frame.y.place(ends[1])?]))
+        {
+            places.take([x - 1.0, high, x + 1.0, low]);
+        }
+    }
+    let mut found = Vec::new();
+    for (point, name) in points.iter().zip(names) {
+        let place =
+            frame.place(point.x, point.y).and_then(|[x, y]| places.near(x, y, font::width(name, NAME, false) + 2.0));
+        if place.is_none() && !figure.joined {
+            return None;
+        }
+        found.push(place);
+    }
+    Some(found)
+}
+
+fn mark(canvas: &mut Canvas, figure: &Scatter, frame: &Frame, index: usize, point: &Point) {
+    let Some([x, y]) = frame.place(point.x, point.y) else { return };
+    let shape = if figure.joined { 0 } else { index };
+    let color = canvas.series(shape);
+    let error = r#" stroke-opacity="0.75""#;
+    if let Some([low, high]) =
+        point.x_interval.and_then(|ends| Some([frame.x.place(ends[0])?, frame.x.place(ends[1])?]))
+    {
+        canvas.line([low, y, high, y], &color, 1.3, error);
+    }
+    if let Some([low, high]) =
+        point.y_interval.and_then(|ends| Some([frame.y.place(ends[0])?, frame.y.place(ends[1])?]))
+    {
+        canvas.line([x, low, x, high], &color, 1.3, error);
+    }
+    let tip = canvas.tip(|| {
+        let written = |axis: &crate::Axis, value: f64, interval: Option<[f64; 2]>| match interval {
+            Some([low, high]) => format!(
+                "{} {} ({}–{})",
+                axis.label,
+                axis.format.text(value),
+                axis.format.text(low),
+                axis.format.text(high)
+            ),
+            None => format!("{} {}", axis.label, axis.format.text(value)),
+        };
+        format!(
+            "{}\n{}\n{}",
+            point.label,
+            written(&figure.x, point.x, point.x_interval),
+            written(&figure.y, point.y, point.y_interval)
+        )
+    });
+    let surface = canvas.tone(Tone::Surface);
+    canvas.path(&marker(shape, x, y, 5.0), &format!(r#"fill="{color}" stroke="{surface}" stroke-width="1"{tip}"#));
+}
