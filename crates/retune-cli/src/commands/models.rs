@@ -62,18 +62,9 @@ fn table(entries: &[Entry]) -> Table {
         let [height, width] = entry.input_size;
         let parameters = format!("{:.1} M", entry.parameters as f64 / 1e6);
         let input = format!("{height} × {width}");
-        table.row([entry.name, family(entry.family), &parameters, &input, &entry.repositories.join(" ")]);
+        table.row([entry.name, entry.family.name(), &parameters, &input, &entry.repositories.join(" ")]);
     }
     table
-}
-
-fn family(family: Family) -> &'static str {
-    match family {
-        Family::ResNet => "ResNet",
-        Family::ViT => "ViT",
-        Family::ConvNeXt => "ConvNeXt",
-        Family::EfficientNet => "EfficientNet",
-    }
 }
 
 /// Whether a name contains the filter or, where that has a `*`, matches it from end to end.
