@@ -82,7 +82,7 @@ done
 mark="<!-- The rest of this page is written by scripts/reference.sh. -->"
 if tables=$("$retune" reference methods 2>/dev/null); then
     {
-        sed "/^$mark\$/,\$d" $book/reference/methods.md
+        sed "\|^$mark\$|,\$d" $book/reference/methods.md
         printf '%s\n\n## All methods and options\n\n%s\n' "$mark" "$tables"
     } >"$new/methods.md"
 else

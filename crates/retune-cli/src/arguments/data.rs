@@ -24,13 +24,15 @@ pub fn open_source(path: &Path, console: &Console) -> Result<DataSource, Failure
     Ok(source)
 }
 
+/// What the help says of `--data`.
+pub const IMAGES: &str = "Images: class folders (or train/, val/, and test/ of them), a .csv or .jsonl manifest, Parquet, \
+                          CIFAR, IDX, or .tar files, or hf:OWNER/NAME on the Hugging Face hub";
+
 /// The images of a command that only reads them.
 #[derive(Args)]
 #[command(next_help_heading = "Data")]
 pub struct DataArguments {
-    /// Images: class folders (or train/, val/, and test/ of them), a .csv or .jsonl manifest, Parquet, CIFAR, IDX, or
-    /// .tar files, or hf:OWNER/NAME on the Hugging Face hub
-    #[arg(short, long, value_name = "PATH")]
+    #[arg(short, long, value_name = "PATH", help = IMAGES)]
     pub data: PathBuf,
     /// Split to read, such as train, val, or test [default: every image]
     #[arg(long, value_name = "NAME")]

@@ -11,7 +11,7 @@ use retune::monitor::Monitor;
 use retune::run::{self, FitError, Summary};
 use retune::train::TrainError;
 
-use crate::arguments::data::EvaluationArguments;
+use crate::arguments::data::{EvaluationArguments, IMAGES};
 use crate::arguments::method::MethodArguments;
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
 use crate::arguments::run::RunArguments;
@@ -25,9 +25,7 @@ use crate::output::{Console, results};
 pub struct FitArguments {
     #[command(flatten)]
     model: ModelArguments,
-    /// Images: class folders (or train/, val/, and test/ of them), a .csv or .jsonl manifest, Parquet, CIFAR, IDX, or
-    /// .tar files, or hf:OWNER/NAME on the Hugging Face hub
-    #[arg(short, long, value_name = "PATH", help_heading = "Data")]
+    #[arg(short, long, value_name = "PATH", help = IMAGES, help_heading = "Data")]
     data: Option<PathBuf>,
     #[command(flatten)]
     evaluations: EvaluationArguments,

@@ -73,21 +73,12 @@ fn table(entries: &[Entry]) -> Table {
             entry.repositories.split_first().map_or(("–", &[][..]), |(first, rest)| (first, rest));
         let in_full = entries.len() <= MAX_IN_FULL;
         let more = if in_full || others.is_empty() { String::new() } else { format!(" (+{})", others.len()) };
-        table.row([entry.name, family(entry.family), &parameters, &input, &format!("{default}{more}")]);
+        table.row([entry.name, entry.family.name(), &parameters, &input, &format!("{default}{more}")]);
         for other in others.iter().filter(|_| in_full) {
             table.row(["", "", "", "", other]);
         }
     }
     table
-}
-
-fn family(family: Family) -> &'static str {
-    match family {
-        Family::ResNet => "ResNet",
-        Family::ViT => "ViT",
-        Family::ConvNeXt => "ConvNeXt",
-        Family::EfficientNet => "EfficientNet",
-    }
 }
 
 /// Whether a name contains the filter or, where that has a `*`, matches it from end to end.

@@ -16,29 +16,38 @@ use super::position_embedding::PositionGrid;
 use super::resnet::{ResNet, ResNetConfig};
 use super::vit::{ViT, ViTConfig};
 
-/// A family of architectures, one source file each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Family {
-    /// Residual networks.
-    ResNet,
-    /// Vision transformers.
-    ViT,
-    /// ConvNeXt V1 and V2.
-    ConvNeXt,
-    /// EfficientNet, Lite, V2 and MobileNetV2.
-    EfficientNet,
+/// Makes the list of families, of a name and a file for each. The table of architectures calls a family as its file.
+macro_rules! families {
+    ($($(#[$doc:meta])* $name:ident: $file:ident,)+) => {
+        /// A family of architectures, one source file each.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, serde::Serialize)]
+        #[serde(rename_all = "lowercase")]
+        pub enum Family {
+            $($(#[$doc])* $name,)+
+        }
+
+        impl Family {
+            /// The name by which it is known.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)+ }
+            }
+
+            fn key(self) -> &'static str {
+                match self { $(Self::$name => stringify!($file),)+ }
+            }
+        }
+    };
 }
 
-impl Family {
-    fn key(self) -> &'static str {
-        match self {
-            Self::ResNet => "resnet",
-            Self::ViT => "vit",
-            Self::ConvNeXt => "convnext",
-            Self::EfficientNet => "efficientnet",
-        }
-    }
+families! {
+    /// Residual networks.
+    ResNet: resnet,
+    /// Vision transformers.
+    ViT: vit,
+    /// ConvNeXt V1 and V2.
+    ConvNeXt: convnext,
+    /// EfficientNet, Lite, V2 and MobileNetV2.
+    EfficientNet: efficientnet,
 }
 
 /// One entry of the table.

@@ -1,10 +1,10 @@
-//! The formats that data comes in. A format is a file of this room and a line in [`FORMATS`].
+//! The formats that data comes in. A format is a file of this room and two lines in `mod.rs`.
 
 use std::path::Path;
 
+use super::DataError;
 use super::manifest::Missing;
 use super::source::DataSource;
-use super::{DataError, cifar, folder, idx, manifest, parquet, webdataset};
 
 /// A format that data may be kept in.
 pub(super) trait Format: Sync {
@@ -24,9 +24,3 @@ pub(super) trait Format: Sync {
         Ok(None)
     }
 }
-
-/// Every format, in the order in which they are asked; the first that knows the data takes it. A folder of images may hold
-/// Parquet files and archives too, so those say no where an image file lies beside or below them. Any folder is one of
-/// images in the end.
-pub(super) const FORMATS: &[&dyn Format] =
-    &[&idx::Idx, &cifar::Cifar, &manifest::Manifest, &parquet::Parquet, &webdataset::WebDataset, &folder::ImageFolder];

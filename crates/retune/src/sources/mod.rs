@@ -40,3 +40,9 @@ pub use note::DataNote;
 pub use source::{DataSource, Dataset, Sample, SampleList, SplitName};
 pub use split::{SplitBy, SplitFractions, TrainingSets};
 pub use unreadable::{LeftOut, ReadImages};
+
+/// Every format, in the order in which they are asked; the first that knows the data takes it. A folder of images may hold
+/// Parquet files and archives too, so those say no where an image file lies beside or below them. Any folder is one of
+/// images in the end.
+const FORMATS: &[&dyn format::Format] =
+    &[&idx::Idx, &cifar::Cifar, &manifest::Manifest, &parquet::Parquet, &webdataset::WebDataset, &folder::ImageFolder];

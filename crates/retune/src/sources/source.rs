@@ -10,11 +10,10 @@ use std::sync::Arc;
 use image::RgbImage;
 use retune_pixels::corruption::Corruption;
 
-use super::format::FORMATS;
 use super::image::ImageSource;
 use super::manifest::{self, Missing};
 use super::shift::{self, Shift};
-use super::{DataError, DataNote, many_labels};
+use super::{DataError, DataNote, FORMATS, many_labels};
 
 /// One image and what is known about it.
 #[derive(Clone, Debug)]
