@@ -1,4 +1,4 @@
-//! The command as it was typed, for a report to show.
+//! The command line as it was typed, for reports.
 
 /// The program's command line.
 pub fn typed() -> String {
@@ -6,8 +6,8 @@ pub fn typed() -> String {
     std::iter::once("retune".to_owned()).chain(typed).collect::<Vec<_>>().join(" ")
 }
 
-/// The program's command line with another subcommand: without the options of `own` (long names, each with a value; `-o`
-/// is `--out`) and without those that only say how to talk, and with `added` at the end.
+/// The program's command line with another subcommand. Leaves out the options in `own` (long names, each with a value; `-o` is
+/// `--out`) and those that only affect messages, and appends `added`.
 pub fn turned_into(from: &str, to: &str, own: &[&str], added: &[String]) -> String {
     let typed = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
     let kept = turned(typed, from, to, own).into_iter().chain(added.iter().cloned());
@@ -21,7 +21,7 @@ fn turned(mut typed: impl Iterator<Item = String>, from: &str, to: &str, own: &[
     while let Some(argument) = typed.next() {
         if argument == from && !turned {
             turned = true;
-            // The subcommand comes first, whatever was typed before it.
+            // The subcommand comes first, even if options were typed before it.
             kept.insert(0, to.to_owned());
             continue;
         }

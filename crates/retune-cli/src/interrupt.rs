@@ -7,7 +7,7 @@ use crate::output::tell;
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 
-/// Starts listening. `announce` says on standard error that a request was heard.
+/// Starts listening. With `announce`, a request is confirmed on standard error.
 pub fn listen(announce: bool) -> Result<(), Failure> {
     let handler = move || {
         if REQUESTED.swap(true, Ordering::SeqCst) {

@@ -1,7 +1,7 @@
 //! The `retune` command: fine-tunes pretrained image models so that they stay good when the data shifts.
 //!
-//! `arguments` turn the command line into values of the library, `commands` call the library, `output` and `progress`
-//! show what it found.
+//! `arguments` turn the command line into values of the library, `commands` call the library, and `output` and `progress`
+//! show results.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -28,7 +28,7 @@ static ALLOCATOR: retune_kernels::memory::KeepLargeBlocks = retune_kernels::memo
 fn main() -> ExitCode {
     retune_kernels::memory::return_large_blocks();
     panic::set_hook(Box::new(|defect| {
-        // A decoder's panic over a damaged image is caught, and told as what is wrong with the image.
+        // A decoder's panic on a damaged image is caught and reported as an error of that image.
         if !decode::catches_panics() {
             tell(&format!("error: {defect}; please report this as a defect of retune"));
         }
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     match panic::catch_unwind(|| commands::run(arguments)) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(failure)) => failure.report(),
-        // The hook has said what happened.
+        // The hook has printed what happened.
         Err(_) => ExitCode::from(Failure::DEFECT),
     }
 }

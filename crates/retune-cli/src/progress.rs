@@ -13,7 +13,7 @@ use crate::interrupt;
 use crate::output::table::printable;
 use crate::output::tell;
 
-/// Plain lines of one task are at least this far apart.
+/// Minimum interval between plain lines of one task.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 const COUNT_BAR: &str = "{prefix} {wide_bar} {human_pos}/{human_len} {rate} {eta} left";
@@ -36,7 +36,7 @@ enum Display {
     },
 }
 
-/// What a task counts.
+/// The unit that a task counts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Unit {
     Count,
@@ -55,7 +55,7 @@ struct Task {
 }
 
 impl Progress {
-    /// What suits standard error and the user's wishes.
+    /// The display that suits standard error and the user's options.
     pub fn new(quiet: bool, verbose: bool) -> Self {
         let display = match (quiet, std::io::stderr().is_terminal()) {
             (true, _) => Display::Nothing,
@@ -65,7 +65,7 @@ impl Progress {
         Self { display, verbose, task: Mutex::new(None) }
     }
 
-    /// How much of a file has arrived.
+    /// Reports how much of a file has arrived.
     #[cfg_attr(not(feature = "hub"), allow(dead_code, reason = "only downloads are counted in bytes"))]
     pub fn bytes(&self, file: &str, received: u64, total: u64) {
         let under_way = self.task().as_ref().is_some_and(|task| task.name == file);
@@ -76,7 +76,7 @@ impl Progress {
     }
 
     fn task(&self) -> MutexGuard<'_, Option<Task>> {
-        // A panic elsewhere must not hide behind one here.
+        // A poisoned lock must not hide the panic that poisoned it.
         self.task.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -113,13 +113,13 @@ fn new_bar(name: &str, unit: Unit, total: u64) -> ProgressBar {
     // A unit test parses both templates.
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     let style = style.with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
-        // A bar that cannot be drawn whole is no reason to stop.
+        // A bar that cannot be drawn must not stop the work.
         let _ = out.write_str(&rate_in_words(state.per_sec()));
     });
     ProgressBar::new(total).with_style(style).with_prefix(name.to_owned())
 }
 
-/// Units a second, with a decimal where they are few, or a minute where they are fewer.
+/// Units per second, with a decimal if they are few, or per minute if they are fewer.
 fn rate_in_words(rate: f64) -> String {
     match rate {
         0.0..0.5 => format!("{:.1}/min", 60.0 * rate),
@@ -136,14 +136,14 @@ impl Task {
         }
     }
 
-    /// Units each second so far.
+    /// Units per second so far.
     fn rate(&self) -> f64 {
         self.done as f64 / self.started.elapsed().as_secs_f64().max(1e-9)
     }
 
     fn under_way(&self) -> String {
         let (done, total) = (self.amount(self.done), self.amount(self.total));
-        // Before anything is done, nothing tells how long it takes.
+        // The rate is unknown until something is done.
         if self.done == 0 {
             return format!("{}: {done} of {total}", self.name);
         }
@@ -166,7 +166,7 @@ impl Task {
     }
 }
 
-/// A duration in words, with tenths where seconds are few.
+/// A duration in words, with tenths of seconds if it is short.
 pub struct Rounded(pub Duration);
 
 impl fmt::Display for Rounded {

@@ -74,7 +74,7 @@ fn mistakes_are_told_in_a_sentence() {
     assert!(here.refuses(&format!("{line} --source nowhere")).contains("nowhere"));
     here.images("other/cat", "red", 20, 200);
     here.images("other/dog", "green", 20, 200);
-    assert!(here.refuses(&format!("{line} --source other")).contains("none of its classes ('green', …)"));
+    assert!(here.refuses(&format!("{line} --source other")).contains("shares no image and no class ('green', …)"));
     here.images("few/red", "red", 3, 200);
     here.images("few/green", "green", 3, 200);
     assert!(here.refuses(&format!("{line} --source few")).contains("2 pairs of images of the same class"));

@@ -64,6 +64,9 @@ fn an_architecture_that_nothing_names_is_asked_for() {
     let here = with_encoder();
     for line in ["eval --model moco.pth.tar --data data", "fit --model moco.pth.tar --data data --out run"] {
         let message = here.refuses(line);
-        assert!(message.contains("nothing in it says of which architecture; name it with --arch"), "{line}: {message}");
+        assert!(
+            message.contains("nothing in it names its architecture") && message.contains("name it with --arch"),
+            "{line}: {message}"
+        );
     }
 }

@@ -66,7 +66,7 @@ fn what_is_not_there_is_told_with_what_to_write() {
     let absent = features("hf:some/paintings");
     assert!(absent.contains("hf:some/paintings is not in the cache"), "{absent}");
     let name = features("hf:pictures");
-    assert!(name.contains("an owner and a name are needed"), "{name}");
+    assert!(name.contains("it needs an owner and a name"), "{name}");
     let shift = features("hf:some/pictures@frog:3");
     assert!(shift.contains("'frog' is neither label_flip nor"), "{shift}");
     fs::remove_file(

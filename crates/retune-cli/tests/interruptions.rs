@@ -304,7 +304,7 @@ fn a_run_whose_images_changed_is_not_gone_on_with() {
 fn a_run_whose_plan_changed_is_not_gone_on_with() {
     let here = Workplace::new();
     kill_once_there(&here, "run/checkpoint");
-    let changed = "is not as it was when the run began";
+    let changed = "has changed since the run began";
     for (file, before, after, reason) in [
         ("plan.toml", "epochs = ", "epochs = 1", changed),
         ("run.toml", "batch_size = ", "batch_size = 1", changed),

@@ -86,8 +86,8 @@ impl Scan {
 /// Pixels that an image may have though its data cannot be complete.
 const MOST_UNFOUNDED: usize = 1 << 26;
 
-/// Scans that a file may have. Each may take as long as decoding the image, and a hundred bits of precision
-/// take less than a tenth of them.
+/// Scans that a file may have. Encoders write a dozen; without a bound, a small file could ask for hours of work, since
+/// each scan visits the whole image.
 const MOST_SCANS: usize = 1000;
 
 /// What decodes the blocks of a scan in turn.

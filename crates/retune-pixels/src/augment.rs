@@ -191,7 +191,7 @@ impl Augmentation {
             }
         };
         let flips = random.random::<f64>() < self.hflip;
-        let flipped = if flips { fitted.map(|image| imageops::flip_horizontal(image)) } else { fitted };
+        let flipped = if flips { fitted.map(imageops::flip_horizontal) } else { fitted };
         if self.policy != AugmentPolicy::RandAugment {
             return flipped;
         }

@@ -172,6 +172,14 @@ impl Preprocessing {
         if !self.mean.iter().all(|mean| mean.is_finite()) || !self.std.iter().all(usable) {
             return Err(PreprocessingError::Statistics { mean: self.mean.clone(), std: self.std.clone() });
         }
+        self.check_statistics_count()
+    }
+
+    /// Checks that there is a mean and a standard deviation for each channel.
+    ///
+    /// # Errors
+    /// [`PreprocessingError::StatisticsCount`] if not.
+    pub fn check_statistics_count(&self) -> Result<(), PreprocessingError> {
         let (channels, mean, std) = (self.channels, self.mean.len(), self.std.len());
         if [mean, std] != [channels.count(); 2] {
             return Err(PreprocessingError::StatisticsCount { channels, mean, std });

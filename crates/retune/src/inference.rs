@@ -4,6 +4,7 @@ mod evaluation;
 pub mod layers;
 mod logits;
 mod observed;
+mod predict;
 
 use std::ops::Range;
 
@@ -13,6 +14,7 @@ pub(crate) use self::evaluation::Tally;
 pub use self::evaluation::{Evaluation, GroupAccuracy, evaluate, evaluate_each, evaluate_logits};
 pub use self::logits::{cross_entropy, most_likely, softmax};
 pub use self::observed::{Outputs, evaluate_observed};
+pub use self::predict::ClassProbability;
 use crate::loading::{Batch, Loader, Order};
 use crate::models::parameters::host_values;
 use crate::models::{Activation, Model, ModelError};

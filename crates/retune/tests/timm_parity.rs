@@ -5,6 +5,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use retune::loading::mix::Mix;
@@ -100,7 +101,8 @@ fn logits_of_jpegs_are_timms() {
         let (height, width) = (preprocessing.height as usize, preprocessing.width as usize);
         let mut values = vec![0.0; FILES.len() * 3 * height * width];
         for (file, values) in FILES.iter().zip(values.chunks_exact_mut(3 * height * width)) {
-            let path = fixtures().join("../pixels/formats").join(file);
+            let path =
+                Path::new(env!("CARGO_MANIFEST_DIR")).join("../retune-pixels/tests/fixtures/pixels/formats").join(file);
             let image = decode_file(&path, &DecodeLimits::default()).unwrap();
             preprocessing.normalize_into(&preprocessing.apply(&image.into()), values);
         }

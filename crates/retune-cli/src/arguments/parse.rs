@@ -117,12 +117,15 @@ fn number(text: &str, fits: impl Fn(f64) -> bool, expected: &str) -> Result<f64,
     text.parse().ok().filter(|value: &f64| value.is_finite() && fits(*value)).ok_or_else(|| expected.to_owned())
 }
 
+/// What reads a value, or says what it should have been.
+type Parse<T> = dyn Fn(&str) -> Result<T, String> + Send + Sync;
+
 /// A value of the library that has a name: the names show in help and completions, and a wrong one gets the library's
 /// own sentence.
 #[derive(Clone)]
 pub struct Named<T> {
     shown: Vec<PossibleValue>,
-    parse: Arc<dyn Fn(&str) -> Result<T, String> + Send + Sync>,
+    parse: Arc<Parse<T>>,
 }
 
 /// Values that go by one of `names`.

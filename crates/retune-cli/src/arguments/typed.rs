@@ -4,11 +4,11 @@
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Command};
+use clap::{ArgMatches, Args, Command};
 use retune::methods::{self, DeclaredOption, Method};
 use retune::train::optimizer::OptimizerKind;
 
-use super::method::MethodChoice;
+use super::method::{MethodChoice, MethodOptionArguments};
 
 /// What may be typed beside `--resume`: all else is as it was when the run or comparison began.
 const BESIDE_RESUME: [&str; 8] = ["resume", "no_report", "jobs", "json", "quiet", "verbose", "threads", "kernels"];
@@ -62,12 +62,8 @@ pub fn check(command: &Command, matches: &ArgMatches) -> Result<Vec<String>, cla
         return refuse(format!("--{} cannot change what --resume goes on with; leave it out", long(other)));
     }
     let plan = of_command("plan") && typed("plan");
-    let options = command.get_groups().find(|group| group.get_id() == "MethodOptionArguments");
-    let declared = methods::declared_options();
-    let of_method = |id: &str| {
-        let is_shared = options.is_some_and(|group| group.get_args().any(|own| own == id));
-        id == "method" || is_shared || declared.iter().any(|option| option.declaration.name == id)
-    };
+    let of_methods = MethodOptionArguments::augment_args(Command::new("methods"));
+    let of_method = |id: &str| id == "method" || of_methods.get_arguments().any(|own| own.get_id() == id);
     if plan && let Some(other) = ids().find(|id| of_method(id)) {
         return refuse(format!(
             "--{} has no use beside --plan, whose file says all of that; leave it out",
@@ -78,6 +74,7 @@ pub fn check(command: &Command, matches: &ArgMatches) -> Result<Vec<String>, cla
     if methods.is_empty() || plan {
         return Ok(Vec::new());
     }
+    let declared = methods::declared_options();
     let option = if methods.len() == 1 && command.get_name() != "compare" { "--method" } else { "--methods" };
     let asked = || format!("{option} {}", methods::names(&methods, ","));
     let without_use = |option: &&DeclaredOption| {
@@ -155,6 +152,14 @@ mod tests {
         assert_eq!(checked("compare --model M --data D --out R --methods lp,ft --epochs 3").unwrap(), [""; 0]);
         let notes = checked("compare --model M --data D --out R --methods lp --clip-norm 1").unwrap();
         assert_eq!(notes, ["--clip-norm has no use with --methods lp, which solves for the head alone"]);
+    }
+
+    #[test]
+    fn no_option_of_methods_goes_beside_a_plan() {
+        for option in ["--lr 1", "--epochs 2", "--decay 0.5"] {
+            let error = checked(&format!("fit --model M --data D --out R --plan P {option}")).unwrap_err();
+            assert!(error.contains("has no use beside --plan"), "{option}: {error}");
+        }
     }
 
     #[test]

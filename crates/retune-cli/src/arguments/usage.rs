@@ -1,4 +1,4 @@
-//! Mistakes on the command line itself, in one sentence each.
+//! Mistakes on the command line, in one sentence each.
 
 use std::process::ExitCode;
 
@@ -6,11 +6,11 @@ use clap::error::ErrorKind;
 
 use crate::output::tell;
 
-/// Prints help, the version, or what is wrong, and says with which status to exit.
+/// Prints help, the version, or an error, and returns the exit status.
 pub fn report(error: &clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            // A reader that has gone needs no help.
+            // The reader may have closed standard output.
             let _ = std::io::Write::write_all(&mut std::io::stdout(), error.render().to_string().as_bytes());
             ExitCode::SUCCESS
         }

@@ -26,12 +26,12 @@ pub struct Console {
     pub threads: usize,
     json: bool,
     verbose: bool,
-    /// Notes on models that were said already: some commands load one several times.
+    /// Notes on models that have been shown; some commands load a model several times.
     told: Mutex<BTreeSet<String>>,
 }
 
 impl Console {
-    /// What the options of every command ask for.
+    /// The console that the options of every command ask for.
     pub fn new(options: &GlobalArguments) -> Self {
         Self {
             progress: Progress::new(options.quiet, options.verbose),
@@ -52,21 +52,21 @@ impl Console {
         write(text.trim_end_matches('\n'))
     }
 
-    /// Says what a user should hear, if there is something.
+    /// Shows a note, if there is one.
     pub fn tell(&self, note: Option<DataNote>) {
         if let Some(note) = note {
             self.progress.message(&format!("note: {note}"));
         }
     }
 
-    /// Says what a user should hear about data.
+    /// Shows the notes of a data source.
     pub fn tell_notes(&self, source: &DataSource) {
         for note in &source.notes {
             self.progress.note(note);
         }
     }
 
-    /// Says where a model would see 16-bit images nearly black.
+    /// Shows a note if the model would see 16-bit images nearly black.
     pub fn tell_unused_range(&self, dataset: &Dataset, model: &Model) {
         if model.config().preprocessing().white.is_none()
             && let Some(note) = unused_range(dataset)
@@ -85,7 +85,7 @@ impl Console {
         self.verbose
     }
 
-    /// Says, once, what a user should hear of how a model was loaded.
+    /// Shows, once, the notes on how a model was loaded.
     pub fn tell_load_notes(&self, model: &Model) {
         let notes = model.notes.iter().map(LoadNote::to_string).collect::<Vec<_>>().join("\n");
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
@@ -94,7 +94,7 @@ impl Console {
         }
     }
 
-    /// Says something that only `--verbose` asks for.
+    /// Shows details that `--verbose` asks for.
     pub fn detail(&self, text: impl FnOnce() -> String) {
         if self.verbose {
             self.progress.message(&text());
@@ -102,8 +102,7 @@ impl Console {
     }
 }
 
-/// Says something on standard error. Where that cannot be written, as a log on a full disk, what is said is lost and the
-/// work goes on.
+/// Prints a line on standard error. If that fails, as with a log on a full disk, the line is lost and the work continues.
 pub fn tell(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }

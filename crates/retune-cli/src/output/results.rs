@@ -72,7 +72,7 @@ fn class_table(set: &str, classes: &[ClassAccuracy]) -> Table {
     table
 }
 
-/// What a run found and where its model is.
+/// The results of a run and the path of its model.
 pub fn summary(summary: &Summary, run: &Path) -> String {
     let mut text = format!(
         "{} on {}: {} images, {} parameters trained, {}\n",
@@ -91,7 +91,7 @@ pub fn summary(summary: &Summary, run: &Path) -> String {
     format!("{text}\n{}\n{hint}model: {}\n", table(&summary.splits), run.join("model").display())
 }
 
-/// A note on what a run's outcome suggests to try next, and with which options.
+/// A note on what to try next, judging by a run's outcome, and with which options.
 pub fn hint(summary: &Summary, run: &Path) -> Option<String> {
     let hint = summary.hint(&run::read_plan(run).ok()?)?;
     let options = match hint {

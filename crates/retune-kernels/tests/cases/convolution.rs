@@ -415,7 +415,11 @@ proptest! {
     fn winograd_convolutions_and_their_gradients_are_those_of_double_precision(case in winograd_cases()) {
         let given = Given::new(&case);
         let (found, expected) = (by_operator(&case, &given), in_double_precision(&case, &given));
-        prop_assert!(distance(&found.y, &expected.y) < 5e-5, "output");
+        // The error is a share of the sums, which may be far larger than the limits that cut them.
+        let sums = in_double_precision(&Case { limits: None, ..case.clone() }, &given).y;
+        let largest = |values: &[f64]| values.iter().fold(1.0f64, |largest, value| largest.max(value.abs()));
+        let cut = largest(&sums) / largest(&expected.y);
+        prop_assert!(distance(&found.y, &expected.y) < 5e-5 * cut.max(1.0), "output");
         // Near a limit the two may fall on different sides, and then differ by a whole gradient.
         if case.limits.is_some() {
             return Ok(());

@@ -75,10 +75,7 @@ fn data_hash(loader: &Loader) -> u64 {
         let Sample { image, label, name, .. } = sample;
         let state = match image {
             ImageSource::File(path) => of_file.of(path),
-            ImageSource::Idx { images, .. } => of_file.of(images.path()),
-            ImageSource::Parquet { images, .. } => of_file.of(images.path()),
-            ImageSource::Cifar { images, .. } => of_file.of(images.path()),
-            ImageSource::Tar { images, .. } => of_file.of(images.path()),
+            ImageSource::Stored { images, .. } => of_file.of(images.path()),
             ImageSource::Memory(image) => retune_random::hash(image.as_raw()),
         };
         combined(hash, format!("{name:?} {label:?} {state}").as_bytes())

@@ -453,7 +453,7 @@ fn takes_the_pickled_weights_where_there_are_no_safetensors() {
     let options = HubOptions { cache_dir: elsewhere.path().to_owned(), ..hub.options() };
     assert_eq!(
         fetch_with(NAME, &options).unwrap_err().to_string(),
-        "timm/tiny.test has no model.safetensors and no pytorch_model.bin, so it holds no model in timm's format; choose \
+        "timm/tiny.test has no model.safetensors and no pytorch_model.bin, so it is not a model in timm's format; choose \
          a repository that `retune models` lists"
     );
 }
@@ -520,7 +520,7 @@ fn refusals_say_what_to_do() {
 
     assert_eq!(
         fetch_with("timm/tiny.test@v9", &hub.options()).unwrap_err().to_string(),
-        "timm/tiny.test has no revision v9; leave \"@v9\" out to take its main branch"
+        "timm/tiny.test has no revision v9; leave out \"@v9\" to use its main branch"
     );
     // Without a token the hub answers 401 for a repository that does not exist.
     hub.change(|content| content.refusal = Some((401, "RepoNotFound")));

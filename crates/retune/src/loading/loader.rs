@@ -24,7 +24,7 @@ use super::cache::{CacheOptions, ImageCache, Retention};
 use super::mix::Mix;
 use super::order::Order;
 use crate::sources::DataError;
-use crate::sources::source::{Dataset, ImageSource};
+use crate::sources::{Dataset, ImageSource};
 
 /// Keeps the draws for a batch apart from the draws for the images in it.
 const MIX_KEY: u64 = 0x6d69_7869_6e67_0003;
@@ -382,7 +382,7 @@ impl Pipeline {
     fn input_image(&self, epoch: u64, index: usize) -> Result<Picture, DataError> {
         let LoaderOptions { preprocessing, augmentation, seed, .. } = &self.options;
         let source = &self.dataset.samples[index].image;
-        let retention = if source.is_raw() { Retention::MemoryOnly } else { Retention::MemoryThenDisk };
+        let retention = if source.holds_pixels() { Retention::MemoryOnly } else { Retention::MemoryThenDisk };
         let augmented = |decoded: &Picture| {
             let mut rng = augmentation_rng(*seed, epoch, index as u64);
             let image = augmentation.apply(decoded, preprocessing, &mut rng);

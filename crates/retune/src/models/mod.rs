@@ -141,8 +141,8 @@ pub enum ModelError {
 
 fn unnamed(named: Option<&str>) -> String {
     match named {
-        Some(name) => format!("the name that it gives its architecture, '{name}', is none that can be built"),
-        None => "nothing in it says of which architecture".into(),
+        Some(name) => format!("its architecture, '{name}', is not one that retune can build"),
+        None => "nothing in it names its architecture".into(),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use retune_pixels::channels::Channels;
+use retune_pixels::preprocess::PreprocessingError;
 
 use super::RUN_FILE;
 use crate::device::UnknownDevice;
@@ -91,6 +92,9 @@ pub enum FitError {
     /// The images that a run left out are not where they were.
     #[error("{path} has changed since the run began: images that it left out are gone; put them back", path = .0.display())]
     DataChanged(PathBuf),
+    /// What the user gave for each channel is not for the model's channels.
+    #[error(transparent)]
+    Preprocessing(#[from] PreprocessingError),
     /// Two models that are to see the same images take different channels.
     #[error("{path} takes images of {own}, and the other model images of {other}; compare models of the same channels", path = path.display())]
     Channels {

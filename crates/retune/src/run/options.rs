@@ -71,6 +71,7 @@ impl ModelSource {
             (Some(path), false) => Model::load(path, architecture, change, &device)?,
             (path, _) => Model::from_scratch(path.as_deref(), architecture, change, seed, &device)?,
         };
+        model.config().preprocessing().check_statistics_count()?;
         match &self.classes {
             Some(names) => Ok(model.with_class_names(names)?),
             None => Ok(model),

@@ -15,9 +15,12 @@ use std::sync::Arc;
 use image::RgbImage;
 
 use super::folder::has_images;
+use super::format::Format;
+use super::image::{ImageSource, ImageStore, StoredImage};
+use super::manifest::Missing;
 use super::pickle::{Bytes, Pickle};
 use super::positional::read_exact_at;
-use super::source::{DataSource, ImageSource, Sample, SplitName};
+use super::source::{DataSource, Sample, SplitName};
 use super::{DataError, DataNote};
 
 const SIDE: u32 = 32;
@@ -35,11 +38,11 @@ struct Version {
     test: &'static str,
     /// The file with the names of the classes.
     names: &'static str,
-    format: Format,
+    encoding: Encoding,
 }
 
 #[derive(Clone, Copy)]
-enum Format {
+enum Encoding {
     /// Pickles; the names of the classes are under the first of these keys.
     Python { names: [&'static str; 2] },
     /// Records with so many bytes of labels before the pixels, of which the last counts.
@@ -52,37 +55,46 @@ static VERSIONS: [Version; 4] = [
         training: &["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5"],
         test: "test_batch",
         names: "batches.meta",
-        format: Format::Python { names: ["label_names", "fine_label_names"] },
+        encoding: Encoding::Python { names: ["label_names", "fine_label_names"] },
     },
     Version {
         folder: "cifar-100-python",
         training: &["train"],
         test: "test",
         names: "meta",
-        format: Format::Python { names: ["fine_label_names", "label_names"] },
+        encoding: Encoding::Python { names: ["fine_label_names", "label_names"] },
     },
     Version {
         folder: "cifar-10-batches-bin",
         training: &["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"],
         test: "test_batch.bin",
         names: "batches.meta.txt",
-        format: Format::Binary { label_bytes: 1 },
+        encoding: Encoding::Binary { label_bytes: 1 },
     },
     Version {
         folder: "cifar-100-binary",
         training: &["train.bin"],
         test: "test.bin",
         names: "fine_label_names.txt",
-        format: Format::Binary { label_bytes: 2 },
+        encoding: Encoding::Binary { label_bytes: 2 },
     },
 ];
 
 /// Keys of labels in pickles, the most telling first.
 const LABELS: [&str; 3] = ["fine_labels", "labels", "coarse_labels"];
 
+/// CIFAR-10 and CIFAR-100 as published, in Python's pickles or in binary, or torchvision's folder of one of them.
+pub(super) struct Cifar;
+
+impl Format for Cifar {
+    fn open_folder(&self, root: &Path, _: Missing) -> Result<Option<DataSource>, DataError> {
+        open(root)
+    }
+}
+
 /// Lists the images of a folder of CIFAR files or of one that holds such a folder (torchvision's `root`), or `None` where
 /// there is none.
-pub(super) fn open(root: &Path) -> Result<Option<DataSource>, DataError> {
+fn open(root: &Path) -> Result<Option<DataSource>, DataError> {
     if let Some(version) = VERSIONS.iter().find(|version| version.is_in(root)) {
         return version.open(root).map(Some);
     }
@@ -105,9 +117,9 @@ impl Version {
     /// too; their contents tell.
     fn is_in(&self, folder: &Path) -> bool {
         let has = |name: &str| folder.join(name).is_file();
-        let telling = match self.format {
-            Format::Python { .. } => is_pickle(&folder.join(self.names)),
-            Format::Binary { .. } => has(self.names),
+        let telling = match self.encoding {
+            Encoding::Python { .. } => is_pickle(&folder.join(self.names)),
+            Encoding::Binary { .. } => has(self.names),
         };
         let is_batch = self.training.len() > 1;
         (telling || is_batch) && (has(self.training[0]) || has(self.test))
@@ -125,9 +137,9 @@ impl Version {
                 missing.push(name.to_owned());
                 continue;
             }
-            let (images, labels) = match self.format {
-                Format::Python { .. } => CifarImages::open_pickle(&path)?,
-                Format::Binary { label_bytes } => CifarImages::open_records(&path, label_bytes)?,
+            let (images, labels) = match self.encoding {
+                Encoding::Python { .. } => CifarImages::open_pickle(&path)?,
+                Encoding::Binary { label_bytes } => CifarImages::open_records(&path, label_bytes)?,
             };
             let last = labels.iter().max().copied();
             let classes = names.as_ref().map_or(usize::MAX, Vec::len);
@@ -136,9 +148,9 @@ impl Version {
                 return Err(DataError::Cifar { path, problem });
             }
             largest = largest.max(last);
-            let (images, stem) = (Arc::new(images), name.trim_end_matches(".bin"));
+            let (images, stem): (Arc<dyn ImageStore>, _) = (Arc::new(images), name.trim_end_matches(".bin"));
             splits.entry(split).or_default().extend(labels.iter().enumerate().map(|(item, &label)| Sample {
-                image: ImageSource::Cifar { images: Arc::clone(&images), item },
+                image: ImageSource::Stored { images: images.clone(), item },
                 label: Some(usize::from(label)),
                 group: None,
                 name: format!("{stem}/{item:04}").into(),
@@ -172,13 +184,13 @@ impl Version {
             Err(DataError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(None),
             read => read?,
         };
-        let names = match self.format {
-            Format::Python { names } => {
+        let names = match self.encoding {
+            Encoding::Python { names } => {
                 let pickle = Pickle::read(&bytes).map_err(bad)?;
                 let key = pickle.first_of(&names).ok_or_else(|| bad("it has no names of classes".to_owned()))?;
                 pickle.texts(key).map_err(bad)?
             }
-            Format::Binary { .. } => {
+            Encoding::Binary { .. } => {
                 let text = String::from_utf8(bytes).map_err(|_| bad("it is not text in UTF-8".to_owned()))?;
                 text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
             }
@@ -265,16 +277,8 @@ impl CifarImages {
         Ok((Self { path: path.to_owned(), count: labels.len(), pixels }, labels))
     }
 
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// The image at position `item`: 32 × 32 pixels.
-    ///
-    /// # Errors
-    /// A position past the last image, or a file that can no longer be read.
-    pub fn image(&self, item: usize) -> Result<RgbImage, DataError> {
+    fn image(&self, item: usize) -> Result<RgbImage, DataError> {
         let bad = |problem| DataError::Cifar { path: self.path.clone(), problem };
         if item >= self.count {
             return Err(bad(format!("image {item} was asked for and there are {}", self.count)));
@@ -291,6 +295,16 @@ impl CifarImages {
         let interleaved =
             (0..PIXELS).flat_map(|at| [planes[at], planes[PIXELS + at], planes[2 * PIXELS + at]]).collect();
         RgbImage::from_raw(SIDE, SIDE, interleaved).ok_or_else(|| bad(format!("image {item} is missing")))
+    }
+}
+
+impl ImageStore for CifarImages {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn read(&self, item: usize) -> Result<StoredImage, DataError> {
+        self.image(item).map(StoredImage::Pixels)
     }
 }
 

@@ -171,6 +171,16 @@ pub enum DataError {
         /// The splits there are.
         available: Vec<String>,
     },
+    /// A label is no position in the list of classes.
+    #[error("{name} has the label {label}, and there {is} {classes} {noun}", is = if *classes == 1 { "is" } else { "are" }, noun = if *classes == 1 { "class" } else { "classes" })]
+    NoSuchClass {
+        /// The image.
+        name: String,
+        /// Its label.
+        label: usize,
+        /// The number of classes.
+        classes: usize,
+    },
     /// A label is needed where an image has none.
     #[error(
         "the image {name} has no label, and training and accuracy need one for every image: put images into a folder for \

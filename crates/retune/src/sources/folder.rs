@@ -18,11 +18,27 @@ use std::sync::Arc;
 pub(crate) use self::endings::is_image;
 pub(super) use self::endings::{SNIFFED, begins_as_image, foreign, is_beginning_of_image};
 pub(super) use self::outputs::{is_hidden, is_output};
-use super::source::{DataSource, ImageSource, Sample, SplitName, slashed};
+use super::format::Format;
+use super::image::ImageSource;
+use super::manifest::Missing;
+use super::source::{DataSource, Sample, SplitName, slashed};
 use super::{DataError, DataNote, metadata};
 
+/// Folders of images, and single image files.
+pub(super) struct ImageFolder;
+
+impl Format for ImageFolder {
+    fn open_folder(&self, root: &Path, _: Missing) -> Result<Option<DataSource>, DataError> {
+        open(root).map(Some)
+    }
+
+    fn open_file(&self, path: &Path, _: Missing) -> Result<Option<DataSource>, DataError> {
+        Ok((is_image(path) || begins_as_image(path)).then(|| DataSource::single_image(path)))
+    }
+}
+
 /// Lists a folder's images by split and class.
-pub(super) fn open(root: &Path) -> Result<DataSource, DataError> {
+fn open(root: &Path) -> Result<DataSource, DataError> {
     let entries = Entries::of(root)?;
     let mut listing = Listing::of(root);
     match split_folders(&entries)? {

@@ -15,8 +15,11 @@ use std::sync::Arc;
 use image::RgbImage;
 
 use super::DataError;
+use super::format::Format;
+use super::image::{ImageSource, ImageStore, StoredImage};
+use super::manifest::Missing;
 use super::positional::read_exact_at;
-use super::source::{DataSource, ImageSource, Sample, SampleList, SplitName};
+use super::source::{DataSource, Sample, SampleList, SplitName};
 
 /// Decompressed images up to this size stay in memory; larger ones go to an unnamed temporary file.
 const MAX_BYTES_IN_MEMORY: u64 = 256 << 20;
@@ -73,26 +76,13 @@ impl IdxImages {
         Ok(Self { path: path.to_owned(), count, width, height, layout, pixels })
     }
 
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// The number of images.
     pub fn len(&self) -> usize {
         self.count
     }
 
-    /// Whether there is no image.
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    /// The image at position `item`, grey ones with three equal channels.
-    ///
-    /// # Errors
-    /// A position past the last image, or a file that can no longer be read.
-    pub fn image(&self, item: usize) -> Result<RgbImage, DataError> {
+    /// The image at position `item`, gray ones with three equal channels.
+    fn image(&self, item: usize) -> Result<RgbImage, DataError> {
         let bad = |problem| DataError::Idx { path: self.path.clone(), problem };
         if item >= self.count {
             return Err(bad(format!("image {item} was asked for and there are {}", self.count)));
@@ -117,6 +107,16 @@ impl IdxImages {
         };
         RgbImage::from_raw(self.width, self.height, interleaved)
             .ok_or_else(|| bad(format!("image {item} does not have the size that the header announces")))
+    }
+}
+
+impl ImageStore for IdxImages {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn read(&self, item: usize) -> Result<StoredImage, DataError> {
+        self.image(item).map(StoredImage::Pixels)
     }
 }
 
@@ -233,13 +233,21 @@ fn read_labels(mut input: impl BufRead) -> Result<Vec<u8>, String> {
     }
 }
 
-/// Lists the images of a folder of IDX files, or `None` where the folder has none.
+/// Folders of IDX files, the format of MNIST.
 ///
 /// Files are named as MNIST's: `train-images-idx3-ubyte` with `train-labels-idx1-ubyte`, `t10k-…` or
 /// `test…-…` for the test split, `val…-…` for validation; a `.gz` may follow, and `.idx3` may stand
 /// for `-idx3`. Labels are named by their numbers, or by the lines of a `classes.txt`; the order of
 /// the classes is that of the numbers, so that published label numbers keep their meaning.
-pub(super) fn open(root: &Path) -> Result<Option<DataSource>, DataError> {
+pub(super) struct Idx;
+
+impl Format for Idx {
+    fn open_folder(&self, root: &Path, _: Missing) -> Result<Option<DataSource>, DataError> {
+        open(root)
+    }
+}
+
+fn open(root: &Path) -> Result<Option<DataSource>, DataError> {
     let files = find_files(root)?;
     if files.is_empty() {
         return Ok(None);
@@ -251,7 +259,7 @@ pub(super) fn open(root: &Path) -> Result<Option<DataSource>, DataError> {
         let labels = labels.map(|path| open_labels(&path, images.len())).transpose()?;
         largest_label = largest_label.max(labels.iter().flatten().max().copied());
         let sample = |item: usize| Sample {
-            image: ImageSource::Idx { images: Arc::clone(&images), item },
+            image: ImageSource::Stored { images: images.clone(), item },
             label: labels.as_ref().map(|labels| usize::from(labels[item])),
             group: None,
             name: format!("{prefix}/{item:06}").into(),

@@ -1,14 +1,13 @@
 //! Images that are in two datasets.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
 
 use rayon::prelude::*;
-use retune_pixels::decode::DecodeLimits;
 
-use super::source::{Dataset, ImageSource, Sample};
+use super::image::{ImageSource, StoredImage};
+use super::source::{Dataset, Sample};
 
 /// An image of one dataset that is in another too.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,29 +108,21 @@ fn distinct<'a>(
 }
 
 fn length(sample: &Sample) -> Option<u64> {
-    match &sample.image {
-        ImageSource::File(path) => fs::metadata(path).ok().map(|metadata| metadata.len()),
-        ImageSource::Parquet { images, row } => images.encoded(*row).ok().map(|bytes| bytes.len() as u64),
-        ImageSource::Tar { images, item } => images.bytes(*item),
-        // Sets in memory, IDX and CIFAR files have one size; a constant makes all of them candidates.
-        _ => Some(0),
-    }
+    // Sets of pixels have one size; a constant makes all of them candidates.
+    if sample.image.holds_pixels() { Some(0) } else { sample.image.encoded_bytes() }
 }
 
 fn hash(sample: &Sample) -> Option<u64> {
-    match &sample.image {
-        ImageSource::File(path) => fs::read(path).ok().map(|bytes| retune_random::hash(&bytes)),
-        ImageSource::Parquet { images, row } => images.encoded(*row).ok().map(|bytes| retune_random::hash(&bytes)),
-        ImageSource::Tar { images, item } => images.encoded(*item).ok().map(|bytes| retune_random::hash(&bytes)),
-        raw => {
-            let image = raw.load(&DecodeLimits::default()).ok()?;
-            Some(retune_random::hash(image.as_raw()) ^ image.as_raw().len() as u64)
-        }
-    }
+    Some(match sample.image.read().ok()? {
+        StoredImage::Encoded(bytes) => retune_random::hash(&bytes),
+        StoredImage::Pixels(image) => retune_random::hash(image.as_raw()) ^ image.as_raw().len() as u64,
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::sources::source::tests::memory_dataset;
 

@@ -16,36 +16,47 @@ use serde_json::Value;
 use super::DataError;
 use super::distinct::Distinct;
 use super::folder::sorted_classes;
-use super::source::{DataSource, ImageSource, Sample, SplitName};
+use super::format::Format;
+use super::image::ImageSource;
+use super::source::{DataSource, Sample, SplitName};
 
-/// The two kinds of manifest.
+/// The syntax of a manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
+pub(super) enum Syntax {
     /// Comma-separated values (RFC 4180) with a header line.
     Csv,
     /// One JSON object on each line.
     JsonLines,
 }
 
-impl Format {
+impl Syntax {
     /// The format that a file's extension stands for.
     pub(super) fn of(path: &Path) -> Option<Self> {
         match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
-            "csv" => Some(Format::Csv),
-            "jsonl" | "ndjson" => Some(Format::JsonLines),
+            "csv" => Some(Syntax::Csv),
+            "jsonl" | "ndjson" => Some(Syntax::JsonLines),
             _ => None,
         }
     }
 }
 
+/// CSV and JSON-lines files that list images.
+pub(super) struct Manifest;
+
+impl Format for Manifest {
+    fn open_file(&self, path: &Path, missing: Missing) -> Result<Option<DataSource>, DataError> {
+        Syntax::of(path).map(|syntax| open(path, syntax, missing)).transpose()
+    }
+}
+
 /// Reads a manifest and, unless missing files are left to loading, checks that its images exist.
-pub(super) fn open(path: &Path, format: Format, missing: Missing) -> Result<DataSource, DataError> {
+fn open(path: &Path, syntax: Syntax, missing: Missing) -> Result<DataSource, DataError> {
     let text = fs::read(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
-    parse(path, format, &text, missing)
+    parse(path, syntax, &text, missing)
 }
 
 /// A manifest's content as if it lay at `path`.
-pub(super) fn parse(path: &Path, format: Format, text: &[u8], missing: Missing) -> Result<DataSource, DataError> {
+pub(super) fn parse(path: &Path, format: Syntax, text: &[u8], missing: Missing) -> Result<DataSource, DataError> {
     let root = path.parent().unwrap_or(Path::new("")).to_owned();
     let mut listing = Listing::new(root, text, missing);
     read_rows(format, text, |row| listing.add(row)).and_then(|()| listing.finish()).map_err(|error| error.of_file(path))
@@ -53,13 +64,13 @@ pub(super) fn parse(path: &Path, format: Format, text: &[u8], missing: Missing) 
 
 /// Tells `each` row of a manifest in turn.
 pub(super) fn read_rows(
-    format: Format,
+    format: Syntax,
     text: &[u8],
     each: impl FnMut(Row) -> Result<(), LineError>,
 ) -> Result<(), LineError> {
     match format {
-        Format::Csv => read_csv(text, each),
-        Format::JsonLines => read_json_lines(text, each),
+        Syntax::Csv => read_csv(text, each),
+        Syntax::JsonLines => read_json_lines(text, each),
     }
 }
 
@@ -365,7 +376,7 @@ mod tests {
     }
 
     /// Path, label, split and group of each row, `-` for what is missing.
-    fn rows_of(format: Format, text: &[u8]) -> Result<Vec<[String; 4]>, LineError> {
+    fn rows_of(format: Syntax, text: &[u8]) -> Result<Vec<[String; 4]>, LineError> {
         let mut rows = Vec::new();
         let add = |row: Row| {
             let fields = [Some(row.path), row.label, row.split, row.group];
@@ -373,8 +384,8 @@ mod tests {
             Ok(())
         };
         match format {
-            Format::Csv => read_csv(text, add),
-            Format::JsonLines => read_json_lines(text, add),
+            Syntax::Csv => read_csv(text, add),
+            Syntax::JsonLines => read_json_lines(text, add),
         }?;
         Ok(rows)
     }
@@ -399,19 +410,19 @@ mod tests {
 
     #[test]
     fn both_formats_read_the_same() {
-        let csv = rows_of(Format::Csv, b"path,label,split\na.png,3,train\n\nb.png,,test\n").unwrap();
+        let csv = rows_of(Syntax::Csv, b"path,label,split\na.png,3,train\n\nb.png,,test\n").unwrap();
         let json = "{\"path\": \"a.png\", \"label\": 3, \"split\": \"train\"}\n\n\
                     {\"path\": \"b.png\", \"label\": null, \"split\": \"test\", \"more\": []}\n";
-        assert_eq!(csv, rows_of(Format::JsonLines, json.as_bytes()).unwrap());
+        assert_eq!(csv, rows_of(Syntax::JsonLines, json.as_bytes()).unwrap());
         let b = ["b.png", "-", "test", "-"];
         assert_eq!(csv, [["a.png", "3", "train", "-"], b].map(|row| row.map(str::to_owned)));
     }
 
     #[test]
     fn the_names_and_lists_of_one_that_the_hub_uses_are_understood() {
-        let csv = rows_of(Format::Csv, b"file_name,labels\na.png,cat\nb.png,dog\n").unwrap();
+        let csv = rows_of(Syntax::Csv, b"file_name,labels\na.png,cat\nb.png,dog\n").unwrap();
         let json = "{\"image_file_name\": \"a.png\", \"labels\": [\"cat\"]}\n{\"file_name\": \"b.png\", \"labels\": \"dog\"}\n";
-        assert_eq!(csv, rows_of(Format::JsonLines, json.as_bytes()).unwrap());
+        assert_eq!(csv, rows_of(Syntax::JsonLines, json.as_bytes()).unwrap());
         assert_eq!(csv[0], ["a.png", "cat", "-", "-"]);
     }
 
@@ -466,14 +477,14 @@ mod tests {
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = rows_of(Format::Csv, &bytes);
-            let _ = rows_of(Format::JsonLines, &bytes);
+            let _ = rows_of(Syntax::Csv, &bytes);
+            let _ = rows_of(Syntax::JsonLines, &bytes);
         }
 
         #[test]
         fn almost_valid_text_never_panics(text in "(path|label|split|a\\.png|[,\"\n\r{}:\\\\ ]){0,40}") {
-            let _ = rows_of(Format::Csv, text.as_bytes());
-            let _ = rows_of(Format::JsonLines, text.as_bytes());
+            let _ = rows_of(Syntax::Csv, text.as_bytes());
+            let _ = rows_of(Syntax::JsonLines, text.as_bytes());
         }
 
         #[test]
@@ -483,7 +494,7 @@ mod tests {
             for (path, label) in &rows {
                 writer.write_record([path, label]).unwrap();
             }
-            let read = rows_of(Format::Csv, &writer.into_inner().unwrap()).unwrap();
+            let read = rows_of(Syntax::Csv, &writer.into_inner().unwrap()).unwrap();
             let read: Vec<(String, String)> = read.into_iter().map(|[path, label, ..]| (path, label)).collect();
             // Blanks around a field are not kept.
             let expected: Vec<(String, String)> = rows.into_iter().map(|(path, label)| (path.trim().to_owned(), label)).collect();

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::distinct::Distinct;
 use super::folder::{Listed, Listing, is_image, split_of_folder};
-use super::manifest::{self, Format, LineError, Row};
+use super::manifest::{self, LineError, Row, Syntax};
 use super::parquet::metadata::{self, MetadataRow};
 use super::source::{SplitName, slashed};
 use super::{DataError, DataNote};
@@ -43,7 +43,7 @@ pub(super) fn apply(folder: &Path, listing: &mut Listing) -> Result<(), DataErro
 
 /// The rows by the files that they name, relative to the metadata file's folder; `None` where the file names none.
 fn rows_of(path: &Path) -> Result<Option<Rows>, DataError> {
-    let Some(format) = Format::of(path) else {
+    let Some(format) = Syntax::of(path) else {
         return metadata::read(path)?.map(|rows| read_parquet(path, rows)).transpose();
     };
     let text = fs::read(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
@@ -54,20 +54,20 @@ fn rows_of(path: &Path) -> Result<Option<Rows>, DataError> {
 }
 
 /// Whether the file begins as metadata of images does.
-fn names_files(format: Format, text: &[u8]) -> bool {
+fn names_files(format: Syntax, text: &[u8]) -> bool {
     let first = text.split(|&byte| byte == b'\n').find(|line| !line.trim_ascii().is_empty()).unwrap_or_default();
     let first = first.strip_prefix("\u{feff}".as_bytes()).unwrap_or(first).trim_ascii();
     match format {
-        Format::Csv => {
+        Syntax::Csv => {
             let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(first);
             reader.headers().is_ok_and(|header| header.iter().any(manifest::is_file_name))
         }
-        Format::JsonLines => serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(first)
+        Syntax::JsonLines => serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(first)
             .is_ok_and(|row| row.keys().any(|key| manifest::is_file_name(key))),
     }
 }
 
-fn read_text(format: Format, text: &[u8]) -> Result<Rows, LineError> {
+fn read_text(format: Syntax, text: &[u8]) -> Result<Rows, LineError> {
     let (mut labels, mut groups) = (Distinct::default(), Distinct::default());
     let mut rows = Rows::new();
     manifest::read_rows(format, text, |row: Row| {

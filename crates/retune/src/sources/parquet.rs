@@ -32,8 +32,10 @@ use self::labels::{Classes, Labels};
 use self::layout::{ImageColumns, Layout};
 use self::scalars::Scalars;
 use super::folder::{is_hidden, is_image, is_output, split_of_folder};
+use super::format::Format;
+use super::image::ImageSource;
 use super::manifest::Missing;
-use super::source::{DataSource, ImageSource, Sample, SampleList, SplitName, slashed};
+use super::source::{DataSource, Sample, SampleList, SplitName, slashed};
 use super::{DataError, DataNote};
 
 /// How far below a folder its files are searched for: `CONFIGURATION/SPLIT/FILE` on the hub.
@@ -44,13 +46,26 @@ pub(crate) fn is_parquet(path: &Path) -> bool {
     path.extension().and_then(OsStr::to_str).is_some_and(|extension| extension.eq_ignore_ascii_case("parquet"))
 }
 
+/// Parquet files, as data sets of the Hugging Face hub are.
+pub(super) struct Parquet;
+
+impl Format for Parquet {
+    fn open_folder(&self, path: &Path, missing: Missing) -> Result<Option<DataSource>, DataError> {
+        open_folder(path, missing)
+    }
+
+    fn open_file(&self, path: &Path, missing: Missing) -> Result<Option<DataSource>, DataError> {
+        is_parquet(path).then(|| open_file(path, missing)).transpose()
+    }
+}
+
 /// Lists the images of one file.
-pub(super) fn open_file(path: &Path, missing: Missing) -> Result<DataSource, DataError> {
+fn open_file(path: &Path, missing: Missing) -> Result<DataSource, DataError> {
     open_files(path.parent().unwrap_or(Path::new("")), &[path.to_owned()], missing)
 }
 
 /// Lists the images of a folder of Parquet files, or `None` where the folder has none, or image files as well.
-pub(super) fn open_folder(root: &Path, missing: Missing) -> Result<Option<DataSource>, DataError> {
+fn open_folder(root: &Path, missing: Missing) -> Result<Option<DataSource>, DataError> {
     let mut files = Vec::new();
     if !collect(root, 0, &mut files)? || files.is_empty() {
         return Ok(None);
@@ -121,7 +136,7 @@ impl Rows {
     fn image(&self, row: usize, relative: &str) -> Result<(ImageSource, Arc<str>), String> {
         match &self.images {
             RowImages::Encoded(images) => {
-                let image = ImageSource::Parquet { images: Arc::clone(images), row };
+                let image = ImageSource::Stored { images: images.clone(), item: row };
                 Ok((image, format!("{relative}/{row:06}").into()))
             }
             RowImages::Paths(paths) => {

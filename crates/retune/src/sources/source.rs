@@ -3,120 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
-use std::io;
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use image::RgbImage;
 use retune_pixels::corruption::Corruption;
-use retune_pixels::decode::{DecodeLimits, decode, decode_with_alpha};
-use retune_pixels::picture::Picture;
 
-use super::cifar::{self, CifarImages};
-use super::idx::IdxImages;
-use super::manifest::Missing;
-use super::parquet::{self, ParquetImages};
+use super::format::FORMATS;
+use super::image::ImageSource;
+use super::manifest::{self, Missing};
 use super::shift::{self, Shift};
-use super::webdataset::{self, TarImages};
-use super::{DataError, DataNote};
-use super::{folder, idx, manifest, many_labels};
-
-/// The largest image file that is read, in bytes. No photograph comes near it; a mistaken path might.
-pub(super) const MAX_FILE_BYTES: u64 = 1 << 30;
-
-/// Where the pixels of a sample come from.
-#[derive(Clone, Debug)]
-pub enum ImageSource {
-    /// An image file.
-    File(Arc<Path>),
-    /// One image of an IDX file.
-    Idx {
-        /// The file's images, shared by all its samples.
-        images: Arc<IdxImages>,
-        /// The position within the file, from 0.
-        item: usize,
-    },
-    /// One image of a Parquet file.
-    Parquet {
-        /// The file's images, shared by all its samples.
-        images: Arc<ParquetImages>,
-        /// The row within the file, from 0.
-        row: usize,
-    },
-    /// One image of a CIFAR file.
-    Cifar {
-        /// The file's images, shared by all its samples.
-        images: Arc<CifarImages>,
-        /// The position within the file, from 0.
-        item: usize,
-    },
-    /// One image of a tar archive.
-    Tar {
-        /// The archive's images, shared by all its samples.
-        images: Arc<TarImages>,
-        /// The position among them, from 0.
-        item: usize,
-    },
-    /// Pixels already in memory.
-    Memory(Arc<RgbImage>),
-}
-
-impl ImageSource {
-    /// Reads and decodes the image.
-    ///
-    /// # Errors
-    /// An unreadable, oversized or corrupt file; the error names it.
-    pub fn load(&self, limits: &DecodeLimits) -> Result<RgbImage, DataError> {
-        match self {
-            ImageSource::File(path) => {
-                let bytes = read_limited(path)?;
-                decode(&bytes, limits).map_err(|source| DataError::Decode { path: path.to_path_buf(), source })
-            }
-            ImageSource::Idx { images, item } => images.image(*item),
-            ImageSource::Parquet { images, row } => images.image(*row, limits),
-            ImageSource::Cifar { images, item } => images.image(*item),
-            ImageSource::Tar { images, item } => images.image(*item, limits),
-            ImageSource::Memory(image) => Ok(RgbImage::clone(image)),
-        }
-    }
-
-    /// As [`ImageSource::load`] with the opacity of each pixel, where it is otherwise laid over white.
-    ///
-    /// # Errors
-    /// As [`ImageSource::load`].
-    pub fn load_with_alpha(&self, limits: &DecodeLimits) -> Result<Picture, DataError> {
-        match self {
-            ImageSource::File(path) => {
-                let bytes = read_limited(path)?;
-                let decoded = decode_with_alpha(&bytes, limits);
-                decoded.map_err(|source| DataError::Decode { path: path.to_path_buf(), source })
-            }
-            ImageSource::Parquet { images, row } => images.image_with_alpha(*row, limits),
-            ImageSource::Tar { images, item } => images.image_with_alpha(*item, limits),
-            opaque => opaque.load(limits).map(Picture::from),
-        }
-    }
-
-    /// Whether loading costs next to nothing, because there is no file format to decode.
-    pub fn is_raw(&self) -> bool {
-        !matches!(self, ImageSource::File(_) | ImageSource::Parquet { .. } | ImageSource::Tar { .. })
-    }
-}
-
-/// The bytes of a file no larger than [`MAX_FILE_BYTES`]. What is no regular file may never end, and is refused.
-pub(super) fn read_limited(path: &Path) -> Result<Vec<u8>, DataError> {
-    let unreadable = |source| DataError::Io { path: path.to_owned(), source };
-    let metadata = fs::metadata(path).map_err(unreadable)?;
-    if !metadata.is_file() {
-        return Err(unreadable(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")));
-    }
-    let bytes = metadata.len();
-    if bytes > MAX_FILE_BYTES {
-        return Err(DataError::FileTooLarge { path: path.to_owned(), bytes, limit: MAX_FILE_BYTES });
-    }
-    fs::read(path).map_err(unreadable)
-}
+use super::{DataError, DataNote, many_labels};
 
 /// One image and what is known about it.
 #[derive(Clone, Debug)]
@@ -196,6 +94,37 @@ impl Dataset {
         };
         let samples = paths.iter().map(sample).collect();
         Self { root: PathBuf::new(), classes: Vec::new(), samples, corruptions: Vec::new() }
+    }
+
+    /// Images in memory with their labels, positions in `classes`; `None` where the class is unknown.
+    ///
+    /// ```
+    /// use image::RgbImage;
+    /// use retune::sources::Dataset;
+    ///
+    /// let classes = ["cat", "dog"].map(str::to_owned).to_vec();
+    /// let images = [(RgbImage::new(8, 8), Some(0)), (RgbImage::new(9, 7), Some(1))];
+    /// assert_eq!(Dataset::from_images(images, classes)?.labels()?, [0, 1]);
+    /// # Ok::<(), retune::sources::DataError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`DataError::NoSuchClass`] for a label that is no position in `classes`.
+    pub fn from_images(
+        images: impl IntoIterator<Item = (RgbImage, Option<usize>)>,
+        classes: Vec<String>,
+    ) -> Result<Self, DataError> {
+        let sample = |(number, (image, label)): (usize, (RgbImage, Option<usize>))| {
+            let name = format!("image {number}");
+            match label {
+                Some(label) if label >= classes.len() => {
+                    Err(DataError::NoSuchClass { name, label, classes: classes.len() })
+                }
+                _ => Ok(Sample { image: ImageSource::Memory(Arc::new(image)), label, group: None, name: name.into() }),
+            }
+        };
+        let samples = images.into_iter().enumerate().map(sample).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { root: PathBuf::new(), classes, samples: samples.into(), corruptions: Vec::new() })
     }
 
     /// The number of samples.
@@ -341,36 +270,19 @@ impl DataSource {
         Ok(source)
     }
 
-    /// Recognizes a folder by the first of these that it holds: IDX files, CIFAR files (or torchvision's folder of them),
-    /// Parquet files, tar archives, folders or images; a file by its ending. Parquet files and archives count only where no
-    /// image file lies beside or below them, since a folder of images may hold them too.
     fn open_unshifted(path: &Path, missing: Missing) -> Result<Self, DataError> {
         let kind = fs::metadata(path).map_err(|source| match source.kind() {
             std::io::ErrorKind::NotFound => DataError::NotFound { path: path.to_owned() },
             _ => DataError::Io { path: path.to_owned(), source },
         })?;
-        if kind.is_dir() {
-            if let Some(source) = idx::open(path)? {
+        for format in FORMATS {
+            let source =
+                if kind.is_dir() { format.open_folder(path, missing) } else { format.open_file(path, missing) };
+            if let Some(source) = source? {
                 return Ok(source);
             }
-            if let Some(source) = cifar::open(path)? {
-                return Ok(source);
-            }
-            if let Some(source) = parquet::open_folder(path, missing)? {
-                return Ok(source);
-            }
-            return match webdataset::open_folder(path)? {
-                Some(source) => Ok(source),
-                None => folder::open(path),
-            };
         }
-        match manifest::Format::of(path) {
-            Some(format) => manifest::open(path, format, missing),
-            None if parquet::is_parquet(path) => parquet::open_file(path, missing),
-            None if webdataset::is_archive(path) => webdataset::open_file(path),
-            None if folder::is_image(path) || folder::begins_as_image(path) => Ok(Self::single_image(path)),
-            None => Err(DataError::Unrecognized { path: path.to_owned() }),
-        }
+        Err(DataError::Unrecognized { path: path.to_owned() })
     }
 
     /// The content of a `.csv` or `.jsonl` manifest, as if it lay at `path`.
@@ -378,11 +290,12 @@ impl DataSource {
     /// # Errors
     /// [`DataError::Unrecognized`] for another extension; [`DataError::Manifest`], with the line.
     pub fn from_manifest(path: &Path, text: &[u8]) -> Result<Self, DataError> {
-        let format = manifest::Format::of(path).ok_or_else(|| DataError::Unrecognized { path: path.to_owned() })?;
+        let format = manifest::Syntax::of(path).ok_or_else(|| DataError::Unrecognized { path: path.to_owned() })?;
         manifest::parse(path, format, text, Missing::Refused)
     }
 
-    fn single_image(path: &Path) -> Self {
+    /// One image file, without a label.
+    pub(super) fn single_image(path: &Path) -> Self {
         let mut dataset = Dataset::from_files(&[path]);
         dataset.root = path.parent().unwrap_or(Path::new("")).to_owned();
         for sample in dataset.samples.iter_mut() {
@@ -476,6 +389,8 @@ pub(super) fn slashed(path: &Path) -> String {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use retune_pixels::decode::DecodeLimits;
+
     use super::*;
 
     /// A labelled dataset of tiny in-memory images, all of them different.
@@ -513,6 +428,12 @@ pub(crate) mod tests {
     fn an_unlabelled_sample_is_named() {
         let dataset = Dataset::from_files(&["some/picture.png"]);
         assert!(dataset.labels().unwrap_err().to_string().contains("some/picture.png"));
+    }
+
+    #[test]
+    fn a_label_of_no_class_is_refused() {
+        let error = Dataset::from_images([(RgbImage::new(2, 2), Some(1))], vec!["cat".into()]).unwrap_err();
+        assert_eq!(error.to_string(), "image 0 has the label 1, and there is 1 class");
     }
 
     #[test]

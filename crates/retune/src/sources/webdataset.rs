@@ -19,30 +19,45 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use self::archive::Archive;
-pub use self::archive::TarImages;
 use self::labels::Classes;
 use super::folder::{has_images, is_hidden, split_of_folder};
+use super::format::Format;
+use super::image::ImageSource;
+use super::manifest::Missing;
 use super::parquet::split_of_file;
-use super::source::{DataSource, ImageSource, Sample, SplitName, slashed};
+use super::source::{DataSource, Sample, SplitName, slashed};
 use super::{DataError, DataNote};
 
 /// How the names of archives end, compressed ones among them, in lower case.
 const ENDINGS: [&str; 9] = [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.lz4"];
 
 /// Whether the name of a file is that of a tar archive, compressed or not.
-pub(super) fn is_archive(path: &Path) -> bool {
+fn is_archive(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     ENDINGS.iter().any(|ending| name.ends_with(ending))
 }
 
+/// Tar archives, as WebDataset keeps them.
+pub(super) struct WebDataset;
+
+impl Format for WebDataset {
+    fn open_folder(&self, path: &Path, _: Missing) -> Result<Option<DataSource>, DataError> {
+        open_folder(path)
+    }
+
+    fn open_file(&self, path: &Path, _: Missing) -> Result<Option<DataSource>, DataError> {
+        is_archive(path).then(|| open_file(path)).transpose()
+    }
+}
+
 /// Lists the images of one archive.
-pub(super) fn open_file(path: &Path) -> Result<DataSource, DataError> {
+fn open_file(path: &Path) -> Result<DataSource, DataError> {
     open_archives(path.parent().unwrap_or(Path::new("")), &[path.to_owned()])
 }
 
 /// Lists the images of a folder of archives, or of such folders for each split; `None` where there is no archive, or where
 /// image files lie there as well.
-pub(super) fn open_folder(root: &Path) -> Result<Option<DataSource>, DataError> {
+fn open_folder(root: &Path) -> Result<Option<DataSource>, DataError> {
     let mut archives = archives_in(root)?;
     for folder in folders_of_splits(root)? {
         archives.extend(archives_in(&folder)?);
@@ -98,7 +113,7 @@ fn open_archives(root: &Path, paths: &[PathBuf]) -> Result<DataSource, DataError
         let samples = splits.entry(split).or_default();
         for (item, member) in archive.members.into_iter().enumerate() {
             samples.push(Sample {
-                image: ImageSource::Tar { images: Arc::clone(&images), item },
+                image: ImageSource::Stored { images: images.clone(), item },
                 label: classes.label(&member.label),
                 group: member.group,
                 name: format!("{relative}/{}", member.name).into(),

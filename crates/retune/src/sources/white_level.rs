@@ -9,8 +9,9 @@ use std::io::{BufRead, BufReader, Cursor, Seek, SeekFrom};
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 use retune_pixels::decode::catching_panics;
 
+use super::image::{ImageSource, StoredImage};
 use super::note::DataNote;
-use super::source::{Dataset, ImageSource};
+use super::source::Dataset;
 
 /// Images whose first bytes are looked at.
 const LOOKED_AT: usize = 64;
@@ -30,13 +31,11 @@ pub fn unused_range(dataset: &Dataset) -> Option<DataNote> {
     for image in spread(dataset) {
         let found = match image {
             ImageSource::File(path) => File::open(path).ok().and_then(|file| brightest(BufReader::new(file))),
-            ImageSource::Parquet { images, row } => {
-                images.encoded(*row).ok().and_then(|bytes| brightest(Cursor::new(bytes)))
-            }
-            ImageSource::Tar { images, item } => {
-                images.encoded(*item).ok().and_then(|bytes| brightest(Cursor::new(bytes)))
-            }
-            ImageSource::Idx { .. } | ImageSource::Cifar { .. } | ImageSource::Memory(_) => None,
+            ImageSource::Stored { images, item } if !images.holds_pixels() => match images.read(*item) {
+                Ok(StoredImage::Encoded(bytes)) => brightest(Cursor::new(bytes)),
+                _ => None,
+            },
+            ImageSource::Stored { .. } | ImageSource::Memory(_) => None,
         };
         let Some((value, size)) = found else { continue };
         largest = largest.max(value);
@@ -49,11 +48,12 @@ pub fn unused_range(dataset: &Dataset) -> Option<DataNote> {
     (1..=MOST_BITS).contains(&bits).then_some(DataNote::UnusedRange { bits, largest })
 }
 
-/// Some images, in order. Reading Parquet files costs what lies before a row, so there they are the first.
+/// Some images, in order: the first ones where each costs the reading of those before it.
 fn spread(dataset: &Dataset) -> impl Iterator<Item = &ImageSource> {
-    let parquet = matches!(dataset.samples.first().map(|sample| &sample.image), Some(ImageSource::Parquet { .. }));
-    let count = dataset.len().min(if parquet { DECODED } else { LOOKED_AT });
-    let step = if parquet { 1 } else { dataset.len() / count.max(1) };
+    let first = dataset.samples.first().map(|sample| &sample.image);
+    let in_order = matches!(first, Some(ImageSource::Stored { images, .. }) if images.reads_in_order());
+    let count = dataset.len().min(if in_order { DECODED } else { LOOKED_AT });
+    let step = if in_order { 1 } else { dataset.len() / count.max(1) };
     (0..count).map(move |index| &dataset.samples[index * step].image)
 }
 

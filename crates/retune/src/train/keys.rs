@@ -1,7 +1,7 @@
 //! Keys: short hashes that tell whether two runs, two loaders or two models agree in all that a result depends on.
 //!
-//! What a checkpoint's key covers is written out in [`Recipe`], as JSON with a version. A change of it makes checkpoints of
-//! before unreadable, so it goes with a new [format](super::checkpoint); a test holds on to it.
+//! [`Recipe`] lists what a checkpoint's key covers; the key is a hash of it as JSON. Older checkpoints cannot be read after a
+//! change there, so raise the checkpoint's format with it. A test fails if you forget.
 
 use burn::tensor::Device;
 use retune_pixels::augment::{AugmentPolicy, Augmentation};
@@ -124,8 +124,8 @@ pub(super) fn images_key(train: &Dataset, validation: &Dataset) -> u64 {
     samples_key(&train.samples, samples_key(&validation.samples, 0))
 }
 
-/// What a list of images is: names, labels and groups, in order, and the pixels of images in memory, whose names need not
-/// tell them apart; `before` is what else counts.
+/// A list of images by their names, labels and groups, in order, and by the pixels of those in memory, because these may
+/// have the names of others; `before` is the key of what else counts.
 fn samples_key(samples: &[Sample], before: u64) -> u64 {
     let mut bytes = Vec::new();
     samples.iter().fold(before, |key, sample| {
@@ -174,9 +174,9 @@ mod tests {
     use crate::models::config::ModelConfig;
     use crate::sources::source::tests::memory_dataset;
 
-    /// A checkpoint of this format was written under this key. If a change of the plan, the options or their names makes
-    /// another one, raise [`FORMAT`], so that who goes on with an older checkpoint is told so, and not that the plan
-    /// changed; then put the new key here.
+    /// Checkpoints of this format hold this key for this recipe. If you change the plan, the options or their names and
+    /// the key becomes another, raise [`FORMAT`]: users with an older checkpoint then read that it is from another version,
+    /// and not that their plan changed. Then put the new key here.
     #[test]
     fn the_key_of_a_recipe_changes_with_the_format_alone() {
         let plan = Plan::from_toml(

@@ -108,8 +108,8 @@ impl<'a> LearningRates<'a> {
         self.learning_rate * factor
     }
 
-    /// The mean learning rate of each block over an epoch: over its steps, and over its parameters where
-    /// measures make them differ. Where the plan makes them differ, that of each tensor that trains.
+    /// The mean learning rate of each block over the steps of an epoch and over its parameters, which measured factors may
+    /// differ in. Where the plan itself treats tensors of a block differently, that of each tensor that trains.
     pub fn means_of_epoch(&self, model: &Model, epoch: usize, rate_factors: &RateFactors) -> IndexMap<String, f64> {
         let steps = epoch * self.steps_per_epoch..(epoch + 1) * self.steps_per_epoch;
         let mean = steps.map(|step| self.scheduled(step)).sum::<f64>() / self.steps_per_epoch as f64;

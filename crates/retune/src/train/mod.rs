@@ -82,12 +82,12 @@ pub enum TrainError {
         path: PathBuf,
     },
     /// Every learning rate ended in NaN or infinity.
-    #[error("phase '{phase}' diverged at every learning rate tried ({rates}): {first}; {advice}", advice = first.advice())]
+    #[error("phase '{phase}' diverged at every learning rate tried ({learning_rates}): {first}; {advice}", advice = first.advice())]
     Diverged {
         /// The phase.
         phase: String,
-        /// The rates.
-        rates: String,
+        /// The learning rates.
+        learning_rates: String,
         /// Where the first of them stopped being finite.
         first: Box<Divergence>,
     },

@@ -191,8 +191,8 @@ impl Trainer {
                 let smoothed = average / (1.0 - PAST.powi(step as i32 + 1));
                 if !loss.is_finite() && step == 0 {
                     let first = Box::new(Divergence::in_step(NotFinite::Loss, 0, &batch, &self.train));
-                    let rates = format!("{learning_rate:e}");
-                    return Err(TrainError::Diverged { phase: task.to_owned(), rates, first });
+                    let learning_rates = format!("{learning_rate:e}");
+                    return Err(TrainError::Diverged { phase: task.to_owned(), learning_rates, first });
                 }
                 if !smoothed.is_finite() || (smoothed > EXPLOSION * lowest && step > 0) {
                     // The loss is that of the weights after the step before.

@@ -20,18 +20,19 @@ const FEATURES_OF_A_RUN: usize = 2;
 /// Sets of features that are kept, in memory or in files.
 const MOST_FEATURES: usize = 2 * FEATURES_OF_A_RUN;
 
+/// What was computed, by the key of what it depends on; the most recently used last.
+type ByKey<T> = Vec<(u64, Arc<T>)>;
+
 /// Decoded images and features of runs that are made together. Runs that share nothing of their
 /// data or their pretrained body are not mixed up: everything is kept by what it depends on. Clones share all of it.
 #[derive(Clone, Default)]
 pub struct Shared {
     /// By what their images depend on, but for the seed.
     loaders: Arc<Mutex<HashMap<u64, Loader>>>,
-    /// The most recently used last.
-    features: Arc<Mutex<Vec<(u64, Arc<KeptFeatures>)>>>,
-    /// The most recently used last.
-    activations: Arc<Mutex<Vec<(u64, Arc<FrozenActivations>)>>>,
+    features: Arc<Mutex<ByKey<KeptFeatures>>>,
+    activations: Arc<Mutex<ByKey<FrozenActivations>>>,
     read: Arc<ReadImages>,
-    /// Whether a single run uses it: then nothing is kept longer than the run itself needs it.
+    /// Whether a single run uses it; then nothing is kept longer than that run needs it.
     of_one_run: bool,
 }
 
@@ -103,11 +104,11 @@ impl Shared {
         Ok(features)
     }
 
-    fn known_features(&self) -> MutexGuard<'_, Vec<(u64, Arc<KeptFeatures>)>> {
+    fn known_features(&self) -> MutexGuard<'_, ByKey<KeptFeatures>> {
         self.features.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn known_activations(&self) -> MutexGuard<'_, Vec<(u64, Arc<FrozenActivations>)>> {
+    fn known_activations(&self) -> MutexGuard<'_, ByKey<FrozenActivations>> {
         self.activations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,4 +1,4 @@
-//! The state of a run between two steps: everything that its further course depends on, and what a checkpoint keeps.
+//! The state of a run between two steps. A checkpoint keeps all of it.
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};

@@ -18,17 +18,15 @@ use crate::sources::Dataset;
 ///
 /// ```
 /// use retune::methods::{Method, MethodOptions};
-/// use retune::models::HeadInitialization;
+/// use retune::models::Model;
 /// use retune::monitor::Silent;
-/// use retune::train::Trainer;
+/// use retune::sources::Dataset;
+/// use retune::train::{Trained, Trainer};
 ///
-/// let task = retune::demo::subpopulation_shift()?;
-/// let data = task.data(0)?;
-/// let model = retune::demo::backbone()?.with_classes(&data.train.classes, HeadInitialization::Zeros, 0)?;
-/// let plan = Method::LP.plan(model.blocks(), &MethodOptions::default())?;
-/// let trained = Trainer::new(&data.train, &data.validation).seed(1).run(&plan, model, &Silent)?;
-/// assert!(trained.phases[0].validation.accuracy > 0.7);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// fn probe(model: Model, train: &Dataset, validation: &Dataset) -> Result<Trained, Box<dyn std::error::Error>> {
+///     let plan = Method::LP.plan(model.blocks(), &MethodOptions::default())?;
+///     Ok(Trainer::new(train, validation).seed(1).run(&plan, model, &Silent)?)
+/// }
 /// ```
 #[derive(Clone)]
 pub struct Trainer {
@@ -81,8 +79,8 @@ impl Trainer {
         Run::start(self, plan, model, monitor)?.finish()
     }
 
-    /// Goes on from the directory's checkpoint, or trains from the start where there is none. `plan` and `model` are those
-    /// that the run began with; it ends with the same parameters as an uninterrupted one, bit for bit.
+    /// Resumes from the directory's checkpoint, or trains from the start if there is none. `plan` and `model` must be those
+    /// that the run began with. The parameters end up the same as without the interruption, bit for bit.
     ///
     /// # Errors
     /// As [`Trainer::run`]; a checkpoint that does not fit.
@@ -127,12 +125,12 @@ pub(super) fn checkpoint_directory(run: &Path) -> PathBuf {
     run.join("checkpoint")
 }
 
-/// Whether a run's directory has a checkpoint to go on from.
+/// Whether a run's directory has a checkpoint to resume from.
 pub fn has_checkpoint(run: &Path) -> bool {
     checkpoint::exists(&checkpoint_directory(run))
 }
 
-/// Removes a run's checkpoint, which only going on with it needs.
+/// Removes a run's checkpoint, which is needed only to resume the run.
 pub fn remove_checkpoint(run: &Path) {
     checkpoint::remove(&checkpoint_directory(run));
 }

@@ -31,7 +31,7 @@ struct Trial<'a> {
     steps_per_epoch: usize,
 }
 
-/// How training at a learning rate, or an epoch of it, ended: where it diverged it broke off.
+/// How training at a learning rate, or an epoch of it, ended: a divergence breaks it off.
 type Ending = ControlFlow<Divergence>;
 
 impl Run<'_> {
@@ -56,7 +56,7 @@ impl Run<'_> {
         self.combine(phase, settings)
     }
 
-    /// Trains for the phase's epochs at one learning rate. Goes on where an interrupted run stopped.
+    /// Trains for the phase's epochs at one learning rate, or for those that an interrupted run left.
     fn train_at(&mut self, learning_rate: f64, phase: &Phase, settings: &Gradient) -> Result<Ending, TrainError> {
         let steps_per_epoch = self.loaders.training.loader.batches_per_epoch();
         let learning_rates = LearningRates::new(&self.state.model, phase, settings, learning_rate, steps_per_epoch);
@@ -248,8 +248,8 @@ impl Run<'_> {
         Ok(Some(trial.learning_rates.rate_factors(epoch, measured.as_deref())))
     }
 
-    /// Draws the parameters of blocks anew; their running statistics are measured, because those of
-    /// the pretrained weights fit no others.
+    /// Draws the parameters of blocks anew and measures their running statistics, because the pretrained ones fit only
+    /// the pretrained weights.
     fn reinitialize(&mut self, names: &[String]) -> Result<(), TrainError> {
         let blocks = self.state.model.blocks().iter();
         let renewed: Vec<bool> = blocks.map(|block| names.contains(&block.name)).collect();
@@ -291,7 +291,7 @@ impl Run<'_> {
         if self.trainer.options.keep == Keep::Last && epoch < settings.epochs {
             return;
         }
-        // Before the average has begun there is nothing yet of what was asked for.
+        // The average was asked for, and it has not begun yet.
         if training.average.as_ref().is_some_and(|average| average.count == 0) {
             return;
         }
@@ -366,10 +366,10 @@ impl Update<'_> {
     }
 }
 
-/// That no learning rate of a phase gave a model.
+/// The error when no learning rate of a phase gave a model.
 fn diverged_everywhere(phase: &Phase, settings: &Gradient, first: Option<Divergence>) -> TrainError {
     let unknown = Divergence { what: NotFinite::Validation, epoch: settings.epochs, step: 0, images: vec![] };
-    let rates: Vec<String> = settings.learning_rates.iter().map(|rate| format!("{rate:e}")).collect();
-    let (phase, rates) = (phase.name.clone(), rates.join(", "));
-    TrainError::Diverged { phase, rates, first: Box::new(first.unwrap_or(unknown)) }
+    let learning_rates: Vec<String> = settings.learning_rates.iter().map(|rate| format!("{rate:e}")).collect();
+    let (phase, learning_rates) = (phase.name.clone(), learning_rates.join(", "));
+    TrainError::Diverged { phase, learning_rates, first: Box::new(first.unwrap_or(unknown)) }
 }

@@ -140,7 +140,7 @@ fn what_holds_no_images_says_where_there_may_be_some() {
     let hub = TinyHub::start(Content { files: [("images.zip", vec![1])].into(), ..Content::default() });
     assert_eq!(
         refusal(&hub, "hf:some/pictures"),
-        "some/pictures holds neither Parquet files, images nor tar archives (images.zip is another archive); the hub may \
+        "some/pictures has no Parquet files, images, or tar archives (images.zip is another archive); the hub may \
          keep a Parquet copy, hf:some/pictures#refs/convert/parquet"
     );
 }
@@ -212,7 +212,7 @@ fn refusals_of_data_sets_say_what_to_do() {
     hub.change(|content| content.token = None);
     assert_eq!(
         refusal(&hub, "hf:some/pictures#v9"),
-        "some/pictures has no revision v9; leave \"#v9\" out to take its main branch"
+        "some/pictures has no revision v9; leave out \"#v9\" to use its main branch"
     );
     hub.change(|content| content.refusal = Some((401, "RepoNotFound")));
     assert_eq!(

@@ -14,14 +14,14 @@ pub enum OptionError {
     #[error("no method has an option '{0}'")]
     Unknown(String),
     /// Its value does not fit.
-    #[error("the option '{name}' must be {expected}, not {found}", found = shown(found))]
+    #[error("the option '{name}' must be {expected}, not {found}")]
     Value {
         /// The option.
         name: &'static str,
         /// What it takes.
         expected: Kind,
         /// The value.
-        found: Value,
+        found: String,
     },
 }
 
@@ -44,7 +44,7 @@ impl OptionValues {
     fn store(&mut self, option: &DeclaredOption, value: Value) -> Result<(), OptionError> {
         let (name, expected) = (option.declaration.name, option.declaration.kind);
         let Some(value) = expected.accept(&value) else {
-            return Err(OptionError::Value { name, expected, found: value });
+            return Err(OptionError::Value { name, expected, found: shown(&value) });
         };
         if option.methods.iter().all(|(_, own)| own.default().as_ref() == Some(&value)) {
             self.0.shift_remove(name);

@@ -15,14 +15,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use ::parquet::data_type::{ByteArray, ByteArrayType};
-use image::RgbImage;
-use retune_pixels::decode::{DecodeLimits, decode, decode_with_alpha};
-use retune_pixels::picture::Picture;
+use retune_pixels::decode::DecodeError;
 
 use super::file::ParquetFile;
 use crate::sources::DataError;
+use crate::sources::image::{ImageStore, StoredImage, read_limited};
 use crate::sources::positional::{read_exact_at, write_all_at};
-use crate::sources::source::read_limited;
 
 /// Encoded images that stay in memory, in bytes.
 const MEMORY_BYTES: u64 = 256 << 20;
@@ -126,39 +124,10 @@ impl ParquetImages {
         self.rows
     }
 
-    /// Whether there is no row.
-    pub fn is_empty(&self) -> bool {
-        self.rows == 0
-    }
-
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Reads and decodes the image of a row.
-    ///
-    /// # Errors
-    /// Names file, row and column: a row past the last, a null, a damaged file, a damaged image, a path at which there is
-    /// no image.
-    pub fn image(&self, row: usize, limits: &DecodeLimits) -> Result<RgbImage, DataError> {
-        let bytes = self.encoded(row)?;
-        decode(&bytes, limits).map_err(|error| self.problem(row, error.to_string()))
-    }
-
-    /// As [`ParquetImages::image`] with the opacity of each pixel.
-    ///
-    /// # Errors
-    /// As [`ParquetImages::image`].
-    pub fn image_with_alpha(&self, row: usize, limits: &DecodeLimits) -> Result<Picture, DataError> {
-        let bytes = self.encoded(row)?;
-        decode_with_alpha(&bytes, limits).map_err(|error| self.problem(row, error.to_string()))
-    }
-
     /// The encoded image of a row, as JPEG or PNG.
     ///
     /// # Errors
-    /// As [`ParquetImages::image`], but for what lies within the image.
+    /// Names file, row and column: a row past the last, a null, a damaged file, a path at which there is no image.
     pub fn encoded(&self, row: usize) -> Result<Vec<u8>, DataError> {
         let block = match self.blocks.partition_point(|block| block.start <= row) {
             0 => None,
@@ -216,6 +185,32 @@ impl ParquetImages {
             images.look_beside(folder, &column(path)?, self.file.most_values())?;
         }
         Ok(images)
+    }
+}
+
+impl ImageStore for ParquetImages {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn read(&self, row: usize) -> Result<StoredImage, DataError> {
+        self.encoded(row).map(StoredImage::Encoded)
+    }
+
+    fn encoded_bytes(&self, row: usize) -> Option<u64> {
+        self.encoded(row).ok().map(|bytes| bytes.len() as u64)
+    }
+
+    fn holds_pixels(&self) -> bool {
+        false
+    }
+
+    fn reads_in_order(&self) -> bool {
+        true
+    }
+
+    fn undecodable(&self, row: usize, source: DecodeError) -> DataError {
+        self.problem(row, source.to_string())
     }
 }
 

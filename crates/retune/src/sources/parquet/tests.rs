@@ -6,6 +6,7 @@ use retune_pixels::decode::DecodeLimits;
 use super::*;
 use crate::loading::small_preprocessing;
 use crate::loading::{Loader, LoaderOptions, Order};
+use crate::sources::{ImageStore, StoredImage};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/parquet").join(name)
@@ -51,10 +52,17 @@ fn expected_bytes(row: usize) -> Vec<u8> {
     vec![(row % 251) as u8; row % 7 + 1]
 }
 
-fn images_of(source: &DataSource) -> Arc<ParquetImages> {
+fn images_of(source: &DataSource) -> Arc<dyn ImageStore> {
     match &source.all().samples[0].image {
-        ImageSource::Parquet { images, .. } => Arc::clone(images),
+        ImageSource::Stored { images, .. } => Arc::clone(images),
         other => panic!("{other:?}"),
+    }
+}
+
+fn encoded(images: &Arc<dyn ImageStore>, row: usize) -> Result<Vec<u8>, DataError> {
+    match images.read(row)? {
+        StoredImage::Encoded(bytes) => Ok(bytes),
+        StoredImage::Pixels(_) => panic!("Parquet files hold encoded images"),
     }
 }
 
@@ -64,21 +72,21 @@ fn rows_are_found_in_any_order_by_any_number_of_threads() {
     assert_eq!(source.classes, ["0", "10", "20"]);
     assert_eq!(source.all().samples[5].label, None);
     let images = images_of(&source);
-    assert_eq!(images.len(), 3000);
+    assert_eq!(source.all().len(), 3000);
     std::thread::scope(|scope| {
         for thread in 0..4 {
             let images = &images;
             scope.spawn(move || {
                 // 1009 is coprime to 3000, so every row is asked for.
                 for row in (0..3000).map(|at| (at * 1009 + thread * 750) % 3000).filter(|&row| row != 2001) {
-                    assert_eq!(images.encoded(row).unwrap(), expected_bytes(row), "row {row}");
+                    assert_eq!(encoded(images, row).unwrap(), expected_bytes(row), "row {row}");
                 }
             });
         }
     });
-    let null = images.encoded(2001).unwrap_err().to_string();
+    let null = encoded(&images, 2001).unwrap_err().to_string();
     assert!(null.contains("pages.parquet: row 2001, column `img`") && null.contains("null"), "{null}");
-    assert!(images.encoded(3000).unwrap_err().to_string().contains("only 3000 rows"));
+    assert!(encoded(&images, 3000).unwrap_err().to_string().contains("only 3000 rows"));
 }
 
 #[test]
@@ -87,16 +95,17 @@ fn blocks_that_do_not_stay_in_memory_come_back_from_a_temporary_file() {
     let ImageColumns::Encoded { name, bytes, path } = Layout::of(&file).unwrap().image else { panic!("paths") };
     let columns = EncodedColumns { bytes, path, name };
     let store = Arc::new(BlockStore::with_memory(1));
-    let images = ParquetImages::new(Path::new("pages.parquet"), file, columns, Arc::clone(&store));
+    let images: Arc<dyn ImageStore> =
+        Arc::new(ParquetImages::new(Path::new("pages.parquet"), file, columns, Arc::clone(&store)));
     for _ in 0..3 {
         for row in [3, 1500, 2999] {
-            assert_eq!(images.encoded(row).unwrap(), expected_bytes(row));
+            assert_eq!(encoded(&images, row).unwrap(), expected_bytes(row));
         }
     }
     // Three blocks of 4096 bytes in the mean, each written once.
     let spilled = store.spilled_bytes();
     assert_eq!(spilled, (0..3000).filter(|&row| row != 2001).map(|row| expected_bytes(row).len() as u64).sum::<u64>());
-    assert!(images.encoded(2001).is_err());
+    assert!(encoded(&images, 2001).is_err());
 }
 
 #[test]

@@ -5,18 +5,16 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use image::RgbImage;
-use retune_pixels::decode::{DecodeError, DecodeLimits, decode, decode_with_alpha};
-use retune_pixels::picture::Picture;
+use retune_pixels::decode::DecodeError;
 use serde_json::Value;
 
 use super::labels::Label;
 use crate::sources::DataError;
 use crate::sources::distinct::Distinct;
 use crate::sources::folder::{SNIFFED, foreign, is_beginning_of_image, is_hidden, is_image};
+use crate::sources::image::{ImageStore, MAX_FILE_BYTES, StoredImage};
 use crate::sources::manifest::text_of;
 use crate::sources::positional::read_exact_at;
-use crate::sources::source::MAX_FILE_BYTES;
 
 /// The most bytes of a member that tells a label.
 const MAX_LABEL_BYTES: u64 = 1 << 20;
@@ -54,16 +52,6 @@ impl Place {
 }
 
 impl TarImages {
-    /// The archive.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// How many bytes the image at position `item` has in its encoded form; `None` past the last image.
-    pub fn bytes(&self, item: usize) -> Option<u64> {
-        self.places.get(item).map(|place| place.bytes)
-    }
-
     /// The encoded bytes of the image at position `item`.
     ///
     /// # Errors
@@ -76,25 +64,27 @@ impl TarImages {
         let file = File::open(&self.path).map_err(|source| unreadable(&self.path, source))?;
         place.read(&self.path, &file)
     }
+}
 
-    /// The image at position `item`.
-    ///
-    /// # Errors
-    /// As [`TarImages::encoded`], or an image that cannot be decoded.
-    pub fn image(&self, item: usize, limits: &DecodeLimits) -> Result<RgbImage, DataError> {
-        decode(&self.encoded(item)?, limits).map_err(|error| self.undecodable(item, &error))
+impl ImageStore for TarImages {
+    fn path(&self) -> &Path {
+        &self.path
     }
 
-    /// As [`TarImages::image`] with the opacity of each pixel.
-    ///
-    /// # Errors
-    /// As [`TarImages::image`].
-    pub fn image_with_alpha(&self, item: usize, limits: &DecodeLimits) -> Result<Picture, DataError> {
-        decode_with_alpha(&self.encoded(item)?, limits).map_err(|error| self.undecodable(item, &error))
+    fn read(&self, item: usize) -> Result<StoredImage, DataError> {
+        self.encoded(item).map(StoredImage::Encoded)
     }
 
-    fn undecodable(&self, item: usize, error: &DecodeError) -> DataError {
-        DataError::Tar { path: self.path.clone(), problem: format!("image {item}: {error}") }
+    fn encoded_bytes(&self, item: usize) -> Option<u64> {
+        self.places.get(item).map(|place| place.bytes)
+    }
+
+    fn holds_pixels(&self) -> bool {
+        false
+    }
+
+    fn undecodable(&self, item: usize, source: DecodeError) -> DataError {
+        DataError::Tar { path: self.path.clone(), problem: format!("image {item}: {source}") }
     }
 }
 

@@ -3,6 +3,7 @@
 use super::*;
 use crate::files::little_endian;
 use crate::sources::positional::write_all_at;
+use rand::RngExt;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -130,22 +131,18 @@ fn the_path_passes_through_scikit_learns_optima_on_scaled_features() {
 
 #[test]
 fn a_path_that_ends_early_makes_the_choice_of_the_whole_path() {
-    let fixture = Fixture::load();
-    // Many features beside the twelve that tell something, so that weak penalties overfit.
-    let columns = 60;
-    let widened = |features: &[f32]| -> Vec<f32> {
-        let rows = features.chunks_exact(fixture.columns).enumerate();
-        rows.flat_map(|(row, values)| {
-            let noise =
-                (fixture.columns..columns).map(move |column| ((row * 131 + column * 71) * 37 % 101) as f32 / 10.0);
-            values.iter().copied().chain(noise)
-        })
-        .collect()
-    };
+    // Noise that tells nothing of labels, of which 70 % are alike: whatever a weak penalty learns makes it worse.
+    let (columns, rows, validation_rows) = (60, 100, 1000);
+    let mut random = retune_random::generator(1, &[]);
+    let mut noise = |rows: usize| (0..rows * columns).map(|_| random.random::<f32>()).collect::<Vec<f32>>();
+    let labels = |rows: usize| (0..rows).map(|row| usize::from(row % 10 < 3)).collect::<Vec<usize>>();
     let fixture = Fixture {
-        features: widened(&fixture.features),
-        validation_features: widened(&fixture.validation_features),
         columns,
+        classes: 2,
+        features: noise(rows),
+        labels: labels(rows),
+        validation_features: noise(validation_rows),
+        validation_labels: labels(validation_rows),
         ..Fixture::load()
     };
     let whole = ProbeOptions::default().inverse_strengths;

@@ -1,0 +1,54 @@
+//! The classes that a model sees in one image.
+
+use burn::tensor::{Tensor, TensorData};
+use image::RgbImage;
+use retune_pixels::picture::Picture;
+
+use super::softmax;
+use crate::models::Model;
+use crate::models::parameters::host_values;
+
+/// A class and its probability.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClassProbability {
+    /// The model's name for the class; its number where the model names none.
+    pub class: String,
+    /// Its position among the model's classes.
+    pub index: usize,
+    /// From 0 to 1.
+    pub probability: f64,
+}
+
+impl Model {
+    /// The probability of each class for an image of any size, the most likely first.
+    ///
+    /// ```
+    /// use image::RgbImage;
+    /// use retune::models::Model;
+    ///
+    /// let cpu = retune::device::by_name("cpu")?;
+    /// let model = Model::from_scratch(None, Some("test_resnet"), Clone::clone, 0, &cpu)?;
+    /// let classes = model.predict(&RgbImage::new(120, 80));
+    /// assert!(classes[0].probability >= classes[1].probability);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn predict(&self, image: &RgbImage) -> Vec<ClassProbability> {
+        let preprocessing = self.config().preprocessing();
+        let picture = Picture::from(image.clone()).for_channels(preprocessing.channels);
+        let (height, width) = (preprocessing.height as usize, preprocessing.width as usize);
+        let channels = preprocessing.channels.count();
+        let mut values = vec![0.0; channels * height * width];
+        preprocessing.normalize_into(&preprocessing.apply(&picture), &mut values);
+        let device = self.parameters.tensors()[0].device();
+        let input = Tensor::from_data(TensorData::new(values, [1, channels, height, width]), &device);
+        let probabilities = softmax(&host_values(self.logits(input)));
+        let names = self.config().label_names().unwrap_or_default();
+        let class = |(index, probability): (usize, f64)| {
+            let class = names.get(index).cloned().unwrap_or_else(|| index.to_string());
+            ClassProbability { class, index, probability }
+        };
+        let mut classes: Vec<ClassProbability> = probabilities.into_iter().enumerate().map(class).collect();
+        classes.sort_by(|one, other| other.probability.total_cmp(&one.probability));
+        classes
+    }
+}
