@@ -402,7 +402,8 @@ fn unfreezing_goes_block_by_block_and_metrics_say_so() {
 
 #[test]
 fn relative_gradient_norms_are_measured_every_epoch_and_scale_the_rates() {
-    let options = MethodOptions { epochs: 2, learning_rates: vec![1e-3], ..MethodOptions::default() };
+    let probe = ProbePhase::Never;
+    let options = MethodOptions { epochs: 2, learning_rates: vec![1e-3], probe, ..MethodOptions::default() };
     let plan = Method::AUTO_RGN.plan(model().blocks(), &options).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let trained = train(&plan, &self::options(), Some(folder.path()), &Silent, false).unwrap();
