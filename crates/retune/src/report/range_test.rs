@@ -40,7 +40,7 @@ fn visible_losses(tests: &[GroupTest]) -> Option<[f64; 2]> {
     let start = tests.iter().filter_map(|test| test.curve.points.first().map(|point| point.smoothed)).filter(finite);
     let (least, start) = (least.fold(f64::INFINITY, f64::min), start.fold(f64::NEG_INFINITY, f64::max));
     let fall = start - least;
-    (fall > 0.0 && fall.is_finite()).then(|| [least - 0.15 * fall, start + 0.3 * fall])
+    (fall > 0.0 && fall.is_finite()).then_some([least - 0.15 * fall, start + 0.3 * fall])
 }
 
 /// The suggested rates on a curve; of several curves the valley alone, which is the one to take.

@@ -77,11 +77,12 @@ pub(super) fn accuracies(record: &RunRecord) -> Section {
         .fold(section, |section, (name, evaluation)| section.with(format!("Groups of {name}"), group_table(evaluation)))
 }
 
+/// A column of the table: its heading, and its value for a set.
+type Measure = (&'static str, fn(&Evaluation) -> Option<f64>);
+
 /// Measures that not every result has, each with its heading.
-fn further<'a>(
-    evaluations: impl Iterator<Item = &'a Evaluation> + Clone,
-) -> Vec<(&'static str, fn(&Evaluation) -> Option<f64>)> {
-    let mut measures: Vec<(&'static str, fn(&Evaluation) -> Option<f64>)> = vec![
+fn further<'a>(evaluations: impl Iterator<Item = &'a Evaluation> + Clone) -> Vec<Measure> {
+    let mut measures: Vec<Measure> = vec![
         ("Top-5 accuracy", |evaluation| evaluation.top5_accuracy),
         ("Macro F1", |evaluation| evaluation.macro_f1),
         ("AUROC", |evaluation| evaluation.auroc),
