@@ -78,7 +78,7 @@ fn rates_fall_by_tensor_and_the_report_folds_them() {
         assert!((pair[0].1 / pair[1].1 - 0.9).abs() < 1e-12, "{pair:?}");
     }
     let page = String::from_utf8(here.file("run/report.html")).unwrap();
-    assert!(page.contains("30 of 47 layers"));
+    assert!(page.contains("30 of 47 different rates"));
     here.succeeds(&fit("--method ulmfit --granularity tensor -q --out unfrozen"));
     here.succeeds(&format!(
         "compare --model {} --data data --epochs 1 --lr 1e-3 --methods surgical:layer3.0.conv1.weight..fc.bias,\

@@ -7,7 +7,6 @@
 //!
 //! This module only reads run directories and plain results.
 
-pub mod calibration;
 pub mod confusion;
 mod figures;
 mod layer_rates;

@@ -373,8 +373,8 @@ fn a_search_hands_on_what_its_best_rate_alone_gives_and_resumes_to_the_same_bits
 
 #[test]
 fn patience_ends_a_training_that_gets_no_better() {
-    // A rate that is lost in rounding: every epoch is as good as the first.
-    let mut plan = gradient_plan(&[("head", 1.0)], &[1e-30]);
+    // A rate that is 0 in single precision: every epoch is as good as the first.
+    let mut plan = gradient_plan(&[("head", 1.0)], &[1e-300]);
     let Solver::Gradient(settings) = &mut plan.phases[0].solver else { unreachable!() };
     (settings.epochs, settings.patience) = (6, Some(2));
     let folder = tempfile::tempdir().unwrap();

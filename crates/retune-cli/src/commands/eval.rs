@@ -2,10 +2,10 @@
 
 use clap::Args;
 use indexmap::IndexMap;
+use retune::analysis::calibration::Calibration;
 use retune::inference::{self, Evaluation, InferenceError, most_likely, softmax, softmax_at};
 use retune::models::{Model, imagenet};
 use retune::pixels::preprocess::Preprocessing;
-use retune::report::calibration::Calibration;
 use retune::report::confusion::{ClassAccuracy, Confusion};
 use retune::run::{self, evaluation_split};
 use retune::similarity::feature_change::{self, FeatureChange};

@@ -1,10 +1,10 @@
 //! What a run's figures show, the same in files and on pages.
 
 use indexmap::IndexMap;
+use retune_analysis::calibration::Calibration;
 use retune_figures::figure::{self, HeatMap, Line, Lines, Ranked, Ranking, Reliability};
 use retune_figures::{Axis, Format};
 
-use super::calibration::Calibration;
 use super::confusion::{Confusion, Hard, group_names, group_size};
 use super::layer_rates::RateLines;
 use super::page::grouped;
@@ -75,8 +75,11 @@ pub(super) fn multipliers<'a>(title: &str, rows: impl Iterator<Item = &'a Metric
 
 /// Confidence against accuracy.
 pub(super) fn reliability(title: &str, found: &Calibration) -> Reliability {
-    let bin =
-        |bin: &super::calibration::Bin| figure::Bin { n: bin.n, confidence: bin.confidence, accuracy: bin.accuracy };
+    let bin = |bin: &retune_analysis::calibration::Bin| figure::Bin {
+        n: bin.n,
+        confidence: bin.confidence,
+        accuracy: bin.accuracy,
+    };
     Reliability {
         title: title.to_owned(),
         bins: found.bins.iter().map(bin).collect(),

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use retune_analysis::calibration::Calibration;
 use retune_figures::figure::{ContactSheet, Lines, Tile};
 use retune_figures::{Axis, Format};
 use retune_pixels::decode::catching_panics;
 
-use super::calibration::Calibration;
 use super::confusion::Confusion;
 use super::figures;
 use super::plot::{Plot, point_map};

@@ -6,9 +6,9 @@ mod training;
 
 use std::path::{Path, PathBuf};
 
+use retune_analysis::calibration::Calibration;
 use retune_pixels::preprocess::Preprocessing;
 
-use super::calibration::Calibration;
 use super::page::{NamedView, Page, Section, Text, grouped};
 use super::verdict;
 use crate::files::{self, FileError};

@@ -1,9 +1,9 @@
 //! The main findings of a run, in sentences.
 
+use retune_analysis::calibration::Calibration;
 use retune_analysis::intervals::proportion_difference;
 
 use crate::inference::Evaluation;
-use crate::report::calibration::Calibration;
 use crate::run::Summary;
 
 /// The difference between confidence and accuracy above which it gets a sentence.

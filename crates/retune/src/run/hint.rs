@@ -186,9 +186,9 @@ mod tests {
             let outcome = PhaseOutcome { learning_rate: Some(rate), epoch, ..outcome("fine-tuning", accuracy) };
             at_the_edge(&[outcome], &plan).is_some()
         };
-        assert!(told(1e-3, 4, 0.9));
+        assert!(told(3e-3, 4, 0.9));
         // Not where a smaller rate or an earlier epoch was better, nor where nothing is left to gain.
-        assert!(!told(1e-4, 4, 0.9) && !told(1e-3, 3, 0.9) && !told(1e-3, 4, 1.0));
+        assert!(!told(1e-3, 4, 0.9) && !told(3e-3, 3, 0.9) && !told(3e-3, 4, 1.0));
     }
 
     #[test]

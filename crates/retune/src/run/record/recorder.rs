@@ -5,6 +5,7 @@ use std::path::Path;
 
 use half::f16;
 use indexmap::IndexMap;
+use retune_analysis::calibration::Calibration;
 use retune_analysis::temperature;
 
 use super::samples::write_features;
@@ -19,7 +20,6 @@ use crate::inference::{
 use crate::loading::Batch;
 use crate::models::Model;
 use crate::monitor::Monitor;
-use crate::report::calibration::Calibration;
 use crate::run::{CalibrationErrors, FitData, TemperatureScaling, evaluation_loader};
 use crate::sources::Dataset;
 use crate::train::options::TrainOptions;
