@@ -1,4 +1,4 @@
-//! Centred kernel alignment: how alike two representations of the same images are.
+//! Centered kernel alignment: how alike two representations of the same images are.
 //!
 //! CKA (Kornblith et al. 2019, arXiv 1905.00414) compares which images are near each other in one representation with
 //! which are in another. It is 1 where the two differ by a rotation and a scale, and does not ask for the same number of
@@ -12,8 +12,8 @@
 //! features are. The debiased estimator (Song et al. 2012, JMLR 13, equation 5; Nguyen et al. 2021, arXiv 2010.15327)
 //! has an expectation of 0 for independent features at any n, and is the default here.
 //!
-//! Both are cosines between two centred kernel matrices. The biased one centres by `HKH`; the debiased one leaves the
-//! diagonal out and centres as Székely & Rizzo 2014 (Annals of Statistics 42, equation 2.3) do, which gives Song's
+//! Both are cosines between two centered kernel matrices. The biased one centers by `HKH`; the debiased one leaves the
+//! diagonal out and centers as Székely & Rizzo 2014 (Annals of Statistics 42, equation 2.3) do, which gives Song's
 //! estimator in one product.
 //!
 //! [`compare`] takes two feature matrices at hand. [`Alignment`] takes the kernel matrices of many representations,

@@ -78,7 +78,7 @@ pub fn proportion_difference(one: (usize, usize), other: (usize, usize)) -> [f64
 }
 
 /// How much more often one of two judges of the same things is right than the other, with its 95 % interval, which need
-/// not be centred there: Wald's for matched pairs after half a pair is added to each cell of the table (Agresti & Min
+/// not be centered there: Wald's for matched pairs after half a pair is added to each cell of the table (Agresti & Min
 /// 2005, *Statistics in Medicine* 24, 729–740). Narrower than [`proportion_difference`] where both are right on mostly
 /// the same things.
 ///

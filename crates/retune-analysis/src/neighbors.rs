@@ -1,4 +1,4 @@
-//! The nearest neighbours of every image, found exactly.
+//! The nearest neighbors of every image, found exactly.
 //!
 //! Inner products of all pairs in single precision, by the CPU's fused operators, leave out every pair that is too far
 //! apart even by the most that rounding can have changed; the rest are measured in double precision. So the result is
@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use retune_kernels::operators::{Following, linear};
 use serde::{Deserialize, Serialize};
 
-/// Images whose neighbours are found together.
+/// Images whose neighbors are found together.
 const ROWS: usize = 2048;
 /// Images that they are compared with at a time.
 const CANDIDATES: usize = 4096;
@@ -191,7 +191,7 @@ impl<'a> Points<'a> {
         self.squares.iter().copied().fold(0.0, f64::max).sqrt()
     }
 
-    /// The `count` nearest neighbours of every image, nearest first, without itself. There must be more images.
+    /// The `count` nearest neighbors of every image, nearest first, without itself. There must be more images.
     pub fn nearest(&self, count: usize) -> Vec<Vec<Neighbour>> {
         let longest = self.longest();
         let found = self.visit(

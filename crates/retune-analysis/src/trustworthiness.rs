@@ -1,4 +1,4 @@
-//! How far a map can be trusted: whether images that it shows as neighbours are neighbours.
+//! How far a map can be trusted: whether images that it shows as neighbors are neighbors.
 
 use crate::neighbors::{Metric, Points};
 
@@ -15,12 +15,12 @@ pub enum TrustworthinessError {
         /// Points of the layout.
         points: usize,
     },
-    /// With few images, no neighbour is a wrong one.
+    /// With few images, no neighbor is a wrong one.
     #[error("trustworthiness over {neighbours} neighbours needs more than {needed} images, and there are {images}", needed = 2 * neighbours)]
     TooFewImages {
         /// Images.
         images: usize,
-        /// Neighbours.
+        /// Neighbors.
         neighbours: usize,
     },
 }
@@ -34,7 +34,7 @@ pub enum TrustworthinessError {
 /// of the number of images.
 ///
 /// # Errors
-/// Arguments that do not fit each other, and fewer than two images for each neighbour.
+/// Arguments that do not fit each other, and fewer than two images for each neighbor.
 pub fn trustworthiness(
     features: &[f32],
     width: usize,

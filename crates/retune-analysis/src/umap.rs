@@ -1,7 +1,7 @@
 //! UMAP: features of many dimensions as a map of two (McInnes, Healy & Melville 2018, arXiv 1802.03426).
 //!
 //! ```text
-//! features ─ neighbours ─► fuzzy graph ─ spectral layout ─► start ─ gradient descent ─► map
+//! features ─ neighbors ─► fuzzy graph ─ spectral layout ─► start ─ gradient descent ─► map
 //!            exact          section 3.1   section 3.2              section 3.2
 //! ```
 //!
@@ -31,7 +31,7 @@ const FEW_IMAGES: usize = 10_000;
 /// How a map is made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UmapOptions {
-    /// Images that count as a neighbourhood, each image itself among them, as in `umap-learn`: fewer show finer
+    /// Images that count as a neighborhood, each image itself among them, as in `umap-learn`: fewer show finer
     /// structure, more show larger. From 2.
     pub neighbours: usize,
     /// How near points may come to each other, as a part of the map's unit of length: from 0 to 1.
@@ -64,7 +64,7 @@ pub enum UmapError {
     /// Nothing to map.
     #[error("there are no images to map")]
     NoImages,
-    /// More than the neighbour graph can number.
+    /// More than the neighbor graph can number.
     #[error("{0} images are more than a map can hold")]
     TooManyImages(usize),
     /// A NaN or an infinity.
@@ -109,7 +109,7 @@ pub enum UmapError {
 
 /// Maps images by their features: row-major, `width` for each image. The first image's place comes first.
 ///
-/// A neighbourhood larger than the number of images becomes all of them; a single image is put at the origin, two are put
+/// A neighborhood larger than the number of images becomes all of them; a single image is put at the origin, two are put
 /// a unit apart.
 ///
 /// # Errors

@@ -13,7 +13,7 @@ const CLASSES: u32 = 12;
 /// Pictures of each class.
 const PICTURES: u32 = 5;
 
-/// A picture that only images of the class have: 4 × 4 fields of colours.
+/// A picture that only images of the class have: 4 × 4 fields of colors.
 fn picture(class: u32, number: u32) -> RgbImage {
     RgbImage::from_fn(32, 32, |x, y| {
         let field = (x / 8 * 4 + y / 8) * 3;

@@ -1,4 +1,4 @@
-//! The whole program, driven as users drive it, on tiny images of two colours.
+//! The whole program, driven as users drive it, on tiny images of two colors.
 
 mod common;
 
@@ -27,7 +27,7 @@ fn lp_ft_end_to_end_and_what_can_be_done_with_its_run() {
     assert!(!here.path("run/checkpoint").exists());
 
     let summary: Value = serde_json::from_slice(&here.file("run/summary.json")).unwrap();
-    // The colours are all that tells the classes apart, and any features of a network hold them.
+    // The colors are all that tells the classes apart, and any features of a network hold them.
     assert_eq!(summary["splits"]["val"]["accuracy"], 1.0);
     assert_eq!(summary["splits"]["shifted"]["n"], 12);
     assert_eq!(summary["classes"], serde_json::json!(["green", "red"]));

@@ -142,7 +142,7 @@ fn parquet_files_are_a_data_source_for_every_command() {
     // The test split's labels are held back.
     assert_eq!(table.labels[9..], [None, None]);
 
-    // The classes differ by a colour, and the images of a class by another.
+    // The classes differ by a color, and the images of a class by another.
     here.succeeds(&fit("--method lp --out run").replace("--data data", &format!("--data {}", hub())));
     let summary: serde_json::Value = serde_json::from_slice(&here.file("run/summary.json")).unwrap();
     assert_eq!(summary["classes"], serde_json::json!(["zebra", "ant"]));

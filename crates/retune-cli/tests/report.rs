@@ -73,7 +73,7 @@ fn the_report_of_a_run_works_in_a_browser_and_asks_for_nothing() {
     assert!(outside.is_empty(), "{outside:?}");
 }
 
-/// The pointer on an image of a class shows that image: its path, its class, and pixels of its colour.
+/// The pointer on an image of a class shows that image: its path, its class, and pixels of its color.
 fn hovers(browser: &Browser, class: &str) {
     browser.show(".stage canvas");
     let found = browser.script(&format!(

@@ -14,7 +14,7 @@ fn one_two_and_seven_threads_give_the_same_bytes() {
         "--method lora --optimizer sgd",
         "--method surgical --first head --last head --augment standard",
     ];
-    // Every method and every family, each pair of neighbours.
+    // Every method and every family, each pair of neighbors.
     let pairs = (0..families.len()).flat_map(|family| [(family, family), (family, (family + 1) % methods.len())]);
     for (number, (family, method)) in pairs.enumerate() {
         let line = |threads: usize| {

@@ -11,7 +11,7 @@ use crate::font;
 /// Pixels of a PNG for each pixel of CSS: sharp on today's screens and in print at half the size.
 const SCALE: f64 = 2.0;
 /// Pixels on a side of a PNG, at most.
-const MOST_PIXELS: f64 = 16_000.0;
+const MAX_PIXELS: f64 = 16_000.0;
 
 /// A figure as SVG.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,7 +110,7 @@ impl Drawing {
     }
 
     fn pixels(&self) -> Result<Pixmap, DrawingError> {
-        let scale = SCALE.min(MOST_PIXELS / self.width.max(self.height));
+        let scale = SCALE.min(MAX_PIXELS / self.width.max(self.height));
         let [width, height] = [self.width, self.height].map(|side| ((side * scale).round() as u32).max(1));
         let mut pixels = Pixmap::new(width, height).ok_or(DrawingError::Size(width, height))?;
         pixels.fill(resvg::tiny_skia::Color::WHITE);

@@ -79,16 +79,16 @@ impl Scan {
         let least_bits =
             if self.first > 0 || frame.coding.arithmetic { 0 } else { wide * high * self.components.len() };
         let missing = least_bits > available.saturating_mul(8);
-        if missing && frame.width * frame.height > MOST_UNFOUNDED { Err(JpegError::EndsEarly) } else { Ok(()) }
+        if missing && frame.width * frame.height > MAX_UNFOUNDED { Err(JpegError::EndsEarly) } else { Ok(()) }
     }
 }
 
 /// Pixels that an image may have though its data cannot be complete.
-const MOST_UNFOUNDED: usize = 1 << 26;
+const MAX_UNFOUNDED: usize = 1 << 26;
 
 /// Scans that a file may have. Encoders write a dozen; without a bound, a small file could ask for hours of work, since
 /// each scan visits the whole image.
-const MOST_SCANS: usize = 1000;
+const MAX_SCANS: usize = 1000;
 
 /// What decodes the blocks of a scan in turn.
 pub(crate) trait BlockDecoder {
@@ -152,7 +152,7 @@ fn decode_scans(
     let mut progress = Progress::new(&frame);
     let mut damages = 0;
     let last_strip = loop {
-        if progress.scans == MOST_SCANS {
+        if progress.scans == MAX_SCANS {
             return Err(JpegError::Damaged("it has more scans than any image needs"));
         }
         damages += progress.begin(&scan);

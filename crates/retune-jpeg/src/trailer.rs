@@ -7,7 +7,7 @@ use crate::segments::{END_OF_IMAGE, START_OF_SCAN, Segments, define, is_skipped}
 use crate::tables::Tables;
 
 /// Bytes after the last scan that cameras write as padding; more are image data that the scan did not need.
-const MOST_PADDING: usize = 4096;
+const MAX_PADDING: usize = 4096;
 
 /// Bytes that Pillow reads at a time. When all pixels are there, it looks no further than these reach.
 const PILLOWS_BUFFER: usize = 1 << 16;
@@ -57,10 +57,10 @@ pub(crate) fn check(
     let mut after = Segments { bytes, position };
     let marker = after.marker();
     let rest = &bytes[position..after.position - if marker.is_some() { 2 } else { 0 }];
-    let padding = rest.len() <= MOST_PADDING && rest.iter().all(|byte| matches!(byte, 0 | 0xFF));
+    let padding = rest.len() <= MAX_PADDING && rest.iter().all(|byte| matches!(byte, 0 | 0xFF));
     let left_over = !padding || end.ahead > 0;
     let followed = match marker {
-        Some(marker) => marker >= 0xC0 && rest.len() <= MOST_PADDING,
+        Some(marker) => marker >= 0xC0 && rest.len() <= MAX_PADDING,
         None => matches!(rest, [] | [0xFF]),
     };
     // Arithmetic coding does not show where data is missing.

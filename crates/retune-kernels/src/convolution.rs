@@ -16,7 +16,7 @@ use crate::product::{
 };
 use crate::shared::{SharedSlice, filled};
 
-/// Fewer input channels than this are read together with their neighbours along the line.
+/// Fewer input channels than this are read together with their neighbors along the line.
 const FEW_CHANNELS: usize = 8;
 
 /// The sizes of a convolution. Maps are `[batch, height, width, channels]`, weights

@@ -84,7 +84,7 @@ impl Kept {
 }
 
 /// Most inputs of an operator.
-const MOST_INPUTS: usize = 5;
+const MAX_INPUTS: usize = 5;
 
 /// Burn's CPU backend with this crate's operators. Burn chooses a backend by single tensors, not by
 /// lists of them: the places that an operator does not use repeat its first input.
@@ -134,7 +134,7 @@ impl<C: CheckpointStrategy> FusedBackend for Autodiff<Flex, C> {
             2 => tracked::<C, 2>(inputs, operator),
             3 => tracked::<C, 3>(inputs, operator),
             4 => tracked::<C, 4>(inputs, operator),
-            _ => tracked::<C, MOST_INPUTS>(inputs, operator),
+            _ => tracked::<C, MAX_INPUTS>(inputs, operator),
         }
     }
 }
@@ -166,7 +166,7 @@ impl<const N: usize> Backward<Flex, N> for FusedBackward {
 }
 
 fn tracked<C: CheckpointStrategy, const N: usize>(
-    inputs: [FloatTensor<Autodiff<Flex, C>>; MOST_INPUTS],
+    inputs: [FloatTensor<Autodiff<Flex, C>>; MAX_INPUTS],
     operator: Arc<dyn Operator>,
 ) -> FloatTensor<Autodiff<Flex, C>> {
     let wanted = inputs.each_ref().map(is_tracked::<C>);
@@ -201,7 +201,7 @@ fn is_tracked<C: CheckpointStrategy>(tensor: &FloatTensor<Autodiff<Flex, C>>) ->
 /// Runs an operator of one to five inputs on tensors of the CPU.
 pub(crate) fn run<const D: usize>(inputs: Vec<DispatchTensor>, operator: impl Operator) -> Tensor<D> {
     let count = inputs.len();
-    assert!((1..=MOST_INPUTS).contains(&count), "one to five inputs");
+    assert!((1..=MAX_INPUTS).contains(&count), "one to five inputs");
     let mut places = inputs.iter().cloned().chain(std::iter::repeat(inputs[0].clone()));
     let mut next = || places.next().expect("an endless sequence");
     let places = [next(), next(), next(), next(), next()];

@@ -5,13 +5,13 @@
 //!
 //! | | here | Pillow |
 //! | --- | --- | --- |
-//! | transparency | laid over white | dropped, which shows whatever colour lies under it |
-//! | 16-bit grey | the high byte | values over 255 become 255: a nearly white image |
+//! | transparency | laid over white | dropped, which shows whatever color lies under it |
+//! | 16-bit gray | the high byte | values over 255 become 255: a nearly white image |
 //! | Exif orientation | applied | ignored |
 //!
-//! TIFF colours that are multiplied by their transparency already are laid over white as such.
+//! TIFF colors that are multiplied by their transparency already are laid over white as such.
 //!
-//! 16-bit colour takes the high byte in both, unless a white level is given. Everything else agrees to the bit, JPEG
+//! 16-bit color takes the high byte in both, unless a white level is given. Everything else agrees to the bit, JPEG
 //! included, also where a JPEG is damaged and what is missing is filled in.
 
 use std::cell::Cell;
@@ -99,7 +99,7 @@ pub fn decode_file(path: &Path, limits: &DecodeLimits) -> Result<RgbImage, Decod
 }
 
 /// Decodes the contents of an image file: JPEG (of several pictures the first), PNG, WebP, BMP, GIF (the first
-/// frame), TIFF (the first page) or PNM, grey, palette or colour, turned upright as Exif says.
+/// frame), TIFF (the first page) or PNM, gray, palette or color, turned upright as Exif says.
 ///
 /// # Errors
 /// If the contents are not an image of these formats, are damaged or cut short, or have more pixels
@@ -327,7 +327,7 @@ fn opacity<P: Pixel, const N: usize>(
     opacity
 }
 
-/// A colour with transparency, seen on white paper.
+/// A color with transparency, seen on white paper.
 fn over_white(colour: [u8; 3], alpha: u8) -> [u8; 3] {
     let alpha = u32::from(alpha);
     colour.map(|value| ((u32::from(value) * alpha + 255 * (255 - alpha) + 127) / 255) as u8)

@@ -17,7 +17,7 @@ pub struct InputSize {
 
 impl InputSize {
     /// The largest side, in pixels.
-    pub const LARGEST_SIDE: u32 = 16_384;
+    pub const MAX_SIDE: u32 = 16_384;
 
     /// A square.
     pub fn square(side: u32) -> Self {
@@ -36,7 +36,7 @@ impl FromStr for InputSize {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let side = |text: &str| {
             let side: Option<u32> = text.parse().ok();
-            side.filter(|side| (1..=Self::LARGEST_SIDE).contains(side)).ok_or(InvalidInputSize)
+            side.filter(|side| (1..=Self::MAX_SIDE).contains(side)).ok_or(InvalidInputSize)
         };
         match text.split_once(['x', '×']) {
             Some((height, width)) => Ok(Self { height: side(height)?, width: side(width)? }),

@@ -23,7 +23,7 @@ pub enum CropMode {
     Center,
     /// Scale both sides to fit, changing the shape of things.
     Squash,
-    /// Scale until the long side fits, fill beside the short side with the mean colour.
+    /// Scale until the long side fits, fill beside the short side with the mean color.
     Border,
 }
 
@@ -269,7 +269,7 @@ impl Preprocessing {
         self.resized(picture, size, |image| resize(image, self.width, self.height, self.interpolation))
     }
 
-    /// The mean colour in grey levels: what is put beside an image that does not fill its frame.
+    /// The mean color in gray levels: what is put beside an image that does not fill its frame.
     pub fn mean_colour(&self) -> [u8; 3] {
         match *self.mean.as_slice() {
             [red, green, blue, ..] => [red, green, blue].map(grey_level),
@@ -346,7 +346,7 @@ impl Preprocessing {
     }
 }
 
-/// A value from 0 to 1 in grey levels. Python's `round` sends halves to even; a cast clamps.
+/// A value from 0 to 1 in gray levels. Python's `round` sends halves to even; a cast clamps.
 fn grey_level(value: f32) -> u8 {
     (255.0 * f64::from(value)).round_ties_even() as u8
 }
@@ -367,7 +367,7 @@ fn keep_ratio(image: &RgbImage, width: f64, height: f64, choose: fn(f64, f64) ->
     (scaled(image_width), scaled(image_height))
 }
 
-/// Where a side of `size` pixels lies in a frame of another size, centred.
+/// Where a side of `size` pixels lies in a frame of another size, centered.
 struct Placement {
     /// Pixels cut off before the first kept one.
     cut: u32,

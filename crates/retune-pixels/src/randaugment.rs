@@ -18,7 +18,7 @@ use super::resize::Interpolation;
 use affine::Sampling;
 
 /// The magnitude at which an operation is at its strongest.
-const LARGEST_MAGNITUDE: f64 = 10.0;
+const MAX_MAGNITUDE: f64 = 10.0;
 
 /// How many random operations are applied to an image, and how strongly.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -120,7 +120,7 @@ impl Operation {
     /// This operation at a magnitude (confined to 0–10). `negative` turns around those that have a
     /// direction: rotation, shear and translation go the other way, enhancements weaken.
     fn at(self, magnitude: f64, negative: bool) -> Adjustment {
-        let level = magnitude.clamp(0.0, LARGEST_MAGNITUDE) / LARGEST_MAGNITUDE;
+        let level = magnitude.clamp(0.0, MAX_MAGNITUDE) / MAX_MAGNITUDE;
         let signed = |value: f64| if negative { -value } else { value };
         // 1 leaves an image as it is; 0 would leave nothing of it.
         let enhancement = (1.0 + signed(level * 0.9)).max(0.1) as f32;
@@ -155,9 +155,9 @@ enum Adjustment {
     Rotate(f64),
     /// Bits to keep, from 1 to 8.
     Posterize(u32),
-    /// Grey level from which on values are inverted.
+    /// Gray level from which on values are inverted.
     Solarize(u32),
-    /// Grey levels to add to values under 128.
+    /// Gray levels to add to values under 128.
     SolarizeAdd(u8),
     /// Enhancements: 1 changes nothing.
     Color(f32),

@@ -7,8 +7,8 @@
 //! | names | library | antialiased | agreement |
 //! | --- | --- | --- | --- |
 //! | `nearest`, `box`, `bilinear`, `hamming`, `bicubic`, `lanczos` | Pillow `Image.resize` | yes | every bit |
-//! | `opencv-*` | OpenCV `cv2.resize` | only `opencv-area` | within one grey level |
-//! | `pytorch-*` | `torch.nn.functional.interpolate` | no | within one grey level |
+//! | `opencv-*` | OpenCV `cv2.resize` | only `opencv-area` | within one gray level |
+//! | `pytorch-*` | `torch.nn.functional.interpolate` | no | within one gray level |
 
 #[cfg(test)]
 pub(crate) mod fixtures;
@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Interpolation {
-    /// Pillow `NEAREST`: the source pixel under the centre of each output pixel.
+    /// Pillow `NEAREST`: the source pixel under the center of each output pixel.
     Nearest,
     /// Pillow `BOX`: the mean of the source pixels that an output pixel covers.
     Box,

@@ -49,7 +49,7 @@ fn map(model: &Model, clean: &Dataset, corrupted: &Dataset, folder: &Path) -> Re
     // Both sets in one map: two maps made apart would not be comparable, as UMAP turns and mirrors as it likes.
     let together = [before.values, after.values].concat();
     let points = umap(&together, before.width, &UmapOptions::default())?;
-    // A map of two dimensions always tears something apart. This says how far neighbours on it are neighbours in truth,
+    // A map of two dimensions always tears something apart. This says how far neighbors on it are neighbors in truth,
     // from 0 to 1.
     let trust = trustworthiness(&together, before.width, &points, 15, Metric::Euclidean)?;
     println!("map: trustworthiness {trust:.3} over 15 neighbours");

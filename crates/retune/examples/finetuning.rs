@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{}: {}\n", task.name, task.title);
 
     // A model is an ordered list of blocks, from the input to the classifier, the head. The pretrained head knows ten
-    // garments; three groups need a new one. It starts at zero, so that it favours no class.
+    // garments; three groups need a new one. It starts at zero, so that it favors no class.
     let pretrained = retune::demo::backbone()?;
     let model = pretrained.with_classes(&task.train.classes, HeadInitialization::Zeros, 0)?;
     let blocks: Vec<&str> = model.blocks().iter().map(|block| block.name.as_str()).collect();

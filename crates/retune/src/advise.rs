@@ -2,7 +2,7 @@
 //!
 //! Surgical fine-tuning (Lee et al. 2023, arXiv 2210.11466) tunes one part of a model and leaves the rest; which part
 //! is best depends on how the target differs from what the model knows. Three kinds of evidence are gathered for each
-//! candidate, a stage or a few neighbouring ones:
+//! candidate, a stage or a few neighboring ones:
 //!
 //! ```text
 //! target images ─┬─ gradients:  ‖gradient‖ / ‖weights‖ before anything trains
@@ -47,7 +47,7 @@ const AS_IT_IS: &str = "the model as it is";
 /// What is looked at, and how much of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdviceOptions {
-    /// The most candidates; at least 3. Neighbouring stages are put together where there are more.
+    /// The most candidates; at least 3. Neighboring stages are put together where there are more.
     pub candidates: usize,
     /// Training batches whose gradients are measured.
     pub gradient_batches: usize,

@@ -48,7 +48,7 @@ pub struct AuditRow {
     /// deviation over the classes of an image, root mean square over images. Each image's logits are taken from their
     /// mean, which no probability depends on.
     pub logit_change: Option<f64>,
-    /// Mean absolute difference of the input's pixels, in grey levels (0 to 255); none where its size differs.
+    /// Mean absolute difference of the input's pixels, in gray levels (0 to 255); none where its size differs.
     pub pixel_difference: Option<f64>,
     /// Debiased linear CKA of what the head sees, with the model's own preprocessing.
     pub cka: Option<f64>,
@@ -129,7 +129,7 @@ fn values_of_an_image(own: &View, dataset: &Dataset, options: &CkaOptions) -> Re
 
 /// What a model makes of a minibatch, looking at it in one way.
 struct Seen {
-    /// Grey levels of the inputs, channels first.
+    /// Gray levels of the inputs, channels first.
     pixels: Vec<u8>,
     size: [u32; 2],
     features: Vec<f32>,

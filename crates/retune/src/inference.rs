@@ -89,17 +89,17 @@ fn images_of_all(batches: &[Batch], device: &Device) -> Tensor<4> {
     Tensor::from_data(TensorData::new(values, [n, channels, height, width]), device)
 }
 
-/// Pixels that are computed at once, as far as [`MOST_BATCHES_AT_ONCE`] allows: as many as 8 images at 224 have.
+/// Pixels that are computed at once, as far as [`MAX_BATCHES_AT_ONCE`] allows: as many as 8 images at 224 have.
 const PIXELS_AT_ONCE: usize = 8 * 224 * 224;
 /// Batches that are computed at once, at most. Someone who chose a small batch may be short of memory.
-const MOST_BATCHES_AT_ONCE: usize = 4;
+const MAX_BATCHES_AT_ONCE: usize = 4;
 
 /// The batches of a loader that go through the model together. The layers' weights are arranged for
 /// the processor once each time, which with few small images is a good part of the work.
 fn batches_at_once(loader: &Loader) -> usize {
     let options = loader.options();
     let pixels = options.preprocessing.width as usize * options.preprocessing.height as usize;
-    (PIXELS_AT_ONCE / (pixels * options.batch_size).max(1)).clamp(1, MOST_BATCHES_AT_ONCE)
+    (PIXELS_AT_ONCE / (pixels * options.batch_size).max(1)).clamp(1, MAX_BATCHES_AT_ONCE)
 }
 
 /// Runs the model over every image in order and hands each batch's output at `layer` on, row-major

@@ -23,7 +23,7 @@ use crate::monitor::{Monitor, Silent};
 use crate::sources::{DataError, Dataset};
 
 /// The smallest minibatch, whatever the memory: below, single minibatches say little.
-const SMALLEST_MINIBATCH: usize = 16;
+const MIN_MINIBATCH: usize = 16;
 /// Keeps the choice of images apart from the choice of halves for intervals.
 const CHOICE: u64 = 0x636b_615f_696d_6167;
 
@@ -281,11 +281,11 @@ impl Minibatches {
             );
         }
         let half = (options.memory / 2) as f64;
-        // Beside the matrices: those of a half of the images, or a second set, centred for the debiased value.
+        // Beside the matrices: those of a half of the images, or a second set, centered for the debiased value.
         let copies = if options.estimator == Estimator::Biased { 2.0 } else { 1.25 };
         let by_grams = (half / (copies * (representations * size_of::<f64>()) as f64)).sqrt();
         let by_features = half / (width()?.max(1) * size_of::<f32>()) as f64;
-        let fitting = (by_grams.min(by_features) as usize).max(SMALLEST_MINIBATCH);
+        let fitting = (by_grams.min(by_features) as usize).max(MIN_MINIBATCH);
         let count = images.div_ceil(fitting);
         if count > 1 && options.estimator == Estimator::Biased {
             return Err(ModelCkaError::Biased { images, fitting, memory: options.memory >> 20 });

@@ -10,10 +10,10 @@ use super::{Estimator, Undefined};
 
 /// Values that are multiplied at a time: what of all representations fits in a core's cache.
 const CHUNK: usize = 4096;
-/// What rounding leaves of a centred matrix that is 0, as a share of the squares of the matrix before.
+/// What rounding leaves of a centered matrix that is 0, as a share of the squares of the matrix before.
 const ROUNDING: f64 = 1e-26;
 /// Halves of which an interval needs the values.
-const FEWEST_RESAMPLES: usize = 20;
+const MIN_RESAMPLES: usize = 20;
 /// The part of the halves' values inside the interval.
 const CONFIDENCE: f64 = 0.95;
 
@@ -185,7 +185,7 @@ fn zero(n: usize) -> Gram {
     Gram { n, values: vec![0.0; n * n], constant: false }
 }
 
-/// What makes HSIC of the product of two centred matrices.
+/// What makes HSIC of the product of two centered matrices.
 fn scale(estimator: Estimator, n: usize) -> f64 {
     let n = n as f64;
     match estimator {
@@ -194,7 +194,7 @@ fn scale(estimator: Estimator, n: usize) -> f64 {
     }
 }
 
-/// The matrix centred as the estimator wants it; exactly 0 where rounding is all that is left.
+/// The matrix centered as the estimator wants it; exactly 0 where rounding is all that is left.
 fn centred(mut gram: Gram, estimator: Estimator) -> Gram {
     let n = gram.n;
     if estimator == Estimator::Debiased {
@@ -262,7 +262,7 @@ fn dot(one: &[f64], other: &[f64]) -> f64 {
 
 /// Where the value may lie: as far to either side as the halves lie from their mean.
 fn interval(value: f64, mut halves: Vec<f64>) -> Option<[f64; 2]> {
-    if halves.len() < FEWEST_RESAMPLES {
+    if halves.len() < MIN_RESAMPLES {
         return None;
     }
     halves.sort_by(f64::total_cmp);

@@ -1,17 +1,17 @@
-//! The fuzzy graph of neighbours (McInnes et al. 2018, section 3.1; `umap-learn`'s `fuzzy_simplicial_set`).
+//! The fuzzy graph of neighbors (McInnes et al. 2018, section 3.1; `umap-learn`'s `fuzzy_simplicial_set`).
 
 use rayon::prelude::*;
 
 use crate::neighbors::Neighbour;
 
-/// Each image's neighbours and the weights of the edges to them, both ways, in the neighbours' order.
+/// Each image's neighbors and the weights of the edges to them, both ways, in the neighbors' order.
 pub(super) type Graph = Vec<Edges>;
 type Edges = Vec<(usize, f32)>;
 
 const BISECTIONS: usize = 64;
 const TOLERANCE: f64 = 1e-5;
-/// The least width of a neighbourhood, as a part of its mean distance.
-const LEAST_WIDTH: f64 = 1e-3;
+/// The least width of a neighborhood, as a part of its mean distance.
+const MIN_WIDTH: f64 = 1e-3;
 
 /// The graph over images, each with its nearest others; `size` counts the image itself too. Edges too weak to be drawn
 /// once in all epochs are left out.
@@ -26,8 +26,8 @@ pub(super) fn fuzzy(nearest: &[Vec<Neighbour>], size: usize, epochs: usize) -> G
     graph
 }
 
-/// How far an image's neighbours belong to it: 1 for the nearest, falling with the distance beyond it, so fast that the
-/// weights sum to log₂ of the neighbourhood's size. Sorted by neighbour.
+/// How far an image's neighbors belong to it: 1 for the nearest, falling with the distance beyond it, so fast that the
+/// weights sum to log₂ of the neighborhood's size. Sorted by neighbor.
 fn memberships(near: &[Neighbour], size: usize, mean_of_all: f64) -> Vec<(usize, f32)> {
     let nearest = near.iter().map(|one| one.distance).find(|&distance| distance > 0.0).unwrap_or(0.0);
     let beyond = |one: &Neighbour| (one.distance - nearest).max(0.0);
@@ -46,7 +46,7 @@ fn memberships(near: &[Neighbour], size: usize, mean_of_all: f64) -> Vec<(usize,
         width = if high.is_infinite() { 2.0 * width } else { (low + high) / 2.0 };
     }
     let mean = near.iter().map(|one| one.distance).sum::<f64>() / near.len().max(1) as f64;
-    let width = width.max(LEAST_WIDTH * if nearest > 0.0 { mean } else { mean_of_all });
+    let width = width.max(MIN_WIDTH * if nearest > 0.0 { mean } else { mean_of_all });
     let weight = |one: &Neighbour| if beyond(one) == 0.0 { 1.0 } else { (-beyond(one) / width).exp() as f32 };
     let mut edges: Vec<(usize, f32)> = near.iter().map(|one| (one.index, weight(one))).collect();
     edges.sort_unstable_by_key(|&(index, _)| index);

@@ -18,7 +18,7 @@ const SIDE: f64 = 10.0;
 /// What is added to places at random, as a part of the side, so that no two images start on the same one.
 const NOISE: f64 = 1e-4;
 /// Lanczos' vectors, at most. A start needs no more digits than these give.
-const MOST_VECTORS: usize = 100;
+const MAX_VECTORS: usize = 100;
 /// Below this, what is left of a vector is what rounding left.
 const NOTHING: f64 = 1e-10;
 /// Principal axes of the pieces' mean features are rotated so often towards their limit.
@@ -149,7 +149,7 @@ fn eigenvectors(graph: &Graph, piece: &[usize], seed: u64) -> Vec<Place> {
     normalize(&mut constant);
     let mut known = vec![constant];
     let mut random = generator(seed, &[2]);
-    let most = (n - 1).min(MOST_VECTORS);
+    let most = (n - 1).min(MAX_VECTORS);
     let mut projected = vec![vec![0.0; most]; most];
     // From two vectors in turn: from one, only one of two eigenvectors of the same eigenvalue can be reached.
     let mut drawn = || (0..n).map(|_| f64::from(truncated_normal(&mut random))).collect::<Vec<f64>>();

@@ -69,7 +69,7 @@ fn threads_change_no_byte_and_seeds_do() {
 fn clouds_stay_apart() {
     let features = clouds(400);
     let layout = umap(&features, 5, &UmapOptions::default()).unwrap();
-    // A k-nearest-neighbour classifier on the map finds each image's cloud.
+    // A k-nearest-neighbor classifier on the map finds each image's cloud.
     let near = Points::new(layout.as_flattened(), 2, Metric::Euclidean).nearest(1);
     let right = near.iter().enumerate().filter(|(image, near)| image % 4 == near[0].index % 4).count();
     assert!(right >= 390, "{right} of 400");

@@ -294,7 +294,7 @@ fn command(advice: &Advice) -> Option<String> {
     Some(command_line::turned_into("advise", "fit", &OWN_OPTIONS, &added))
 }
 
-/// The trial's rate and its neighbours, for validation to choose from over a whole run.
+/// The trial's rate and its neighbors, for validation to choose from over a whole run.
 fn rates_about(rate: f64) -> String {
     // With two digits, a third and three times are as people write them.
     let rounded = |rate: f64| format!("{rate:.0e}");

@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::output::{Console, results};
 
 /// A label beyond is no number of a class.
-const MOST_CLASSES: usize = 1_000_000;
+const MAX_CLASSES: usize = 1_000_000;
 
 /// Options of `retune knn`.
 #[derive(Args)]
@@ -47,7 +47,7 @@ pub fn run(arguments: &KnnArguments, console: &Console) -> Result<(), Failure> {
     let voters = features::read(train)?;
     let labels = labels(&voters).ok_or_else(|| Failure::in_file(train, "its images need labels to vote"))?;
     let classes = labels.iter().max().map_or(0, |most| most.saturating_add(1)).max(voters.classes.len());
-    if classes > MOST_CLASSES {
+    if classes > MAX_CLASSES {
         return Err(Failure::in_file(train, format!("it has labels up to {}, and no names of classes", classes - 1)));
     }
     let neighbors = Neighbors::new(&voters.features, voters.width, &labels);

@@ -27,10 +27,10 @@ use crate::arguments::parse::{self, named};
 use crate::failure::Failure;
 use crate::output::Console;
 
-/// Neighbours over which a map is judged.
+/// Neighbors over which a map is judged.
 const JUDGED_NEIGHBOURS: usize = 15;
 /// Judging takes time in proportion to the square of the number of images.
-const MOST_JUDGED: usize = 10_000;
+const MAX_JUDGED: usize = 10_000;
 
 /// Options of `retune umap`.
 #[derive(Args)]
@@ -103,7 +103,7 @@ struct Point {
 struct Document {
     images: usize,
     width: usize,
-    /// Over 15 neighbours; none for more than 10,000 images, or fewer than 31.
+    /// Over 15 neighbors; none for more than 10,000 images, or fewer than 31.
     trustworthiness: Option<f64>,
     points: Vec<Point>,
 }
@@ -142,7 +142,7 @@ pub fn run(arguments: &UmapArguments, console: &Console) -> Result<(), Failure> 
     let UmapArguments { neighbours, minimum_distance, metric, seed, epochs, .. } = *arguments;
     let options = UmapOptions { neighbours, minimum_distance, metric, seed, epochs };
     let layout = umap(&images.features, images.width, &options).map_err(|error| Failure::Mistake(error.to_string()))?;
-    let judged = layout.len() <= MOST_JUDGED;
+    let judged = layout.len() <= MAX_JUDGED;
     let trust =
         judged.then(|| trustworthiness(&images.features, images.width, &layout, JUDGED_NEIGHBOURS, metric).ok());
     let document = Document {

@@ -1,4 +1,4 @@
-//! A place to run the program in, with tiny images of two colours.
+//! A place to run the program in, with tiny images of two colors.
 #![allow(dead_code, reason = "each test program uses its own part")]
 
 use std::fs;

@@ -8,13 +8,13 @@ use crate::frame::{EDGE, NAME, TICK, fitted, heading, nothing};
 use crate::scale::Scale;
 
 /// Bars that are drawn.
-const MOST: usize = 200;
+const MAX: usize = 200;
 const ROW: f64 = 24.0;
 
 pub(super) fn draw(figure: &Bars, mut canvas: Canvas) -> Drawing {
     let width = canvas.style.width;
     let top = heading(&mut canvas, &figure.title, width);
-    let bars = &figure.bars[..figure.bars.len().min(MOST)];
+    let bars = &figure.bars[..figure.bars.len().min(MAX)];
     let names: Vec<String> = bars.iter().map(|bar| fitted(&bar.name, NAME, 0.35 * width)).collect();
     let value = |bar: &Bar| if bar.value.is_finite() { figure.x.format.text(bar.value) } else { "–".to_owned() };
     let values: Vec<String> = bars.iter().map(value).collect();

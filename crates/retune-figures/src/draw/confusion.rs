@@ -12,18 +12,18 @@ use crate::{Axis, Drawing, Format, font};
 /// Classes with numbers in the cells, at most.
 const NUMBERED: usize = 30;
 /// Rows that are drawn.
-const MOST_ROWS: usize = 400;
+const MAX_ROWS: usize = 400;
 /// Side of a matrix without numbers.
 const SIDE: f64 = 440.0;
 /// Width of the lists beside the matrix.
 const LIST: f64 = 380.0;
 const ENTRY: f64 = 27.0;
 /// Height of the scale of colors, at least: its title needs as much.
-const LEAST_SCALE: f64 = 132.0;
+const MIN_SCALE: f64 = 132.0;
 
 pub(super) fn draw(figure: &Confusion, mut canvas: Canvas) -> Drawing {
     let width = canvas.style.width;
-    let count = figure.classes.len().min(MOST_ROWS);
+    let count = figure.classes.len().min(MAX_ROWS);
     if count == 0 {
         let top = heading(&mut canvas, &figure.title, width);
         nothing(&mut canvas, [EDGE, top, width - EDGE, top + 80.0]);
@@ -63,8 +63,8 @@ pub(super) fn draw(figure: &Confusion, mut canvas: Canvas) -> Drawing {
         "none",
         &format!(r#" stroke="{grid}" stroke-width="0.6""#),
     );
-    scale.draw(&mut canvas, [right + 20.0, top, (bottom - top).clamp(LEAST_SCALE, 240.0)]);
-    let mut end = drawn.end.max(top + LEAST_SCALE + 8.0);
+    scale.draw(&mut canvas, [right + 20.0, top, (bottom - top).clamp(MIN_SCALE, 240.0)]);
+    let mut end = drawn.end.max(top + MIN_SCALE + 8.0);
     if figure.group > 1 {
         let note = format!("Each row and column stands for {} classes in their order.", figure.group);
         canvas.text(Text::at(EDGE, end + 14.0, &note, TICK), Tone::Muted);

@@ -7,7 +7,7 @@ use crate::figure::ContactSheet;
 use crate::frame::{EDGE, TICK, fitted, heading, nothing};
 
 /// Images that are drawn.
-const MOST: usize = 400;
+const MAX: usize = 400;
 const GAP: f64 = 12.0;
 const LINE: f64 = 15.0;
 /// Of answers that are right and wrong.
@@ -16,7 +16,7 @@ const EDGES: [&str; 2] = ["#D55E00", "#009E73"];
 pub(super) fn draw(figure: &ContactSheet, mut canvas: Canvas) -> Drawing {
     let width = canvas.style.width;
     let top = heading(&mut canvas, &figure.title, width);
-    let tiles = &figure.tiles[..figure.tiles.len().min(MOST)];
+    let tiles = &figure.tiles[..figure.tiles.len().min(MAX)];
     if tiles.is_empty() {
         nothing(&mut canvas, [EDGE, top, width - EDGE, top + 80.0]);
         return canvas.finish(width, top + 80.0 + EDGE, &figure.title);

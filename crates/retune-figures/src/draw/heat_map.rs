@@ -10,7 +10,7 @@ use crate::frame::{EDGE, TICK, fitted, heading, nothing};
 use crate::{Axis, Drawing, Format, font};
 
 /// Rows and columns that are drawn; more are put together.
-const MOST_CELLS: usize = 400;
+const MAX_CELLS: usize = 400;
 /// Rows and columns with numbers, at most.
 const NUMBERED: usize = 24;
 /// Height of the scale of colors, at most.
@@ -121,10 +121,10 @@ fn range(figure: &HeatMap, values: &[Vec<Option<f64>>]) -> [f64; 2] {
     }
 }
 
-/// At most [`MOST_CELLS`] rows and columns: the mean of as many neighbors as it takes.
+/// At most [`MAX_CELLS`] rows and columns: the mean of as many neighbors as it takes.
 #[allow(clippy::type_complexity, reason = "rows, columns and values belong together here alone")]
 fn thinned(figure: &HeatMap) -> (Vec<String>, Vec<String>, Vec<Vec<Option<f64>>>) {
-    let [high, wide] = [&figure.rows, &figure.columns].map(|names| names.len().div_ceil(MOST_CELLS).max(1));
+    let [high, wide] = [&figure.rows, &figure.columns].map(|names| names.len().div_ceil(MAX_CELLS).max(1));
     let names = |names: &[String], size: usize| -> Vec<String> {
         let name = |group: &[String]| match group {
             [only] => only.clone(),

@@ -16,8 +16,8 @@ const COLUMN: usize = 30;
 /// Most points of a line that have a dot each.
 const DOTS: usize = 12;
 /// Places and lines that a page says the values of.
-const MOST_COLUMNS: usize = 200;
-const MOST_VALUES: usize = 14;
+const MAX_COLUMNS: usize = 200;
+const MAX_VALUES: usize = 14;
 /// Height of a row of marks' names.
 const MARK_ROW: f64 = 16.0;
 const DASHES: [&str; 4] = ["", "7 4", "2 3", "9 3 2 3"];
@@ -151,7 +151,7 @@ fn columns(figure: &Lines, frame: &Frame, lines: &[Merged], canvas: &mut Canvas)
     places.retain(|&x| x.is_finite() && frame.x.holds(x));
     places.sort_by(f64::total_cmp);
     places.dedup();
-    let step = places.len().div_ceil(MOST_COLUMNS).max(1);
+    let step = places.len().div_ceil(MAX_COLUMNS).max(1);
     let places: Vec<(f64, f64)> =
         places.into_iter().step_by(step).filter_map(|x| Some((x, frame.x.place(x)?))).collect();
     let [left, top, right, bottom] = frame.area;
@@ -164,9 +164,9 @@ fn columns(figure: &Lines, frame: &Frame, lines: &[Merged], canvas: &mut Canvas)
                 Some(format!("\n{}: {}", merged.name, figure.y.format.text(*y)))
             };
             let values: Vec<String> = lines.iter().filter_map(value).collect();
-            let more = values.len().saturating_sub(MOST_VALUES);
+            let more = values.len().saturating_sub(MAX_VALUES);
             let rest = if more > 0 { format!("\nand {more} more") } else { String::new() };
-            let values: String = values.into_iter().take(MOST_VALUES).collect();
+            let values: String = values.into_iter().take(MAX_VALUES).collect();
             format!("{} {}{values}{rest}", figure.x.label, figure.x.format.text(x))
         });
         canvas.rectangle_with([from, top, to - from, bottom - top], "transparent", &tip);

@@ -10,7 +10,7 @@ use crate::frame::{NAME, TICK, fitted, upright};
 use crate::scale::{Axis, Scale};
 
 /// Cells that are drawn one by one; more are a picture with a pixel for each.
-const MOST_SHAPES: usize = 2_500;
+const MAX_SHAPES: usize = 2_500;
 /// Length of a name that stands upright.
 const UPRIGHT: f64 = 130.0;
 /// Distance of two names.
@@ -101,7 +101,7 @@ impl Matrix<'_> {
     }
 
     fn cells(&self, canvas: &mut Canvas, [left, top, right, bottom]: [f64; 4]) {
-        if self.cells.len() > MOST_SHAPES {
+        if self.cells.len() > MAX_SHAPES {
             if let Some(address) = self.picture() {
                 let pixels = r#" style="image-rendering:pixelated" image-rendering="optimizeSpeed""#;
                 canvas.image([left, top, right - left, bottom - top], &address, pixels);

@@ -11,7 +11,7 @@ use crate::frame::{EDGE, NAME, fitted, heading, nothing};
 use crate::legend::{Legend, ROW, Swatch, stamp};
 
 /// Groups with a color of their own; the smallest of more are drawn as one.
-const MOST_GROUPS: usize = SERIES.len();
+const MAX_GROUPS: usize = SERIES.len();
 /// Points from which places that look the same are drawn once.
 const MANY: usize = 20_000;
 
@@ -70,7 +70,7 @@ fn groups(figure: &PointMap, canvas: &Canvas, room: f64) -> Vec<Group> {
     }
     let mut by_size: Vec<usize> = (0..members.len()).filter(|&group| !members[group].is_empty()).collect();
     by_size.sort_by_key(|&group| Reverse(members[group].len()));
-    let few = if by_size.len() > MOST_GROUPS { by_size.split_off(MOST_GROUPS - 1) } else { Vec::new() };
+    let few = if by_size.len() > MAX_GROUPS { by_size.split_off(MAX_GROUPS - 1) } else { Vec::new() };
     by_size.sort_unstable();
     let mut groups: Vec<Group> = Vec::new();
     for (number, group) in by_size.into_iter().enumerate() {

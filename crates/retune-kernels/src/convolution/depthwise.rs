@@ -15,7 +15,7 @@ use crate::instructions::dispatch;
 use crate::shared::SharedSlice;
 use crate::vectors::{load, store};
 
-/// Neighbouring pixels that are computed together, so that a weight is read once for all of them.
+/// Neighboring pixels that are computed together, so that a weight is read once for all of them.
 const PIXELS: usize = 8;
 /// Values of a band's copy: half of what a second-level cache usually holds.
 const BAND: usize = 1 << 16;
@@ -66,7 +66,7 @@ struct Layout {
     destination: (usize, usize),
     /// Places between windows.
     step: usize,
-    /// Places between neighbours of the source.
+    /// Places between neighbors of the source.
     spread: usize,
     /// Places above and left of the source's first; negative where it begins outside.
     before: (isize, isize),
@@ -196,7 +196,7 @@ impl WithSimd for Band<'_> {
 }
 
 impl Band<'_> {
-    /// One vector of channels of `COUNT` neighbouring pixels; returns how many.
+    /// One vector of channels of `COUNT` neighboring pixels; returns how many.
     #[inline(always)]
     fn pixels<S: Simd, const COUNT: usize>(&mut self, simd: S, line: usize, x: usize, channel: usize) -> usize {
         let Self { sum, padded, .. } = *self;
@@ -308,7 +308,7 @@ impl WithSimd for TapSums<'_> {
 }
 
 impl TapSums<'_> {
-    /// One vector of channels, `TAPS` neighbouring taps at a time.
+    /// One vector of channels, `TAPS` neighboring taps at a time.
     #[inline(always)]
     fn window<S: Simd, const TAPS: usize>(&mut self, simd: S, channel: usize) {
         let Layout { kernel, filled, .. } = self.layout;

@@ -1,4 +1,4 @@
-//! Products of factors rounded to bfloat16: AVX-512 BF16 multiplies and adds two neighbouring depths at
+//! Products of factors rounded to bfloat16: AVX-512 BF16 multiplies and adds two neighboring depths at
 //! once, so source rows are read two values at a time and panels hold pairs of depths.
 
 use std::arch::x86_64::{

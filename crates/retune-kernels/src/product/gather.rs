@@ -72,7 +72,7 @@ impl Axis {
 
 /// For every destination row `(image, y, x)` and tap, the offset of its source row in values.
 ///
-/// Rows of small maps are counted with the images innermost: neighbouring rows are the same place of
+/// Rows of small maps are counted with the images innermost: neighboring rows are the same place of
 /// different images, where a tap lies on the padding for all or for none of them and is skipped.
 /// Rows of large maps are counted as they lie in memory.
 #[derive(Clone, Debug)]
@@ -105,7 +105,7 @@ impl Gather {
         start: usize,
     ) -> Self {
         let positions = vertical.length * horizontal.length;
-        // Where neighbours do not read the same taps, as in the gradient of a convolution that
+        // Where neighbors do not read the same taps, as in the gradient of a convolution that
         // strides, only the same place of other images does.
         let uneven = !vertical.is_even() || !horizontal.is_even();
         let images_innermost = images > 1 && (positions <= SMALL_MAP || uneven);

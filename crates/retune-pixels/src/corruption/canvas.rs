@@ -21,12 +21,12 @@ impl Canvas {
         Self { width, height, planes: vec![values] }
     }
 
-    /// Clips to 0 to 1 and rounds down to grey levels, as the original does.
+    /// Clips to 0 to 1 and rounds down to gray levels, as the original does.
     pub fn into_image(self) -> RgbImage {
         let mut image = RgbImage::new(self.width as u32, self.height as u32);
         for (index, pixel) in image.pixels_mut().enumerate() {
             for channel in 0..3 {
-                // A value a rounding error under its grey level still means that level.
+                // A value a rounding error under its gray level still means that level.
                 pixel[channel] = (self.planes[channel][index].clamp(0.0, 1.0) * 255.0 + 1e-3) as u8;
             }
         }
@@ -42,7 +42,7 @@ impl Canvas {
         self.planes.iter_mut().flatten()
     }
 
-    /// Grey by the weights of the luma of BT.601.
+    /// Gray by the weights of the luma of BT.601.
     pub fn grey(&self) -> Vec<f32> {
         let [red, green, blue] = [0, 1, 2].map(|channel| &self.planes[channel]);
         red.iter().zip(green).zip(blue).map(|((red, green), blue)| 0.299 * red + 0.587 * green + 0.114 * blue).collect()
@@ -58,7 +58,7 @@ impl Canvas {
         })
     }
 
-    /// Enlarged about its centre and cut to its own size; `None` of the places that rounding leaves
+    /// Enlarged about its center and cut to its own size; `None` of the places that rounding leaves
     /// uncovered.
     pub fn zoomed(&self, factor: f64) -> Vec<Vec<Option<f32>>> {
         let part = |side: usize| {

@@ -46,7 +46,7 @@ pub(super) fn pixelate(image: &RgbImage, level: usize) -> RgbImage {
     resize(&small, image.width(), image.height(), Interpolation::Nearest)
 }
 
-/// Stored as a JPEG of low quality, with half the resolution for colour, as is usual.
+/// Stored as a JPEG of low quality, with half the resolution for color, as is usual.
 pub(super) fn jpeg(image: &RgbImage, level: usize) -> RgbImage {
     let quality = [25, 18, 15, 10, 7][level];
     let size = u16::try_from(image.width()).ok().zip(u16::try_from(image.height()).ok());

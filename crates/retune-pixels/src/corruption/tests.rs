@@ -20,7 +20,7 @@ fn corruptions_without_chance_match_the_original() {
     let expected = image::open(fixture("corrupted.png")).unwrap().into_rgb8();
     for (number, name) in EXACT.iter().enumerate() {
         // The original computes in double precision and rounds down, so a value on the edge between
-        // two grey levels may fall on the other side: one level, rarely. JPEG is written and read by
+        // two gray levels may fall on the other side: one level, rarely. JPEG is written and read by
         // other programs than the original's: a coefficient on the edge of its rounding moves a
         // whole 8 × 8 block, so only the average says something: a third of what the corruption
         // itself changes.
@@ -41,7 +41,7 @@ fn corruptions_without_chance_match_the_original() {
     }
 }
 
-/// What a corruption does, in grey levels, as the fixture's generator measures it.
+/// What a corruption does, in gray levels, as the fixture's generator measures it.
 fn measures(image: &RgbImage, corrupted: &RgbImage) -> BTreeMap<&'static str, f64> {
     let (width, height) = (image.width() as usize, image.height() as usize);
     let values: Vec<f64> = corrupted.iter().map(|&value| f64::from(value)).collect();
@@ -88,7 +88,7 @@ fn corruptions_by_chance_do_what_the_original_does_on_average() {
                 let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (DRAWS - 1) as f64;
                 let error = (variance / DRAWS as f64 + reference_error.powi(2)).sqrt();
                 // Five standard errors of the difference: by chance, one measure in two million is
-                // farther off. A twentieth of a grey level is for rounding down on either side.
+                // farther off. A twentieth of a gray level is for rounding down on either side.
                 let off = (mean - reference).abs();
                 assert!(
                     off <= 5.0 * error + 0.05,

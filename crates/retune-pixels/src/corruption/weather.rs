@@ -50,9 +50,9 @@ pub(super) fn snow(mut canvas: Canvas, level: usize, random: &mut impl Rng) -> C
 }
 
 /// Crystals over a darkened picture. The original overlays photographs; this texture is ridged
-/// fractal noise with the colour and spread that those have on average.
+/// fractal noise with the color and spread that those have on average.
 pub(super) fn frost(mut canvas: Canvas, level: usize, random: &mut impl Rng) -> Canvas {
-    /// Mean grey level of the photographs by channel, and how far crystals and gaps are from it.
+    /// Mean gray level of the photographs by channel, and how far crystals and gaps are from it.
     const COLOUR: [f32; 3] = [0.57, 0.65, 0.69];
     const SPREAD: f32 = 0.38;
     let (kept, frost) = [(1.0, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75)][level];
@@ -137,7 +137,7 @@ impl Plasma {
     }
 }
 
-/// A higher value in the colour model of hue, saturation and value: black becomes grey, colours
+/// A higher value in the color model of hue, saturation and value: black becomes gray, colors
 /// keep their hue and saturation.
 pub(super) fn brightness(mut canvas: Canvas, level: usize) -> Canvas {
     let added = [0.1, 0.2, 0.3, 0.4, 0.5][level];

@@ -31,7 +31,7 @@ const YCBCR: u16 = 6;
 const WHOLE_NUMBERS: u16 = 1;
 
 /// Most samples of a pixel: more take memory and have no colors.
-const MOST_SAMPLES: usize = 8;
+const MAX_SAMPLES: usize = 8;
 
 const PREMULTIPLIED: u16 = 1;
 const STRAIGHT: u16 = 2;
@@ -122,7 +122,7 @@ impl Page {
         let alpha = self.extra.first().copied();
         let jpeg = self.compression == JPEG;
         self.sample_format == WHOLE_NUMBERS
-            && self.samples <= MOST_SAMPLES
+            && self.samples <= MAX_SAMPLES
             && (self.photometric == PALETTE
                 || matches!(self.compression, FAX_GROUP_3 | FAX_RUNS)
                 || (jpeg && matches!((self.photometric, self.samples), (0 | 1, 1) | (RGB | YCBCR, 3)))

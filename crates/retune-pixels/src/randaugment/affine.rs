@@ -1,13 +1,13 @@
 //! Pillow's `Image.transform(size, AFFINE, …)` and `Image.rotate`, for images that keep their size.
 //!
 //! Reference implementation: `src/libImaging/Geometry.c` of Pillow 13. Sums are in double precision and
-//! are cut, not rounded, to whole grey levels.
+//! are cut, not rounded, to whole gray levels.
 
 use image::{Rgb, RgbImage};
 
 use crate::resize::as_pixels;
 
-/// How a colour between pixels is computed.
+/// How a color between pixels is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sampling {
     /// From 2×2 pixels.
@@ -17,7 +17,7 @@ pub(super) enum Sampling {
 }
 
 /// Takes each output pixel (x, y) from (a·x + b·y + c, d·x + e·y + f) of `image`, coordinates being
-/// those of pixel centres, and `fill` from outside it.
+/// those of pixel centers, and `fill` from outside it.
 pub(super) fn transform(image: &RgbImage, [a, b, c, d, e, f]: [f64; 6], sampling: Sampling, fill: [u8; 3]) -> RgbImage {
     let (width, height) = (f64::from(image.width()), f64::from(image.height()));
     RgbImage::from_fn(image.width(), image.height(), |column, row| {
@@ -32,7 +32,7 @@ pub(super) fn transform(image: &RgbImage, [a, b, c, d, e, f]: [f64; 6], sampling
     })
 }
 
-/// The matrix that rotates a picture about its centre, counter-clockwise by `degrees`.
+/// The matrix that rotates a picture about its center, counter-clockwise by `degrees`.
 pub(super) fn rotation(degrees: f64, width: f64, height: f64) -> [f64; 6] {
     let angle = -degrees.rem_euclid(360.0).to_radians();
     let (sine, cosine) = (to_15_decimals(angle.sin()), to_15_decimals(angle.cos()));
@@ -47,8 +47,8 @@ fn to_15_decimals(value: f64) -> f64 {
     (value * 1e15).round_ties_even() / 1e15
 }
 
-/// The colour at (x, y), from `N` columns and rows, the first lying `first` pixels from the one whose
-/// centre is at or before it.
+/// The color at (x, y), from `N` columns and rows, the first lying `first` pixels from the one whose
+/// center is at or before it.
 fn sample<const N: usize>(
     image: &RgbImage,
     x: f64,

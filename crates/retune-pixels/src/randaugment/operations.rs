@@ -1,10 +1,10 @@
-//! Operations on grey levels, as Pillow's `ImageOps` and `ImageEnhance` compute them.
+//! Operations on gray levels, as Pillow's `ImageOps` and `ImageEnhance` compute them.
 
 use image::RgbImage;
 
 use crate::picture::luminance;
 
-/// What each grey level becomes.
+/// What each gray level becomes.
 type Table = [u8; 256];
 
 /// Stretches each channel so that its darkest value becomes 0 and its brightest 255.
@@ -59,7 +59,7 @@ pub(super) fn solarize_add(image: RgbImage, amount: u8) -> RgbImage {
     map_all(image, |level| if level < 128 { level.saturating_add(amount) } else { level })
 }
 
-/// Moves each pixel away from its own grey.
+/// Moves each pixel away from its own gray.
 pub(super) fn color(mut image: RgbImage, factor: f32) -> RgbImage {
     for pixel in image.pixels_mut() {
         let grey = luminance(pixel.0);
@@ -68,7 +68,7 @@ pub(super) fn color(mut image: RgbImage, factor: f32) -> RgbImage {
     image
 }
 
-/// Moves each value away from the mean grey level of the image.
+/// Moves each value away from the mean gray level of the image.
 pub(super) fn contrast(image: RgbImage, factor: f32) -> RgbImage {
     let count = u64::from(image.width()) * u64::from(image.height());
     if count == 0 {
@@ -93,7 +93,7 @@ pub(super) fn sharpness(image: RgbImage, factor: f32) -> RgbImage {
     sharpened
 }
 
-/// Pillow's `ImageFilter.SMOOTH`: each inner pixel the mean of its 3×3 neighbourhood, itself counted
+/// Pillow's `ImageFilter.SMOOTH`: each inner pixel the mean of its 3×3 neighborhood, itself counted
 /// five times. The outermost pixels stay as they are.
 fn smooth(image: &RgbImage) -> RgbImage {
     const NEIGHBOUR: f32 = 1.0 / 13.0;
@@ -119,7 +119,7 @@ fn smooth(image: &RgbImage) -> RgbImage {
     smoothed
 }
 
-/// `from` at factor 0, `to` at 1, beyond it above 1; cut to whole grey levels and clamped.
+/// `from` at factor 0, `to` at 1, beyond it above 1; cut to whole gray levels and clamped.
 fn blend(from: u8, to: u8, factor: f32) -> u8 {
     let difference = f32::from(i16::from(to) - i16::from(from));
     (f32::from(from) + factor * difference) as u8

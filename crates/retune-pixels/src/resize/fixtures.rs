@@ -31,7 +31,7 @@ pub(crate) struct Case {
     pub(crate) fill: [u8; 3],
     #[serde(default)]
     pub(crate) file: String,
-    /// Largest difference allowed, in grey levels.
+    /// Largest difference allowed, in gray levels.
     #[serde(default)]
     pub(crate) tolerance: u8,
     offset: Option<usize>,
@@ -62,7 +62,7 @@ pub(crate) fn cases(kind: &str) -> Vec<Case> {
 }
 
 impl Case {
-    /// Asserts that `actual` is the recorded result, within `tolerance` grey levels everywhere (a
+    /// Asserts that `actual` is the recorded result, within `tolerance` gray levels everywhere (a
     /// result recorded as a hash: exactly), and returns the share of values that differ at all.
     #[track_caller]
     pub(crate) fn assert_matches(&self, actual: &RgbImage, tolerance: u8) -> f64 {

@@ -2,7 +2,7 @@
 //!
 //! Linear, cubic and Lanczos weights have 11 fractional bits and sums are integers; the area mean is
 //! in single precision. OpenCV picks one of several code paths by the machine's instructions, and these
-//! differ from each other by a grey level, hence "within one grey level".
+//! differ from each other by a gray level, hence "within one gray level".
 //! Reference implementation: `modules/imgproc/src/resize.cpp`.
 
 use std::ops::Range;
@@ -43,7 +43,7 @@ fn nearest_positions(source_size: u32, target_size: u32, wanted: &Range<u32>) ->
     wanted.clone().map(|index| ((f64::from(index) * scale) as usize).min(last)).collect()
 }
 
-/// The 2×2 source pixels around each output pixel's centre.
+/// The 2×2 source pixels around each output pixel's center.
 ///
 /// Halving both sides is the exception: there OpenCV takes the area mean.
 pub(super) fn bilinear(image: &RgbImage, target: &Target) -> RgbImage {
@@ -64,7 +64,7 @@ fn halves(image: &RgbImage, target: &Target) -> bool {
     is_half(target.width, image.width()) && is_half(target.height, image.height())
 }
 
-/// The 4×4 source pixels around each output pixel's centre.
+/// The 4×4 source pixels around each output pixel's center.
 pub(super) fn bicubic(image: &RgbImage, target: &Target) -> RgbImage {
     let positions = |source, target, wanted| positions(source, target, wanted, centre, cubic_taps);
     sample(
@@ -75,7 +75,7 @@ pub(super) fn bicubic(image: &RgbImage, target: &Target) -> RgbImage {
     )
 }
 
-/// The 8×8 source pixels around each output pixel's centre.
+/// The 8×8 source pixels around each output pixel's center.
 pub(super) fn lanczos4(image: &RgbImage, target: &Target) -> RgbImage {
     let positions = |source, target, wanted| positions(source, target, wanted, centre, lanczos_taps);
     sample(
@@ -121,7 +121,7 @@ fn positions<const N: usize>(
         .collect()
 }
 
-/// Where the centre of an output pixel lies in the source.
+/// Where the center of an output pixel lies in the source.
 fn centre(index: f64, scale: f64) -> (i64, f32) {
     let position = ((index + 0.5) * scale - 0.5) as f32;
     let low = position.floor();
@@ -160,7 +160,7 @@ fn lanczos_taps(low: i64, fraction: f32, last: i64) -> Taps<8> {
     gather(low - 3, last, lanczos_weights(fraction))
 }
 
-/// sinc(d)·sinc(d/4) at the eight neighbours' distances d, made to sum to 1.
+/// sinc(d)·sinc(d/4) at the eight neighbors' distances d, made to sum to 1.
 fn lanczos_weights(fraction: f32) -> [f32; 8] {
     let sinc = |x: f64| {
         let angle = std::f64::consts::PI * x;
@@ -184,7 +184,7 @@ fn gather<const N: usize>(first: i64, last: i64, weights: [f32; N]) -> Taps<N> {
 }
 
 /// The weighted sum of two rows' values, as OpenCV's linear interpolation shortens it to 16-bit
-/// multiplications; dropping bits on the way loses a grey level in an eighth of the values.
+/// multiplications; dropping bits on the way loses a gray level in an eighth of the values.
 fn combine_shortened(across: [i32; 2], weights: [i32; 2]) -> i32 {
     let shortened = |tap: usize| (weights[tap] * (across[tap] >> 4)) >> 16;
     (shortened(0) + shortened(1) + 2) >> 2

@@ -25,7 +25,7 @@ const ONE_HALF: i32 = 1 << (FRACTION_BITS - 1);
 pub(super) struct Filter {
     /// Half the kernel's width, in source pixels, when nothing is reduced.
     support: f64,
-    /// The kernel's weight at a distance from its centre.
+    /// The kernel's weight at a distance from its center.
     weight: fn(f64) -> f64,
 }
 
@@ -312,7 +312,7 @@ fn to_byte(sum: i32) -> u8 {
     (sum >> FRACTION_BITS).clamp(0, 255) as u8
 }
 
-/// Pillow's `NEAREST`: the source pixel under the centre of each output pixel.
+/// Pillow's `NEAREST`: the source pixel under the center of each output pixel.
 pub(super) fn nearest(image: &RgbImage, source: [f64; 4], target: &Target) -> RgbImage {
     let [across, down] = Axis::pair(image, source, target);
     let columns = nearest_positions(&across, &target.columns);

@@ -1,8 +1,8 @@
 //! `torch.nn.functional.interpolate` with `align_corners=False` and `antialias=False`.
 //!
 //! Positions, weights and sums are in single precision, as on PyTorch's float tensors, and the result
-//! is rounded to the nearest grey level (halves to even) and clamped, as torchvision does when it
-//! resizes 8-bit tensors. The order of additions differs, hence "within one grey level".
+//! is rounded to the nearest gray level (halves to even) and clamped, as torchvision does when it
+//! resizes 8-bit tensors. The order of additions differs, hence "within one gray level".
 //! Reference implementation: `aten/src/ATen/native/UpSample.h`.
 
 use std::ops::Range;
@@ -26,7 +26,7 @@ pub(super) fn nearest(image: &RgbImage, target: &Target) -> RgbImage {
     )
 }
 
-/// The 2×2 source pixels around each output pixel's centre.
+/// The 2×2 source pixels around each output pixel's center.
 pub(super) fn bilinear(image: &RgbImage, target: &Target) -> RgbImage {
     sample(
         image,
@@ -35,7 +35,7 @@ pub(super) fn bilinear(image: &RgbImage, target: &Target) -> RgbImage {
     )
 }
 
-/// The 4×4 source pixels around each output pixel's centre.
+/// The 4×4 source pixels around each output pixel's center.
 pub(super) fn bicubic(image: &RgbImage, target: &Target) -> RgbImage {
     sample(
         image,
@@ -79,7 +79,7 @@ fn bicubic_taps(index: f32, scale: f32, last: usize) -> Taps<4> {
     })
 }
 
-/// The weights of four neighbours for a point `fraction` of the way from the second to the third.
+/// The weights of four neighbors for a point `fraction` of the way from the second to the third.
 fn cubic_weights(fraction: f32) -> [f32; 4] {
     let near = |x: f32| ((CUBIC_A + 2.0) * x - (CUBIC_A + 3.0)) * x * x + 1.0;
     let far = |x: f32| ((CUBIC_A * x - 5.0 * CUBIC_A) * x + 8.0 * CUBIC_A) * x - 4.0 * CUBIC_A;

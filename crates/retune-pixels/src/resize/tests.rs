@@ -86,7 +86,7 @@ proptest! {
         for interpolation in Interpolation::ALL {
             let resized = resize(&image, to.0, to.1, interpolation);
             prop_assert_eq!(resized.dimensions(), to);
-            // OpenCV rounds each weight to 11 bits; eight of them may miss 1 by 8 × 2⁻¹², half a grey
+            // OpenCV rounds each weight to 11 bits; eight of them may miss 1 by 8 × 2⁻¹², half a gray
             // level at 255. Everything else sums to 1 within far less.
             let tolerance = u8::from(interpolation.name().starts_with("opencv"));
             for pixel in resized.pixels() {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::methods::layers::{Granularity, LayerSelection};
 use crate::models::Model;
 
-/// A stage of a model, or a few neighbouring ones, that can be tuned alone.
+/// A stage of a model, or a few neighboring ones, that can be tuned alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Candidate {
     /// The stage's name, or `FIRST..LAST`.

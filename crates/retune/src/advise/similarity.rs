@@ -15,9 +15,9 @@ use crate::run::evaluation_loader;
 use crate::sources::{DataSource, Dataset};
 
 /// The most pairs that are compared: kernel matrices grow with their square.
-const MOST_PAIRS: usize = 1000;
+const MAX_PAIRS: usize = 1000;
 /// Pairs below which an estimate says nothing.
-const FEWEST_PAIRS: usize = 16;
+const MIN_PAIRS: usize = 16;
 /// Side of the small images that are compared in place of whole ones.
 const THUMBNAIL: usize = 16;
 /// Halves of the images that intervals are made from.
@@ -156,8 +156,8 @@ pub(super) fn pair(path: &Path, target: &Dataset, seed: u64) -> Result<Pairs, Ad
         let class = target.classes.first().cloned().unwrap_or_default();
         return Err(AdviseError::SourceUnrelated { path: path.to_owned(), class });
     }
-    if found < FEWEST_PAIRS {
-        return Err(AdviseError::FewPairs { path: path.to_owned(), found, needed: FEWEST_PAIRS });
+    if found < MIN_PAIRS {
+        return Err(AdviseError::FewPairs { path: path.to_owned(), found, needed: MIN_PAIRS });
     }
     Ok(pairs)
 }
@@ -170,7 +170,7 @@ fn same_images(source: &Dataset, target: &Dataset) -> Option<Pairs> {
     let positions: HashMap<&str, usize> =
         source.samples.iter().enumerate().map(|(index, sample)| (&*sample.name, index)).collect();
     let found = target.samples.iter().map(|sample| positions.get(&*sample.name).copied());
-    let found: Vec<usize> = found.take(MOST_PAIRS).collect::<Option<_>>()?;
+    let found: Vec<usize> = found.take(MAX_PAIRS).collect::<Option<_>>()?;
     let target = target.select(&(0..found.len()).collect::<Vec<_>>());
     Some(Pairs { kind: Pairing::SameImages, source: source.select(&found), target, reference: None })
 }
@@ -183,7 +183,7 @@ fn same_class(source: &Dataset, target: &Dataset, seed: u64) -> Pairs {
         (0..images.len()).filter(has).collect()
     };
     let (mut sources, mut targets, mut references) = (Vec::new(), Vec::new(), Vec::new());
-    let share = |count: usize| (count * MOST_PAIRS).div_ceil(target.len().max(MOST_PAIRS));
+    let share = |count: usize| (count * MAX_PAIRS).div_ceil(target.len().max(MAX_PAIRS));
     for (number, name) in (0u64..).zip(&target.classes) {
         let (own, other) = (of_class(target, name), of_class(source, name));
         let count = share(own.len()).min(other.len() / 2);

@@ -10,7 +10,7 @@ use crate::report::page::{self, Cell, Mark, Page, Section, Table, Text, grouped}
 use crate::report::run_page::{RunRecord, duration, sentence};
 
 /// Maximum number of images on all maps of a page except the first one, so that the page opens quickly.
-const MOST_MAPPED: usize = 30_000;
+const MAX_MAPPED: usize = 30_000;
 
 /// A run of a comparison.
 #[derive(Clone, Debug)]
@@ -227,7 +227,7 @@ fn every_run(comparison: &Comparison, runs: &[RunOf]) -> Section {
 
 /// Whether a page with `mapped` images on maps has room for a map of `images` more. There is always room for one map.
 pub fn has_room_for_map(mapped: usize, images: usize) -> bool {
-    mapped == 0 || mapped + images <= MOST_MAPPED
+    mapped == 0 || mapped + images <= MAX_MAPPED
 }
 
 /// What only makes sense for a single run: the first run of each method, to choose from.

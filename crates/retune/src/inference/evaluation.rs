@@ -1,4 +1,4 @@
-//! How good a model is on labelled images: accuracy with its interval, balanced accuracy, loss and the worst group.
+//! How good a model is on labeled images: accuracy with its interval, balanced accuracy, loss and the worst group.
 
 use retune_analysis::classification::{ClassCounts, macro_f1, one_vs_rest_auroc};
 use retune_analysis::intervals::wilson_interval;
@@ -12,7 +12,7 @@ use crate::monitor::Monitor;
 use crate::sources::Dataset;
 
 /// Logits that are kept for the ranks of images, 256 MiB of them.
-const MOST_LOGITS: usize = 1 << 26;
+const MAX_LOGITS: usize = 1 << 26;
 
 /// Accuracy and loss on a dataset.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -68,7 +68,7 @@ impl Evaluation {
     }
 }
 
-/// Evaluates a model on a labelled dataset.
+/// Evaluates a model on a labeled dataset.
 ///
 /// # Errors
 /// As [`for_each_batch`]; a model without a classifier; an image without a label, or with one that is none of the model's
@@ -157,7 +157,7 @@ pub fn evaluate_logits<'a>(
 /// # Panics
 /// If a label has no score: a caller's mistake, not input's.
 pub fn evaluate_scores(scores: &[f64], classes: usize, labels: &[usize]) -> Evaluation {
-    let mut tally = Tally { ranks: (scores.len() <= MOST_LOGITS).then(Ranks::default), ..Tally::default() };
+    let mut tally = Tally { ranks: (scores.len() <= MAX_LOGITS).then(Ranks::default), ..Tally::default() };
     for (row, &label) in scores.chunks_exact(classes.max(1)).zip(labels) {
         let total: f64 = row.iter().sum();
         let logarithm = |score: &f64| (score / total).max(f64::from(f32::MIN_POSITIVE)).ln() as f32;
@@ -191,7 +191,7 @@ struct Ranks {
 impl Tally {
     /// One that also measures the area under the ROC curve of so many images, unless they are too many to keep.
     pub fn ranking(images: usize, model: &Model) -> Self {
-        let fits = images.saturating_mul(model.config().num_classes()) <= MOST_LOGITS;
+        let fits = images.saturating_mul(model.config().num_classes()) <= MAX_LOGITS;
         Self { ranks: fits.then(Ranks::default), ..Self::default() }
     }
 

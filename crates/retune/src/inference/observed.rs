@@ -16,7 +16,7 @@ pub struct Outputs<'a> {
     pub logits: &'a [f32],
 }
 
-/// Evaluates a model on a labelled dataset as [`super::evaluate`] does, and hands each batch with its
+/// Evaluates a model on a labeled dataset as [`super::evaluate`] does, and hands each batch with its
 /// outputs to `observe`.
 ///
 /// # Errors

@@ -39,7 +39,7 @@ pub type ImageTransform = Arc<dyn Fn(&RgbImage, u64) -> RgbImage + Send + Sync>;
 /// What a [`Loader`] does with a dataset.
 #[derive(Clone)]
 pub struct LoaderOptions {
-    /// The model's input size, resizing and normalisation.
+    /// The model's input size, resizing and normalization.
     pub preprocessing: Preprocessing,
     /// Random changes of each image in training.
     pub augmentation: Augmentation,
@@ -67,7 +67,7 @@ pub struct LoaderOptions {
 }
 
 impl LoaderOptions {
-    /// The deterministic pipeline: every image once, preprocessed and normalised, nothing random.
+    /// The deterministic pipeline: every image once, preprocessed and normalized, nothing random.
     ///
     /// Uses as many threads as the machine offers, two batches of prefetching and the default cache.
     pub fn deterministic(preprocessing: Preprocessing, batch_size: usize) -> Self {
@@ -127,7 +127,7 @@ impl LoaderOptions {
 pub struct Batch {
     /// The batch's position in its epoch, from 0.
     pub number: usize,
-    /// Normalised pixels, `n × channels × height × width`.
+    /// Normalized pixels, `n × channels × height × width`.
     pub images: Vec<f32>,
     /// The `n` labels; empty where the dataset has an image without one.
     pub labels: Vec<usize>,

@@ -24,7 +24,7 @@ pub const HALF_DECADES: [f64; 6] = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3];
 pub const DECADES: [f64; 3] = [1e-5, 1e-4, 1e-3];
 
 /// With fewer epochs there is no training short enough for a search to pay.
-const FEWEST_HALVED_EPOCHS: usize = 3;
+const MIN_HALVED_EPOCHS: usize = 3;
 
 /// What a user can set about a method's plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -128,7 +128,7 @@ impl MethodOptions {
         let asked = self.search.unwrap_or(if named { Search::Full } else { Search::Halving });
         let search = if method.averages_rates { Search::Full } else { asked };
         // So few epochs leave no room for shorter trainings: every second rate in full takes as long.
-        let few = !named && search == Search::Halving && self.epochs < FEWEST_HALVED_EPOCHS;
+        let few = !named && search == Search::Halving && self.epochs < MIN_HALVED_EPOCHS;
         let (search, step) = if few { (Search::Full, 2) } else { (search, 1) };
         let rates = if named { self.learning_rates.as_slice() } else { method.learning_rates };
         Self { learning_rates: rates.iter().copied().step_by(step).collect(), search: Some(search), ..self.clone() }

@@ -299,9 +299,9 @@ pub fn build(
     }
     let network = network(entry.family, args).map_err(wrong)?;
     // 16 GiB; no image model comes near it.
-    const MOST_SCALARS: u128 = 1 << 32;
+    const MAX_SCALARS: u128 = 1 << 32;
     match network.scalars(|_| true) {
-        scalars if scalars > MOST_SCALARS => Err(wrong(format!("{scalars} weights are more than {MOST_SCALARS}"))),
+        scalars if scalars > MAX_SCALARS => Err(wrong(format!("{scalars} weights are more than {MAX_SCALARS}"))),
         _ => Ok(network),
     }
 }
@@ -370,10 +370,10 @@ fn parse<T: DeserializeOwned>(args: Map<String, Value>) -> Result<T, String> {
 
 /// Checks that every named size is between 1 and a bound beyond any real model's.
 pub(crate) fn check_sizes<'a>(sizes: impl IntoIterator<Item = (&'a str, usize)>) -> Result<(), String> {
-    const MOST: usize = 65_536;
+    const MAX: usize = 65_536;
     for (name, size) in sizes {
-        if size == 0 || size > MOST {
-            return Err(format!("{name} must be between 1 and {MOST}, not {size}"));
+        if size == 0 || size > MAX {
+            return Err(format!("{name} must be between 1 and {MAX}, not {size}"));
         }
     }
     Ok(())
@@ -381,10 +381,10 @@ pub(crate) fn check_sizes<'a>(sizes: impl IntoIterator<Item = (&'a str, usize)>)
 
 /// Checks that a network has between 1 and a bound of blocks, beyond any real model's.
 pub(crate) fn check_depth(depths: impl IntoIterator<Item = usize>) -> Result<(), String> {
-    const MOST: usize = 1024;
+    const MAX: usize = 1024;
     match depths.into_iter().fold(0usize, usize::saturating_add) {
         0 => Err("there must be a block".into()),
-        depth if depth > MOST => Err(format!("{depth} blocks are more than {MOST}")),
+        depth if depth > MAX => Err(format!("{depth} blocks are more than {MAX}")),
         _ => Ok(()),
     }
 }

@@ -147,13 +147,13 @@ fn unnamed(named: Option<&str>) -> String {
 }
 
 fn fitting(candidates: &[&str]) -> String {
-    const MOST: usize = 6;
+    const MAX: usize = 6;
     match candidates {
         [] => String::new(),
         [only] => format!("; its tensors are those of {only}"),
         several => {
-            let shown = several[..several.len().min(MOST)].join(", ");
-            let more = several.len().saturating_sub(MOST);
+            let shown = several[..several.len().min(MAX)].join(", ");
+            let more = several.len().saturating_sub(MAX);
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             format!("; its tensors fit {shown}{more}, which differ in what no tensor tells")
         }
@@ -427,7 +427,7 @@ impl Model {
 }
 
 impl Network {
-    /// Runs `blocks` on `x` with the parameters and the BatchNorm behaviour of `pass`.
+    /// Runs `blocks` on `x` with the parameters and the BatchNorm behavior of `pass`.
     ///
     /// # Panics
     /// As [`Model::forward_range`].
@@ -472,14 +472,14 @@ fn check_whole_patches(own: &ModelConfig, changed: &ModelConfig, network: &Netwo
 /// Checks that a file is large enough for the weights that are to come from it, before they are made
 /// room for. A position embedding is resampled to the image size, and may be larger than the file's.
 fn check_weights_size(network: &Network, path: &Path) -> Result<(), ModelError> {
-    const LARGEST_RESAMPLING: u128 = 256;
+    const MAX_RESAMPLING: u128 = 256;
     let bytes = std::fs::metadata(path).map_err(|error| FileError::new("read", path, error))?.len();
     // The stem's weights may be repeated for more channels than the file's.
     let stem = network.input_weight().map(|spec| spec.name.as_str());
     let held = network.scalars(|spec| spec.name != "pos_embed" && Some(spec.name.as_str()) != stem);
     let resampled = network.scalars(|spec| spec.name == "pos_embed");
     // The smallest floats have two bytes.
-    if 2 * held > u128::from(bytes) || resampled > LARGEST_RESAMPLING * u128::from(bytes) {
+    if 2 * held > u128::from(bytes) || resampled > MAX_RESAMPLING * u128::from(bytes) {
         return Err(ModelError::TooFewWeights { path: path.to_owned(), bytes, weights: held + resampled });
     }
     Ok(())

@@ -259,14 +259,14 @@ pub enum Criterion {
     /// averaged over scalars and batches, not normalized.
     SignalToNoiseOfficial,
     /// ‖g‖ / ‖w‖ in the last step of each epoch, with the weights after it, mapped linearly so that the smallest becomes
-    /// [`Criterion::LEAST_SHARE`] and the largest 1, and multiplied onto the factors of the epochs before: rates only
+    /// [`Criterion::MIN_SHARE`] and the largest 1, and multiplied onto the factors of the epochs before: rates only
     /// fall. The first epoch trains at the planned rates. Needs no batches of its own.
     CumulativeGradientNorm,
 }
 
 impl Criterion {
     /// What the smallest of cumulative gradient norms becomes.
-    pub const LEAST_SHARE: f64 = 0.55;
+    pub const MIN_SHARE: f64 = 0.55;
 }
 
 /// What counts as one layer where rates are measured.

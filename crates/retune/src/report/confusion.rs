@@ -96,11 +96,11 @@ impl Confusion {
 }
 
 /// Maximum number of rows of a matrix; more classes are counted in groups.
-pub const MOST_ROWS: usize = 100;
+pub const MAX_ROWS: usize = 100;
 
-/// Classes in each group of a matrix that has at most [`MOST_ROWS`] rows: 1 where there is a row for every class.
+/// Classes in each group of a matrix that has at most [`MAX_ROWS`] rows: 1 where there is a row for every class.
 pub fn group_size(classes: usize) -> usize {
-    classes.div_ceil(MOST_ROWS).max(1)
+    classes.div_ceil(MAX_ROWS).max(1)
 }
 
 /// Names of the groups of `size` classes: the class, or the first and the last.
@@ -195,7 +195,7 @@ mod tests {
         // Two images of each of a million classes: a matrix of all pairs would take terabytes.
         let found = Confusion::count((0..2_000_000).map(|image| (image / 2, image % 1_000_000)));
         assert!(found.counts.len() <= 2_000_000);
-        assert!(found.grouped(group_size(1_000_000)).counts.len() <= MOST_ROWS * MOST_ROWS);
+        assert!(found.grouped(group_size(1_000_000)).counts.len() <= MAX_ROWS * MAX_ROWS);
     }
 
     #[test]

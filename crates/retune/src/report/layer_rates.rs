@@ -7,12 +7,12 @@ use indexmap::IndexMap;
 use crate::train::metrics::MetricsRow;
 
 /// Maximum number of lines in a picture, and of rows of a phase in a table.
-pub(super) const MOST: usize = 30;
+pub(super) const MAX: usize = 30;
 
 /// A layer's rate at each epoch.
 pub(super) type Points = Vec<(f64, f64)>;
 
-/// The rates of each layer over epochs, from input to head. Where more than [`MOST`] of them differ, evenly many of the
+/// The rates of each layer over epochs, from input to head. Where more than [`MAX`] of them differ, evenly many of the
 /// different ones are left out, but neither the first nor the last.
 pub(super) struct RateLines {
     /// Names and points.
@@ -45,20 +45,20 @@ impl RateLines {
             })
             .collect();
         let of = different.len();
-        let is_shown = |kind: &usize| of <= MOST || is_kept(*kind, of);
+        let is_shown = |kind: &usize| of <= MAX || is_kept(*kind, of);
         let lines = layers.iter().zip(&kinds).filter(|(_, kind)| is_shown(kind));
         Self {
             lines: lines.map(|((name, points), _)| ((*name).to_owned(), points.clone())).collect(),
-            shown: of.min(MOST),
+            shown: of.min(MAX),
             of,
         }
     }
 }
 
-/// Whether the line at a position is one of the [`MOST`] that are spread evenly over `of`.
+/// Whether the line at a position is one of the [`MAX`] that are spread evenly over `of`.
 fn is_kept(at: usize, of: usize) -> bool {
-    let position = |turn: usize| turn * (of - 1) / (MOST - 1);
-    (0..MOST).any(|turn| position(turn) == at)
+    let position = |turn: usize| turn * (of - 1) / (MAX - 1);
+    (0..MAX).any(|turn| position(turn) == at)
 }
 
 /// Merges neighbors with equal values, and names them by the first and the last.
@@ -80,15 +80,15 @@ fn named(first: String, last: Option<String>) -> String {
     }
 }
 
-/// At most [`MOST`] rows of layers with the smallest and the largest of their factors. Neighbors with the same factor
+/// At most [`MAX`] rows of layers with the smallest and the largest of their factors. Neighbors with the same factor
 /// share a row. If that is not enough, as many neighbors as necessary share one.
 pub(super) fn factor_rows(rates: &IndexMap<String, f64>) -> Vec<(String, RangeInclusive<f64>)> {
     let layers: Vec<(String, f64)> = rates.iter().map(|(name, &rate)| (name.clone(), rate)).collect();
-    if layers.len() <= MOST {
+    if layers.len() <= MAX {
         return layers.into_iter().map(|(name, rate)| (name, rate..=rate)).collect();
     }
     let layers = merged(layers);
-    let together = layers.len().div_ceil(MOST).max(1);
+    let together = layers.len().div_ceil(MAX).max(1);
     let row = |layers: &[(String, f64)]| {
         let rates = || layers.iter().map(|(_, rate)| *rate);
         let ends = rates().fold(f64::INFINITY, f64::min)..=rates().fold(0.0, f64::max);
@@ -124,10 +124,10 @@ mod tests {
 
     #[test]
     fn few_layers_are_a_line_each() {
-        let few = &tensors(|_| 0.1)[..MOST];
+        let few = &tensors(|_| 0.1)[..MAX];
         let found = RateLines::of([row(few)].iter());
-        assert_eq!((found.lines.len(), found.shown, found.of), (MOST, 1, 1));
-        assert_eq!(factor_rows(&few.iter().cloned().collect()).len(), MOST);
+        assert_eq!((found.lines.len(), found.shown, found.of), (MAX, 1, 1));
+        assert_eq!(factor_rows(&few.iter().cloned().collect()).len(), MAX);
     }
 
     #[test]
@@ -143,8 +143,8 @@ mod tests {
     fn many_layers_with_many_rates_are_thinned_evenly_and_the_ends_stay() {
         let many = tensors(|index| 0.9f64.powi(160 - index as i32));
         let found = RateLines::of([row(&many)].iter());
-        assert_eq!((found.lines.len(), found.of), (MOST, 161));
-        assert_eq!((found.lines[0].0.as_str(), found.lines[MOST - 1].0.as_str()), ("t0", "t160"));
+        assert_eq!((found.lines.len(), found.of), (MAX, 161));
+        assert_eq!((found.lines[0].0.as_str(), found.lines[MAX - 1].0.as_str()), ("t0", "t160"));
         let rows = factor_rows(&many.into_iter().collect());
         // Six together are the fewest that fit.
         assert_eq!(rows.len(), 27);

@@ -16,7 +16,7 @@ pub use self::views::{Cell, Column, Confusions, Gallery, GalleryItem, Map, Mark,
 use crate::files::{self, FileError};
 
 /// Maximum number of bytes of thumbnails that a page embeds. A single run takes less, but several runs add up.
-const MOST_SHEET_BYTES: usize = 7 << 20;
+const MAX_SHEET_BYTES: usize = 7 << 20;
 
 /// One HTML file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -72,7 +72,7 @@ impl Page {
             return Some(known);
         }
         let held: usize = self.sheets.iter().map(|sheet| sheet.jpeg.len()).sum();
-        if held + sheet.jpeg.len() > MOST_SHEET_BYTES {
+        if held + sheet.jpeg.len() > MAX_SHEET_BYTES {
             return None;
         }
         self.sheets.push(sheet);

@@ -10,7 +10,7 @@ use crate::monitor::Monitor;
 use crate::run::record::{SampleMap, read_features};
 
 /// Fewest images that a map is made of.
-const FEWEST: usize = 10;
+const MIN: usize = 10;
 
 /// Makes the map of a finished run's samples (`samples/map.json`) unless it is there, or the run has
 /// too few of them. A run whose features allow no map (they are all the same, say) gets none, and
@@ -24,7 +24,7 @@ pub fn draw(run: &Path, monitor: &dyn Monitor) -> Result<(), FileError> {
     }
     let Some(features) = read_features(run)? else { return Ok(()) };
     let count = features.values.len() / features.width.max(1);
-    if count < FEWEST {
+    if count < MIN {
         return Ok(());
     }
     let options = UmapOptions::default();

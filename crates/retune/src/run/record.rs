@@ -21,7 +21,7 @@ pub use self::samples::{Samples, read_features};
 pub use self::tiles::{Sheet, Thumbnails, columns};
 
 /// Most images whose features and thumbnails are kept, over all sets of a run.
-pub const MOST_SAMPLES: usize = 10_000;
+pub const MAX_SAMPLES: usize = 10_000;
 
 /// Images of highest loss that are kept of each set.
 pub const HARDEST: usize = 24;

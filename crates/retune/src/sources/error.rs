@@ -259,7 +259,7 @@ pub enum DataError {
         /// What is wrong with it.
         problem: String,
     },
-    /// A Parquet file is damaged, or does not hold labelled images in a known way.
+    /// A Parquet file is damaged, or does not hold labeled images in a known way.
     #[error("{}: {problem}", .path.display())]
     Parquet {
         /// The Parquet file.

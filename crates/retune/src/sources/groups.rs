@@ -14,13 +14,13 @@ use super::{DataError, DataNote};
 const GROUP_KEY: u64 = 0x6772_6f75_7073_0003;
 
 /// Rounds in which groups may change sides; a handful is enough, and the bound is for what nobody has thought of.
-const MOST_ROUNDS: usize = 20;
+const MAX_ROUNDS: usize = 20;
 
 /// Orders that are tried for few groups; of many groups one order is as good as another.
-const MOST_ORDERS: usize = 32;
+const MAX_ORDERS: usize = 32;
 
 /// Groups that all orders together may have.
-const MOST_TRIED: usize = 1 << 20;
+const MAX_TRIED: usize = 1 << 20;
 
 /// A split by groups.
 #[derive(Debug)]
@@ -168,7 +168,7 @@ impl<'a> Sides<'a> {
 
     /// The best that is reached from here in some orders of the groups.
     fn best_of_orders(self, seed: u64) -> Self {
-        let orders = (MOST_TRIED / self.groups.len().max(1)).clamp(1, MOST_ORDERS);
+        let orders = (MAX_TRIED / self.groups.len().max(1)).clamp(1, MAX_ORDERS);
         let mut best: Option<(f64, Self)> = None;
         for number in 0..orders {
             let order = permutation(self.groups.len(), combine(GROUP_KEY, seed), number as u64);
@@ -218,11 +218,11 @@ impl<'a> Sides<'a> {
 
     fn improve(&mut self, order: &[usize]) {
         // Sums in another order differ in their last digits, which is no improvement.
-        const LEAST: f64 = 1e-12;
-        for _ in 0..MOST_ROUNDS {
+        const MIN: f64 = 1e-12;
+        for _ in 0..MAX_ROUNDS {
             let mut is_better = false;
             for &group in order {
-                if self.change(group, 1.0).is_some_and(|change| change < -LEAST) {
+                if self.change(group, 1.0).is_some_and(|change| change < -MIN) {
                     self.turn(group);
                     is_better = true;
                 }

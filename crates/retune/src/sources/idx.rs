@@ -3,7 +3,7 @@
 //! A file holds one array of bytes: two zero bytes, the element type (8 for unsigned bytes), the
 //! number of dimensions, each dimension as a big-endian 32-bit number, and the elements with the
 //! last dimension varying fastest (as Yann LeCun's page on MNIST describes it). Images are
-//! `n × height × width` (grey), `n × height × width × 3` or `n × 3 × height × width`. Any file may be
+//! `n × height × width` (gray), `n × height × width × 3` or `n × 3 × height × width`. Any file may be
 //! compressed with gzip.
 
 use std::collections::BTreeMap;

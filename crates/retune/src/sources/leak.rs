@@ -50,8 +50,8 @@ impl<'a> Contents<'a> {
     /// Whether the two sets are small enough for their contents to be compared; of larger ones only
     /// files that both list are found, because looking into a million files takes minutes.
     pub fn compares_contents(&self, other: &Dataset) -> bool {
-        const MOST: usize = 200_000;
-        self.dataset.len() + other.len() <= MOST
+        const MAX: usize = 200_000;
+        self.dataset.len() + other.len() <= MAX
     }
 
     /// The images of `other` that are here too. Only what has the length of something in the other set

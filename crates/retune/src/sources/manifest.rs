@@ -2,7 +2,7 @@
 //!
 //! The columns (or keys) are `path` (or `file_name`) and, each optional, `label` (or `labels`), `split` and `group`, in any
 //! order; others are ignored. Paths are relative to the manifest's folder or absolute. An empty label means
-//! an unlabelled image. Labels are class names; numbers are taken as their decimal text.
+//! an unlabeled image. Labels are class names; numbers are taken as their decimal text.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -166,7 +166,7 @@ impl Listing {
         let samples = self.splits.entry(row.split.map_or(SplitName::All, SplitName::from)).or_default();
         if is_first {
             // Growing would copy, and what is not needed in the end is never touched.
-            samples.reserve(self.lines.min(MOST_RESERVED));
+            samples.reserve(self.lines.min(MAX_RESERVED));
         }
         samples.push(Sample {
             image: ImageSource::File(image.into()),
@@ -209,7 +209,7 @@ impl Listing {
 const MANY_ROWS: usize = 10_000;
 
 /// Rows for which room is made ahead: lines may be empty, and a text of nothing else asks for no more.
-const MOST_RESERVED: usize = 1 << 20;
+const MAX_RESERVED: usize = 1 << 20;
 
 /// The files of folders, each listed once, by the hashes of their names.
 #[derive(Default)]

@@ -94,7 +94,7 @@ pub enum DataNote {
         /// The classes.
         classes: Vec<String>,
     },
-    /// A column that would hold labels has lists or structs of them, so that its images count as unlabelled.
+    /// A column that would hold labels has lists or structs of them, so that its images count as unlabeled.
     SeveralLabels {
         /// The Parquet file.
         path: PathBuf,

@@ -81,7 +81,7 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Unlabelled images at the given paths, in the given order.
+    /// Unlabeled images at the given paths, in the given order.
     ///
     /// Nothing is read; a missing file is an error of loading, which names it.
     pub fn from_files<P: AsRef<Path>>(paths: &[P]) -> Self {
@@ -231,7 +231,7 @@ pub struct DataSource {
 }
 
 impl DataSource {
-    /// Recognises the data at `path` and lists its samples.
+    /// Recognizes the data at `path` and lists its samples.
     ///
     /// A folder may hold IDX files, CIFAR files, Parquet files, tar archives (WebDataset), `train/` with
     /// `val|valid|validation/` and `test*/`, class folders, or plain images; a file may be a `.csv` or `.jsonl` manifest, a
@@ -392,7 +392,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// A labelled dataset of tiny in-memory images, all of them different.
+    /// A labeled dataset of tiny in-memory images, all of them different.
     pub(crate) fn memory_dataset(labels: &[usize], width: u32, height: u32) -> Dataset {
         let class_count = labels.iter().max().map_or(0, |largest| largest + 1);
         let sample = |(index, &label): (usize, &usize)| {

@@ -148,7 +148,7 @@ impl Dataset {
         let key = combine(SUBSET_KEY, seed);
         let ranked = ranked_by_class(&self.samples, key);
         // One sample of every class, then a second of every class, and so on; within one such round
-        // the hashes decide, so that no class is favoured for its name.
+        // the hashes decide, so that no class is favored for its name.
         let mut rounds: Vec<(usize, usize)> =
             ranked.into_values().flat_map(|class| class.into_iter().enumerate()).collect();
         rounds.sort_by_cached_key(|&(round, index)| (round, rank(&self.samples[index], key)));

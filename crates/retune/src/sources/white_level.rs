@@ -18,11 +18,11 @@ const LOOKED_AT: usize = 64;
 /// 16-bit images that are decoded.
 const DECODED: usize = 16;
 /// Pixels that are decoded, but for the first image.
-const MOST_PIXELS: u64 = 1 << 24;
+const MAX_PIXELS: u64 = 1 << 24;
 /// Pixels of an image that is still decoded.
 const LARGEST: u64 = 1 << 27;
 /// Values that use more bits are left alone: they are dark, but not black.
-const MOST_BITS: u32 = 12;
+const MAX_BITS: u32 = 12;
 
 /// What to say where the 16-bit images among some of the dataset's use few of their bits, and no image uses more.
 /// Looks at images that are spread over the dataset, and decodes at most 16. What cannot be read is passed over.
@@ -40,12 +40,12 @@ pub fn unused_range(dataset: &Dataset) -> Option<DataNote> {
         let Some((value, size)) = found else { continue };
         largest = largest.max(value);
         (decoded, pixels) = (decoded + 1, pixels + size);
-        if decoded == DECODED || pixels > MOST_PIXELS {
+        if decoded == DECODED || pixels > MAX_PIXELS {
             break;
         }
     }
     let bits = u16::BITS - largest.leading_zeros();
-    (1..=MOST_BITS).contains(&bits).then_some(DataNote::UnusedRange { bits, largest })
+    (1..=MAX_BITS).contains(&bits).then_some(DataNote::UnusedRange { bits, largest })
 }
 
 /// Some images, in order: the first ones where each costs the reading of those before it.

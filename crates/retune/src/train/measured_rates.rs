@@ -149,14 +149,14 @@ impl LayerMeasures {
     }
 
     /// The factors of the next epoch after those of this one: each times its layer's measure, mapped linearly so that
-    /// the smallest becomes [`Criterion::LEAST_SHARE`] and the largest 1. A layer without a measure, and all where the
+    /// the smallest becomes [`Criterion::MIN_SHARE`] and the largest 1. A layer without a measure, and all where the
     /// measures are equal, keep their factors.
     pub(super) fn falling_from(&self, before: Option<&IndexMap<String, f64>>) -> IndexMap<String, f64> {
         let measures = || self.layers.values().flatten().copied();
         let (least, most) = (measures().fold(f64::INFINITY, f64::min), measures().fold(0.0, f64::max));
         let share = |measure: f64| {
             let above = (measure - least) / (most - least);
-            Criterion::LEAST_SHARE + (1.0 - Criterion::LEAST_SHARE) * above
+            Criterion::MIN_SHARE + (1.0 - Criterion::MIN_SHARE) * above
         };
         let next = |(name, measure): (&String, &Option<f64>)| {
             let factor = before.and_then(|before| before.get(name)).copied().unwrap_or(1.0);

@@ -8,7 +8,7 @@
 //! For one `C` the objective is exactly that of scikit-learn's `LogisticRegression(solver="lbfgs")`,
 //!
 //! ```text
-//! C · Σᵢ cᵢ · crossentropy(W zᵢ + b, yᵢ) + ½ ‖W‖²      (the bias b is not penalised)
+//! C · Σᵢ cᵢ · crossentropy(W zᵢ + b, yᵢ) + ½ ‖W‖²      (the bias b is not penalized)
 //! ```
 //!
 //! where `cᵢ` is the weight of row i's class (1 without class weights) and `z` are the features that the penalty sees.
@@ -182,7 +182,7 @@ pub fn fit_one(
 }
 
 /// Fits a probe for every strength and keeps the most accurate on validation; of equally accurate ones that with the
-/// lower validation loss, and of those the more strongly penalised. The path ends early once validation has clearly turned:
+/// lower validation loss, and of those the more strongly penalized. The path ends early once validation has clearly turned:
 /// weaker penalties take the longest, and none of them would be chosen. `on_progress` is called after every iteration and
 /// can stop the fit by returning [`ControlFlow::Break`].
 ///

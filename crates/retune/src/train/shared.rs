@@ -18,7 +18,7 @@ use crate::sources::{DataError, Dataset, ReadImages};
 /// Features of training and of validation images.
 const FEATURES_OF_A_RUN: usize = 2;
 /// Sets of features that are kept, in memory or in files.
-const MOST_FEATURES: usize = 2 * FEATURES_OF_A_RUN;
+const MAX_FEATURES: usize = 2 * FEATURES_OF_A_RUN;
 
 /// What was computed, by the key of what it depends on; the most recently used last.
 type ByKey<T> = Vec<(u64, Arc<T>)>;
@@ -98,7 +98,7 @@ impl Shared {
         let memory = |known: &[(u64, Arc<KeptFeatures>)]| -> u64 {
             known.iter().map(|(_, features)| features.memory_bytes()).sum()
         };
-        while known.len() > MOST_FEATURES || (known.len() > FEATURES_OF_A_RUN && memory(&known) > memory_bytes) {
+        while known.len() > MAX_FEATURES || (known.len() > FEATURES_OF_A_RUN && memory(&known) > memory_bytes) {
             known.remove(0);
         }
         Ok(features)

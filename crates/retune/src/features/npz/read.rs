@@ -14,7 +14,7 @@ use super::super::table::Arrays;
 const LONGEST_HEADER: usize = 1 << 16;
 
 /// Deflate cannot make data smaller than by this factor (258 bytes of a repetition in two bits).
-const LARGEST_COMPRESSION: u64 = 1032;
+const MAX_COMPRESSION: u64 = 1032;
 
 /// Reads the arrays of a file.
 pub(super) fn read(path: &Path) -> io::Result<Result<Arrays, String>> {
@@ -55,7 +55,7 @@ fn read_array<T>(
     };
     let largest = match entry.compression() {
         zip::CompressionMethod::Stored => file_bytes,
-        _ => file_bytes.saturating_mul(LARGEST_COMPRESSION),
+        _ => file_bytes.saturating_mul(MAX_COMPRESSION),
     };
     if entry.size() > largest {
         return Err(of_array(format!("claims {} bytes in a file of {file_bytes}", entry.size())));

@@ -11,7 +11,7 @@ use retune_analysis::temperature;
 use super::samples::write_features;
 use super::tiles::{SHEET_BYTES, Tiles, image_of, side_for};
 use super::{
-    HARDEST, HARDEST_FILE, HARDEST_SIDE, MOST_SAMPLES, Prediction, Predictions, SAMPLES_FOLDER, THUMBNAILS_FILE,
+    HARDEST, HARDEST_FILE, HARDEST_SIDE, MAX_SAMPLES, Prediction, Predictions, SAMPLES_FOLDER, THUMBNAILS_FILE,
 };
 use crate::files::{self, FileError};
 use crate::inference::{
@@ -42,13 +42,13 @@ pub(in crate::run) struct Recorder<'a> {
 }
 
 /// Logits of the validation images that are kept to fit a temperature, 256 MiB of them: enough of any set's.
-const MOST_LOGITS: usize = 1 << 26;
+const MAX_LOGITS: usize = 1 << 26;
 
 impl<'a> Recorder<'a> {
     pub fn new(model: &'a Model, options: &'a TrainOptions, data: &FitData, monitor: &'a dyn Monitor) -> Self {
         let further: usize = data.evaluations.iter().map(|(_, dataset)| dataset.len()).sum();
         let images = data.validation.len() + further;
-        let thumbnail_side = side_for(images.min(MOST_SAMPLES));
+        let thumbnail_side = side_for(images.min(MAX_SAMPLES));
         Self {
             model,
             options,
@@ -84,7 +84,7 @@ impl<'a> Recorder<'a> {
         let (model, monitor) = (self.model, self.monitor);
         let evaluation =
             evaluate_observed(model, &loader, &format!("evaluating {name}"), monitor, |batch, outputs| {
-                if set == 0 && logits.len() < MOST_LOGITS {
+                if set == 0 && logits.len() < MAX_LOGITS {
                     logits.extend_from_slice(outputs.logits);
                 } else if let Some(temperature) = self.temperature {
                     confidences.add(
@@ -198,7 +198,7 @@ struct Share {
 
 impl Share {
     fn of(images: usize, all: usize) -> Self {
-        let kept = if all <= MOST_SAMPLES { images } else { images * MOST_SAMPLES / all };
+        let kept = if all <= MAX_SAMPLES { images } else { images * MAX_SAMPLES / all };
         Self { images, kept }
     }
 

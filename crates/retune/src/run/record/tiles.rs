@@ -81,7 +81,7 @@ impl Tiles {
         for quality in QUALITIES {
             bytes.clear();
             let mut encoder = Encoder::new(&mut bytes, quality);
-            // Decoders smooth halved colour over the borders of blocks, and so of tiles; whole colour stays inside.
+            // Decoders smooth halved color over the borders of blocks, and so of tiles; whole color stays inside.
             encoder.set_sampling_factor(SamplingFactor::F_1_1);
             encoder.encode(&grid, width, height, ColorType::Rgb).map_err(io::Error::other)?;
             if bytes.len() <= limit {
@@ -181,7 +181,7 @@ mod tests {
             let (left, top) = (tile as u32 % 3 * 32, tile as u32 / 3 * 32);
             for (x, y) in [(0, 0), (31, 0), (0, 31), (31, 31)] {
                 let found = sheet.get_pixel(left + x, top + y).0;
-                // A tile of one colour is a constant block, which JPEG keeps up to rounding.
+                // A tile of one color is a constant block, which JPEG keeps up to rounding.
                 assert!(found.iter().zip(colour).all(|(a, b)| a.abs_diff(b) <= 3), "{tile}: {found:?}");
             }
         }

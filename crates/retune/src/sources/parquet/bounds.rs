@@ -17,7 +17,7 @@ const EXPANSION: u64 = 64;
 const ALWAYS_ALLOWED_ROWS: u64 = 1 << 16;
 const ROWS_FOR_BYTE: u64 = 8;
 
-/// The most values of a column, or bytes of text or of neighbouring images, that a file of `length` bytes may hold.
+/// The most values of a column, or bytes of text or of neighboring images, that a file of `length` bytes may hold.
 pub(crate) fn most_values(length: u64) -> u64 {
     length.saturating_mul(EXPANSION).max(ALWAYS_ALLOWED)
 }

@@ -63,7 +63,7 @@ impl ParquetFile {
         Ok(Self { input, metadata, sound: Mutex::default() })
     }
 
-    /// The most values of a column, or bytes of text or of neighbouring images, that it may hold.
+    /// The most values of a column, or bytes of text or of neighboring images, that it may hold.
     pub fn most_values(&self) -> u64 {
         bounds::most_values(self.input.length)
     }

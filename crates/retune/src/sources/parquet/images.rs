@@ -1,7 +1,7 @@
 //! The encoded images of a Parquet file, read when they are needed.
 //!
 //! Parquet is read forwards: an image in the middle of a row group costs the pages before it. So images are read by
-//! blocks of neighbouring rows, and the latest blocks stay in memory up to a budget that all files of a source share.
+//! blocks of neighboring rows, and the latest blocks stay in memory up to a budget that all files of a source share.
 //! In order, each block is read once. In random order a block is needed again when it is gone: the second time, its
 //! images go to an unnamed temporary file, where each is found by position from then on.
 //!
@@ -54,7 +54,7 @@ pub struct ParquetImages {
     store: Arc<BlockStore>,
 }
 
-/// Neighbouring rows of a row group.
+/// Neighboring rows of a row group.
 #[derive(Debug)]
 struct Block {
     /// The position of its first row in the file.

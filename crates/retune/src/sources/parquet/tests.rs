@@ -12,7 +12,7 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/parquet").join(name)
 }
 
-/// The colour that an image is filled with.
+/// The color that an image is filled with.
 fn colour(sample: &Sample) -> [u8; 3] {
     let image = sample.image.load(&DecodeLimits::default()).unwrap();
     assert_eq!(image.dimensions(), (6, 5));

@@ -7,7 +7,7 @@ use super::numpy::{self, Function};
 use super::{Bytes, Node, Value};
 
 /// The most values that a file may make: a published data set has some tens of thousands.
-const MOST_VALUES: usize = 1 << 22;
+const MAX_VALUES: usize = 1 << 22;
 
 /// The state of the machine.
 pub(super) struct Machine<'a> {
@@ -36,7 +36,7 @@ impl<'a> Machine<'a> {
             memo: HashMap::new(),
             nodes: Vec::new(),
             decoded: Vec::new(),
-            values_left: MOST_VALUES,
+            values_left: MAX_VALUES,
             bytes_left: file.len(),
         }
     }

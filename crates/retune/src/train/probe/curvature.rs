@@ -29,9 +29,9 @@ const TASK_FEATURES: usize = 32;
 /// Share of the trace of G below which curvature is rounding noise of single-precision features.
 const NOISE: f64 = 1e-7;
 /// Share of the mean `m` below which a class is taken to have no less.
-const SMALLEST_CLASS: f64 = 1e-6;
+const MIN_CLASS: f64 = 1e-6;
 
-/// The second moments of the centred and scaled features.
+/// The second moments of the centered and scaled features.
 pub(super) struct Curvature {
     moments: Moments,
     trace: f64,
@@ -69,7 +69,7 @@ impl Curvature {
         let classes = class_curvature.len();
         let mean = class_curvature.iter().sum::<f64>() / classes as f64;
         // Saturated predictions have none left; any positive number then stands for it.
-        let smallest = (SMALLEST_CLASS * mean).max(f64::MIN_POSITIVE.sqrt());
+        let smallest = (MIN_CLASS * mean).max(f64::MIN_POSITIVE.sqrt());
         let factors: Vec<f64> = class_curvature.iter().map(|curvature| curvature.max(smallest)).collect();
         let shift = |factor: f64| penalty + NOISE * factor * self.trace + f64::MIN_POSITIVE.sqrt();
         let (weight, bias) = gradient.split_at_mut(classes * self.columns);
@@ -135,7 +135,7 @@ fn remove_mean_row(values: &mut [f64], columns: usize) {
     }
 }
 
-/// The mean square of each centred and scaled feature.
+/// The mean square of each centered and scaled feature.
 fn variances(features: FeatureMatrix<'_>, coordinates: &Coordinates) -> Result<Vec<f64>, ProbeError> {
     let mut sums = vec![0.0; features.columns()];
     features.for_each_rows(|values| {
@@ -186,7 +186,7 @@ fn second_moments(features: FeatureMatrix<'_>, coordinates: &Coordinates) -> Res
     Ok(matrix)
 }
 
-/// Every `stride`-th row, centred and scaled: one row of all these images for each feature.
+/// Every `stride`-th row, centered and scaled: one row of all these images for each feature.
 fn by_feature(values: &[f32], count: usize, stride: usize, coordinates: &Coordinates) -> Vec<f64> {
     let columns = coordinates.centre.len();
     let mut block = vec![0.0; columns * count];

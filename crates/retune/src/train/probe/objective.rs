@@ -1,4 +1,4 @@
-//! The penalised multinomial logistic loss over a whole feature matrix.
+//! The penalized multinomial logistic loss over a whole feature matrix.
 
 use rayon::prelude::*;
 
@@ -34,7 +34,7 @@ impl Coordinates {
             .iter()
             .zip(weight.chunks_exact(columns))
             .map(|(bias, weight)| {
-                // The rounded weights: the bias then cancels exactly what they do to the centre.
+                // The rounded weights: the bias then cancels exactly what they do to the center.
                 let shift: f64 = weight.iter().zip(&self.centre).map(|(w, m)| f64::from(*w) * m).sum();
                 (bias - shift) as f32
             })
@@ -87,7 +87,7 @@ impl Chunking {
 }
 
 /// Mean weighted cross-entropy + penalty/2 · ‖W‖², with W the weights on [`Coordinates`]. The parameters are W (k×d,
-/// row-major) followed by k biases, which are not penalised.
+/// row-major) followed by k biases, which are not penalized.
 pub(super) struct PenalisedLoss<'a> {
     features: FeatureMatrix<'a>,
     labels: &'a [usize],
