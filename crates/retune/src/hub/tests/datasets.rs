@@ -1,5 +1,6 @@
 //! Data sets of the hub of a few lines.
 
+use super::tiny_hub::*;
 use super::*;
 use crate::sources::{DataSource, SplitName};
 
