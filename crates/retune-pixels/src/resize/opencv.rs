@@ -50,13 +50,7 @@ pub(super) fn bilinear(image: &RgbImage, target: &Target) -> RgbImage {
     if halves(image, target) {
         return area(image, target);
     }
-    let positions = |source, target, wanted| positions(source, target, wanted, centre, linear_taps);
-    sample(
-        image,
-        &positions(image.width(), target.width, &target.columns),
-        &positions(image.height(), target.height, &target.rows),
-        combine_shortened,
-    )
+    interpolate(image, target, center, linear_taps, combine_shortened)
 }
 
 fn halves(image: &RgbImage, target: &Target) -> bool {
@@ -66,24 +60,12 @@ fn halves(image: &RgbImage, target: &Target) -> bool {
 
 /// The 4×4 source pixels around each output pixel's center.
 pub(super) fn bicubic(image: &RgbImage, target: &Target) -> RgbImage {
-    let positions = |source, target, wanted| positions(source, target, wanted, centre, cubic_taps);
-    sample(
-        image,
-        &positions(image.width(), target.width, &target.columns),
-        &positions(image.height(), target.height, &target.rows),
-        combine_exactly,
-    )
+    interpolate(image, target, center, cubic_taps, combine_exactly)
 }
 
 /// The 8×8 source pixels around each output pixel's center.
 pub(super) fn lanczos4(image: &RgbImage, target: &Target) -> RgbImage {
-    let positions = |source, target, wanted| positions(source, target, wanted, centre, lanczos_taps);
-    sample(
-        image,
-        &positions(image.width(), target.width, &target.columns),
-        &positions(image.height(), target.height, &target.rows),
-        combine_exactly,
-    )
+    interpolate(image, target, center, lanczos_taps, combine_exactly)
 }
 
 /// The mean over the area that an output pixel covers, if both sides shrink (or stay). If a side
@@ -92,13 +74,20 @@ pub(super) fn area(image: &RgbImage, target: &Target) -> RgbImage {
     if target.width <= image.width() && target.height <= image.height() {
         return area_mean(image, target);
     }
-    let positions = |source, target, wanted| positions(source, target, wanted, straddling, linear_taps);
-    sample(
-        image,
-        &positions(image.width(), target.width, &target.columns),
-        &positions(image.height(), target.height, &target.rows),
-        combine_shortened,
-    )
+    interpolate(image, target, straddling, linear_taps, combine_shortened)
+}
+
+/// Samples the image at the wanted output positions of both axes.
+fn interpolate<const N: usize>(
+    image: &RgbImage,
+    target: &Target,
+    locate: fn(f64, f64) -> (i64, f32),
+    taps: fn(i64, f32, i64) -> Taps<N>,
+    combine: fn([i32; N], [i32; N]) -> i32,
+) -> RgbImage {
+    let columns = positions(image.width(), target.width, &target.columns, locate, taps);
+    let rows = positions(image.height(), target.height, &target.rows, locate, taps);
+    sample(image, &columns, &rows, combine)
 }
 
 /// The taps of the wanted output positions along one axis. `locate(index, scale)` gives the source position
@@ -122,7 +111,7 @@ fn positions<const N: usize>(
 }
 
 /// Where the center of an output pixel lies in the source.
-fn centre(index: f64, scale: f64) -> (i64, f32) {
+fn center(index: f64, scale: f64) -> (i64, f32) {
     let position = ((index + 0.5) * scale - 0.5) as f32;
     let low = position.floor();
     (low as i64, position - low)
