@@ -4,9 +4,9 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 
-use common::{load, training_images};
+use common::{StopAfter, load, training_images};
 use retune::inference::Metric;
 use retune::loading::mix::Mix;
 use retune::methods::{Method, MethodOptions};
@@ -110,24 +110,6 @@ fn train(
 
 fn bits(model: &Model, index: usize) -> Vec<u32> {
     model.parameters.values(index).into_iter().map(f32::to_bits).collect()
-}
-
-/// Asks to stop after so many images.
-struct StopAfter {
-    images: usize,
-    seen: AtomicUsize,
-}
-
-impl Monitor for StopAfter {
-    fn start(&self, _: &str, _: usize) {}
-    fn advance(&self, units: usize) {
-        self.seen.fetch_add(units, Ordering::Relaxed);
-    }
-    fn finish(&self) {}
-    fn message(&self, _: &str) {}
-    fn cancelled(&self) -> bool {
-        self.seen.load(Ordering::Relaxed) >= self.images
-    }
 }
 
 /// Every way of training that touches weights beside the gradient's update.

@@ -1,12 +1,15 @@
 //! The trainer's promises, on a small model and images made here: frozen means frozen, a resumed
 //! run ends with the same bits, threads change nothing, divergence is an error.
 
+mod common;
+
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use burn::tensor::Device;
+use common::StopAfter;
 use image::RgbImage;
 use indexmap::IndexMap;
 use retune::inference::{self, Metric};
@@ -254,24 +257,6 @@ fn a_linear_probe_changes_the_head_alone_and_learns() {
     assert_eq!(told.accuracy, measured.accuracy);
     // Sums in another order and precision: a few units of float32's last place.
     assert!((told.loss - measured.loss).abs() < 1e-5, "{} is not {}", told.loss, measured.loss);
-}
-
-/// Asks to stop after so many images.
-struct StopAfter {
-    images: usize,
-    seen: AtomicUsize,
-}
-
-impl Monitor for StopAfter {
-    fn start(&self, _: &str, _: usize) {}
-    fn advance(&self, units: usize) {
-        self.seen.fetch_add(units, Ordering::Relaxed);
-    }
-    fn finish(&self) {}
-    fn message(&self, _: &str) {}
-    fn cancelled(&self) -> bool {
-        self.seen.load(Ordering::Relaxed) >= self.images
-    }
 }
 
 #[test]

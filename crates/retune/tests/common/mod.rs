@@ -3,10 +3,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::tensor::Device;
 use image::RgbImage;
 use retune::models::Model;
+use retune::monitor::Monitor;
 use retune::sources::{Dataset, ImageSource, Sample};
 
 /// Where the fixture models are.
@@ -64,4 +66,24 @@ pub fn training_images() -> Dataset {
     });
     let classes = (0..5).map(|class| format!("{class}")).collect();
     Dataset { root: PathBuf::new(), classes, samples: samples.collect(), corruptions: Vec::new() }
+}
+
+/// Asks to stop after so many images.
+pub struct StopAfter {
+    /// How many.
+    pub images: usize,
+    /// Images so far.
+    pub seen: AtomicUsize,
+}
+
+impl Monitor for StopAfter {
+    fn start(&self, _: &str, _: usize) {}
+    fn advance(&self, units: usize) {
+        self.seen.fetch_add(units, Ordering::Relaxed);
+    }
+    fn finish(&self) {}
+    fn message(&self, _: &str) {}
+    fn cancelled(&self) -> bool {
+        self.seen.load(Ordering::Relaxed) >= self.images
+    }
 }
