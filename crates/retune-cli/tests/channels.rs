@@ -60,7 +60,7 @@ fn other_channels_are_refused_in_a_sentence() {
     }
     let fit = format!("fit --model {} --data data --out refused", model());
     let error = here.refuses(&format!("{fit} --in-chans 5"));
-    assert!(error.contains("images have no 5 channels"), "{error}");
+    assert!(error.contains("channels, not 5"), "{error}");
     let error = here.refuses(&format!("{fit} --in-chans 1 --mean 0.5,0.5,0.5"));
     assert!(error.contains("images of 1 channel (gray) need as many values in mean and std, not 3 and 1"), "{error}");
 }

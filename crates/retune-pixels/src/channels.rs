@@ -21,9 +21,7 @@ pub enum Channels {
 
 /// A number of channels that images do not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "images have no {0} channels: a model takes 1 (gray), 2 (gray and opacity), 3 (RGB) or 4 (RGB and opacity) of them"
-)]
+#[error("models take 1 (gray), 2 (gray and opacity), 3 (RGB), or 4 (RGB and opacity) channels, not {0}")]
 pub struct UnknownChannels(
     /// The number.
     pub u64,
@@ -110,7 +108,7 @@ mod tests {
         for count in [0, 5, 1 << 40] {
             assert_eq!(Channels::try_from(count), Err(UnknownChannels(count)));
         }
-        assert!(UnknownChannels(5).to_string().starts_with("images have no 5 channels"));
+        assert!(UnknownChannels(5).to_string().ends_with("channels, not 5"));
     }
 
     #[test]

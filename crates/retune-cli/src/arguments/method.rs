@@ -24,7 +24,7 @@ pub struct MethodArguments {
     /// How to fine-tune
     #[arg(long, value_name = "NAME", default_value = methods::DEFAULT.name, value_parser = method_names())]
     method: Method,
-    /// A plan written by hand, instead of a method's (`retune plan --toml` prints one to start from)
+    /// File with a plan to run in place of a method's (`retune plan --toml` prints one to start from)
     #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
     #[command(flatten)]
@@ -67,7 +67,7 @@ pub struct MethodOptionArguments {
     /// Passes over the training images
     #[arg(long, value_name = "N", default_value = "10", value_parser = parse::count, allow_hyphen_values = true)]
     epochs: usize,
-    /// Learning rate, or several with commas for validation to choose from [default: half decades from 1e-5 to 3e-3; soups:
+    /// Learning rate; of several, separated by commas, validation chooses one [default: half decades from 1e-5 to 3e-3; soups:
     /// 1e-5,1e-4,1e-3]
     #[arg(long, value_name = "X", value_delimiter = ',', value_parser = parse::positive, allow_hyphen_values = true)]
     lr: Vec<f64>,
@@ -75,16 +75,16 @@ pub struct MethodOptionArguments {
     /// [default: halving; full if --lr names the rates, and for soups]
     #[arg(long, value_name = "NAME", value_parser = named::<Search>(Search::ALL.map(Search::name)))]
     search: Option<Search>,
-    /// End a training after N epochs in a row without a better one on validation [default: train for all epochs]
+    /// Stop a training after N epochs in a row without improvement on validation [default: train for all epochs]
     #[arg(long, value_name = "N", value_parser = parse::count, allow_hyphen_values = true)]
     patience: Option<usize>,
     #[arg(long, value_name = "NAME", help = schedule_help(),
           value_parser = named::<Schedule>(Schedule::ALL.map(Schedule::name)))]
     schedule: Option<Schedule>,
-    /// Epochs in which the rate climbs first; fractions count
+    /// Number of warm-up epochs; may be a fraction
     #[arg(long, value_name = "X", default_value = "0", value_parser = parse::non_negative, allow_hyphen_values = true)]
     warmup_epochs: f64,
-    /// How it climbs: linearly from 0, step by step, or by a factor of 10 each epoch, up to a tenth in the last
+    /// How the rate warms up: linearly from 0 with every step, or tenfold with every epoch up to a tenth in the last
     #[arg(long, value_name = "NAME", default_value = "linear", value_parser = named::<Warmup>(Warmup::ALL.map(Warmup::name)))]
     warmup: Warmup,
     /// Keep an exponential moving average of the weights with this decay, such as 0.999, instead of the weights
@@ -95,10 +95,10 @@ pub struct MethodOptionArguments {
     swa_from: Option<usize>,
     #[arg(long, value_name = "LAYER", help = first_help())]
     first: Option<String>,
-    /// Last layer to tune, a stage, block or tensor
+    /// Last layer to tune: a stage, block, or tensor
     #[arg(long, value_name = "LAYER")]
     last: Option<String>,
-    /// The layers to tune, with commas, instead of a range
+    /// Layers to tune, separated by commas, instead of a range
     #[arg(long, value_name = "A,B,C", value_delimiter = ',', conflicts_with_all = ["first", "last"])]
     layers: Vec<String>,
     #[command(flatten)]
@@ -170,7 +170,7 @@ fn schedule_help() -> String {
 fn first_help() -> String {
     let takers = methods::ALL.iter().filter(|method| method.layers != Layers::Whole);
     format!(
-        "First layer to tune: a stage, block or tensor, as `retune layers` and `retune layers --tensors` name them [{}]",
+        "First layer to tune: a stage, block, or tensor, as `retune layers` and `retune layers --tensors` name them [{}]",
         methods::names(takers, ", ")
     )
 }
@@ -220,8 +220,8 @@ impl FromStr for MethodChoice {
 pub fn choices_help() -> String {
     let needing: Vec<&Method> = methods::ALL.iter().filter(|method| method.layers == Layers::Needed).collect();
     format!(
-        "Methods with commas, some with layers (NAME:layer1..layer2, NAME:layer3.0.conv1.weight..fc.bias, NAME:stem+head); \
-         `all` is every method but {}, `NAME-each` is a method that takes layers on every stage alone",
+        "Methods, separated by commas, some with layers (NAME:layer1..layer2, NAME:layer3.0.conv1.weight..fc.bias, NAME:stem+head); \
+         `all` is every method except {}, and `NAME-each` runs a method on each stage alone",
         methods::names(needing, " and ")
     )
 }

@@ -138,8 +138,8 @@ pub fn absolute(path: &Path) -> PathBuf {
 #[derive(Args)]
 #[command(next_help_heading = "Preprocessing (default: the model's own)")]
 pub struct PreprocessingArguments {
-    /// Number of input channels: 1 (gray), 2 (gray and opacity), 3 (RGB), or 4 (RGB and opacity). The stem's weights are
-    /// adapted as timm adapts them
+    /// Number of input channels: 1 (gray), 2 (gray and opacity), 3 (RGB), or 4 (RGB and opacity). The stem's weights
+    /// are adapted as in timm
     #[arg(long, value_name = "N", value_parser = parse::in_chans, allow_hyphen_values = true)]
     in_chans: Option<Channels>,
     /// Input size in pixels: one number for squares, or height and width such as 64x256

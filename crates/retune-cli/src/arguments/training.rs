@@ -28,14 +28,14 @@ pub struct TrainingArguments {
     /// Images per batch
     #[arg(long, value_name = "N", default_value = "32", value_parser = parse::count, allow_hyphen_values = true)]
     batch_size: usize,
-    /// Add up the gradients of this many batches for each update, as if a batch were so many times as large
+    /// Accumulate the gradients of this many batches for each update, as if a batch were that many times as large
     #[arg(long, value_name = "N", default_value = "1", value_parser = parse::count, allow_hyphen_values = true)]
     accumulate: usize,
-    /// Images of an epoch: all, or as many with each class equally often
+    /// Images of an epoch: all of them, or the same number with every class equally frequent
     #[arg(long, value_name = "NAME", default_value = "all", value_parser = named::<Sampling>(["all", "balanced"]),
           conflicts_with = "no_shuffle")]
     sampling: Sampling,
-    /// Stochastic depth: leave out branches of blocks at a rate that grows to X in the last block [default: the model's
+    /// Stochastic depth: drop residual branches at a rate that grows to X in the last block [default: the model's
     /// drop_path_rate]
     #[arg(long, value_name = "X", value_parser = parse::below_one, allow_hyphen_values = true)]
     drop_path: Option<f64>,
@@ -82,7 +82,7 @@ pub struct TrainingArguments {
     /// Which epoch's model to keep: the best on validation, or the last
     #[arg(long, value_name = "NAME", default_value = "best", value_parser = named::<Keep>(["best", "last"]))]
     save: Keep,
-    /// What validation chooses epochs, learning rates, and averages by
+    /// Metric by which validation chooses epochs, learning rates, and averages
     #[arg(long, value_name = "NAME", default_value = "accuracy",
           value_parser = named::<Metric>(Metric::ALL.map(Metric::name)))]
     select: Metric,

@@ -85,7 +85,7 @@ mod tests {
         }
         assert!(
             page.contains(
-                "| `--rgn-batches N` | Batches that rates are measured on before each epoch | a whole number above 0 | \
+                "| `--rgn-batches N` | Number of batches to measure rates on before each epoch | a whole number above 0 | \
                                auto-rgn, auto-snr; default: 5 |"
             ),
             "{page}"

@@ -29,7 +29,7 @@ const MODE: MethodOption<RelativeGradientNorm> = MethodOption::new(
     "NAME",
     Kind::Choice(&["paper", "notebook"]),
     RelativeGradientNorm::Paper,
-    "Measure afresh before each epoch, or lower rates after each epoch by its last batch, down to 0.55 at once",
+    "How rates follow the norms: measured from scratch before each epoch (paper), or lowered after each epoch, to 0.55 at least, by the ratios of its last batch (notebook)",
 );
 
 /// How rates follow the relative gradient norm.
@@ -72,7 +72,7 @@ pub(super) const BATCHES: MethodOption<usize> = MethodOption::new(
     "N",
     Kind::Whole(Interval::above(0.0)),
     5,
-    "Batches that rates are measured on before each epoch",
+    "Number of batches to measure rates on before each epoch",
 )
 .formerly("adaptive_batches");
 
@@ -81,7 +81,7 @@ pub(super) const GRANULARITY: MethodOption<LayerKind> = MethodOption::new(
     "NAME",
     Kind::Choice(&["tensor", "block", "stage"]),
     LayerKind::Tensor,
-    "What has a rate of its own",
+    "Granularity of the measured rates",
 )
 .formerly("adaptive_layer");
 

@@ -25,7 +25,7 @@ const MODE: MethodOption<SignalToNoise> = MethodOption::new(
     "NAME",
     Kind::Choice(&["paper", "official"]),
     SignalToNoise::Paper,
-    "Which definition of the signal-to-noise ratio",
+    "Definition of the signal-to-noise ratio",
 )
 .formerly("snr");
 
@@ -36,11 +36,11 @@ const THRESHOLD: MethodOption<Option<f64>> = MethodOption::new(
     "X",
     Kind::Number(Interval::at_least(0.0)),
     None,
-    "Layers with a lower ratio are frozen for the epoch",
+    "Freeze layers with a lower ratio for the epoch",
 )
 .by_default("0.5 for paper, 0.95 for official");
 
-/// Which definition of the signal-to-noise ratio is taken.
+/// Definition of the signal-to-noise ratio is taken.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum SignalToNoise {

@@ -26,7 +26,7 @@ pub(super) const GRANULARITY: MethodOption<Granularity> = MethodOption::new(
     "NAME",
     Kind::Choice(&["stage", "block", "tensor"]),
     Granularity::Block,
-    "What counts as one layer",
+    "Unit that counts as one layer",
 );
 
 /// For each layer back from the last.
@@ -43,7 +43,7 @@ const DECAY_MIN: MethodOption<f64> = MethodOption::new(
     "X",
     Kind::Number(Interval::between(0.0, 1.0)),
     0.0,
-    "The factor is not lower than this",
+    "Lower bound of the factor",
 )
 .excludes(&["lr_range"])
 .formerly("lowest_factor");
@@ -53,7 +53,7 @@ const LR_RANGE: MethodOption<Option<[f64; 2]>> = MethodOption::new(
     "LOW..HIGH",
     Kind::Range(Interval::above(0.0)),
     None,
-    "Rates of the first and the last layer, those between evenly spaced in logarithm, instead of a decay",
+    "Rates of the first and the last layer, evenly spaced on a logarithmic scale in between; replaces the decay",
 )
 .excludes(&["lr", "decay"])
 .formerly("rate_range");
@@ -63,7 +63,7 @@ const REINIT: MethodOption<usize> = MethodOption::new(
     "K",
     Kind::Whole(Interval::at_least(0.0)),
     0,
-    "Draw this many layers before the head anew first",
+    "Reinitialize this many layers before the head",
 )
 .formerly("reinitialize");
 

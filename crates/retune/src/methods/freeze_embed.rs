@@ -17,7 +17,7 @@ use crate::plan::Gradient;
 
 pub const METHOD: Method = Method {
     name: "freeze-embed",
-    summary: "full fine-tuning with the layer that takes the image in frozen",
+    summary: "full fine-tuning with the first layer, the embedding or stem, frozen",
     paper: Some(Paper { authors: "Kumar et al.", year: 2022, arxiv: "2211.09359" }),
     phases: |blocks, options| Ok(vec![gradient(blocks, options).into_phase("fine-tuning without the embedding")]),
     ..Method::PLAIN

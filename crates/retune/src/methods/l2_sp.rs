@@ -21,7 +21,7 @@ const STRENGTH: MethodOption<f64> = MethodOption::new(
     "X",
     Kind::Number(Interval::at_least(0.0)),
     Anchor::DEFAULT.strength,
-    "Strength of the pull to the pretrained weights",
+    "Strength of the pull toward the pretrained weights",
 )
 .formerly("anchor.strength");
 
@@ -30,7 +30,7 @@ const HEAD_STRENGTH: MethodOption<f64> = MethodOption::new(
     "X",
     Kind::Number(Interval::at_least(0.0)),
     Anchor::DEFAULT.head_strength,
-    "Strength of the head's pull to zero",
+    "Strength of the pull of the head toward zero",
 )
 .formerly("anchor.head_strength");
 

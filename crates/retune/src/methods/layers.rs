@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::models::{Block, Neighbour, UnknownLayer};
 use crate::plan::PlanError;
 
-/// What counts as one layer of a model.
+/// Unit that counts as one layer of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Granularity {

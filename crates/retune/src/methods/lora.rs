@@ -20,7 +20,7 @@ const RANK: MethodOption<usize> = MethodOption::new(
     "N",
     Kind::Whole(Interval::between(1.0, LowRank::MAX_RANK as f64)),
     LowRank::DEFAULT.rank,
-    "Rank of the changes",
+    "Rank of the low-rank changes",
 )
 .formerly("low_rank.rank");
 
@@ -29,7 +29,7 @@ const ALPHA: MethodOption<f64> = MethodOption::new(
     "X",
     Kind::Number(Interval::above(0.0)),
     LowRank::DEFAULT.alpha,
-    "The changes are scaled by this over the rank",
+    "Scale of the changes, divided by the rank",
 )
 .formerly("low_rank.alpha");
 

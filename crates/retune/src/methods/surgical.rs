@@ -8,7 +8,7 @@ use crate::plan::{Gradient, Phase, PlanError};
 
 pub const METHOD: Method = Method {
     name: "surgical",
-    summary: "the layers that are named, from a first to a last, and no others",
+    summary: "only the layers that you name, from a first to a last",
     paper: Some(Paper { authors: "Lee et al.", year: 2023, arxiv: "2210.11466" }),
     layers: Layers::Needed,
     phases,

@@ -36,7 +36,7 @@ const UNFREEZE: MethodOption<UnfreezeOrder> = MethodOption::new(
     "ORDER",
     Kind::Choice(&["last-to-first", "first-to-last"]),
     UnfreezeOrder::LastToFirst,
-    "In which order layers are unfrozen",
+    "Order in which layers are unfrozen",
 );
 
 /// In which order gradual unfreezing goes; both are in the literature.

@@ -24,7 +24,7 @@ const ALPHA: MethodOption<Cow<'static, [f64]>> = MethodOption::new(
     "X",
     Kind::Numbers(Interval::between(0.0, 1.0)),
     Cow::Borrowed([0.5].as_slice()),
-    "Share of the fine-tuned weights, or several with commas for validation to choose from",
+    "Share of the fine-tuned weights in the average; of several, separated by commas, validation chooses one",
 )
 .formerly("alphas");
 

@@ -25,7 +25,7 @@ pub struct Gradient {
     /// How the rate changes over the phase.
     #[serde(default)]
     pub schedule: Schedule,
-    /// Epochs in which the rate climbs first; fractions count.
+    /// Number of warm-up epochs; may be a fraction.
     #[serde(default)]
     pub warmup_epochs: f64,
     /// How it climbs in them.
@@ -211,7 +211,7 @@ pub enum Combine {
 pub struct Adaptive {
     /// What is measured.
     pub criterion: Criterion,
-    /// What counts as one layer.
+    /// Unit that counts as one layer.
     #[serde(default)]
     pub layer: LayerKind,
     /// Training batches whose gradients are measured.
@@ -269,7 +269,7 @@ impl Criterion {
     pub const MIN_SHARE: f64 = 0.55;
 }
 
-/// What counts as one layer where rates are measured.
+/// Unit that counts as one layer where rates are measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LayerKind {
