@@ -92,7 +92,7 @@ pub struct TrainingArguments {
     /// Memory for decoded images, in MiB; the rest goes to a temporary file
     #[arg(long, value_name = "N", default_value = "256")]
     cache_mb: u32,
-    /// Precision of matrix products in trained blocks; bfloat16 is faster on CPUs with AVX-512 BF16
+    /// Precision of matrix products in trained blocks; bfloat16 is faster on some CPUs with AVX-512 BF16
     #[arg(long, value_name = "NAME", default_value = "float32", value_parser = named::<Precision>(["float32", "bfloat16"]))]
     precision: Precision,
     /// Memory for activations of frozen blocks and for features of a linear probe, in MiB; the rest goes to a temporary
