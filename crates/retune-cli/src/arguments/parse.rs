@@ -213,7 +213,7 @@ mod tests {
         assert!(positive_channels("0.2,0,0.2").is_err());
         assert_eq!(in_chans("1"), Ok(Channels::Gray));
         for (text, mentioned) in
-            [("0", "no 0 channels"), ("5", "no 5 channels"), ("-1", "from 1 to 4"), ("x", "from 1 to 4")]
+            [("0", "channels, not 0"), ("5", "channels, not 5"), ("-1", "from 1 to 4"), ("x", "from 1 to 4")]
         {
             assert!(in_chans(text).unwrap_err().contains(mentioned), "{text}");
         }

@@ -38,15 +38,10 @@ pub(super) const DECAY: MethodOption<f64> = MethodOption::new(
     "Factor on the rate for each layer back from the last",
 );
 
-const DECAY_MIN: MethodOption<f64> = MethodOption::new(
-    "decay_min",
-    "X",
-    Kind::Number(Interval::between(0.0, 1.0)),
-    0.0,
-    "Lower bound of the factor",
-)
-.excludes(&["lr_range"])
-.formerly("lowest_factor");
+const DECAY_MIN: MethodOption<f64> =
+    MethodOption::new("decay_min", "X", Kind::Number(Interval::between(0.0, 1.0)), 0.0, "Lower bound of the factor")
+        .excludes(&["lr_range"])
+        .formerly("lowest_factor");
 
 const LR_RANGE: MethodOption<Option<[f64; 2]>> = MethodOption::new(
     "lr_range",
