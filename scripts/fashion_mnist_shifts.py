@@ -3,7 +3,7 @@
     python scripts/fashion_mnist_shifts.py --idx /usr/share/datasets/fashion-mnist --assets crates/retune/assets/demo
     python scripts/fashion_mnist_shifts.py --idx /usr/share/datasets/fashion-mnist --folders OUT
 
-Fashion-MNIST (Xiao, Rasul & Vollgraf 2017, arXiv 1708.07747; MIT licence) is in Debian's package
+Fashion-MNIST (Xiao, Rasul & Vollgraf 2017, arXiv 1708.07747; MIT license) is in Debian's package
 `dataset-fashion-mnist`. The demo's backbone is pretrained on the 60,000 training images, so the tasks use the others.
 
 `--assets` writes what the demo embeds:

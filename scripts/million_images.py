@@ -26,7 +26,7 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def png(number: int) -> bytes:
-    """A grey image of 8 by 8 pixels that differs between numbers and whose brightness tells its class."""
+    """A gray image of 8 by 8 pixels that differs between numbers and whose brightness tells its class."""
     level = 20 * (number % CLASSES)
     pixels = [level + (number >> (bit % 24) & 1) * 10 for bit in range(64)]
     rows = b"".join(b"\0" + bytes(pixels[row * 8 : row * 8 + 8]) for row in range(8))

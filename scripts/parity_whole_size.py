@@ -38,7 +38,7 @@ IMAGE_SIZES = ((256, 256), (431, 300), (211, 333), (150, 97))
 
 
 def write_images(folder):
-    """Two class folders of seeded PNG images: smooth colour waves under noise, so that resizing matters."""
+    """Two class folders of seeded PNG images: smooth color waves under noise, so that resizing matters."""
     random = numpy.random.default_rng(7)
     for index, (width, height) in enumerate(IMAGE_SIZES):
         y, x = numpy.mgrid[0:height, 0:width]

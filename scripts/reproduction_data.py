@@ -2,7 +2,7 @@
 
     python scripts/reproduction_data.py --idx /usr/share/datasets/fashion-mnist --out DATA
 
-Fashion-MNIST (Xiao, Rasul & Vollgraf 2017, arXiv 1708.07747; MIT licence) is in Debian's package
+Fashion-MNIST (Xiao, Rasul & Vollgraf 2017, arXiv 1708.07747; MIT license) is in Debian's package
 `dataset-fashion-mnist`. Its 60,000 training images are the source that models are pretrained on; its 10,000 test images
 are the target that they are fine-tuned to, so no target image was seen in pretraining.
 
@@ -11,7 +11,7 @@ DATA gets
     garments.csv             all ten classes: 1,000 images to train on, 500 to choose by, 8,500 to test
     groups_seen.csv          three groups of garments, shown as five subclasses, split in the same way
     groups_unseen.csv        the same groups, shown as four other subclasses, split in the same way
-    source_groups/           IDX files: the training images of the five seen subclasses, labelled by group
+    source_groups/           IDX files: the training images of the five seen subclasses, labeled by group
                              (0 top, 1 shoe, 2 long)
     source_groups_unseen/    the same of the four other subclasses
 """
@@ -78,5 +78,5 @@ if __name__ == "__main__":
         (options.out / folder).mkdir(exist_ok=True)
         chosen = np.isin(labels, list(subclasses))
         write_idx(options.out / folder / "train-images-idx3-ubyte.gz", images[chosen])
-        relabelled = np.vectorize(subclasses.get, otypes=[np.uint8])(labels[chosen])
-        write_idx(options.out / folder / "train-labels-idx1-ubyte.gz", relabelled)
+        relabeled = np.vectorize(subclasses.get, otypes=[np.uint8])(labels[chosen])
+        write_idx(options.out / folder / "train-labels-idx1-ubyte.gz", relabeled)

@@ -53,10 +53,10 @@ pub fn score_interval(share: f64, n: f64, critical: f64) -> [f64; 2] {
         return [0.0, 1.0];
     }
     let square = critical * critical;
-    let centre = share + square / (2.0 * n);
+    let center = share + square / (2.0 * n);
     let reach = critical * (share * (1.0 - share) / n + square / (4.0 * n * n)).sqrt();
     let scale = 1.0 + square / n;
-    [((centre - reach) / scale).max(0.0), ((centre + reach) / scale).min(1.0)]
+    [((center - reach) / scale).max(0.0), ((center + reach) / scale).min(1.0)]
 }
 
 /// The mean difference of two methods with the same seeds: the paired t-test's 90 % interval.
@@ -85,14 +85,14 @@ pub fn proportion_difference(one: (usize, usize), other: (usize, usize)) -> [f64
 /// # Panics
 /// If the two are not of the same length: a caller's mistake, not input's.
 pub fn matched_difference(one: &[bool], other: &[bool]) -> Estimate {
-    assert_eq!(one.len(), other.len(), "judgements of the same things");
+    assert_eq!(one.len(), other.len(), "judgments of the same things");
     let alone = |own: bool| one.iter().zip(other).filter(|&(&one, &other)| one == own && other != own).count() as f64;
     let (n, gained, lost) = (one.len() as f64, alone(true), alone(false));
     let difference = gained - lost;
-    let centre = difference / (n + 2.0);
+    let center = difference / (n + 2.0);
     let variance = (gained + lost + 1.0) - difference.powi(2) / (n + 2.0);
     let reach = NORMAL * variance.max(0.0).sqrt() / (n + 2.0);
-    Estimate { mean: difference / n.max(1.0), interval: [(centre - reach).max(-1.0), (centre + reach).min(1.0)] }
+    Estimate { mean: difference / n.max(1.0), interval: [(center - reach).max(-1.0), (center + reach).min(1.0)] }
 }
 
 #[cfg(test)]

@@ -73,12 +73,12 @@ pub(super) struct Points<'a> {
 
 /// An image and how far away it is.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Neighbour {
+pub(super) struct Neighbor {
     pub distance: f64,
     pub index: usize,
 }
 
-impl Neighbour {
+impl Neighbor {
     /// Nearer ones come first, of equally near ones the first.
     pub fn order(&self, other: &Self) -> std::cmp::Ordering {
         self.distance.total_cmp(&other.distance).then(self.index.cmp(&other.index))
@@ -192,7 +192,7 @@ impl<'a> Points<'a> {
     }
 
     /// The `count` nearest neighbors of every image, nearest first, without itself. There must be more images.
-    pub fn nearest(&self, count: usize) -> Vec<Vec<Neighbour>> {
+    pub fn nearest(&self, count: usize) -> Vec<Vec<Neighbor>> {
         let longest = self.longest();
         let found = self.visit(
             // The candidates, and how far away the last of them may be.
@@ -212,9 +212,9 @@ impl<'a> Points<'a> {
         );
         let exact = |(own, (near, _)): (usize, (Vec<(f32, usize)>, f32))| {
             let measured = near.into_iter().map(|(_, index)| (self.measure(own, index), index));
-            let mut near: Vec<Neighbour> =
-                measured.map(|(square, index)| Neighbour { distance: self.distance(square), index }).collect();
-            near.sort_unstable_by(Neighbour::order);
+            let mut near: Vec<Neighbor> =
+                measured.map(|(square, index)| Neighbor { distance: self.distance(square), index }).collect();
+            near.sort_unstable_by(Neighbor::order);
             near.truncate(count);
             near
         };
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_are_those_of_plain_loops() {
+    fn neighbors_are_those_of_plain_loops() {
         let (n, width, count) = (300, 5, 7);
         let values = features(n, width);
         let row = |index: usize| values[index * width..][..width].iter().map(|&value| f64::from(value));
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn duplicates_are_neighbours_at_no_distance_in_order() {
+    fn duplicates_are_neighbors_at_no_distance_in_order() {
         let values = [1.0, 2.0, 1.0, 2.0, 1.0, 2.0, 4.0, 6.0];
         let found = Points::new(&values, 2, Metric::Euclidean).nearest(3);
         let indices = |image: usize| found[image].iter().map(|one| one.index).collect::<Vec<_>>();

@@ -33,7 +33,7 @@ const FEW_IMAGES: usize = 10_000;
 pub struct UmapOptions {
     /// Images that count as a neighborhood, each image itself among them, as in `umap-learn`: fewer show finer
     /// structure, more show larger. From 2.
-    pub neighbours: usize,
+    pub neighbors: usize,
     /// How near points may come to each other, as a part of the map's unit of length: from 0 to 1.
     pub minimum_distance: f64,
     /// How distances of features are measured.
@@ -46,7 +46,7 @@ pub struct UmapOptions {
 
 impl Default for UmapOptions {
     fn default() -> Self {
-        Self { neighbours: 15, minimum_distance: 0.1, metric: Metric::Euclidean, seed: 0, epochs: None }
+        Self { neighbors: 15, minimum_distance: 0.1, metric: Metric::Euclidean, seed: 0, epochs: None }
     }
 }
 
@@ -123,7 +123,7 @@ pub fn umap(features: &[f32], width: usize, options: &UmapOptions) -> Result<Vec
         _ => {}
     }
     let epochs = options.epochs.unwrap_or(if n <= FEW_IMAGES { 500 } else { 200 });
-    let size = options.neighbours.min(n);
+    let size = options.neighbors.min(n);
     let nearest = Points::new(features, width, options.metric).nearest(size - 1);
     let graph = graph::fuzzy(&nearest, size, epochs);
     drop(nearest);
@@ -145,7 +145,7 @@ fn check(features: &[f32], width: usize, options: &UmapOptions) -> Result<(), Um
     let within = |name, value: f64, range: RangeInclusive<f64>| {
         if range.contains(&value) { Ok(()) } else { Err(UmapError::Option { name, value, range }) }
     };
-    within("the number of neighbours", options.neighbours as f64, 2.0..=f64::from(u16::MAX))?;
+    within("the number of neighbors", options.neighbors as f64, 2.0..=f64::from(u16::MAX))?;
     within("the minimum distance", options.minimum_distance, 0.0..=1.0)?;
     within("the number of epochs", options.epochs.unwrap_or(1) as f64, 1.0..=1e6)?;
     let n = features.len() / width;

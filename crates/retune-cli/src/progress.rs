@@ -219,7 +219,7 @@ impl Monitor for Progress {
         self.message(&format!("note: {note}{hint}"));
     }
 
-    fn cancelled(&self) -> bool {
+    fn canceled(&self) -> bool {
         interrupt::is_requested()
     }
 }

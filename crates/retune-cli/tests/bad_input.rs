@@ -99,7 +99,7 @@ fn names_of_every_kind_are_taken_as_they_are() {
         "with\"quotes\" and 'more'",
         "comma, and; semicolon",
         "new\nline",
-        "tab\tand\u{1b}[31mcolour",
+        "tab\tand\u{1b}[31mcolor",
         "<b>&amp;",
         "-q",
         "größe 大きさ",

@@ -51,7 +51,7 @@ fn every_command_takes_a_data_set_of_the_hub() {
     for line in [
         format!("features --model {model} --data hf:some/pictures --split train --out f.npz"),
         format!("predict --model {model} hf:some/pictures#{COMMIT}"),
-        format!("umap --model {model} --data hf:some/pictures --neighbours 3 --out u.csv"),
+        format!("umap --model {model} --data hf:some/pictures --neighbors 3 --out u.csv"),
     ] {
         here.succeeds(&line);
     }

@@ -111,7 +111,7 @@ fn umap_maps_files_and_models() {
         ("umap --features absent.npz --out new.csv", "absent.npz"),
         ("umap --features a.npz --color file --out new.csv", "several files"),
         ("umap --model run --data data --color split --out new.csv", "several splits"),
-        ("umap --features a.npz --neighbors 1 --out new.csv", "neighbours"),
+        ("umap --features a.npz --neighbors 1 --out new.csv", "neighbors"),
         ("umap --features a.npz --out nowhere/new.csv", "nowhere"),
     ] {
         let message = here.refuses(line);

@@ -195,7 +195,7 @@ impl Augmentation {
         if self.policy != AugmentPolicy::RandAugment {
             return flipped;
         }
-        let [red, green, blue] = preprocessing.mean_colour();
+        let [red, green, blue] = preprocessing.mean_color();
         let fill = [red, green, blue, preprocessing.mean_alpha()];
         self.rand_augment.apply(flipped, preprocessing.interpolation, fill, random)
     }

@@ -3,7 +3,7 @@
 //!
 //! A corruption of an image is a function of the seed and the image's index, so that a corrupted
 //! set is a set and not an augmentation. Frost differs from the original, which overlays six
-//! photographs of unknown licence: here the texture is made up.
+//! photographs of unknown license: here the texture is made up.
 
 mod blur;
 mod canvas;

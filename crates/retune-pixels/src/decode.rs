@@ -253,12 +253,12 @@ fn to_rgb8(image: DynamicImage, white: Option<NonZeroU16>) -> Option<RgbImage> {
     let level = |value: u16| level(value, white);
     let rgb = match image {
         DynamicImage::ImageRgb8(image) => image,
-        DynamicImage::ImageLuma8(image) => convert(&image, |&[grey]: &[u8; 1]| [grey; 3]),
-        DynamicImage::ImageLumaA8(image) => convert(&image, |&[grey, alpha]: &[u8; 2]| over_white([grey; 3], alpha)),
+        DynamicImage::ImageLuma8(image) => convert(&image, |&[gray]: &[u8; 1]| [gray; 3]),
+        DynamicImage::ImageLumaA8(image) => convert(&image, |&[gray, alpha]: &[u8; 2]| over_white([gray; 3], alpha)),
         DynamicImage::ImageRgba8(image) => convert(&image, |&[r, g, b, alpha]: &[u8; 4]| over_white([r, g, b], alpha)),
-        DynamicImage::ImageLuma16(image) => convert(&image, |&[grey]: &[u16; 1]| [level(grey); 3]),
+        DynamicImage::ImageLuma16(image) => convert(&image, |&[gray]: &[u16; 1]| [level(gray); 3]),
         DynamicImage::ImageLumaA16(image) => {
-            convert(&image, |&[grey, alpha]: &[u16; 2]| over_white([level(grey); 3], high(alpha)))
+            convert(&image, |&[gray, alpha]: &[u16; 2]| over_white([level(gray); 3], high(alpha)))
         }
         DynamicImage::ImageRgb16(image) => convert(&image, |&[r, g, b]: &[u16; 3]| [level(r), level(g), level(b)]),
         DynamicImage::ImageRgba16(image) => {
@@ -276,13 +276,13 @@ fn with_alpha(image: &DynamicImage, white: Option<NonZeroU16>) -> Option<Pixels>
     let level = |value: u16| level(value, white);
     let (color, alpha) = match image {
         DynamicImage::ImageLumaA8(image) => {
-            (convert(image, |&[grey, _]: &[u8; 2]| [grey; 3]), opacity(image, |&[_, alpha]: &[u8; 2]| alpha))
+            (convert(image, |&[gray, _]: &[u8; 2]| [gray; 3]), opacity(image, |&[_, alpha]: &[u8; 2]| alpha))
         }
         DynamicImage::ImageRgba8(image) => {
             (convert(image, |&[r, g, b, _]: &[u8; 4]| [r, g, b]), opacity(image, |&[.., alpha]: &[u8; 4]| alpha))
         }
         DynamicImage::ImageLumaA16(image) => {
-            let color = convert(image, |&[grey, _]: &[u16; 2]| [level(grey); 3]);
+            let color = convert(image, |&[gray, _]: &[u16; 2]| [level(gray); 3]);
             (color, opacity(image, |&[_, alpha]: &[u16; 2]| high(alpha)))
         }
         DynamicImage::ImageRgba16(image) => {
@@ -328,9 +328,9 @@ fn opacity<P: Pixel, const N: usize>(
 }
 
 /// A color with transparency, seen on white paper.
-fn over_white(colour: [u8; 3], alpha: u8) -> [u8; 3] {
+fn over_white(color: [u8; 3], alpha: u8) -> [u8; 3] {
     let alpha = u32::from(alpha);
-    colour.map(|value| ((u32::from(value) * alpha + 255 * (255 - alpha) + 127) / 255) as u8)
+    color.map(|value| ((u32::from(value) * alpha + 255 * (255 - alpha) + 127) / 255) as u8)
 }
 
 #[cfg(test)]
@@ -381,7 +381,7 @@ mod tests {
         }
         // Images of 8 bits stay as they are.
         let limits = DecodeLimits { white: NonZeroU16::new(100), ..DecodeLimits::default() };
-        let path = path("formats").join("grey.png");
+        let path = path("formats").join("gray.png");
         assert_eq!(decode_file(&path, &limits).unwrap(), decode_file(&path, &DecodeLimits::default()).unwrap());
     }
 

@@ -237,9 +237,9 @@ impl Preprocessing {
         if fitted.dimensions() == (self.width, self.height) {
             return fitted;
         }
-        let left = Placement::centred(resized_size.0, self.width).padding;
-        let top = Placement::centred(resized_size.1, self.height).padding;
-        let [red, green, blue] = self.padding_colour();
+        let left = Placement::centered(resized_size.0, self.width).padding;
+        let top = Placement::centered(resized_size.1, self.height).padding;
+        let [red, green, blue] = self.padding_color();
         fitted.map_filling([red, green, blue, self.padding_alpha()], |image, fill| {
             let mut padded = RgbImage::from_pixel(self.width, self.height, Rgb(fill));
             imageops::replace(&mut padded, image, i64::from(left), i64::from(top));
@@ -256,8 +256,8 @@ impl Preprocessing {
 
     /// Resizes `image` to a size and cuts off what is beyond the model's input.
     fn fit(&self, image: &RgbImage, (width, height): (u32, u32)) -> RgbImage {
-        let across = Placement::centred(width, self.width);
-        let down = Placement::centred(height, self.height);
+        let across = Placement::centered(width, self.width);
+        let down = Placement::centered(height, self.height);
         let window = Window { left: across.cut, top: down.cut, width: across.kept, height: down.kept };
         resize_window(image, width, height, window, self.interpolation)
     }
@@ -270,17 +270,17 @@ impl Preprocessing {
     }
 
     /// The mean color in gray levels: what is put beside an image that does not fill its frame.
-    pub fn mean_colour(&self) -> [u8; 3] {
+    pub fn mean_color(&self) -> [u8; 3] {
         match *self.mean.as_slice() {
-            [red, green, blue, ..] => [red, green, blue].map(grey_level),
-            [grey, ..] => [grey_level(grey); 3],
+            [red, green, blue, ..] => [red, green, blue].map(gray_level),
+            [gray, ..] => [gray_level(gray); 3],
             [] => [0; 3],
         }
     }
 
     /// The mean opacity; full where the model sees none.
     pub fn mean_alpha(&self) -> u8 {
-        self.mean.last().filter(|_| self.channels.has_alpha()).map_or(255, |&mean| grey_level(mean))
+        self.mean.last().filter(|_| self.channels.has_alpha()).map_or(255, |&mean| gray_level(mean))
     }
 
     /// The opacity of what is put beside an image: torchvision's black has none.
@@ -289,9 +289,9 @@ impl Preprocessing {
     }
 
     /// torchvision pads a too small image with black before it crops; only `border` means to pad.
-    fn padding_colour(&self) -> [u8; 3] {
+    fn padding_color(&self) -> [u8; 3] {
         match self.crop_mode {
-            CropMode::Border => self.mean_colour(),
+            CropMode::Border => self.mean_color(),
             CropMode::Center | CropMode::Squash => [0; 3],
         }
     }
@@ -311,7 +311,7 @@ impl Preprocessing {
     }
 
     /// Writes `picture` into `out` as the model reads it: channels × height × width, each value
-    /// `(grey level / 255 − mean) / std` in single precision.
+    /// `(gray level / 255 − mean) / std` in single precision.
     ///
     /// # Panics
     /// If `out` does not hold a value for each channel of each pixel.
@@ -347,7 +347,7 @@ impl Preprocessing {
 }
 
 /// A value from 0 to 1 in gray levels. Python's `round` sends halves to even; a cast clamps.
-fn grey_level(value: f32) -> u8 {
+fn gray_level(value: f32) -> u8 {
     (255.0 * f64::from(value)).round_ties_even() as u8
 }
 
@@ -378,7 +378,7 @@ struct Placement {
 }
 
 impl Placement {
-    fn centred(size: u32, frame: u32) -> Self {
+    fn centered(size: u32, frame: u32) -> Self {
         let surplus = size.saturating_sub(frame);
         Placement {
             cut: (f64::from(surplus) / 2.0).round_ties_even() as u32,

@@ -52,7 +52,7 @@ fn map(model: &Model, clean: &Dataset, corrupted: &Dataset, folder: &Path) -> Re
     // A map of two dimensions always tears something apart. This says how far neighbors on it are neighbors in truth,
     // from 0 to 1.
     let trust = trustworthiness(&together, before.width, &points, 15, Metric::Euclidean)?;
-    println!("map: trustworthiness {trust:.3} over 15 neighbours");
+    println!("map: trustworthiness {trust:.3} over 15 neighbors");
 
     // By class: do kinds of garments form groups?
     let classes: Vec<usize> = [clean.labels()?, corrupted.labels()?].concat();

@@ -337,7 +337,7 @@ impl Monitor for Quiet<'_> {
 
     fn message(&self, _: &str) {}
 
-    fn cancelled(&self) -> bool {
-        self.0.cancelled()
+    fn canceled(&self) -> bool {
+        self.0.canceled()
     }
 }

@@ -169,7 +169,7 @@ impl Seen {
 #[derive(Clone, Default)]
 struct Tally {
     images: usize,
-    labelled: usize,
+    labeled: usize,
     right: usize,
     changed: usize,
     logit_change: f64,
@@ -194,7 +194,7 @@ impl Tally {
         for ((logits, own), sample) in rows.zip(&images.samples) {
             let predicted = most_likely(logits);
             self.changed += usize::from(predicted != most_likely(own));
-            self.labelled += usize::from(sample.label.is_some());
+            self.labeled += usize::from(sample.label.is_some());
             self.right += usize::from(sample.label == Some(predicted));
             let (mean, own_mean) = (mean_of(logits), mean_of(own));
             for (&logit, &own) in logits.iter().zip(own) {
@@ -208,14 +208,14 @@ impl Tally {
 
     fn row(self, view: &View, cka: Estimate) -> AuditRow {
         let classified = self.logits > 0;
-        let labelled = classified && self.labelled == self.images;
+        let labeled = classified && self.labeled == self.images;
         let spread = (self.logit_squares / self.logits as f64).sqrt();
         AuditRow {
             name: view.name.clone(),
             interpolation: view.preprocessing.interpolation,
             size: [view.preprocessing.height, view.preprocessing.width],
             crop_pct: view.preprocessing.crop_pct,
-            accuracy: labelled.then(|| Share::of(self.right, self.images)),
+            accuracy: labeled.then(|| Share::of(self.right, self.images)),
             changed_predictions: classified.then(|| Share::of(self.changed, self.images)),
             // Logits that are all alike have no spread to measure a change by.
             logit_change: (classified && spread > 0.0).then(|| self.logit_change / self.logits as f64 / spread),

@@ -6,7 +6,7 @@
 //! ```
 
 mod estimates;
-pub mod judgements;
+pub mod judgments;
 mod legacy;
 pub mod page;
 pub mod runner;
@@ -18,7 +18,7 @@ use retune_figures::Axis;
 use retune_figures::figure::{Point, Scatter};
 use serde::{Deserialize, Serialize};
 
-use self::judgements::Judgements;
+use self::judgments::Judgments;
 use crate::inference::Evaluation;
 use crate::run::Summary;
 use crate::run::record::Predictions;
@@ -49,7 +49,7 @@ pub struct MethodRow {
     pub without_seed: bool,
     /// What the runs said of each image, of runs that kept it.
     #[serde(skip)]
-    pub judgements: IndexMap<u64, Judgements>,
+    pub judgments: IndexMap<u64, Judgments>,
 }
 
 /// What is compared: a set's accuracy, or that of its worst group.
@@ -93,14 +93,14 @@ pub enum Standing {
 impl MethodRow {
     /// A method without runs.
     pub fn new(label: impl Into<String>) -> Self {
-        Self { label: label.into(), runs: IndexMap::new(), without_seed: false, judgements: IndexMap::new() }
+        Self { label: label.into(), runs: IndexMap::new(), without_seed: false, judgments: IndexMap::new() }
     }
 
     /// Adds the run of a seed, with what it said of each image where that was kept.
     pub fn add(&mut self, seed: u64, summary: Summary, predictions: Option<&Predictions>) {
         self.runs.insert(seed, summary);
         if let Some(predictions) = predictions {
-            self.judgements.insert(seed, Judgements::of(predictions));
+            self.judgments.insert(seed, Judgments::of(predictions));
         }
     }
 

@@ -154,7 +154,7 @@ pub fn try_for_each_batch<E: From<InferenceError>>(
             return Err(InferenceError::NotFinite { image }.into());
         }
         for batch in batches {
-            if monitor.cancelled() {
+            if monitor.canceled() {
                 return Err(InferenceError::Interrupted.into());
             }
             let later = rows.split_off(batch.n * width);

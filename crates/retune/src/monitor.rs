@@ -19,7 +19,7 @@ pub trait Monitor: Sync {
         self.message(&format!("note: {note}"));
     }
     /// Whether the user asked to stop; asked between batches.
-    fn cancelled(&self) -> bool;
+    fn canceled(&self) -> bool;
 }
 
 /// Reports nothing and never stops.
@@ -31,7 +31,7 @@ impl Monitor for Silent {
     fn advance(&self, _: usize) {}
     fn finish(&self) {}
     fn message(&self, _: &str) {}
-    fn cancelled(&self) -> bool {
+    fn canceled(&self) -> bool {
         false
     }
 }

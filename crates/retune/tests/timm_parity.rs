@@ -93,7 +93,7 @@ fn logits_and_pooled_features_are_timms() {
 /// From the bytes of a JPEG to the logits: decoded, resized, cropped and normalized by each side itself.
 #[test]
 fn logits_of_jpegs_are_timms() {
-    const FILES: [&str; 6] = ["rgb.jpg", "rgb-444.jpg", "progressive.jpg", "grey.jpg", "cmyk-adobe.jpg", "ycck.jpg"];
+    const FILES: [&str; 6] = ["rgb.jpg", "rgb-444.jpg", "progressive.jpg", "gray.jpg", "cmyk-adobe.jpg", "ycck.jpg"];
     let expected = read_tensors(&fixtures().join("jpeg_logits.safetensors")).unwrap();
     assert!(expected.len() > 20, "most models have expected values");
     for (name, expected) in &expected {

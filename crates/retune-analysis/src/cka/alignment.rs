@@ -114,12 +114,12 @@ impl Alignment {
 
     fn add_whole(&mut self, grams: Vec<Gram>, n: usize) {
         if let Some(sums) = self.unbiased.as_mut().filter(|_| n >= Estimator::Debiased.fewest_images()) {
-            let centred = grams.par_iter().map(|gram| centred(gram.clone(), Estimator::Debiased)).collect::<Vec<_>>();
-            sums.add(&centred, &self.pairs, scale(Estimator::Debiased, n));
+            let centered = grams.par_iter().map(|gram| centered(gram.clone(), Estimator::Debiased)).collect::<Vec<_>>();
+            sums.add(&centered, &self.pairs, scale(Estimator::Debiased, n));
         }
         let estimator = self.estimator;
-        let centred: Vec<Gram> = grams.into_par_iter().map(|gram| centred(gram, estimator)).collect();
-        self.whole.add(&centred, &self.pairs, scale(estimator, n));
+        let centered: Vec<Gram> = grams.into_par_iter().map(|gram| centered(gram, estimator)).collect();
+        self.whole.add(&centered, &self.pairs, scale(estimator, n));
     }
 
     /// One half after the other, so that memory does not grow with their number.
@@ -133,7 +133,7 @@ impl Alignment {
             let mut images = index::sample(&mut random, n, half).into_vec();
             images.sort_unstable();
             let estimator = self.estimator;
-            let parts: Vec<Gram> = grams.par_iter().map(|gram| centred(gram.select(&images), estimator)).collect();
+            let parts: Vec<Gram> = grams.par_iter().map(|gram| centered(gram.select(&images), estimator)).collect();
             sums.add(&parts, &self.pairs, scale(estimator, half));
         }
     }
@@ -165,10 +165,10 @@ impl Alignment {
 }
 
 impl Sums {
-    fn add(&mut self, centred: &[Gram], pairs: &[(usize, usize)], scale: f64) {
-        let own = (0..centred.len()).map(|index| (index, index));
+    fn add(&mut self, centered: &[Gram], pairs: &[(usize, usize)], scale: f64) {
+        let own = (0..centered.len()).map(|index| (index, index));
         let all: Vec<(usize, usize)> = pairs.iter().copied().chain(own).collect();
-        let products = products(centred, &all);
+        let products = products(centered, &all);
         let sums = self.between.iter_mut().chain(&mut self.own);
         sums.zip(products).for_each(|(sum, product)| *sum += scale * product);
     }
@@ -195,7 +195,7 @@ fn scale(estimator: Estimator, n: usize) -> f64 {
 }
 
 /// The matrix centered as the estimator wants it; exactly 0 where rounding is all that is left.
-fn centred(mut gram: Gram, estimator: Estimator) -> Gram {
+fn centered(mut gram: Gram, estimator: Estimator) -> Gram {
     let n = gram.n;
     if estimator == Estimator::Debiased {
         (0..n).for_each(|image| gram.values[image * n + image] = 0.0);

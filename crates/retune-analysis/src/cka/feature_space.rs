@@ -16,7 +16,7 @@ pub(super) fn compare(one: Rows, other: Rows, estimator: Estimator) -> Result<f6
     if one.are_constant() || other.are_constant() {
         return Err(Undefined::ConstantFeatures);
     }
-    let (one, other) = (Centred::new(one), Centred::new(other));
+    let (one, other) = (Centered::new(one), Centered::new(other));
     let own = independence(&one, &one, estimator) * independence(&other, &other, estimator);
     let size = own.sqrt();
     if size.is_nan() || size <= ROUNDING * one.total() * other.total() {
@@ -26,13 +26,13 @@ pub(super) fn compare(one: Rows, other: Rows, estimator: Estimator) -> Result<f6
 }
 
 /// Features with their mean taken off, as doubles, and each image's squared norm.
-struct Centred {
+struct Centered {
     values: Vec<f64>,
     width: usize,
     norms: Vec<f64>,
 }
 
-impl Centred {
+impl Centered {
     fn new(rows: Rows) -> Self {
         let n = rows.values.len() / rows.width;
         let mut means = vec![0.0; rows.width];
@@ -40,9 +40,9 @@ impl Centred {
             means.iter_mut().zip(row).for_each(|(mean, &value)| *mean += f64::from(value));
         }
         means.iter_mut().for_each(|mean| *mean /= n as f64);
-        let centre = |row: &[f32]| row.iter().zip(&means).map(|(&value, mean)| f64::from(value) - mean).collect();
+        let center = |row: &[f32]| row.iter().zip(&means).map(|(&value, mean)| f64::from(value) - mean).collect();
         let values: Vec<f64> =
-            rows.values.par_chunks(rows.width).flat_map_iter(|row| -> Vec<f64> { centre(row) }).collect();
+            rows.values.par_chunks(rows.width).flat_map_iter(|row| -> Vec<f64> { center(row) }).collect();
         let norms = values.chunks_exact(rows.width).map(|row| row.iter().map(|value| value * value).sum()).collect();
         Self { values, width: rows.width, norms }
     }
@@ -56,7 +56,7 @@ impl Centred {
 ///
 /// With the mean taken off, a row of the kernel matrix without its diagonal sums to minus the image's squared norm, so
 /// Song's three terms need no kernel matrix.
-fn independence(one: &Centred, other: &Centred, estimator: Estimator) -> f64 {
+fn independence(one: &Centered, other: &Centered, estimator: Estimator) -> f64 {
     let squares = cross_products(one, other);
     if estimator == Estimator::Biased {
         return squares;
@@ -67,7 +67,7 @@ fn independence(one: &Centred, other: &Centred, estimator: Estimator) -> f64 {
 }
 
 /// `‖XᵀY‖²`, the sum of squares of all products of a feature with a feature.
-fn cross_products(one: &Centred, other: &Centred) -> f64 {
+fn cross_products(one: &Centered, other: &Centered) -> f64 {
     let n = one.norms.len();
     let others = transposed(other);
     let squares: Vec<f64> = transposed(one)
@@ -82,7 +82,7 @@ fn cross_products(one: &Centred, other: &Centred) -> f64 {
 }
 
 /// A row of all images for each feature.
-fn transposed(features: &Centred) -> Vec<f64> {
+fn transposed(features: &Centered) -> Vec<f64> {
     let n = features.norms.len();
     let mut values = vec![0.0; features.values.len()];
     for (image, row) in features.values.chunks_exact(features.width).enumerate() {

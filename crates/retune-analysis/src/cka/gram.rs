@@ -58,7 +58,7 @@ fn inner_products(rows: Rows, n: usize) -> Vec<f64> {
     for start in (0..rows.width).step_by(COLUMNS) {
         let columns = COLUMNS.min(rows.width - start);
         let block = &mut block[..n * columns];
-        centred_columns(rows, start, columns, block);
+        centered_columns(rows, start, columns, block);
         let block = &*block;
         products.par_chunks_mut(TASK_ROWS * n).enumerate().for_each(|(task, products)| {
             let first = task * TASK_ROWS;
@@ -78,7 +78,7 @@ fn inner_products(rows: Rows, n: usize) -> Vec<f64> {
 }
 
 /// Some columns of the features, as doubles with their mean taken off.
-fn centred_columns(rows: Rows, start: usize, columns: usize, block: &mut [f64]) {
+fn centered_columns(rows: Rows, start: usize, columns: usize, block: &mut [f64]) {
     let mut means = vec![0.0; columns];
     for row in rows.values.chunks_exact(rows.width) {
         for (mean, &value) in means.iter_mut().zip(&row[start..start + columns]) {

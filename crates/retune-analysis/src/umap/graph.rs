@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::neighbors::Neighbour;
+use crate::neighbors::Neighbor;
 
 /// Each image's neighbors and the weights of the edges to them, both ways, in the neighbors' order.
 pub(super) type Graph = Vec<Edges>;
@@ -15,7 +15,7 @@ const MIN_WIDTH: f64 = 1e-3;
 
 /// The graph over images, each with its nearest others; `size` counts the image itself too. Edges too weak to be drawn
 /// once in all epochs are left out.
-pub(super) fn fuzzy(nearest: &[Vec<Neighbour>], size: usize, epochs: usize) -> Graph {
+pub(super) fn fuzzy(nearest: &[Vec<Neighbor>], size: usize, epochs: usize) -> Graph {
     let all = nearest.iter().flatten().map(|one| one.distance);
     let mean = all.sum::<f64>() / nearest.iter().map(Vec::len).sum::<usize>().max(1) as f64;
     let directed: Graph = nearest.par_iter().map(|near| memberships(near, size, mean)).collect();
@@ -28,9 +28,9 @@ pub(super) fn fuzzy(nearest: &[Vec<Neighbour>], size: usize, epochs: usize) -> G
 
 /// How far an image's neighbors belong to it: 1 for the nearest, falling with the distance beyond it, so fast that the
 /// weights sum to log₂ of the neighborhood's size. Sorted by neighbor.
-fn memberships(near: &[Neighbour], size: usize, mean_of_all: f64) -> Vec<(usize, f32)> {
+fn memberships(near: &[Neighbor], size: usize, mean_of_all: f64) -> Vec<(usize, f32)> {
     let nearest = near.iter().map(|one| one.distance).find(|&distance| distance > 0.0).unwrap_or(0.0);
-    let beyond = |one: &Neighbour| (one.distance - nearest).max(0.0);
+    let beyond = |one: &Neighbor| (one.distance - nearest).max(0.0);
     let wanted = (size as f64).log2();
     let (mut low, mut high, mut width) = (0.0, f64::INFINITY, 1.0);
     for _ in 0..BISECTIONS {
@@ -47,7 +47,7 @@ fn memberships(near: &[Neighbour], size: usize, mean_of_all: f64) -> Vec<(usize,
     }
     let mean = near.iter().map(|one| one.distance).sum::<f64>() / near.len().max(1) as f64;
     let width = width.max(MIN_WIDTH * if nearest > 0.0 { mean } else { mean_of_all });
-    let weight = |one: &Neighbour| if beyond(one) == 0.0 { 1.0 } else { (-beyond(one) / width).exp() as f32 };
+    let weight = |one: &Neighbor| if beyond(one) == 0.0 { 1.0 } else { (-beyond(one) / width).exp() as f32 };
     let mut edges: Vec<(usize, f32)> = near.iter().map(|one| (one.index, weight(one))).collect();
     edges.sort_unstable_by_key(|&(index, _)| index);
     edges
@@ -57,8 +57,8 @@ fn memberships(near: &[Neighbour], size: usize, mean_of_all: f64) -> Vec<(usize,
 fn either_way(directed: &Graph) -> Graph {
     let mut incoming: Graph = vec![Vec::new(); directed.len()];
     for (image, edges) in directed.iter().enumerate() {
-        for &(neighbour, weight) in edges {
-            incoming[neighbour].push((image, weight));
+        for &(neighbor, weight) in edges {
+            incoming[neighbor].push((image, weight));
         }
     }
     let joined = |(out, into): (&Edges, &Edges)| {

@@ -30,12 +30,12 @@ type Place = [f64; 2];
 pub(super) fn start(graph: &Graph, features: &[f32], width: usize, seed: u64) -> Vec<[f32; 2]> {
     let pieces = pieces(graph);
     let mut places = vec![[0.0; 2]; graph.len()];
-    let centres = if pieces.len() == 1 { vec![[0.0; 2]] } else { centres(&pieces, features, width, seed) };
-    for ((number, piece), centre) in pieces.iter().enumerate().zip(&centres) {
+    let centers = if pieces.len() == 1 { vec![[0.0; 2]] } else { centers(&pieces, features, width, seed) };
+    for ((number, piece), center) in pieces.iter().enumerate().zip(&centers) {
         let side = SIDE * (piece.len() as f64 / graph.len() as f64).sqrt();
         let within = square(eigenvectors(graph, piece, seed ^ number as u64), side);
         for (&image, place) in piece.iter().zip(within) {
-            places[image] = [centre[0] + place[0], centre[1] + place[1]];
+            places[image] = [center[0] + place[0], center[1] + place[1]];
         }
     }
     let mut random = generator(seed, &[0]);
@@ -53,9 +53,9 @@ fn pieces(graph: &Graph) -> Vec<Vec<usize>> {
         }
         let (mut piece, mut next) = (vec![first], 0);
         while next < piece.len() {
-            for &(neighbour, _) in &graph[piece[next]] {
-                if !std::mem::replace(&mut seen[neighbour], true) {
-                    piece.push(neighbour);
+            for &(neighbor, _) in &graph[piece[next]] {
+                if !std::mem::replace(&mut seen[neighbor], true) {
+                    piece.push(neighbor);
                 }
             }
             next += 1;
@@ -67,7 +67,7 @@ fn pieces(graph: &Graph) -> Vec<Vec<usize>> {
 }
 
 /// The pieces' mean features on their two principal axes, in a square.
-fn centres(pieces: &[Vec<usize>], features: &[f32], width: usize, seed: u64) -> Vec<Place> {
+fn centers(pieces: &[Vec<usize>], features: &[f32], width: usize, seed: u64) -> Vec<Place> {
     let mean = |piece: &Vec<usize>| -> Vec<f64> {
         let mut mean = vec![0.0; width];
         for &image in piece {
@@ -333,7 +333,7 @@ mod tests {
         let tiny: Vec<f32> = features.iter().map(|value| value * 2.0_f32.powi(-40)).collect();
         assert_eq!(start(&graph, &features, 2, 0), start(&graph, &tiny, 2, 0));
         // Two pieces differ along one axis only.
-        let two = centres(&[(0..3).collect(), (3..6).collect()], &[1.0, 2.0, 3.0, 7.0, 8.0, 9.0], 1, 0);
+        let two = centers(&[(0..3).collect(), (3..6).collect()], &[1.0, 2.0, 3.0, 7.0, 8.0, 9.0], 1, 0);
         assert_eq!((two[0][1], two[1][1]), (0.0, 0.0));
         assert!((two[0][0] - two[1][0]).abs() > 9.9, "{two:?}");
     }

@@ -36,7 +36,7 @@ fn trustworthiness_is_scikit_learns() {
         // Features are small whole numbers, so that there are equal distances, which scikit-learn orders by a quicksort.
         assert!((found - expected).abs() < 2e-5, "{metric:?} {k}: {found} {expected}");
     }
-    let few = TrustworthinessError::TooFewImages { images: 4, neighbours: 2 };
+    let few = TrustworthinessError::TooFewImages { images: 4, neighbors: 2 };
     assert_eq!(trustworthiness(&clouds(4), 5, &layout[..4], 2, Metric::Euclidean), Err(few));
     assert!(trustworthiness(&clouds(4), 5, &layout[..3], 1, Metric::Euclidean).is_err());
 }
@@ -107,7 +107,7 @@ fn what_cannot_be_mapped_says_why() {
     let cosine = UmapOptions { metric: Metric::Cosine, ..options() };
     assert_eq!(refused(&[1.0, 2.0, 0.0, 0.0], 2, cosine), UmapError::NoDirection { row: 1 });
     for options in [
-        UmapOptions { neighbours: 1, ..options() },
+        UmapOptions { neighbors: 1, ..options() },
         UmapOptions { minimum_distance: -0.1, ..options() },
         UmapOptions { minimum_distance: f64::NAN, ..options() },
         UmapOptions { epochs: Some(0), ..options() },

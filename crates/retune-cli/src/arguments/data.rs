@@ -67,7 +67,7 @@ impl DataArguments {
         progress.start("reading every image", dataset.len());
         let left_out = dataset.leave_out_unreadable(&DecodeLimits::default(), &ReadImages::default(), || {
             progress.advance(1);
-            if progress.cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if progress.canceled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         let left_out = left_out.ok_or(Failure::Interrupted(None))?;
         progress.finish();

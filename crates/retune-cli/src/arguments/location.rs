@@ -55,7 +55,7 @@ fn from_hub(name: &str, console: &Console) -> Result<PathBuf, Failure> {
     let name: DatasetName = name.parse()?;
     let fetched = fetch_dataset(&name, &HubOptions::from_env()?, |progress| {
         console.progress.bytes(progress.file, progress.received, progress.total);
-        if console.progress.cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if console.progress.canceled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     console.progress.finish();
     Ok(fetched?.directory)

@@ -112,7 +112,7 @@ fn from_hub(model: &str, console: &Console) -> Result<PathBuf, Failure> {
     };
     let fetched = fetch_model(&name, &HubOptions::from_env()?, |progress| {
         console.progress.bytes(&format!("{name}: {}", progress.file), progress.received, progress.total);
-        if console.progress.cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if console.progress.canceled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     console.progress.finish();
     match fetched {

@@ -104,9 +104,9 @@ fn comparable(dataset: Dataset, model: &Model, console: &Console) -> Dataset {
         if let Failure::Mistake(reason) = failure {
             console.progress.message(&format!("note: accuracy is not measured: {reason}"));
         }
-        let mut unlabelled = dataset;
-        unlabelled.samples.iter_mut().for_each(|sample| sample.label = None);
-        unlabelled
+        let mut unlabeled = dataset;
+        unlabeled.samples.iter_mut().for_each(|sample| sample.label = None);
+        unlabeled
     })
 }
 

@@ -118,7 +118,7 @@ fn of_comparison(directory: &Path, console: &Console) -> Result<Page, Failure> {
         if !page::has_room_for_map(mapped, images) {
             return Ok(RunOf { label, record });
         }
-        if console.progress.cancelled() {
+        if console.progress.canceled() {
             return Err(Failure::Interrupted(None));
         }
         mapped += images;

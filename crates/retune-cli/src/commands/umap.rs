@@ -28,7 +28,7 @@ use crate::failure::Failure;
 use crate::output::Console;
 
 /// Neighbors over which a map is judged.
-const JUDGED_NEIGHBOURS: usize = 15;
+const JUDGED_NEIGHBORS: usize = 15;
 /// Judging takes time in proportion to the square of the number of images.
 const MAX_JUDGED: usize = 10_000;
 
@@ -54,9 +54,9 @@ pub struct UmapArguments {
     #[command(flatten)]
     preprocessing: PreprocessingArguments,
     /// Size of a neighborhood; smaller ones show finer structure
-    #[arg(long = "neighbors", alias = "neighbours", value_name = "N", default_value = "15", value_parser = parse::count, allow_hyphen_values = true,
+    #[arg(long = "neighbors", alias = "neighbors", value_name = "N", default_value = "15", value_parser = parse::count, allow_hyphen_values = true,
           help_heading = "Map")]
-    neighbours: usize,
+    neighbors: usize,
     /// Minimum distance of points, from 0 to 1
     #[arg(long, value_name = "X", default_value = "0.1", value_parser = parse::share, allow_hyphen_values = true,
           help_heading = "Map")]
@@ -139,12 +139,11 @@ pub fn run(arguments: &UmapArguments, console: &Console) -> Result<(), Failure> 
         }
         _ => {}
     }
-    let UmapArguments { neighbours, minimum_distance, metric, seed, epochs, .. } = *arguments;
-    let options = UmapOptions { neighbours, minimum_distance, metric, seed, epochs };
+    let UmapArguments { neighbors, minimum_distance, metric, seed, epochs, .. } = *arguments;
+    let options = UmapOptions { neighbors, minimum_distance, metric, seed, epochs };
     let layout = umap(&images.features, images.width, &options).map_err(|error| Failure::Mistake(error.to_string()))?;
     let judged = layout.len() <= MAX_JUDGED;
-    let trust =
-        judged.then(|| trustworthiness(&images.features, images.width, &layout, JUDGED_NEIGHBOURS, metric).ok());
+    let trust = judged.then(|| trustworthiness(&images.features, images.width, &layout, JUDGED_NEIGHBORS, metric).ok());
     let document = Document {
         images: layout.len(),
         width: images.width,
@@ -160,7 +159,7 @@ pub fn run(arguments: &UmapArguments, console: &Console) -> Result<(), Failure> 
     arguments.out.write(plot, &document, || csv(&document.points), page)?;
     console.print(&document, || {
         let trust = document.trustworthiness.map_or_else(String::new, |trust| {
-            format!("\ntrustworthiness over {JUDGED_NEIGHBOURS} neighbors: {trust:.4}")
+            format!("\ntrustworthiness over {JUDGED_NEIGHBORS} neighbors: {trust:.4}")
         });
         format!("{} images of {} features in {}{trust}", document.images, document.width, arguments.out.path.display())
     })
@@ -273,7 +272,7 @@ impl Images {
         let mut sets = set_of_each.clone();
         sets.dedup();
         let set = |name: &String| sets.iter().position(|set| set == name).unwrap_or_default();
-        let coloured_by = match color {
+        let colored_by = match color {
             "file" | "split" => "Set",
             "prediction" => "Prediction",
             "correctness" => "Correctness",
@@ -282,7 +281,7 @@ impl Images {
         let mut page = Page::new(format!("UMAP of {} images", layout.len()));
         page.facts = vec![
             ("Features of each image".into(), self.width.to_string()),
-            ("Neighbors".into(), options.neighbours.to_string()),
+            ("Neighbors".into(), options.neighbors.to_string()),
             ("Minimum distance".into(), options.minimum_distance.to_string()),
             ("Metric".into(), options.metric.name().to_owned()),
             ("Seed".into(), options.seed.to_string()),
@@ -299,7 +298,7 @@ impl Images {
             sheet: self.thumbnails.as_ref().and_then(|tiles| page.add_sheet(tiles.sheet().ok()?.into())),
             sets: sets.clone(),
             classes: classes.iter().map(|&name| name.clone()).collect(),
-            coloured_by: coloured_by.into(),
+            colored_by: colored_by.into(),
             ..Map::default()
         };
         let note = "Drag to move, and scroll or pinch to zoom. Point at an image to see it. Click a class in the legend to hide its images.";

@@ -43,7 +43,7 @@ impl Canvas {
     }
 
     /// Gray by the weights of the luma of BT.601.
-    pub fn grey(&self) -> Vec<f32> {
+    pub fn gray(&self) -> Vec<f32> {
         let [red, green, blue] = [0, 1, 2].map(|channel| &self.planes[channel]);
         red.iter().zip(green).zip(blue).map(|((red, green), blue)| 0.299 * red + 0.587 * green + 0.114 * blue).collect()
     }

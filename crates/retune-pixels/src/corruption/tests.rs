@@ -146,8 +146,8 @@ fn names_and_severities_are_read_and_mistakes_are_told() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
     #[test]
-    fn any_image_is_corrupted(width in 1u32..40, height in 1u32..40, kind in 0usize..15, severity in 1u8..=5, grey in 0u8..=255) {
-        let image = RgbImage::from_fn(width, height, |x, y| image::Rgb([grey, (x * 7) as u8, (y * 13) as u8]));
+    fn any_image_is_corrupted(width in 1u32..40, height in 1u32..40, kind in 0usize..15, severity in 1u8..=5, gray in 0u8..=255) {
+        let image = RgbImage::from_fn(width, height, |x, y| image::Rgb([gray, (x * 7) as u8, (y * 13) as u8]));
         let corrupted = Corruption::new(ALL[kind], severity).apply(&image, 0, 0);
         prop_assert_eq!(corrupted.dimensions(), image.dimensions());
     }

@@ -39,10 +39,10 @@ pub(super) fn snow(mut canvas: Canvas, level: usize, random: &mut impl Rng) -> C
     let falling = Canvas::layer(width, height, flakes).moved(snow.radius, snow.sigma, angle);
     let falling: Vec<f32> = falling.planes[0].iter().map(|value| (value * 255.0).round_ties_even() / 255.0).collect();
 
-    let grey = canvas.grey();
+    let gray = canvas.gray();
     for plane in &mut canvas.planes {
         for (index, value) in plane.iter_mut().enumerate() {
-            let whitened = snow.kept * *value + (1.0 - snow.kept) * value.max(grey[index] * 1.5 + 0.5);
+            let whitened = snow.kept * *value + (1.0 - snow.kept) * value.max(gray[index] * 1.5 + 0.5);
             *value = whitened + falling[index] + falling[falling.len() - 1 - index];
         }
     }
@@ -53,7 +53,7 @@ pub(super) fn snow(mut canvas: Canvas, level: usize, random: &mut impl Rng) -> C
 /// fractal noise with the color and spread that those have on average.
 pub(super) fn frost(mut canvas: Canvas, level: usize, random: &mut impl Rng) -> Canvas {
     /// Mean gray level of the photographs by channel, and how far crystals and gaps are from it.
-    const COLOUR: [f32; 3] = [0.57, 0.65, 0.69];
+    const COLOR: [f32; 3] = [0.57, 0.65, 0.69];
     const SPREAD: f32 = 0.38;
     let (kept, frost) = [(1.0, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75)][level];
     let (width, height) = (canvas.width, canvas.height);
@@ -62,9 +62,9 @@ pub(super) fn frost(mut canvas: Canvas, level: usize, random: &mut impl Rng) -> 
         for x in 0..width {
             let ridge = 1.0 - (2.0 * coarse.at(y, x) - 1.0).abs();
             let crystal = 0.7 * ridge * ridge + 0.6 * (fine.at(y, x) - 0.5);
-            for (plane, colour) in canvas.planes.iter_mut().zip(COLOUR) {
+            for (plane, color) in canvas.planes.iter_mut().zip(COLOR) {
                 let value = &mut plane[y * width + x];
-                let texture = (colour + SPREAD * (crystal - 0.35)).clamp(0.0, 1.0);
+                let texture = (color + SPREAD * (crystal - 0.35)).clamp(0.0, 1.0);
                 *value = kept * *value + frost * texture;
             }
         }

@@ -512,7 +512,7 @@ mod tests {
     #[test]
     fn white_may_be_zero() {
         let decode = |file: &[u8]| decode(file, Transparency::OverWhite, &DecodeLimits::default()).unwrap().0.0;
-        for name in ["group-3.tiff", "jpeg-grey.tiff"] {
+        for name in ["group-3.tiff", "jpeg-gray.tiff"] {
             let inverted = decode(&with_tag(name, 262, BLACK_IS_ZERO, WHITE_IS_ZERO));
             let mut expected = decode(&bytes(&format!("formats/{name}")));
             image::imageops::invert(&mut expected);

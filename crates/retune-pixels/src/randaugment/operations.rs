@@ -62,8 +62,8 @@ pub(super) fn solarize_add(image: RgbImage, amount: u8) -> RgbImage {
 /// Moves each pixel away from its own gray.
 pub(super) fn color(mut image: RgbImage, factor: f32) -> RgbImage {
     for pixel in image.pixels_mut() {
-        let grey = luminance(pixel.0);
-        pixel.0 = pixel.0.map(|value| blend(grey, value, factor));
+        let gray = luminance(pixel.0);
+        pixel.0 = pixel.0.map(|value| blend(gray, value, factor));
     }
     image
 }
@@ -96,8 +96,8 @@ pub(super) fn sharpness(image: RgbImage, factor: f32) -> RgbImage {
 /// Pillow's `ImageFilter.SMOOTH`: each inner pixel the mean of its 3×3 neighborhood, itself counted
 /// five times. The outermost pixels stay as they are.
 fn smooth(image: &RgbImage) -> RgbImage {
-    const NEIGHBOUR: f32 = 1.0 / 13.0;
-    const CENTRE: f32 = 5.0 / 13.0;
+    const NEIGHBOR: f32 = 1.0 / 13.0;
+    const CENTER: f32 = 5.0 / 13.0;
     let mut smoothed = image.clone();
     let row_bytes = image.width() as usize * 3;
     if image.width() < 3 || image.height() < 3 {
@@ -106,13 +106,13 @@ fn smooth(image: &RgbImage) -> RgbImage {
     let pixels = image.as_raw();
     for row in 1..image.height() as usize - 1 {
         for at in row * row_bytes + 3..(row + 1) * row_bytes - 3 {
-            let three = |at: usize, centre: f32| {
-                f32::from(pixels[at - 3]) * NEIGHBOUR
-                    + f32::from(pixels[at]) * centre
-                    + f32::from(pixels[at + 3]) * NEIGHBOUR
+            let three = |at: usize, center: f32| {
+                f32::from(pixels[at - 3]) * NEIGHBOR
+                    + f32::from(pixels[at]) * center
+                    + f32::from(pixels[at + 3]) * NEIGHBOR
             };
             // Rounding depends on the order of additions: Pillow starts from the row below.
-            let sum = 0.5 + three(at + row_bytes, NEIGHBOUR) + three(at, CENTRE) + three(at - row_bytes, NEIGHBOUR);
+            let sum = 0.5 + three(at + row_bytes, NEIGHBOR) + three(at, CENTER) + three(at - row_bytes, NEIGHBOR);
             smoothed.as_mut()[at] = sum as u8;
         }
     }

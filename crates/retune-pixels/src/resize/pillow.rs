@@ -130,14 +130,14 @@ impl Taps {
         };
         let mut exact = vec![0.0; stride];
         for (index, fixed) in wanted.clone().zip(taps.weights.chunks_exact_mut(stride)) {
-            let centre = axis.low + (f64::from(index) + 0.5) * scale;
+            let center = axis.low + (f64::from(index) + 0.5) * scale;
             // A cast to an unsigned integer truncates and turns what is negative into 0.
-            let start = (centre - support + 0.5) as usize;
-            let end = ((centre + support + 0.5) as usize).min(axis.source_size as usize);
+            let start = (center - support + 0.5) as usize;
+            let end = ((center + support + 0.5) as usize).min(axis.source_size as usize);
             let count = end.saturating_sub(start).min(stride);
             let mut total = 0.0;
             for (offset, weight) in exact[..count].iter_mut().enumerate() {
-                let distance = (start + offset) as f64 - centre + 0.5;
+                let distance = (start + offset) as f64 - center + 0.5;
                 *weight = (filter.weight)(distance * (1.0 / stretch));
                 total += *weight;
             }

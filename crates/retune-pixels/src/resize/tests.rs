@@ -27,7 +27,7 @@ fn boxes_match_pillow_to_the_bit() {
 }
 
 #[test]
-fn opencv_and_pytorch_interpolations_match_within_one_grey_level() {
+fn opencv_and_pytorch_interpolations_match_within_one_gray_level() {
     for case in cases("resize") {
         let interpolation: Interpolation = case.interpolation.parse().unwrap();
         if !case.interpolation.contains('-') {
@@ -80,9 +80,9 @@ proptest! {
     fn constant_images_stay_constant(
         from in (1u32..40, 1u32..40),
         to in (1u32..40, 1u32..40),
-        colour in any::<[u8; 3]>(),
+        color in any::<[u8; 3]>(),
     ) {
-        let image = RgbImage::from_pixel(from.0, from.1, Rgb(colour));
+        let image = RgbImage::from_pixel(from.0, from.1, Rgb(color));
         for interpolation in Interpolation::ALL {
             let resized = resize(&image, to.0, to.1, interpolation);
             prop_assert_eq!(resized.dimensions(), to);
@@ -90,7 +90,7 @@ proptest! {
             // level at 255. Everything else sums to 1 within far less.
             let tolerance = u8::from(interpolation.name().starts_with("opencv"));
             for pixel in resized.pixels() {
-                for (value, expected) in pixel.0.iter().zip(colour) {
+                for (value, expected) in pixel.0.iter().zip(color) {
                     prop_assert!(value.abs_diff(expected) <= tolerance, "{interpolation}");
                 }
             }

@@ -8,7 +8,7 @@ use retune_analysis::intervals::Estimate;
 use retune_analysis::resampling::{Answers, RESAMPLES, Resampled, accuracies, worst_group_accuracies};
 use retune_analysis::two_way::{LEVEL, TwoWay};
 
-use super::judgements::Judgement;
+use super::judgments::Judgment;
 use super::{Basis, Column, ColumnResult, MethodResult, MethodRow, Standing, legacy};
 
 /// Means that differ by less count as equal.
@@ -83,19 +83,19 @@ struct Judged {
 }
 
 impl Judged {
-    /// `None` if any run has no judgements on the column.
+    /// `None` if any run has no judgments on the column.
     fn of(rows: &[MethodRow], column: &Column) -> Option<Self> {
-        let mut runs: Vec<&[Judgement]> = Vec::new();
+        let mut runs: Vec<&[Judgment]> = Vec::new();
         for row in rows {
             for (seed, summary) in &row.runs {
                 let is_known = summary.splits.get(&column.set).and_then(|found| column.accuracy(found)).is_some();
-                match row.judgements.get(seed).and_then(|judgements| judgements.sets.get(&column.set)) {
-                    Some(judgements) if is_known => runs.push(judgements),
+                match row.judgments.get(seed).and_then(|judgments| judgments.sets.get(&column.set)) {
+                    Some(judgments) if is_known => runs.push(judgments),
                     Some(_) | None => return None,
                 }
             }
         }
-        let images: IndexSet<u64> = runs.iter().flat_map(|run| run.iter().map(|judgement| judgement.image)).collect();
+        let images: IndexSet<u64> = runs.iter().flat_map(|run| run.iter().map(|judgment| judgment.image)).collect();
         if images.is_empty() {
             return None;
         }
@@ -156,22 +156,22 @@ impl Judged {
 }
 
 /// A run's answers in the order of `images`.
-fn answers(run: &[Judgement], images: &IndexSet<u64>) -> Answers {
+fn answers(run: &[Judgment], images: &IndexSet<u64>) -> Answers {
     let mut answers = vec![None; images.len()];
-    for judgement in run {
-        if let Some(position) = images.get_index_of(&judgement.image) {
-            answers[position] = Some(judgement.is_right);
+    for judgment in run {
+        if let Some(position) = images.get_index_of(&judgment.image) {
+            answers[position] = Some(judgment.is_right);
         }
     }
     answers
 }
 
 /// The group of each image, numbered; `None` if no image has one.
-fn groups(runs: &[&[Judgement]], images: &IndexSet<u64>) -> Option<Vec<Option<usize>>> {
+fn groups(runs: &[&[Judgment]], images: &IndexSet<u64>) -> Option<Vec<Option<usize>>> {
     let mut names: IndexSet<u64> = IndexSet::new();
     let mut groups = vec![None; images.len()];
-    for judgement in runs.iter().copied().flatten() {
-        if let (Some(position), Some(group)) = (images.get_index_of(&judgement.image), judgement.group) {
+    for judgment in runs.iter().copied().flatten() {
+        if let (Some(position), Some(group)) = (images.get_index_of(&judgment.image), judgment.group) {
             groups[position] = Some(names.insert_full(group).0);
         }
     }

@@ -519,7 +519,7 @@ impl Monitor for RunMonitor<'_> {
         }
     }
 
-    fn cancelled(&self) -> bool {
-        self.inner.cancelled()
+    fn canceled(&self) -> bool {
+        self.inner.canceled()
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::compare::judgements::Judgement;
+use crate::compare::judgments::Judgment;
 
 fn evaluation(accuracy: f64, worst: Option<f64>) -> Evaluation {
     Evaluation {
@@ -123,11 +123,11 @@ fn every_form_of_the_table_holds_the_same() {
 fn judged(label: &str, seeds: u64, wrong: impl Fn(u64, u64) -> bool) -> MethodRow {
     let mut row = MethodRow::new(label);
     for seed in 0..seeds {
-        let judgement = |image| Judgement { image, group: Some(image % 4), is_right: !wrong(seed, image) };
-        let images: Vec<Judgement> = (0..400).map(judgement).collect();
-        let right = images.iter().filter(|judgement| judgement.is_right).count();
+        let judgment = |image| Judgment { image, group: Some(image % 4), is_right: !wrong(seed, image) };
+        let images: Vec<Judgment> = (0..400).map(judgment).collect();
+        let right = images.iter().filter(|judgment| judgment.is_right).count();
         row.add(seed, run(seed, &[("val", 0.5), ("test", right as f64 / 400.0)]), None);
-        row.judgements.insert(seed, Judgements { sets: [("test".to_owned(), images)].into() });
+        row.judgments.insert(seed, Judgments { sets: [("test".to_owned(), images)].into() });
     }
     row
 }

@@ -116,7 +116,7 @@ impl Monitor for StopsSoon {
     fn advance(&self, _: usize) {}
     fn finish(&self) {}
     fn message(&self, _: &str) {}
-    fn cancelled(&self) -> bool {
+    fn canceled(&self) -> bool {
         self.0.fetch_add(1, Ordering::Relaxed) > 0
     }
 }

@@ -31,7 +31,7 @@ pub fn for_each_batch_at(
 ) -> Result<(), InferenceError> {
     for batch in loader.epoch(0, Order::Sequential, 0) {
         let batch = batch?;
-        if monitor.cancelled() {
+        if monitor.canceled() {
             return Err(InferenceError::Interrupted);
         }
         let outputs = outputs(model, &batch, layers, positions);

@@ -39,7 +39,7 @@ pub fn evaluate_observed(
     monitor.start(task, dataset.len());
     for batch in loader.epoch(0, Order::Sequential, 0) {
         let batch = batch?;
-        if monitor.cancelled() {
+        if monitor.canceled() {
             return Err(InferenceError::Interrupted);
         }
         let body = model.forward_range(Activation::of_images(images(&batch, &device)), 0..head);

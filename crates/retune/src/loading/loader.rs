@@ -168,7 +168,7 @@ impl Loader {
     ///
     /// # Errors
     /// [`DataError::LoaderOptions`] for options that leave nothing to load or contradict each other;
-    /// [`DataError::Unlabelled`] where soft targets are wanted and a label is missing.
+    /// [`DataError::Unlabeled`] where soft targets are wanted and a label is missing.
     pub fn new(dataset: Dataset, options: LoaderOptions) -> Result<Self, DataError> {
         options.check(&dataset)?;
         let pool = rayon::ThreadPoolBuilder::new()
@@ -227,7 +227,7 @@ impl Loader {
         let batches: Vec<Vec<usize>> =
             (start_batch..self.batches_per_epoch()).map(|number| indices[number_of(number)].to_vec()).collect();
         batches.into_iter().enumerate().map(move |(offset, indices)| {
-            pipeline.labelled_batch(epoch, start_batch + offset, &indices, Vec::new(), [0, 0])
+            pipeline.labeled_batch(epoch, start_batch + offset, &indices, Vec::new(), [0, 0])
         })
     }
 
@@ -236,11 +236,11 @@ impl Loader {
     /// The batches are the same, bit for bit, as those that an epoch entered at batch 0 would yield.
     pub fn epoch(&self, epoch: u64, order: Order, start_batch: usize) -> Batches {
         let (sender, receiver) = sync_channel(self.pipeline.options.prefetch);
-        let cancelled = Arc::new(AtomicBool::new(false));
+        let canceled = Arc::new(AtomicBool::new(false));
         let producer = Producer {
             pipeline: Arc::clone(&self.pipeline),
             pool: Arc::clone(&self.pool),
-            cancelled: Arc::clone(&cancelled),
+            canceled: Arc::clone(&canceled),
             epoch,
             batches: start_batch..self.batches_per_epoch(),
         };
@@ -248,7 +248,7 @@ impl Loader {
         let thread =
             std::thread::Builder::new().name("load".to_owned()).spawn(move || producer.run(order, &sender)).ok();
         let remaining = self.batches_per_epoch().saturating_sub(start_batch);
-        Batches { receiver: Some(receiver), thread, cancelled, remaining }
+        Batches { receiver: Some(receiver), thread, canceled, remaining }
     }
 }
 
@@ -258,7 +258,7 @@ impl Loader {
 pub struct Batches {
     receiver: Option<Receiver<Result<Batch, DataError>>>,
     thread: Option<JoinHandle<()>>,
-    cancelled: Arc<AtomicBool>,
+    canceled: Arc<AtomicBool>,
     remaining: usize,
 }
 
@@ -283,7 +283,7 @@ impl std::iter::FusedIterator for Batches {}
 
 impl Drop for Batches {
     fn drop(&mut self) {
-        self.cancelled.store(true, Ordering::Relaxed);
+        self.canceled.store(true, Ordering::Relaxed);
         // Without its receiver, a thread that waits to hand over a batch wakes up and ends.
         self.receiver = None;
         if let Some(thread) = self.thread.take() {
@@ -297,7 +297,7 @@ impl Drop for Batches {
 struct Producer {
     pipeline: Arc<Pipeline>,
     pool: Arc<rayon::ThreadPool>,
-    cancelled: Arc<AtomicBool>,
+    canceled: Arc<AtomicBool>,
     epoch: u64,
     batches: std::ops::Range<usize>,
 }
@@ -308,9 +308,9 @@ impl Producer {
         let batch_size = self.pipeline.options.batch_size;
         let chunks = indices.chunks(batch_size).enumerate().take(self.batches.end).skip(self.batches.start);
         for (number, indices) in chunks {
-            let batch = self.pool.install(|| self.pipeline.batch(self.epoch, number, indices, &self.cancelled));
+            let batch = self.pool.install(|| self.pipeline.batch(self.epoch, number, indices, &self.canceled));
             let failed = batch.is_err();
-            let is_wanted = !self.cancelled.load(Ordering::Relaxed) && sender.send(batch).is_ok();
+            let is_wanted = !self.canceled.load(Ordering::Relaxed) && sender.send(batch).is_ok();
             if failed || !is_wanted {
                 return;
             }
@@ -329,14 +329,14 @@ struct Pipeline {
 
 impl Pipeline {
     /// Makes one batch on the threads of the current pool. The error is that of the first image that
-    /// has one. The batch is not filled once `cancelled` is set.
-    fn batch(&self, epoch: u64, number: usize, indices: &[usize], cancelled: &AtomicBool) -> Result<Batch, DataError> {
+    /// has one. The batch is not filled once `canceled` is set.
+    fn batch(&self, epoch: u64, number: usize, indices: &[usize], canceled: &AtomicBool) -> Result<Batch, DataError> {
         let Preprocessing { width, height, channels, .. } = self.options.preprocessing;
         let (width, height) = (width as usize, height as usize);
         let image_size = channels.count() * height * width;
         let mut images = vec![0.0; indices.len() * image_size];
         let load = |(output, &index): (&mut [f32], &usize)| {
-            if !cancelled.load(Ordering::Relaxed) {
+            if !canceled.load(Ordering::Relaxed) {
                 self.options.preprocessing.normalize_into(&self.input_image(epoch, index)?, output);
             }
             Ok(())
@@ -345,10 +345,10 @@ impl Pipeline {
         let outcomes: Vec<Result<(), DataError>> =
             images.par_chunks_mut(image_size).zip(indices).with_max_len(1).map(load).collect();
         outcomes.into_iter().collect::<Result<(), _>>()?;
-        Ok(self.labelled_batch(epoch, number, indices, images, [height, width]))
+        Ok(self.labeled_batch(epoch, number, indices, images, [height, width]))
     }
 
-    fn labelled_batch(
+    fn labeled_batch(
         &self,
         epoch: u64,
         number: usize,

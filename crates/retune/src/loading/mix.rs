@@ -121,8 +121,8 @@ fn draw_rectangle([height, width]: [usize; 2], share: f64, random: &mut impl Rng
     let side = (1.0 - share).sqrt();
     let mut span = |size: usize| {
         let cut = (size as f64 * side) as usize;
-        let centre = random.random_range(0..size.max(1));
-        centre.saturating_sub(cut / 2)..(centre + cut.div_ceil(2)).min(size)
+        let center = random.random_range(0..size.max(1));
+        center.saturating_sub(cut / 2)..(center + cut.div_ceil(2)).min(size)
     };
     let rows = span(height);
     Mixing::Paste(rows, span(width))
@@ -250,10 +250,10 @@ mod tests {
         let mut found = false;
         for seed in 0..400 {
             let mut random = ChaCha8Rng::seed_from_u64(seed);
-            let centre = (random.random_range(0..12usize), random.random_range(0..10usize));
+            let center = (random.random_range(0..12usize), random.random_range(0..10usize));
             let mut random = ChaCha8Rng::seed_from_u64(seed);
             let rectangle = draw_rectangle(SHAPE, 0.75, &mut random);
-            if centre == (1, 8) {
+            if center == (1, 8) {
                 assert_eq!(rectangle, Mixing::Paste(0..4, 6..10));
                 found = true;
             }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::models::{Block, Neighbour, UnknownLayer};
+use crate::models::{Block, Neighbor, UnknownLayer};
 use crate::plan::PlanError;
 
 /// Unit that counts as one layer of a model.
@@ -33,7 +33,7 @@ impl Granularity {
                 return true;
             }
             let (before, block) = (&blocks[index - 1], &blocks[index]);
-            let joined = before.joins == Some(Neighbour::Next) || block.joins == Some(Neighbour::Previous);
+            let joined = before.joins == Some(Neighbor::Next) || block.joins == Some(Neighbor::Previous);
             let same_stage = self == Self::Stage && before.stage == block.stage;
             !joined && !same_stage
         };

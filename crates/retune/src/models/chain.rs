@@ -124,7 +124,7 @@ pub struct Block {
     /// Whether layer-wise learning rates count it as one layer with the block before or after it,
     /// as timm's `group_matcher` does with a transformer's last norm.
     #[serde(skip)]
-    pub joins: Option<Neighbour>,
+    pub joins: Option<Neighbor>,
     /// The parameters that gradients can train, in the order of PyTorch's `named_parameters()`.
     #[serde(skip)]
     pub parameters: Vec<ParameterSpec>,
@@ -132,7 +132,7 @@ pub struct Block {
 
 /// The block with which another counts as one layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Neighbour {
+pub enum Neighbor {
     /// The block before it.
     Previous,
     /// The block after it.
@@ -160,8 +160,8 @@ impl Block {
         Self { stage: name.clone(), name, joins: None, parameters: Vec::new() }
     }
 
-    pub(crate) fn joining(self, neighbour: Neighbour) -> Self {
-        Self { joins: Some(neighbour), ..self }
+    pub(crate) fn joining(self, neighbor: Neighbor) -> Self {
+        Self { joins: Some(neighbor), ..self }
     }
 
     /// The block called `name`, or the blocks of the stage called so.

@@ -9,7 +9,7 @@ use retune_kernels::operators::global_average;
 use serde::Deserialize;
 
 use super::architectures::{check_depth, check_sizes};
-use super::chain::{Activation, Block, Chain, Neighbour};
+use super::chain::{Activation, Block, Chain, Neighbor};
 use super::dropping::depth_share;
 use super::layers::{ActivationFunction, Branch, Classifier, Conv2d, ConvShape, LayerNorm, Linear, Padding, Pass};
 use super::parameters::{Initialization, ParameterBuilder, ParameterId, Role};
@@ -168,8 +168,8 @@ impl ConvNeXt {
         builder.enter_block(blocks.len());
         let (pool, features) = Pool::new(config, builder, inputs);
         // timm counts a norm before pooling with the last block, and one after it with the head.
-        let neighbour = if config.head_norm_first { Neighbour::Previous } else { Neighbour::Next };
-        blocks.push(Block::alone("norm").joining(neighbour));
+        let neighbor = if config.head_norm_first { Neighbor::Previous } else { Neighbor::Next };
+        blocks.push(Block::alone("norm").joining(neighbor));
 
         builder.enter_block(blocks.len());
         let head = builder.within("head", |builder| Classifier::new(builder, "fc", features, config.num_classes));

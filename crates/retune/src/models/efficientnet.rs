@@ -12,7 +12,7 @@ use retune_kernels::operators::global_average;
 use serde::Deserialize;
 
 use super::architectures::{check_depth, check_sizes};
-use super::chain::{Activation, Block, Chain, Neighbour};
+use super::chain::{Activation, Block, Chain, Neighbor};
 use super::layers::{ActivationFunction, Branch, Classifier, Conv2d, ConvNorm, ConvShape, Padding, Pass, add_branch};
 use super::parameters::ParameterBuilder;
 
@@ -72,7 +72,7 @@ impl PadType {
     fn of(self, kernel: usize) -> Padding {
         match self {
             Self::Same if kernel > 1 => Padding::Same,
-            _ => Padding::centred(kernel),
+            _ => Padding::centered(kernel),
         }
     }
 }
@@ -155,7 +155,7 @@ impl EfficientNet {
 
         let conv_head = (config.num_features > 0).then(|| {
             builder.enter_block(blocks.len());
-            blocks.push(Block::alone("conv_head").joining(Neighbour::Previous));
+            blocks.push(Block::alone("conv_head").joining(Neighbor::Previous));
             let shape = ConvShape::new(inputs, config.num_features, 1);
             inputs = config.num_features;
             ConvNorm::new(builder, ("conv_head", "bn2"), shape, config.norm_eps)

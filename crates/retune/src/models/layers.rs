@@ -150,7 +150,7 @@ pub(crate) enum Padding {
 
 impl Padding {
     /// PyTorch's usual padding, which keeps the size at stride 1.
-    pub fn centred(kernel: usize) -> Self {
+    pub fn centered(kernel: usize) -> Self {
         Self::Symmetric(kernel / 2)
     }
 
@@ -180,7 +180,7 @@ pub(crate) struct ConvShape {
 impl ConvShape {
     /// A convolution with PyTorch's usual padding, stride 1 and one group.
     pub fn new(inputs: usize, outputs: usize, kernel: usize) -> Self {
-        Self { inputs, outputs, kernel, stride: 1, padding: Padding::centred(kernel), groups: 1 }
+        Self { inputs, outputs, kernel, stride: 1, padding: Padding::centered(kernel), groups: 1 }
     }
 
     pub fn stride(self, stride: usize) -> Self {

@@ -38,7 +38,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor};
 
 pub use architectures::Network;
-pub use chain::{Activation, Block, Neighbour, UnknownLayer};
+pub use chain::{Activation, Block, Neighbor, UnknownLayer};
 pub use checkpoint::LoadNote;
 pub use class_file::ClassNames;
 pub use config::ModelConfig;

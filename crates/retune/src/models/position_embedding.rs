@@ -105,11 +105,11 @@ fn taps(old: usize, new: usize) -> Vec<Taps> {
     let support = 2.0 * widening;
     (0..new)
         .map(|index| {
-            let centre = scale * (index as f64 + 0.5);
-            let first = (centre - support + 0.5).max(0.0) as usize;
-            let end = ((centre + support + 0.5) as usize).min(old);
+            let center = scale * (index as f64 + 0.5);
+            let first = (center - support + 0.5).max(0.0) as usize;
+            let end = ((center + support + 0.5) as usize).min(old);
             let weights: Vec<f64> =
-                (first..end).map(|source| keys((source as f64 - centre + 0.5) / widening, -0.5)).collect();
+                (first..end).map(|source| keys((source as f64 - center + 0.5) / widening, -0.5)).collect();
             let total: f64 = weights.iter().sum();
             Taps { first, weights: weights.into_iter().map(|weight| weight / total).collect() }
         })
@@ -123,13 +123,13 @@ fn four_taps(old: usize, new: usize) -> Vec<Taps> {
     let last = old.saturating_sub(1);
     (0..new)
         .map(|index| {
-            let centre = scale * (index as f64 + 0.5) - 0.5;
-            let sources = [-1.0, 0.0, 1.0, 2.0].map(|offset| centre.floor() + offset);
+            let center = scale * (index as f64 + 0.5) - 0.5;
+            let sources = [-1.0, 0.0, 1.0, 2.0].map(|offset| center.floor() + offset);
             let at = |source: f64| (source.max(0.0) as usize).min(last);
             let first = at(sources[0]);
             let mut weights = vec![0.0; at(sources[3]) - first + 1];
             for source in sources {
-                weights[at(source) - first] += keys(source - centre, -0.75);
+                weights[at(source) - first] += keys(source - center, -0.75);
             }
             Taps { first, weights }
         })

@@ -11,7 +11,7 @@ use retune_kernels::operators::{attention, attention_of};
 use serde::Deserialize;
 
 use super::architectures::{check_depth, check_sizes};
-use super::chain::{Activation, Block, Chain, Neighbour};
+use super::chain::{Activation, Block, Chain, Neighbor};
 use super::dropping::depth_share;
 use super::layers::{ActivationFunction, Branch, Classifier, Conv2d, ConvShape, LayerNorm, Linear, Padding, Pass};
 use super::parameters::{Initialization, ParameterBuilder, ParameterId, Role};
@@ -172,8 +172,8 @@ impl ViT {
         builder.enter_block(blocks.len());
         let pool = Pool::new(config, builder);
         // timm counts a norm of tokens with the last block, and one of pooled features with the head.
-        let neighbour = if config.normalizes_pooled() { Neighbour::Next } else { Neighbour::Previous };
-        blocks.push(Block::alone("norm").joining(neighbour));
+        let neighbor = if config.normalizes_pooled() { Neighbor::Next } else { Neighbor::Previous };
+        blocks.push(Block::alone("norm").joining(neighbor));
 
         builder.enter_block(blocks.len());
         let head = Classifier::new(builder, "head", config.embed_dim, config.num_classes);

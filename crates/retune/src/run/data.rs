@@ -101,7 +101,7 @@ impl FitData {
             monitor.start(&format!("reading every image of {name}"), dataset.len());
             let watch = || {
                 monitor.advance(1);
-                if monitor.cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                if monitor.canceled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             };
             let left_out = dataset.leave_out_unreadable(&DecodeLimits::default(), read, watch);
             let left_out = left_out.ok_or(FitError::Train(TrainError::Interrupted))?;

@@ -28,13 +28,13 @@ pub fn draw(run: &Path, monitor: &dyn Monitor) -> Result<(), FileError> {
         return Ok(());
     }
     let options = UmapOptions::default();
-    let options = UmapOptions { neighbours: options.neighbours.min(count / 2), metric: Metric::Euclidean, ..options };
+    let options = UmapOptions { neighbors: options.neighbors.min(count / 2), metric: Metric::Euclidean, ..options };
     match umap(&features.values, features.width, &options) {
         Ok(points) => {
             let method = format!(
-                "UMAP (McInnes et al. 2018): {} neighbours, minimum distance {}, {}, seed {}. \
+                "UMAP (McInnes et al. 2018): {} neighbors, minimum distance {}, {}, seed {}. \
                  Distances between far groups mean little.",
-                options.neighbours,
+                options.neighbors,
                 options.minimum_distance,
                 options.metric.name(),
                 options.seed

@@ -237,14 +237,14 @@ impl ClassMapping {
         let samples = if unchanged {
             dataset.samples.clone()
         } else {
-            let relabelled = |sample: &Sample| match sample.label {
+            let relabeled = |sample: &Sample| match sample.label {
                 None => Some(sample.clone()),
                 Some(label) => {
                     let label = positions.get(label).copied().flatten()?;
                     Some(Sample { label: Some(label), ..sample.clone() })
                 }
             };
-            dataset.samples.iter().filter_map(relabelled).collect()
+            dataset.samples.iter().filter_map(relabeled).collect()
         };
         let (root, corruptions) = (dataset.root.clone(), dataset.corruptions.clone());
         Dataset { root, classes: classes.clone(), samples, corruptions }

@@ -186,7 +186,7 @@ pub enum DataError {
         "the image {name} has no label, and training and accuracy need one for every image: put images into a folder for \
          each class, or list them with their labels"
     )]
-    Unlabelled {
+    Unlabeled {
         /// The image, relative to the data's root.
         name: String,
     },

@@ -38,7 +38,7 @@ pub struct IdxImages {
 /// How the bytes of one image lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Layout {
-    Grey,
+    Gray,
     ChannelsLast,
     ChannelsFirst,
 }
@@ -88,7 +88,7 @@ impl IdxImages {
             return Err(bad(format!("image {item} was asked for and there are {}", self.count)));
         }
         let area = self.width as usize * self.height as usize;
-        let size = area * if self.layout == Layout::Grey { 1 } else { 3 };
+        let size = area * if self.layout == Layout::Gray { 1 } else { 3 };
         let bytes = match &self.pixels {
             Pixels::Memory(all) => all[item * size..][..size].to_vec(),
             Pixels::File(file, start) => {
@@ -100,7 +100,7 @@ impl IdxImages {
         };
         let interleaved = match self.layout {
             Layout::ChannelsLast => bytes,
-            Layout::Grey => bytes.into_iter().flat_map(|grey| [grey; 3]).collect(),
+            Layout::Gray => bytes.into_iter().flat_map(|gray| [gray; 3]).collect(),
             Layout::ChannelsFirst => {
                 (0..area).flat_map(|at| [bytes[at], bytes[area + at], bytes[2 * area + at]]).collect()
             }
@@ -156,10 +156,10 @@ impl ImageShape {
     fn read(input: &mut impl Read) -> Result<Self, String> {
         let dimensions = read_dimensions(input)?;
         let (count, height, width, layout) = match dimensions[..] {
-            [count, height, width] => (count, height, width, Layout::Grey),
+            [count, height, width] => (count, height, width, Layout::Gray),
             [count, height, width, 3] => (count, height, width, Layout::ChannelsLast),
             [count, 3, height, width] => (count, height, width, Layout::ChannelsFirst),
-            [count, height, width, 1] | [count, 1, height, width] => (count, height, width, Layout::Grey),
+            [count, height, width, 1] | [count, 1, height, width] => (count, height, width, Layout::Gray),
             _ => return Err(format!("dimensions {dimensions:?} are not those of images (n×h×w, n×h×w×3 or n×3×h×w)")),
         };
         if width == 0 || height == 0 {

@@ -101,7 +101,7 @@ fn insert(rows: &mut Rows, path: &str, facts: Facts) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "{path} is labelled {} here and {} before, and an image has one class",
+        "{path} is labeled {} here and {} before, and an image has one class",
         label.as_deref().unwrap_or("with nothing"),
         before.label.as_deref().unwrap_or("with nothing"),
     ))
@@ -271,7 +271,7 @@ mod tests {
         let root = folder(&["a.png"], "metadata.csv", "file_name,label\na.png,cat\na.png,dog\n");
         let error = DataSource::open(root.path()).unwrap_err().to_string();
         assert!(
-            error.ends_with("line 3: a.png is labelled dog here and cat before, and an image has one class"),
+            error.ends_with("line 3: a.png is labeled dog here and cat before, and an image has one class"),
             "{error}"
         );
     }

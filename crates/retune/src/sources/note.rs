@@ -218,7 +218,7 @@ impl fmt::Display for DataNote {
             }
             Self::SeveralLabels { path, column } => write!(
                 f,
-                "{}: the column `{column}` holds several labels an image, so the images count as unlabelled; write one \
+                "{}: the column `{column}` holds several labels an image, so the images count as unlabeled; write one \
                  label for each image to use them",
                 path.display()
             ),

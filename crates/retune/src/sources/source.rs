@@ -139,10 +139,10 @@ impl Dataset {
     /// The labels of all samples, in their order.
     ///
     /// # Errors
-    /// [`DataError::Unlabelled`], with the first sample that has no label.
+    /// [`DataError::Unlabeled`], with the first sample that has no label.
     pub fn labels(&self) -> Result<Vec<usize>, DataError> {
         let label =
-            |sample: &Sample| sample.label.ok_or_else(|| DataError::Unlabelled { name: sample.name.to_string() });
+            |sample: &Sample| sample.label.ok_or_else(|| DataError::Unlabeled { name: sample.name.to_string() });
         self.samples.iter().map(label).collect()
     }
 
@@ -424,7 +424,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_unlabelled_sample_is_named() {
+    fn an_unlabeled_sample_is_named() {
         let dataset = Dataset::from_files(&["some/picture.png"]);
         assert!(dataset.labels().unwrap_err().to_string().contains("some/picture.png"));
     }
@@ -446,7 +446,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_single_image_is_an_unlabelled_source() {
+    fn a_single_image_is_an_unlabeled_source() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("one.png");
         RgbImage::new(2, 2).save(&path).unwrap();

@@ -140,7 +140,7 @@ impl FrozenActivations {
         monitor.start(&task, images);
         for batch in loader.epoch(view, Order::Sequential, 0) {
             let batch = batch?;
-            if monitor.cancelled() {
+            if monitor.canceled() {
                 return Err(TrainError::Interrupted);
             }
             let entry = entry(model, inference::images(&batch, &device), block);

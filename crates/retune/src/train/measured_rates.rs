@@ -109,7 +109,7 @@ impl Trainer {
         let order = Order::Shuffled { seed: self.options.seed };
         let watched = loader.epoch(0, order, 0).take(batches).map(|batch| {
             monitor.advance(1);
-            if monitor.cancelled() { Err(TrainError::Interrupted) } else { Ok(batch?) }
+            if monitor.canceled() { Err(TrainError::Interrupted) } else { Ok(batch?) }
         });
         let class_weights = self.class_weights();
         let what = Differentiation::of(&rate_factors, &self.options, class_weights.as_deref());

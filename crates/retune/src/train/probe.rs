@@ -39,7 +39,7 @@ pub use features::FeatureMatrix;
 use features::RowBuffer;
 
 use lbfgs::{Limits, Objective, Outcome, Stop};
-use objective::{Classifier, Coordinates, PenalisedLoss, score};
+use objective::{Classifier, Coordinates, PenalizedLoss, score};
 
 /// How one logistic regression is solved.
 #[derive(Clone, Debug, PartialEq)]
@@ -172,8 +172,8 @@ pub fn fit_one(
     check_set("training", features, labels, classes)?;
     check_solver(options, classes)?;
     check_inverse_strength(inverse_strength)?;
-    let (centre, deviation) = column_means_and_deviation(features)?;
-    let coordinates = Coordinates { centre, scale: 1.0 };
+    let (center, deviation) = column_means_and_deviation(features)?;
+    let coordinates = Coordinates { center, scale: 1.0 };
     let mut solver = PathSolver::new(features, labels, classes, &coordinates, options)?;
     let diagnostics =
         solver.fit(inverse_strength, |_| ControlFlow::Continue(())).map_err(|failure| failure.into_error(deviation))?;
@@ -207,10 +207,10 @@ pub fn fit_path(
     let inverse_strengths = ascending(&options.inverse_strengths)?;
     let strengths = inverse_strengths.len();
 
-    let (centre, deviation) = column_means_and_deviation(train)?;
+    let (center, deviation) = column_means_and_deviation(train)?;
     // Features that are all equal have no scale; any will do, since no weight can help.
     let scale = if deviation > 0.0 { deviation } else { 1.0 };
-    let coordinates = Coordinates { centre, scale };
+    let coordinates = Coordinates { center, scale };
     let mut solver = PathSolver::new(train, labels, classes, &coordinates, &options.solver)?;
     let mut path: Vec<PathPoint> = Vec::with_capacity(strengths);
     let mut best: Option<(PathPoint, Classifier)> = None;
@@ -270,7 +270,7 @@ fn has_turned(path: &[PathPoint], validation_rows: usize) -> bool {
 
 /// Fits one strength after another, each from the solution of the one before.
 struct PathSolver<'a> {
-    loss: PenalisedLoss<'a>,
+    loss: PenalizedLoss<'a>,
     coordinates: &'a Coordinates,
     classes: usize,
     limits: Limits,
@@ -303,7 +303,7 @@ impl<'a> PathSolver<'a> {
         options: &'a SolverOptions,
     ) -> Result<Self, ProbeError> {
         let class_weights = options.class_weights.as_deref();
-        let mut loss = PenalisedLoss::new(features, labels, classes, class_weights, coordinates)?;
+        let mut loss = PenalizedLoss::new(features, labels, classes, class_weights, coordinates)?;
         let parameters = vec![0.0; loss.parameters()];
         let mut gradient = parameters.clone();
         loss.evaluate(&parameters, &mut gradient)?;
@@ -321,7 +321,7 @@ impl<'a> PathSolver<'a> {
     ) -> Result<Diagnostics, FitFailure> {
         self.loss.set_inverse_strength(inverse_strength);
         let Outcome { stop, value, gradient_norm, iterations } =
-            lbfgs::minimise(&mut self.loss, &mut self.parameters, self.limits, observe).map_err(FitFailure::Other)?;
+            lbfgs::minimize(&mut self.loss, &mut self.parameters, self.limits, observe).map_err(FitFailure::Other)?;
         match stop {
             Stop::NotFinite => Err(FitFailure::NotFinite),
             Stop::Interrupted => Err(FitFailure::Interrupted),

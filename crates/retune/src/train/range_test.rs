@@ -176,7 +176,7 @@ impl Trainer {
         'test: for epoch in 0u64.. {
             for batch in loader.epoch(epoch, self.range_order(), 0) {
                 let batch = batch?;
-                if monitor.cancelled() {
+                if monitor.canceled() {
                     return Err(TrainError::Interrupted);
                 }
                 let step = points.len();

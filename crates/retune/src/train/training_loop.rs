@@ -178,7 +178,7 @@ impl Run<'_> {
 
             // A checkpoint.
             let due = trainer.options.checkpoint_every.is_some_and(|steps| training.batch.is_multiple_of(steps));
-            let (is_last, interrupted) = (training.batch == trial.steps_per_epoch, monitor.cancelled());
+            let (is_last, interrupted) = (training.batch == trial.steps_per_epoch, monitor.canceled());
             if !(due || is_last || interrupted) {
                 continue;
             }

@@ -83,7 +83,7 @@ impl Monitor for StopAfter {
     }
     fn finish(&self) {}
     fn message(&self, _: &str) {}
-    fn cancelled(&self) -> bool {
+    fn canceled(&self) -> bool {
         self.seen.load(Ordering::Relaxed) >= self.images
     }
 }

@@ -13,7 +13,7 @@ impl Monitor for Told {
     fn message(&self, text: &str) {
         self.0.lock().unwrap().push(text.to_owned());
     }
-    fn cancelled(&self) -> bool {
+    fn canceled(&self) -> bool {
         false
     }
 }

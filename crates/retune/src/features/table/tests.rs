@@ -37,8 +37,8 @@ fn what_arrow_wrote_is_read_as_lists_of_any_kind() {
 fn what_is_not_in_a_file_is_unknown() {
     let bare = FeatureTable { labels: vec![None; 5], paths: Vec::new(), classes: Vec::new(), ..expected() };
     assert_eq!(read(&fixture("features_alone.npz")).unwrap(), bare);
-    let labelled = FeatureTable { labels: expected().labels, ..bare };
-    assert_eq!(read(&fixture("float16.safetensors")).unwrap(), labelled);
+    let labeled = FeatureTable { labels: expected().labels, ..bare };
+    assert_eq!(read(&fixture("float16.safetensors")).unwrap(), labeled);
 }
 
 /// The sentence that refuses a file.

@@ -53,7 +53,7 @@ fn folder_loader(folder: &Path, options: LoaderOptions) -> Loader {
 }
 
 #[test]
-fn batches_hold_the_normalised_images_in_order() {
+fn batches_hold_the_normalized_images_in_order() {
     let dataset = memory_dataset(&[0, 1, 2, 0, 1, 2], 8, 8);
     let loader = Loader::new(dataset.clone(), options(2)).unwrap();
     let batches = epoch(&loader, 0, Order::Sequential, 0);
@@ -234,13 +234,13 @@ fn mixing_changes_images_and_targets_alike_in_every_epoch() {
 }
 
 #[test]
-fn unlabelled_images_can_be_loaded_but_not_smoothed() {
+fn unlabeled_images_can_be_loaded_but_not_smoothed() {
     let mut dataset = memory_dataset(&[0, 1, 1], 4, 4);
     dataset.samples[1].label = None;
     let loader = Loader::new(dataset.clone(), options(1)).unwrap();
     assert!(epoch(&loader, 0, Order::Sequential, 0)[0].labels.is_empty());
     let result = Loader::new(dataset, LoaderOptions { label_smoothing: 0.1, ..options(1) });
-    assert!(matches!(result, Err(DataError::Unlabelled { .. })));
+    assert!(matches!(result, Err(DataError::Unlabeled { .. })));
 }
 
 #[test]

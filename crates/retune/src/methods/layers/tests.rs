@@ -13,7 +13,7 @@ fn blocks() -> Vec<Block> {
         Block::new("layer1.0", "layer1"),
         Block::new("layer1.1", "layer1"),
         Block::new("layer2.0", "layer2"),
-        Block::alone("norm").joining(Neighbour::Previous),
+        Block::alone("norm").joining(Neighbor::Previous),
         Block::alone("head"),
     ]
 }

@@ -13,7 +13,7 @@ const STYLE: &str = include_str!("assets/style.css");
 const SCRIPTS: [&str; 13] = [
     include_str!("assets/elements.js"),
     include_str!("assets/format.js"),
-    include_str!("assets/colours.js"),
+    include_str!("assets/colors.js"),
     include_str!("assets/tooltip.js"),
     include_str!("assets/thumbnails.js"),
     include_str!("assets/table.js"),

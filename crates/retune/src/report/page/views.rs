@@ -218,7 +218,7 @@ pub struct Map {
     /// Tiles; the point's own position if empty, −1 without one.
     pub tile: Vec<i64>,
     /// The initial coloring: `Class`, `Set`, `Prediction`, or `Correctness`; if empty, the first that is available.
-    pub coloured_by: String,
+    pub colored_by: String,
 }
 
 /// Text in a monospaced font.

@@ -123,13 +123,13 @@ impl Thumbnails {
 }
 
 /// The pixels that a model was given, as an image again: one channel as gray, opacity left out.
-pub(super) fn image_of(normalised: &[f32], preprocessing: &Preprocessing) -> RgbImage {
+pub(super) fn image_of(normalized: &[f32], preprocessing: &Preprocessing) -> RgbImage {
     let (width, height) = (preprocessing.width, preprocessing.height);
     let plane = (width * height) as usize;
     RgbImage::from_fn(width, height, |x, y| {
         let at = (y * width + x) as usize;
         let channel = |channel: usize| {
-            let value = normalised[channel * plane + at] * preprocessing.std[channel] + preprocessing.mean[channel];
+            let value = normalized[channel * plane + at] * preprocessing.std[channel] + preprocessing.mean[channel];
             (255.0 * value).round().clamp(0.0, 255.0) as u8
         };
         image::Rgb(if preprocessing.channels.is_gray() { [channel(0); 3] } else { [0, 1, 2].map(channel) })
@@ -171,18 +171,18 @@ mod tests {
     #[test]
     fn tiles_lie_row_by_row_and_do_not_run_into_each_other() {
         let mut tiles = Tiles::new(32);
-        let colours = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [0, 0, 0]];
-        for colour in colours {
-            tiles.push(&Tiles::tile(&RgbImage::from_pixel(20, 30, image::Rgb(colour)), 32));
+        let colors = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [0, 0, 0]];
+        for color in colors {
+            tiles.push(&Tiles::tile(&RgbImage::from_pixel(20, 30, image::Rgb(color)), 32));
         }
         let sheet = image::load_from_memory(&tiles.jpeg(usize::MAX).unwrap()).unwrap().into_rgb8();
         assert_eq!((columns(5), sheet.dimensions()), (3, (96, 64)));
-        for (tile, colour) in colours.into_iter().enumerate() {
+        for (tile, color) in colors.into_iter().enumerate() {
             let (left, top) = (tile as u32 % 3 * 32, tile as u32 / 3 * 32);
             for (x, y) in [(0, 0), (31, 0), (0, 31), (31, 31)] {
                 let found = sheet.get_pixel(left + x, top + y).0;
                 // A tile of one color is a constant block, which JPEG keeps up to rounding.
-                assert!(found.iter().zip(colour).all(|(a, b)| a.abs_diff(b) <= 3), "{tile}: {found:?}");
+                assert!(found.iter().zip(color).all(|(a, b)| a.abs_diff(b) <= 3), "{tile}: {found:?}");
             }
         }
     }

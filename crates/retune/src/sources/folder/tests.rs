@@ -40,7 +40,7 @@ fn class_folders_are_sorted_and_searched_to_the_bottom() {
 }
 
 #[test]
-fn split_folders_are_recognised_under_their_usual_names() {
+fn split_folders_are_recognized_under_their_usual_names() {
     let root =
         tree(&["train/a/1.png", "train/b/2.png", "valid/a/3.png", "test/b/4.png", "test_ood/a/5.png", "meta/z/6.png"]);
     let source = open(root.path()).unwrap();
@@ -63,10 +63,10 @@ fn evaluation_data_alone_is_a_split_but_classes_named_test_are_classes() {
 }
 
 #[test]
-fn plain_images_are_unlabelled_in_a_folder_and_in_a_test_split() {
+fn plain_images_are_unlabeled_in_a_folder_and_in_a_test_split() {
     let source = open(tree(&["b.png", "a.png"]).path()).unwrap();
     assert_eq!(names(&source, SplitName::All), ["a.png", "b.png"]);
-    assert!(matches!(source.check_for_training(), Err(DataError::Unlabelled { .. })));
+    assert!(matches!(source.check_for_training(), Err(DataError::Unlabeled { .. })));
     let source = open(tree(&["train/a/1.png", "train/b/1.png", "test/1.png"]).path()).unwrap();
     assert_eq!(source.split(&"test".into()).unwrap().samples[0].label, None);
     assert!(source.check_for_training().is_ok());

@@ -60,7 +60,7 @@ fn plain_and_compressed_files_give_the_same_splits() {
 }
 
 #[test]
-fn colour_images_may_have_their_channels_last_or_first() {
+fn color_images_may_have_their_channels_last_or_first() {
     let expected = [1, 2, 3, 4, 5, 6];
     let last = open_one("a", idx(&[1, 1, 2, 3], &expected)).unwrap();
     assert_eq!(last.image(0).unwrap().into_raw(), expected);
@@ -85,7 +85,7 @@ fn class_names_come_from_a_file_in_the_order_of_the_labels() {
 }
 
 #[test]
-fn images_without_labels_are_unlabelled() {
+fn images_without_labels_are_unlabeled() {
     let folder = folder(&[("test-images-idx3-ubyte", idx(&[2, 1, 1], &[1, 2]))]);
     assert_eq!(DataSource::open(folder.path()).unwrap().all().samples[1].label, None);
 }

@@ -13,14 +13,14 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 /// The color that an image is filled with.
-fn colour(sample: &Sample) -> [u8; 3] {
+fn color(sample: &Sample) -> [u8; 3] {
     let image = sample.image.load(&DecodeLimits::default()).unwrap();
     assert_eq!(image.dimensions(), (6, 5));
     image.get_pixel(5, 4).0
 }
 
 #[test]
-fn a_folder_as_the_hub_keeps_it_is_split_by_file_names_and_labelled_by_class_names() {
+fn a_folder_as_the_hub_keeps_it_is_split_by_file_names_and_labeled_by_class_names() {
     let source = DataSource::open(fixture("hub")).unwrap();
     // Not sorted: the numbers in the files are positions in this list.
     assert_eq!(source.classes, ["zebra", "ant"]);
@@ -28,9 +28,9 @@ fn a_folder_as_the_hub_keeps_it_is_split_by_file_names_and_labelled_by_class_nam
     assert_eq!(splits, ["train", "val", "test"]);
     let train = source.split(&SplitName::Train).unwrap();
     assert_eq!(train.labels().unwrap(), [0, 1, 0, 1, 1, 1, 0]);
-    let colours: Vec<[u8; 3]> = train.samples.iter().map(colour).collect();
+    let colors: Vec<[u8; 3]> = train.samples.iter().map(color).collect();
     let expected = [[0, 0], [10, 100], [20, 0], [30, 100], [40, 100], [0, 100], [10, 0]];
-    assert_eq!(colours, expected.map(|[red, green]| [red, green, 50]));
+    assert_eq!(colors, expected.map(|[red, green]| [red, green, 50]));
     assert_eq!(&*train.samples[4].name, "data/train-00000-of-00002/000004");
     assert_eq!(source.split(&"test".into()).unwrap().samples[0].label, None);
     source.check_for_training().unwrap();
@@ -44,7 +44,7 @@ fn plain_binary_with_text_labels_splits_and_groups_is_read_too() {
     assert_eq!(all.samples.iter().map(|sample| sample.label).collect::<Vec<_>>(), [Some(1), Some(0), None, Some(1)]);
     assert_eq!(all.groups(), ["day", "night"]);
     assert_eq!(&*source.split(&SplitName::Validation).unwrap().samples[0].name, "plain/000002");
-    assert_eq!(all.samples.iter().map(|sample| colour(sample)[0]).collect::<Vec<_>>(), [0, 10, 20, 30]);
+    assert_eq!(all.samples.iter().map(|sample| color(sample)[0]).collect::<Vec<_>>(), [0, 10, 20, 30]);
 }
 
 /// The row's bytes as the fixture's program made them.
@@ -134,13 +134,13 @@ fn read(name: &str) -> Read {
     let source = DataSource::open(fixture("written").join(name).with_extension("parquet")).unwrap();
     let all = source.all();
     let labels = all.samples.iter().map(|sample| sample.label).collect();
-    let colours = all.samples.iter().map(colour).map(|[red, green, _]| [red, green]).collect();
-    (source.classes, labels, colours)
+    let colors = all.samples.iter().map(color).map(|[red, green, _]| [red, green]).collect();
+    (source.classes, labels, colors)
 }
 
 fn expected(classes: [&str; 2]) -> Read {
-    let colours = vec![[0, 0], [10, 100], [20, 0], [30, 100]];
-    (classes.map(str::to_owned).to_vec(), vec![Some(0), Some(1), Some(0), Some(1)], colours)
+    let colors = vec![[0, 0], [10, 100], [20, 0], [30, 100]];
+    (classes.map(str::to_owned).to_vec(), vec![Some(0), Some(1), Some(0), Some(1)], colors)
 }
 
 #[test]
@@ -171,9 +171,9 @@ fn labels_of_every_type_are_read() {
     }
     // The last is a null or, as pandas writes it among numbers, NaN.
     for (kind, classes) in [("double", ["0", "1"]), ("float", ["0", "1"]), ("null", ["cat", "dog"])] {
-        let (_, mut labels, colours) = expected(classes);
+        let (_, mut labels, colors) = expected(classes);
         labels[3] = None;
-        assert_eq!(read(&format!("label_{kind}")), (classes.map(str::to_owned).to_vec(), labels, colours), "{kind}");
+        assert_eq!(read(&format!("label_{kind}")), (classes.map(str::to_owned).to_vec(), labels, colors), "{kind}");
     }
     // A label of bytes is no image, and groups may be numbers.
     let source = DataSource::open(fixture("written/binary_label_and_group.parquet")).unwrap();

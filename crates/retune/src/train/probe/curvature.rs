@@ -140,8 +140,8 @@ fn variances(features: FeatureMatrix<'_>, coordinates: &Coordinates) -> Result<V
     let mut sums = vec![0.0; features.columns()];
     features.for_each_rows(|values| {
         for row in values.chunks_exact(sums.len()) {
-            for ((sum, value), centre) in sums.iter_mut().zip(row).zip(&coordinates.centre) {
-                *sum += (f64::from(*value) - centre).powi(2);
+            for ((sum, value), center) in sums.iter_mut().zip(row).zip(&coordinates.center) {
+                *sum += (f64::from(*value) - center).powi(2);
             }
         }
     })?;
@@ -188,14 +188,14 @@ fn second_moments(features: FeatureMatrix<'_>, coordinates: &Coordinates) -> Res
 
 /// Every `stride`-th row, centered and scaled: one row of all these images for each feature.
 fn by_feature(values: &[f32], count: usize, stride: usize, coordinates: &Coordinates) -> Vec<f64> {
-    let columns = coordinates.centre.len();
+    let columns = coordinates.center.len();
     let mut block = vec![0.0; columns * count];
     block.par_chunks_mut(TASK_FEATURES * count).enumerate().for_each(|(task, out)| {
         let first = task * TASK_FEATURES;
         for (image, row) in values.chunks_exact(columns).step_by(stride).enumerate() {
             for (offset, feature) in out.chunks_exact_mut(count).enumerate() {
-                let (value, centre) = (row[first + offset], coordinates.centre[first + offset]);
-                feature[image] = (f64::from(value) - centre) / coordinates.scale;
+                let (value, center) = (row[first + offset], coordinates.center[first + offset]);
+                feature[image] = (f64::from(value) - center) / coordinates.scale;
             }
         }
     });

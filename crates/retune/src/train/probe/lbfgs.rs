@@ -22,7 +22,7 @@ const LOSS_NOISE: f64 = 1e-7;
 /// Evaluations one line search may spend; a well-scaled direction needs one or two.
 const LINE_SEARCH_EVALUATIONS: usize = 30;
 
-/// A differentiable function to minimise.
+/// A differentiable function to minimize.
 pub(super) trait Objective {
     /// Why it could not be computed.
     type Error;
@@ -42,7 +42,7 @@ pub(super) struct Limits {
     pub gradient_norm: f64,
 }
 
-/// Why the minimiser stopped.
+/// Why the minimizer stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stop {
     Converged,
@@ -55,7 +55,7 @@ pub(super) enum Stop {
     NotFinite,
 }
 
-/// Where the minimiser stopped.
+/// Where the minimizer stopped.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outcome {
     pub stop: Stop,
@@ -64,11 +64,11 @@ pub(super) struct Outcome {
     pub iterations: usize,
 }
 
-/// Minimises `objective` from `point`, in place. `observe` is called after every iteration with their number so far.
+/// Minimizes `objective` from `point`, in place. `observe` is called after every iteration with their number so far.
 ///
 /// # Errors
 /// Those of the objective.
-pub(super) fn minimise<O: Objective>(
+pub(super) fn minimize<O: Objective>(
     objective: &mut O,
     point: &mut [f64],
     limits: Limits,
@@ -267,7 +267,7 @@ fn narrow<O: Objective>(
     Ok((low.step > 0.0 && low.value < origin.value).then_some(low))
 }
 
-/// The minimiser of the cubic through both ends (equation 3.59), kept off the ends of the bracket.
+/// The minimizer of the cubic through both ends (equation 3.59), kept off the ends of the bracket.
 fn step_between(low: &Sample, high: &Sample) -> f64 {
     let width = high.step - low.step;
     let middle = low.step + 0.5 * width;
@@ -324,13 +324,13 @@ mod tests {
 
     use super::*;
 
-    fn minimise(
+    fn minimize(
         objective: &mut impl Objective<Error = Infallible>,
         point: &mut [f64],
         limits: Limits,
         observe: impl FnMut(usize) -> ControlFlow<()>,
     ) -> Outcome {
-        let Ok(outcome) = super::minimise(objective, point, limits, observe);
+        let Ok(outcome) = super::minimize(objective, point, limits, observe);
         outcome
     }
 
@@ -356,7 +356,7 @@ mod tests {
     #[test]
     fn finds_the_floor_of_rosenbrocks_valley() {
         let mut point = [-1.2, 1.0];
-        let outcome = minimise(&mut Rosenbrock, &mut point, LIMITS, |_| ControlFlow::Continue(()));
+        let outcome = minimize(&mut Rosenbrock, &mut point, LIMITS, |_| ControlFlow::Continue(()));
         assert_eq!(outcome.stop, Stop::Converged);
         assert!(outcome.iterations < 60, "{} iterations", outcome.iterations);
         assert!((point[0] - 1.0).abs() < 1e-8 && (point[1] - 1.0).abs() < 1e-8);
@@ -366,11 +366,11 @@ mod tests {
     fn stops_at_the_iteration_limit_and_when_asked() {
         let limits = Limits { max_iterations: 3, ..LIMITS };
         let mut point = [-1.2, 1.0];
-        let outcome = minimise(&mut Rosenbrock, &mut point, limits, |_| ControlFlow::Continue(()));
+        let outcome = minimize(&mut Rosenbrock, &mut point, limits, |_| ControlFlow::Continue(()));
         assert_eq!((outcome.stop, outcome.iterations), (Stop::IterationLimit, 3));
 
         let mut point = [-1.2, 1.0];
-        let outcome = minimise(&mut Rosenbrock, &mut point, LIMITS, |_| ControlFlow::Break(()));
+        let outcome = minimize(&mut Rosenbrock, &mut point, LIMITS, |_| ControlFlow::Break(()));
         assert_eq!((outcome.stop, outcome.iterations), (Stop::Interrupted, 1));
     }
 
@@ -391,7 +391,7 @@ mod tests {
     #[test]
     fn comes_back_from_a_step_that_overflows() {
         let mut point = [0.5];
-        let outcome = minimise(&mut Barrier, &mut point, LIMITS, |_| ControlFlow::Continue(()));
+        let outcome = minimize(&mut Barrier, &mut point, LIMITS, |_| ControlFlow::Continue(()));
         assert_eq!(outcome.stop, Stop::Converged);
         assert!((point[0] - 1e-3).abs() < 1e-8);
     }

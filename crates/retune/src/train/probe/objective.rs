@@ -16,18 +16,18 @@ const PARTIAL_GRADIENT_BYTES: usize = 64 * 1024 * 1024;
 /// Partial gradients at most; more would give no machine of today more to do in parallel.
 const MAX_SEGMENTS: usize = 64;
 
-/// How features are seen by the penalty: `(x − centre) / scale`. The features themselves stay as they are; the change
+/// How features are seen by the penalty: `(x − center) / scale`. The features themselves stay as they are; the change
 /// of coordinates is folded into the weights.
 #[derive(Clone, Debug)]
 pub(super) struct Coordinates {
-    pub centre: Vec<f64>,
+    pub center: Vec<f64>,
     pub scale: f64,
 }
 
 impl Coordinates {
     /// The weights (k×d, then k biases) that act on the features as they are.
     pub(super) fn unscaled(&self, parameters: &[f64], classes: usize) -> Classifier {
-        let columns = self.centre.len();
+        let columns = self.center.len();
         let (weight, bias) = parameters.split_at(classes * columns);
         let weight: Vec<f32> = weight.iter().map(|w| (w / self.scale) as f32).collect();
         let bias = bias
@@ -35,7 +35,7 @@ impl Coordinates {
             .zip(weight.chunks_exact(columns))
             .map(|(bias, weight)| {
                 // The rounded weights: the bias then cancels exactly what they do to the center.
-                let shift: f64 = weight.iter().zip(&self.centre).map(|(w, m)| f64::from(*w) * m).sum();
+                let shift: f64 = weight.iter().zip(&self.center).map(|(w, m)| f64::from(*w) * m).sum();
                 (bias - shift) as f32
             })
             .collect();
@@ -88,7 +88,7 @@ impl Chunking {
 
 /// Mean weighted cross-entropy + penalty/2 · ‖W‖², with W the weights on [`Coordinates`]. The parameters are W (k×d,
 /// row-major) followed by k biases, which are not penalized.
-pub(super) struct PenalisedLoss<'a> {
+pub(super) struct PenalizedLoss<'a> {
     features: FeatureMatrix<'a>,
     labels: &'a [usize],
     classes: usize,
@@ -102,7 +102,7 @@ pub(super) struct PenalisedLoss<'a> {
     class_curvature: Vec<f64>,
 }
 
-impl<'a> PenalisedLoss<'a> {
+impl<'a> PenalizedLoss<'a> {
     /// # Errors
     /// [`ProbeError::Unreadable`].
     pub(super) fn new(
@@ -177,7 +177,7 @@ impl<'a> PenalisedLoss<'a> {
     }
 }
 
-impl Objective for PenalisedLoss<'_> {
+impl Objective for PenalizedLoss<'_> {
     type Error = ProbeError;
 
     fn evaluate(&mut self, point: &[f64], gradient: &mut [f64]) -> Result<f64, ProbeError> {
@@ -193,7 +193,7 @@ impl Objective for PenalisedLoss<'_> {
 
         let (weight, _) = point.split_at(self.classes * columns);
         let (weight_gradient, bias_gradient) = gradient.split_at_mut(self.classes * columns);
-        let Coordinates { centre, scale } = self.coordinates;
+        let Coordinates { center, scale } = self.coordinates;
         let per_row = 1.0 / self.total_weight;
         let class_rows = weight_gradient
             .chunks_exact_mut(columns)
@@ -202,8 +202,8 @@ impl Objective for PenalisedLoss<'_> {
             .zip(&total.bias);
         for (((gradient, data), weight), residual) in class_rows {
             for (column, gradient) in gradient.iter_mut().enumerate() {
-                let centred = (data[column] - residual * centre[column]) / scale;
-                *gradient = centred * per_row + self.penalty * weight[column];
+                let centered = (data[column] - residual * center[column]) / scale;
+                *gradient = centered * per_row + self.penalty * weight[column];
             }
         }
         for (gradient, residual) in bias_gradient.iter_mut().zip(&total.bias) {
@@ -329,9 +329,9 @@ mod tests {
     fn gradient_equals_finite_differences() {
         let (features, labels) = example();
         let features = FeatureMatrix::new(&features, 5).unwrap();
-        let coordinates = Coordinates { centre: vec![0.3, -0.1, 0.2, 0.0, 0.5], scale: 1.7 };
+        let coordinates = Coordinates { center: vec![0.3, -0.1, 0.2, 0.0, 0.5], scale: 1.7 };
         let class_weights = [0.5, 2.0, 1.0];
-        let mut loss = PenalisedLoss::new(features, &labels, 3, Some(&class_weights), &coordinates).unwrap();
+        let mut loss = PenalizedLoss::new(features, &labels, 3, Some(&class_weights), &coordinates).unwrap();
         loss.set_inverse_strength(0.3);
         let point: Vec<f64> = (0..loss.parameters()).map(|i| ((i * 7 % 11) as f64 - 5.0) / 10.0).collect();
         let mut gradient = vec![0.0; point.len()];
@@ -355,12 +355,12 @@ mod tests {
     fn value_and_gradient_are_the_same_bits_on_any_number_of_threads() {
         let features: Vec<f32> = (0..3000 * 40).map(|i| ((i * 29 % 83) as f32 - 30.0) / 20.0).collect();
         let labels: Vec<usize> = (0..3000).map(|i| i * i % 7).collect();
-        let coordinates = Coordinates { centre: vec![0.25; 40], scale: 1.2 };
+        let coordinates = Coordinates { center: vec![0.25; 40], scale: 1.2 };
         let evaluate = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {
                 let features = FeatureMatrix::new(&features, 40).unwrap();
-                let mut loss = PenalisedLoss::new(features, &labels, 7, None, &coordinates).unwrap();
+                let mut loss = PenalizedLoss::new(features, &labels, 7, None, &coordinates).unwrap();
                 let point: Vec<f64> = (0..loss.parameters()).map(|i| (i % 13) as f64 / 50.0).collect();
                 let mut gradient = vec![0.0; point.len()];
                 let value = loss.evaluate(&point, &mut gradient).unwrap();

@@ -100,7 +100,7 @@ fn fit_probe(
     let probe = probe::fit_path(train, train_labels, validation, validation_labels, classes, options, |progress| {
         monitor.advance(progress.fitted - reported);
         reported = progress.fitted;
-        if monitor.cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if monitor.canceled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     if probe.is_ok() {
         monitor.advance(options.inverse_strengths.len() - reported);

@@ -28,7 +28,7 @@ function whenResized(container, draw) {
 }
 
 // Calls `draw` whenever the page turns light or dark.
-const whenRecoloured = (draw) => document.addEventListener("recolour", draw);
+const whenRecolored = (draw) => document.addEventListener("recolor", draw);
 
 // A group of buttons of which one is chosen; arrow keys move the choice.
 function choice(label, names, chosen, choose) {

@@ -96,11 +96,11 @@ function heatMap({ rows, columns, values, range, log = false, xLabel, yLabel, ce
     plot.replaceChildren(svg);
   };
   whenResized(plot, (width) => { draw = () => render(width); draw(); });
-  whenRecoloured(() => draw());
+  whenRecolored(() => draw());
   return plot;
 }
 
-// The scale's colours from the least value to the largest.
-const colourBar = (low, high, label) => element("div", { class: "colour-bar" },
+// The scale's colors from the least value to the largest.
+const colorBar = (low, high, label) => element("div", { class: "color-bar" },
   element("span", {}, low), element("i", { style: `background:linear-gradient(to right,${CIVIDIS.map((_, index) => cividis(index / (CIVIDIS.length - 1))).join(",")})` }),
   element("span", {}, high), element("span", { class: "what" }, label));

@@ -23,7 +23,7 @@ function drawMap(view) {
   modes.forEach((mode) => { mode.hidden = new Set(); mode.query = ""; });
   const matches = (each, entry) => !each.query || each.entries[entry].toLowerCase().includes(each.query);
 
-  let mode = modes.find((mode) => mode.name === view.coloured_by) ?? modes[0];
+  let mode = modes.find((mode) => mode.name === view.colored_by) ?? modes[0];
   let [width, height, pixels] = [0, 0, 1];
   const camera = { scale: 1, x: 0, y: 0 };
   let [fitted, pending, hovered, stamps, categories] = [1, false, -1, [], []];
@@ -45,20 +45,20 @@ function drawMap(view) {
   const place = (index) => [points.x[index] * camera.scale + camera.x, points.y[index] * camera.scale + camera.y];
   const radius = () => (points.count > 4000 ? 2.6 : points.count > 1200 ? 3.2 : 4.4) * Math.min(2, (camera.scale / fitted) ** 0.3);
 
-  // What the legend lists: the entries that there are points of, each with its number as marker and colour. Of very many
+  // What the legend lists: the entries that there are points of, each with its number as marker and color. Of very many
   // the largest are listed, with numbers of their own, and the others as one.
   const listed = () => {
     const counts = new Array(mode.entries.length).fill(0);
     for (let point = 0; point < points.count; point += 1) counts[mode.of(point)] += 1;
     const present = mode.entries.map((_, entry) => entry).filter((entry) => counts[entry]);
-    const category = (members, name, mark, colour) => ({ members, name, mark, colour, count: members.reduce((sum, entry) => sum + counts[entry], 0) });
+    const category = (members, name, mark, color) => ({ members, name, mark, color, count: members.reduce((sum, entry) => sum + counts[entry], 0) });
     const marks = (at) => (mode.key === "right" ? at * 3 : at);
-    if (present.length <= MOST_ENTRIES && !mode.query) return present.map((entry) => category([entry], mode.entries[entry], marks(entry), () => colourOf(entry)));
+    if (present.length <= MOST_ENTRIES && !mode.query) return present.map((entry) => category([entry], mode.entries[entry], marks(entry), () => colorOf(entry)));
     const found = present.filter((entry) => matches(mode, entry));
     const largest = [...found].sort((a, b) => counts[b] - counts[a] || a - b);
     const own = largest.slice(0, found.length > MOST_ENTRIES ? MOST_ENTRIES - 1 : MOST_ENTRIES).sort((a, b) => a - b);
     const others = largest.slice(own.length);
-    const entries = own.map((entry, at) => category([entry], mode.entries[entry], at, () => colourOf(at)));
+    const entries = own.map((entry, at) => category([entry], mode.entries[entry], at, () => colorOf(at)));
     const rest = others.length ? [category(others, `${whole(others.length)} others`, 0, () => OTHERS)] : [];
     // What a search leaves out is not shown; it has a category all the same.
     const out = present.filter((entry) => !matches(mode, entry));
@@ -74,10 +74,10 @@ function drawMap(view) {
     const sheet = document.createElement("canvas");
     sheet.width = sheet.height = side;
     const brush = sheet.getContext("2d", { willReadFrequently: true });
-    stamps = categories.map(({ mark, colour }) => {
+    stamps = categories.map(({ mark, color }) => {
       brush.clearRect(0, 0, side, side);
       traceMarker(brush, mark, side / 2, side / 2, reach);
-      brush.fillStyle = colour();
+      brush.fillStyle = color();
       brush.fill();
       brush.lineWidth = 0.7 * pixels;
       brush.strokeStyle = edge;
@@ -152,8 +152,8 @@ function drawMap(view) {
     categories.forEach(({ members }, category) => members.forEach((entry) => { categoryOf[entry] = category; }));
     points.categorise(Uint16Array.from({ length: points.count }, (_, point) => categoryOf[mode.of(point)]));
     const listing = [...categories.filter(({ left, last }) => !left && !last), ...categories.filter(({ last }) => last)];
-    const buttons = legend(listing.map(({ name, count, mark, colour }) => ({
-      name, count, swatch: drawn("svg", { width: 16, height: 14, class: "swatch", "aria-hidden": "true" }, markerAt(mark, 8, 7, 5, colour())),
+    const buttons = legend(listing.map(({ name, count, mark, color }) => ({
+      name, count, swatch: drawn("svg", { width: 16, height: 14, class: "swatch", "aria-hidden": "true" }, markerAt(mark, 8, 7, 5, color())),
     })), (at, visible) => {
       for (const entry of listing[at].members) if (visible) mode.hidden.delete(entry); else mode.hidden.add(entry);
       refresh();
@@ -223,13 +223,13 @@ function drawMap(view) {
     canvas.style.height = `${height}px`;
     if (before) { camera.x += (width - before) / 2; makeStamps(); redraw(); } else fit();
   });
-  whenRecoloured(() => choose(modes.indexOf(mode)));
+  whenRecolored(() => choose(modes.indexOf(mode)));
   canvas.dataset.points = points.count;
   // For tests, and for those who look at a page with their browser's tools.
   canvas.map = { place, zoom, pan, fit, draw };
 
   const tool = (text, label, act) => element("button", { type: "button", "aria-label": label, title: label, onclick: act }, text);
   stage.append(element("div", { class: "tools" }, tool("+", "Zoom in", () => zoom(1.5)), tool("−", "Zoom out", () => zoom(1 / 1.5)), tool("⤢", "Show everything", fit)));
-  side.append(element("h3", {}, "Colour by"), choice("Colour by", modes.map(({ name }) => name), modes.indexOf(mode), choose), search, entries, element("div", { class: "row" }, status, all));
+  side.append(element("h3", {}, "Color by"), choice("Color by", modes.map(({ name }) => name), modes.indexOf(mode), choose), search, entries, element("div", { class: "row" }, status, all));
   return element("figure", { class: "map" }, stage, side, element("figcaption", {}, view.method));
 }

@@ -87,18 +87,18 @@ class MapPoints {
       const top = Math.round(y[index] * view.scale + view.y) - stamp.half;
       if (left < 0 || top < 0 || left + stamp.side > width || top + stamp.side > height) continue;
       const start = top * width + left;
-      const { columns, rows, colours } = stamp;
-      for (let each = 0; each < colours.length; each += 1) {
+      const { columns, rows, colors } = stamp;
+      for (let each = 0; each < colors.length; each += 1) {
         const place = start + rows[each] * width + columns[each];
-        const colour = colours[each];
-        pixels[place] = colour >>> 24 === 255 || pixels[place] === 0 ? colour : mixed(colour, pixels[place]);
+        const color = colors[each];
+        pixels[place] = color >>> 24 === 255 || pixels[place] === 0 ? color : mixed(color, pixels[place]);
       }
     }
     pen.putImageData(this.image, 0, 0);
   }
 }
 
-// One colour over another that is opaque, each 0xAABBGGRR.
+// One color over another that is opaque, each 0xAABBGGRR.
 function mixed(over, under) {
   const share = (over >>> 24) / 255;
   const channel = (shift) => ((((over >>> shift) & 255) * share + ((under >>> shift) & 255) * (1 - share)) & 255) << shift;
@@ -112,6 +112,6 @@ function stampOf(pen, side) {
   return {
     side, half: side >> 1,
     columns: Uint16Array.from(filled, (at) => at % side), rows: Uint16Array.from(filled, (at) => Math.floor(at / side)),
-    colours: Uint32Array.from(filled, (at) => source[at]),
+    colors: Uint32Array.from(filled, (at) => source[at]),
   };
 }

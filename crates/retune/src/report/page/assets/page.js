@@ -33,10 +33,10 @@ const THEMES = ["Auto", "Light", "Dark"];
 function themeChoice() {
   const apply = (index) => {
     document.documentElement.dataset.theme = THEMES[index].toLowerCase();
-    document.dispatchEvent(new Event("recolour"));
+    document.dispatchEvent(new Event("recolor"));
   };
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => document.dispatchEvent(new Event("recolour")));
-  return choice("Colours of the page", THEMES, 0, apply);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => document.dispatchEvent(new Event("recolor")));
+  return choice("Colors of the page", THEMES, 0, apply);
 }
 
 // The last parts of a long path; the whole one is in its title.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks what the program is made of, by what cargo knows and without a network: every dependency's licence is one of
+# Checks what the program is made of, by what cargo knows and without a network: every dependency's license is one of
 # those below, every dependency comes from crates.io, and no build script is given a way to download anything.
 # The same lists are in deny.toml, for those who have cargo-deny.
 set -euo pipefail
@@ -10,7 +10,7 @@ BSL-1.0 Unicode-3.0 IJG MPL-2.0 CDLA-Permissive-2.0"
 
 tree() { cargo tree --locked --workspace --prefix none "$@" | sed 's/ (\*)$//; s/ (proc-macro)//; /^$/d' | sort -u; }
 
-# Whether a licence expression can be met: of alternatives one, of what is joined by AND all.
+# Whether a license expression can be met: of alternatives one, of what is joined by AND all.
 accepted() {
     local part word met
     while read -r part; do
@@ -23,9 +23,9 @@ accepted() {
 }
 
 failed=0
-while IFS='|' read -r package licence; do
-    if [ -z "$licence" ] || ! accepted "$licence"; then
-        echo "licence of $package: ${licence:-none}" >&2
+while IFS='|' read -r package license; do
+    if [ -z "$license" ] || ! accepted "$license"; then
+        echo "license of $package: ${license:-none}" >&2
         failed=1
     fi
 done < <(tree --edges normal,build --format '{p}|{l}')

@@ -1,4 +1,4 @@
-// Okabe and Ito's eight colours, which colour-blind readers tell apart, then twelve that are far from them and from each
+// Okabe and Ito's eight colors, which color-blind readers tell apart, then twelve that are far from them and from each
 // other; each with a marker of its own.
 
 const dark = () => getComputedStyle(document.documentElement).getPropertyValue("--dark").trim() === "1";
@@ -12,10 +12,10 @@ const PALETTES = {
     "#b4ff00", "#005a78", "#b40fff", "#965a00", "#875ab4", "#a5e1a5", "#4b785a", "#e11e4b", "#f069ff", "#d2d200",
   ],
 };
-const COLOURS = PALETTES.light.length;
+const COLORS = PALETTES.light.length;
 // What is in no group of its own.
 const OTHERS = "#9b9fa6";
-const colourOf = (index) => PALETTES[dark() ? "dark" : "light"][index % COLOURS];
+const colorOf = (index) => PALETTES[dark() ? "dark" : "light"][index % COLORS];
 
 // Each shape as a list of corners about 0, of about the area of a circle of radius 1.
 const polygon = (corners, radius, turn, inner) => {
@@ -40,24 +40,24 @@ function traceMarker(pen, index, x, y, radius) {
   pen.closePath();
 }
 
-function markerAt(index, x, y, radius, colour) {
+function markerAt(index, x, y, radius, color) {
   const shape = SHAPES[index % SHAPES.length];
   return shape
-    ? drawn("polygon", { class: "marker", fill: colour, points: shape.map(([a, b]) => `${(x + a * radius).toFixed(2)},${(y + b * radius).toFixed(2)}`).join(" ") })
-    : drawn("circle", { class: "marker", fill: colour, cx: x, cy: y, r: radius });
+    ? drawn("polygon", { class: "marker", fill: color, points: shape.map(([a, b]) => `${(x + a * radius).toFixed(2)},${(y + b * radius).toFixed(2)}`).join(" ") })
+    : drawn("circle", { class: "marker", fill: color, cx: x, cy: y, r: radius });
 }
 
 const marker = (index) => drawn("svg", { width: 16, height: 14, class: "swatch", "aria-hidden": "true" },
-  markerAt(index, 8, 7, 5, colourOf(index)));
+  markerAt(index, 8, 7, 5, colorOf(index)));
 
-// Cividis (Nuñez, Anderton and Renslow 2018), seventeen of its colours.
+// Cividis (Nuñez, Anderton and Renslow 2018), seventeen of its colors.
 const CIVIDIS = [
   [0, 34, 78], [0, 46, 106], [26, 56, 111], [50, 67, 109], [67, 78, 108], [83, 90, 109], [97, 101, 111], [111, 112, 115],
   [125, 124, 120], [140, 136, 120], [155, 148, 118], [171, 160, 114], [188, 174, 108], [205, 187, 99], [222, 201, 88],
   [240, 216, 70], [254, 232, 56],
 ];
 
-// The colour at a share from 0 to 1, as [red, green, blue].
+// The color at a share from 0 to 1, as [red, green, blue].
 function cividisChannels(share) {
   const at = Math.max(0, Math.min(1, share)) * (CIVIDIS.length - 1);
   const index = Math.min(Math.floor(at), CIVIDIS.length - 2);
