@@ -1,17 +1,30 @@
 //! The command line as it was typed, for reports.
 
-/// The program's command line.
-pub fn typed() -> String {
-    let typed = std::env::args_os().skip(1).map(|argument| quoted(&argument.to_string_lossy()));
-    std::iter::once("retune".to_owned()).chain(typed).collect::<Vec<_>>().join(" ")
+use std::ffi::OsString;
+use std::fmt;
+
+/// The arguments of a command, without the program's name.
+pub struct CommandLine(Vec<String>);
+
+impl CommandLine {
+    /// What was typed: the program's name, then its arguments.
+    pub fn new(typed: &[OsString]) -> Self {
+        Self(typed.iter().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect())
+    }
+
+    /// The command line with another subcommand. Leaves out the options in `own` (long names, each with a value; `-o` is
+    /// `--out`) and those that only affect messages, and appends `added`.
+    pub fn turned_into(&self, from: &str, to: &str, own: &[&str], added: &[String]) -> String {
+        let kept = turned(self.0.iter().cloned(), from, to, own);
+        Self(kept.into_iter().chain(added.iter().cloned()).collect()).to_string()
+    }
 }
 
-/// The program's command line with another subcommand. Leaves out the options in `own` (long names, each with a value; `-o` is
-/// `--out`) and those that only affect messages, and appends `added`.
-pub fn turned_into(from: &str, to: &str, own: &[&str], added: &[String]) -> String {
-    let typed = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
-    let kept = turned(typed, from, to, own).into_iter().chain(added.iter().cloned());
-    std::iter::once("retune".to_owned()).chain(kept.map(|argument| quoted(&argument))).collect::<Vec<_>>().join(" ")
+impl fmt::Display for CommandLine {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("retune")?;
+        self.0.iter().try_for_each(|argument| write!(formatter, " {}", quoted(argument)))
+    }
 }
 
 fn turned(mut typed: impl Iterator<Item = String>, from: &str, to: &str, own: &[&str]) -> Vec<String> {

@@ -6,7 +6,6 @@ use crate::output::table::printable;
 use crate::output::tell;
 use std::io;
 use std::path::Path;
-use std::process::ExitCode;
 
 use retune::compare::runner::CompareError;
 use retune::features::FeaturesError;
@@ -28,6 +27,10 @@ use retune::train::{NotFinite, TrainError};
 pub enum Failure {
     /// Something that the user can correct: one sentence that says what is wrong and what to do.
     Mistake(String),
+    /// A mistake, too: what the user named is not there.
+    Missing(String),
+    /// A mistake, too: training went to infinity.
+    Diverged(String),
     /// The user asked to stop. The text says how to continue, if that is possible.
     Interrupted(Option<String>),
     /// A check failed, and its details have been printed.
@@ -39,27 +42,41 @@ pub enum Failure {
 impl Failure {
     /// Exit status of a panic and of a failed check.
     pub const DEFECT: u8 = 1;
-    const MISTAKE: u8 = 2;
+    /// Exit status of a mistake of the user.
+    pub const MISTAKE: u8 = 2;
     /// 128 + SIGINT, as shells count.
     pub const INTERRUPTED: u8 = 130;
 
     /// Prints the failure on standard error and returns the exit status.
-    pub fn report(&self) -> ExitCode {
+    pub fn report(&self) -> u8 {
         match self {
-            Self::Mistake(reason) => {
+            Self::Mistake(reason) | Self::Missing(reason) | Self::Diverged(reason) => {
                 tell(&format!("error: {}", one_line(reason)));
-                ExitCode::from(Self::MISTAKE)
+                Self::MISTAKE
             }
             Self::Interrupted(advice) => {
                 let advice = advice.as_ref().map(|advice| format!("; {advice}")).unwrap_or_default();
                 tell(&format!("interrupted{advice}"));
-                ExitCode::from(Self::INTERRUPTED)
+                Self::INTERRUPTED
             }
             Self::Broken(reason) => {
                 tell(&format!("error: {}", one_line(reason)));
-                ExitCode::from(Self::DEFECT)
+                Self::DEFECT
             }
-            Self::OutputClosed => ExitCode::SUCCESS,
+            Self::OutputClosed => 0,
+        }
+    }
+
+    /// What is wrong, in one line.
+    ///
+    /// # Errors
+    /// A failure in which nothing is wrong, such as an interruption.
+    pub fn into_reason(self) -> Result<String, Self> {
+        match self {
+            Self::Mistake(reason) | Self::Missing(reason) | Self::Diverged(reason) | Self::Broken(reason) => {
+                Ok(one_line(&reason))
+            }
+            Self::Interrupted(_) | Self::OutputClosed => Err(self),
         }
     }
 
@@ -71,6 +88,11 @@ impl Failure {
     /// A mistake with a hint about options.
     fn hinted(error: impl std::fmt::Display, hint: impl std::fmt::Display) -> Self {
         Self::Mistake(format!("{error}{hint}"))
+    }
+
+    /// The threads that the user asked for cannot be started.
+    pub(crate) fn of_threads(threads: usize, error: &impl std::fmt::Display) -> Self {
+        Self::Mistake(format!("cannot start {threads} threads: {error}"))
     }
 
     /// Standard output cannot be written.
@@ -99,6 +121,7 @@ impl From<InferenceError> for Failure {
     fn from(error: InferenceError) -> Self {
         match error {
             InferenceError::Interrupted => Self::Interrupted(None),
+            InferenceError::Data(ref data) if data.is_of_missing() => Self::Missing(error.to_string()),
             other => Self::Mistake(other.to_string()),
         }
     }
@@ -131,7 +154,15 @@ impl From<FitError> for Failure {
             FitError::Data(error) => error.into(),
             FitError::Model(error) => error.into(),
             error if error.is_interruption() => Self::Interrupted(None),
-            error => Self::hinted(&error, hint(&error)),
+            error => {
+                let sentence = format!("{error}{}", hint(&error));
+                match &error {
+                    FitError::Train(TrainError::Diverged { .. }) => Self::Diverged(sentence),
+                    FitError::NotARun(run) if !run.exists() => Self::Missing(sentence),
+                    FitError::File(error) if error.is_of_missing() => Self::Missing(sentence),
+                    _ => Self::Mistake(sentence),
+                }
+            }
         }
     }
 }
@@ -188,7 +219,13 @@ impl From<CompareError> for Failure {
         match error {
             error if error.is_interruption() => Self::Interrupted(None),
             CompareError::Fit(error) => (*error).into(),
-            CompareError::Run { ref source, .. } => Self::hinted(&error, hint(source)),
+            CompareError::Run { ref source, .. } => {
+                let sentence = format!("{error}{}", hint(source));
+                match **source {
+                    FitError::Train(TrainError::Diverged { .. }) => Self::Diverged(sentence),
+                    _ => Self::Mistake(sentence),
+                }
+            }
             CompareError::OtherOptions { .. } | CompareError::OutputTaken(_) => {
                 Self::hinted(&error, "; choose another --out")
             }
@@ -213,13 +250,19 @@ impl From<MixError> for Failure {
 
 impl From<DataError> for Failure {
     fn from(error: DataError) -> Self {
-        Self::hinted(&error, hint_of_data(&error))
+        match error {
+            error if error.is_of_missing() => Self::Missing(error.to_string()),
+            error => Self::hinted(&error, hint_of_data(&error)),
+        }
     }
 }
 
 impl From<ModelError> for Failure {
     fn from(error: ModelError) -> Self {
-        Self::hinted(&error, hint_of_model(&error))
+        match error {
+            ModelError::NotFound(_) => Self::Missing(error.to_string()),
+            error => Self::hinted(&error, hint_of_model(&error)),
+        }
     }
 }
 
@@ -247,7 +290,7 @@ impl From<PlotError> for Failure {
 
 impl From<FileError> for Failure {
     fn from(error: FileError) -> Self {
-        Self::Mistake(error.to_string())
+        if error.is_of_missing() { Self::Missing(error.to_string()) } else { Self::Mistake(error.to_string()) }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::IsTerminal;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressState, ProgressStyle};
@@ -22,6 +22,8 @@ const BYTES_BAR: &str = "{prefix} {wide_bar} {bytes}/{total_bytes} {bytes_per_se
 /// Shows one task after another.
 pub struct Progress {
     display: Display,
+    /// Who sees progress in place of standard error, and says when to stop.
+    program: Option<Arc<dyn Monitor + Send + Sync>>,
     verbose: bool,
     task: Mutex<Option<Task>>,
 }
@@ -30,6 +32,8 @@ pub struct Progress {
 enum Display {
     Nothing,
     Lines,
+    /// By the program that runs the command.
+    Program,
     Bars {
         /// Whether a finished bar stays on the screen.
         stay: bool,
@@ -56,13 +60,24 @@ struct Task {
 
 impl Progress {
     /// The display that suits standard error and the user's options.
-    pub fn new(quiet: bool, verbose: bool) -> Self {
+    pub fn on_standard_error(quiet: bool, verbose: bool) -> Self {
         let display = match (quiet, std::io::stderr().is_terminal()) {
             (true, _) => Display::Nothing,
             (false, true) => Display::Bars { stay: verbose },
             (false, false) => Display::Lines,
         };
-        Self { display, verbose, task: Mutex::new(None) }
+        Self { display, program: None, verbose, task: Mutex::new(None) }
+    }
+
+    /// Progress that another program shows.
+    pub fn seen_by(program: Arc<dyn Monitor + Send + Sync>, quiet: bool, verbose: bool) -> Self {
+        let display = if quiet { Display::Nothing } else { Display::Program };
+        Self { display, program: Some(program), verbose, task: Mutex::new(None) }
+    }
+
+    /// Who shows progress, unless that is standard error or nobody.
+    fn shown_by(&self) -> Option<&Arc<dyn Monitor + Send + Sync>> {
+        self.program.as_ref().filter(|_| self.display == Display::Program)
     }
 
     /// Reports how much of a file has arrived.
@@ -85,6 +100,9 @@ impl Progress {
             return;
         }
         self.finish();
+        if let Some(program) = self.shown_by() {
+            program.start(name, total as usize);
+        }
         let bar = matches!(self.display, Display::Bars { .. }).then(|| new_bar(name, unit, total));
         let now = Instant::now();
         *self.task() = Some(Task { name: name.to_owned(), unit, total, done: 0, started: now, last_line: now, bar });
@@ -93,8 +111,13 @@ impl Progress {
     fn update(&self, change: impl FnOnce(&mut Task)) {
         let mut task = self.task();
         let Some(task) = task.as_mut() else { return };
+        let before = task.done;
         change(task);
         match &task.bar {
+            _ if self.display == Display::Program => {
+                let units = task.done.saturating_sub(before) as usize;
+                self.shown_by().into_iter().for_each(|program| program.advance(units));
+            }
             Some(bar) => bar.set_position(task.done),
             None if task.last_line.elapsed() >= LINE_INTERVAL => {
                 task.last_line = Instant::now();
@@ -191,6 +214,7 @@ impl Monitor for Progress {
     fn finish(&self) {
         let Some(task) = self.task().take() else { return };
         match (&task.bar, self.display) {
+            (_, Display::Program) => self.shown_by().into_iter().for_each(|program| program.finish()),
             (Some(bar), Display::Bars { stay: true }) => bar.abandon(),
             (Some(bar), _) => bar.finish_and_clear(),
             (None, _) => tell(&task.finished()),
@@ -202,6 +226,9 @@ impl Monitor for Progress {
             return;
         }
         let text = printable(text, true);
+        if let Some(program) = self.shown_by() {
+            return program.message(&text);
+        }
         match self.task().as_ref().and_then(|task| task.bar.as_ref()) {
             Some(bar) => bar.suspend(|| tell(&text)),
             None => tell(&text),
@@ -220,7 +247,7 @@ impl Monitor for Progress {
     }
 
     fn canceled(&self) -> bool {
-        interrupt::is_requested()
+        self.program.as_ref().map_or_else(interrupt::is_requested, |program| program.canceled())
     }
 }
 

@@ -21,7 +21,7 @@ use self::partial::Partial;
 use self::table::Arrays;
 pub use self::table::{FeatureTable, read};
 use crate::files::FileError;
-use crate::inference::{self, InferenceError, Layer};
+use crate::inference::{self, Features, InferenceError, Layer};
 use crate::loading::Loader;
 use crate::models::Model;
 use crate::monitor::Monitor;
@@ -146,6 +146,27 @@ pub fn write(
         target.finish()
     })?;
     Ok(FeatureShape { images: dataset.len(), width })
+}
+
+/// Extracts the features of every image at `layer` into memory: what [`write`] writes to a file.
+///
+/// # Errors
+/// An image that cannot be loaded; an interruption.
+pub fn table(
+    model: &Model,
+    loader: &Loader,
+    layer: Layer,
+    monitor: &dyn Monitor,
+) -> Result<FeatureTable, FeaturesError> {
+    let Features { values, width } = inference::extract(model, loader, layer, "features", monitor)?;
+    let dataset = loader.dataset();
+    Ok(FeatureTable {
+        features: values,
+        width: width.max(1),
+        labels: dataset.samples.iter().map(|sample| sample.label).collect(),
+        paths: dataset.samples.iter().map(|sample| sample.name.to_string()).collect(),
+        classes: dataset.classes.clone(),
+    })
 }
 
 /// The label as files hold it: −1 where it is unknown.

@@ -22,6 +22,11 @@ impl FileError {
         Self { action, path: path.to_owned(), source }
     }
 
+    /// Whether what was to be read is not there.
+    pub fn is_of_missing(&self) -> bool {
+        self.action == "read" && self.source.kind() == io::ErrorKind::NotFound
+    }
+
     /// Whether something could not be written, rather than read.
     pub fn is_of_writing(&self) -> bool {
         self.action != "read"

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use retune::sources::memory;
+
 use crate::failure::Failure;
 use crate::output::Console;
 
@@ -12,7 +14,7 @@ const HUB_PREFIX: &str = "hf:";
 /// there is returned.
 pub fn locate_data(location: &Path, console: &Console) -> Result<PathBuf, Failure> {
     let Some(text) = location.to_str() else { return Ok(location.to_owned()) };
-    if location.exists() {
+    if location.exists() || memory::is_location(location) {
         return Ok(location.to_owned());
     }
     let (name, shifts) = text.find('@').map_or((text, ""), |at| text.split_at(at));
@@ -22,7 +24,7 @@ pub fn locate_data(location: &Path, console: &Console) -> Result<PathBuf, Failur
         return Ok(path.into());
     }
     if !Path::new(name).exists() && looks_like_a_hub_name(name) {
-        return Err(Failure::Mistake(format!(
+        return Err(Failure::Missing(format!(
             "no data at {text}: check the path, or write {HUB_PREFIX}{name} for a data set of the Hugging Face hub"
         )));
     }

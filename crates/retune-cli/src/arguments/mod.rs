@@ -16,10 +16,12 @@ pub mod training;
 mod typed;
 pub mod usage;
 
+use std::ffi::OsString;
+
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 
 use crate::commands::Command;
-use crate::output::tell;
+use crate::failure::Failure;
 
 /// Fine-tune pretrained image models so that they stay good when the data shifts.
 #[derive(Parser)]
@@ -34,19 +36,16 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// Parses the command line of this process.
+    /// Parses a command line: the program's name, then its arguments. Also what is to be said of options without effect.
     ///
     /// # Errors
     /// A mistake in it, or a request for help.
-    pub fn typed() -> Result<Self, clap::Error> {
+    pub fn parse(typed: &[OsString]) -> Result<(Self, Vec<String>), clap::Error> {
         let mut command = Self::command();
-        let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+        let matches = command.try_get_matches_from_mut(typed)?;
         let notes = typed::check(&command, &matches)?;
         let arguments = Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
-        for note in notes.iter().filter(|_| !arguments.global.quiet) {
-            tell(&format!("note: {note}"));
-        }
-        Ok(arguments)
+        Ok((arguments, notes))
     }
 }
 
@@ -73,6 +72,15 @@ pub struct GlobalArguments {
 }
 
 impl GlobalArguments {
+    /// Turns to the operators that `--kernels` names, for all of the process.
+    pub fn choose_kernels(&self) -> Result<(), Failure> {
+        retune_kernels::operators::set_enabled(self.kernels != "plain");
+        if self.kernels == "avx2" && !retune_kernels::keep_to_avx2() {
+            return Err(Failure::Mistake("--kernels avx2 needs a processor with AVX2".to_owned()));
+        }
+        Ok(())
+    }
+
     /// The requested number of threads, or one for each processor.
     pub fn thread_count(&self) -> usize {
         self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))

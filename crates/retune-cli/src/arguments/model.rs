@@ -10,6 +10,7 @@ use retune::pixels::input_size::InputSize;
 use retune::pixels::preprocess::{CropMode, Preprocessing};
 use retune::pixels::resize::Interpolation;
 use retune::run::{self, FitError, ModelSource, PreprocessingChange};
+use retune::sources::memory;
 
 use super::parse::{self, named};
 use crate::failure::Failure;
@@ -108,7 +109,7 @@ fn from_hub(model: &str, console: &Console) -> Result<PathBuf, Failure> {
 
     let Ok(name) = model.parse::<ModelName>() else {
         let form = "this path does not exist; a model of the hub is written OWNER/NAME";
-        return Err(Failure::in_file(Path::new(model), form));
+        return Err(Failure::Missing(format!("{model}: {form}")));
     };
     let fetched = fetch_model(&name, &HubOptions::from_env()?, |progress| {
         console.progress.bytes(&format!("{name}: {}", progress.file), progress.received, progress.total);
@@ -120,17 +121,20 @@ fn from_hub(model: &str, console: &Console) -> Result<PathBuf, Failure> {
         Err(HubError::Interrupted) => Err(HubError::Interrupted.into()),
         Err(error) if model.contains(':') => Err(error.into()),
         // A mistyped path looks like the name of a model.
-        Err(error) => Err(Failure::Mistake(format!("no file or folder is called {model}, and the hub says: {error}"))),
+        Err(error) => Err(Failure::Missing(format!("no file or folder is called {model}, and the hub says: {error}"))),
     }
 }
 
 #[cfg(not(feature = "hub"))]
 fn from_hub(model: &str, _: &Console) -> Result<PathBuf, Failure> {
-    Err(Failure::in_file(Path::new(model), "this path does not exist, and this build cannot download from the hub"))
+    Err(Failure::Missing(format!("{model}: this path does not exist, and this build cannot download from the hub")))
 }
 
 /// The absolute path, so that a run can be resumed from another folder.
 pub fn absolute(path: &Path) -> PathBuf {
+    if memory::is_location(path) {
+        return path.to_owned();
+    }
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 

@@ -1,24 +1,29 @@
 //! Mistakes on the command line, in one sentence each.
 
-use std::process::ExitCode;
-
 use clap::error::ErrorKind;
 
+use crate::failure::Failure;
 use crate::output::tell;
 
 /// Prints help, the version, or an error, and returns the exit status.
-pub fn report(error: &clap::Error) -> ExitCode {
+pub fn report(error: &clap::Error) -> u8 {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             // The reader may have closed standard output.
             let _ = std::io::Write::write_all(&mut std::io::stdout(), error.render().to_string().as_bytes());
-            ExitCode::SUCCESS
+            0
         }
         _ => {
             tell(&sentence(&error.render().to_string()));
-            ExitCode::from(2)
+            Failure::MISTAKE
         }
     }
+}
+
+/// A mistake as a failure, for another program.
+pub fn failure(error: &clap::Error) -> Failure {
+    let sentence = sentence(&error.render().to_string());
+    Failure::Mistake(sentence.strip_prefix("error: ").unwrap_or(&sentence).to_owned())
 }
 
 /// clap's first paragraph and its tips in one line, without the usage that `--help` shows.

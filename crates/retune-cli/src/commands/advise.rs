@@ -13,7 +13,7 @@ use crate::arguments::output_file::{Format, OutputFile};
 use crate::arguments::parse;
 use crate::arguments::run::RunArguments;
 use crate::arguments::training::TrainingArguments;
-use crate::command_line;
+use crate::command_line::CommandLine;
 use crate::failure::Failure;
 use crate::output::Console;
 use crate::output::results::percent;
@@ -121,10 +121,10 @@ pub fn run(arguments: &AdviseArguments, console: &Console) -> Result<(), Failure
     if let Some(out) = &arguments.out {
         out.write_json(&advice)?;
     }
-    console.print(&advice, || text(&advice))
+    console.print(&advice, || text(&advice, &console.command_line))
 }
 
-fn text(advice: &Advice) -> String {
+fn text(advice: &Advice, command_line: &CommandLine) -> String {
     let untuned =
         advice.untuned.as_ref().map(|untuned| format!("; the model as it is: {} right", percent(untuned.accuracy)));
     let head = if advice.new_head { "; the new head trains along in every trial" } else { "" };
@@ -137,7 +137,7 @@ fn text(advice: &Advice) -> String {
         table(advice),
         paragraph(advice),
     );
-    if let Some(command) = command(advice) {
+    if let Some(command) = command(advice, command_line) {
         text.push_str(&format!("\n    {command}\n"));
     }
     text
@@ -277,7 +277,7 @@ fn is_probe(advice: &Advice) -> bool {
 }
 
 /// The command that does what is advised.
-fn command(advice: &Advice) -> Option<String> {
+fn command(advice: &Advice, command_line: &CommandLine) -> Option<String> {
     let verdict = &advice.verdict;
     let mut added = match &verdict.tuned {
         Tuned::Nothing => return None,
@@ -291,7 +291,7 @@ fn command(advice: &Advice) -> Option<String> {
         added.extend(["--lr".to_owned(), rates_about(rate)]);
     }
     added.extend(["--out", "RUN"].map(str::to_owned));
-    Some(command_line::turned_into("advise", "fit", &OWN_OPTIONS, &added))
+    Some(command_line.turned_into("advise", "fit", &OWN_OPTIONS, &added))
 }
 
 /// The trial's rate and its neighbors, for validation to choose from over a whole run.

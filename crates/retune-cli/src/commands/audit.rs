@@ -101,7 +101,7 @@ fn comparable(dataset: Dataset, model: &Model, console: &Console) -> Dataset {
         Ok(aligned)
     });
     aligned.unwrap_or_else(|failure| {
-        if let Failure::Mistake(reason) = failure {
+        if let Ok(reason) = failure.into_reason() {
             console.progress.message(&format!("note: accuracy is not measured: {reason}"));
         }
         let mut unlabeled = dataset;

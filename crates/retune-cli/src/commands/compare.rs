@@ -15,7 +15,6 @@ use crate::arguments::model::{ModelArguments, PreprocessingArguments};
 use crate::arguments::parse;
 use crate::arguments::run::RunArguments;
 use crate::arguments::training::TrainingArguments;
-use crate::command_line;
 use crate::failure::Failure;
 use crate::output::Console;
 
@@ -66,7 +65,7 @@ pub fn run(arguments: &CompareArguments, console: &Console) -> Result<(), Failur
             (options(arguments, console)?, out)
         }
     };
-    let command = arguments.resume.is_none().then(command_line::typed);
+    let command = arguments.resume.is_none().then(|| console.command_line.to_string());
     let (jobs, pictures) = (arguments.jobs, !arguments.no_report);
     let compared = runner::run(&options, out, command.as_deref(), jobs, pictures, &console.progress);
     let comparison = compared.map_err(|error| failure(error, out))?;

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use retune::features::{self, FeatureFormat};
+use retune::features::{self, FeatureFormat, FeatureTable};
 use retune::inference::Layer;
+use retune::models::Model;
 use serde::Serialize;
 
 use crate::arguments::data::DataArguments;
@@ -35,6 +36,24 @@ struct Document<'a> {
     layer: &'a str,
     images: usize,
     width: usize,
+}
+
+impl FeaturesArguments {
+    /// The features of every image in memory; of `model`, where it is loaded already.
+    pub fn extract(&self, model: Option<&Model>, console: &Console) -> Result<FeatureTable, Failure> {
+        let dataset = self.data.open(console)?;
+        let loaded;
+        let model = match model {
+            Some(model) => model,
+            None => {
+                loaded = self.model.load(&self.preprocessing.change(), console)?;
+                &loaded
+            }
+        };
+        let place = Layer::parse(&self.layer, model)?;
+        let loader = self.data.batches.loader(dataset, model, console)?;
+        Ok(features::table(model, &loader, place, &console.progress)?)
+    }
 }
 
 /// Writes the features of every image.

@@ -16,7 +16,6 @@ use crate::arguments::method::MethodArguments;
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
 use crate::arguments::run::RunArguments;
 use crate::arguments::training::TrainingArguments;
-use crate::command_line;
 use crate::failure::Failure;
 use crate::output::{Console, results};
 
@@ -80,7 +79,7 @@ fn start(arguments: &FitArguments, out: &Path, console: &Console) -> Result<Resu
     let options = groups.options(console)?;
     console.detail(|| toml::to_string(&options).unwrap_or_default());
     let traces = Traces::before(out);
-    let fitted = run::start(&options, &plan, out, Some(&command_line::typed()), None, &console.progress);
+    let fitted = run::start(&options, &plan, out, Some(&console.command_line.to_string()), None, &console.progress);
     if fitted.as_ref().is_err_and(|error| !error.is_interruption()) {
         traces.remove_unless_resumable(out);
     }

@@ -55,9 +55,16 @@ struct TensorRow<'a> {
     role: &'static str,
 }
 
+impl LayersArguments {
+    /// Loads the model.
+    pub fn load(&self, console: &Console) -> Result<Model, Failure> {
+        self.model.load(&self.preprocessing.change(), console)
+    }
+}
+
 /// Prints the model's stages and blocks, or its tensors, from input to output.
 pub fn run(arguments: &LayersArguments, console: &Console) -> Result<(), Failure> {
-    let model = arguments.model.load(&arguments.preprocessing.change(), console)?;
+    let model = arguments.load(console)?;
     let preprocessing = model.config().preprocessing();
     let sizes = model.block_parameters().into_iter().zip(output_shapes(&model));
     let rows = model.blocks().iter().zip(sizes).map(|(block, (parameters, output))| LayerRow {

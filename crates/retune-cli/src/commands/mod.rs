@@ -24,9 +24,7 @@ mod wise_ft;
 
 use clap::Subcommand;
 
-use crate::arguments::Arguments;
 use crate::failure::Failure;
-use crate::interrupt;
 use crate::output::Console;
 
 /// What to do.
@@ -78,37 +76,27 @@ pub enum Command {
 }
 
 /// Runs what the user asked for.
-pub fn run(arguments: Arguments) -> Result<(), Failure> {
-    retune_kernels::operators::set_enabled(arguments.global.kernels != "plain");
-    if arguments.global.kernels == "avx2" && !retune_kernels::keep_to_avx2() {
-        return Err(Failure::Mistake("--kernels avx2 needs a processor with AVX2".to_owned()));
-    }
-    if let Some(threads) = arguments.global.threads {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-        pool.map_err(|error| Failure::Mistake(format!("cannot start {threads} threads: {error}")))?;
-    }
-    interrupt::listen(!arguments.global.quiet)?;
-    let console = Console::new(&arguments.global);
-    match arguments.command {
-        Command::Demo(arguments) => demo::run(&arguments, &console),
-        Command::Fit(arguments) => fit::run(&arguments, &console),
-        Command::Advise(arguments) => advise::run(&arguments, &console),
-        Command::Compare(arguments) => compare::run(&arguments, &console),
-        Command::Plan(arguments) => plan::run(&arguments, &console),
-        Command::LrFind(arguments) => lr_find::run(&arguments, &console),
-        Command::WiseFt(arguments) => wise_ft::run(&arguments, &console),
-        Command::Soup(arguments) => soup::run(&arguments, &console),
-        Command::Report(arguments) => report::run(&arguments, &console),
-        Command::Eval(arguments) => eval::run(&arguments, &console),
-        Command::Verify(arguments) => verify::run(&arguments, &console),
-        Command::Predict(arguments) => predict::run(&arguments, &console),
-        Command::Features(arguments) => features::run(&arguments, &console),
-        Command::Knn(arguments) => knn::run(&arguments, &console),
-        Command::Umap(arguments) => umap::run(&arguments, &console),
-        Command::Cka(arguments) => cka::run(&arguments, &console),
-        Command::Audit(arguments) => audit::run(&arguments, &console),
-        Command::Layers(arguments) => layers::run(&arguments, &console),
-        Command::Models(arguments) => models::run(&arguments, &console),
+pub fn run(command: Command, console: &Console) -> Result<(), Failure> {
+    match command {
+        Command::Demo(arguments) => demo::run(&arguments, console),
+        Command::Fit(arguments) => fit::run(&arguments, console),
+        Command::Advise(arguments) => advise::run(&arguments, console),
+        Command::Compare(arguments) => compare::run(&arguments, console),
+        Command::Plan(arguments) => plan::run(&arguments, console),
+        Command::LrFind(arguments) => lr_find::run(&arguments, console),
+        Command::WiseFt(arguments) => wise_ft::run(&arguments, console),
+        Command::Soup(arguments) => soup::run(&arguments, console),
+        Command::Report(arguments) => report::run(&arguments, console),
+        Command::Eval(arguments) => eval::run(&arguments, console),
+        Command::Verify(arguments) => verify::run(&arguments, console),
+        Command::Predict(arguments) => predict::run(&arguments, console),
+        Command::Features(arguments) => features::run(&arguments, console),
+        Command::Knn(arguments) => knn::run(&arguments, console),
+        Command::Umap(arguments) => umap::run(&arguments, console),
+        Command::Cka(arguments) => cka::run(&arguments, console),
+        Command::Audit(arguments) => audit::run(&arguments, console),
+        Command::Layers(arguments) => layers::run(&arguments, console),
+        Command::Models(arguments) => models::run(&arguments, console),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Reference(arguments) => reference::run(&arguments),
     }

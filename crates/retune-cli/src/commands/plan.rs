@@ -10,7 +10,7 @@ use crate::arguments::method::MethodArguments;
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
 use crate::arguments::training::HeadArguments;
 use crate::failure::Failure;
-use crate::output::{self, Console};
+use crate::output::{Console, plan as shown};
 
 /// Options of `retune plan`.
 #[derive(Args)]
@@ -51,7 +51,7 @@ pub fn run(arguments: &PlanArguments, console: &Console) -> Result<(), Failure> 
     let model = with_a_head(model, console)?;
     let plan = source.resolve(&model)?;
     if arguments.toml {
-        return output::write(plan.to_toml()?.trim_end());
+        return console.write(plan.to_toml()?.trim_end());
     }
     let sizes = model.blocks().iter().zip(model.block_parameters());
     let document = Document {
@@ -59,7 +59,7 @@ pub fn run(arguments: &PlanArguments, console: &Console) -> Result<(), Failure> 
         blocks: sizes.map(|(block, parameters)| BlockSize { block, parameters }).collect(),
         plan: &plan,
     };
-    console.print(&document, || output::plan::describe(&plan, &model, console.is_verbose()))
+    console.print(&document, || shown::describe(&plan, &model, console.is_verbose()))
 }
 
 /// The model, with a head of two classes where it has none: training gives it one, and the plan has a rate for it.

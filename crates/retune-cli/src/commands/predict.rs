@@ -6,7 +6,7 @@ use clap::Args;
 use retune::files;
 use retune::inference::{self, InferenceError, Layer, softmax_at};
 use retune::models::imagenet;
-use retune::sources::{DataNote, Dataset, Sample};
+use retune::sources::{DataNote, Dataset, Sample, memory};
 use serde::Serialize;
 
 use crate::arguments::data::{BatchArguments, open_source};
@@ -102,9 +102,10 @@ fn images(paths: &[PathBuf], console: &Console) -> Result<Dataset, Failure> {
     for path in paths {
         let found = open_source(path, console)?.all();
         // One image is called what the user called it; what a folder holds, by its path in it; what a list holds, by its
-        // path beside the list.
+        // path beside the list; what is in memory, by its own name.
         let named = |sample: Sample| {
             let name = match (path.is_file(), found.len()) {
+                _ if memory::is_location(path) => PathBuf::from(&*sample.name),
                 (true, 1) => path.clone(),
                 (true, _) => path.with_file_name(&*sample.name),
                 (false, _) => path.join(&*sample.name),

@@ -16,7 +16,7 @@ use retune::run::{self, Summary};
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::output::{Console, tell};
+use crate::output::Console;
 
 /// Name of the page in a run's or comparison's directory.
 pub const REPORT_FILE: &str = "report.html";
@@ -74,12 +74,12 @@ fn of_run(run: &Path, console: &Console) -> Result<Page, Failure> {
 pub fn after_run(run: &Path, summary: &Summary, console: &Console) -> Result<Option<PathBuf>, Failure> {
     let again = format!("`retune report {}` writes it again", run.display());
     let page = run.join(REPORT_FILE);
-    let written = made_or_told(&page, &again, || Ok(of_run(run, console)?.save(&page)?))?;
+    let written = made_or_told(&page, &again, console, || Ok(of_run(run, console)?.save(&page)?))?;
     let missing = pictures::draw(run, summary);
     if let Some(first) = missing.first() {
         let others =
             if missing.len() > 1 { format!(" ({} more are also missing)", missing.len() - 1) } else { String::new() };
-        tell(&format!("note: {first}{others}; {again}"));
+        console.warn(&format!("note: {first}{others}; {again}"));
     }
     Ok(written.then_some(page))
 }
@@ -88,20 +88,24 @@ pub fn after_run(run: &Path, summary: &Summary, console: &Console) -> Result<Opt
 pub fn after_comparison(directory: &Path, console: &Console) -> Result<Option<PathBuf>, Failure> {
     let again = format!("`retune report {}` writes it again", directory.display());
     let page = directory.join(REPORT_FILE);
-    let written = made_or_told(&page, &again, || Ok(of_comparison(directory, console)?.save(&page)?))?;
+    let written = made_or_told(&page, &again, console, || Ok(of_comparison(directory, console)?.save(&page)?))?;
     Ok(written.then_some(page))
 }
 
 /// Whether `make` made a file. Failures are reported, even defects; only an interruption is passed on.
-fn made_or_told(path: &Path, again: &str, make: impl FnOnce() -> Result<(), Failure>) -> Result<bool, Failure> {
+fn made_or_told(
+    path: &Path,
+    again: &str,
+    console: &Console,
+    make: impl FnOnce() -> Result<(), Failure>,
+) -> Result<bool, Failure> {
     // Nothing that `make` has touched is used after a panic, and the panic hook has said what it was.
     let reason = match panic::catch_unwind(AssertUnwindSafe(make)) {
         Ok(Ok(())) => return Ok(true),
-        Ok(Err(Failure::Mistake(reason) | Failure::Broken(reason))) => reason,
-        Ok(Err(interrupted)) => return Err(interrupted),
+        Ok(Err(failure)) => failure.into_reason()?,
         Err(_) => "a defect of retune".to_owned(),
     };
-    tell(&format!("note: {} is missing: {reason}; {again}", path.display()));
+    console.warn(&format!("note: {} is missing: {reason}; {again}", path.display()));
     Ok(false)
 }
 

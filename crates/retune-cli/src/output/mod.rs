@@ -5,12 +5,14 @@ pub mod results;
 pub mod table;
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::io::Write;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
 use crate::arguments::GlobalArguments;
+use crate::command_line::CommandLine;
 use crate::failure::Failure;
 use crate::progress::Progress;
 use retune::models::{LoadNote, Model};
@@ -24,19 +26,52 @@ pub struct Console {
     pub progress: Progress,
     /// Threads that decode images.
     pub threads: usize,
-    json: bool,
+    /// What was typed.
+    pub command_line: CommandLine,
+    results: Results,
     verbose: bool,
     /// Notes on models that have been shown; some commands load a model several times.
     told: Mutex<BTreeSet<String>>,
 }
 
+/// What a command found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// As `--json` prints it; null where there is no such form.
+    pub json: String,
+    /// As text.
+    pub text: String,
+}
+
+/// Where results go.
+enum Results {
+    /// Text on standard output.
+    Text,
+    /// JSON on standard output.
+    Json,
+    /// To the program that runs the command.
+    Kept(Mutex<Option<Found>>),
+}
+
 impl Console {
-    /// The console that the options of every command ask for.
-    pub fn new(options: &GlobalArguments) -> Self {
+    /// The console of the program, as its options ask for.
+    pub fn of_terminal(options: &GlobalArguments, typed: &[OsString]) -> Self {
+        let results = if options.json { Results::Json } else { Results::Text };
+        Self::new(Progress::on_standard_error(options.quiet, options.verbose), results, options, typed)
+    }
+
+    /// The console of a command inside another program, which sees its progress and takes its results.
+    pub fn of_program(monitor: Arc<dyn Monitor + Send + Sync>, options: &GlobalArguments, typed: &[OsString]) -> Self {
+        let progress = Progress::seen_by(monitor, options.quiet, options.verbose);
+        Self::new(progress, Results::Kept(Mutex::default()), options, typed)
+    }
+
+    fn new(progress: Progress, results: Results, options: &GlobalArguments, typed: &[OsString]) -> Self {
         Self {
-            progress: Progress::new(options.quiet, options.verbose),
+            progress,
             threads: options.thread_count(),
-            json: options.json,
+            command_line: CommandLine::new(typed),
+            results,
             verbose: options.verbose,
             told: Mutex::default(),
         }
@@ -44,12 +79,49 @@ impl Console {
 
     /// Prints a result: as JSON with `--json`, else as text.
     pub fn print(&self, document: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure> {
-        let text = if self.json {
-            serde_json::to_string_pretty(document).map_err(|error| Failure::Mistake(error.to_string()))?
-        } else {
-            text()
-        };
-        write(text.trim_end_matches('\n'))
+        let json = || serde_json::to_string_pretty(document).map_err(|error| Failure::Mistake(error.to_string()));
+        match &self.results {
+            Results::Text => write(text().trim_end_matches('\n')),
+            Results::Json => write(&json()?),
+            Results::Kept(found) => {
+                let (json, text) = (json()?, text());
+                *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(Found { json, text });
+                Ok(())
+            }
+        }
+    }
+
+    /// Prints text that has no other form.
+    pub fn write(&self, text: &str) -> Result<(), Failure> {
+        match &self.results {
+            Results::Text | Results::Json => write(text),
+            Results::Kept(found) => {
+                let whole = Found { json: "null".to_owned(), text: text.to_owned() };
+                *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(whole);
+                Ok(())
+            }
+        }
+    }
+
+    /// What the command found, where another program takes it.
+    pub fn found(self) -> Option<Found> {
+        match self.results {
+            Results::Text | Results::Json => None,
+            Results::Kept(found) => found.into_inner().unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+
+    /// Shows what must not be missed, even with `--quiet`.
+    pub fn warn(&self, text: &str) {
+        match self.results {
+            Results::Text | Results::Json => tell(text),
+            Results::Kept(_) => self.progress.message(text),
+        }
+    }
+
+    /// Shows what is to be said of options without effect.
+    pub fn tell_notes_on_options(&self, notes: &[String]) {
+        notes.iter().for_each(|note| self.progress.message(&format!("note: {note}")));
     }
 
     /// Shows a note, if there is one.
@@ -75,9 +147,9 @@ impl Console {
         }
     }
 
-    /// Whether results are printed as JSON.
+    /// Whether results are data and not text.
     pub fn is_json(&self) -> bool {
-        self.json
+        !matches!(self.results, Results::Text)
     }
 
     /// Whether `--verbose` asks for more.

@@ -7,6 +7,17 @@ use retune_pixels::decode::DecodeError;
 
 use super::{DataNote, SplitName};
 
+impl DataError {
+    /// Whether a file or folder that was named is not there.
+    pub fn is_of_missing(&self) -> bool {
+        match self {
+            Self::NotFound { .. } => true,
+            Self::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+            _ => false,
+        }
+    }
+}
+
 /// An error in reading, splitting or loading data.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -16,6 +27,12 @@ pub enum DataError {
     NotFound {
         /// The path as given.
         path: PathBuf,
+    },
+    /// The images were in the memory of a program that has ended, or has let go of them.
+    #[error("the images of {location} were in the memory of a program: hand the same images over again")]
+    NotInMemory {
+        /// What stood for them.
+        location: String,
     },
     /// Something that is no shift follows a path.
     #[error("{} is followed by something unknown: {reason}", .path.display())]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! path ─ source ─► DataSource ─ split ─► Dataset
-//!         folder, manifest, metadata, idx, cifar, parquet, webdataset
+//!         folder, manifest, metadata, idx, cifar, parquet, webdataset, memory
 //! ```
 //!
 //! [`DataSource::open`] recognizes what lies at a path and lists its images; it decodes nothing. Each format has a file
@@ -21,6 +21,7 @@ mod image;
 pub mod leak;
 mod manifest;
 mod many_labels;
+pub mod memory;
 mod metadata;
 mod note;
 pub(crate) mod parquet;

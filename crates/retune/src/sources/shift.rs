@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use retune_pixels::corruption::{self, Corruption, CorruptionKind, UnknownCorruption};
 
-use super::DataError;
 use super::source::Sample;
+use super::{DataError, memory};
 
 /// Name of [`Shift::LabelFlip`].
 const LABEL_FLIP: &str = "label_flip";
@@ -43,13 +43,18 @@ pub fn split_location(location: &Path) -> Result<(PathBuf, Vec<Shift>), DataErro
     }
     let ends = text.match_indices('@').map(|(at, _)| at);
     // Folders may have an @ in their names: the path is the longest part that exists.
-    let Some(end) = ends.rev().find(|&end| fs::symlink_metadata(&text[..end]).is_ok()) else { return whole() };
+    let Some(end) = ends.rev().find(|&end| exists(&text[..end])) else { return whole() };
     let path = PathBuf::from(&text[..end]);
     let parse = |name: &str| {
         Shift::parse(name).map_err(|error| DataError::UnknownShift { path: path.clone(), reason: explain(&error) })
     };
     let shifts = text[end + 1..].split('@').map(parse).collect::<Result<_, _>>()?;
     Ok((path, shifts))
+}
+
+fn exists(path: &str) -> bool {
+    // No location in memory has an @ in its name.
+    memory::is_location(Path::new(path)) && !path.contains('@') || fs::symlink_metadata(path).is_ok()
 }
 
 fn explain(error: &UnknownCorruption) -> String {

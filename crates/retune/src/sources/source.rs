@@ -13,7 +13,7 @@ use retune_pixels::corruption::Corruption;
 use super::image::ImageSource;
 use super::manifest::{self, Missing};
 use super::shift::{self, Shift};
-use super::{DataError, DataNote, FORMATS, many_labels};
+use super::{DataError, DataNote, FORMATS, many_labels, memory};
 
 /// One image and what is known about it.
 #[derive(Clone, Debug)]
@@ -270,6 +270,9 @@ impl DataSource {
     }
 
     fn open_unshifted(path: &Path, missing: Missing) -> Result<Self, DataError> {
+        if memory::is_location(path) {
+            return memory::at(path);
+        }
         let kind = fs::metadata(path).map_err(|source| match source.kind() {
             std::io::ErrorKind::NotFound => DataError::NotFound { path: path.to_owned() },
             _ => DataError::Io { path: path.to_owned(), source },

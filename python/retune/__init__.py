@@ -1,0 +1,129 @@
+"""Fine-tune pretrained image models so that they stay good when the data shifts.
+
+>>> import retune
+>>> run = retune.fit("timm/resnet18.a1_in1k", "photos/", eval={"deployed": "phone/"}, out="run")  # doctest: +SKIP
+>>> run.model.predict(["cat.jpg"])  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import _arguments, demo
+from ._commands import (
+    advise,
+    audit,
+    cka,
+    compare,
+    corrupt,
+    evaluate,
+    features,
+    fit,
+    lr_find,
+    plan,
+    predict,
+    resize,
+    resume,
+    soup,
+    umap,
+    wise_ft,
+)
+from ._data import Images
+from ._errors import Diverged, Error, NotFoundError
+from ._model import Layer, Layers, Model, Tensor, from_torch, load
+from ._results import (
+    Advice,
+    Audit,
+    Comparison,
+    Curve,
+    Evaluation,
+    Evaluations,
+    Features,
+    Map,
+    Plan,
+    Predictions,
+    RateFinder,
+    Result,
+    Run,
+    Similarity,
+    Soup,
+)
+from ._retune import __version__
+
+if TYPE_CHECKING:
+    from .estimators import UMAP, Classifier
+
+__all__ = [
+    "UMAP",
+    "Advice",
+    "Audit",
+    "Classifier",
+    "Comparison",
+    "Curve",
+    "Diverged",
+    "Error",
+    "Evaluation",
+    "Evaluations",
+    "Features",
+    "Images",
+    "Layer",
+    "Layers",
+    "Map",
+    "Model",
+    "NotFoundError",
+    "Plan",
+    "Predictions",
+    "RateFinder",
+    "Result",
+    "Run",
+    "Similarity",
+    "Soup",
+    "Tensor",
+    "__version__",
+    "advise",
+    "audit",
+    "cka",
+    "compare",
+    "corrupt",
+    "demo",
+    "evaluate",
+    "features",
+    "fit",
+    "from_torch",
+    "load",
+    "lr_find",
+    "plan",
+    "predict",
+    "resize",
+    "resume",
+    "soup",
+    "umap",
+    "wise_ft",
+]
+
+for _function, _command in [
+    (advise, "advise"),
+    (audit, "audit"),
+    (cka, "cka"),
+    (compare, "compare"),
+    (evaluate, "eval"),
+    (features, "features"),
+    (fit, "fit"),
+    (load, "layers"),
+    (lr_find, "lr-find"),
+    (plan, "plan"),
+    (predict, "predict"),
+    (soup, "soup"),
+    (umap, "umap"),
+    (wise_ft, "wise-ft"),
+]:
+    _arguments.documented(_function, _command)
+
+
+def __getattr__(name: str) -> Any:
+    # scikit-learn takes a second to import, and only its estimators need it.
+    if name in ("UMAP", "Classifier"):
+        from . import estimators
+
+        return getattr(estimators, name)
+    raise AttributeError(f"module 'retune' has no attribute {name!r}")

@@ -1,0 +1,376 @@
+"""The commands of `retune` as functions. Their options are the command line's, by the same names."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import _arguments, _retune
+from ._data import located
+from ._errors import Error
+from ._model import Model, _features, of_model
+from ._progress import progress
+from ._results import (
+    Advice,
+    Audit,
+    Comparison,
+    Curve,
+    Evaluations,
+    Features,
+    Map,
+    Plan,
+    Predictions,
+    RateFinder,
+    Run,
+    Similarity,
+    Soup,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._options import (
+        AdviseOptions,
+        AuditOptions,
+        CompareOptions,
+        EvaluateOptions,
+        FeaturesOptions,
+        FitOptions,
+        LrFindOptions,
+        PlanOptions,
+        PredictOptions,
+        SoupOptions,
+        WiseFtOptions,
+    )
+
+
+def _run(function: str, keywords: Mapping[str, Any], command: str | None = None) -> tuple[Any, str]:
+    """Runs a command; its result as `--json` prints it, and as text."""
+    typed = _arguments.line(command or function.replace("_", "-"), keywords, function)
+    document, text = _retune.run(typed, progress(dict(keywords)))
+    return json.loads(document or "null"), text
+
+
+class _Session:
+    """Keywords of one call in which data in memory has become paths, and what keeps it there meanwhile."""
+
+    def __init__(self, model: Any, data: Any, options: Mapping[str, Any]) -> None:
+        path, keywords = of_model(model, options)
+        self.held: list[Any] = []
+        if path is not None:
+            keywords = {"model": path, **keywords}
+        if data is not None:
+            keywords["data"] = self.path(data)
+        if isinstance(keywords.get("eval"), Mapping):
+            keywords["eval"] = {name: self.path(part) for name, part in keywords["eval"].items()}
+        if keywords.get("against") is not None:
+            keywords["against"], _ = of_model(keywords["against"], {})
+        self.keywords = keywords
+
+    def path(self, data: Any) -> str:
+        shift = ""
+        if isinstance(data, tuple) and len(data) == 2 and isinstance(data[1], str) and data[1].startswith("@"):
+            data, shift = data
+        found = located(data)
+        self.held.append(found)
+        return found.path + shift
+
+
+def _outcome(path: str | os.PathLike[str] | None) -> Path:
+    return Path("" if path is None else path)
+
+
+def fit(model: Any = None, data: Any = None, *, out: Any = None, overwrite: bool = False, **options: Unpack[FitOptions]) -> Run:
+    """Fine-tunes a model on images and writes the run directory `out`.
+
+    Parameters
+    ----------
+    model
+        A folder, a run, a checkpoint, a hub name such as `timm/resnet18.a1_in1k`, or a `Model`.
+    data
+        What `retune.Images` describes: paths, arrays, data sets, frames.
+    out
+        The run directory.
+    overwrite
+        Remove a run that is there already, as when a cell of a notebook runs again.
+    eval
+        Further sets by name, as `{"deployed": "phone/"}`; a corruption may follow a path, `"photos/@fog:3"`, or data in
+        memory, `(data, "@fog:3")`.
+
+    Raises `retune.Error` for a mistake, `retune.NotFoundError` for what is not there, `retune.Diverged`, and
+    `KeyboardInterrupt` after a checkpoint, with which `retune.resume` goes on.
+    """
+    session = _Session(model, data, options)
+    if overwrite and out is not None and (Path(out) / "run.toml").is_file():
+        shutil.rmtree(out)
+    plan = session.keywords.get("plan")
+    with tempfile.TemporaryDirectory() as folder:
+        if isinstance(plan, Plan):
+            session.keywords["plan"] = plan.save(Path(folder) / "plan.toml")
+        document, text = _run("fit", {**session.keywords, "out": out})
+    return Run(document, text, _outcome(out), tuple(session.held))
+
+
+def resume(run: Any, *, data: Any = None, eval: Mapping[str, Any] | None = None, **options: Any) -> Run | Comparison:
+    """Goes on with an interrupted run or comparison, to the same bytes as without the interruption.
+
+    If its images were in memory, and this is another process, pass the same `data` and `eval` again.
+    """
+    path = Path(getattr(run, "path", run))
+    held = [located(part) for part in [data, *(eval or {}).values()] if part is not None]
+    held += list(getattr(run, "_held", ()))
+    of_comparison = (path / "compare.toml").is_file() and not (path / "run.toml").is_file()
+    document, text = _run("resume", {"resume": path, **options}, "compare" if of_comparison else "fit")
+    kind = Comparison if of_comparison else Run
+    return kind(document, text, path, tuple(held))
+
+
+def compare(model: Any = None, data: Any = None, *, out: Any = None, **options: Unpack[CompareOptions]) -> Comparison:
+    """Compares methods on the same data, in distribution and under shift. Finished runs in `out` are not repeated."""
+    session = _Session(model, data, options)
+    document, text = _run("compare", {**session.keywords, "out": out})
+    return Comparison(document, text, _outcome(out), tuple(session.held))
+
+
+def plan(model: Any = None, **options: Unpack[PlanOptions]) -> Plan:
+    """Shows what a method would train, before anything trains."""
+    session = _Session(model, None, options)
+    document, text = _run("plan", session.keywords)
+    _, toml = _run("plan", {**session.keywords, "toml": True, "quiet": True, "verbose": None})
+    return Plan(document, text, toml)
+
+
+def advise(model: Any = None, data: Any = None, **options: Unpack[AdviseOptions]) -> Advice:
+    """Estimates on a few hundred images which layers to tune."""
+    session = _Session(model, data, options)
+    if session.keywords.get("source") is not None:
+        session.keywords["source"] = session.path(session.keywords["source"])
+    return Advice(*_run("advise", session.keywords))
+
+
+def audit(model: Any = None, data: Any = None, **options: Unpack[AuditOptions]) -> Audit:
+    """Measures what changes if images are prepared differently from training."""
+    return Audit(*_run("audit", _Session(model, data, options).keywords))
+
+
+def lr_find(model: Any = None, data: Any = None, **options: Unpack[LrFindOptions]) -> RateFinder:
+    """Finds a learning rate with the range test."""
+    session = _Session(model, data, options)
+    return RateFinder(*_run("lr_find", session.keywords))
+
+
+def wise_ft(run: Any, **options: Unpack[WiseFtOptions]) -> Curve:
+    """Evaluates models on the line between the weights at the start and at the end of a run."""
+    session = _Session(None, None, options)
+    return Curve(*_run("wise_ft", {**session.keywords, "run": Path(getattr(run, "path", run))}))
+
+
+def soup(runs: Iterable[Any], *, out: Any = None, **options: Unpack[SoupOptions]) -> Soup:
+    """Averages the weights of several runs and writes the model directory `out`."""
+    session = _Session(None, None, options)
+    paths = [Path(getattr(run, "path", run)) for run in runs]
+    document, text = _run("soup", {**session.keywords, "out": out, "runs": paths})
+    return Soup(document, text, _outcome(out))
+
+
+def evaluate(model: Any = None, data: Any = None, **options: Unpack[EvaluateOptions]) -> Evaluations:
+    """Evaluates a model on labeled images."""
+    session = _Session(model, data, options)
+    return Evaluations(*_run("evaluate", session.keywords, "eval"))
+
+
+def predict(model: Any, images: Any, **options: Unpack[PredictOptions]) -> Predictions:
+    """Predicts the classes of images: one or several paths, arrays, or PIL images. For arrays of classes and
+    probabilities, see `Model.predict` and `Model.predict_proba`."""
+    session = _Session(model, None, options)
+    several = isinstance(images, Sequence) and not isinstance(images, (str, bytes))
+    if several and images and all(isinstance(image, (str, os.PathLike)) for image in images):
+        paths = [os.fspath(image) for image in images]
+    else:
+        paths = [session.path(images)]
+    return Predictions(*_run("predict", {**session.keywords, "images": paths}))
+
+
+def features(model: Any, data: Any, *, layer: str = "pooled", out: Any = None, **options: Unpack[FeaturesOptions]) -> Features:
+    """The features of images at a layer, in memory; with `out`, also in a file (.npz, .parquet or .safetensors)."""
+    session = _Session(model, data, {**options, "layer": layer})
+    if isinstance(model, Model) and out is None and not _changes_model(model, options):
+        session.keywords = {name: value for name, value in session.keywords.items() if name not in model.options}
+        typed = _arguments.line("features", {**session.keywords, "out": "features.npz"}, "features")
+        return _features(model._loaded.features(typed, progress(options)), layer)
+    if out is not None:
+        _run("features", {**session.keywords, "out": out})
+    typed = _arguments.line("features", {**session.keywords, "out": "features.npz"}, "features")
+    return _features(_retune.features(typed, progress(options)), layer)
+
+
+def _changes_model(model: Model, options: Mapping[str, Any]) -> bool:
+    """Whether options ask for another model than the loaded one, or for other preprocessing."""
+    return any(name in _arguments.commands()["layers"].options and name not in _EVERYWHERE for name in options)
+
+
+_EVERYWHERE = {"quiet", "verbose", "threads", "kernels"}
+
+
+def umap(
+    features: Any,
+    data: Any = None,
+    *,
+    neighbors: int = 15,
+    minimum_distance: float = 0.1,
+    metric: str = "euclidean",
+    seed: int = 0,
+    epochs: int | None = None,
+    labels: Sequence[Any] | None = None,
+    out: Any = None,
+    **options: Any,
+) -> Map:
+    """Maps features in two dimensions with UMAP.
+
+    Parameters
+    ----------
+    features
+        `Features`, or an array `[n, width]` (with `labels` to color by); or a model, whose features of `data` are taken.
+    neighbors
+        Size of a neighborhood; smaller ones show finer structure.
+    minimum_distance
+        Minimum distance of points, from 0 to 1.
+    metric
+        `euclidean` or `cosine`.
+    epochs
+        Of the layout; 500, or 200 for more than 10,000 images.
+    out
+        A file to write: .html (interactive, with the images if they are `data`), .png, .svg, .csv or .json.
+    """
+    import numpy
+
+    known = {"neighbors": neighbors, "minimum_distance": minimum_distance, "metric": metric, "seed": seed, "epochs": epochs}
+    if data is not None:
+        session = _Session(features, data, {**options, **known})
+        return _mapped_by_command(session.keywords, out)
+    if options:
+        raise _arguments.unknown("umap", next(iter(options)), [*known, "labels", "out", "data"])
+    if isinstance(features, (str, os.PathLike)):
+        return _mapped_by_command({"features": [features], **known}, out)
+    if out is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            table = _as_features(features, labels).save(Path(folder) / "features.npz")
+            return _mapped_by_command({"features": [table], **known}, out)
+    values = numpy.asarray(features, dtype=numpy.float32)
+    _check_matrix(values)
+    points = _retune.umap(values, neighbors, minimum_distance, metric, seed, epochs)
+    judged = 31 <= len(values) <= 10_000
+    trust = _retune.trustworthiness(values, points, 15, metric) if judged else None
+    if isinstance(features, Features):
+        names: Sequence[Any] = features.class_names() if labels is None else labels
+        return Map(points, tuple(names), features.paths, trust)
+    names = [None] * len(values) if labels is None else [_name(label) for label in labels]
+    return Map(points, tuple(names), tuple(f"image {index}" for index in range(len(values))), trust)
+
+
+def _name(label: Any) -> str | None:
+    return None if label is None else str(label)
+
+
+def _check_matrix(values: Any) -> None:
+    if values.ndim != 2:
+        raise Error(f"features are [n, width], and not {list(values.shape)}")
+
+
+def _as_features(features: Any, labels: Sequence[Any] | None) -> Features:
+    import numpy
+
+    if isinstance(features, Features):
+        return features
+    values = numpy.asarray(features, dtype=numpy.float32)
+    _check_matrix(values)
+    names = sorted({str(label) for label in labels}) if labels is not None else []
+    positions = [names.index(str(label)) for label in labels] if labels is not None else [-1] * len(values)
+    paths = tuple(f"image {index}" for index in range(len(values)))
+    return Features(values, numpy.asarray(positions, dtype=numpy.int64), paths, tuple(names), "")
+
+
+def _mapped_by_command(keywords: Mapping[str, Any], out: Any) -> Map:
+    import numpy
+
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "map.json" if out is None else Path(out)
+        document, _ = _run("umap", {**keywords, "out": target})
+    points = numpy.array([[point["x"], point["y"]] for point in document["points"]], dtype=numpy.float32)
+    labels = tuple(point["label"] for point in document["points"])
+    paths = tuple(point["path"] for point in document["points"])
+    return Map(points.reshape(-1, 2), labels, paths, document["trustworthiness"], None if out is None else target)
+
+
+def cka(one: Any, other: Any = None, **options: Any) -> Any:
+    """How similar representations are, from 0 to 1.
+
+    `cka(X, Y)` compares features `[n, width]` of the same images and returns a number; `kernel` is `linear` or `rbf` (with
+    `bandwidth`), and `estimator` is `debiased` or `biased`.
+
+    `cka(model, data)` compares what a model makes of images across resampling filters (`interpolations`), across its
+    layers (`layers=True`), or with another model (`against`), and returns a `Similarity`.
+    """
+    if _is_matrix(one):
+        return _cka_of_arrays(one, other, **options)
+    session = _Session(one, other, options)
+    return Similarity(*_run("cka", session.keywords))
+
+
+def _is_matrix(value: Any) -> bool:
+    return isinstance(value, Features) or getattr(value, "ndim", None) == 2 or isinstance(value, (list, tuple))
+
+
+def _cka_of_arrays(
+    one: Any, other: Any, kernel: str = "linear", bandwidth: float = 0.8, estimator: str = "debiased"
+) -> float:
+    import numpy
+
+    x, y = (numpy.asarray(value, dtype=numpy.float32) for value in (one, other))
+    for values in (x, y):
+        _check_matrix(values)
+    if kernel not in ("linear", "rbf"):
+        raise Error(f"the kernel is linear or rbf, not {kernel!r}")
+    found: float = _retune.cka(x, y, estimator, bandwidth if kernel == "rbf" else None)
+    return found
+
+
+def resize(image: Any, size: tuple[int, int], interpolation: str = "bicubic") -> Any:
+    """An image at another size, `(width, height)` as in Pillow, by one of Pillow's, OpenCV's or PyTorch's filters.
+
+    Takes and returns a PIL image or a uint8 array `[height, width, 3]`.
+    """
+    width, height = size
+    return _changed(image, lambda pixels: _retune.resize(pixels, width, height, interpolation))
+
+
+def corrupt(image: Any, corruption: str, *, seed: int = 0, index: int = 0) -> Any:
+    """An image with a corruption `name:severity` (1 to 5) of Hendrycks & Dietterich 2019, such as `fog:3`.
+
+    The same seed and index give the same pixels. Takes and returns a PIL image or a uint8 array `[height, width, 3]`.
+    """
+    return _changed(image, lambda pixels: _retune.corrupt(pixels, corruption, seed, index))
+
+
+def _changed(image: Any, change: Any) -> Any:
+    import numpy
+
+    from ._data import pixels
+
+    of_pillow = hasattr(image, "getbands")
+    held = numpy.asarray(image.convert("RGB")) if of_pillow else pixels(image)
+    if not isinstance(held, numpy.ndarray):
+        raise TypeError(f"an image is a PIL image or a uint8 array, not {type(image).__name__}")
+    changed = change(numpy.ascontiguousarray(held))
+    if of_pillow:
+        from PIL import Image
+
+        return Image.fromarray(changed)
+    return changed
+
+

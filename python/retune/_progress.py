@@ -1,0 +1,58 @@
+"""Progress bars of `tqdm.auto`, and messages above them."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from ._errors import in_python
+
+#: Seconds before a bar appears, so that short tasks do not flicker.
+_DELAY = 1.0
+
+
+class Progress:
+    """Shows one task after another. Without tqdm, there are messages and no bars."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def start(self, task: str, total: int) -> None:
+        self.finish()
+        tqdm = _tqdm()
+        if tqdm is not None:
+            self._bar = tqdm(total=total, desc=task, leave=False, delay=_DELAY, unit="")
+
+    def advance(self, units: int) -> None:
+        if self._bar is not None:
+            self._bar.update(units)
+
+    def finish(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def message(self, text: str) -> None:
+        text = in_python(text)
+        if self._bar is not None:
+            self._bar.write(text, file=sys.stdout)
+        else:
+            print(text)
+
+
+def _tqdm() -> Any:
+    try:
+        with warnings.catch_warnings():
+            # Without ipywidgets, tqdm falls back to text and says so each time.
+            warnings.simplefilter("ignore")
+            from tqdm.auto import tqdm
+    except ImportError:
+        return None
+    return tqdm
+
+
+def progress(options: Mapping[str, Any]) -> Progress | None:
+    """What shows progress with these options: nothing with `quiet`."""
+    return None if options.get("quiet") else Progress()

@@ -1,0 +1,156 @@
+"""Images in memory are the images of files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy
+import pytest
+import retune
+from conftest import color
+from PIL import Image
+from retune._data import located
+
+
+def pillow(photos: Path) -> list[Image.Image]:
+    return [Image.open(path) for path in sorted(photos.glob("*/*.png"))]
+
+
+def test_every_way_to_hold_images_gives_the_same_features(
+    backbone: str, photos: Path, arrays: tuple[numpy.ndarray, list[str]]
+) -> None:
+    pandas = pytest.importorskip("pandas")
+    images, labels = arrays
+    paths = sorted(photos.glob("*/*.png"))
+    expected = retune.features(backbone, photos)
+    numbers = [int(label == "red") for label in labels]
+    frame = pandas.DataFrame({"path": paths, "label": labels})
+    for data in [
+        (images, labels),
+        (list(images), labels),
+        (pillow(photos), labels),
+        (paths, labels),
+        retune.Images(images, numbers, ["green", "red"]),
+        retune.Images(numpy.asfortranarray(images), labels),
+        retune.Images(images[:, :, ::-1][:, :, ::-1], labels),
+        frame,
+        Pairs(images, numbers),
+    ]:
+        found = retune.features(backbone, data)
+        assert (found.values == expected.values).all(), type(data)
+        assert found.class_names() == expected.class_names()
+    assert (retune.features(backbone, images).labels == -1).all()
+
+
+class Pairs:
+    """What torchvision's data sets look like."""
+
+    classes = ["green", "red"]
+
+    def __init__(self, images: numpy.ndarray, labels: list[int]) -> None:
+        self.images, self.labels = images, labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        return Image.fromarray(self.images[index]), self.labels[index]
+
+
+def test_data_sets_of_torch_and_the_hub(backbone: str, photos: Path, arrays: tuple[numpy.ndarray, list[str]]) -> None:
+    images, labels = arrays
+    expected = retune.features(backbone, photos)
+    numbers = [int(label == "red") for label in labels]
+    torch = pytest.importorskip("torch")
+    subset = torch.utils.data.Subset(Pairs(images, numbers), range(48))
+    tensors = torch.utils.data.TensorDataset(torch.tensor(images).permute(0, 3, 1, 2), torch.tensor(numbers))
+    for data in (subset, tensors):
+        assert (retune.features(backbone, data).values == expected.values).all()
+    assert retune.features(backbone, subset).classes == ("green", "red")
+    assert retune.features(backbone, tensors).classes == ("0", "1")
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({"img": datasets.Image(), "fine_label": datasets.ClassLabel(names=["green", "red"])})
+    hub = datasets.Dataset.from_dict({"img": pillow(photos), "fine_label": numbers}, features=features)
+    assert (retune.features(backbone, hub).values == expected.values).all()
+    both = datasets.DatasetDict({"train": hub, "test": hub.select(range(3))})
+    assert len(retune.features(backbone, both, split="test")) == 3
+
+
+def test_opacity_and_gray_are_those_of_files(backbone: str, tmp_path: Path) -> None:
+    clear = Image.fromarray(numpy.dstack([color("red", 1), numpy.arange(1024).reshape(32, 32) % 256]).astype("uint8"), "RGBA")
+    gray = Image.fromarray(color("green", 2)).convert("L")
+    deep = Image.fromarray((numpy.arange(1024).reshape(32, 32) * 60).astype("uint16"))
+    palette = Image.fromarray(color("green", 3)).convert("P")
+    for number, image in enumerate((clear, gray, deep, palette)):
+        path = tmp_path / f"{number}.png"
+        image.save(path)
+        from_file = retune.features(backbone, path, layer="input").values
+        assert (retune.features(backbone, [image], layer="input").values == from_file).all(), image.mode
+    grays = numpy.asarray(gray)[None]
+    expected = retune.features(backbone, [gray], layer="input").values
+    assert (retune.features(backbone, grays, layer="input").values == expected).all()
+    assert (retune.features(backbone, grays[..., None], layer="input").values == expected).all()
+
+
+def test_splits_and_shifts_in_memory(backbone: str, arrays: tuple[numpy.ndarray, list[str]], tmp_path: Path) -> None:
+    images, labels = arrays
+    part = slice(None, None, 3)
+    data = {"train": (images, labels), "val": (images[part], labels[part]), "test": (images[part], labels[part])}
+    shifted = {"flipped": ((images, labels), "@label_flip"), "foggy": ((images, labels), "@fog:3")}
+    run = retune.fit(backbone, data, eval=shifted, method="lp", out=tmp_path / "run", quiet=True)
+    assert list(run.splits) == ["val", "test", "flipped", "foggy"]
+    assert run.splits["test"].n == 16 and run.splits["test"].accuracy == 1.0
+    assert run.splits["flipped"].accuracy == 0.0
+
+
+def test_a_fit_on_an_array_is_one_on_files(
+    backbone: str, photos: Path, arrays: tuple[numpy.ndarray, list[str]], tmp_path: Path
+) -> None:
+    options = {"method": "ft", "epochs": 1, "lr": 1e-3, "no_report": True, "quiet": True}
+    files = retune.fit(backbone, photos, out=tmp_path / "files", **options)
+    images, labels = arrays
+    # What is held out depends on the images' names.
+    names = [f"{label}/{number % 24:02}.png" for number, label in enumerate(labels)]
+    memory = retune.fit(backbone, retune.Images(images, labels, names=names), out=tmp_path / "memory", **options)
+    one, other = files.model.state_dict(), memory.model.state_dict()
+    assert all((one[name] == other[name]).all() for name in one)
+
+
+def test_an_array_is_not_copied() -> None:
+    images = numpy.zeros((4_000, 64, 64, 3), numpy.uint8)
+    before = resident()
+    held = located(images)
+    # 49 MB of pixels; what is kept of each image is its name and position.
+    assert resident() - before < 12 << 20
+    assert held.path.startswith("memory:")
+    again = located(images)
+    assert again.path == held.path
+    images[17, 3, 5, 1] = 1
+    assert located(images).path != held.path
+
+
+def resident() -> int:
+    """Bytes of this process in memory."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096
+
+
+def test_what_is_wrong_with_data_is_said(backbone: str, arrays: tuple[numpy.ndarray, list[str]]) -> None:
+    pandas = pytest.importorskip("pandas")
+    images, labels = arrays
+    for data, sentence in [
+        (images.astype(numpy.float32), "uint8"),
+        (images.transpose(0, 3, 1, 2).copy(), r"\[n, height, width, channels\]"),
+        ((images, labels[:-1]), "47 labels for 48 images"),
+        (retune.Images(images, labels, ["green", "blue"]), "'red' is none of the classes green, blue"),
+        (retune.Images(images, [7] * 48, ["green", "red"]), "the label 7"),
+        (pandas.DataFrame({"url": ["x"]}), "none of the columns path"),
+    ]:
+        with pytest.raises(retune.Error, match=sentence):
+            retune.features(backbone, data)
+    with pytest.raises(TypeError, match="Images"):
+        retune.features(backbone, 3)
+    with pytest.raises(retune.NotFoundError):
+        retune.features(backbone, [Path("absent.png")])
+
+
