@@ -199,7 +199,7 @@ class Run(_Evaluated, Result):
 
     def _repr_html_(self) -> str:
         head = self.text.split("\n\n")[0].replace("\n", "<br>")
-        curves = self.path / "plots" / "curves.svg"
+        curves = self.path / "plots" / "loss.svg"
         picture = f"<div style='max-width:640px'>{curves.read_text()}</div>" if curves.is_file() else ""
         report = self.path / "report.html"
         link = f"<p><a href='{report.as_posix()}' target='_blank'>report</a></p>" if report.is_file() else ""
@@ -217,7 +217,7 @@ class Comparison(Result):
     @property
     def runs(self) -> list[Run]:
         """Every run."""
-        return [Run.read(found.parent) for found in sorted(self.path.glob("*/summary.json"))]
+        return [Run.read(found.parent) for found in sorted(self.path.glob("runs/**/summary.json"))]
 
     @property
     def report(self) -> Page:
@@ -313,9 +313,14 @@ class RateFinder(Result):
         """Draws loss by learning rate with matplotlib and returns the axes."""
         axes = _axes(axes)
         for group in self.document:
-            test = group.get("test", group)
-            axes.plot(test["rates"], test["smoothed"], label=group.get("group") or group.get("name"))
+            points = group["curve"]["points"]
+            rates, losses = ([point[name] for point in points] for name in ("rate", "smoothed"))
+            axes.plot(rates, losses, label=group["group"])
+            suggested = group["suggestions"]["valley"]
+            if suggested is not None:
+                axes.axvline(suggested, linestyle=":", color=axes.lines[-1].get_color())
         axes.set(xscale="log", xlabel="learning rate", ylabel="smoothed loss")
+        axes.legend(title="trained")
         return axes
 
     def _repr_html_(self) -> str:

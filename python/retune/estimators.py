@@ -10,7 +10,7 @@ from typing import Any
 import numpy
 
 try:
-    from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+    from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
 except ImportError as error:
@@ -24,7 +24,7 @@ from ._results import Run
 __all__ = ["UMAP", "Classifier"]
 
 
-class UMAP(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class UMAP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """UMAP in two dimensions (McInnes et al. 2018), with umap-learn's names.
 
     The same bytes come from any number of threads. Points that were not fitted cannot be added to a map, so there is

@@ -97,9 +97,9 @@ def test_models_name_their_layers_and_tensors(backbone: str) -> None:
     assert model.layers.names[0] == "stem" and model.layers.stages[-1] == "head"
     assert model.layers[0].output == (16, 28, 28) or len(model.layers[0].output) == 3
     assert sum(layer.parameters for layer in model.layers) == sum(tensor.parameters for tensor in model.tensors)
-    assert model.tensors[0].name == "conv1.weight"
+    assert model.tensors[0].name == "conv1.0.weight"
     state = model.state_dict()
-    assert state["conv1.weight"].dtype == numpy.float32 and state["conv1.weight"].shape == model.tensors[0].shape
+    assert state["conv1.0.weight"].dtype == numpy.float32 and state["conv1.0.weight"].shape == model.tensors[0].shape
     assert model.classes is not None and len(model.classes) == model.num_classes == 10
     assert "<table" in model._repr_html_()
     other = retune.load(backbone, size=56, interpolation="nearest")
