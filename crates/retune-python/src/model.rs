@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use numpy::{PyArray1, PyArray2, PyArrayDyn, PyArrayMethods, PyReadonlyArray2, PyReadonlyArrayDyn, PyUntypedArrayMethods};
+use numpy::{
+    PyArray1, PyArray2, PyArrayDyn, PyArrayMethods, PyReadonlyArray2, PyReadonlyArrayDyn, PyUntypedArrayMethods,
+};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use retune::features::FeatureTable;
@@ -35,11 +37,7 @@ fn to_python(py: Python<'_>, table: FeatureTable) -> PyResult<Table<'_>> {
 
 /// What `retune features` writes to a file, of a model that is loaded for it.
 #[pyfunction]
-fn features<'py>(
-    py: Python<'py>,
-    typed: Vec<OsString>,
-    progress: Option<Bound<'py, PyAny>>,
-) -> PyResult<Table<'py>> {
+fn features<'py>(py: Python<'py>, typed: Vec<OsString>, progress: Option<Bound<'py, PyAny>>) -> PyResult<Table<'py>> {
     let typed = work::with_name(typed);
     to_python(py, work::run(py, progress, |program| embedded::features(&typed, None, program))?)
 }

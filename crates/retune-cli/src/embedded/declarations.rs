@@ -99,7 +99,10 @@ mod tests {
         let rates = option("fit", "lr");
         assert_eq!((rates.several, rates.delimiter, rates.default), (true, Some(','), None));
         let epochs = option("compare", "epochs");
-        assert_eq!((epochs.several, epochs.value.as_deref(), epochs.default.as_deref()), (false, Some("N"), Some("10")));
+        assert_eq!(
+            (epochs.several, epochs.value.as_deref(), epochs.default.as_deref()),
+            (false, Some("N"), Some("10"))
+        );
         let sets = option("fit", "eval");
         assert_eq!((sets.several, sets.delimiter), (true, None));
         let switch = option("fit", "no-shuffle");
