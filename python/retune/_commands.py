@@ -72,6 +72,10 @@ class _Session:
             keywords["against"], _ = of_model(keywords["against"], {})
         self.keywords = keywords
 
+    def run(self, function: str, command: str | None = None, **further: Any) -> tuple[Any, str]:
+        """Runs the command of a function, with further keywords; its result as `--json` prints it, and as text."""
+        return _run(function, {**self.keywords, **further}, command)
+
     def path(self, data: Any) -> str:
         shift = ""
         if isinstance(data, tuple) and len(data) == 2 and isinstance(data[1], str) and data[1].startswith("@"):
@@ -112,7 +116,7 @@ def fit(model: Any = None, data: Any = None, *, out: Any = None, overwrite: bool
     with tempfile.TemporaryDirectory() as folder:
         if isinstance(plan, Plan):
             session.keywords["plan"] = plan.save(Path(folder) / "plan.toml")
-        document, text = _run("fit", {**session.keywords, "out": out})
+        document, text = session.run("fit", out=out)
     return Run(document, text, _outcome(out), tuple(session.held))
 
 
@@ -133,15 +137,15 @@ def resume(run: Any, *, data: Any = None, eval: Mapping[str, Any] | None = None,
 def compare(model: Any = None, data: Any = None, *, out: Any = None, **options: Unpack[CompareOptions]) -> Comparison:
     """Compares methods on the same data, in distribution and under shift. Finished runs in `out` are not repeated."""
     session = _Session(model, data, options)
-    document, text = _run("compare", {**session.keywords, "out": out})
+    document, text = session.run("compare", out=out)
     return Comparison(document, text, _outcome(out), tuple(session.held))
 
 
 def plan(model: Any = None, **options: Unpack[PlanOptions]) -> Plan:
     """Shows what a method would train, before anything trains."""
     session = _Session(model, None, options)
-    document, text = _run("plan", session.keywords)
-    _, toml = _run("plan", {**session.keywords, "toml": True, "quiet": True, "verbose": None})
+    document, text = session.run("plan")
+    _, toml = session.run("plan", toml=True, quiet=True, verbose=None)
     return Plan(document, text, toml)
 
 
@@ -150,38 +154,39 @@ def advise(model: Any = None, data: Any = None, **options: Unpack[AdviseOptions]
     session = _Session(model, data, options)
     if session.keywords.get("source") is not None:
         session.keywords["source"] = session.path(session.keywords["source"])
-    return Advice(*_run("advise", session.keywords))
+    return Advice(*session.run("advise"))
 
 
 def audit(model: Any = None, data: Any = None, **options: Unpack[AuditOptions]) -> Audit:
     """Measures what changes if images are prepared differently from training."""
-    return Audit(*_run("audit", _Session(model, data, options).keywords))
+    session = _Session(model, data, options)
+    return Audit(*session.run("audit"))
 
 
 def lr_find(model: Any = None, data: Any = None, **options: Unpack[LrFindOptions]) -> RateFinder:
     """Finds a learning rate with the range test."""
     session = _Session(model, data, options)
-    return RateFinder(*_run("lr_find", session.keywords))
+    return RateFinder(*session.run("lr_find"))
 
 
 def wise_ft(run: Any, **options: Unpack[WiseFtOptions]) -> Curve:
     """Evaluates models on the line between the weights at the start and at the end of a run."""
     session = _Session(None, None, options)
-    return Curve(*_run("wise_ft", {**session.keywords, "run": Path(getattr(run, "path", run))}))
+    return Curve(*session.run("wise_ft", run=Path(getattr(run, "path", run))))
 
 
 def soup(runs: Iterable[Any], *, out: Any = None, **options: Unpack[SoupOptions]) -> Soup:
     """Averages the weights of several runs and writes the model directory `out`."""
     session = _Session(None, None, options)
     paths = [Path(getattr(run, "path", run)) for run in runs]
-    document, text = _run("soup", {**session.keywords, "out": out, "runs": paths})
+    document, text = session.run("soup", out=out, runs=paths)
     return Soup(document, text, _outcome(out))
 
 
 def evaluate(model: Any = None, data: Any = None, **options: Unpack[EvaluateOptions]) -> Evaluations:
     """Evaluates a model on labeled images."""
     session = _Session(model, data, options)
-    return Evaluations(*_run("evaluate", session.keywords, "eval"))
+    return Evaluations(*session.run("evaluate", "eval"))
 
 
 def predict(model: Any, images: Any, **options: Unpack[PredictOptions]) -> Predictions:
@@ -193,7 +198,7 @@ def predict(model: Any, images: Any, **options: Unpack[PredictOptions]) -> Predi
         paths = [os.fspath(image) for image in images]
     else:
         paths = [session.path(images)]
-    return Predictions(*_run("predict", {**session.keywords, "images": paths}))
+    return Predictions(*session.run("predict", images=paths))
 
 
 def features(model: Any, data: Any, *, layer: str = "pooled", out: Any = None, **options: Unpack[FeaturesOptions]) -> Features:
@@ -204,7 +209,7 @@ def features(model: Any, data: Any, *, layer: str = "pooled", out: Any = None, *
         typed = _arguments.line("features", {**session.keywords, "out": "features.npz"}, "features")
         return _features(model._loaded.features(typed, progress(options)), layer)
     if out is not None:
-        _run("features", {**session.keywords, "out": out})
+        session.run("features", out=out)
     typed = _arguments.line("features", {**session.keywords, "out": "features.npz"}, "features")
     return _features(_retune.features(typed, progress(options)), layer)
 
@@ -252,15 +257,15 @@ def umap(
     known = {"neighbors": neighbors, "minimum_distance": minimum_distance, "metric": metric, "seed": seed, "epochs": epochs}
     if data is not None:
         session = _Session(features, data, {**options, **known})
-        return _mapped_by_command(session.keywords, out)
+        return _mapped_by_command(session, out)
     if options:
         raise _arguments.unknown("umap", next(iter(options)), [*known, "labels", "out", "data"])
     if isinstance(features, (str, os.PathLike)):
-        return _mapped_by_command({"features": [features], **known}, out)
+        return _mapped_by_command(_Session(None, None, {"features": [features], **known}), out)
     if out is not None:
         with tempfile.TemporaryDirectory() as folder:
             table = _as_features(features, labels).save(Path(folder) / "features.npz")
-            return _mapped_by_command({"features": [table], **known}, out)
+            return _mapped_by_command(_Session(None, None, {"features": [table], **known}), out)
     values = numpy.asarray(features, dtype=numpy.float32)
     _check_matrix(values)
     points = _retune.umap(values, neighbors, minimum_distance, metric, seed, epochs)
@@ -295,12 +300,12 @@ def _as_features(features: Any, labels: Sequence[Any] | None) -> Features:
     return Features(values, numpy.asarray(positions, dtype=numpy.int64), paths, tuple(names), "")
 
 
-def _mapped_by_command(keywords: Mapping[str, Any], out: Any) -> Map:
+def _mapped_by_command(session: _Session, out: Any) -> Map:
     import numpy
 
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "map.json" if out is None else Path(out)
-        document, _ = _run("umap", {**keywords, "out": target})
+        document, _ = session.run("umap", out=target)
     points = numpy.array([[point["x"], point["y"]] for point in document["points"]], dtype=numpy.float32)
     labels = tuple(point["label"] for point in document["points"])
     paths = tuple(point["path"] for point in document["points"])
@@ -319,7 +324,7 @@ def cka(one: Any, other: Any = None, **options: Any) -> Any:
     if _is_matrix(one):
         return _cka_of_arrays(one, other, **options)
     session = _Session(one, other, options)
-    return Similarity(*_run("cka", session.keywords))
+    return Similarity(*session.run("cka"))
 
 
 def _is_matrix(value: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -246,11 +246,23 @@ def of_model(model: Any, options: Mapping[str, Any]) -> tuple[str | None, dict[s
     raise TypeError(f"a model is a path, a name, a Run or a Model, not {type(model).__name__}; see retune.from_torch")
 
 
-def from_torch(module: Any, out: str | Path, *, arch: str | None = None, **options: Any) -> Model:
+def from_torch(
+    module: Any,
+    out: str | Path,
+    *,
+    arch: str | None = None,
+    model_args: Mapping[str, Any] | None = None,
+    classes: Sequence[str] | None = None,
+    **options: Any,
+) -> Model:
     """Writes the weights of a torch module to the folder `out`, as a model that `retune.fit` and timm take.
 
-    timm's modules say what they are, and how they prepare images. Of others, such as torchvision's, name the architecture
-    with `arch` (timm's name). Further options are those of `retune.load`, such as `mean`, `std` and `size`.
+    timm's modules say what they are, and how they prepare images, but not the arguments that `timm.create_model` got besides
+    the name: pass those as `model_args`. Of others, such as torchvision's, name the architecture with `arch` (timm's name).
+    `classes` names the classes in the order of the logits. Further options are those of `retune.load`, such as `mean`, `std`
+    and `size`.
+
+    Raises `retune.Error` if the tensors are not those of the architecture.
     """
     out = Path(out)
     if out.is_dir() and any(out.iterdir()):
@@ -260,21 +272,28 @@ def from_torch(module: Any, out: str | Path, *, arch: str | None = None, **optio
         for name, tensor in module.state_dict().items()
         if tensor.is_floating_point()
     }
-    known = getattr(module, "pretrained_cfg", None) or {}
-    named = arch or known.get("architecture")
-    own = {} if arch else _preprocessing(known)
+    known = getattr(module, "pretrained_cfg", None)
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "model.safetensors"
         _retune.write_tensors(weights, state)
-        load(weights, arch=named, **{**own, **options}).save(out)
+        if arch is not None or known is None:
+            load(weights, arch=arch, **options).save(out)
+        else:
+            config = {
+                "architecture": known["architecture"],
+                "num_classes": module.num_classes,
+                "model_args": dict(model_args or {}),
+                "pretrained_cfg": {name: value for name, value in dict(known).items() if _is_plain(value)},
+            }
+            (Path(folder) / "config.json").write_text(json.dumps(config))
+            load(folder, **options).save(out)
+    if classes is not None:
+        path = out / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "label_names": list(classes)}, indent=2))
     return load(out)
 
 
-def _preprocessing(known: Mapping[str, Any]) -> dict[str, Any]:
-    """How timm says that a model prepares images, as options."""
-    options: dict[str, Any] = {name: known.get(name) for name in ("interpolation", "mean", "std", "crop_pct")}
-    if known.get("input_size"):
-        options["size"] = tuple(known["input_size"][1:])
-    return {name: value for name, value in options.items() if value is not None}
-
-
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, (str, int, float, bool)) or (
+        isinstance(value, (list, tuple)) and all(isinstance(item, (str, int, float)) for item in value)
+    )

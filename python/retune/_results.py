@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._errors import Error
+from ._errors import Error, in_python
 from ._html import Page, interval, percent, table
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Result:
     text: str
 
     def __repr__(self) -> str:
-        return self.text
+        return in_python(self.text)
 
     def __getstate__(self) -> dict[str, Any]:
         # What is computed on demand, and images in memory, stay behind.
@@ -198,12 +199,14 @@ class Run(_Evaluated, Result):
         return axes
 
     def _repr_html_(self) -> str:
-        head = self.text.split("\n\n")[0].replace("\n", "<br>")
+        head, *others = self.text.split("\n\n")
+        head = _escaped(head).replace("\n", "<br>")
+        hints = "".join(f"<p>{_escaped(in_python(part))}</p>" for part in others if part.startswith("note:"))
         curves = self.path / "plots" / "loss.svg"
         picture = f"<div style='max-width:640px'>{curves.read_text()}</div>" if curves.is_file() else ""
         report = self.path / "report.html"
         link = f"<p><a href='{report.as_posix()}' target='_blank'>report</a></p>" if report.is_file() else ""
-        return f"<p>{head}</p>{self._table()}{picture}{link}"
+        return f"<p>{head}</p>{self._table()}{hints}{picture}{link}"
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -285,12 +288,27 @@ class Plan(Result):
 class Advice(Result):
     """Which layers to tune, with the evidence."""
 
+    @property
+    def options(self) -> dict[str, str]:
+        """What to pass to `retune.fit` besides the model and the data; empty if nothing should be tuned."""
+        line = next((line for line in self.text.splitlines() if line.startswith("    retune fit ")), "")
+        words = shlex.split(line)[2:]
+        typed = {word[2:].replace("-", "_"): value for word, value in zip(words, words[1:]) if word.startswith("--")}
+        return {name: value for name, value in typed.items() if name not in ("model", "data", "out")}
+
+    def __repr__(self) -> str:
+        text = self.text.split("\n    retune fit ")[0].rstrip()
+        if not self.options:
+            return text
+        named = "".join(f", {name}={value!r}" for name, value in self.options.items())
+        return f"{text}\n\n    retune.fit(model, data{named}, out=…)"
+
     def to_pandas(self) -> pandas.DataFrame:
         """One row for each candidate."""
         return _pandas().json_normalize(self.document["candidates"])
 
     def _repr_html_(self) -> str:
-        return f"<pre>{_escaped(self.text)}</pre>"
+        return f"<pre>{_escaped(repr(self))}</pre>"
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -504,7 +522,8 @@ class Map:
                 axes.scatter(*self.points[chosen].T, label=name, **{**options, **known})
         if 1 < len(names) <= 20:
             axes.legend(markerscale=2, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-        axes.set(xticks=[], yticks=[], aspect="equal", title=f"UMAP of {len(self)} images")
+        axes.set(xticks=[], yticks=[], title=f"UMAP of {len(self)} images")
+        axes.set_aspect("equal", adjustable="datalim")
         return axes
 
     @property

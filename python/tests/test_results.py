@@ -68,6 +68,7 @@ def test_comparisons_curves_and_soups(backbone: str, photos: Path, shifted: Path
 def test_advice_audits_and_rates(backbone: str, photos: Path) -> None:
     advice = retune.advise(backbone, photos, trial_epochs=1, trial_lr=1e-3, quiet=True)
     assert len(advice.to_pandas()) == len(advice.document["candidates"])
+    assert "method" in advice.options and "retune.fit(model, data, method=" in repr(advice)
     audit = retune.audit(backbone, photos, interpolations=["nearest"], quiet=True)
     assert len(audit.to_pandas()) == 2
     rates = retune.lr_find(backbone, photos, steps=10, quiet=True)

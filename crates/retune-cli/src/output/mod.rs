@@ -147,9 +147,9 @@ impl Console {
         }
     }
 
-    /// Whether results are data and not text.
+    /// Whether results are printed as JSON.
     pub fn is_json(&self) -> bool {
-        !matches!(self.results, Results::Text)
+        matches!(self.results, Results::Json)
     }
 
     /// Whether `--verbose` asks for more.
