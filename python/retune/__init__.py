@@ -30,6 +30,7 @@ from ._commands import (
 )
 from ._data import Images
 from ._errors import Diverged, Error, NotFoundError
+from ._features import Features, Map, Similarity
 from ._model import Layer, Layers, Model, Tensor, from_torch, load
 from ._results import (
     Advice,
@@ -38,14 +39,11 @@ from ._results import (
     Curve,
     Evaluation,
     Evaluations,
-    Features,
-    Map,
     Plan,
     Predictions,
     RateFinder,
     Result,
     Run,
-    Similarity,
     Soup,
 )
 from ._retune import __version__

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from . import _arguments, _retune
 from ._data import located
 from ._errors import Error
+from ._features import Features, Map, Similarity
 from ._model import Model, _features, of_model
 from ._progress import progress
 from ._results import (
@@ -21,13 +22,10 @@ from ._results import (
     Comparison,
     Curve,
     Evaluations,
-    Features,
-    Map,
     Plan,
     Predictions,
     RateFinder,
     Run,
-    Similarity,
     Soup,
 )
 

@@ -26,6 +26,11 @@ def _cell(value: Any) -> str:
     return f"<td style='text-align:{align}'>{escape(str(value))}</td>"
 
 
+def escaped(text: str) -> str:
+    """Text as HTML."""
+    return escape(text)
+
+
 def percent(share: float | None) -> str:
     """A share of 1 in percent."""
     return "–" if share is None else f"{100 * share:.1f} %"

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from . import _arguments, _retune
 from ._data import located
 from ._errors import Error
+from ._features import Features
 from ._html import table
 from ._progress import progress
-from ._results import Features
 
 if TYPE_CHECKING:
     import numpy

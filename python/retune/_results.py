@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._errors import Error, in_python
-from ._html import Page, interval, percent, table
+from ._html import Page, escaped, interval, percent, table
 
 if TYPE_CHECKING:
     import numpy
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from ._model import Model
 
 
-def _pandas() -> Any:
+def pandas_module() -> Any:
+    """pandas, which only some results need."""
     try:
         import pandas
     except ImportError:
@@ -28,7 +29,8 @@ def _pandas() -> Any:
     return pandas
 
 
-def _axes(axes: Any, width: float = 6.0, height: float = 4.0) -> Any:
+def new_axes(axes: Any, width: float = 6.0, height: float = 4.0) -> Any:
+    """The axes, or new ones of a size in inches."""
     if axes is not None:
         return axes
     try:
@@ -98,7 +100,7 @@ class _Evaluated:
             + [found.top5_accuracy, found.macro_f1, found.auroc]
             for name, found in self.splits.items()
         }
-        return _pandas().DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("set")
+        return pandas_module().DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("set")
 
     def _table(self) -> str:
         rows = [
@@ -169,7 +171,7 @@ class Run(_Evaluated, Result):
 
     def metrics_to_pandas(self) -> pandas.DataFrame:
         """One row for each epoch and split."""
-        return _pandas().DataFrame(self.metrics)
+        return pandas_module().DataFrame(self.metrics)
 
     @property
     def report(self) -> Page:
@@ -181,7 +183,7 @@ class Run(_Evaluated, Result):
 
     def plot(self, axes: Any = None) -> Any:
         """Draws accuracy by epoch with matplotlib and returns the axes."""
-        axes = _axes(axes)
+        axes = new_axes(axes)
         curves: dict[str, list[tuple[float, float]]] = {}
         before, last = 0.0, (None, 0.0)
         for row in self.metrics:
@@ -200,8 +202,8 @@ class Run(_Evaluated, Result):
 
     def _repr_html_(self) -> str:
         head, *others = self.text.split("\n\n")
-        head = _escaped(head).replace("\n", "<br>")
-        hints = "".join(f"<p>{_escaped(in_python(part))}</p>" for part in others if part.startswith("note:"))
+        head = escaped(head).replace("\n", "<br>")
+        hints = "".join(f"<p>{escaped(in_python(part))}</p>" for part in others if part.startswith("note:"))
         curves = self.path / "plots" / "loss.svg"
         picture = f"<div style='max-width:640px'>{curves.read_text()}</div>" if curves.is_file() else ""
         report = self.path / "report.html"
@@ -235,11 +237,11 @@ class Comparison(Result):
                 low, high = found.accuracy_interval
                 row = {"method": run.document["method"], "seed": run.document["seed"], "set": name}
                 rows.append({**row, "n": found.n, "accuracy": found.accuracy, "low": low, "high": high, "loss": found.loss})
-        return _pandas().DataFrame(rows)
+        return pandas_module().DataFrame(rows)
 
     def plot(self, axes: Any = None) -> Any:
         """Draws each method's accuracy on each set, averaged over seeds, with matplotlib; returns the axes."""
-        axes = _axes(axes)
+        axes = new_axes(axes)
         by_method: dict[str, dict[str, list[float]]] = {}
         for run in self.runs:
             for name, found in run.splits.items():
@@ -258,13 +260,7 @@ class Comparison(Result):
     def _repr_html_(self) -> str:
         report = self.path / "report.html"
         link = f"<p><a href='{report.as_posix()}' target='_blank'>report</a></p>" if report.is_file() else ""
-        return f"<pre>{_escaped(self.text)}</pre>{link}"
-
-
-def _escaped(text: str) -> str:
-    from html import escape
-
-    return escape(text)
+        return f"<pre>{escaped(self.text)}</pre>{link}"
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -281,7 +277,7 @@ class Plan(Result):
         return path
 
     def _repr_html_(self) -> str:
-        return f"<pre>{_escaped(self.text)}</pre>"
+        return f"<pre>{escaped(self.text)}</pre>"
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -305,10 +301,10 @@ class Advice(Result):
 
     def to_pandas(self) -> pandas.DataFrame:
         """One row for each candidate."""
-        return _pandas().json_normalize(self.document["candidates"])
+        return pandas_module().json_normalize(self.document["candidates"])
 
     def _repr_html_(self) -> str:
-        return f"<pre>{_escaped(repr(self))}</pre>"
+        return f"<pre>{escaped(repr(self))}</pre>"
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -317,10 +313,10 @@ class Audit(Result):
 
     def to_pandas(self) -> pandas.DataFrame:
         """One row for each way of preparing images."""
-        return _pandas().json_normalize(self.document["rows"])
+        return pandas_module().json_normalize(self.document["rows"])
 
     def _repr_html_(self) -> str:
-        return f"<pre>{_escaped(self.text)}</pre>"
+        return f"<pre>{escaped(self.text)}</pre>"
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -329,7 +325,7 @@ class RateFinder(Result):
 
     def plot(self, axes: Any = None) -> Any:
         """Draws loss by learning rate with matplotlib and returns the axes."""
-        axes = _axes(axes)
+        axes = new_axes(axes)
         for group in self.document:
             points = group["curve"]["points"]
             rates, losses = ([point[name] for point in points] for name in ("rate", "smoothed"))
@@ -342,7 +338,7 @@ class RateFinder(Result):
         return axes
 
     def _repr_html_(self) -> str:
-        return f"<pre>{_escaped(self.text)}</pre>"
+        return f"<pre>{escaped(self.text)}</pre>"
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -354,11 +350,11 @@ class Curve(Result):
         rows = {
             point["alpha"]: {name: found["accuracy"] for name, found in point["splits"].items()} for point in self.document
         }
-        return _pandas().DataFrame.from_dict(rows, orient="index").rename_axis("alpha")
+        return pandas_module().DataFrame.from_dict(rows, orient="index").rename_axis("alpha")
 
     def plot(self, axes: Any = None) -> Any:
         """Draws accuracy by alpha with matplotlib and returns the axes."""
-        axes = _axes(axes)
+        axes = new_axes(axes)
         alphas = [point["alpha"] for point in self.document]
         for name in self.document[0]["splits"]:
             axes.plot(alphas, [point["splits"][name]["accuracy"] for point in self.document], marker="o", label=name)
@@ -416,7 +412,7 @@ class Predictions(Result, Sequence[Mapping[str, Any]]):
             for image in self.document
             for rank, found in enumerate(image["classes"], 1)
         ]
-        return _pandas().DataFrame(rows)
+        return pandas_module().DataFrame(rows)
 
     def _repr_html_(self) -> str:
         rows = [
@@ -425,165 +421,3 @@ class Predictions(Result, Sequence[Mapping[str, Any]]):
             for rank, found in enumerate(image["classes"])
         ]
         return table(["image", "class", "probability"], rows)
-
-
-@dataclass(frozen=True, repr=False, eq=False)
-class Features:
-    """Features of images at a layer. `numpy.asarray` gives their values, so every library takes them."""
-
-    #: `[n, width]`, float32.
-    values: numpy.ndarray[Any, Any]
-    #: Positions in `classes`, int64; −1 where unknown.
-    labels: numpy.ndarray[Any, Any]
-    #: What each image is called.
-    paths: tuple[str, ...]
-    classes: tuple[str, ...]
-    layer: str
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
-        import numpy
-
-        return numpy.array(self.values, dtype=dtype) if copy else numpy.asarray(self.values, dtype=dtype)
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Images and values of each."""
-        n, width = self.values.shape
-        return n, width
-
-    def class_names(self) -> list[str | None]:
-        """The class of each image by its name."""
-        return [self.classes[label] if 0 <= label < len(self.classes) else None for label in self.labels]
-
-    def save(self, path: str | Path) -> Path:
-        """Writes an .npz file as `retune features` does; `retune umap` and `retune knn` read it."""
-        import numpy
-
-        path = Path(path)
-        if path.suffix != ".npz":
-            raise Error(f"{path} must end with .npz; `retune.features(…, out=…)` also writes .parquet and .safetensors")
-        numpy.savez(
-            path, features=self.values, labels=self.labels, paths=numpy.array(self.paths), classes=numpy.array(self.classes)
-        )
-        return path
-
-    def to_pandas(self) -> pandas.DataFrame:
-        """One row for each image: its path, its class, and its values."""
-        frame = _pandas().DataFrame(self.values)
-        frame.insert(0, "class", self.class_names())
-        frame.insert(0, "path", list(self.paths))
-        return frame
-
-    def __repr__(self) -> str:
-        n, width = self.shape
-        return f"Features(n={n}, width={width}, layer={self.layer!r}, classes={len(self.classes)})"
-
-
-@dataclass(frozen=True, repr=False, eq=False)
-class Map:
-    """Images in two dimensions, from UMAP. `numpy.asarray` gives the points."""
-
-    #: `[n, 2]`, float32.
-    points: numpy.ndarray[Any, Any]
-    #: The class of each image, where it is known.
-    labels: tuple[str | None, ...]
-    #: What each image is called.
-    paths: tuple[str, ...]
-    #: How far neighbors on the map are neighbors by their features, over 15 neighbors; None for many images.
-    trustworthiness: float | None
-    #: The file that `out` named.
-    path: Path | None = None
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
-        import numpy
-
-        return numpy.array(self.points, dtype=dtype) if copy else numpy.asarray(self.points, dtype=dtype)
-
-    def __len__(self) -> int:
-        return len(self.points)
-
-    def to_pandas(self) -> pandas.DataFrame:
-        """One row for each image: x, y, label and path."""
-        columns = {"x": self.points[:, 0], "y": self.points[:, 1], "label": self.labels, "path": self.paths}
-        return _pandas().DataFrame(columns)
-
-    def plot(self, axes: Any = None, **scatter: Any) -> Any:
-        """Draws the map with matplotlib, a color for each class, and returns the axes."""
-        axes = _axes(axes, 6.0, 5.0)
-        options = {"s": 8, "linewidths": 0, **scatter}
-        names = sorted({str(label) for label in self.labels if label is not None})
-        for name in [*names, None]:
-            chosen = [index for index, label in enumerate(self.labels) if (None if label is None else str(label)) == name]
-            if chosen:
-                known = {} if name is not None else {"color": "0.7"}
-                axes.scatter(*self.points[chosen].T, label=name, **{**options, **known})
-        if 1 < len(names) <= 20:
-            axes.legend(markerscale=2, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-        axes.set(xticks=[], yticks=[], title=f"UMAP of {len(self)} images")
-        axes.set_aspect("equal", adjustable="datalim")
-        return axes
-
-    @property
-    def page(self) -> Page:
-        """The interactive map, if `out` named an .html file."""
-        if self.path is None or self.path.suffix != ".html":
-            raise Error("name a file to write with out=…, one that ends in .html")
-        return Page(self.path.read_text())
-
-    def __repr__(self) -> str:
-        trust = "" if self.trustworthiness is None else f", trustworthiness={self.trustworthiness:.4f}"
-        return f"Map(n={len(self)}{trust})"
-
-
-@dataclass(frozen=True, repr=False, eq=False)
-class Similarity(Result):
-    """CKA between ways of resizing, layers, or models: a matrix, or one for each layer."""
-
-    @cached_property
-    def matrices(self) -> list[Mapping[str, Any]]:
-        """Each with `names`, `columns` (of another model), `matrix`, `intervals`, `layer` and `n`."""
-        return self.document["matrices"] if "matrices" in self.document else [self.document]
-
-    def to_pandas(self, layer: str | None = None) -> pandas.DataFrame:
-        """The matrix, or that of a layer."""
-        found = self._matrix(layer)
-        return _pandas().DataFrame(found["matrix"], index=found["names"], columns=found.get("columns") or found["names"])
-
-    def _matrix(self, layer: str | None) -> Mapping[str, Any]:
-        for found in self.matrices:
-            if layer is None or found.get("layer") == layer:
-                return found
-        raise Error(f"there is no matrix of layer {layer!r}; there are {', '.join(str(m.get('layer')) for m in self.matrices)}")
-
-    def plot(self, axes: Any = None, layer: str | None = None) -> Any:
-        """Draws the matrix with matplotlib; of several layers without a choice, each layer's similarity to the model's own
-        way of resizing. Returns the axes."""
-        if layer is None and len(self.matrices) > 1:
-            rows, columns = [found["layer"] for found in self.matrices], self.matrices[0]["names"][1:]
-            values = [found["matrix"][0][1:] for found in self.matrices]
-            title = f"CKA with {self.matrices[0]['names'][0]}"
-        else:
-            found = self._matrix(layer)
-            rows, columns, values = found["names"], found.get("columns") or found["names"], found["matrix"]
-            title = f"CKA{' at ' + found['layer'] if found.get('layer') else ''}"
-        axes = _axes(axes, 2.5 + 0.5 * len(columns), 1.8 + 0.4 * len(rows))
-        shown = [[float("nan") if value is None else value for value in row] for row in values]
-        lowest = min((value for row in shown for value in row if value == value), default=0.0)
-        image = axes.imshow(shown, vmin=min(lowest, 0.99), vmax=1.0, cmap="viridis", aspect="auto")
-        axes.set(title=f"{title}, {self.matrices[0]['n']} images")
-        axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right")
-        axes.set_yticks(range(len(rows)), rows)
-        if len(rows) * len(columns) <= 150:
-            middle = (min(lowest, 0.99) + 1.0) / 2
-            for y, row in enumerate(shown):
-                for x, value in enumerate(row):
-                    color = "black" if value > middle else "white"
-                    axes.text(x, y, f"{value:.3f}", ha="center", va="center", fontsize=7, color=color)
-        axes.figure.colorbar(image, ax=axes, label="CKA")
-        return axes
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{_escaped(self.text)}</pre>"
