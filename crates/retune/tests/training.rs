@@ -667,8 +667,8 @@ fn an_interruption_in_validation_does_not_lose_the_epoch() {
 fn entering_bytes(block: &str) -> u64 {
     let model = model();
     let block = model.network().find_blocks(block).unwrap().start;
-    let image = burn::tensor::Tensor::<4>::zeros([1, 3, 32, 32], &Device::flex());
-    let entry = model.forward_range(retune::models::Activation::of_images(image), 0..block);
+    let image = burn::tensor::Tensor::<4>::zeros([1, 32, 32, 3], &Device::flex());
+    let entry = model.forward_range(retune::models::Activation::Map(image), 0..block);
     42 * 4 * entry.example_shape().iter().product::<usize>() as u64
 }
 

@@ -127,7 +127,7 @@ impl LoaderOptions {
 pub struct Batch {
     /// The batch's position in its epoch, from 0.
     pub number: usize,
-    /// Normalized pixels, `n × channels × height × width`.
+    /// Normalized pixels, `n × height × width × channels`.
     pub images: Vec<f32>,
     /// The `n` labels; empty where the dataset has an image without one.
     pub labels: Vec<usize>,

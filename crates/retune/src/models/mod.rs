@@ -367,14 +367,14 @@ impl Model {
         device::compute(&device, || self.network.forward_range(x, blocks, &mut Pass::evaluation(&self.parameters)))
     }
 
-    /// Images `[batch, channels, height, width]` to logits `[batch, classes]`.
+    /// Images `[batch, height, width, channels]` to logits `[batch, classes]`.
     pub fn logits(&self, images: Tensor<4>) -> Tensor<2> {
-        self.forward_range(Activation::of_images(images), 0..self.blocks().len()).pool()
+        self.forward_range(Activation::Map(images), 0..self.blocks().len()).pool()
     }
 
-    /// Images `[batch, channels, height, width]` to the features that the head sees, `[batch, features]`.
+    /// Images `[batch, height, width, channels]` to the features that the head sees, `[batch, features]`.
     pub fn pooled_features(&self, images: Tensor<4>) -> Tensor<2> {
-        self.forward_range(Activation::of_images(images), 0..self.head()).pool()
+        self.forward_range(Activation::Map(images), 0..self.head()).pool()
     }
 
     /// The same body with a head for other classes.
