@@ -163,6 +163,7 @@ pub fn try_for_each_batch<E: From<InferenceError>>(
         }
     }
     monitor.finish();
+    loader.tell_damaged(monitor);
     Ok(())
 }
 

@@ -56,5 +56,6 @@ pub fn evaluate_observed(
         monitor.advance(batch.n);
     }
     monitor.finish();
+    loader.tell_damaged(monitor);
     Ok(tally.evaluation())
 }

@@ -164,6 +164,7 @@ impl FrozenActivations {
             monitor.advance(batch.n);
         }
         monitor.finish();
+        loader.tell_damaged(monitor);
         Ok(made)
     }
 
