@@ -437,6 +437,28 @@ mod tests {
     }
 
     #[test]
+    fn damages_of_jpegs_are_counted() {
+        let damages = |file: &[u8]| {
+            let limits = DecodeLimits::default();
+            [Transparency::OverWhite, Transparency::Kept]
+                .map(|transparency| decode_counting(file, transparency, &limits).map_or(0, |decoded| decoded.damages))
+        };
+        let jpeg = |name: &str| bytes(&format!("../../../../retune-jpeg/tests/fixtures/{name}.jpg"));
+        assert_eq!(damages(&jpeg("baseline-420")), [0; 2]);
+        let [one, other] = damages(&jpeg("damaged/baseline-441-205"));
+        assert!(one > 0 && one == other, "{one} {other}");
+        // A JPEG in a TIFF file, with a bit changed somewhere.
+        let whole = bytes("formats/jpeg-gray.tiff");
+        assert_eq!(damages(&whole), [0; 2]);
+        let changed = |at: usize| {
+            let mut file = whole.clone();
+            file[at] ^= 64;
+            file
+        };
+        assert!((0..whole.len()).any(|at| damages(&changed(at))[0] > 0));
+    }
+
+    #[test]
     fn stray_bytes_between_jpeg_segments_are_forgiven() {
         let mut file = bytes("formats/rgb.jpg");
         let tables = file.windows(2).position(|pair| pair == [0xFF, 0xDB]).unwrap();
