@@ -83,6 +83,7 @@ const FEW_CLASSES: usize = 30;
 
 /// Why a page of a run could not be made.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReportError {
     /// The directory is no run, or its files cannot be understood.
     #[error(transparent)]
