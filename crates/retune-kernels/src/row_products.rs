@@ -14,7 +14,8 @@ pub fn row_products(left: &[f64], right: &[f64], width: usize, products: &mut [f
     assert_eq!(left.len(), rows * width, "whole rows on the left");
     assert_eq!(right.len(), others * width, "whole rows on the right");
     assert_eq!(products.len(), rows * others, "one product for each pair of rows");
-    let [row, other] = [width, others].map(|stride| isize::try_from(stride).expect("slices are shorter than isize::MAX"));
+    let [row, other] =
+        [width, others].map(|stride| isize::try_from(stride).expect("slices are shorter than isize::MAX"));
     // SAFETY: the three matrices are slices of the sizes asserted above, row-major: element (i, j) of the left is at
     // i · width + j, element (j, k) of the transposed right at k · width + j, element (i, k) of the products at
     // i · others + k. The products are borrowed mutably, so they overlap with neither side; they are not read.
