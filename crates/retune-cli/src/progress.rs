@@ -1,5 +1,6 @@
 //! Progress on standard error: bars on a terminal, plain lines elsewhere, nothing with `--quiet`.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,6 +27,8 @@ pub struct Progress {
     program: Option<Arc<dyn Monitor + Send + Sync>>,
     verbose: bool,
     task: Mutex<Option<Task>>,
+    /// Notes on data that have been shown.
+    told: Mutex<BTreeSet<String>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -66,13 +69,13 @@ impl Progress {
             (false, true) => Display::Bars { stay: verbose },
             (false, false) => Display::Lines,
         };
-        Self { display, program: None, verbose, task: Mutex::new(None) }
+        Self { display, program: None, verbose, task: Mutex::new(None), told: Mutex::default() }
     }
 
     /// Progress that another program shows.
     pub fn seen_by(program: Arc<dyn Monitor + Send + Sync>, quiet: bool, verbose: bool) -> Self {
         let display = if quiet { Display::Nothing } else { Display::Program };
-        Self { display, program: Some(program), verbose, task: Mutex::new(None) }
+        Self { display, program: Some(program), verbose, task: Mutex::new(None), told: Mutex::default() }
     }
 
     /// Who shows progress, unless that is standard error or nobody.
@@ -243,7 +246,12 @@ impl Monitor for Progress {
 
     fn note(&self, note: &DataNote) {
         let hint = note.white_level().map(|white| format!(" (--white {white})")).unwrap_or_default();
-        self.message(&format!("note: {note}{hint}"));
+        let text = format!("note: {note}{hint}");
+        // Several runs on the same images have the same notes.
+        let is_new = self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(text.clone());
+        if is_new {
+            self.message(&text);
+        }
     }
 
     fn canceled(&self) -> bool {
