@@ -8,7 +8,7 @@ use indicatif::HumanCount;
 use retune::inference::Evaluation;
 use retune::report::confusion::ClassAccuracy;
 use retune::run::{self, Hint, Summary};
-use retune::train::{PhaseOutcome, RunnerUp};
+use retune::train::{BudgetCut, PhaseOutcome, RunnerUp, ShortenedTraining};
 use serde::Serialize;
 
 use super::table::{Align, Table};
@@ -136,6 +136,7 @@ pub fn summary(summary: &Summary, run: &Path) -> String {
         let chosen = chosen(phase);
         let accuracy = percent(phase.validation.accuracy);
         text.push_str(&format!("  {}: {chosen}, {accuracy} right on validation\n", phase.phase));
+        text.extend(phase.cut.iter().map(|cut| format!("    {}\n", left_out(cut))));
         text.extend(phase.runner_up().map(|runner_up| format!("    {}\n", certainty(&runner_up))));
     }
     let hint = hint(summary, run).map(|hint| format!("{hint}\n\n")).unwrap_or_default();
@@ -163,6 +164,17 @@ fn chosen(phase: &PhaseOutcome) -> String {
         PhaseOutcome { alpha: Some(alpha), .. } => format!("alpha {alpha}"),
         PhaseOutcome { epoch, .. } => format!("epoch {epoch}"),
     }
+}
+
+/// What a phase left out to keep to a budget.
+fn left_out(cut: &BudgetCut) -> String {
+    let rates = |rates: &[f64]| rates.iter().map(|rate| format!("{rate:e}")).collect::<Vec<_>>().join(", ");
+    let shortened = cut.shortened.iter().map(|training| {
+        let ShortenedTraining { learning_rate, planned, epochs } = training;
+        format!("{epochs} of {planned} epochs at {learning_rate:e}")
+    });
+    let untried = (!cut.untried.is_empty()).then(|| format!("no time to try {}", rates(&cut.untried)));
+    format!("cut to keep to the budget: {}", shortened.chain(untried).collect::<Vec<_>>().join("; "))
 }
 
 /// How sure the choice of a learning rate is.
@@ -206,6 +218,14 @@ mod tests {
             "the rate 3e-4 was 4.0 points more accurate after 1 epoch, more than one standard error (3.0)"
         );
         assert!(certainty(&RunnerUp { lead: 0.0, ..runner_up }).contains("was as accurate after"));
+    }
+
+    #[test]
+    fn what_a_budget_cut_is_told() {
+        let shortened = vec![ShortenedTraining { learning_rate: 1e-4, planned: 10, epochs: 3 }];
+        let cut = BudgetCut { shortened, untried: vec![1e-5, 3e-3] };
+        let expected = "cut to keep to the budget: 3 of 10 epochs at 1e-4; no time to try 1e-5, 3e-3";
+        assert_eq!(left_out(&cut), expected);
     }
 
     #[test]

@@ -162,6 +162,7 @@ mod tests {
                 ..Evaluation::default()
             },
             tried: Vec::new(),
+            cut: None,
         }
     }
 

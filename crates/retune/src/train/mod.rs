@@ -5,6 +5,7 @@
 //! calls is in files named after what they are.
 
 pub mod average;
+pub mod budget;
 mod checkpoint;
 mod divergence;
 mod frozen_activations;
@@ -18,6 +19,7 @@ mod measured_rates;
 pub mod metrics;
 pub mod optimizer;
 pub mod options;
+mod pacing;
 pub mod probe;
 pub mod range_test;
 mod run;
@@ -36,6 +38,7 @@ pub use self::divergence::{Divergence, NotFinite};
 pub use self::gradient::{Differentiation, Gradients, LossGradients, loss_gradients};
 use self::low_rank::Adapters;
 pub use self::measured_rates::{LayerMeasures, measure_layers};
+pub use self::pacing::{BudgetCut, ShortenedTraining};
 use self::probe::ProbeError;
 pub(crate) use self::run::first_difference;
 pub use self::search::{RunnerUp, Tried};
@@ -141,6 +144,9 @@ pub struct PhaseOutcome {
     /// The trainings that were made, in gradient phases that try several learning rates.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tried: Vec<Tried>,
+    /// What was left out to keep to a budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<BudgetCut>,
 }
 
 impl PhaseOutcome {
@@ -161,6 +167,7 @@ impl PhaseOutcome {
             epoch,
             validation,
             tried: Vec::new(),
+            cut: None,
         }
     }
 }
