@@ -12,7 +12,9 @@ use std::ops::Range;
 use burn::tensor::{Device, Tensor, TensorData};
 
 pub(crate) use self::evaluation::Tally;
-pub use self::evaluation::{Evaluation, GroupAccuracy, evaluate, evaluate_each, evaluate_logits, evaluate_scores};
+pub use self::evaluation::{
+    Evaluation, GroupAccuracy, evaluate, evaluate_each, evaluate_for, evaluate_logits, evaluate_scores,
+};
 pub use self::logits::{cross_entropy, most_likely, softmax, softmax_at};
 pub use self::metric::Metric;
 pub use self::observed::{Outputs, evaluate_observed};

@@ -5,7 +5,7 @@ use retune_analysis::intervals::wilson_interval;
 use serde::{Deserialize, Serialize};
 
 use super::logits::{cross_entropy, most_likely};
-use super::{InferenceError, Layer, for_each_batch};
+use super::{InferenceError, Layer, Metric, for_each_batch};
 use crate::loading::Loader;
 use crate::models::Model;
 use crate::monitor::Monitor;
@@ -82,6 +82,27 @@ pub fn evaluate(
     evaluate_with(Tally::default(), model, loader, task, monitor, |_, _| ())
 }
 
+/// As [`evaluate`], with all numbers that `metric` goes by.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_for(
+    metric: Metric,
+    model: &Model,
+    loader: &Loader,
+    task: &str,
+    monitor: &dyn Monitor,
+) -> Result<Evaluation, InferenceError> {
+    evaluate_with(
+        Tally::of(metric, loader.dataset().len(), model.config().num_classes()),
+        model,
+        loader,
+        task,
+        monitor,
+        |_, _| (),
+    )
+}
+
 /// As [`evaluate`], with the area under the ROC curve, for which all logits are kept. Gives the true class of each image
 /// and its logits to `answer` on the way.
 ///
@@ -94,7 +115,14 @@ pub fn evaluate_each(
     monitor: &dyn Monitor,
     answer: impl FnMut(usize, &[f32]),
 ) -> Result<Evaluation, InferenceError> {
-    evaluate_with(Tally::ranking(loader.dataset().len(), model), model, loader, task, monitor, answer)
+    evaluate_with(
+        Tally::ranking(loader.dataset().len(), model.config().num_classes()),
+        model,
+        loader,
+        task,
+        monitor,
+        answer,
+    )
 }
 
 fn evaluate_with(
@@ -132,15 +160,17 @@ pub(super) fn labels_below(classes: usize, dataset: &Dataset) -> Result<Vec<usiz
     }
 }
 
-/// Evaluates logits that are at hand, one row for each image of the dataset in order.
+/// Evaluates logits that are at hand, one row for each image of the dataset in order, with all numbers that `metric` goes
+/// by.
 ///
 /// # Errors
 /// An image without a label, or with one that its row has no logit for.
 pub fn evaluate_logits<'a>(
+    metric: Metric,
     dataset: &Dataset,
     rows: impl IntoIterator<Item = &'a [f32]>,
 ) -> Result<Evaluation, InferenceError> {
-    let mut tally = Tally::default();
+    let mut tally = Tally { ranks: metric.ranks_images().then(Ranks::default), ..Tally::default() };
     for ((row, label), sample) in rows.into_iter().zip(dataset.labels()?).zip(&dataset.samples) {
         if label >= row.len() {
             let image = sample.name.to_string();
@@ -190,9 +220,14 @@ struct Ranks {
 
 impl Tally {
     /// One that also measures the area under the ROC curve of so many images, unless they are too many to keep.
-    pub fn ranking(images: usize, model: &Model) -> Self {
-        let fits = images.saturating_mul(model.config().num_classes()) <= MAX_LOGITS;
+    pub fn ranking(images: usize, classes: usize) -> Self {
+        let fits = images.saturating_mul(classes) <= MAX_LOGITS;
         Self { ranks: fits.then(Ranks::default), ..Self::default() }
+    }
+
+    /// One of all numbers that `metric` goes by.
+    pub fn of(metric: Metric, images: usize, classes: usize) -> Self {
+        if metric.ranks_images() { Self::ranking(images, classes) } else { Self::default() }
     }
 
     /// Counts an image by its logits.
@@ -262,7 +297,10 @@ mod tests {
         assert!(error.starts_with("the image 2/00002.png has class number 2, and the model has 2 classes"), "{error}");
         assert_eq!(labels_below(3, &dataset).unwrap(), [0, 1, 2]);
         let rows = [[1.0, 0.0].as_slice(), &[0.0, 1.0], &[0.0, 1.0]];
-        assert!(matches!(evaluate_logits(&dataset, rows), Err(InferenceError::LabelBeyond { label: 2, .. })));
+        assert!(matches!(
+            evaluate_logits(Metric::Accuracy, &dataset, rows),
+            Err(InferenceError::LabelBeyond { label: 2, .. })
+        ));
     }
 
     #[test]

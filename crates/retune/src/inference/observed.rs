@@ -35,7 +35,7 @@ pub fn evaluate_observed(
     let dataset = loader.dataset();
     labels_below(classes, dataset)?;
     let (device, head) = (model.parameters.tensors()[0].device(), model.head());
-    let mut tally = Tally::ranking(dataset.len(), model);
+    let mut tally = Tally::ranking(dataset.len(), model.config().num_classes());
     monitor.start(task, dataset.len());
     for batch in loader.epoch(0, Order::Sequential, 0) {
         let batch = batch?;

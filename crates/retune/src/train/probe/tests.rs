@@ -105,7 +105,7 @@ fn the_path_passes_through_scikit_learns_optima_on_scaled_features() {
     let mut inverse_strengths: Vec<f64> = fixture.scaled.iter().map(|optimum| optimum.inverse_strength).collect();
     // The order given does not matter.
     inverse_strengths.reverse();
-    let options = ProbeOptions { inverse_strengths, solver: precise(None) };
+    let options = ProbeOptions { inverse_strengths, solver: precise(None), ..Default::default() };
     let probe = fixture.fit_path(&options).unwrap();
     assert_eq!(probe.path.len(), fixture.scaled.len());
     for (point, expected) in probe.path.iter().zip(&fixture.scaled) {
@@ -160,7 +160,7 @@ fn a_path_that_ends_early_makes_the_choice_of_the_whole_path() {
 #[test]
 fn the_path_does_not_depend_on_the_scale_of_the_features() {
     let fixture = Fixture::load();
-    let options = ProbeOptions { inverse_strengths: vec![1e-2], solver: precise(None) };
+    let options = ProbeOptions { inverse_strengths: vec![1e-2], solver: precise(None), ..Default::default() };
     let original = fixture.fit_path(&options).unwrap();
     // A power of two scales single-precision numbers without rounding.
     let scaled = Fixture {

@@ -35,6 +35,7 @@ impl Run<'_> {
         let validation_labels = self.trainer.validation.labels()?;
         let options = ProbeOptions {
             inverse_strengths: settings.strengths.clone(),
+            select: self.select(),
             solver: probe::SolverOptions {
                 class_weights: self.trainer.class_weights(),
                 ..probe::SolverOptions::default()
@@ -53,7 +54,7 @@ impl Run<'_> {
         self.log_path(phase, &probe, started.elapsed().as_secs_f64())?;
         let (weight, bias) = self.state.model.head_parameters().ok_or(inference::InferenceError::NoClassifier)?;
         let inverse_strength = probe.inverse_strength;
-        let mut tally = Tally::default();
+        let mut tally = Tally::of(self.select(), validation_labels.len(), probe.bias.len());
         let mut images = validation_labels.iter().zip(&self.trainer.validation.samples);
         validation.matrix()?.for_each_rows(|features| {
             let logits = probe.logits(features);
