@@ -8,6 +8,7 @@ pub mod map;
 pub mod record;
 pub mod verify;
 
+mod continuation;
 mod data;
 mod directory;
 mod error;
@@ -21,6 +22,7 @@ use std::path::Path;
 
 use retune_kernels::operators;
 
+pub use self::continuation::Continuation;
 pub use self::data::{FitData, evaluation_split, warn_of_training_images};
 pub(crate) use self::directory::open_of_run;
 pub use self::directory::{COMMAND_FILE, is_resumable, record_command};
@@ -32,7 +34,8 @@ pub(crate) use self::summary::{evaluate_everywhere, evaluate_set, on_line, renew
 pub use self::temperature::{CalibrationErrors, TemperatureScaling};
 use crate::files;
 use crate::files::lock::DirectoryLock;
-use crate::models::{CONFIG_FILE, HeadInitialization, Model, ModelError};
+use crate::inference::Metric;
+use crate::models::{CONFIG_FILE, HeadInitialization, LoadNote, Model, ModelError};
 use crate::monitor::Monitor;
 use crate::plan::Plan;
 use crate::sources::white_level::unused_range;
@@ -71,8 +74,12 @@ pub fn start(
         }
     };
     check_free()?;
-    let (model, mut data) = open(options)?;
+    let (mut model, mut data) = open(options)?;
     let plan = settled_plan(options, plan, &model)?;
+    if plan.begins_with_probe() {
+        // The probe takes the place of whatever rows the head has kept.
+        model.notes.retain(|note| !matches!(note, LoadNote::KnownClasses { .. }));
+    }
     let left_out = if options.skip_bad {
         let unknown = ReadImages::default();
         let read = shared.map_or(&unknown, Shared::read_images);
@@ -84,6 +91,11 @@ pub fn start(
     model.tell_notes(monitor);
     data.tell_notes(monitor);
     data::warn_of_leaks(&data, monitor);
+    if options.train.select == Metric::Auroc && data.validation.class_counts().contains(&0) {
+        monitor.message(
+            "note: some classes have no validation image, so there is no AUROC to choose by: the loss chooses",
+        );
+    }
     if options.train.precision == Precision::Bfloat16 && !retune_kernels::multiplies_bfloat16() {
         monitor.message("note: this CPU has no instructions for bfloat16 (AVX-512 BF16); rounding costs time here");
     }

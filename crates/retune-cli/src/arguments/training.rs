@@ -82,7 +82,7 @@ pub struct TrainingArguments {
     /// Which epoch's model to keep: the best on validation, or the last
     #[arg(long, value_name = "NAME", default_value = "best", value_parser = named::<Keep>(["best", "last"]))]
     save: Keep,
-    /// Metric by which validation chooses epochs, learning rates, and averages
+    /// Metric by which validation chooses epochs, learning rates, averages, and the penalty of a linear probe
     #[arg(long, value_name = "NAME", default_value = "accuracy",
           value_parser = named::<Metric>(Metric::ALL.map(Metric::name)))]
     select: Metric,
@@ -119,14 +119,14 @@ pub struct TrainingArguments {
 #[command(next_help_heading = "Training")]
 pub struct HeadArguments {
     #[arg(long, value_name = "NAME", help = head_help(),
-          value_parser = Named::read_by(["zeros", "normal", "probe", "keep"], head_initialization))]
+          value_parser = Named::read_by(["known", "zeros", "normal", "probe", "keep"], head_initialization))]
     pub head_init: Option<HeadInitialization>,
 }
 
 impl HeadArguments {
     /// How the head starts.
     pub fn initialization(&self) -> HeadInitialization {
-        self.head_init.unwrap_or(HeadInitialization::Zeros)
+        self.head_init.unwrap_or(HeadInitialization::Known)
     }
 
     /// Whether a linear probe comes before a method's own phases.
@@ -142,8 +142,9 @@ impl HeadArguments {
 fn head_help() -> String {
     let probing = methods::ALL.iter().filter(|method| method.probes_new_head);
     format!(
-        "Initialization of the head; `probe` fits a linear probe before the method's own phases, and `keep` uses the \
-         model's own head, for data with the same classes [default: zeros; probe for {}]",
+        "Initialization of the head; `known` keeps the rows of classes that the model knows by name and sets the others to \
+         zero, `probe` fits a linear probe before the method's own phases, and `keep` uses the model's own head, for data \
+         with the same classes [default: known; probe for {}]",
         methods::names(probing, " and ")
     )
 }
@@ -153,6 +154,7 @@ impl TrainingArguments {
     pub fn options(&self, threads: usize) -> TrainOptions {
         TrainOptions {
             seed: self.seed,
+            budget: None,
             batch_size: self.batch_size,
             accumulate: NonZeroUsize::new(self.accumulate).unwrap_or(NonZeroUsize::MIN),
             sampling: self.sampling,
@@ -208,11 +210,12 @@ fn class_weights(name: &str) -> Result<ClassWeights, String> {
 
 fn head_initialization(name: &str) -> Result<HeadInitialization, String> {
     match name {
+        "known" => Ok(HeadInitialization::Known),
         "zeros" => Ok(HeadInitialization::Zeros),
         "normal" => Ok(HeadInitialization::Normal),
         "probe" => Ok(HeadInitialization::Probe),
         "keep" => Ok(HeadInitialization::Keep),
-        _ => Err("expected zeros, normal, probe or keep".into()),
+        _ => Err("expected known, zeros, normal, probe or keep".into()),
     }
 }
 

@@ -170,6 +170,9 @@ pub enum HeadInitialization {
     Normal,
     /// The model's own head; the classes must be the same.
     Keep,
+    /// The rows of the model's own head for classes that it knows by name, and zeros for the others. All zeros for a model
+    /// that names none of the classes.
+    Known,
     /// All zeros, until a linear probe takes their place: the first phase of a run's plan
     /// ([`Plan::from_probe`](crate::plan::Plan::from_probe)).
     Probe,
@@ -385,23 +388,24 @@ impl Model {
         let device = self.parameters.tensors()[0].device();
         let (config, network) = Self::build(self.config.clone().with_classes(classes))?;
         let own_head = network.blocks().len() - 1;
+        let rows = self.config.known_rows(classes).filter(|_| head == HeadInitialization::Known);
         let known = |spec: &ParameterSpec| {
+            let old = self.parameters.position(&spec.name);
+            if let Some((rows, old)) = rows.as_ref().zip(old).filter(|_| spec.block == own_head) {
+                return Some(Tensor::from_floats(rows.take(&self.parameters.values(old)).as_slice(), &device));
+            }
             let keeps = spec.block != own_head || head == HeadInitialization::Keep;
-            let same = self
-                .parameters
-                .position(&spec.name)
-                .filter(|&old| keeps && self.network.specs[old].shape == spec.shape);
-            match same {
+            match old.filter(|&old| keeps && self.network.specs[old].shape == spec.shape) {
                 Some(old) => Some(self.parameters.tensors()[old].clone()),
-                None if matches!(head, HeadInitialization::Zeros | HeadInitialization::Probe) => {
-                    Some(Tensor::zeros([spec.len()], &device))
-                }
-                None => None,
+                None if head == HeadInitialization::Normal => None,
+                None => Some(Tensor::zeros([spec.len()], &device)),
             }
         };
         let known = network.specs.iter().map(known).collect();
         let parameters = Parameters::complete(network.specs.clone(), known, seed, &device);
-        Ok(Self { config, network: Arc::new(network), parameters, notes: self.notes.clone() })
+        let mut notes = self.notes.clone();
+        notes.extend(rows.map(|rows| rows.note()));
+        Ok(Self { config, network: Arc::new(network), parameters, notes })
     }
 
     /// The same network with other values of its parameters.
