@@ -48,6 +48,12 @@ pub enum FitError {
     /// The directory is no run.
     #[error("{path} is not a run directory: it lacks {RUN_FILE}", path = .0.display())]
     NotARun(PathBuf),
+    /// The run has not come to its end.
+    #[error("{run} is not finished", run = .0.display())]
+    Unfinished(PathBuf),
+    /// The run only solved for its head.
+    #[error("{run} has no gradient descent to go on with: a linear probe is at its optimum", run = .0.display())]
+    NoDescent(PathBuf),
     /// `run.toml` cannot be understood.
     #[error("{path} cannot be understood: {reason}", path = path.display())]
     RunFile {
