@@ -144,6 +144,9 @@ fn hint(error: &FitError) -> String {
         }
         FitError::OutputTaken(_) => "; choose another --out",
         FitError::Unfinished(run) => return resume(run),
+        FitError::MultiLabel(_) => "; leave that option out, or --multi-label",
+        FitError::SingleLabel => " (--multi-label)",
+        FitError::NoLabelsToKeep => "; leave out --head-init keep",
         FitError::NoDescent(_) => "; fit its model with another --method (--model)",
         FitError::NoHeadToKeep => "; leave out --head-init keep",
         FitError::NothingToValidate(_) => " (--val-fraction)",

@@ -14,6 +14,7 @@ mod directory;
 mod error;
 mod hashes;
 mod hint;
+mod multi_label;
 mod options;
 mod summary;
 mod temperature;
@@ -28,13 +29,14 @@ pub(crate) use self::directory::open_of_run;
 pub use self::directory::{COMMAND_FILE, is_resumable, record_command};
 pub use self::error::FitError;
 pub use self::hint::Hint;
+use self::multi_label::class_names;
 pub use self::options::{EvaluationSource, FitOptions, ModelSource, PlanSource, PreprocessingChange};
 pub use self::summary::{CurvePoint, Summary, curve, evaluation_loader, summarize};
 pub(crate) use self::summary::{evaluate_everywhere, evaluate_set, on_line, renewed};
 pub use self::temperature::{CalibrationErrors, TemperatureScaling};
 use crate::files;
 use crate::files::lock::DirectoryLock;
-use crate::inference::Metric;
+use crate::inference::{self, Metric};
 use crate::models::{CONFIG_FILE, HeadInitialization, LoadNote, Model, ModelError};
 use crate::monitor::Monitor;
 use crate::plan::Plan;
@@ -203,6 +205,7 @@ pub(crate) fn open(options: &FitOptions) -> Result<(Model, FitData), FitError> {
     if options.train.precision == Precision::Bfloat16 && !fused {
         return Err(FitError::NoBfloat16);
     }
+    multi_label::check(options)?;
     let mut data = FitData::open(options)?;
     let model = options.model.load(&options.preprocessing, options.train.seed, &options.device)?;
     if model.config().preprocessing().white.is_none() {
@@ -212,16 +215,29 @@ pub(crate) fn open(options: &FitOptions) -> Result<(Model, FitData), FitError> {
         if model.config().num_classes() == 0 {
             return Err(FitError::NoHeadToKeep);
         }
-        data = data.match_classes(&model.config().classes())?;
+        if !options.multi_label {
+            data = data.match_classes(&model.config().classes())?;
+        }
     }
-    let classes = &data.train.classes;
-    Ok((model.with_classes(classes, options.head_initialization, options.train.seed)?, data))
+    let classes = class_names(options, &data, &model)?;
+    let model = with_head(&model, options, &classes)?;
+    // A label that the model does not know is better found before training than after it.
+    for dataset in [&data.train, &data.validation].into_iter().chain(data.evaluations.iter().map(|(_, set)| set)) {
+        inference::label_sets(&model, dataset)?;
+    }
+    Ok((model, data))
 }
 
 /// The model that a run of these classes began with, whatever its data is now.
 pub(crate) fn starting_model(options: &FitOptions, classes: &[String]) -> Result<Model, FitError> {
     let model = options.model.load(&options.preprocessing, options.train.seed, &options.device)?;
-    Ok(model.with_classes(classes, options.head_initialization, options.train.seed)?)
+    with_head(&model, options, classes)
+}
+
+/// The same body with the head that the options ask for.
+fn with_head(model: &Model, options: &FitOptions, classes: &[String]) -> Result<Model, FitError> {
+    let model = model.with_classes(classes, options.head_initialization, options.train.seed)?;
+    Ok(if options.multi_label { model.for_several_labels() } else { model })
 }
 
 /// A run that is being made.
@@ -246,9 +262,13 @@ impl RunDirectory<'_> {
         if let Some(adapters) = &trained.low_rank {
             adapters.save_for_peft(&trained.model, &out.join(ADAPTER_FOLDER)).map_err(TrainError::from)?;
         }
-        let summary = self.evaluate_and_record(&trained)?;
+        let summary = match options.multi_label {
+            true => self.evaluate_labels(&trained)?,
+            false => self.evaluate_and_record(&trained)?,
+        };
         let temperature = summary.temperature.as_ref().map(|scaling| scaling.temperature);
         let config = trained.model.config().clone().with_temperature(temperature);
+        let config = config.with_thresholds(summary.thresholds.clone());
         config.write(&out.join(MODEL_FOLDER).join(CONFIG_FILE)).map_err(ModelError::from)?;
         let text = serde_json::to_string_pretty(&summary)
             .map_err(|error| FitError::RunFile { path: out.join(SUMMARY_FILE), reason: error.to_string() })?;

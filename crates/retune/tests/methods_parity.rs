@@ -24,7 +24,7 @@ use retune::train::low_rank::Adapters;
 use retune::train::metrics::{self, MetricsRow};
 use retune::train::optimizer::{OptimizerKind, OptimizerOptions};
 use retune::train::options::{ActivationOptions, BatchNormPolicy, Keep, Precision, TrainOptions};
-use retune::train::{Differentiation, Trained, Trainer, measure_layers};
+use retune::train::{Differentiation, Loss, Trained, Trainer, measure_layers};
 use serde_json::Value;
 
 fn folder() -> PathBuf {
@@ -113,7 +113,7 @@ fn measures_of_gradients_are_the_authors() {
             let what = Differentiation {
                 trained: &trained,
                 batch_statistics: &[],
-                class_weights: None,
+                loss: Loss::default(),
                 precision: Precision::Float32,
                 dropping: None,
                 at_once: None,

@@ -46,11 +46,12 @@ const TRAINING: [(&str, Take<TrainOptions>); 24] = [
 ];
 
 /// What each option besides those of training sets.
-const RUN: [(&str, Take<FitOptions>); 6] = [
+const RUN: [(&str, Take<FitOptions>); 7] = [
     ("data", |to, from| to.data.clone_from(&from.data)),
     ("val_fraction", |to, from| to.validation_fraction = from.validation_fraction),
     ("split_by", |to, from| to.split_by = from.split_by),
     ("skip_bad", |to, from| to.skip_bad = from.skip_bad),
+    ("multi_label", |to, from| to.multi_label = from.multi_label),
     ("device", |to, from| to.device.clone_from(&from.device)),
     ("head_init", |to, from| to.head_initialization = from.head_initialization),
 ];

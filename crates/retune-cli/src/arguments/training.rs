@@ -18,6 +18,10 @@ use super::parse::{self, Named, named};
 #[derive(Args)]
 #[command(next_help_heading = "Training")]
 pub struct TrainingArguments {
+    /// Images have several labels, or none: binary cross-entropy for each label, and mean average precision to choose by.
+    /// Labels are a list, a text such as `cat|dog`, or a column of 0 and 1 for each
+    #[arg(long)]
+    pub multi_label: bool,
     /// Fraction of each class to hold out for validation, if the data has no validation split
     #[arg(long, value_name = "X", default_value = "0.2", value_parser = parse::proper_fraction, allow_hyphen_values = true)]
     pub val_fraction: f64,
@@ -82,10 +86,11 @@ pub struct TrainingArguments {
     /// Which epoch's model to keep: the best on validation, or the last
     #[arg(long, value_name = "NAME", default_value = "best", value_parser = named::<Keep>(["best", "last"]))]
     save: Keep,
-    /// Metric by which validation chooses epochs, learning rates, averages, and the penalty of a linear probe
-    #[arg(long, value_name = "NAME", default_value = "accuracy",
+    /// Metric by which validation chooses epochs, learning rates, averages, and the penalty of a linear probe [default:
+    /// accuracy; map, mean average precision, with --multi-label]
+    #[arg(long, value_name = "NAME",
           value_parser = named::<Metric>(Metric::ALL.map(Metric::name)))]
-    select: Metric,
+    select: Option<Metric>,
     /// Also write a checkpoint every STEPS steps [default: after every epoch only]
     #[arg(long, value_name = "STEPS", value_parser = parse::count, allow_hyphen_values = true)]
     checkpoint_every: Option<usize>,
@@ -164,7 +169,11 @@ impl TrainingArguments {
             clip_norm: self.clip_norm,
             batch_norm: self.bn,
             keep: self.save,
-            select: self.select,
+            select: self.select.unwrap_or(if self.multi_label {
+                Metric::MeanAveragePrecision
+            } else {
+                Metric::Accuracy
+            }),
             label_smoothing: self.label_smoothing,
             balanced_classes: self.class_weights == ClassWeights::Balanced,
             augmentation: Augmentation::new(self.augment),

@@ -79,6 +79,21 @@ pub fn further_table(
     format!("\n{table}")
 }
 
+/// A table of what is measured of images with several labels; empty where they have one.
+pub fn label_table(splits: &IndexMap<String, Evaluation>) -> String {
+    let shown = |share: Option<f64>| share.map_or_else(|| "–".to_owned(), percent);
+    if splits.values().all(|evaluation| evaluation.micro_f1.is_none()) {
+        return String::new();
+    }
+    let columns = [("set", Align::Left), ("mAP", Align::Right), ("micro F1", Align::Right), ("macro F1", Align::Right)];
+    let mut table = Table::new(columns);
+    for (name, evaluation) in splits {
+        let Evaluation { mean_average_precision, micro_f1, macro_f1, .. } = evaluation;
+        table.row([name.clone(), shown(*mean_average_precision), shown(*micro_f1), shown(*macro_f1)]);
+    }
+    format!("\n{table}")
+}
+
 /// A table of the groups for each set that has several.
 pub fn group_tables(splits: &IndexMap<String, Evaluation>) -> String {
     let grouped = splits.iter().filter(|(_, evaluation)| evaluation.groups.len() > 1);
@@ -140,7 +155,8 @@ pub fn summary(summary: &Summary, run: &Path) -> String {
         text.extend(phase.runner_up().map(|runner_up| format!("    {}\n", certainty(&runner_up))));
     }
     let hint = hint(summary, run).map(|hint| format!("{hint}\n\n")).unwrap_or_default();
-    format!("{text}\n{}\n{hint}model: {}\n", table(&summary.splits), run.join("model").display())
+    let tables = format!("{}{}", table(&summary.splits), label_table(&summary.splits));
+    format!("{text}\n{tables}\n{hint}model: {}\n", run.join("model").display())
 }
 
 /// A note on what to try next, judging by a run's outcome, and with which options.

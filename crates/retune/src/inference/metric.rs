@@ -21,11 +21,15 @@ pub enum Metric {
     Loss,
     /// The mean over classes of the area under the ROC curve of each against all others.
     Auroc,
+    /// The mean over labels of their average precision, where images have several labels.
+    #[serde(rename = "map")]
+    MeanAveragePrecision,
 }
 
 impl Metric {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Accuracy, Self::BalancedAccuracy, Self::MacroF1, Self::Loss, Self::Auroc];
+    pub const ALL: [Self; 6] =
+        [Self::Accuracy, Self::BalancedAccuracy, Self::MacroF1, Self::Loss, Self::Auroc, Self::MeanAveragePrecision];
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -35,6 +39,7 @@ impl Metric {
             Self::MacroF1 => "macro-f1",
             Self::Loss => "loss",
             Self::Auroc => "auroc",
+            Self::MeanAveragePrecision => "map",
         }
     }
 
@@ -57,6 +62,7 @@ impl Metric {
             Self::MacroF1 => f1(one).total_cmp(&f1(other)).then(loss),
             Self::Loss => loss.then(one.accuracy.total_cmp(&other.accuracy)),
             Self::Auroc => auroc(one).total_cmp(&auroc(other)).then(loss),
+            Self::MeanAveragePrecision => precision(one).total_cmp(&precision(other)).then(loss),
         }
     }
 
@@ -68,6 +74,7 @@ impl Metric {
             Self::MacroF1 => f1(one) >= f1(other),
             Self::Loss => one.loss <= other.loss,
             Self::Auroc => auroc(one) >= auroc(other),
+            Self::MeanAveragePrecision => precision(one) >= precision(other),
         }
     }
 }
@@ -98,6 +105,11 @@ fn auroc(evaluation: &Evaluation) -> f64 {
     evaluation.auroc.unwrap_or(0.0)
 }
 
+/// The mean average precision; without any positive there is none, and the loss decides.
+fn precision(evaluation: &Evaluation) -> f64 {
+    evaluation.mean_average_precision.unwrap_or(0.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +124,7 @@ mod tests {
             loss,
             macro_f1: Some(balanced_accuracy),
             auroc: Some(balanced_accuracy),
+            mean_average_precision: Some(balanced_accuracy),
             ..Evaluation::default()
         };
         let (common, rare) = (of(0.9, 0.5, 0.4), of(0.8, 0.7, 0.3));
@@ -120,6 +133,7 @@ mod tests {
         assert_eq!(Metric::MacroF1.order(&common, &rare), Ordering::Less);
         assert_eq!(Metric::Loss.order(&common, &rare), Ordering::Less);
         assert_eq!(Metric::Auroc.order(&common, &rare), Ordering::Less);
+        assert_eq!(Metric::MeanAveragePrecision.order(&common, &rare), Ordering::Less);
         let surer = of(0.9, 0.5, 0.2);
         assert!(Metric::ALL.iter().all(|metric| metric.order(&surer, &common) == Ordering::Greater));
         assert!(Metric::ALL.iter().all(|metric| metric.name().parse() == Ok(*metric)));

@@ -113,6 +113,12 @@ pub enum ModelError {
         /// The architectures that have tensors of the same names and shapes.
         candidates: Vec<&'static str>,
     },
+    /// A class token is wanted of a model that has none.
+    #[error("{architecture} has no class token beside its patches; take its pooled features")]
+    NoClassToken {
+        /// The architecture.
+        architecture: String,
+    },
     /// Logits are wanted of a model that has none.
     #[error("the model has no classifier, so it gives no logits; take its pooled features")]
     NoClassifier,
@@ -380,6 +386,19 @@ impl Model {
         self.forward_range(Activation::of_images(images), 0..self.head()).pool()
     }
 
+    /// Whether it is a transformer with a class token.
+    pub fn has_class_token(&self) -> bool {
+        self.network.chain.has_class_token()
+    }
+
+    /// The normalized class token and the mean of the normalized patches, `[batch, 2 · width]`, from what enters the block
+    /// before the head: what DINOv2's features are judged by (Oquab et al. 2023, arXiv 2304.07193). `None` for a model
+    /// without a class token.
+    pub(crate) fn class_token_and_mean(&self, x: &Activation) -> Option<Tensor<2>> {
+        let device = self.parameters.tensors()[0].device();
+        device::compute(&device, || self.network.chain.class_token_and_mean(x, &Pass::evaluation(&self.parameters)))
+    }
+
     /// The same body with a head for other classes.
     ///
     /// # Errors
@@ -408,14 +427,29 @@ impl Model {
         Ok(Self { config, network: Arc::new(network), parameters, notes })
     }
 
+    /// The same model for images that may have several of its classes.
+    #[must_use]
+    pub fn for_several_labels(mut self) -> Self {
+        self.config = self.config.for_several_labels();
+        self
+    }
+
+    /// The same model with thresholds for the probabilities of its labels.
+    #[must_use]
+    pub fn with_thresholds(mut self, thresholds: Vec<f64>) -> Self {
+        self.config = self.config.with_thresholds(Some(thresholds));
+        self
+    }
+
     /// The same network with other values of its parameters.
     ///
     /// # Panics
     /// If they are not this network's (a caller's error, not input's).
     pub fn with_parameters(&self, parameters: Parameters) -> Self {
         assert_eq!(parameters.specs().len(), self.parameters.specs().len(), "parameters of the same network");
-        // A temperature is one of certain weights.
-        Self { parameters, config: self.config.clone().with_temperature(None), ..self.clone() }
+        // A temperature is one of certain weights, and so are thresholds.
+        let config = self.config.clone().with_temperature(None).with_thresholds(None);
+        Self { parameters, config, ..self.clone() }
     }
 
     /// Saves a directory that timm loads with `strict=True`.

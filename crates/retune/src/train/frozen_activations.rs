@@ -218,7 +218,7 @@ impl FrozenActivations {
             }
             logits.extend(rows);
         }
-        Ok(Some(inference::evaluate_logits(metric, dataset, logits.chunks_exact(classes.max(1)))?))
+        Ok(Some(inference::evaluate_rows(metric, model, dataset, logits.chunks_exact(classes.max(1)))?))
     }
 }
 

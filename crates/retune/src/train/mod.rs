@@ -14,6 +14,7 @@ mod kept_features;
 mod keys;
 mod learning_rates;
 mod loaders;
+mod loss;
 pub mod low_rank;
 mod measured_rates;
 pub mod metrics;
@@ -36,6 +37,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::divergence::{Divergence, NotFinite};
 pub use self::gradient::{Differentiation, Gradients, LossGradients, loss_gradients};
+pub use self::loss::Loss;
 use self::low_rank::Adapters;
 pub use self::measured_rates::{LayerMeasures, measure_layers};
 pub use self::pacing::{BudgetCut, ShortenedTraining};

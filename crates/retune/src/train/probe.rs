@@ -39,7 +39,8 @@ mod tridiagonal;
 pub use error::ProbeError;
 pub use features::FeatureMatrix;
 
-use choice::{evaluate, has_turned, logits};
+pub(super) use choice::logits;
+use choice::{evaluate, has_turned};
 use features::RowBuffer;
 
 use lbfgs::{Limits, Objective, Outcome, Stop};

@@ -2,6 +2,7 @@
 
 mod combination;
 mod epoch_batches;
+mod label_probes;
 mod logistic_regression;
 mod validation;
 

@@ -10,6 +10,7 @@ use indexmap::IndexMap;
 use super::average::WeightAverage;
 use super::gradient::{Differentiation, LossGradients, add_l2_sp, clip_norm, loss_gradients_of, pull_to};
 use super::learning_rates::{LearningRates, RateFactors};
+use super::loss::TrainingLoss;
 use super::low_rank::TrainedAdapters;
 use super::measured_rates::{LayerMeasures, measure_layers, of_parameters, squared_norms};
 use super::optimizer::Optimizer;
@@ -28,7 +29,7 @@ struct Trial<'a> {
     phase: &'a Phase,
     settings: &'a Gradient,
     learning_rates: LearningRates<'a>,
-    class_weights: Option<Vec<f64>>,
+    loss: TrainingLoss,
     steps_per_epoch: usize,
     /// Its place in the search.
     next: Next,
@@ -71,8 +72,8 @@ impl Run<'_> {
         let learning_rate = settings.learning_rates[next.position];
         let steps_per_epoch = self.loaders.training.loader.batches_per_epoch();
         let learning_rates = LearningRates::new(&self.state.model, phase, settings, learning_rate, steps_per_epoch);
-        let class_weights = self.trainer.class_weights();
-        let trial = Trial { phase, settings, learning_rates, class_weights, steps_per_epoch, next };
+        let loss = TrainingLoss::of(self.trainer, &self.state.model)?;
+        let trial = Trial { phase, settings, learning_rates, loss, steps_per_epoch, next };
 
         if !self.state.training.has_begun() {
             self.begin_training(settings)?;
@@ -149,7 +150,7 @@ impl Run<'_> {
             };
 
             // Forward and backward.
-            let what = Differentiation::of(&rate_factors, &trainer.options, trial.class_weights.as_deref());
+            let what = Differentiation::of(&rate_factors, &trainer.options, trial.loss.loss());
             let dropping = trainer.dropping(&self.state.model, epoch as u64, batch.number);
             let what = Differentiation { dropping, ..what };
             let found = loss_gradients_of(&self.state.model, &batch, entry, &what);
@@ -243,7 +244,7 @@ impl Run<'_> {
             }
             let (view, order) = self.view_and_order(epoch as u64);
             let batches = self.loaders.training.loader.epoch(view, order, 0).take(adaptive.batches);
-            let what = Differentiation::of(&planned, &self.trainer.options, trial.class_weights.as_deref());
+            let what = Differentiation::of(&planned, &self.trainer.options, trial.loss.loss());
             let measures = measure_layers(&self.state.model, batches, &what, adaptive.criterion, adaptive.layer)?;
             let measured = measures.rate_factors(adaptive);
             if measured.values().any(|rate_factor| !rate_factor.is_finite()) {

@@ -55,7 +55,7 @@ pub(super) fn has_turned(path: &[PathPoint], validation_rows: usize) -> bool {
 }
 
 /// Logits of features, row-major, under a k×d weight and k biases.
-pub(super) fn logits(features: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
+pub(in crate::train) fn logits(features: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
     let classes = bias.len();
     let columns = weight.len() / classes;
     let logit = |row: &[f32], class: usize| {
