@@ -32,6 +32,7 @@ const MAX_LOGITS: usize = 1 << 26;
 
 /// Why a pass over a dataset ended early.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum InferenceError {
     /// An image could not be loaded.
     #[error(transparent)]

@@ -95,7 +95,7 @@ impl Run<'_> {
     pub(super) fn next_training(&mut self, settings: &Gradient) -> Option<Next> {
         loop {
             let next = search::next(settings, &self.state.tried, self.state.candidate, self.select(), self.limits())?;
-            if self.state.training.has_begun() || self.has_time_for(next) {
+            if self.state.training.has_begun() || self.has_time_for(next, settings) {
                 return Some(next);
             }
             if !self.state.time.left_out {
@@ -129,13 +129,14 @@ impl Run<'_> {
         }
     }
 
-    /// Whether a training that has not begun may begin. One in full always may as long as none has given a model. A short
-    /// one may if an epoch for all that are to follow is left, or as long as the search has taken no more than half of the
-    /// epochs.
-    fn has_time_for(&self, next: Next) -> bool {
+    /// Whether a training that has not begun may begin. One in full always may as long as none has given a model; after a
+    /// search, the next best may if its epochs fit whole. A short one may if an epoch for all that are to follow is left, or
+    /// as long as the search has taken no more than half of the epochs.
+    fn has_time_for(&self, next: Next, settings: &Gradient) -> bool {
         let Some(affordable) = self.affordable_epochs() else { return true };
+        let needed = if settings.rungs.is_empty() { 1 } else { next.epochs };
         match next.in_full {
-            true => self.state.candidates.is_empty() || affordable >= 1.0,
+            true => self.state.candidates.is_empty() || affordable >= needed as f64,
             false => affordable >= next.trainings as f64 || affordable >= (self.state.candidate + 2) as f64,
         }
     }
@@ -161,7 +162,12 @@ impl Run<'_> {
 
     fn set_pace(&mut self, next: Next, settings: &Gradient) {
         let Some(affordable) = self.affordable_epochs() else { return };
-        let later = next.passes.saturating_sub(next.epochs) + self.epochs_of_later_phases();
+        let of_later_phases = self.epochs_of_later_phases();
+        let others = next.passes.saturating_sub(next.epochs);
+        let all = settings.epochs as f64 - self.state.training.pacing.position + (others + of_later_phases) as f64;
+        // After a search, the best rate has the time of the next best if there is not enough for both.
+        let gives_up_others = next.in_full && !settings.rungs.is_empty() && affordable < all;
+        let later = of_later_phases + if gives_up_others { 0 } else { others };
         let before = self.state.training.epochs_in_all(settings);
         self.state.training.pacing.fit(settings.epochs, later as f64, affordable);
         let now = self.state.training.epochs_in_all(settings);
