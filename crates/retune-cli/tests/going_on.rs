@@ -28,7 +28,9 @@ fn told(here: &Workplace, line: &str) -> String {
 #[test]
 fn a_run_goes_on_with_its_own_options_at_the_rate_that_was_chosen() {
     let options = "--method ft --optimizer sgd --batch-size 8 --seed 5 --augment flip --eval shifted=shifted";
-    let here = trained(&format!("{options} --lr 1e-3,1e-5 --warmup-epochs 1"));
+    let here = Workplace::new();
+    let searching = format!("{options} --epochs 2 --lr 1e-3,1e-5 --warmup-epochs 1 --no-report -q --out run");
+    here.succeeds(&format!("fit --model {} --data data {searching}", model()));
     let chosen = here.json("fit --resume run")["phases"][0]["learning_rate"].to_string();
     let said = told(&here, "fit --from run --epochs 3 --no-report --out further");
     assert!(said.contains("goes on from run after epoch") && said.contains("for 3 epochs at learning rate"), "{said}");

@@ -51,6 +51,9 @@ pub fn place(mapped: Mapped, features: &[f32], options: &UmapOptions) -> Result<
     if !layout.as_flattened().iter().all(|place| place.is_finite()) {
         return Err(UmapError::Layout("a place of the map is not finite".to_owned()));
     }
+    if let [only] = layout {
+        return Ok(vec![*only; features.len() / width]);
+    }
     let size = options.neighbors.min(layout.len());
     let usual = if layout.len() <= FEW_IMAGES { 100 } else { 30 };
     let epochs = options.epochs.map_or(usual, |epochs| (epochs / 3).max(1));
@@ -221,8 +224,8 @@ mod tests {
         assert!(matches!(place(mapped, &[f32::NAN, 2.0], &options), Err(UmapError::NotFinite { row: 0 })));
         let lost = Mapped { layout: &[[0.0; 2], [f32::NAN; 2]], ..mapped };
         assert!(matches!(place(lost, &[1.0, 2.0], &options), Err(UmapError::Layout(_))));
-        // A single mapped image is near to everything.
+        // The only place there is.
         let single = Mapped { features: &[1.0, 2.0], width: 2, layout: &[[3.0, 4.0]] };
-        assert_eq!(place(single, &[1.0, 2.0, 5.0, 5.0], &options).unwrap().len(), 2);
+        assert_eq!(place(single, &[1.0, 2.0, 5.0, 5.0], &options).unwrap(), [[3.0, 4.0]; 2]);
     }
 }

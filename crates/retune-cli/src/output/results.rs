@@ -190,7 +190,10 @@ fn left_out(cut: &BudgetCut) -> String {
         format!("{epochs} of {planned} epochs at {learning_rate:e}")
     });
     let untried = (!cut.untried.is_empty()).then(|| format!("no time to try {}", rates(&cut.untried)));
-    format!("cut to keep to the budget: {}", shortened.chain(untried).collect::<Vec<_>>().join("; "))
+    let not_in_full =
+        (!cut.not_in_full.is_empty()).then(|| format!("no time to train {} in full", rates(&cut.not_in_full)));
+    let parts = shortened.chain(untried).chain(not_in_full);
+    format!("cut to keep to the budget: {}", parts.collect::<Vec<_>>().join("; "))
 }
 
 /// How sure the choice of a learning rate is.
@@ -239,8 +242,8 @@ mod tests {
     #[test]
     fn what_a_budget_cut_is_told() {
         let shortened = vec![ShortenedTraining { learning_rate: 1e-4, planned: 10, epochs: 3 }];
-        let cut = BudgetCut { shortened, untried: vec![1e-5, 3e-3] };
-        let expected = "cut to keep to the budget: 3 of 10 epochs at 1e-4; no time to try 1e-5, 3e-3";
+        let cut = BudgetCut { shortened, untried: vec![1e-5, 3e-3], not_in_full: vec![1e-3] };
+        let expected = "cut to keep to the budget: 3 of 10 epochs at 1e-4; no time to try 1e-5, 3e-3; no time to train 1e-3 in full";
         assert_eq!(left_out(&cut), expected);
     }
 

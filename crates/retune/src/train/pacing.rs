@@ -65,6 +65,7 @@ pub(super) struct PhaseTime {
     pub search_ended: Option<usize>,
     /// Whether some learning rates were left out.
     left_out: bool,
+    not_in_full: Vec<f64>,
     shortened: Vec<ShortenedTraining>,
 }
 
@@ -77,6 +78,9 @@ pub struct BudgetCut {
     /// Learning rates that were not tried.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub untried: Vec<f64>,
+    /// Learning rates that a search found and that were not trained in full.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_in_full: Vec<f64>,
 }
 
 /// A training of fewer epochs than the plan's.
@@ -98,9 +102,13 @@ impl Run<'_> {
             if self.state.training.has_begun() || self.has_time_for(next, settings) {
                 return Some(next);
             }
-            if !self.state.time.left_out {
-                self.tell_of_budget("no time is left to try every learning rate");
+            let rate = settings.learning_rates[next.position];
+            if next.in_full && !settings.rungs.is_empty() {
+                self.tell_of_budget(&format!("no time is left to train rate {rate:e} in full"));
+                self.state.time.not_in_full.push(rate);
+                return None;
             }
+            self.tell_of_budget("no time is left to try every learning rate");
             self.state.time.left_out = true;
             if next.in_full {
                 return None;
@@ -204,10 +212,10 @@ impl Run<'_> {
 
     /// What the present phase left out for the budget, when its trainings are over.
     pub(super) fn cut(&self, settings: &Gradient) -> Option<BudgetCut> {
-        let PhaseTime { shortened, left_out, .. } = &self.state.time;
+        let PhaseTime { shortened, left_out, not_in_full, .. } = &self.state.time;
         let is_tried = |rate: &f64| self.state.tried.iter().any(|tried| tried.learning_rate == *rate);
         let untried = settings.learning_rates.iter().copied().filter(|rate| *left_out && !is_tried(rate)).collect();
-        let cut = BudgetCut { shortened: shortened.clone(), untried };
+        let cut = BudgetCut { shortened: shortened.clone(), untried, not_in_full: not_in_full.clone() };
         (cut != BudgetCut::default()).then_some(cut)
     }
 }
