@@ -160,8 +160,8 @@ impl Descent<'_> {
 }
 
 fn step(place: &mut [f64; 2], difference: [f64; 2], factor: f64, rate: f64) {
-    for axis in 0..2 {
-        place[axis] += rate * (factor * difference[axis]).clamp(-LARGEST, LARGEST);
+    for (place, difference) in place.iter_mut().zip(difference) {
+        *place += rate * (factor * difference).clamp(-LARGEST, LARGEST);
     }
 }
 

@@ -152,7 +152,7 @@ mod tests {
         let classes = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
 
         let changed = model.with_classes(&classes(&["bee", "dog", "cat"]), Known, 0).unwrap();
-        let [old, new] = [&model, &changed].map(|model| values(model));
+        let [old, new] = [&model, &changed].map(values);
         let width = old[0].len() / 3;
         assert!(old[0].iter().all(|&value| value != 0.0));
         let expected = [vec![0.0; width], old[0][width..2 * width].to_vec(), old[0][..width].to_vec()].concat();
