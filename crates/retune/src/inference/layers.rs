@@ -54,7 +54,7 @@ fn outputs(model: &Model, batch: &Batch, layers: &[Layer], positions: Positions)
     let mut order: Vec<usize> = (0..layers.len()).collect();
     order.sort_by_key(|&index| blocks_before(layers[index], model));
     let mut outputs = vec![Vec::new(); layers.len()];
-    let (mut x, mut reached) = (Activation::of_images(images(batch, &device)), 0);
+    let (mut x, mut reached) = (Activation::Map(images(batch, &device)), 0);
     for index in order {
         let end = blocks_before(layers[index], model);
         x = model.forward_range(x, reached..end);
@@ -122,7 +122,7 @@ mod tests {
         let (height, width) = (seen.height as usize, seen.width as usize);
         let pixels =
             (0..2 * 3 * height * width).map(|index| (index * 37 % 101) as f32 / 50.0 - 1.0).collect::<Vec<_>>();
-        let images = || Tensor::<4>::from_data(TensorData::new(pixels.clone(), [2, 3, height, width]), &Device::flex());
+        let images = || Tensor::<4>::from_data(TensorData::new(pixels.clone(), [2, height, width, 3]), &Device::flex());
         let both = host_values(Layer::parse("cls+mean", &model).unwrap().output(&model, images()));
         let [token, mean] = [&model, &averaged].map(|model| host_values(Layer::Pooled.output(model, images())));
         let width = token.len() / 2;
