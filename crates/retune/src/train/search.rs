@@ -236,7 +236,7 @@ mod tests {
         };
         let in_full = |settings: &Gradient, made: &[Tried]| -> Vec<f64> {
             let mut made = made.to_vec();
-            while let Some(next) = next(settings, &made, made.len(), Metric::Accuracy) {
+            while let Some(next) = next(settings, &made, made.len(), Metric::Accuracy, SearchLimits::default()) {
                 made.push(tried(settings.learning_rates[next.position], next.epochs, Some(1.0)));
             }
             made[4..].iter().map(|tried| tried.learning_rate).collect()
