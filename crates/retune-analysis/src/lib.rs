@@ -8,6 +8,7 @@ pub mod classification;
 pub mod holm;
 pub mod intervals;
 pub mod knn;
+pub mod multilabel;
 pub mod neighbors;
 pub mod resampling;
 pub mod student;

@@ -13,6 +13,7 @@ mod graph;
 mod spectral;
 #[cfg(test)]
 mod tests;
+mod transform;
 
 use std::ops::RangeInclusive;
 
@@ -21,6 +22,7 @@ use retune_random::generator;
 use serde::{Deserialize, Serialize};
 
 use self::descent::Descent;
+pub use self::transform::{Mapped, place};
 use crate::neighbors::{Metric, Points};
 
 /// What distances on the map are measured by.
@@ -102,6 +104,14 @@ pub enum UmapError {
         value: f64,
         /// What it can be.
         range: RangeInclusive<f64>,
+    },
+    /// A map of other images than there are features of.
+    #[error("the map has {places} places, and there are features of {images} images")]
+    Places {
+        /// Images with features.
+        images: usize,
+        /// Places on the map.
+        places: usize,
     },
     /// The layout could not be computed.
     #[error("the map could not be laid out: {0}")]

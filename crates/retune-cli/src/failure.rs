@@ -174,6 +174,11 @@ fn hint(error: &FitError) -> String {
             return format!("; choose another --out, or resume the run with `retune fit --resume {}`", run.display());
         }
         FitError::OutputTaken(_) => "; choose another --out",
+        FitError::Unfinished(run) => return resume(run),
+        FitError::MultiLabel(_) => "; leave that option out, or --multi-label",
+        FitError::SingleLabel => " (--multi-label)",
+        FitError::NoLabelsToKeep => "; leave out --head-init keep",
+        FitError::NoDescent(_) => "; fit its model with another --method (--model)",
         FitError::NoHeadToKeep => "; leave out --head-init keep",
         FitError::NothingToValidate(_) => " (--val-fraction)",
         FitError::NewHeadFrozen => " (--head-init keep)",

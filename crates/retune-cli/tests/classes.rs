@@ -153,7 +153,7 @@ fn a_file_names_the_models_classes() {
     assert!(String::from_utf8(here.file("map.csv")).unwrap().contains("kind c"));
 
     let line = "fit --model unnamed --classes lines.txt --data named --method ft --epochs 1 --lr 1e-6 --no-report -q";
-    let message = here.refuses(&format!("{line} --out kept"));
+    let message = here.refuses(&format!("{line} --head-init zeros --out kept"));
     assert!(message.contains("--head-init keep"), "{message}");
     here.succeeds(&format!("{line} --head-init keep --out kept"));
     let config: Value = serde_json::from_slice(&here.file("kept/model/config.json")).unwrap();

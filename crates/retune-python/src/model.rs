@@ -10,7 +10,7 @@ use numpy::{
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use retune::features::FeatureTable;
-use retune::inference::softmax_at;
+use retune::inference::{sigmoid, softmax_at};
 use retune::models::Model;
 use retune::models::weights::{self, NamedTensor};
 use retune_cli::embedded;
@@ -113,16 +113,22 @@ impl LoadedModel {
         to_python(py, work::run(py, progress, |program| embedded::features(&typed, Some(&self.model), program))?)
     }
 
-    /// Probabilities `[n, classes]` of logits of the same shape, at the model's temperature or at another.
+    /// Probabilities `[n, classes]` of logits of the same shape, at the model's temperature or at another; of a model whose
+    /// images may have several labels, those of each label.
     fn probabilities<'py>(
         &self,
         py: Python<'py>,
         logits: PyReadonlyArray2<'py, f32>,
         temperature: Option<f64>,
     ) -> PyResult<Bound<'py, PyArray2<f64>>> {
-        let temperature = temperature.or(self.model.config().temperature()).unwrap_or(1.0);
+        let config = self.model.config();
+        let temperature = temperature.or(config.temperature()).unwrap_or(1.0);
+        let of_image = |logits: Vec<f32>| match config.is_multi_label() {
+            true => logits.into_iter().map(sigmoid).collect(),
+            false => softmax_at(temperature, &logits),
+        };
         let rows = logits.as_array();
-        let probabilities = rows.rows().into_iter().flat_map(|row| softmax_at(temperature, &row.to_vec())).collect();
+        let probabilities = rows.rows().into_iter().flat_map(|row| of_image(row.to_vec())).collect();
         PyArray1::from_vec(py, probabilities).reshape([logits.shape()[0], logits.shape()[1]])
     }
 }

@@ -18,7 +18,7 @@ use retune::models::config::ModelConfig;
 use retune::pixels::preprocess::Preprocessing;
 use retune::train::optimizer::{Optimizer, OptimizerKind, OptimizerOptions};
 use retune::train::options::Precision;
-use retune::train::{Differentiation, loss_gradients};
+use retune::train::{Differentiation, Loss, loss_gradients};
 
 #[global_allocator]
 static ALLOCATOR: retune_kernels::memory::KeepLargeBlocks = retune_kernels::memory::KeepLargeBlocks::new();
@@ -59,7 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let what = Differentiation {
         trained: &trained,
         batch_statistics: &[],
-        class_weights: None,
+        loss: Loss::default(),
         precision,
         dropping: None,
         at_once: None,

@@ -1,6 +1,7 @@
 //! A model over a dataset, batch by batch: its output at any layer, and how good it is.
 
 mod evaluation;
+mod label_tally;
 pub mod layers;
 mod logits;
 mod metric;
@@ -11,8 +12,11 @@ use std::ops::Range;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-pub(crate) use self::evaluation::Tally;
-pub use self::evaluation::{Evaluation, GroupAccuracy, evaluate, evaluate_each, evaluate_logits, evaluate_scores};
+pub use self::evaluation::{
+    Evaluation, GroupAccuracy, evaluate, evaluate_each, evaluate_for, evaluate_logits, evaluate_scores,
+};
+pub(crate) use self::evaluation::{Tally, evaluate_rows};
+pub use self::label_tally::{best_thresholds, label_sets, sigmoid};
 pub use self::logits::{cross_entropy, most_likely, softmax, softmax_at};
 pub use self::metric::Metric;
 pub use self::observed::{Outputs, evaluate_observed};
@@ -22,6 +26,9 @@ use crate::models::parameters::host_values;
 use crate::models::{Activation, Model, ModelError};
 use crate::monitor::Monitor;
 use crate::sources::DataError;
+
+/// Logits that are kept for the ranks of images, 256 MiB of them.
+const MAX_LOGITS: usize = 1 << 26;
 
 /// Why a pass over a dataset ended early.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +49,9 @@ pub enum InferenceError {
     /// The model has no classifier.
     #[error("the model has no classifier (num_classes is 0); fit it first, or use its features")]
     NoClassifier,
+    /// A model for several labels that does not name them.
+    #[error("the model is for images with several labels, and does not name them; add label_names to its config.json")]
+    UnnamedLabels,
     /// A label that is none of the model's classes.
     #[error(
         "the image {image} has class number {label}, and the model has {classes} classes; is it a model of other classes?"
@@ -177,12 +187,14 @@ pub enum Layer {
     Block(usize),
     /// What the head sees.
     Pooled,
+    /// The class token and the mean of the patches, side by side, of a transformer that has a class token.
+    ClassTokenAndMean,
     /// The head's output.
     Logits,
 }
 
 impl Layer {
-    /// Understands `input`, `pooled`, `logits` and every block's or stage's name (a stage's output
+    /// Understands `input`, `pooled`, `cls+mean`, `logits` and every block's or stage's name (a stage's output
     /// is its last block's).
     ///
     /// # Errors
@@ -191,6 +203,11 @@ impl Layer {
         Ok(match name {
             "input" => Self::Input,
             "pooled" => Self::Pooled,
+            "cls+mean" if !model.has_class_token() => {
+                let architecture = model.config().architecture().to_owned();
+                return Err(ModelError::NoClassToken { architecture });
+            }
+            "cls+mean" => Self::ClassTokenAndMean,
             "logits" if model.config().num_classes() == 0 => return Err(ModelError::NoClassifier),
             "logits" => Self::Logits,
             _ => Self::Block(model.network().find_blocks(name)?.end - 1),
@@ -203,9 +220,17 @@ impl Layer {
             Self::Input => images.flatten(),
             Self::Block(block) => model.forward_range(images, 0..block + 1).flatten(),
             Self::Pooled => model.forward_range(images, 0..model.head()).pool(),
+            Self::ClassTokenAndMean => class_token_and_mean(model, model.forward_range(images, 0..model.head() - 1)),
             Self::Logits => model.forward_range(images, 0..model.head() + 1).flatten(),
         }
     }
+}
+
+/// The class token and the mean of the patches, from what enters the block before the head; without a class token, what
+/// the head sees, which no name of a layer leads to.
+fn class_token_and_mean(model: &Model, entry: Activation) -> Tensor<2> {
+    let head = model.head();
+    model.class_token_and_mean(&entry).unwrap_or_else(|| model.forward_range(entry, head - 1..head).pool())
 }
 
 /// Features of a whole dataset in memory.

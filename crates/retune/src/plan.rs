@@ -190,6 +190,11 @@ impl Plan {
         self
     }
 
+    /// Whether a linear probe trains the head before anything else does.
+    pub fn begins_with_probe(&self) -> bool {
+        matches!(self.phases.first(), Some(Phase { solver: Solver::LogisticRegression(_), .. }))
+    }
+
     /// Checks the plan against a model's blocks.
     ///
     /// # Errors
@@ -503,7 +508,7 @@ mod tests {
     #[test]
     fn slanted_triangle_follows_ulmfit() {
         // Equation 3 by hand for T = 100: cut = 10; p(5) = 0.5, p(10) = 1, p(55) = 1 − 45/90.
-        let at = |step| Schedule::Slanted.factor(step, 100, 0.0);
+        let at = |step: i32| Schedule::Slanted.factor(f64::from(step), 100, 0.0);
         for (step, expected) in [(0, 1.0 / 32.0), (5, 16.5 / 32.0), (10, 1.0), (55, 16.5 / 32.0)] {
             assert!((at(step) - expected).abs() < 1e-12, "{step}: {}", at(step));
         }
@@ -511,19 +516,19 @@ mod tests {
 
     #[test]
     fn warmup_climbs_from_zero_step_by_step() {
-        let factors: Vec<f64> = (0..5).map(|step| Schedule::Constant.factor(step, 8, 4.0)).collect();
+        let factors: Vec<f64> = (0..5).map(|step| Schedule::Constant.factor(f64::from(step), 8, 4.0)).collect();
         assert_eq!(factors, [0.0, 0.25, 0.5, 0.75, 1.0]);
     }
 
     /// The notebooks' warm-up: 10⁻ⁿ in the first of n epochs, …, 10⁻¹ in the last, each for a whole epoch.
     #[test]
     fn exponential_warmup_climbs_by_a_factor_of_10_each_epoch() {
-        let at = |step| Warmup::Exponential.factor(step, 9.0, 3);
+        let at = |step: i32| Warmup::Exponential.factor(f64::from(step), 9.0, 3);
         for (step, exponent) in [(0, -3), (2, -3), (3, -2), (5, -2), (6, -1), (8, -1)] {
             assert!((at(step) / 10f64.powi(exponent) - 1.0).abs() < 1e-12, "step {step}: {}", at(step));
         }
         // Half an epoch of warm-up is its last half.
-        assert!((Warmup::Exponential.factor(0, 2.0, 4) - 0.1).abs() < 1e-12);
+        assert!((Warmup::Exponential.factor(0.0, 2.0, 4) - 0.1).abs() < 1e-12);
     }
 
     #[test]
@@ -553,7 +558,7 @@ mod tests {
         #[test]
         fn factors_stay_between_0_and_1(step in 0usize..500, extra in 1usize..500, warmup in 0.0..400.0f64) {
             for schedule in [Schedule::Constant, Schedule::Linear, Schedule::Cosine, Schedule::Slanted] {
-                let factor = schedule.factor(step, step + extra, warmup);
+                let factor = schedule.factor(step as f64, step + extra, warmup);
                 prop_assert!((0.0..=1.0).contains(&factor), "{schedule:?}: {factor}");
             }
         }

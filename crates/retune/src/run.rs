@@ -8,11 +8,13 @@ pub mod map;
 pub mod record;
 pub mod verify;
 
+mod continuation;
 mod data;
 mod directory;
 mod error;
 mod hashes;
 mod hint;
+mod multi_label;
 mod options;
 mod summary;
 mod temperature;
@@ -21,18 +23,21 @@ use std::path::Path;
 
 use retune_kernels::operators;
 
+pub use self::continuation::Continuation;
 pub use self::data::{FitData, evaluation_split, warn_of_training_images};
 pub(crate) use self::directory::open_of_run;
 pub use self::directory::{COMMAND_FILE, is_resumable, record_command};
 pub use self::error::FitError;
 pub use self::hint::Hint;
+use self::multi_label::class_names;
 pub use self::options::{EvaluationSource, FitOptions, ModelSource, PlanSource, PreprocessingChange};
 pub use self::summary::{CurvePoint, Summary, curve, evaluation_loader, summarize};
 pub(crate) use self::summary::{evaluate_everywhere, evaluate_set, on_line, renewed};
 pub use self::temperature::{CalibrationErrors, TemperatureScaling};
 use crate::files;
 use crate::files::lock::DirectoryLock;
-use crate::models::{CONFIG_FILE, HeadInitialization, Model, ModelError};
+use crate::inference::{self, Metric};
+use crate::models::{CONFIG_FILE, HeadInitialization, LoadNote, Model, ModelError};
 use crate::monitor::Monitor;
 use crate::plan::Plan;
 use crate::sources::white_level::unused_range;
@@ -71,8 +76,12 @@ pub fn start(
         }
     };
     check_free()?;
-    let (model, mut data) = open(options)?;
+    let (mut model, mut data) = open(options)?;
     let plan = settled_plan(options, plan, &model)?;
+    if plan.begins_with_probe() {
+        // The probe takes the place of whatever rows the head has kept.
+        model.notes.retain(|note| !matches!(note, LoadNote::KnownClasses { .. }));
+    }
     let left_out = if options.skip_bad {
         let unknown = ReadImages::default();
         let read = shared.map_or(&unknown, Shared::read_images);
@@ -84,6 +93,11 @@ pub fn start(
     model.tell_notes(monitor);
     data.tell_notes(monitor);
     data::warn_of_leaks(&data, monitor);
+    if options.train.select == Metric::Auroc && data.validation.class_counts().contains(&0) {
+        monitor.message(
+            "note: some classes have no validation image, so there is no AUROC to choose by: the loss chooses",
+        );
+    }
     if options.train.precision == Precision::Bfloat16 && !retune_kernels::multiplies_bfloat16() {
         monitor.message("note: this CPU has no instructions for bfloat16 (AVX-512 BF16); rounding costs time here");
     }
@@ -191,6 +205,7 @@ pub(crate) fn open(options: &FitOptions) -> Result<(Model, FitData), FitError> {
     if options.train.precision == Precision::Bfloat16 && !fused {
         return Err(FitError::NoBfloat16);
     }
+    multi_label::check(options)?;
     let mut data = FitData::open(options)?;
     let model = options.model.load(&options.preprocessing, options.train.seed, &options.device)?;
     if model.config().preprocessing().white.is_none() {
@@ -200,16 +215,29 @@ pub(crate) fn open(options: &FitOptions) -> Result<(Model, FitData), FitError> {
         if model.config().num_classes() == 0 {
             return Err(FitError::NoHeadToKeep);
         }
-        data = data.match_classes(&model.config().classes())?;
+        if !options.multi_label {
+            data = data.match_classes(&model.config().classes())?;
+        }
     }
-    let classes = &data.train.classes;
-    Ok((model.with_classes(classes, options.head_initialization, options.train.seed)?, data))
+    let classes = class_names(options, &data, &model)?;
+    let model = with_head(&model, options, &classes)?;
+    // A label that the model does not know is better found before training than after it.
+    for dataset in [&data.train, &data.validation].into_iter().chain(data.evaluations.iter().map(|(_, set)| set)) {
+        inference::label_sets(&model, dataset)?;
+    }
+    Ok((model, data))
 }
 
 /// The model that a run of these classes began with, whatever its data is now.
 pub(crate) fn starting_model(options: &FitOptions, classes: &[String]) -> Result<Model, FitError> {
     let model = options.model.load(&options.preprocessing, options.train.seed, &options.device)?;
-    Ok(model.with_classes(classes, options.head_initialization, options.train.seed)?)
+    with_head(&model, options, classes)
+}
+
+/// The same body with the head that the options ask for.
+fn with_head(model: &Model, options: &FitOptions, classes: &[String]) -> Result<Model, FitError> {
+    let model = model.with_classes(classes, options.head_initialization, options.train.seed)?;
+    Ok(if options.multi_label { model.for_several_labels() } else { model })
 }
 
 /// A run that is being made.
@@ -234,9 +262,13 @@ impl RunDirectory<'_> {
         if let Some(adapters) = &trained.low_rank {
             adapters.save_for_peft(&trained.model, &out.join(ADAPTER_FOLDER)).map_err(TrainError::from)?;
         }
-        let summary = self.evaluate_and_record(&trained)?;
+        let summary = match options.multi_label {
+            true => self.evaluate_labels(&trained)?,
+            false => self.evaluate_and_record(&trained)?,
+        };
         let temperature = summary.temperature.as_ref().map(|scaling| scaling.temperature);
         let config = trained.model.config().clone().with_temperature(temperature);
+        let config = config.with_thresholds(summary.thresholds.clone());
         config.write(&out.join(MODEL_FOLDER).join(CONFIG_FILE)).map_err(ModelError::from)?;
         let text = serde_json::to_string_pretty(&summary)
             .map_err(|error| FitError::RunFile { path: out.join(SUMMARY_FILE), reason: error.to_string() })?;

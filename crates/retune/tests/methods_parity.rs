@@ -24,7 +24,7 @@ use retune::train::low_rank::Adapters;
 use retune::train::metrics::{self, MetricsRow};
 use retune::train::optimizer::{OptimizerKind, OptimizerOptions};
 use retune::train::options::{ActivationOptions, BatchNormPolicy, Keep, Precision, TrainOptions};
-use retune::train::{Differentiation, Trained, Trainer, measure_layers};
+use retune::train::{Differentiation, Loss, Trained, Trainer, measure_layers};
 use serde_json::Value;
 
 fn folder() -> PathBuf {
@@ -88,6 +88,10 @@ fn selections_are_what_torch_modules_and_peft_say() {
             let difference: Vec<&String> = found.symmetric_difference(&known).collect();
             assert!(difference.is_empty(), "{name}: {kind} differ in {difference:?}");
         }
+        // Class and register tokens and the position embedding are spared, as well as whatever is a vector.
+        let decaying = trainable(&model).filter(|spec| spec.decays());
+        let found: BTreeSet<String> = decaying.map(|spec| spec.name.clone()).collect();
+        assert_eq!(found, kinds["decays"], "{name}");
     }
 }
 
@@ -109,7 +113,7 @@ fn measures_of_gradients_are_the_authors() {
             let what = Differentiation {
                 trained: &trained,
                 batch_statistics: &[],
-                class_weights: None,
+                loss: Loss::default(),
                 precision: Precision::Float32,
                 dropping: None,
                 at_once: None,
@@ -158,7 +162,7 @@ fn the_slanted_triangle_is_ulmfits() {
     for (steps, factors) in expected["factors"].as_object().unwrap() {
         let steps: usize = steps.parse().unwrap();
         for (step, known) in factors.as_array().unwrap().iter().enumerate() {
-            let found = Schedule::Slanted.factor(step, steps, 0.0);
+            let found = Schedule::Slanted.factor(step as f64, steps, 0.0);
             // Exact fractions on the other side; a few roundings of double precision here.
             assert!((found - known.as_f64().unwrap()).abs() < 1e-12, "step {step} of {steps}: {found}");
         }

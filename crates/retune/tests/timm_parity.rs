@@ -19,7 +19,7 @@ use retune::pixels::decode::{DecodeLimits, decode_file};
 use retune::plan::{Gradient, Phase, Plan, Schedule, Solver};
 use retune::train::optimizer::{OptimizerKind, OptimizerOptions};
 use retune::train::options::{ActivationOptions, BatchNormPolicy, Keep, Precision, TrainOptions};
-use retune::train::{Differentiation, LossGradients, Trainer, loss_gradients};
+use retune::train::{Differentiation, Loss, LossGradients, Trainer, loss_gradients};
 
 use common::{fixtures, load, models, training_images};
 
@@ -65,7 +65,7 @@ fn gradients(model: &Model, batch: &Batch, training_mode: bool) -> LossGradients
     let what = Differentiation {
         trained: &all,
         batch_statistics,
-        class_weights: None,
+        loss: Loss::default(),
         precision: Precision::Float32,
         dropping: None,
         at_once: None,
@@ -297,7 +297,7 @@ fn branches_and_features_are_dropped_and_scaled_as_timm_does() {
             let what = Differentiation {
                 trained: &all,
                 batch_statistics: &[],
-                class_weights: None,
+                loss: Loss::default(),
                 precision: Precision::Float32,
                 dropping: Some(Dropping { path_rate: 0.5, feature_rate: 0.25, key: 12345, first_image: 0 }),
                 at_once,

@@ -8,7 +8,7 @@ use retune::demo;
 use retune::loading::{Batch, Loader, LoaderOptions};
 use retune::models::Model;
 use retune::train::options::Precision;
-use retune::train::{Differentiation, LossGradients, loss_gradients};
+use retune::train::{Differentiation, Loss, LossGradients, loss_gradients};
 
 /// Sixty-four of the demo's images, at the size that its model takes.
 fn batch(model: &Model) -> Batch {
@@ -29,7 +29,7 @@ fn gradients(model: &Model, batch: &Batch, precision: Precision) -> LossGradient
     let what = Differentiation {
         trained: &trained,
         batch_statistics: &[],
-        class_weights: None,
+        loss: Loss::default(),
         precision,
         dropping: None,
         at_once: None,

@@ -30,11 +30,25 @@ pub(super) fn fuzzy(nearest: &[Vec<Neighbor>], size: usize, epochs: usize) -> Gr
 /// weights sum to log₂ of the neighborhood's size. Sorted by neighbor.
 fn memberships(near: &[Neighbor], size: usize, mean_of_all: f64) -> Vec<(usize, f32)> {
     let nearest = near.iter().map(|one| one.distance).find(|&distance| distance > 0.0).unwrap_or(0.0);
+    weights(near, near, nearest, size, mean_of_all)
+}
+
+/// How far the nearest of the mapped images belong to each new image, which is none of them: falling with the distance from
+/// 0 on. As in `umap-learn`, the nearest does not count towards the size.
+pub(super) fn memberships_of_new(nearest: &[Vec<Neighbor>], size: usize) -> Graph {
+    let all = nearest.iter().flatten().map(|one| one.distance);
+    let mean = all.sum::<f64>() / nearest.iter().map(Vec::len).sum::<usize>().max(1) as f64;
+    nearest.par_iter().map(|near| weights(near, near.get(1..).unwrap_or_default(), 0.0, size, mean)).collect()
+}
+
+/// Weights that fall with the distance beyond `nearest`, so fast that those of the `counted` sum to log₂ of the
+/// neighborhood's size. Sorted by neighbor.
+fn weights(near: &[Neighbor], counted: &[Neighbor], nearest: f64, size: usize, mean_of_all: f64) -> Vec<(usize, f32)> {
     let beyond = |one: &Neighbor| (one.distance - nearest).max(0.0);
     let wanted = (size as f64).log2();
     let (mut low, mut high, mut width) = (0.0, f64::INFINITY, 1.0);
     for _ in 0..BISECTIONS {
-        let sum: f64 = near.iter().map(|one| (-beyond(one) / width).exp()).sum();
+        let sum: f64 = counted.iter().map(|one| (-beyond(one) / width).exp()).sum();
         if (sum - wanted).abs() < TOLERANCE {
             break;
         }

@@ -11,11 +11,11 @@ fn fixture(name: &str) -> Vec<u8> {
 }
 
 /// scikit-learn's digits: 1,797 images of 64 features.
-fn digits() -> Vec<f32> {
+pub(super) fn digits() -> Vec<f32> {
     fixture("digits.bin").into_iter().map(f32::from).collect()
 }
 
-fn references() -> serde_json::Value {
+pub(super) fn references() -> serde_json::Value {
     serde_json::from_slice(&fixture("umap.json")).unwrap()
 }
 

@@ -24,6 +24,16 @@ pub fn open_source(path: &Path, console: &Console) -> Result<DataSource, Failure
     Ok(source)
 }
 
+/// The same for a model, which may be one for images with several labels.
+pub fn open_source_for(model: &Model, path: &Path, console: &Console) -> Result<DataSource, Failure> {
+    if !model.config().is_multi_label() {
+        return open_source(path, console);
+    }
+    let source = DataSource::open_multi_label(locate_data(path, console)?)?;
+    console.tell_notes(&source);
+    Ok(source)
+}
+
 /// What the help says of `--data`.
 pub const IMAGES: &str = "Images: class folders (or train/, val/, and test/ of them), a .csv or .jsonl manifest, Parquet, \
                           CIFAR, IDX, or .tar files, or hf:OWNER/NAME on the Hugging Face hub";
@@ -48,10 +58,21 @@ pub struct DataArguments {
 impl DataArguments {
     /// Opens the data and picks the split.
     pub fn open(&self, console: &Console) -> Result<Dataset, Failure> {
+        self.open_with(false, console)
+    }
+
+    /// The same for a model, which may be one for images with several labels.
+    pub fn open_for(&self, model: &Model, console: &Console) -> Result<Dataset, Failure> {
+        self.open_with(model.config().is_multi_label(), console)
+    }
+
+    fn open_with(&self, several_labels: bool, console: &Console) -> Result<Dataset, Failure> {
         let path = locate_data(&self.data, console)?;
-        let source = match self.skip_bad {
-            true => DataSource::open_with_missing_files(&path)?,
-            false => DataSource::open(&path)?,
+        let source = match (several_labels, self.skip_bad) {
+            (false, true) => DataSource::open_with_missing_files(&path)?,
+            (false, false) => DataSource::open(&path)?,
+            (true, true) => DataSource::open_multi_label_with_missing_files(&path)?,
+            (true, false) => DataSource::open_multi_label(&path)?,
         };
         console.tell_notes(&source);
         let dataset = source.split(&self.split_name())?;

@@ -3,18 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use clap::Args;
 use clap::builder::PossibleValue;
+use clap::{Args, Command};
 use retune::files;
 use retune::methods::layers::LayerSelection;
 use retune::methods::{self, Layers, Method, MethodOptions, MethodSpec, ProbePhase, UnknownMethod};
 use retune::models::HeadInitialization;
-use retune::plan::{Averaging, Plan, Schedule, Search, Warmup};
+use retune::plan::{Averaging, Gradient, Plan, Schedule, Search, Warmup};
 use retune::run::PlanSource;
 
 use super::declared::DeclaredOptionArguments;
 use super::parse::{self, Named, named};
 use super::training::HeadArguments;
+use super::typed::TypedOptions;
 use crate::failure::Failure;
 
 /// A method and its options, or a plan written by hand.
@@ -53,6 +54,46 @@ impl MethodArguments {
             ))),
             _ => Ok(PlanSource::Method(self.method, options)),
         }
+    }
+}
+
+impl MethodArguments {
+    /// Options that can be typed without a method for a run that goes on with a recorded plan.
+    const OF_ANY_DESCENT: [&str; 9] =
+        ["epochs", "lr", "search", "patience", "schedule", "warmup_epochs", "warmup", "ema", "swa_from"];
+
+    /// The first option that was typed and means something to a method only, as the command line writes it.
+    pub fn first_that_needs_a_method(typed: &TypedOptions) -> Option<String> {
+        let command = MethodOptionArguments::augment_args(Command::new("method"));
+        let mut ids = command.get_arguments().map(|argument| argument.get_id().as_str());
+        let other = ids.find(|id| typed.has(id) && !Self::OF_ANY_DESCENT.contains(id));
+        other.map(|id| id.replace('_', "-"))
+    }
+
+    /// Changes a recorded descent by what was typed.
+    ///
+    /// # Errors
+    /// Numbers that do not go together.
+    pub fn change(&self, typed: &TypedOptions, settings: &mut Gradient) -> Result<(), Failure> {
+        let options = &self.options;
+        if typed.has("epochs") {
+            *settings = settings.shortened(options.epochs);
+        }
+        options.check_for(settings.epochs)?;
+        if typed.has("lr") {
+            settings.learning_rates.clone_from(&options.lr);
+        }
+        if let Some(search) = options.search {
+            settings.rungs = search.rungs(settings.learning_rates.len(), settings.epochs);
+        }
+        settings.patience = options.patience.or(settings.patience);
+        settings.schedule = options.schedule.unwrap_or(settings.schedule);
+        settings.warmup_epochs = options.warmup_epochs;
+        if typed.has("warmup") {
+            settings.warmup = options.warmup;
+        }
+        settings.average = options.average().or(settings.average);
+        Ok(())
     }
 }
 
@@ -108,7 +149,7 @@ pub struct MethodOptionArguments {
 impl MethodOptionArguments {
     /// As the library takes them, for a head that starts in this way.
     pub fn resolve(&self, head: &HeadArguments) -> Result<MethodOptions, Failure> {
-        self.check()?;
+        self.check_for(self.epochs)?;
         Ok(MethodOptions {
             epochs: self.epochs,
             learning_rates: self.lr.clone(),
@@ -125,8 +166,8 @@ impl MethodOptionArguments {
         })
     }
 
-    fn check(&self) -> Result<(), Failure> {
-        let epochs = self.epochs;
+    /// Checks what must lie within so many epochs.
+    fn check_for(&self, epochs: usize) -> Result<(), Failure> {
         if self.warmup_epochs > epochs as f64 {
             let reason = format!("--warmup-epochs {} is longer than the {epochs} of --epochs", self.warmup_epochs);
             return Err(Failure::Mistake(reason));

@@ -4,6 +4,7 @@
 //! are in that command's file.
 
 pub mod cka;
+pub mod continuing;
 pub mod data;
 mod declared;
 pub mod location;
@@ -13,7 +14,7 @@ pub mod output_file;
 pub mod parse;
 pub mod run;
 pub mod training;
-mod typed;
+pub mod typed;
 pub mod usage;
 
 use std::ffi::OsString;

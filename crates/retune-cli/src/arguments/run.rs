@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use retune::models::HeadInitialization;
-use retune::run::FitOptions;
+use retune::run::{FitOptions, ModelSource};
 
 use super::data::EvaluationArguments;
 use super::location::locate_data;
@@ -11,6 +11,14 @@ use super::model::{ModelArguments, PreprocessingArguments, absolute};
 use super::training::TrainingArguments;
 use crate::failure::Failure;
 use crate::output::Console;
+
+/// Refuses images with several labels where a command knows one class for each.
+pub fn refuse_several_labels(training: &TrainingArguments, command: &str) -> Result<(), Failure> {
+    match training.multi_label {
+        true => Err(Failure::Mistake(format!("{command} is for images of one class each; leave out --multi-label"))),
+        false => Ok(()),
+    }
+}
 
 /// Groups of options that make a run together.
 pub struct RunArguments<'a> {
@@ -29,14 +37,20 @@ pub struct RunArguments<'a> {
 impl RunArguments<'_> {
     /// The library's options, with absolute paths, so that the run can be resumed from another folder.
     pub fn options(&self, console: &Console) -> Result<FitOptions, Failure> {
+        self.options_of(self.model.source(console)?, console)
+    }
+
+    /// The same for a model that other options name.
+    pub fn options_of(&self, model: ModelSource, console: &Console) -> Result<FitOptions, Failure> {
         let mut evaluations = self.evaluations.sources(console)?;
         for evaluation in &mut evaluations {
             evaluation.path = absolute(&evaluation.path);
         }
-        let keeps_head = self.training.head.initialization() == HeadInitialization::Keep;
-        if self.model.names_classes() && !keeps_head {
+        let uses_head =
+            matches!(self.training.head.initialization(), HeadInitialization::Keep | HeadInitialization::Known);
+        if self.model.names_classes() && !uses_head {
             let reason = "--classes names the classes of the model's own head, but a new head takes the classes of the data; add \
-                          --head-init keep, or leave out --classes";
+                          --head-init keep or known, or leave out --classes";
             return Err(Failure::Mistake(reason.to_owned()));
         }
         Ok(FitOptions {
@@ -45,10 +59,11 @@ impl RunArguments<'_> {
             split_by: self.training.split_by,
             head_initialization: self.training.head.initialization(),
             device: self.model.device.clone(),
-            model: self.model.source(console)?,
+            model,
             preprocessing: self.preprocessing.change(),
             train: self.training.options(console.threads),
             skip_bad: self.training.skip_bad,
+            multi_label: self.training.multi_label,
             evaluations,
         })
     }

@@ -18,6 +18,10 @@ use super::parse::{self, Named, named};
 #[derive(Args)]
 #[command(next_help_heading = "Training")]
 pub struct TrainingArguments {
+    /// Images have several labels, or none: binary cross-entropy for each label, and mean average precision to choose by.
+    /// Labels are a list, a text such as `cat|dog`, or a column of 0 and 1 for each
+    #[arg(long)]
+    pub multi_label: bool,
     /// Fraction of each class to hold out for validation, if the data has no validation split
     #[arg(long, value_name = "X", default_value = "0.2", value_parser = parse::proper_fraction, allow_hyphen_values = true)]
     pub val_fraction: f64,
@@ -82,10 +86,11 @@ pub struct TrainingArguments {
     /// Which epoch's model to keep: the best on validation, or the last
     #[arg(long, value_name = "NAME", default_value = "best", value_parser = named::<Keep>(["best", "last"]))]
     save: Keep,
-    /// Metric by which validation chooses epochs, learning rates, and averages
-    #[arg(long, value_name = "NAME", default_value = "accuracy",
+    /// Metric by which validation chooses epochs, learning rates, averages, and the penalty of a linear probe [default:
+    /// accuracy; map, mean average precision, with --multi-label]
+    #[arg(long, value_name = "NAME",
           value_parser = named::<Metric>(Metric::ALL.map(Metric::name)))]
-    select: Metric,
+    select: Option<Metric>,
     /// Also write a checkpoint every STEPS steps [default: after every epoch only]
     #[arg(long, value_name = "STEPS", value_parser = parse::count, allow_hyphen_values = true)]
     checkpoint_every: Option<usize>,
@@ -119,14 +124,14 @@ pub struct TrainingArguments {
 #[command(next_help_heading = "Training")]
 pub struct HeadArguments {
     #[arg(long, value_name = "NAME", help = head_help(),
-          value_parser = Named::read_by(["zeros", "normal", "probe", "keep"], head_initialization))]
+          value_parser = Named::read_by(["known", "zeros", "normal", "probe", "keep"], head_initialization))]
     pub head_init: Option<HeadInitialization>,
 }
 
 impl HeadArguments {
     /// How the head starts.
     pub fn initialization(&self) -> HeadInitialization {
-        self.head_init.unwrap_or(HeadInitialization::Zeros)
+        self.head_init.unwrap_or(HeadInitialization::Known)
     }
 
     /// Whether a linear probe comes before a method's own phases.
@@ -142,8 +147,9 @@ impl HeadArguments {
 fn head_help() -> String {
     let probing = methods::ALL.iter().filter(|method| method.probes_new_head);
     format!(
-        "Initialization of the head; `probe` fits a linear probe before the method's own phases, and `keep` uses the \
-         model's own head, for data with the same classes [default: zeros; probe for {}]",
+        "Initialization of the head; `known` keeps the rows of classes that the model knows by name and sets the others to \
+         zero, `probe` fits a linear probe before the method's own phases, and `keep` uses the model's own head, for data \
+         with the same classes [default: known; probe for {}]",
         methods::names(probing, " and ")
     )
 }
@@ -153,6 +159,7 @@ impl TrainingArguments {
     pub fn options(&self, threads: usize) -> TrainOptions {
         TrainOptions {
             seed: self.seed,
+            budget: None,
             batch_size: self.batch_size,
             accumulate: NonZeroUsize::new(self.accumulate).unwrap_or(NonZeroUsize::MIN),
             sampling: self.sampling,
@@ -162,7 +169,11 @@ impl TrainingArguments {
             clip_norm: self.clip_norm,
             batch_norm: self.bn,
             keep: self.save,
-            select: self.select,
+            select: self.select.unwrap_or(if self.multi_label {
+                Metric::MeanAveragePrecision
+            } else {
+                Metric::Accuracy
+            }),
             label_smoothing: self.label_smoothing,
             balanced_classes: self.class_weights == ClassWeights::Balanced,
             augmentation: Augmentation::new(self.augment),
@@ -208,11 +219,12 @@ fn class_weights(name: &str) -> Result<ClassWeights, String> {
 
 fn head_initialization(name: &str) -> Result<HeadInitialization, String> {
     match name {
+        "known" => Ok(HeadInitialization::Known),
         "zeros" => Ok(HeadInitialization::Zeros),
         "normal" => Ok(HeadInitialization::Normal),
         "probe" => Ok(HeadInitialization::Probe),
         "keep" => Ok(HeadInitialization::Keep),
-        _ => Err("expected zeros, normal, probe or keep".into()),
+        _ => Err("expected known, zeros, normal, probe or keep".into()),
     }
 }
 

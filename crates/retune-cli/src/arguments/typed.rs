@@ -2,9 +2,11 @@
 //! than was asked for is worse than none. What belongs to other methods is refused; what all methods of gradient descent
 //! share, and loops over methods pass along, gets a note.
 
+use std::collections::BTreeSet;
+
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, Command};
+use clap::{ArgMatches, Args, Command, FromArgMatches};
 use retune::methods::{self, DeclaredOption, Method};
 use retune::train::optimizer::OptimizerKind;
 use retune::train::options::Keep;
@@ -15,7 +17,8 @@ use super::method::{MethodChoice, MethodOptionArguments};
 const BESIDE_RESUME: [&str; 8] = ["resume", "no_report", "jobs", "json", "quiet", "verbose", "threads", "kernels"];
 
 /// Options of gradient descent, for which a method without any has no use.
-const OF_DESCENT: [&str; 27] = [
+const OF_DESCENT: [&str; 28] = [
+    "budget",
     "epochs",
     "lr",
     "search",
@@ -44,6 +47,40 @@ const OF_DESCENT: [&str; 27] = [
     "half_activations",
     "views",
 ];
+
+/// The options that were typed, by their ids. Nothing is typed for this group itself; it must be the first of its command, as
+/// others take their values away.
+#[derive(Clone, Debug, Default)]
+pub struct TypedOptions(BTreeSet<String>);
+
+impl TypedOptions {
+    /// Whether an option was typed.
+    pub fn has(&self, id: &str) -> bool {
+        self.0.contains(id)
+    }
+}
+
+impl Args for TypedOptions {
+    fn augment_args(command: Command) -> Command {
+        command
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        command
+    }
+}
+
+impl FromArgMatches for TypedOptions {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let ids = matches.ids().map(|id| id.as_str().to_owned());
+        Ok(Self(ids.filter(|id| matches.value_source(id) == Some(ValueSource::CommandLine)).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
 
 /// Refuses options of methods that would change nothing; what is to be said of other options that change nothing.
 ///
@@ -74,7 +111,8 @@ pub fn check(command: &Command, matches: &ArgMatches) -> Result<Vec<String>, cla
         ));
     }
     let methods = methods(matches);
-    if methods.is_empty() || plan {
+    let goes_on = of_command("from") && command.get_name() == "fit" && typed("from");
+    if methods.is_empty() || plan || goes_on {
         return Ok(Vec::new());
     }
     let declared = methods::declared_options();

@@ -12,7 +12,7 @@ use retune::similarity::feature_change::{self, FeatureChange};
 use retune::sources::{ClassMapping, Dataset};
 use serde::Serialize;
 
-use crate::arguments::data::{DataArguments, EvaluationArguments, open_source};
+use crate::arguments::data::{DataArguments, EvaluationArguments, open_source_for};
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
 use crate::failure::Failure;
 use crate::output::results::CalibrationError;
@@ -56,17 +56,22 @@ struct Document<'a> {
 
 /// Evaluates the model on every set.
 pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> {
-    let mut sets = vec![(arguments.data.split_name().to_string(), arguments.data.open(console)?)];
+    let model = arguments.model.load(&arguments.preprocessing.change(), console)?;
+    let several_labels = model.config().is_multi_label();
+    if several_labels && arguments.per_class {
+        let reason = "--per-class is for models that give each image one class; leave it out";
+        return Err(Failure::Mistake(reason.to_owned()));
+    }
+    let mut sets = vec![(arguments.data.split_name().to_string(), arguments.data.open_for(&model, console)?)];
     for source in arguments.evaluations.sources(console)? {
         if source.name == sets[0].0 {
             let reason =
                 format!("--eval {0}= has the same name as the set of --data; choose another name", source.name);
             return Err(Failure::Mistake(reason));
         }
-        let dataset = evaluation_split(&open_source(&source.path, console)?)?;
+        let dataset = evaluation_split(&open_source_for(&model, &source.path, console)?)?;
         sets.push((source.name, arguments.data.readable(dataset, console)?));
     }
-    let model = arguments.model.load(&arguments.preprocessing.change(), console)?;
     if let Some(run) = arguments.model.run() {
         run::warn_of_training_images(run, &sets, &console.progress);
     }
@@ -83,6 +88,9 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
         let task = format!("evaluating {name}");
         let (mut answers, mut confidences, mut scaled) = (Vec::new(), Vec::new(), Vec::new());
         let answer = |label, logits: &[f32]| {
+            if several_labels {
+                return;
+            }
             let class = most_likely(logits);
             confidences.push((softmax(logits)[class], class == label));
             scaled.extend(temperature.map(|temperature| (softmax_at(temperature, logits)[class], class == label)));
@@ -116,6 +124,7 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
         let seen = preprocessing.map(|seen| format!("both models see images at {seen}\n")).unwrap_or_default();
         let tables = [
             results::table(&splits).to_string(),
+            results::label_table(&splits),
             results::further_table(&splits, &calibration),
             results::group_tables(&splits),
             results::class_tables(&classes),
@@ -153,6 +162,10 @@ fn matched(
 ) -> Result<Vec<(String, Dataset)>, Failure> {
     if model.config().num_classes() == 0 {
         return Err(InferenceError::NoClassifier.into());
+    }
+    // Combinations of labels need no match: their labels get one where they are evaluated.
+    if model.config().is_multi_label() {
+        return Ok(sets);
     }
     let (known, mut told) = (model.config().classes(), Vec::new());
     let mut matched = Vec::with_capacity(sets.len());

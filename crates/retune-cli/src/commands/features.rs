@@ -19,7 +19,8 @@ pub struct FeaturesArguments {
     /// File to write: .npz, .parquet, or .safetensors; after an interruption, the same command continues
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
-    /// Layer: input, pooled (what the head sees), logits, or a name that `retune layers` lists
+    /// Layer: input, pooled (what the head sees), cls+mean (a transformer's class token and the mean of its patches),
+    /// logits, or a name that `retune layers` lists
     #[arg(long, value_name = "NAME", default_value = "pooled")]
     layer: String,
     #[command(flatten)]

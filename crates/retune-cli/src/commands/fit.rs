@@ -8,20 +8,25 @@ use retune::files::lock::DirectoryLock;
 use retune::models::ModelError;
 use retune::models::weights::WeightsError;
 use retune::monitor::Monitor;
-use retune::run::{self, FitError, Summary};
+use retune::run::{self, Continuation, FitError, FitOptions, PlanSource, Summary};
 use retune::train::TrainError;
+use retune::train::budget::Budget;
 
+use crate::arguments::continuing;
 use crate::arguments::data::{EvaluationArguments, IMAGES};
 use crate::arguments::method::MethodArguments;
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
 use crate::arguments::run::RunArguments;
 use crate::arguments::training::TrainingArguments;
+use crate::arguments::typed::TypedOptions;
 use crate::failure::Failure;
 use crate::output::{Console, results};
 
 /// Options of `retune fit`.
 #[derive(Args)]
 pub struct FitArguments {
+    #[command(flatten)]
+    typed: TypedOptions,
     #[command(flatten)]
     model: ModelArguments,
     #[arg(short, long, value_name = "PATH", help = IMAGES, help_heading = "Data")]
@@ -34,6 +39,10 @@ pub struct FitArguments {
     /// Resume this interrupted run with its original options
     #[arg(long, value_name = "RUN", help_heading = "Data")]
     resume: Option<PathBuf>,
+    /// Go on from the final model of this run, its head included, for --epochs more, in a new directory: data, method, and
+    /// options are that run's, with what is typed on top, at the learning rate chosen there
+    #[arg(long, value_name = "RUN", help_heading = "Data", conflicts_with_all = ["model", "arch", "from_scratch", "classes"])]
+    from: Option<PathBuf>,
     /// Do not write report.html and pictures; `retune report RUN` writes them later
     #[arg(long, help_heading = "Data")]
     no_report: bool,
@@ -41,8 +50,24 @@ pub struct FitArguments {
     method: MethodArguments,
     #[command(flatten)]
     training: TrainingArguments,
+    /// Bound on the time of training, such as 90s, 10m, or 1h30m: the search among learning rates and the epochs are cut to
+    /// fit, so results depend on the speed of the machine [default: no bound]
+    #[arg(long, value_name = "TIME", help_heading = "Training", allow_hyphen_values = true)]
+    budget: Option<Budget>,
     #[command(flatten)]
     preprocessing: PreprocessingArguments,
+}
+
+impl FitArguments {
+    fn groups<'a>(&'a self, data: &'a Path) -> RunArguments<'a> {
+        RunArguments {
+            data,
+            model: &self.model,
+            evaluations: &self.evaluations,
+            training: &self.training,
+            preprocessing: &self.preprocessing,
+        }
+    }
 }
 
 /// Trains and prints the results.
@@ -67,16 +92,15 @@ pub fn run(arguments: &FitArguments, console: &Console) -> Result<(), Failure> {
 }
 
 fn start(arguments: &FitArguments, out: &Path, console: &Console) -> Result<Result<Summary, FitError>, Failure> {
-    let data = arguments.data.as_deref().ok_or_else(|| missing("--data", "the images to train on"))?;
-    let plan = arguments.method.source(&arguments.training.head)?;
-    let groups = RunArguments {
-        data,
-        model: &arguments.model,
-        evaluations: &arguments.evaluations,
-        training: &arguments.training,
-        preprocessing: &arguments.preprocessing,
+    let (mut options, plan) = match &arguments.from {
+        Some(run) => going_on(arguments, run, console)?,
+        None => {
+            let data = arguments.data.as_deref().ok_or_else(|| missing("--data", "the images to train on"))?;
+            let plan = arguments.method.source(&arguments.training.head)?;
+            (arguments.groups(data).options(console)?, plan)
+        }
     };
-    let options = groups.options(console)?;
+    options.train.budget = arguments.budget;
     console.detail(|| toml::to_string(&options).unwrap_or_default());
     let traces = Traces::before(out);
     let fitted = run::start(&options, &plan, out, Some(&console.command_line.to_string()), None, &console.progress);
@@ -84,6 +108,22 @@ fn start(arguments: &FitArguments, out: &Path, console: &Console) -> Result<Resu
         traces.remove_unless_resumable(out);
     }
     Ok(fitted)
+}
+
+/// The options and the plan of a run that goes on from another.
+fn going_on(arguments: &FitArguments, run: &Path, console: &Console) -> Result<(FitOptions, PlanSource), Failure> {
+    let continuation = Continuation::of(run)?;
+    let data = arguments.data.as_deref().unwrap_or(&continuation.options.data).to_owned();
+    let (typed, groups) = (&arguments.typed, arguments.groups(&data));
+    let options = continuing::options(&continuation, typed, &groups, console)?;
+    let epochs_before = continuation.epochs_before;
+    let plan = continuing::plan(continuation, typed, &arguments.method, &groups)?;
+    console.progress.message(&continuing::told(run, epochs_before, &plan));
+    if continuing::splits_anew(typed) {
+        let told = "note: images are held out anew, so validation may hold some that the run before was trained on";
+        console.progress.message(told);
+    }
+    Ok((options, plan))
 }
 
 fn missing(option: &str, what: &str) -> Failure {

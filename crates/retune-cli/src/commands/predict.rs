@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use retune::files;
-use retune::inference::{self, InferenceError, Layer, softmax_at};
-use retune::models::imagenet;
+use retune::inference::{self, InferenceError, Layer, sigmoid, softmax_at};
+use retune::models::{Model, imagenet};
 use retune::sources::{DataNote, Dataset, Sample, memory};
 use serde::Serialize;
 
@@ -63,6 +63,32 @@ struct ClassProbability {
     id: Option<String>,
     index: usize,
     probability: f64,
+    /// Whether the image is taken to have the label, where it may have several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    predicted: Option<bool>,
+}
+
+/// How logits become probabilities.
+enum Probabilities {
+    /// The softmax of the logits divided by a temperature: an image has one class.
+    Softmax { temperature: f64 },
+    /// The sigmoid of each logit, and where a label begins to count: an image may have several.
+    Sigmoid { thresholds: Vec<f64> },
+}
+
+impl Probabilities {
+    fn of(model: &Model, temperature: Option<f64>) -> Result<Self, Failure> {
+        let config = model.config();
+        if !config.is_multi_label() {
+            return Ok(Self::Softmax { temperature: temperature.or(config.temperature()).unwrap_or(1.0) });
+        }
+        if temperature.is_some() {
+            let reason = "--temperature is for models that give each image one class; leave it out";
+            return Err(Failure::Mistake(reason.to_owned()));
+        }
+        let thresholds = config.thresholds().filter(|thresholds| thresholds.len() == config.num_classes());
+        Ok(Self::Sigmoid { thresholds: thresholds.unwrap_or_else(|| vec![0.5; config.num_classes()]) })
+    }
 }
 
 /// Prints the top classes of every image.
@@ -77,14 +103,14 @@ pub fn run(arguments: &PredictArguments, console: &Console) -> Result<(), Failur
     let known = model.config().classes();
     console.tell(known.presumed_by_count().map(DataNote::ClassesPresumed));
     let names = known.names().map(|ids| ClassLabels { ids, shown: imagenet::shown(ids) });
-    let temperature = arguments.temperature.or(model.config().temperature()).unwrap_or(1.0);
+    let kind = Probabilities::of(&model, arguments.temperature)?;
     let loader = arguments.batches.loader(dataset, &model, console)?;
 
     let mut predictions = Vec::with_capacity(loader.dataset().len());
     inference::for_each_batch(&model, &loader, Layer::Logits, "predicting", &console.progress, |batch, rows| {
         for (logits, &index) in rows.chunks_exact(classes).zip(&batch.indices) {
             let path = loader.dataset().samples[index].name.to_string();
-            let classes = most_likely(logits, temperature, arguments.top, names.as_ref());
+            let classes = most_likely(logits, &kind, arguments.top, names.as_ref());
             predictions.push(Prediction { path, classes });
         }
     })?;
@@ -132,34 +158,52 @@ impl ClassLabels<'_> {
 }
 
 /// The `top` classes of the largest logits; of equal ones, the first.
-fn most_likely(logits: &[f32], temperature: f64, top: usize, names: Option<&ClassLabels>) -> Vec<ClassProbability> {
-    let probabilities = softmax_at(temperature, logits);
+fn most_likely(logits: &[f32], kind: &Probabilities, top: usize, names: Option<&ClassLabels>) -> Vec<ClassProbability> {
+    let probabilities: Vec<f64> = match kind {
+        Probabilities::Softmax { temperature } => softmax_at(*temperature, logits),
+        Probabilities::Sigmoid { .. } => logits.iter().map(|&logit| sigmoid(logit)).collect(),
+    };
+    let predicted = |index: usize| match kind {
+        Probabilities::Softmax { .. } => None,
+        Probabilities::Sigmoid { thresholds } => Some(probabilities[index] >= thresholds[index]),
+    };
     let mut order: Vec<usize> = (0..logits.len()).collect();
     order.sort_by(|&one, &other| logits[other].total_cmp(&logits[one]));
     let entry = |&index: &usize| {
         let (class, id) = names.and_then(|names| names.of(index)).unwrap_or_else(|| (index.to_string(), None));
-        ClassProbability { class, id, index, probability: probabilities[index] }
+        ClassProbability { class, id, index, probability: probabilities[index], predicted: predicted(index) }
     };
     order.iter().take(top).map(entry).collect()
 }
 
+fn has_several_labels(predictions: &[Prediction]) -> bool {
+    predictions.iter().flat_map(|prediction| &prediction.classes).any(|class| class.predicted.is_some())
+}
+
 fn csv(predictions: &[Prediction]) -> String {
-    let mut text = "path,rank,class,index,probability\n".to_owned();
+    let several = has_several_labels(predictions);
+    let mut text = format!("path,rank,class,index,probability{}\n", if several { ",predicted" } else { "" });
     for Prediction { path, classes } in predictions {
-        for (rank, ClassProbability { class, index, probability, .. }) in classes.iter().enumerate() {
+        for (rank, ClassProbability { class, index, probability, predicted, .. }) in classes.iter().enumerate() {
             let (path, class) = (csv_cell(path), csv_cell(class));
-            text.push_str(&format!("{path},{},{class},{index},{probability}\n", rank + 1));
+            let predicted = predicted.map(|predicted| format!(",{}", u8::from(predicted))).unwrap_or_default();
+            text.push_str(&format!("{path},{},{class},{index},{probability}{predicted}\n", rank + 1));
         }
     }
     text
 }
 
 fn table(predictions: &[Prediction]) -> Table {
-    let mut table = Table::new([("image", Align::Left), ("class", Align::Left), ("probability", Align::Right)]);
+    let several = has_several_labels(predictions);
+    let mut columns = vec![("image", Align::Left), ("class", Align::Left), ("probability", Align::Right)];
+    columns.extend(several.then_some(("predicted", Align::Left)));
+    let mut table = Table::new(columns);
     for prediction in predictions {
         for (rank, class) in prediction.classes.iter().enumerate() {
             let path = if rank == 0 { prediction.path.as_str() } else { "" };
-            table.row([path, &class.class, &percent(class.probability)]);
+            let mut cells = vec![path.to_owned(), class.class.clone(), percent(class.probability)];
+            cells.extend(class.predicted.map(|predicted| if predicted { "yes" } else { "no" }.to_owned()));
+            table.row(cells);
         }
     }
     table
@@ -171,20 +215,33 @@ mod tests {
 
     #[test]
     fn the_most_likely_classes_come_first_with_names_where_there_are_some() {
-        let top = most_likely(&[0.0, 2.0, 2.0, 1.0], 1.0, 3, None);
+        let at = |temperature: f64| Probabilities::Softmax { temperature };
+        let top = most_likely(&[0.0, 2.0, 2.0, 1.0], &at(1.0), 3, None);
         assert_eq!(top.iter().map(|entry| entry.index).collect::<Vec<_>>(), [1, 2, 3]);
         assert_eq!(top[0].class, "1");
         // By hand: e² / (1 + 2e² + e).
         let e = std::f64::consts::E;
         assert!((top[0].probability - e * e / (1.0 + 2.0 * e * e + e)).abs() < 1e-6);
         // At temperature 2, of half the logits.
-        let (half, root) = (most_likely(&[0.0, 2.0, 2.0, 1.0], 2.0, 3, None), e.sqrt());
+        let (half, root) = (most_likely(&[0.0, 2.0, 2.0, 1.0], &at(2.0), 3, None), e.sqrt());
         assert_eq!(half.iter().map(|entry| entry.index).collect::<Vec<_>>(), [1, 2, 3]);
         assert!((half[0].probability - e / (1.0 + 2.0 * e + root)).abs() < 1e-6);
         let ids = ["n01440764".to_owned(), "bee".to_owned()];
         let names = ClassLabels { ids: &ids, shown: imagenet::shown(&ids) };
-        let top = most_likely(&[0.0, 1.0], 1.0, 5, Some(&names));
+        let top = most_likely(&[0.0, 1.0], &at(1.0), 5, Some(&names));
         assert_eq!((top[0].class.as_str(), &top[0].id), ("bee", &None));
         assert_eq!((top[1].class.as_str(), top[1].id.as_deref()), ("tench", Some("n01440764")));
+    }
+
+    #[test]
+    fn labels_are_likely_each_by_itself() {
+        let kind = Probabilities::Sigmoid { thresholds: vec![0.5, 0.9, 0.2] };
+        let top = most_likely(&[0.0, 2.0, -1.0], &kind, 3, None);
+        // By hand: 1 / (1 + e⁻²), 1/2 and 1 / (1 + e).
+        let found: Vec<(usize, Option<bool>)> = top.iter().map(|label| (label.index, label.predicted)).collect();
+        assert_eq!(found, [(1, Some(false)), (0, Some(true)), (2, Some(true))]);
+        let e = std::f64::consts::E;
+        assert!((top[0].probability - 1.0 / (1.0 + (-2f64).exp())).abs() < 1e-9);
+        assert!((top[2].probability - 1.0 / (1.0 + e)).abs() < 1e-9);
     }
 }

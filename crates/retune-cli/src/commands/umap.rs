@@ -1,5 +1,7 @@
 //! `retune umap`: maps features in two dimensions.
 
+mod onto;
+
 use std::iter::repeat_n;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +21,7 @@ use retune::run::record::Thumbnails;
 use retune::sources::{ImageSource, SplitName};
 use serde::Serialize;
 
+use self::onto::KnownMap;
 use super::eval::with_model_classes;
 use crate::arguments::data::{BatchArguments, open_source};
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
@@ -44,7 +47,8 @@ pub struct UmapArguments {
     /// Split of --data to read [default: every image]
     #[arg(long, value_name = "NAME", conflicts_with = "features", help_heading = "Features")]
     split: Option<String>,
-    /// Layer: input, pooled (what the head sees), logits, or a name that `retune layers` lists
+    /// Layer: input, pooled (what the head sees), cls+mean (a transformer's class token and the mean of its patches),
+    /// logits, or a name that `retune layers` lists
     #[arg(long, value_name = "NAME", default_value = "pooled", help_heading = "Features")]
     layer: String,
     #[command(flatten)]
@@ -79,6 +83,13 @@ pub struct UmapArguments {
     /// Folder of the images whose paths are in --features, for thumbnails in an .html map
     #[arg(long, value_name = "FOLDER", requires = "features", help_heading = "Features")]
     images: Option<PathBuf>,
+    /// Place the images on this map, on which nothing else moves: a run, or a .csv or .json map with --onto-features. Use the
+    /// options that it was made with
+    #[arg(long, value_name = "MAP", help_heading = "Map")]
+    onto: Option<PathBuf>,
+    /// Features of the images on the map of --onto: the files that it was made of, in order
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "onto", help_heading = "Map")]
+    onto_features: Vec<PathBuf>,
     /// Write the map to this file: .html (interactive), .png or .svg (a picture), .csv, or .json
     #[arg(short, long, value_name = "FILE")]
     out: OutputFile,
@@ -128,6 +139,12 @@ pub fn run(arguments: &UmapArguments, console: &Console) -> Result<(), Failure> 
         Some(data) => Images::of_model(arguments, data, console)?,
         None => Images::of_files(&arguments.features)?.with_thumbnails(arguments, console)?,
     };
+    let known = arguments.onto.as_ref().map(|map| KnownMap::read(map, &arguments.onto_features)).transpose()?;
+    let new = images.labels.len();
+    let images = match &known {
+        Some(known) => images.after(known)?,
+        None => images,
+    };
     let missing = |what: &str| Err(Failure::Mistake(format!("--color {}: {what}", arguments.color)));
     match arguments.color.as_str() {
         "file" if images.files.is_empty() => return missing("pass several files to --features"),
@@ -141,7 +158,13 @@ pub fn run(arguments: &UmapArguments, console: &Console) -> Result<(), Failure> 
     }
     let UmapArguments { neighbors, minimum_distance, metric, seed, epochs, .. } = *arguments;
     let options = UmapOptions { neighbors, minimum_distance, metric, seed, epochs };
-    let layout = umap(&images.features, images.width, &options).map_err(|error| Failure::Mistake(error.to_string()))?;
+    let layout = match &known {
+        Some(known) => {
+            let features = &images.features[known.layout.len() * known.width..];
+            [known.layout.clone(), known.place(features, images.width, &options)?].concat()
+        }
+        None => umap(&images.features, images.width, &options).map_err(|error| Failure::Mistake(error.to_string()))?,
+    };
     let judged = layout.len() <= MAX_JUDGED;
     let trust = judged.then(|| trustworthiness(&images.features, images.width, &layout, JUDGED_NEIGHBORS, metric).ok());
     let document = Document {
@@ -161,11 +184,35 @@ pub fn run(arguments: &UmapArguments, console: &Console) -> Result<(), Failure> 
         let trust = document.trustworthiness.map_or_else(String::new, |trust| {
             format!("\ntrustworthiness over {JUDGED_NEIGHBORS} neighbors: {trust:.4}")
         });
-        format!("{} images of {} features in {}{trust}", document.images, document.width, arguments.out.path.display())
+        let images = match &known {
+            Some(known) => format!("{new} images placed among {} of {}", known.layout.len(), known.name),
+            None => format!("{} images", document.images),
+        };
+        format!("{images} of {} features in {}{trust}", document.width, arguments.out.path.display())
     })
 }
 
 impl Images {
+    /// These images after those of a map, of which nothing but labels and paths is known.
+    fn after(self, known: &KnownMap) -> Result<Self, Failure> {
+        if self.width != known.width {
+            let reason = format!("its images have {} features, the new ones {}", known.width, self.width);
+            return Err(Failure::in_file(Path::new(&known.name), reason));
+        }
+        let new = match self.files.is_empty() {
+            true => vec!["new".to_owned(); self.labels.len()],
+            false => self.files,
+        };
+        Ok(Self {
+            features: [known.features.as_slice(), &self.features].concat(),
+            width: self.width,
+            labels: [known.labels.as_slice(), &self.labels].concat(),
+            paths: [known.paths.as_slice(), &self.paths].concat(),
+            files: vec![known.name.clone(); known.layout.len()].into_iter().chain(new).collect(),
+            ..Self::default()
+        })
+    }
+
     fn of_files(files: &[PathBuf]) -> Result<Self, Failure> {
         if files.is_empty() {
             return Err(Failure::Mistake(

@@ -8,7 +8,7 @@ use indicatif::HumanCount;
 use retune::inference::Evaluation;
 use retune::report::confusion::ClassAccuracy;
 use retune::run::{self, Hint, Summary};
-use retune::train::{PhaseOutcome, RunnerUp};
+use retune::train::{BudgetCut, PhaseOutcome, RunnerUp, ShortenedTraining};
 use serde::Serialize;
 
 use super::table::{Align, Table};
@@ -79,6 +79,21 @@ pub fn further_table(
     format!("\n{table}")
 }
 
+/// A table of what is measured of images with several labels; empty where they have one.
+pub fn label_table(splits: &IndexMap<String, Evaluation>) -> String {
+    let shown = |share: Option<f64>| share.map_or_else(|| "–".to_owned(), percent);
+    if splits.values().all(|evaluation| evaluation.micro_f1.is_none()) {
+        return String::new();
+    }
+    let columns = [("set", Align::Left), ("mAP", Align::Right), ("micro F1", Align::Right), ("macro F1", Align::Right)];
+    let mut table = Table::new(columns);
+    for (name, evaluation) in splits {
+        let Evaluation { mean_average_precision, micro_f1, macro_f1, .. } = evaluation;
+        table.row([name.clone(), shown(*mean_average_precision), shown(*micro_f1), shown(*macro_f1)]);
+    }
+    format!("\n{table}")
+}
+
 /// A table of the groups for each set that has several.
 pub fn group_tables(splits: &IndexMap<String, Evaluation>) -> String {
     let grouped = splits.iter().filter(|(_, evaluation)| evaluation.groups.len() > 1);
@@ -136,10 +151,12 @@ pub fn summary(summary: &Summary, run: &Path) -> String {
         let chosen = chosen(phase);
         let accuracy = percent(phase.validation.accuracy);
         text.push_str(&format!("  {}: {chosen}, {accuracy} right on validation\n", phase.phase));
+        text.extend(phase.cut.iter().map(|cut| format!("    {}\n", left_out(cut))));
         text.extend(phase.runner_up().map(|runner_up| format!("    {}\n", certainty(&runner_up))));
     }
     let hint = hint(summary, run).map(|hint| format!("{hint}\n\n")).unwrap_or_default();
-    format!("{text}\n{}\n{hint}model: {}\n", table(&summary.splits), run.join("model").display())
+    let tables = format!("{}{}", table(&summary.splits), label_table(&summary.splits));
+    format!("{text}\n{tables}\n{hint}model: {}\n", run.join("model").display())
 }
 
 /// A note on what to try next, judging by a run's outcome, and with which options.
@@ -163,6 +180,20 @@ fn chosen(phase: &PhaseOutcome) -> String {
         PhaseOutcome { alpha: Some(alpha), .. } => format!("alpha {alpha}"),
         PhaseOutcome { epoch, .. } => format!("epoch {epoch}"),
     }
+}
+
+/// What a phase left out to keep to a budget.
+fn left_out(cut: &BudgetCut) -> String {
+    let rates = |rates: &[f64]| rates.iter().map(|rate| format!("{rate:e}")).collect::<Vec<_>>().join(", ");
+    let shortened = cut.shortened.iter().map(|training| {
+        let ShortenedTraining { learning_rate, planned, epochs } = training;
+        format!("{epochs} of {planned} epochs at {learning_rate:e}")
+    });
+    let untried = (!cut.untried.is_empty()).then(|| format!("no time to try {}", rates(&cut.untried)));
+    let not_in_full =
+        (!cut.not_in_full.is_empty()).then(|| format!("no time to train {} in full", rates(&cut.not_in_full)));
+    let parts = shortened.chain(untried).chain(not_in_full);
+    format!("cut to keep to the budget: {}", parts.collect::<Vec<_>>().join("; "))
 }
 
 /// How sure the choice of a learning rate is.
@@ -206,6 +237,14 @@ mod tests {
             "the rate 3e-4 was 4.0 points more accurate after 1 epoch, more than one standard error (3.0)"
         );
         assert!(certainty(&RunnerUp { lead: 0.0, ..runner_up }).contains("was as accurate after"));
+    }
+
+    #[test]
+    fn what_a_budget_cut_is_told() {
+        let shortened = vec![ShortenedTraining { learning_rate: 1e-4, planned: 10, epochs: 3 }];
+        let cut = BudgetCut { shortened, untried: vec![1e-5, 3e-3], not_in_full: vec![1e-3] };
+        let expected = "cut to keep to the budget: 3 of 10 epochs at 1e-4; no time to try 1e-5, 3e-3; no time to train 1e-3 in full";
+        assert_eq!(left_out(&cut), expected);
     }
 
     #[test]

@@ -27,6 +27,7 @@ fn run(seed: u64, sets: &[(&str, f64)]) -> Summary {
         splits: sets.iter().map(|&(name, accuracy)| (name.to_owned(), evaluation(accuracy, None))).collect(),
         interpolation: None,
         temperature: None,
+        thresholds: None,
     }
 }
 

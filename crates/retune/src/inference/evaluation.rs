@@ -4,15 +4,13 @@ use retune_analysis::classification::{ClassCounts, macro_f1, one_vs_rest_auroc};
 use retune_analysis::intervals::wilson_interval;
 use serde::{Deserialize, Serialize};
 
+use super::label_tally::{LabelTally, label_sets};
 use super::logits::{cross_entropy, most_likely};
-use super::{InferenceError, Layer, for_each_batch};
+use super::{InferenceError, Layer, MAX_LOGITS, Metric, for_each_batch};
 use crate::loading::Loader;
 use crate::models::Model;
 use crate::monitor::Monitor;
 use crate::sources::Dataset;
-
-/// Logits that are kept for the ranks of images, 256 MiB of them.
-const MAX_LOGITS: usize = 1 << 26;
 
 /// Accuracy and loss on a dataset.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -40,6 +38,13 @@ pub struct Evaluation {
     /// there are more than 2²⁶ logits, and of evaluations within training.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auroc: Option<f64>,
+    /// The F1 score of all labels together, where images have several labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub micro_f1: Option<f64>,
+    /// Mean over the labels that some image has of their average precision, where images have several labels. Such images
+    /// count as right where all of their labels are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_average_precision: Option<f64>,
     /// The accuracy of every group, the lowest first, where samples belong to groups.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupAccuracy>,
@@ -79,7 +84,21 @@ pub fn evaluate(
     task: &str,
     monitor: &dyn Monitor,
 ) -> Result<Evaluation, InferenceError> {
-    evaluate_with(Tally::default(), model, loader, task, monitor, |_, _| ())
+    evaluate_for(Metric::Accuracy, model, loader, task, monitor)
+}
+
+/// As [`evaluate`], with all numbers that `metric` goes by.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_for(
+    metric: Metric,
+    model: &Model,
+    loader: &Loader,
+    task: &str,
+    monitor: &dyn Monitor,
+) -> Result<Evaluation, InferenceError> {
+    evaluate_with(metric.ranks_images(), model, loader, task, monitor, |_, _| ())
 }
 
 /// As [`evaluate`], with the area under the ROC curve, for which all logits are kept. Gives the true class of each image
@@ -94,11 +113,11 @@ pub fn evaluate_each(
     monitor: &dyn Monitor,
     answer: impl FnMut(usize, &[f32]),
 ) -> Result<Evaluation, InferenceError> {
-    evaluate_with(Tally::ranking(loader.dataset().len(), model), model, loader, task, monitor, answer)
+    evaluate_with(true, model, loader, task, monitor, answer)
 }
 
 fn evaluate_with(
-    mut tally: Tally,
+    ranks: bool,
     model: &Model,
     loader: &Loader,
     task: &str,
@@ -110,7 +129,7 @@ fn evaluate_with(
         return Err(InferenceError::NoClassifier);
     }
     let dataset = loader.dataset();
-    labels_below(classes, dataset)?;
+    let mut tally = Tally::of_dataset(ranks, model, dataset)?;
     for_each_batch(model, loader, Layer::Logits, task, monitor, |batch, rows| {
         for (row, (&label, &index)) in rows.chunks_exact(classes).zip(batch.labels.iter().zip(&batch.indices)) {
             tally.add(row, label, dataset.samples[index].group.as_deref());
@@ -121,7 +140,7 @@ fn evaluate_with(
 }
 
 /// The labels of a dataset, which must be among so many classes.
-pub(super) fn labels_below(classes: usize, dataset: &Dataset) -> Result<Vec<usize>, InferenceError> {
+fn labels_below(classes: usize, dataset: &Dataset) -> Result<Vec<usize>, InferenceError> {
     let labels = dataset.labels()?;
     match labels.iter().position(|&label| label >= classes) {
         None => Ok(labels),
@@ -146,6 +165,23 @@ pub fn evaluate_logits<'a>(
             let image = sample.name.to_string();
             return Err(InferenceError::LabelBeyond { image, label, classes: row.len() });
         }
+        tally.add(row, label, sample.group.as_deref());
+    }
+    Ok(tally.evaluation())
+}
+
+/// As [`evaluate_logits`], of the logits that a model gives, which may be for several labels.
+///
+/// # Errors
+/// An image without a label, or with one that is none of the model's.
+pub(crate) fn evaluate_rows<'a>(
+    metric: Metric,
+    model: &Model,
+    dataset: &Dataset,
+    rows: impl IntoIterator<Item = &'a [f32]>,
+) -> Result<Evaluation, InferenceError> {
+    let mut tally = Tally::of_dataset(metric.ranks_images(), model, dataset)?;
+    for ((row, label), sample) in rows.into_iter().zip(dataset.labels()?).zip(&dataset.samples) {
         tally.add(row, label, sample.group.as_deref());
     }
     Ok(tally.evaluation())
@@ -179,6 +215,8 @@ pub(crate) struct Tally {
     /// The most classes that an image had logits for.
     width: usize,
     ranks: Option<Ranks>,
+    /// In the place of all this where images have several labels.
+    labels: Option<LabelTally>,
 }
 
 /// What the ranks of images come from.
@@ -190,13 +228,36 @@ struct Ranks {
 
 impl Tally {
     /// One that also measures the area under the ROC curve of so many images, unless they are too many to keep.
-    pub fn ranking(images: usize, model: &Model) -> Self {
-        let fits = images.saturating_mul(model.config().num_classes()) <= MAX_LOGITS;
+    pub fn ranking(images: usize, classes: usize) -> Self {
+        let fits = images.saturating_mul(classes) <= MAX_LOGITS;
         Self { ranks: fits.then(Ranks::default), ..Self::default() }
+    }
+
+    /// One of all numbers that `metric` goes by.
+    pub fn of(metric: Metric, images: usize, classes: usize) -> Self {
+        if metric.ranks_images() { Self::ranking(images, classes) } else { Self::default() }
+    }
+
+    /// One for a model on a dataset; `ranks` is whether it also measures the area under the ROC curve.
+    ///
+    /// # Errors
+    /// An image without a label, or with one that is none of the model's.
+    pub fn of_dataset(ranks: bool, model: &Model, dataset: &Dataset) -> Result<Self, InferenceError> {
+        if let Some(sets) = label_sets(model, dataset)? {
+            dataset.labels()?;
+            let labels = LabelTally::new(model, sets, dataset.len());
+            return Ok(Self { labels: Some(labels), ..Self::default() });
+        }
+        let classes = model.config().num_classes();
+        labels_below(classes, dataset)?;
+        Ok(if ranks { Self::ranking(dataset.len(), classes) } else { Self::default() })
     }
 
     /// Counts an image by its logits.
     pub fn add(&mut self, logits: &[f32], label: usize, group: Option<&str>) {
+        if let Some(labels) = &mut self.labels {
+            return labels.add(logits, label, group);
+        }
         let answer = most_likely(logits);
         let right = answer == label;
         self.loss += cross_entropy(logits, label);
@@ -221,6 +282,9 @@ impl Tally {
 
     /// What the images counted so far amount to.
     pub fn evaluation(self) -> Evaluation {
+        if let Some(labels) = self.labels {
+            return labels.evaluation();
+        }
         let share = |(right, n): (usize, usize)| right as f64 / n.max(1) as f64;
         let present = self.classes.values().filter(|class| class.images > 0);
         let per_class: Vec<f64> = present.map(|class| share((class.right, class.images))).collect();
@@ -238,6 +302,8 @@ impl Tally {
             worst_group: groups.first().cloned(),
             top5_accuracy: (width > 5).then(|| share((self.in_top5, self.n))),
             macro_f1: macro_f1(self.classes.into_values()),
+            micro_f1: None,
+            mean_average_precision: None,
             auroc: self.ranks.and_then(|ranks| one_vs_rest_auroc(&ranks.logits, width, &ranks.labels)),
             groups,
         }

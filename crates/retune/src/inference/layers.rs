@@ -1,6 +1,6 @@
 //! What a model makes of a batch at several layers, in one forward pass.
 
-use super::{InferenceError, Layer, images};
+use super::{InferenceError, Layer, class_token_and_mean, images};
 use crate::loading::{Batch, Loader, Order};
 use crate::models::parameters::host_values;
 use crate::models::{Activation, Model};
@@ -61,7 +61,11 @@ fn outputs(model: &Model, batch: &Batch, layers: &[Layer], positions: Positions)
         reached = end;
         let pooled = layers[index] == Layer::Pooled
             || (positions == Positions::Mean && matches!(layers[index], Layer::Block(_)));
-        let output = if pooled { x.clone().pool() } else { x.clone().flatten() };
+        let output = match layers[index] {
+            Layer::ClassTokenAndMean => class_token_and_mean(model, x.clone()),
+            _ if pooled => x.clone().pool(),
+            _ => x.clone().flatten(),
+        };
         outputs[index] = host_values(output);
     }
     outputs
@@ -72,6 +76,7 @@ fn blocks_before(layer: Layer, model: &Model) -> usize {
     match layer {
         Layer::Input => 0,
         Layer::Block(block) => block + 1,
+        Layer::ClassTokenAndMean => model.head() - 1,
         Layer::Pooled => model.head(),
         Layer::Logits => model.head() + 1,
     }
@@ -88,4 +93,47 @@ pub fn every_layer(model: &Model) -> Vec<(String, Layer)> {
         layers.push(("logits".to_owned(), Layer::Logits));
     }
     layers
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use burn::tensor::{Device, Tensor, TensorData};
+    use serde_json::Value;
+
+    use super::*;
+    use crate::models::ModelConfig;
+
+    /// Either pooling alone is compared with timm's in `tests/timm_parity.rs`; they are the halves of this one.
+    #[test]
+    fn a_class_token_and_the_mean_of_the_patches_are_both_poolings() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models/vit_dinov2_registers");
+        let model = Model::load(&folder, None, Clone::clone, &Device::flex()).unwrap();
+        // The same weights, pooled by the average after the same norm.
+        let mut config: Value = serde_json::from_slice(&std::fs::read(folder.join("config.json")).unwrap()).unwrap();
+        config["model_args"]["global_pool"] = "avg".into();
+        config["model_args"]["fc_norm"] = false.into();
+        let config = ModelConfig::parse(&config.to_string(), "config.json").unwrap();
+        let averaged = Model::initialize(config, 0, &Device::flex()).unwrap();
+        let averaged = averaged.with_parameters(model.parameters.clone());
+
+        let seen = model.config().preprocessing();
+        let (height, width) = (seen.height as usize, seen.width as usize);
+        let pixels =
+            (0..2 * 3 * height * width).map(|index| (index * 37 % 101) as f32 / 50.0 - 1.0).collect::<Vec<_>>();
+        let images = || Tensor::<4>::from_data(TensorData::new(pixels.clone(), [2, height, width, 3]), &Device::flex());
+        let both = host_values(Layer::parse("cls+mean", &model).unwrap().output(&model, images()));
+        let [token, mean] = [&model, &averaged].map(|model| host_values(Layer::Pooled.output(model, images())));
+        let width = token.len() / 2;
+        assert_ne!(token, mean);
+        for image in 0..2 {
+            let halves = both[2 * image * width..2 * (image + 1) * width].split_at(width);
+            assert_eq!(halves, (&token[image * width..][..width], &mean[image * width..][..width]));
+        }
+
+        let resnet = Model::from_scratch(None, Some("test_resnet"), Clone::clone, 0, &Device::flex()).unwrap();
+        let error = Layer::parse("cls+mean", &resnet).unwrap_err().to_string();
+        assert_eq!(error, "test_resnet has no class token beside its patches; take its pooled features");
+    }
 }

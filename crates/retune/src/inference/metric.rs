@@ -19,11 +19,17 @@ pub enum Metric {
     MacroF1,
     /// The mean cross-entropy; of equal ones, the more accurate is better.
     Loss,
+    /// The mean over classes of the area under the ROC curve of each against all others.
+    Auroc,
+    /// The mean over labels of their average precision, where images have several labels.
+    #[serde(rename = "map")]
+    MeanAveragePrecision,
 }
 
 impl Metric {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Accuracy, Self::BalancedAccuracy, Self::MacroF1, Self::Loss];
+    pub const ALL: [Self; 6] =
+        [Self::Accuracy, Self::BalancedAccuracy, Self::MacroF1, Self::Loss, Self::Auroc, Self::MeanAveragePrecision];
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -32,6 +38,8 @@ impl Metric {
             Self::BalancedAccuracy => "balanced-accuracy",
             Self::MacroF1 => "macro-f1",
             Self::Loss => "loss",
+            Self::Auroc => "auroc",
+            Self::MeanAveragePrecision => "map",
         }
     }
 
@@ -53,6 +61,8 @@ impl Metric {
             Self::BalancedAccuracy => one.balanced_accuracy.total_cmp(&other.balanced_accuracy).then(loss),
             Self::MacroF1 => f1(one).total_cmp(&f1(other)).then(loss),
             Self::Loss => loss.then(one.accuracy.total_cmp(&other.accuracy)),
+            Self::Auroc => auroc(one).total_cmp(&auroc(other)).then(loss),
+            Self::MeanAveragePrecision => precision(one).total_cmp(&precision(other)).then(loss),
         }
     }
 
@@ -63,7 +73,16 @@ impl Metric {
             Self::BalancedAccuracy => one.balanced_accuracy >= other.balanced_accuracy,
             Self::MacroF1 => f1(one) >= f1(other),
             Self::Loss => one.loss <= other.loss,
+            Self::Auroc => auroc(one) >= auroc(other),
+            Self::MeanAveragePrecision => precision(one) >= precision(other),
         }
+    }
+}
+
+impl Metric {
+    /// Whether it goes by the ranks of images, for which all logits have to be kept.
+    pub(crate) fn ranks_images(self) -> bool {
+        self == Self::Auroc
     }
 }
 
@@ -81,6 +100,16 @@ fn f1(evaluation: &Evaluation) -> f64 {
     evaluation.macro_f1.unwrap_or(0.0)
 }
 
+/// The area under the ROC curve; where there is none, as without an image of some class, the loss decides.
+fn auroc(evaluation: &Evaluation) -> f64 {
+    evaluation.auroc.unwrap_or(0.0)
+}
+
+/// The mean average precision; without any positive there is none, and the loss decides.
+fn precision(evaluation: &Evaluation) -> f64 {
+    evaluation.mean_average_precision.unwrap_or(0.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,6 +123,8 @@ mod tests {
             balanced_accuracy,
             loss,
             macro_f1: Some(balanced_accuracy),
+            auroc: Some(balanced_accuracy),
+            mean_average_precision: Some(balanced_accuracy),
             ..Evaluation::default()
         };
         let (common, rare) = (of(0.9, 0.5, 0.4), of(0.8, 0.7, 0.3));
@@ -101,6 +132,8 @@ mod tests {
         assert_eq!(Metric::BalancedAccuracy.order(&common, &rare), Ordering::Less);
         assert_eq!(Metric::MacroF1.order(&common, &rare), Ordering::Less);
         assert_eq!(Metric::Loss.order(&common, &rare), Ordering::Less);
+        assert_eq!(Metric::Auroc.order(&common, &rare), Ordering::Less);
+        assert_eq!(Metric::MeanAveragePrecision.order(&common, &rare), Ordering::Less);
         let surer = of(0.9, 0.5, 0.2);
         assert!(Metric::ALL.iter().all(|metric| metric.order(&surer, &common) == Ordering::Greater));
         assert!(Metric::ALL.iter().all(|metric| metric.name().parse() == Ok(*metric)));

@@ -1,6 +1,6 @@
 //! An evaluation that shows what the model computed for each image.
 
-use super::evaluation::{Tally, labels_below};
+use super::evaluation::Tally;
 use super::{InferenceError, images};
 use crate::loading::{Batch, Loader, Order};
 use crate::models::parameters::host_values;
@@ -33,9 +33,8 @@ pub fn evaluate_observed(
         return Err(InferenceError::NoClassifier);
     }
     let dataset = loader.dataset();
-    labels_below(classes, dataset)?;
     let (device, head) = (model.parameters.tensors()[0].device(), model.head());
-    let mut tally = Tally::ranking(dataset.len(), model);
+    let mut tally = Tally::of_dataset(true, model, dataset)?;
     monitor.start(task, dataset.len());
     for batch in loader.epoch(0, Order::Sequential, 0) {
         let batch = batch?;

@@ -4,7 +4,7 @@ use burn::tensor::{Tensor, TensorData};
 use image::RgbImage;
 use retune_pixels::picture::Picture;
 
-use super::softmax_at;
+use super::{sigmoid, softmax_at};
 use crate::models::Model;
 use crate::models::parameters::host_values;
 
@@ -21,7 +21,7 @@ pub struct ClassProbability {
 
 impl Model {
     /// The probability of each class for an image of any size, the most likely first, at the model's temperature where it
-    /// has one.
+    /// has one. Those of a model for several labels do not add up to 1.
     ///
     /// ```
     /// use image::RgbImage;
@@ -43,7 +43,11 @@ impl Model {
         let device = self.parameters.tensors()[0].device();
         let input = Tensor::from_data(TensorData::new(values, [1, height, width, channels]), &device);
         let temperature = self.config().temperature().unwrap_or(1.0);
-        let probabilities = softmax_at(temperature, &host_values(self.logits(input)));
+        let logits = host_values(self.logits(input));
+        let probabilities = match self.config().is_multi_label() {
+            true => logits.iter().map(|&logit| sigmoid(logit)).collect(),
+            false => softmax_at(temperature, &logits),
+        };
         let names = self.config().label_names().unwrap_or_default();
         let class = |(index, probability): (usize, f64)| {
             let class = names.get(index).cloned().unwrap_or_else(|| index.to_string());

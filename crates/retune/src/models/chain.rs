@@ -198,6 +198,17 @@ pub(crate) trait Chain: Send + Sync {
 
     /// Runs one block.
     fn forward_block(&self, block: usize, x: Activation, pass: &mut Pass) -> Activation;
+
+    /// The normalized class token and the mean of the normalized patches, side by side, from what enters the block before
+    /// the head; `None` where there are no such tokens.
+    fn class_token_and_mean(&self, _x: &Activation, _pass: &Pass) -> Option<Tensor<2>> {
+        None
+    }
+
+    /// Whether it has a class token beside its patches.
+    fn has_class_token(&self) -> bool {
+        false
+    }
 }
 
 /// Runs a range of blocks.

@@ -1,8 +1,10 @@
 //! What a model calls its classes.
 
+use std::collections::BTreeSet;
+
 use super::class_file::{ClassFileError, ClassNames};
 use super::imagenet::{self, LabelSet};
-use super::{Model, ModelConfig, ModelError};
+use super::{LoadNote, Model, ModelConfig, ModelError};
 use crate::sources::ClassList;
 
 impl ModelConfig {
@@ -36,6 +38,44 @@ impl ModelConfig {
     /// The classes' names as people know them; `None` where nothing is known of them.
     pub fn shown_classes(&self) -> Option<Vec<String>> {
         self.classes().names().map(imagenet::shown)
+    }
+}
+
+impl ModelConfig {
+    /// The rows of the classifier for `classes`, by the names that the file has; `None` where it has none of them.
+    pub(super) fn known_rows(&self, classes: &[String]) -> Option<KnownRows> {
+        let own = self.label_names()?;
+        let of_class = |class: &String| own.iter().position(|name| name == class);
+        let rows: Vec<Option<usize>> = classes.iter().map(of_class).collect();
+        rows.iter().any(Option::is_some).then_some(KnownRows { rows, own: own.len() })
+    }
+}
+
+/// Where a model's classifier has the classes of data.
+pub(super) struct KnownRows {
+    /// For each class of the data its row.
+    rows: Vec<Option<usize>>,
+    /// The rows that there are.
+    own: usize,
+}
+
+impl KnownRows {
+    /// The rows of a classifier's weight or bias for the classes of the data, with zeros for those that are new.
+    pub fn take(&self, values: &[f32]) -> Vec<f32> {
+        let width = values.len() / self.own;
+        let mut taken = vec![0.0; self.rows.len() * width];
+        for (row, known) in taken.chunks_exact_mut(width.max(1)).zip(&self.rows) {
+            if let Some(known) = *known {
+                row.copy_from_slice(&values[known * width..(known + 1) * width]);
+            }
+        }
+        taken
+    }
+
+    /// What a user should hear of it.
+    pub fn note(&self) -> LoadNote {
+        let known: BTreeSet<usize> = self.rows.iter().copied().flatten().collect();
+        LoadNote::KnownClasses { known: known.len(), classes: self.rows.len(), dropped: self.own - known.len() }
     }
 }
 
@@ -97,6 +137,34 @@ mod tests {
         let kept = described.clone().with_classes(described.classes().names().unwrap());
         assert_eq!(kept.classes(), described.classes());
         assert_eq!(described.with_classes(&["cat".to_owned()]).classes(), ClassList::named(vec!["cat".to_owned()]));
+    }
+
+    #[test]
+    fn a_head_keeps_the_rows_of_classes_that_it_knows() {
+        use crate::models::HeadInitialization::{Known, Zeros};
+
+        let cpu = crate::device::by_name("cpu").unwrap();
+        let keys = r#""num_classes": 3, "label_names": ["cat", "dog", "eel"],
+                      "model_args": {"layers": [1, 1, 1, 1], "channels": [8, 8, 8, 8]}"#;
+        let model = Model::initialize(config(keys), 0, &cpu).unwrap();
+        let (weight, bias) = model.head_parameters().unwrap();
+        let values = |model: &Model| [weight, bias].map(|index| model.parameters.values(index));
+        let classes = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+
+        let changed = model.with_classes(&classes(&["bee", "dog", "cat"]), Known, 0).unwrap();
+        let [old, new] = [&model, &changed].map(values);
+        let width = old[0].len() / 3;
+        assert!(old[0].iter().all(|&value| value != 0.0));
+        let expected = [vec![0.0; width], old[0][width..2 * width].to_vec(), old[0][..width].to_vec()].concat();
+        assert_eq!(new[0], expected);
+        assert_eq!(new[1], [0.0, old[1][1], old[1][0]]);
+        let note = changed.notes.last().unwrap().to_string();
+        assert_eq!(note, "head: 2 of 3 classes known by name keep their rows, 1 new, 1 dropped");
+
+        // Nothing in common is nothing to keep, and nothing to say.
+        let names = classes(&["ant", "bee"]);
+        let [known, zeros] = [Known, Zeros].map(|head| model.with_classes(&names, head, 0).unwrap());
+        assert!(known.parameters.equal(&zeros.parameters) && known.notes.is_empty());
     }
 
     #[test]

@@ -226,6 +226,30 @@ impl ModelConfig {
         self
     }
 
+    /// Whether an image may have several of the classes, or none: probabilities are then sigmoids of the logits.
+    pub fn is_multi_label(&self) -> bool {
+        self.own("multi_label").and_then(Value::as_bool).unwrap_or(false)
+    }
+
+    /// The same model for images that may have several of its classes.
+    #[must_use]
+    pub fn for_several_labels(mut self) -> Self {
+        self.set_own("multi_label", Some(true.into()));
+        self
+    }
+
+    /// The probability of each label from which on an image is taken to have it, as chosen on validation.
+    pub fn thresholds(&self) -> Option<Vec<f64>> {
+        self.own("thresholds")?.as_array()?.iter().map(Value::as_f64).collect()
+    }
+
+    /// The same model with other thresholds, or without any.
+    #[must_use]
+    pub fn with_thresholds(mut self, thresholds: Option<Vec<f64>>) -> Self {
+        self.set_own("thresholds", thresholds.map(|values| json!(values)));
+        self
+    }
+
     fn own(&self, key: &str) -> Option<&Value> {
         self.document.get(OWN)?.get(key)
     }
@@ -253,7 +277,9 @@ impl ModelConfig {
     pub fn with_classes(mut self, classes: &[String]) -> Self {
         let described = self.label_names().is_some_and(|names| names == classes);
         self.num_classes = classes.len();
-        self.set_own("temperature", None);
+        for key in ["temperature", "multi_label", "thresholds"] {
+            self.set_own(key, None);
+        }
         self.document.insert("num_classes".into(), classes.len().into());
         self.document.insert("label_names".into(), classes.into());
         self.set_cfg("num_classes", classes.len().into());

@@ -110,6 +110,12 @@ pub enum ModelError {
         /// The architectures that have tensors of the same names and shapes.
         candidates: Vec<&'static str>,
     },
+    /// A class token is wanted of a model that has none.
+    #[error("{architecture} has no class token beside its patches; take its pooled features")]
+    NoClassToken {
+        /// The architecture.
+        architecture: String,
+    },
     /// Logits are wanted of a model that has none.
     #[error("the model has no classifier, so it gives no logits; take its pooled features")]
     NoClassifier,
@@ -167,6 +173,9 @@ pub enum HeadInitialization {
     Normal,
     /// The model's own head; the classes must be the same.
     Keep,
+    /// The rows of the model's own head for classes that it knows by name, and zeros for the others. All zeros for a model
+    /// that names none of the classes.
+    Known,
     /// All zeros, until a linear probe takes their place: the first phase of a run's plan
     /// ([`Plan::from_probe`](crate::plan::Plan::from_probe)).
     Probe,
@@ -374,6 +383,19 @@ impl Model {
         self.forward_range(Activation::Map(images), 0..self.head()).pool()
     }
 
+    /// Whether it is a transformer with a class token.
+    pub fn has_class_token(&self) -> bool {
+        self.network.chain.has_class_token()
+    }
+
+    /// The normalized class token and the mean of the normalized patches, `[batch, 2 · width]`, from what enters the block
+    /// before the head: what DINOv2's features are judged by (Oquab et al. 2023, arXiv 2304.07193). `None` for a model
+    /// without a class token.
+    pub(crate) fn class_token_and_mean(&self, x: &Activation) -> Option<Tensor<2>> {
+        let device = self.parameters.tensors()[0].device();
+        device::compute(&device, || self.network.chain.class_token_and_mean(x, &Pass::evaluation(&self.parameters)))
+    }
+
     /// The same body with a head for other classes.
     ///
     /// # Errors
@@ -382,23 +404,38 @@ impl Model {
         let device = self.parameters.tensors()[0].device();
         let (config, network) = Self::build(self.config.clone().with_classes(classes))?;
         let own_head = network.blocks().len() - 1;
+        let rows = self.config.known_rows(classes).filter(|_| head == HeadInitialization::Known);
         let known = |spec: &ParameterSpec| {
+            let old = self.parameters.position(&spec.name);
+            if let Some((rows, old)) = rows.as_ref().zip(old).filter(|_| spec.block == own_head) {
+                return Some(Tensor::from_floats(rows.take(&self.parameters.values(old)).as_slice(), &device));
+            }
             let keeps = spec.block != own_head || head == HeadInitialization::Keep;
-            let same = self
-                .parameters
-                .position(&spec.name)
-                .filter(|&old| keeps && self.network.specs[old].shape == spec.shape);
-            match same {
+            match old.filter(|&old| keeps && self.network.specs[old].shape == spec.shape) {
                 Some(old) => Some(self.parameters.tensors()[old].clone()),
-                None if matches!(head, HeadInitialization::Zeros | HeadInitialization::Probe) => {
-                    Some(Tensor::zeros([spec.len()], &device))
-                }
-                None => None,
+                None if head == HeadInitialization::Normal => None,
+                None => Some(Tensor::zeros([spec.len()], &device)),
             }
         };
         let known = network.specs.iter().map(known).collect();
         let parameters = Parameters::complete(network.specs.clone(), known, seed, &device);
-        Ok(Self { config, network: Arc::new(network), parameters, notes: self.notes.clone() })
+        let mut notes = self.notes.clone();
+        notes.extend(rows.map(|rows| rows.note()));
+        Ok(Self { config, network: Arc::new(network), parameters, notes })
+    }
+
+    /// The same model for images that may have several of its classes.
+    #[must_use]
+    pub fn for_several_labels(mut self) -> Self {
+        self.config = self.config.for_several_labels();
+        self
+    }
+
+    /// The same model with thresholds for the probabilities of its labels.
+    #[must_use]
+    pub fn with_thresholds(mut self, thresholds: Vec<f64>) -> Self {
+        self.config = self.config.with_thresholds(Some(thresholds));
+        self
     }
 
     /// The same network with other values of its parameters.
@@ -407,8 +444,9 @@ impl Model {
     /// If they are not this network's (a caller's error, not input's).
     pub fn with_parameters(&self, parameters: Parameters) -> Self {
         assert_eq!(parameters.specs().len(), self.parameters.specs().len(), "parameters of the same network");
-        // A temperature is one of certain weights.
-        Self { parameters, config: self.config.clone().with_temperature(None), ..self.clone() }
+        // A temperature is one of certain weights, and so are thresholds.
+        let config = self.config.clone().with_temperature(None).with_thresholds(None);
+        Self { parameters, config, ..self.clone() }
     }
 
     /// Saves a directory that timm loads with `strict=True`.

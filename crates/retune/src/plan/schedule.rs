@@ -41,12 +41,11 @@ impl Schedule {
         }
     }
 
-    /// Factor on the learning rate at `step` (from 0) of `steps`, of which the first
-    /// `warmup_steps` climb linearly from 0.
-    pub fn factor(self, step: usize, steps: usize, warmup_steps: f64) -> f64 {
-        let position = step as f64;
+    /// Factor on the learning rate at `position` of `steps`, of which the first `warmup_steps` climb linearly from 0. Steps
+    /// count from 0; a position lies between two of them where training goes through its plan faster.
+    pub fn factor(self, position: f64, steps: usize, warmup_steps: f64) -> f64 {
         if position < warmup_steps {
-            return Warmup::Linear.factor(step, warmup_steps, 1);
+            return Warmup::Linear.factor(position, warmup_steps, 1);
         }
         let length = (steps as f64 - warmup_steps).max(1.0);
         let progress = ((position - warmup_steps) / length).min(1.0);
@@ -91,9 +90,8 @@ impl Warmup {
         }
     }
 
-    /// Factor on the learning rate at `step` (from 0), one of the first `warmup_steps` of a phase.
-    pub fn factor(self, step: usize, warmup_steps: f64, steps_per_epoch: usize) -> f64 {
-        let position = step as f64;
+    /// Factor on the learning rate at `position` in the first `warmup_steps` of a phase.
+    pub fn factor(self, position: f64, warmup_steps: f64, steps_per_epoch: usize) -> f64 {
         match self {
             Self::Linear => position / warmup_steps,
             Self::Exponential => {

@@ -104,6 +104,7 @@ mod tests {
             splits: sets.iter().map(|&(name, right, n)| (name.to_owned(), evaluation(right, n))).collect(),
             interpolation: None,
             temperature: None,
+            thresholds: None,
         }
     }
 

@@ -34,8 +34,11 @@ impl FitData {
     /// What is wrong with the data, by path and class; two sets of one name.
     pub fn open(options: &FitOptions) -> Result<Self, FitError> {
         let source = options.open_source(&options.data)?;
-        let TrainingSets { train, validation, notes: of_split } =
-            source.train_and_validation(options.validation_fraction, options.split_by, options.train.seed)?;
+        let (fraction, by, seed) = (options.validation_fraction, options.split_by, options.train.seed);
+        let TrainingSets { train, validation, notes: of_split } = match options.multi_label {
+            true => source.train_and_validation_of_labels(fraction, by, seed)?,
+            false => source.train_and_validation(fraction, by, seed)?,
+        };
         if validation.is_empty() {
             return Err(FitError::NothingToValidate(options.data.clone()));
         }
@@ -57,8 +60,15 @@ impl FitData {
             let further = options.open_source(&evaluation.path)?;
             let dataset = evaluation_split(&further)?;
             notes.extend(further.notes);
-            let (dataset, how) = dataset.match_classes(&ClassList::named(train.classes.clone()))?;
-            notes.extend(how.note());
+            // Combinations of labels need no match: their labels get one where they are evaluated.
+            let dataset = match options.multi_label {
+                true => dataset,
+                false => {
+                    let (dataset, how) = dataset.match_classes(&ClassList::named(train.classes.clone()))?;
+                    notes.extend(how.note());
+                    dataset
+                }
+            };
             evaluations.push((evaluation.name.clone(), dataset));
         }
         let mut names = std::collections::BTreeSet::from(["val"]);

@@ -80,11 +80,14 @@ pub(crate) fn open_of_run(options: &super::FitOptions, run: &Path) -> Result<(Mo
     let (mut model, mut data) = super::open(options)?;
     data.leave_out(&left_out(run)?, &options.data)?;
     let Some(summary) = super::finished(run)? else { return Ok((model, data)) };
-    if let Some(change) = ClassChange::between(&summary.classes, &data.train.classes) {
+    let classes = super::class_names(options, &data, &model)?;
+    if let Some(change) = ClassChange::between(&summary.classes, &classes) {
         return Err(FitError::ClassesChanged { data: options.data.clone(), change });
     }
-    if summary.classes != data.train.classes {
-        data = data.match_classes(&ClassList::named(summary.classes.clone()))?;
+    if summary.classes != classes {
+        if !options.multi_label {
+            data = data.match_classes(&ClassList::named(summary.classes.clone()))?;
+        }
         model = super::starting_model(options, &summary.classes)?;
     }
     Ok((model, data))

@@ -49,6 +49,21 @@ pub enum FitError {
     /// The directory is no run.
     #[error("{path} is not a run directory: it lacks {RUN_FILE}", path = .0.display())]
     NotARun(PathBuf),
+    /// The run has not come to its end.
+    #[error("{run} is not finished", run = .0.display())]
+    Unfinished(PathBuf),
+    /// The run only solved for its head.
+    #[error("{run} has no gradient descent to go on with: a linear probe is at its optimum", run = .0.display())]
+    NoDescent(PathBuf),
+    /// What does not go together with several labels for each image.
+    #[error("images with several labels cannot be combined with {0}")]
+    MultiLabel(&'static str),
+    /// A metric of images with several labels, of images with one.
+    #[error("mean average precision is a measure of images with several labels")]
+    SingleLabel,
+    /// The head is to be kept, and is not one for several labels.
+    #[error("the model's head is for one class of each image, so it cannot be kept for several labels")]
+    NoLabelsToKeep,
     /// `run.toml` cannot be understood.
     #[error("{path} cannot be understood: {reason}", path = path.display())]
     RunFile {

@@ -86,6 +86,10 @@ impl Summary {
     /// What would be worth trying next, if the run, made by `plan`, tells of anything.
     pub fn hint(&self, plan: &Plan) -> Option<Hint> {
         let classes = self.classes.len();
+        // What guessing has is another thing for several labels.
+        if self.thresholds.is_some() {
+            return at_the_edge(&self.phases, plan);
+        }
         far_above_guessing(&self.phases, plan, classes)
             .or_else(|| no_gain(&self.phases))
             .or_else(|| no_better_than_guessing(&self.phases, plan, classes))
@@ -162,6 +166,7 @@ mod tests {
                 ..Evaluation::default()
             },
             tried: Vec::new(),
+            cut: None,
         }
     }
 

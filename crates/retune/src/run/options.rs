@@ -163,6 +163,9 @@ pub struct FitOptions {
     pub preprocessing: PreprocessingChange,
     /// How phases train.
     pub train: TrainOptions,
+    /// Whether an image may have several labels, or none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub multi_label: bool,
     /// Leave out images that cannot be read.
     #[serde(default)]
     pub skip_bad: bool,
@@ -185,7 +188,12 @@ impl FitOptions {
     /// # Errors
     /// As [`DataSource::open`].
     pub(crate) fn open_source(&self, path: &Path) -> Result<DataSource, DataError> {
-        if self.skip_bad { DataSource::open_with_missing_files(path) } else { DataSource::open(path) }
+        match (self.multi_label, self.skip_bad) {
+            (false, false) => DataSource::open(path),
+            (false, true) => DataSource::open_with_missing_files(path),
+            (true, false) => DataSource::open_multi_label(path),
+            (true, true) => DataSource::open_multi_label_with_missing_files(path),
+        }
     }
 }
 

@@ -48,6 +48,9 @@ pub struct Summary {
     /// a mistake.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<TemperatureScaling>,
+    /// The probability of each label from which on an image is taken to have it, where images have several labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thresholds: Option<Vec<f64>>,
 }
 
 impl Summary {
@@ -118,6 +121,7 @@ pub(super) fn summarize_by(
         splits,
         interpolation,
         temperature: None,
+        thresholds: None,
     })
 }
 

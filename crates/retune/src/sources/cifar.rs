@@ -17,7 +17,7 @@ use image::RgbImage;
 use super::folder::has_images;
 use super::format::Format;
 use super::image::{ImageSource, ImageStore, StoredImage};
-use super::manifest::Missing;
+use super::manifest::Reading;
 use super::pickle::{Bytes, Pickle};
 use super::positional::read_exact_at;
 use super::source::{DataSource, Sample, SplitName};
@@ -87,7 +87,7 @@ const LABELS: [&str; 3] = ["fine_labels", "labels", "coarse_labels"];
 pub(super) struct Cifar;
 
 impl Format for Cifar {
-    fn open_folder(&self, root: &Path, _: Missing) -> Result<Option<DataSource>, DataError> {
+    fn open_folder(&self, root: &Path, _: Reading) -> Result<Option<DataSource>, DataError> {
         open(root)
     }
 }

@@ -104,6 +104,12 @@ pub enum DataError {
         /// The class.
         class: String,
     },
+    /// An image has a label that the model does not know.
+    #[error("some images have the label `{label}`, which is none of the model's labels")]
+    UnknownLabel {
+        /// The label.
+        label: String,
+    },
     /// A data set has a class that the model's class list lacks.
     #[error("{} has the class `{class}`, which is none of the model's classes: {}", .path.display(), Listed(.known))]
     UnknownClass {
@@ -336,6 +342,7 @@ impl DataError {
                 | Self::TooFewClasses { .. }
                 | Self::ClassNotInTraining { .. }
                 | Self::UnknownClass { .. }
+                | Self::UnknownLabel { .. }
                 | Self::NoSynset { .. }
                 | Self::AmbiguousClass { .. }
                 | Self::SameClass { .. }

@@ -20,7 +20,7 @@ pub(super) use self::endings::{SNIFFED, begins_as_image, foreign, is_beginning_o
 pub(super) use self::outputs::{is_hidden, is_output};
 use super::format::Format;
 use super::image::ImageSource;
-use super::manifest::Missing;
+use super::manifest::{Labels, Reading};
 use super::source::{DataSource, Sample, SplitName, slashed};
 use super::{DataError, DataNote, metadata};
 
@@ -28,30 +28,30 @@ use super::{DataError, DataNote, metadata};
 pub(super) struct ImageFolder;
 
 impl Format for ImageFolder {
-    fn open_folder(&self, root: &Path, _: Missing) -> Result<Option<DataSource>, DataError> {
-        open(root).map(Some)
+    fn open_folder(&self, root: &Path, reading: Reading) -> Result<Option<DataSource>, DataError> {
+        open(root, reading.labels).map(Some)
     }
 
-    fn open_file(&self, path: &Path, _: Missing) -> Result<Option<DataSource>, DataError> {
+    fn open_file(&self, path: &Path, _: Reading) -> Result<Option<DataSource>, DataError> {
         Ok((is_image(path) || begins_as_image(path)).then(|| DataSource::single_image(path)))
     }
 }
 
 /// Lists a folder's images by split and class.
-fn open(root: &Path) -> Result<DataSource, DataError> {
+fn open(root: &Path, labels: Labels) -> Result<DataSource, DataError> {
     let entries = Entries::of(root)?;
     let mut listing = Listing::of(root);
     match split_folders(&entries)? {
         Some(folders) => {
             for (split, folder) in &folders {
                 listing.add_split(split, folder, Entries::of(folder)?)?;
-                metadata::apply(folder, &mut listing)?;
+                metadata::apply(folder, &mut listing, labels)?;
             }
             listing.note_beside_splits(entries, &folders);
         }
         None => listing.add_split(&SplitName::All, root, entries)?,
     }
-    metadata::apply(root, &mut listing)?;
+    metadata::apply(root, &mut listing, labels)?;
     listing.into_source()
 }
 

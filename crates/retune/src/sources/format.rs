@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::DataError;
-use super::manifest::Missing;
+use super::manifest::Reading;
 use super::source::DataSource;
 
 /// A format that data may be kept in.
@@ -12,7 +12,7 @@ pub(super) trait Format: Sync {
     ///
     /// # Errors
     /// What is wrong with a folder of this format.
-    fn open_folder(&self, _path: &Path, _missing: Missing) -> Result<Option<DataSource>, DataError> {
+    fn open_folder(&self, _path: &Path, _reading: Reading) -> Result<Option<DataSource>, DataError> {
         Ok(None)
     }
 
@@ -20,7 +20,7 @@ pub(super) trait Format: Sync {
     ///
     /// # Errors
     /// What is wrong with a file of this format.
-    fn open_file(&self, _path: &Path, _missing: Missing) -> Result<Option<DataSource>, DataError> {
+    fn open_file(&self, _path: &Path, _reading: Reading) -> Result<Option<DataSource>, DataError> {
         Ok(None)
     }
 }

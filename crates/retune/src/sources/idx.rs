@@ -17,7 +17,7 @@ use image::RgbImage;
 use super::DataError;
 use super::format::Format;
 use super::image::{ImageSource, ImageStore, StoredImage};
-use super::manifest::Missing;
+use super::manifest::Reading;
 use super::positional::read_exact_at;
 use super::source::{DataSource, Sample, SampleList, SplitName};
 
@@ -242,7 +242,7 @@ fn read_labels(mut input: impl BufRead) -> Result<Vec<u8>, String> {
 pub(super) struct Idx;
 
 impl Format for Idx {
-    fn open_folder(&self, root: &Path, _: Missing) -> Result<Option<DataSource>, DataError> {
+    fn open_folder(&self, root: &Path, _: Reading) -> Result<Option<DataSource>, DataError> {
         open(root)
     }
 }

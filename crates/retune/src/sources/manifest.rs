@@ -3,6 +3,9 @@
 //! The columns (or keys) are `path` (or `file_name`) and, each optional, `label` (or `labels`), `split` and `group`, in any
 //! order; others are ignored. Paths are relative to the manifest's folder or absolute. An empty label means
 //! an unlabeled image. Labels are class names; numbers are taken as their decimal text.
+//!
+//! Where images have several labels, the field holds all of them, or there is a column of 0 and 1 for each label and none
+//! called `label`; an empty label then means none of them.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -18,6 +21,7 @@ use super::distinct::Distinct;
 use super::folder::sorted_classes;
 use super::format::Format;
 use super::image::ImageSource;
+use super::label_sets::SEPARATOR;
 use super::source::{DataSource, Sample, SplitName};
 
 /// The syntax of a manifest.
@@ -44,34 +48,52 @@ impl Syntax {
 pub(super) struct Manifest;
 
 impl Format for Manifest {
-    fn open_file(&self, path: &Path, missing: Missing) -> Result<Option<DataSource>, DataError> {
-        Syntax::of(path).map(|syntax| open(path, syntax, missing)).transpose()
+    fn open_file(&self, path: &Path, reading: Reading) -> Result<Option<DataSource>, DataError> {
+        Syntax::of(path).map(|syntax| open(path, syntax, reading)).transpose()
     }
 }
 
 /// Reads a manifest and, unless missing files are left to loading, checks that its images exist.
-fn open(path: &Path, syntax: Syntax, missing: Missing) -> Result<DataSource, DataError> {
+fn open(path: &Path, syntax: Syntax, reading: Reading) -> Result<DataSource, DataError> {
     let text = fs::read(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
-    parse(path, syntax, &text, missing)
+    parse(path, syntax, &text, reading)
 }
 
 /// A manifest's content as if it lay at `path`.
-pub(super) fn parse(path: &Path, format: Syntax, text: &[u8], missing: Missing) -> Result<DataSource, DataError> {
+pub(super) fn parse(path: &Path, format: Syntax, text: &[u8], reading: Reading) -> Result<DataSource, DataError> {
     let root = path.parent().unwrap_or(Path::new("")).to_owned();
-    let mut listing = Listing::new(root, text, missing);
-    read_rows(format, text, |row| listing.add(row)).and_then(|()| listing.finish()).map_err(|error| error.of_file(path))
+    let mut listing = Listing::new(root, text, reading.missing);
+    let read = read_rows(format, text, reading.labels, |row| listing.add(row));
+    read.and_then(|()| listing.finish()).map_err(|error| error.of_file(path))
 }
 
 /// Tells `each` row of a manifest in turn.
 pub(super) fn read_rows(
     format: Syntax,
     text: &[u8],
+    labels: Labels,
     each: impl FnMut(Row) -> Result<(), LineError>,
 ) -> Result<(), LineError> {
     match format {
-        Syntax::Csv => read_csv(text, each),
-        Syntax::JsonLines => read_json_lines(text, each),
+        Syntax::Csv => read_csv(text, labels, each),
+        Syntax::JsonLines => read_json_lines(text, labels, each),
     }
+}
+
+/// How data is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Reading {
+    pub missing: Missing,
+    pub labels: Labels,
+}
+
+/// How many labels an image may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Labels {
+    /// One, its class.
+    One,
+    /// Several, or none.
+    Several,
 }
 
 /// What becomes of a listed image whose file does not exist.
@@ -237,12 +259,14 @@ fn hash_of(name: &OsStr) -> u64 {
 struct Columns {
     path: usize,
     label: Option<usize>,
+    /// A column of 0 and 1 for each label, where images may have several and no column holds them all.
+    flags: Vec<(usize, String)>,
     split: Option<usize>,
     group: Option<usize>,
 }
 
 impl Columns {
-    fn of(header: &csv::StringRecord) -> Result<Self, LineError> {
+    fn of(header: &csv::StringRecord, labels: Labels) -> Result<Self, LineError> {
         // Spreadsheet programs begin a UTF-8 file with a byte order mark.
         let names: Vec<&str> = header.iter().map(|column| column.trim_start_matches('\u{feff}').trim()).collect();
         let find = |name: &str| names.iter().position(|column| column.eq_ignore_ascii_case(name));
@@ -255,7 +279,26 @@ impl Columns {
             ),
         })?;
         let label = find("label").or_else(|| find("labels"));
-        Ok(Self { path, label, split: find("split"), group: find("group") })
+        let (split, group) = (find("split"), find("group"));
+        let is_flag = |column: &usize| *column != path && ![split, group].contains(&Some(*column));
+        let flags = match (labels, label) {
+            (Labels::Several, None) => {
+                (0..names.len()).filter(is_flag).map(|column| (column, names[column].to_owned())).collect()
+            }
+            _ => Vec::new(),
+        };
+        Ok(Self { path, label, flags, split, group })
+    }
+
+    /// The labels of a record that has a column for each, joined; `None` where there are no such columns.
+    fn flagged(&self, record: &csv::StringRecord) -> Result<Option<String>, String> {
+        let set = self.flags.iter().map(|(column, name)| {
+            let value = record.get(*column).unwrap_or_default();
+            flag(name, value).map(|is_set| (name, is_set))
+        });
+        let set: Vec<(&String, bool)> = set.collect::<Result<_, _>>()?;
+        let names: Vec<&str> = set.iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name.as_str()).collect();
+        Ok((!self.flags.is_empty()).then(|| joined(&names)))
     }
 }
 
@@ -266,19 +309,39 @@ pub(super) fn is_file_name(column: &str) -> bool {
     column == "file_name" || column.ends_with("_file_name")
 }
 
+/// Whether a field of a label's own column says that the image has it.
+fn flag(name: &str, value: &str) -> Result<bool, String> {
+    match value.to_ascii_lowercase().as_str() {
+        "1" | "1.0" | "true" => Ok(true),
+        "" | "0" | "0.0" | "false" => Ok(false),
+        _ => Err(format!(
+            "the column `{name}` holds {value}: where no column is called `label`, each other column is one of a label and \
+             holds 0 or 1"
+        )),
+    }
+}
+
+/// Labels of an image as one text.
+fn joined(labels: &[&str]) -> String {
+    labels.join(&*SEPARATOR.encode_utf8(&mut [0; 4]))
+}
+
 /// Tells `each` row in turn.
-fn read_csv(text: &[u8], mut each: impl FnMut(Row) -> Result<(), LineError>) -> Result<(), LineError> {
+fn read_csv(text: &[u8], labels: Labels, mut each: impl FnMut(Row) -> Result<(), LineError>) -> Result<(), LineError> {
     let line_at = |position: Option<&csv::Position>| position.map_or(1, |position| line_of_record(text, position));
     let unreadable = |error: csv::Error| LineError { line: line_at(error.position()), problem: csv_problem(&error) };
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text);
-    let columns = Columns::of(reader.headers().map_err(unreadable)?)?;
+    let columns = Columns::of(reader.headers().map_err(unreadable)?, labels)?;
     let mut record = csv::StringRecord::new();
     while reader.read_record(&mut record).map_err(unreadable)? {
         let field = |column: Option<usize>| record.get(column?).filter(|text| !text.is_empty());
+        let line = line_at(record.position());
+        let flagged = columns.flagged(&record).map_err(|problem| LineError { line, problem })?;
+        let none = columns.label.filter(|_| labels == Labels::Several).map(|_| "");
         each(Row {
-            line: line_at(record.position()),
+            line,
             path: field(Some(columns.path)).unwrap_or_default(),
-            label: field(columns.label),
+            label: flagged.as_deref().or(field(columns.label)).or(none),
             split: field(columns.split),
             group: field(columns.group),
         })?;
@@ -309,7 +372,11 @@ fn csv_problem(error: &csv::Error) -> String {
 }
 
 /// Tells `each` row in turn.
-fn read_json_lines(text: &[u8], mut each: impl FnMut(Row) -> Result<(), LineError>) -> Result<(), LineError> {
+fn read_json_lines(
+    text: &[u8],
+    labels: Labels,
+    mut each: impl FnMut(Row) -> Result<(), LineError>,
+) -> Result<(), LineError> {
     for (line, text) in (1..).zip(text.split(|&byte| byte == b'\n')) {
         let problem = |problem: String| LineError { line, problem };
         let text = str::from_utf8(text).map_err(|_| problem("the text is not valid UTF-8".to_owned()))?;
@@ -331,11 +398,44 @@ fn read_json_lines(text: &[u8], mut each: impl FnMut(Row) -> Result<(), LineErro
             Some(value) => text_of(value).map_err(|found| problem(format!("the {key} is {found}"))),
             None => Ok(None),
         };
-        let label = if row.contains_key("label") { text_of("label") } else { text_of("labels") }?;
+        let key = if row.contains_key("label") { "label" } else { "labels" };
+        let label = match labels {
+            Labels::One => text_of(key)?,
+            Labels::Several => labels_of(&row, key).map_err(problem)?.map(Cow::from),
+        };
         let (split, group) = (text_of("split")?, text_of("group")?);
         each(Row { line, path, label: label.as_deref(), split: split.as_deref(), group: group.as_deref() })?;
     }
     Ok(())
+}
+
+/// The labels of a row as one text: those under `key`, or the keys of 0 and 1 where there is no such key. `None` where there
+/// is nothing of the kind.
+fn labels_of(row: &serde_json::Map<String, Value>, key: &str) -> Result<Option<String>, String> {
+    fn text(value: &Value) -> Result<Option<Cow<'_, str>>, String> {
+        text_of(value).map_err(|found| format!("a label is {found}"))
+    }
+
+    match row.get(key) {
+        Some(Value::Array(values)) => {
+            let texts = values.iter().map(text).collect::<Result<Vec<_>, _>>()?;
+            Ok(Some(joined(&texts.iter().flatten().map(|text| &**text).collect::<Vec<&str>>())))
+        }
+        Some(value) => Ok(Some(text(value)?.unwrap_or_default().into_owned())),
+        None => {
+            let others = ["path", "split", "group"];
+            let flags = row.iter().filter(|(key, _)| !others.contains(&key.as_str()) && !is_file_name(key));
+            let mut names = Vec::new();
+            let mut any = false;
+            for (name, value) in flags {
+                any = true;
+                if flag(name, &text(value)?.unwrap_or_default())? {
+                    names.push(name.as_str());
+                }
+            }
+            Ok(any.then(|| joined(&names)))
+        }
+    }
 }
 
 /// A JSON value as text: numbers in decimals, a list of one as its entry, nothing for null and the empty text.
@@ -384,8 +484,8 @@ mod tests {
             Ok(())
         };
         match format {
-            Syntax::Csv => read_csv(text, add),
-            Syntax::JsonLines => read_json_lines(text, add),
+            Syntax::Csv => read_csv(text, Labels::One, add),
+            Syntax::JsonLines => read_json_lines(text, Labels::One, add),
         }?;
         Ok(rows)
     }
@@ -406,6 +506,39 @@ mod tests {
         assert_eq!(train.samples[1].group, None);
         assert_eq!(&*source.split(&SplitName::Validation).unwrap().samples[0].name, "c, d.png");
         assert_eq!(source.all().groups(), ["day", "night"]);
+    }
+
+    #[test]
+    fn several_labels_are_in_one_field_or_in_a_column_each() {
+        let labels = |manifest: &str, text: &str| {
+            let (_folder, path) = folder_with(manifest, text);
+            let source = DataSource::open_multi_label(&path).unwrap();
+            assert!(source.notes.is_empty(), "{:?}", source.notes);
+            let sets = crate::sources::LabelSets::of(&source.classes);
+            let of = |label: Option<usize>| sets.of_class(label.unwrap()).to_vec();
+            let found = source.all().samples.iter().map(|sample| of(sample.label)).collect::<Vec<_>>();
+            (sets.names().to_vec(), found)
+        };
+        let expected = (vec!["cat".to_owned(), "dog".to_owned()], vec![vec![0, 1], vec![], vec![1]]);
+        for (manifest, text) in [
+            ("list.csv", "path,labels\na.png,dog|cat\nb.png,\n\"c, d.png\",dog\n"),
+            ("list.csv", "path,dog,group,cat\na.png,1,x,1.0\nb.png,0,x,\n\"c, d.png\",1,y,0\n"),
+            (
+                "list.jsonl",
+                "{\"path\": \"a.png\", \"label\": [\"dog\", \"cat\"]}\n{\"path\": \"b.png\", \"label\": []}\n\
+                 {\"path\": \"c, d.png\", \"label\": \"dog\"}\n",
+            ),
+            (
+                "list.jsonl",
+                "{\"path\": \"a.png\", \"dog\": 1, \"cat\": true}\n{\"path\": \"b.png\", \"dog\": 0, \"cat\": 0}\n\
+                 {\"path\": \"c, d.png\", \"dog\": true, \"cat\": false}\n",
+            ),
+        ] {
+            assert_eq!(labels(manifest, text), expected, "{text}");
+        }
+        let (_folder, path) = folder_with("list.csv", "path,dog,score\na.png,1,0.7\n");
+        let error = DataSource::open_multi_label(&path).unwrap_err().to_string();
+        assert!(error.contains("line 2: the column `score` holds 0.7"), "{error}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::DataNote;
+use super::label_sets::parts;
 use super::source::DataSource;
 
 /// What stands between labels.
@@ -41,13 +42,6 @@ fn joint_labels(classes: &[String], separator: char) -> Vec<usize> {
         .map(|(class, _)| class)
         .collect();
     if shared.len() >= FEW && 2 * shared.len() > classes.len() { shared } else { Vec::new() }
-}
-
-/// The parts of a label, without what a list in Python's or JSON's spelling has around them.
-fn parts(class: &str, separator: char) -> Vec<&str> {
-    let inner = class.strip_prefix('[').and_then(|class| class.strip_suffix(']')).unwrap_or(class);
-    let unquoted = |part: &'_ str| part.trim().trim_matches(['\'', '"']).len();
-    inner.split(separator).filter(|part| unquoted(part) > 0).map(|part| part.trim().trim_matches(['\'', '"'])).collect()
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::distinct::Distinct;
 use super::folder::{Listed, Listing, is_image, split_of_folder};
-use super::manifest::{self, LineError, Row, Syntax};
+use super::manifest::{self, Labels, LineError, Row, Syntax};
 #[cfg(feature = "parquet")]
 use super::parquet::metadata::{self, MetadataRow};
 use super::source::{SplitName, slashed};
@@ -34,16 +34,16 @@ type Rows = HashMap<String, Facts>;
 ///
 /// # Errors
 /// A file that cannot be read; a row that cannot be used, with its line.
-pub(super) fn apply(folder: &Path, listing: &mut Listing) -> Result<(), DataError> {
+pub(super) fn apply(folder: &Path, listing: &mut Listing, labels: Labels) -> Result<(), DataError> {
     let Some(path) = NAMES.map(|name| folder.join(name)).into_iter().find(|path| path.is_file()) else { return Ok(()) };
-    if let Some(rows) = rows_of(&path)? {
+    if let Some(rows) = rows_of(&path, labels)? {
         merge(&path, folder, rows, listing);
     }
     Ok(())
 }
 
 /// The rows by the files that they name, relative to the metadata file's folder; `None` where the file names none.
-fn rows_of(path: &Path) -> Result<Option<Rows>, DataError> {
+fn rows_of(path: &Path, labels: Labels) -> Result<Option<Rows>, DataError> {
     let Some(format) = Syntax::of(path) else {
         return rows_of_parquet(path);
     };
@@ -51,7 +51,7 @@ fn rows_of(path: &Path) -> Result<Option<Rows>, DataError> {
     if !names_files(format, &text) {
         return Ok(None);
     }
-    read_text(format, &text).map(Some).map_err(|error| error.of_file(path))
+    read_text(format, &text, labels).map(Some).map_err(|error| error.of_file(path))
 }
 
 /// Whether the file begins as metadata of images does.
@@ -68,10 +68,10 @@ fn names_files(format: Syntax, text: &[u8]) -> bool {
     }
 }
 
-fn read_text(format: Syntax, text: &[u8]) -> Result<Rows, LineError> {
+fn read_text(format: Syntax, text: &[u8], of_image: Labels) -> Result<Rows, LineError> {
     let (mut labels, mut groups) = (Distinct::default(), Distinct::default());
     let mut rows = Rows::new();
-    manifest::read_rows(format, text, |row: Row| {
+    manifest::read_rows(format, text, of_image, |row: Row| {
         let facts = Facts {
             label: row.label.map(|label| labels.shared(label)),
             group: row.group.map(|group| groups.shared(group)),

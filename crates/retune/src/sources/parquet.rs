@@ -33,7 +33,7 @@ use self::scalars::Scalars;
 use super::folder::{is_hidden, is_image, is_output};
 use super::format::Format;
 use super::image::ImageSource;
-use super::manifest::Missing;
+use super::manifest::{Missing, Reading};
 use super::shards::{is_parquet, split_of_file};
 use super::source::{DataSource, Sample, SampleList, SplitName, slashed};
 use super::{DataError, DataNote};
@@ -45,27 +45,27 @@ const DEEPEST: usize = 2;
 pub(super) struct Parquet;
 
 impl Format for Parquet {
-    fn open_folder(&self, path: &Path, missing: Missing) -> Result<Option<DataSource>, DataError> {
-        open_folder(path, missing)
+    fn open_folder(&self, path: &Path, reading: Reading) -> Result<Option<DataSource>, DataError> {
+        open_folder(path, reading)
     }
 
-    fn open_file(&self, path: &Path, missing: Missing) -> Result<Option<DataSource>, DataError> {
-        is_parquet(path).then(|| open_file(path, missing)).transpose()
+    fn open_file(&self, path: &Path, reading: Reading) -> Result<Option<DataSource>, DataError> {
+        is_parquet(path).then(|| open_file(path, reading)).transpose()
     }
 }
 
 /// Lists the images of one file.
-fn open_file(path: &Path, missing: Missing) -> Result<DataSource, DataError> {
-    open_files(path.parent().unwrap_or(Path::new("")), &[path.to_owned()], missing)
+fn open_file(path: &Path, reading: Reading) -> Result<DataSource, DataError> {
+    open_files(path.parent().unwrap_or(Path::new("")), &[path.to_owned()], reading)
 }
 
 /// Lists the images of a folder of Parquet files, or `None` where the folder has none, or image files as well.
-fn open_folder(root: &Path, missing: Missing) -> Result<Option<DataSource>, DataError> {
+fn open_folder(root: &Path, reading: Reading) -> Result<Option<DataSource>, DataError> {
     let mut files = Vec::new();
     if !collect(root, 0, &mut files)? || files.is_empty() {
         return Ok(None);
     }
-    open_files(root, &files, missing).map(Some)
+    open_files(root, &files, reading).map(Some)
 }
 
 /// Adds the Parquet files in `folder` and below it, in the order of their names. False, and nothing more is searched,
@@ -146,9 +146,9 @@ fn folder_of(file: &Path) -> &Path {
     file.parent().unwrap_or(Path::new(""))
 }
 
-fn open_files(root: &Path, paths: &[PathBuf], missing: Missing) -> Result<DataSource, DataError> {
+fn open_files(root: &Path, paths: &[PathBuf], reading: Reading) -> Result<DataSource, DataError> {
     let store = Arc::new(BlockStore::default());
-    let files = paths.iter().map(|path| open_rows(path, &store, missing)).collect::<Result<Vec<_>, _>>()?;
+    let files = paths.iter().map(|path| open_rows(path, &store, reading)).collect::<Result<Vec<_>, _>>()?;
     let classes = Classes::of(files.iter().map(|rows| (&*rows.path, &rows.labels)))?;
     let splits_of_files: Vec<Option<SplitName>> = paths.iter().map(|path| split_of_file(root, path)).collect();
     let is_split = files.iter().any(|rows| rows.splits.is_some()) || splits_of_files.iter().any(Option::is_some);
@@ -200,7 +200,7 @@ fn open_files(root: &Path, paths: &[PathBuf], missing: Missing) -> Result<DataSo
 }
 
 /// Opens a file and reads every column but the images.
-fn open_rows(path: &Path, store: &Arc<BlockStore>, missing: Missing) -> Result<Rows, DataError> {
+fn open_rows(path: &Path, store: &Arc<BlockStore>, reading: Reading) -> Result<Rows, DataError> {
     let problem = |problem| DataError::Parquet { path: path.to_owned(), problem };
     let file = ParquetFile::open(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
     let file = file.map_err(problem)?;
@@ -216,7 +216,7 @@ fn open_rows(path: &Path, store: &Arc<BlockStore>, missing: Missing) -> Result<R
         }
         ImageColumns::Paths { name, path: column } => {
             let paths = image_paths(&file, column).map_err(|reason| problem(format!("column `{name}`, {reason}")))?;
-            if missing == Missing::Refused {
+            if reading.missing == Missing::Refused {
                 first_is_there(path, &paths, &name, &file).map_err(problem)?;
             }
             RowImages::Paths(paths)

@@ -11,7 +11,7 @@ use image::RgbImage;
 use retune_pixels::corruption::Corruption;
 
 use super::image::ImageSource;
-use super::manifest::{self, Missing};
+use super::manifest::{self, Labels, Missing, Reading};
 use super::shift::{self, Shift};
 use super::{DataError, DataNote, FORMATS, many_labels, memory};
 
@@ -241,7 +241,7 @@ impl DataSource {
     /// [`DataError::NotFound`], [`DataError::Unrecognized`], [`DataError::NoImages`],
     /// [`DataError::UnknownShift`], and what can be wrong with a manifest, an IDX, CIFAR, Parquet or tar file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, DataError> {
-        Self::open_with(path.as_ref(), Missing::Refused)
+        Self::open_with(path.as_ref(), Reading { missing: Missing::Refused, labels: Labels::One })
     }
 
     /// The same, but files that a manifest lists need not exist: for who leaves out what cannot be loaded, as
@@ -250,13 +250,32 @@ impl DataSource {
     /// # Errors
     /// As [`DataSource::open`], but for a manifest's missing files.
     pub fn open_with_missing_files(path: impl AsRef<Path>) -> Result<Self, DataError> {
-        Self::open_with(path.as_ref(), Missing::LeftToLoading)
+        Self::open_with(path.as_ref(), Reading { missing: Missing::LeftToLoading, labels: Labels::One })
     }
 
-    fn open_with(path: &Path, missing: Missing) -> Result<Self, DataError> {
+    /// The same for images that may have several labels: [`DataSource::classes`] are then the combinations of labels that
+    /// occur, of which [`LabelSets`](super::LabelSets) makes labels.
+    ///
+    /// # Errors
+    /// As [`DataSource::open`].
+    pub fn open_multi_label(path: impl AsRef<Path>) -> Result<Self, DataError> {
+        Self::open_with(path.as_ref(), Reading { missing: Missing::Refused, labels: Labels::Several })
+    }
+
+    /// As [`DataSource::open_multi_label`], but files that a manifest lists need not exist.
+    ///
+    /// # Errors
+    /// As [`DataSource::open_with_missing_files`].
+    pub fn open_multi_label_with_missing_files(path: impl AsRef<Path>) -> Result<Self, DataError> {
+        Self::open_with(path.as_ref(), Reading { missing: Missing::LeftToLoading, labels: Labels::Several })
+    }
+
+    fn open_with(path: &Path, reading: Reading) -> Result<Self, DataError> {
         let (path, shifts) = shift::split_location(path)?;
-        let mut source = Self::open_unshifted(&path, missing)?;
-        source.notes.extend(many_labels::note(&source));
+        let mut source = Self::open_unshifted(&path, reading)?;
+        if reading.labels == Labels::One {
+            source.notes.extend(many_labels::note(&source));
+        }
         for shift in shifts {
             match shift {
                 Shift::Corruption(corruption) => source.corruptions.push(corruption),
@@ -269,7 +288,7 @@ impl DataSource {
         Ok(source)
     }
 
-    fn open_unshifted(path: &Path, missing: Missing) -> Result<Self, DataError> {
+    fn open_unshifted(path: &Path, reading: Reading) -> Result<Self, DataError> {
         if memory::is_location(path) {
             return memory::at(path);
         }
@@ -279,7 +298,7 @@ impl DataSource {
         })?;
         for format in FORMATS {
             let source =
-                if kind.is_dir() { format.open_folder(path, missing) } else { format.open_file(path, missing) };
+                if kind.is_dir() { format.open_folder(path, reading) } else { format.open_file(path, reading) };
             if let Some(source) = source? {
                 return Ok(source);
             }
@@ -293,7 +312,7 @@ impl DataSource {
     /// [`DataError::Unrecognized`] for another extension; [`DataError::Manifest`], with the line.
     pub fn from_manifest(path: &Path, text: &[u8]) -> Result<Self, DataError> {
         let format = manifest::Syntax::of(path).ok_or_else(|| DataError::Unrecognized { path: path.to_owned() })?;
-        manifest::parse(path, format, text, Missing::Refused)
+        manifest::parse(path, format, text, Reading { missing: Missing::Refused, labels: Labels::One })
     }
 
     /// One image file, without a label.

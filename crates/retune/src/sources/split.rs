@@ -12,7 +12,7 @@ use retune_random::{combine, keyed_hash};
 use serde::{Deserialize, Serialize};
 
 use super::source::{DataSource, Dataset, Sample, SplitName};
-use super::{DataError, DataNote, groups};
+use super::{DataError, DataNote, LabelSets, groups};
 
 /// Keeps splits and subsets under one seed independent of each other.
 const SPLIT_KEY: u64 = 0x7370_6c69_7400_0001;
@@ -202,6 +202,55 @@ impl DataSource {
         let notes: Vec<DataNote> = notes.collect();
         sets.notes.extend(notes);
         Ok(sets)
+    }
+
+    /// The same for images with several labels, whose classes are combinations of labels. Each image counts as one of its
+    /// rarest label, so that every label is held out in about the same proportion.
+    ///
+    /// # Errors
+    /// No training split; an image of which nothing is known; no label at all; a label that only another split has; what
+    /// can be wrong with a fraction or groups.
+    pub fn train_and_validation_of_labels(
+        &self,
+        validation_fraction: f64,
+        by: SplitBy,
+        seed: u64,
+    ) -> Result<TrainingSets, DataError> {
+        let (name, samples) = self.training_split()?;
+        let training = self.dataset(samples.clone());
+        training.labels()?;
+        let sets = LabelSets::of(&self.classes);
+        let counts = sets.counts(&training.class_counts());
+        if counts.iter().all(|&count| count == 0) {
+            return Err(DataError::TooFewClasses { path: self.root.clone(), classes: Vec::new() });
+        }
+        for (split, samples) in &self.splits {
+            let of_split = sets.counts(&self.dataset(samples.clone()).class_counts());
+            if let Some(label) = (0..counts.len()).find(|&label| of_split[label] > 0 && counts[label] == 0) {
+                let class = sets.names()[label].clone();
+                return Err(DataError::ClassNotInTraining { split: split.clone(), class });
+            }
+        }
+        if self.splits.contains_key(&SplitName::Validation) {
+            let (train, validation) = (self.split(name)?, self.split(&SplitName::Validation)?);
+            return Ok(TrainingSets { train, validation, notes: Vec::new() });
+        }
+        let rarest = |class: usize| sets.of_class(class).iter().copied().min_by_key(|&label| (counts[label], label));
+        let mut strata = samples.clone();
+        for sample in strata.iter_mut() {
+            sample.label = sample.label.map(|class| rarest(class).unwrap_or(counts.len()));
+        }
+        let fractions = SplitFractions { validation: validation_fraction, test: 0.0 };
+        let split = match by {
+            SplitBy::Image => stratified_split(&strata, fractions, seed)?,
+            SplitBy::Group => {
+                fractions.check()?;
+                let names: Vec<String> = sets.names().iter().cloned().chain(["none of them".to_owned()]).collect();
+                groups::split(&strata, &names, &self.root, validation_fraction, seed)?.indices
+            }
+        };
+        let select = |indices: &[usize]| self.dataset(indices.iter().map(|&index| samples[index].clone()).collect());
+        Ok(TrainingSets { train: select(&split.train), validation: select(&split.validation), notes: Vec::new() })
     }
 
     fn divided(&self, samples: &[Sample], fraction: f64, by: SplitBy, seed: u64) -> Result<TrainingSets, DataError> {

@@ -23,7 +23,7 @@ use self::labels::Classes;
 use super::folder::{has_images, is_hidden, split_of_folder};
 use super::format::Format;
 use super::image::ImageSource;
-use super::manifest::Missing;
+use super::manifest::Reading;
 use super::shards::split_of_file;
 use super::source::{DataSource, Sample, SplitName, slashed};
 use super::{DataError, DataNote};
@@ -41,11 +41,11 @@ fn is_archive(path: &Path) -> bool {
 pub(super) struct WebDataset;
 
 impl Format for WebDataset {
-    fn open_folder(&self, path: &Path, _: Missing) -> Result<Option<DataSource>, DataError> {
+    fn open_folder(&self, path: &Path, _: Reading) -> Result<Option<DataSource>, DataError> {
         open_folder(path)
     }
 
-    fn open_file(&self, path: &Path, _: Missing) -> Result<Option<DataSource>, DataError> {
+    fn open_file(&self, path: &Path, _: Reading) -> Result<Option<DataSource>, DataError> {
         is_archive(path).then(|| open_file(path)).transpose()
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::format::Format;
-use super::manifest::Missing;
+use super::manifest::Reading;
 use super::shards::is_parquet;
 use super::source::DataSource;
 use super::{DataError, folder};
@@ -12,7 +12,7 @@ use super::{DataError, folder};
 pub(super) struct WithoutParquet;
 
 impl Format for WithoutParquet {
-    fn open_folder(&self, path: &Path, _missing: Missing) -> Result<Option<DataSource>, DataError> {
+    fn open_folder(&self, path: &Path, _reading: Reading) -> Result<Option<DataSource>, DataError> {
         let entries = std::fs::read_dir(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
         let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()).collect();
         files.sort();
@@ -22,7 +22,7 @@ impl Format for WithoutParquet {
         }
     }
 
-    fn open_file(&self, path: &Path, _missing: Missing) -> Result<Option<DataSource>, DataError> {
+    fn open_file(&self, path: &Path, _reading: Reading) -> Result<Option<DataSource>, DataError> {
         if is_parquet(path) { Err(refused(path)) } else { Ok(None) }
     }
 }

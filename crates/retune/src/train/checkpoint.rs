@@ -15,6 +15,7 @@ use super::average::WeightAverage;
 use super::low_rank::{Adapters, TrainedAdapters};
 use super::optimizer::ParameterState;
 use super::options::TrainOptions;
+use super::pacing::Pacing;
 use super::state::{BestEpoch, State, Training};
 use super::trainer::checkpoint_directory;
 use super::{TrainError, Trainer, keys};
@@ -145,6 +146,8 @@ impl Checkpoints {
             candidates: state.candidates.iter().map(SavedEpoch::of).collect(),
             epoch: training.epoch,
             batch: training.batch,
+            pacing: Some(training.pacing),
+            time: state.time.clone(),
             validation_due: training.validation_due,
             totals: training.totals,
             measured: training.measured.clone(),
@@ -234,9 +237,10 @@ impl Checkpoints {
             training.optimizer.restore(index, parameter_state(spec, steps, &mut moments));
         }
         (training.epoch, training.batch) = (saved.epoch, saved.batch);
+        training.pacing = saved.pacing.unwrap_or_else(|| Pacing::after(saved.epoch));
         (training.validation_due, training.totals) = (saved.validation_due, saved.totals);
         training.measured = saved.measured;
-        (state.outcomes, state.initial) = (saved.outcomes, initial);
+        (state.outcomes, state.initial, state.time) = (saved.outcomes, initial, saved.time);
         self.has_initial = true;
         Ok((state, saved.done))
     }

@@ -13,7 +13,7 @@ use burn::tensor::{Device, Tensor, TensorData, f16};
 use super::TrainError;
 use super::options::ActivationOptions;
 use crate::files;
-use crate::inference::{self, Evaluation, InferenceError};
+use crate::inference::{self, Evaluation, InferenceError, Metric};
 use crate::loading::{Loader, Order};
 use crate::models::parameters::host_values;
 use crate::models::{Activation, Model};
@@ -203,7 +203,7 @@ impl FrozenActivations {
         &self,
         model: &Model,
         loader: &Loader,
-        batch_size: usize,
+        (batch_size, metric): (usize, Metric),
     ) -> Result<Option<Evaluation>, TrainError> {
         let device = model.parameters.tensors()[0].device();
         let dataset = loader.dataset();
@@ -219,7 +219,7 @@ impl FrozenActivations {
             }
             logits.extend(rows);
         }
-        Ok(Some(inference::evaluate_logits(dataset, logits.chunks_exact(classes.max(1)))?))
+        Ok(Some(inference::evaluate_rows(metric, model, dataset, logits.chunks_exact(classes.max(1)))?))
     }
 }
 

@@ -3,11 +3,11 @@
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
-use burn::tensor::activation::log_softmax;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Tensor;
 use retune_kernels::with_precision;
 
 use super::learning_rates::RateFactors;
+use super::loss::{Loss, Targets};
 use super::options::{BatchNormPolicy, Precision, TrainOptions};
 use crate::device;
 use crate::inference;
@@ -26,8 +26,8 @@ pub struct Differentiation<'a> {
     pub trained: &'a [bool],
     /// For each block, whether BatchNorm normalizes by the batch; empty for none.
     pub batch_statistics: &'a [bool],
-    /// Factor on the loss of each class.
-    pub class_weights: Option<&'a [f64]>,
+    /// What the logits are compared with.
+    pub loss: Loss<'a>,
     /// The numbers in which matrices are multiplied.
     pub precision: Precision,
     /// What is left out at random.
@@ -38,7 +38,7 @@ pub struct Differentiation<'a> {
 
 impl<'a> Differentiation<'a> {
     /// What trains in an epoch of a run with these options.
-    pub(super) fn of(rate_factors: &'a RateFactors, options: &TrainOptions, class_weights: Option<&'a [f64]>) -> Self {
+    pub(super) fn of(rate_factors: &'a RateFactors, options: &TrainOptions, loss: Loss<'a>) -> Self {
         let batch_statistics: &[bool] = match options.batch_norm {
             BatchNormPolicy::Train => &rate_factors.trained_blocks,
             BatchNormPolicy::Frozen | BatchNormPolicy::Recalibrate => &[],
@@ -46,7 +46,7 @@ impl<'a> Differentiation<'a> {
         Self {
             trained: &rate_factors.trained,
             batch_statistics,
-            class_weights,
+            loss,
             precision: options.precision,
             dropping: None,
             at_once: options.at_once(),
@@ -56,7 +56,7 @@ impl<'a> Differentiation<'a> {
 
 /// A batch's loss and its gradients.
 pub struct LossGradients {
-    /// Mean cross-entropy.
+    /// The batch's mean loss.
     pub loss: f64,
     /// Images whose most likely class was right.
     pub correct: usize,
@@ -101,7 +101,7 @@ pub(super) fn loss_gradients_of(
     what: &Differentiation,
 ) -> LossGradients {
     let device = model.parameters.tensors()[0].device();
-    let targets = weighted_targets(batch, model.config().num_classes(), what.class_weights);
+    let targets = what.loss.targets(batch, model.config().num_classes());
     let entry = |images: Range<usize>| match &entry {
         Some(entry) if images.len() == batch.n => entry.clone(),
         Some(entry) => entry.examples(images),
@@ -124,7 +124,7 @@ struct Part<'a> {
     batch: &'a Batch,
     images: Range<usize>,
     /// Those of the whole batch.
-    targets: &'a [f32],
+    targets: &'a Targets,
 }
 
 fn differentiate(model: &Model, entry: Activation, part: Part, what: &Differentiation) -> LossGradients {
@@ -144,10 +144,8 @@ fn differentiate(model: &Model, entry: Activation, part: Part, what: &Differenti
     let logits = with_precision(what.precision, forward);
     let observed = pass.into_observed();
 
-    let correct = count_correct(logits.clone().inner(), &part.batch.labels[part.images.clone()]);
-    let classes = model.config().num_classes();
-    let targets = part.targets[part.images.start * classes..part.images.end * classes].to_vec();
-    let loss = cross_entropy(logits, targets, &device);
+    let correct = what.loss.count_correct(logits.clone().inner(), &part.batch.labels[part.images.clone()]);
+    let loss = what.loss.value(logits, part.targets, part.images, &device);
     let value = f64::from(loss.clone().inner().into_scalar::<f32>());
 
     if first == end {
@@ -231,45 +229,6 @@ fn tracked_parameters(model: &Model, trained: &[bool]) -> Parameters {
     Parameters::from_tensors(specs, tensors)
 }
 
-/// The factors of the log-probabilities in the mean loss: target probabilities `n × classes`, each class's column
-/// weighted, divided by the total weight as PyTorch's `CrossEntropyLoss` has it. That is the weight of the labels, and the
-/// number of images where these are mixed and have no one label.
-fn weighted_targets(batch: &Batch, classes: usize, class_weights: Option<&[f64]>) -> Vec<f32> {
-    let mut targets = match &batch.targets {
-        Some(targets) => targets.clone(),
-        None => {
-            let mut targets = vec![0.0; batch.n * classes];
-            for (row, &label) in batch.labels.iter().enumerate() {
-                targets[row * classes + label] = 1.0;
-            }
-            targets
-        }
-    };
-    let mut total = batch.n as f64;
-    if let Some(weights) = class_weights {
-        for (position, target) in targets.iter_mut().enumerate() {
-            *target *= weights[position % classes] as f32;
-        }
-        if !batch.mixed {
-            total = batch.labels.iter().map(|&label| weights[label]).sum();
-        }
-    }
-    targets.iter_mut().for_each(|target| *target = (f64::from(*target) / total) as f32);
-    targets
-}
-
-fn cross_entropy(logits: Tensor<2>, targets: Vec<f32>, device: &Device) -> Tensor<1> {
-    let targets = Tensor::<2>::from_data(TensorData::new(targets, logits.dims()), device);
-    (log_softmax(logits, 1) * Tensor::from_inner(targets)).sum().neg()
-}
-
-fn count_correct(logits: Tensor<2>, labels: &[usize]) -> usize {
-    let [_, classes] = logits.dims();
-    let logits = host_values(logits);
-    let rows = logits.chunks_exact(classes).zip(labels);
-    rows.filter(|(row, label)| inference::most_likely(row) == **label).count()
-}
-
 /// Scales all gradients so that their norm together is at most `limit`, as PyTorch's `clip_grad_norm_` does.
 pub(super) fn clip_norm<'a>(gradients: impl Iterator<Item = &'a mut Vec<f32>>, limit: f64) {
     let mut gradients: Vec<&mut Vec<f32>> = gradients.collect();
@@ -279,41 +238,5 @@ pub(super) fn clip_norm<'a>(gradients: impl Iterator<Item = &'a mut Vec<f32>>, l
     let scale = (limit / norm).min(1.0) as f32;
     if scale < 1.0 {
         gradients.iter_mut().flat_map(|gradient| gradient.iter_mut()).for_each(|value| *value *= scale);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LOGITS: [f32; 12] = [1.0, -0.5, 0.25, 0.0, 2.0, -1.0, 0.5, 0.5, 3.0, -2.0, 1.0, 0.75];
-    const WEIGHTS: [f64; 3] = [0.5, 1.5, 2.0];
-
-    fn loss(targets: Option<Vec<f32>>, mixed: bool) -> f64 {
-        let labels = vec![0, 0, 1, 2];
-        let batch =
-            Batch { number: 0, images: vec![], labels, indices: vec![], targets, mixed, n: 4, height: 0, width: 0 };
-        let device = Device::flex();
-        let logits = Tensor::<2>::from_data(TensorData::new(LOGITS.to_vec(), [4, 3]), &device);
-        let targets = weighted_targets(&batch, 3, Some(&WEIGHTS));
-        f64::from(cross_entropy(logits, targets, &device).into_scalar::<f32>())
-    }
-
-    /// `torch.nn.functional.cross_entropy(logits, labels, weight=weights, label_smoothing=s)` of PyTorch 2.15, and with
-    /// probabilities in place of labels. Single precision, a dozen additions.
-    #[test]
-    fn class_weights_divide_the_loss_as_pytorch_has_it() {
-        let close = |found: f64, expected: f64| assert!((found - expected).abs() < 1e-6, "{found} is not {expected}");
-        close(loss(None, false), 1.5631136894226074);
-        let smoothed = |label: usize| (0..3).map(move |class| if class == label { 0.9 + 0.1 / 3.0 } else { 0.1 / 3.0 });
-        close(loss(Some([0, 0, 1, 2].into_iter().flat_map(smoothed).collect()), false), 1.5813467502593994);
-        let mixed = vec![0.7, 0.2, 0.1, 0.9, 0.05, 0.05, 0.1, 0.6, 0.3, 0.05, 0.05, 0.9];
-        close(loss(Some(mixed), true), 1.6593199968338013);
-        // mixup with a share of 0.7 of labels smoothed by 0.1, each image with that at the other end of the batch.
-        let mix = |label: usize, partner: usize| {
-            smoothed(label).zip(smoothed(partner)).map(|(own, other)| 0.7 * own + 0.3 * other)
-        };
-        let targets = [(0, 2), (0, 1), (1, 0), (2, 0)].into_iter().flat_map(|(label, partner)| mix(label, partner));
-        close(loss(Some(targets.collect()), true), 1.705067753791809);
     }
 }

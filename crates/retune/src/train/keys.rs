@@ -9,6 +9,7 @@ use retune_pixels::corruption::Corruption;
 use retune_pixels::preprocess::Preprocessing;
 use serde::Serialize;
 
+use super::budget::Budget;
 use super::checkpoint::FORMAT;
 use super::optimizer::OptimizerOptions;
 use super::options::{BatchNormPolicy, Keep, Precision, Sampling, TrainOptions};
@@ -54,6 +55,9 @@ struct Recipe<'a> {
     sampling: Option<Sampling>,
     #[serde(skip_serializing_if = "Option::is_none")]
     drop_path: Option<f64>,
+    /// Whether there is one decides on the order of a search.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    budget: Option<Budget>,
 }
 
 /// What a checkpoint's plan and options must be the same in.
@@ -89,6 +93,7 @@ pub(super) fn recipe_key(
         accumulate: Some(options.accumulate.get()).filter(|count| *count > 1),
         sampling: Some(options.sampling).filter(|sampling| *sampling != Sampling::All),
         drop_path: options.drop_path,
+        budget: options.budget,
     })
 }
 

@@ -2,6 +2,7 @@
 
 use indexmap::IndexMap;
 
+use super::pacing::Pacing;
 use crate::models::{Model, ParameterSpec};
 use crate::plan::{Gradient, Phase};
 
@@ -73,7 +74,7 @@ impl<'a> LearningRates<'a> {
         self.learning_rate
     }
 
-    /// The factors in `epoch` (from 0), with one measured for each parameter if there is one.
+    /// The factors in `epoch` of the plan (from 0), with one measured for each parameter if there is one.
     pub fn rate_factors(&self, epoch: usize, measured: Option<&[f64]>) -> RateFactors {
         let rate_factor = |(index, parameter): (usize, &PlannedParameter)| {
             let thawed = epoch >= parameter.frozen_epochs;
@@ -91,16 +92,17 @@ impl<'a> LearningRates<'a> {
         RateFactors { of_parameters, trained, trained_blocks }
     }
 
-    /// The learning rate of each parameter at a step of the phase.
-    pub fn at_step(&self, step: usize, rate_factors: &RateFactors) -> Vec<f64> {
-        rate_factors.scaling(self.scheduled(step))
+    /// The learning rate of each parameter at a batch of an epoch.
+    pub fn at_batch(&self, batch: usize, pacing: &Pacing, rate_factors: &RateFactors) -> Vec<f64> {
+        rate_factors.scaling(self.scheduled(batch, pacing))
     }
 
-    /// What the schedule makes of the learning rate at a step of the phase.
-    fn scheduled(&self, step: usize) -> f64 {
+    /// What the schedule makes of the learning rate at a batch of an epoch.
+    fn scheduled(&self, batch: usize, pacing: &Pacing) -> f64 {
+        let step = pacing.position * self.steps_per_epoch as f64 + pacing.pace * batch as f64;
         let steps = self.steps_per_epoch * self.settings.epochs;
         let warmup_steps = self.settings.warmup_epochs * self.steps_per_epoch as f64;
-        let factor = if (step as f64) < warmup_steps {
+        let factor = if step < warmup_steps {
             self.settings.warmup.factor(step, warmup_steps, self.steps_per_epoch)
         } else {
             self.settings.schedule.factor(step, steps, warmup_steps)
@@ -110,9 +112,9 @@ impl<'a> LearningRates<'a> {
 
     /// The mean learning rate of each block over the steps of an epoch and over its parameters, which measured factors may
     /// differ in. Where the plan itself treats tensors of a block differently, that of each tensor that trains.
-    pub fn means_of_epoch(&self, model: &Model, epoch: usize, rate_factors: &RateFactors) -> IndexMap<String, f64> {
-        let steps = epoch * self.steps_per_epoch..(epoch + 1) * self.steps_per_epoch;
-        let mean = steps.map(|step| self.scheduled(step)).sum::<f64>() / self.steps_per_epoch as f64;
+    pub fn means_of_epoch(&self, model: &Model, pacing: &Pacing, rate_factors: &RateFactors) -> IndexMap<String, f64> {
+        let batches = 0..self.steps_per_epoch;
+        let mean = batches.map(|batch| self.scheduled(batch, pacing)).sum::<f64>() / self.steps_per_epoch as f64;
         let mut sums: IndexMap<&str, (f64, u32)> = IndexMap::new();
         for (index, parameter) in self.parameters.iter().enumerate().filter(|(index, _)| rate_factors.trained[*index]) {
             let own = &model.network().specs[index].name;

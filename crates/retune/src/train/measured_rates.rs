@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 use super::gradient::{Differentiation, Gradients, loss_gradients};
 use super::learning_rates::LearningRates;
 use super::loaders::Loaders;
+use super::loss::TrainingLoss;
 use super::{TrainError, Trainer};
 use crate::loading::{Batch, Order};
 use crate::models::{Model, ParameterSpec};
@@ -111,8 +112,8 @@ impl Trainer {
             monitor.advance(1);
             if monitor.canceled() { Err(TrainError::Interrupted) } else { Ok(batch?) }
         });
-        let class_weights = self.class_weights();
-        let what = Differentiation::of(&rate_factors, &self.options, class_weights.as_deref());
+        let loss = TrainingLoss::of(self, model)?;
+        let what = Differentiation::of(&rate_factors, &self.options, loss.loss());
         let measured = measure_named(model, watched, &what, Criterion::RelativeGradientNorm, name)?;
         monitor.finish();
         let norm = |group: usize| measured.layers.get(&group.to_string()).copied().flatten();

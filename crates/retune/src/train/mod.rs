@@ -5,6 +5,7 @@
 //! calls is in files named after what they are.
 
 pub mod average;
+pub mod budget;
 mod checkpoint;
 mod divergence;
 mod frozen_activations;
@@ -13,11 +14,13 @@ mod kept_features;
 mod keys;
 mod learning_rates;
 mod loaders;
+mod loss;
 pub mod low_rank;
 mod measured_rates;
 pub mod metrics;
 pub mod optimizer;
 pub mod options;
+mod pacing;
 pub mod probe;
 pub mod range_test;
 mod run;
@@ -34,8 +37,10 @@ use serde::{Deserialize, Serialize};
 
 pub use self::divergence::{Divergence, NotFinite};
 pub use self::gradient::{Differentiation, Gradients, LossGradients, loss_gradients};
+pub use self::loss::Loss;
 use self::low_rank::Adapters;
 pub use self::measured_rates::{LayerMeasures, measure_layers};
+pub use self::pacing::{BudgetCut, ShortenedTraining};
 use self::probe::ProbeError;
 pub(crate) use self::run::first_difference;
 pub use self::search::{RunnerUp, Tried};
@@ -142,6 +147,9 @@ pub struct PhaseOutcome {
     /// The trainings that were made, in gradient phases that try several learning rates.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tried: Vec<Tried>,
+    /// What was left out to keep to a budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<BudgetCut>,
 }
 
 impl PhaseOutcome {
@@ -162,6 +170,7 @@ impl PhaseOutcome {
             epoch,
             validation,
             tried: Vec::new(),
+            cut: None,
         }
     }
 }

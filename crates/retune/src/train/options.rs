@@ -6,6 +6,7 @@ pub use retune_kernels::Precision;
 use retune_pixels::augment::{AugmentPolicy, Augmentation};
 use serde::{Deserialize, Serialize};
 
+use super::budget::Budget;
 use super::optimizer::OptimizerOptions;
 use crate::inference::Metric;
 use crate::loading::Order;
@@ -110,6 +111,9 @@ impl Default for ActivationOptions {
 pub struct TrainOptions {
     /// Seed of everything random.
     pub seed: u64,
+    /// A bound on the time of training. With one, results depend on the speed of the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
     /// Images in a batch.
     pub batch_size: usize,
     /// Batches whose gradients add up to those of one update; an update is that of a batch so many times as large, but for
@@ -132,8 +136,7 @@ pub struct TrainOptions {
     pub batch_norm: BatchNormPolicy,
     /// Which state a phase hands on.
     pub keep: Keep,
-    /// The number by which validation chooses epochs, learning rates and averages. A linear probe's strength is chosen by
-    /// accuracy in any case.
+    /// The number by which validation chooses epochs, learning rates, averages, and the strength of a linear probe.
     #[serde(default, skip_serializing_if = "Metric::is_default")]
     pub select: Metric,
     /// Part of the target spread evenly over all classes.
@@ -164,6 +167,7 @@ impl Default for TrainOptions {
     fn default() -> Self {
         Self {
             seed: 0,
+            budget: None,
             batch_size: 32,
             accumulate: NonZeroUsize::MIN,
             sampling: Sampling::default(),

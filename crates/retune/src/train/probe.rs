@@ -25,6 +25,9 @@ use std::ops::ControlFlow;
 
 use rayon::prelude::*;
 
+use crate::inference::{Evaluation, Metric};
+
+mod choice;
 mod curvature;
 mod error;
 mod features;
@@ -36,6 +39,8 @@ mod tridiagonal;
 pub use error::ProbeError;
 pub use features::FeatureMatrix;
 
+pub(super) use choice::logits;
+use choice::{evaluate, has_turned};
 use features::RowBuffer;
 
 use lbfgs::{Limits, Objective, Outcome, Stop};
@@ -65,6 +70,8 @@ pub struct ProbeOptions {
     /// Values of scikit-learn's `C`, the *inverse* of the strength of the L2 penalty, all positive. They are fitted from
     /// the smallest (strongest penalty) to the largest, whatever their order here.
     pub inverse_strengths: Vec<f64>,
+    /// The number on validation by which the strength is chosen.
+    pub select: Metric,
     /// How each of them is solved.
     pub solver: SolverOptions,
 }
@@ -73,7 +80,11 @@ impl Default for ProbeOptions {
     /// The grid of Kumar et al.: 50 values log-spaced from 1e-7 to 1e2.
     fn default() -> Self {
         let inverse_strengths = (0..50).map(|i| 10_f64.powf(-7.0 + 9.0 * f64::from(i) / 49.0));
-        Self { inverse_strengths: inverse_strengths.collect(), solver: SolverOptions::default() }
+        Self {
+            inverse_strengths: inverse_strengths.collect(),
+            select: Metric::default(),
+            solver: SolverOptions::default(),
+        }
     }
 }
 
@@ -101,7 +112,7 @@ pub struct Diagnostics {
     pub converged: bool,
 }
 
-/// The probe that was the most accurate on validation, for the features as they are.
+/// The probe that was the best on validation, for the features as they are.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Probe {
     /// k×d, row-major: one row a class.
@@ -117,15 +128,7 @@ pub struct Probe {
 impl Probe {
     /// Logits of features, row-major: one row of features, and of logits, an image.
     pub fn logits(&self, features: &[f32]) -> Vec<f32> {
-        let classes = self.bias.len();
-        let columns = self.weight.len() / classes;
-        let logit = |row: &[f32], class: usize| {
-            let weight = &self.weight[class * columns..(class + 1) * columns];
-            let products = row.iter().zip(weight).map(|(feature, weight)| f64::from(*feature) * f64::from(*weight));
-            (products.sum::<f64>() + f64::from(self.bias[class])) as f32
-        };
-        let rows = features.par_chunks_exact(columns);
-        rows.flat_map_iter(|row| (0..classes).map(move |class| logit(row, class))).collect()
+        logits(features, &self.weight, &self.bias)
     }
 }
 
@@ -181,9 +184,10 @@ pub fn fit_one(
     Ok(LinearClassifier { weight, bias, diagnostics })
 }
 
-/// Fits a probe for every strength and keeps the most accurate on validation; of equally accurate ones that with the
-/// lower validation loss, and of those the more strongly penalized. The path ends early once validation has clearly turned:
-/// weaker penalties take the longest, and none of them would be chosen. `on_progress` is called after every iteration and
+/// Fits a probe for every strength and keeps the best on validation, the most accurate unless another metric is asked for;
+/// of equally good ones that with the lower validation loss, and of those the more strongly penalized. The path ends early
+/// once accuracy and loss on validation have clearly turned: weaker penalties take the longest, and none of them would be
+/// chosen. Where another metric than these two chooses, the path goes on to its end. `on_progress` is called after every iteration and
 /// can stop the fit by returning [`ControlFlow::Break`].
 ///
 /// # Errors
@@ -213,7 +217,7 @@ pub fn fit_path(
     let coordinates = Coordinates { center, scale };
     let mut solver = PathSolver::new(train, labels, classes, &coordinates, &options.solver)?;
     let mut path: Vec<PathPoint> = Vec::with_capacity(strengths);
-    let mut best: Option<(PathPoint, Classifier)> = None;
+    let mut best: Option<(PathPoint, Option<Evaluation>, Classifier)> = None;
     for (fitted, inverse_strength) in inverse_strengths.into_iter().enumerate() {
         let diagnostics = solver
             .fit(inverse_strength, |iteration| on_progress(ProbeProgress { fitted, strengths, iteration }))
@@ -230,42 +234,25 @@ pub fn fit_path(
             diagnostics,
         };
         path.push(point);
-        if best.as_ref().is_none_or(|(best, _)| point.is_better_than(best)) {
-            best = Some((point, classifier));
+        let metric = options.select;
+        let evaluation = match metric {
+            Metric::Accuracy | Metric::Loss => None,
+            _ => Some(evaluate(validation, validation_labels, &classifier, metric)?),
+        };
+        let is_better = best.as_ref().is_none_or(|(best, known, _)| match evaluation.as_ref().zip(known.as_ref()) {
+            Some((evaluation, known)) => metric.is_better(evaluation, known),
+            None => point.is_better_than(best, metric),
+        });
+        let goes_by_point = evaluation.is_none();
+        if is_better {
+            best = Some((point, evaluation, classifier));
         }
-        if has_turned(&path, validation.rows()) {
+        if goes_by_point && has_turned(&path, validation.rows()) {
             break;
         }
     }
-    let (chosen, Classifier { weight, bias }) = best.ok_or(ProbeError::NoStrengths)?;
+    let (chosen, _, Classifier { weight, bias }) = best.ok_or(ProbeError::NoStrengths)?;
     Ok(Probe { weight, bias, inverse_strength: chosen.inverse_strength, path })
-}
-
-impl PathPoint {
-    fn is_better_than(&self, other: &Self) -> bool {
-        let accuracy = self.validation_accuracy.total_cmp(&other.validation_accuracy);
-        accuracy.then(other.validation_loss.total_cmp(&self.validation_loss)).is_gt()
-    }
-}
-
-/// Fits in a row that must all be clearly worse before a path ends; on the grid of Kumar et al., a factor of 18 in strength.
-const TURNED_FITS: usize = 8;
-/// Factor over the path's lowest validation loss from which on a fit counts as clearly worse.
-const TURNED_LOSS: f64 = 1.2;
-
-/// Whether the latest fits have all left the best one behind: less accurate on validation by more than two standard errors,
-/// with a higher loss, and with a loss that still rises.
-fn has_turned(path: &[PathPoint], validation_rows: usize) -> bool {
-    let Some((earlier, latest)) = path.len().checked_sub(TURNED_FITS).map(|first| path.split_at(first)) else {
-        return false;
-    };
-    let accuracy = earlier.iter().map(|point| point.validation_accuracy).fold(0.0, f64::max);
-    let loss = earlier.iter().map(|point| point.validation_loss).fold(f64::INFINITY, f64::min);
-    let margin = 2.0 * (accuracy * (1.0 - accuracy) / validation_rows as f64).sqrt();
-    latest
-        .iter()
-        .all(|point| point.validation_accuracy < accuracy - margin && point.validation_loss > TURNED_LOSS * loss)
-        && latest.is_sorted_by(|one, next| one.validation_loss < next.validation_loss)
 }
 
 /// Fits one strength after another, each from the solution of the one before.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::gradient::{Differentiation, loss_gradients};
 use super::learning_rates::LearningRates;
 use super::loaders::Loaders;
+use super::loss::TrainingLoss;
 use super::low_rank::TrainedAdapters;
 use super::optimizer::Optimizer;
 use super::options::{Sampling, TrainOptions};
@@ -163,8 +164,8 @@ impl Trainer {
         let learning_rates = LearningRates::new(&model, &phase, &settings, 1.0, loader.batches_per_epoch());
         // Blocks that join in later are tested as they will be in the end.
         let rate_factors = learning_rates.rate_factors(settings.epochs, None);
-        let class_weights = self.class_weights();
-        let what = Differentiation::of(&rate_factors, &self.options, class_weights.as_deref());
+        let loss = TrainingLoss::of(self, &model)?;
+        let what = Differentiation::of(&rate_factors, &self.options, loss.loss());
         let TrainOptions { optimizer, seed, .. } = self.options;
         let mut adapters = TrainedAdapters::of_phase(&model, &settings, seed, optimizer);
         let mut optimizer = Optimizer::new(optimizer.in_phase(&settings), model.network().specs.len());

@@ -2,6 +2,7 @@
 
 mod combination;
 mod epoch_batches;
+mod label_probes;
 mod logistic_regression;
 mod validation;
 
@@ -11,6 +12,7 @@ use self::epoch_batches::Entered;
 use super::checkpoint::{Checkpoints, WorkDone};
 use super::loaders::Loaders;
 use super::metrics::MetricsFile;
+use super::pacing::PhaseTime;
 use super::shared::Shared;
 use super::state::{State, Training};
 use super::{Line, PhaseOutcome, TrainError, Trained, Trainer};
@@ -139,6 +141,7 @@ impl<'a> Run<'a> {
         state.candidate = 0;
         state.tried.clear();
         state.candidates.clear();
+        state.time = PhaseTime::default();
         self.state.training = self.fresh_training();
         self.save_checkpoint()
     }
@@ -154,7 +157,8 @@ impl<'a> Run<'a> {
         Training::new(&self.state.model, self.trainer.options.optimizer, phase)
     }
 
-    fn seconds(&self) -> f64 {
+    /// Seconds of work, those before an interruption included.
+    pub fn seconds(&self) -> f64 {
         self.seconds_before + self.started.elapsed().as_secs_f64()
     }
 

@@ -69,25 +69,70 @@ pub(super) struct Next {
     pub epochs: usize,
     /// Epochs of this training and of those that are sure to follow.
     pub passes: usize,
+    /// How many trainings these are.
+    pub trainings: usize,
     /// Whether it is a training in full, whose model may be handed on.
     pub in_full: bool,
 }
 
+/// What keeps a search short.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct SearchLimits {
+    /// Begin with the rates in the middle of the list.
+    pub from_middle: bool,
+    /// Short trainings after which the search ended before its time.
+    pub ended_after: Option<usize>,
+}
+
+impl SearchLimits {
+    /// Positions of so many learning rates in the order in which they are tried.
+    fn order(self, rates: usize) -> Vec<usize> {
+        let mut positions: Vec<usize> = (0..rates).collect();
+        if self.from_middle {
+            positions.sort_by_key(|position| (2 * position + 1).abs_diff(rates));
+        }
+        positions
+    }
+}
+
+/// Epochs of all trainings of a phase in which none diverges.
+pub(super) fn epochs_in_all(settings: &Gradient) -> usize {
+    let mut trainings = settings.learning_rates.len();
+    let mut epochs = 0;
+    for rung in &settings.rungs {
+        epochs += trainings * rung.epochs;
+        trainings = trainings.min(rung.keep);
+    }
+    epochs + trainings * settings.epochs
+}
+
 /// The training that comes after `done` others, of which `tried` tells; `None` after the last. Where nothing is left out on
 /// the way, only their number matters, as a checkpoint of an earlier version has no more.
-pub(super) fn next(settings: &Gradient, tried: &[Tried], done: usize, metric: Metric) -> Option<Next> {
-    let mut left: Vec<usize> = (0..settings.learning_rates.len()).collect();
+pub(super) fn next(
+    settings: &Gradient,
+    tried: &[Tried],
+    done: usize,
+    metric: Metric,
+    limits: SearchLimits,
+) -> Option<Next> {
+    let mut left = limits.order(settings.learning_rates.len());
     let mut keep = left.len();
     let mut before = 0;
     for rung in &settings.rungs {
-        let trainings = left.len().min(keep);
+        let ended = limits.ended_after.map(|ended| ended.saturating_sub(before));
+        let trainings = left.len().min(keep).min(ended.unwrap_or(usize::MAX));
+        keep = rung.keep;
+        // Without a training to go by, the order of the list decides.
+        if trainings == 0 {
+            continue;
+        }
         left.truncate(trainings);
         if let Some(&position) = left.get(done - before) {
-            let passes = rung.epochs * (before + trainings - done) + settings.epochs;
-            return Some(Next { position, epochs: rung.epochs, passes, in_full: false });
+            let trainings = before + trainings - done;
+            let passes = rung.epochs * trainings + settings.epochs;
+            return Some(Next { position, epochs: rung.epochs, passes, trainings: trainings + 1, in_full: false });
         }
         left = ranked(&left, tried.get(before..before + trainings)?, rung, settings, metric);
-        keep = rung.keep;
         before += trainings;
     }
     let in_full = done - before;
@@ -95,8 +140,8 @@ pub(super) fn next(settings: &Gradient, tried: &[Tried], done: usize, metric: Me
     let diverged = |tried: &Tried| tried.validation.is_none();
     let goes_on = in_full < keep || tried.get(before..done)?.iter().all(diverged);
     let &position = left.get(in_full).filter(|_| goes_on)?;
-    let passes = settings.epochs * keep.min(left.len()).saturating_sub(in_full).max(1);
-    Some(Next { position, epochs: settings.epochs, passes, in_full: true })
+    let trainings = keep.min(left.len()).saturating_sub(in_full).max(1);
+    Some(Next { position, epochs: settings.epochs, passes: settings.epochs * trainings, trainings, in_full: true })
 }
 
 /// The learning rates of a rung that did not diverge, in the order in which they go on: the best first, of equal ones the
@@ -151,8 +196,17 @@ mod tests {
 
     /// The learning rates and epochs that a search trains, where each rate has a loss of its own for each number of epochs.
     fn search(settings: &Gradient, loss: impl Fn(f64, usize) -> Option<f64>) -> Vec<(f64, usize)> {
+        limited(settings, SearchLimits::default(), loss)
+    }
+
+    fn limited(
+        settings: &Gradient,
+        limits: SearchLimits,
+        loss: impl Fn(f64, usize) -> Option<f64>,
+    ) -> Vec<(f64, usize)> {
         let mut done = Vec::new();
-        while let Some(next) = next(settings, &done, done.len(), Metric::Accuracy) {
+        let next = |done: &[Tried]| next(settings, done, done.len(), Metric::Accuracy, limits);
+        while let Some(next) = next(&done) {
             let rate = settings.learning_rates[next.position];
             assert_eq!(next.in_full, next.epochs == settings.epochs);
             done.push(tried(rate, next.epochs, loss(rate, next.epochs)));
@@ -182,7 +236,7 @@ mod tests {
         };
         let in_full = |settings: &Gradient, made: &[Tried]| -> Vec<f64> {
             let mut made = made.to_vec();
-            while let Some(next) = next(settings, &made, made.len(), Metric::Accuracy) {
+            while let Some(next) = next(settings, &made, made.len(), Metric::Accuracy, SearchLimits::default()) {
                 made.push(tried(settings.learning_rates[next.position], next.epochs, Some(1.0)));
             }
             made[4..].iter().map(|tried| tried.learning_rate).collect()
@@ -208,9 +262,26 @@ mod tests {
         let settings = settings(&[1.0, 2.0], Vec::new());
         assert_eq!(search(&settings, |_, _| None), [(1.0, 8), (2.0, 8)]);
         // As a checkpoint of an earlier version has it.
-        let second = next(&settings, &[], 1, Metric::Accuracy).unwrap();
-        assert_eq!(second, Next { position: 1, epochs: 8, passes: 8, in_full: true });
-        assert_eq!(next(&settings, &[], 0, Metric::Accuracy).unwrap().passes, 16);
+        let limits = SearchLimits::default();
+        let second = next(&settings, &[], 1, Metric::Accuracy, limits).unwrap();
+        assert_eq!(second, Next { position: 1, epochs: 8, passes: 8, trainings: 1, in_full: true });
+        assert_eq!(next(&settings, &[], 0, Metric::Accuracy, limits).unwrap().passes, 16);
+    }
+
+    #[test]
+    fn a_search_with_limits_begins_in_the_middle_and_ends_where_they_say() {
+        let settings =
+            settings(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], vec![Rung { epochs: 2, keep: 1, keep_largest: false }]);
+        let found = |ended_after| {
+            let limits = SearchLimits { from_middle: true, ended_after };
+            limited(&settings, limits, |rate, _| Some((rate - 2.2).abs()))
+        };
+        let all = [(3.0, 2), (4.0, 2), (2.0, 2), (5.0, 2), (1.0, 2), (6.0, 2), (2.0, 8)];
+        assert_eq!(found(None), all);
+        assert_eq!(epochs_in_all(&settings), all.iter().map(|(_, epochs)| epochs).sum::<usize>());
+        assert_eq!(found(Some(2)), [(3.0, 2), (4.0, 2), (3.0, 8)]);
+        // Without a search, the middle is as good a guess as any.
+        assert_eq!(found(Some(0)), [(3.0, 8)]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::average::WeightAverage;
 use super::gradient::LossGradients;
 use super::low_rank::{Adapters, TrainedAdapters};
 use super::optimizer::{Optimizer, OptimizerOptions};
+use super::pacing::{Pacing, PhaseTime};
 use super::search::Tried;
 use crate::inference::Evaluation;
 use crate::models::{Model, Parameters};
@@ -33,6 +34,8 @@ pub(super) struct State {
     pub tried: Vec<Tried>,
     /// The best epochs of the learning rates that were tried, where they are kept.
     pub candidates: Vec<BestEpoch>,
+    /// What the present phase has taken of a budget.
+    pub time: PhaseTime,
     /// Training at the present learning rate.
     pub training: Training,
 }
@@ -49,6 +52,7 @@ impl State {
             candidate: 0,
             tried: Vec::new(),
             candidates: Vec::new(),
+            time: PhaseTime::default(),
             training: Training::new(&model, optimizer, phase),
             model,
         }
@@ -61,6 +65,8 @@ pub(super) struct Training {
     pub epoch: usize,
     /// Batches done in the present epoch.
     pub batch: usize,
+    /// How far that is in the epochs of the plan.
+    pub pacing: Pacing,
     /// Whether the last of the epochs done is still to be validated.
     pub validation_due: bool,
     /// What the present epoch has added up so far.
@@ -87,6 +93,7 @@ impl Training {
         Self {
             epoch: 0,
             batch: 0,
+            pacing: Pacing::after(0),
             validation_due: false,
             totals: EpochTotals::default(),
             measured: None,
@@ -102,7 +109,17 @@ impl Training {
     pub fn goes_on(&self, settings: &Gradient) -> bool {
         let best = self.best.as_ref().map(|best| best.epoch);
         let impatient = settings.patience.zip(best).is_some_and(|(patience, best)| self.epoch >= best + patience);
-        self.validation_due || (self.epoch < settings.epochs && !impatient)
+        self.validation_due || !(self.is_at_end(settings) || impatient)
+    }
+
+    /// Whether all epochs are done, or all that there is time for.
+    pub fn is_at_end(&self, settings: &Gradient) -> bool {
+        self.pacing.epochs_left(settings.epochs) == 0 || self.pacing.out_of_time
+    }
+
+    /// The number of epochs when all are done at the present pace.
+    pub fn epochs_in_all(&self, settings: &Gradient) -> usize {
+        self.epoch + self.pacing.epochs_left(settings.epochs)
     }
 
     /// Whether a step was made.

@@ -10,13 +10,14 @@ use indexmap::IndexMap;
 use super::average::WeightAverage;
 use super::gradient::{Differentiation, LossGradients, add_l2_sp, clip_norm, loss_gradients_of, pull_to};
 use super::learning_rates::{LearningRates, RateFactors};
+use super::loss::TrainingLoss;
 use super::low_rank::TrainedAdapters;
 use super::measured_rates::{LayerMeasures, measure_layers, of_parameters, squared_norms};
 use super::optimizer::Optimizer;
 use super::options::{BatchNormPolicy, Keep};
 use super::run::Run;
 use super::running_statistics;
-use super::search::{self, Next, Tried};
+use super::search::{Next, Tried};
 use super::state::BestEpoch;
 use super::{Divergence, NotFinite, PhaseOutcome, TrainError};
 use crate::inference::{Evaluation, InferenceError};
@@ -28,7 +29,7 @@ struct Trial<'a> {
     phase: &'a Phase,
     settings: &'a Gradient,
     learning_rates: LearningRates<'a>,
-    class_weights: Option<Vec<f64>>,
+    loss: TrainingLoss,
     steps_per_epoch: usize,
     /// Its place in the search.
     next: Next,
@@ -42,8 +43,7 @@ impl Run<'_> {
     pub(super) fn gradient_descent(&mut self, phase: &Phase, settings: &Gradient) -> Result<PhaseOutcome, TrainError> {
         let mut first_divergence = None;
         self.note_batches_of_one_image();
-        let metric = self.select();
-        while let Some(next) = search::next(settings, &self.state.tried, self.state.candidate, metric) {
+        while let Some(next) = self.next_training(settings) {
             let learning_rate = settings.learning_rates[next.position];
             let ending = match next.in_full {
                 true => self.train_at(next, phase, settings)?,
@@ -55,6 +55,7 @@ impl Run<'_> {
                 first_divergence.get_or_insert(divergence);
                 self.state.training.best = None;
             }
+            self.note_if_shortened(next, learning_rate);
             self.keep_candidate(next, learning_rate, settings);
             self.state.candidate += 1;
             self.state.training = self.fresh_training();
@@ -62,7 +63,8 @@ impl Run<'_> {
         if self.state.candidates.is_empty() {
             return Err(diverged_everywhere(phase, settings, first_divergence));
         }
-        self.combine(phase, settings)
+        let cut = self.cut(settings);
+        Ok(PhaseOutcome { cut, ..self.combine(phase, settings)? })
     }
 
     /// Trains for the settings' epochs at one learning rate, or for those that an interrupted run left.
@@ -70,11 +72,12 @@ impl Run<'_> {
         let learning_rate = settings.learning_rates[next.position];
         let steps_per_epoch = self.loaders.training.loader.batches_per_epoch();
         let learning_rates = LearningRates::new(&self.state.model, phase, settings, learning_rate, steps_per_epoch);
-        let class_weights = self.trainer.class_weights();
-        let trial = Trial { phase, settings, learning_rates, class_weights, steps_per_epoch, next };
+        let loss = TrainingLoss::of(self.trainer, &self.state.model)?;
+        let trial = Trial { phase, settings, learning_rates, loss, steps_per_epoch, next };
 
         if !self.state.training.has_begun() {
             self.begin_training(settings)?;
+            self.begin_pacing(next, settings);
         }
         while self.state.training.goes_on(settings) {
             if !self.state.training.validation_due
@@ -97,6 +100,7 @@ impl Run<'_> {
             };
             self.state.training.validation_due = false;
             self.report_validation(&trial, &validation, started.elapsed().as_secs_f64())?;
+            self.keep_pace(next, settings);
             self.keep_if_best(validation, &trial);
             self.save_checkpoint()?;
         }
@@ -136,7 +140,7 @@ impl Run<'_> {
             settings.adaptive.as_ref().is_some_and(|adaptive| adaptive.criterion == Criterion::CumulativeGradientNorm);
         let mut last_norms = None;
 
-        monitor.start(&trial.task(epoch), trainer.train.len());
+        monitor.start(&trial.task(epoch, &self.state.training), trainer.train.len());
         monitor.advance(self.state.training.totals.images);
         for batch in batches {
             let (batch, entry) = batch?;
@@ -146,7 +150,7 @@ impl Run<'_> {
             };
 
             // Forward and backward.
-            let what = Differentiation::of(&rate_factors, &trainer.options, trial.class_weights.as_deref());
+            let what = Differentiation::of(&rate_factors, &trainer.options, trial.loss.loss());
             let dropping = trainer.dropping(&self.state.model, epoch as u64, batch.number);
             let what = Differentiation { dropping, ..what };
             let found = loss_gradients_of(&self.state.model, &batch, entry, &what);
@@ -161,9 +165,8 @@ impl Run<'_> {
             }
             let state = &mut self.state;
             let training = &mut state.training;
-            let step = epoch * trial.steps_per_epoch + training.batch;
             let update = Update {
-                learning_rates: &trial.learning_rates.at_step(step, &rate_factors),
+                learning_rates: &trial.learning_rates.at_batch(training.batch, &training.pacing, &rate_factors),
                 clip_norm: trainer.options.clip_norm,
                 anchor: settings.anchor,
                 pretrained: &state.initial,
@@ -202,11 +205,12 @@ impl Run<'_> {
             self.recalibrate(&rate_factors.trained_blocks)?;
         }
         if let Some(averaging) = settings.average {
-            self.average_epoch(averaging)?;
+            self.average_epoch(averaging, settings)?;
         }
         self.report_epoch(trial, &rate_factors, started.elapsed().as_secs_f64())?;
         let training = &mut self.state.training;
         (training.epoch, training.batch) = (epoch + 1, 0);
+        training.pacing.advance(settings.epochs);
         let measured = training.measured.take();
         training.totals = Default::default();
         if let Some(norms) = last_norms {
@@ -220,9 +224,10 @@ impl Run<'_> {
     fn lower_rates(&mut self, trial: &Trial, norms: &[Option<f64>], before: Option<&IndexMap<String, f64>>) {
         let Some(adaptive) = trial.settings.adaptive.as_ref() else { return };
         let next = LayerMeasures::of_norms(&self.state.model, norms, adaptive.layer).falling_from(before);
-        let epoch = self.state.training.epoch;
-        if epoch < trial.settings.epochs {
-            self.monitor.message(&format!("{}: {}", trial.task(epoch), reports::describe(adaptive, &next)));
+        let training = &self.state.training;
+        if !training.is_at_end(trial.settings) {
+            let task = trial.task(training.epoch, training);
+            self.monitor.message(&format!("{task}: {}", reports::describe(adaptive, &next)));
         }
         self.state.training.measured = Some(next);
     }
@@ -231,7 +236,8 @@ impl Run<'_> {
     /// not measured yet. `None` if the gradients are not finite.
     fn rate_factors(&mut self, trial: &Trial) -> Result<Option<RateFactors>, TrainError> {
         let epoch = self.state.training.epoch;
-        let planned = trial.learning_rates.rate_factors(epoch, None);
+        let epoch_of_plan = self.state.training.pacing.position as usize;
+        let planned = trial.learning_rates.rate_factors(epoch_of_plan, None);
         let Some(adaptive) = &trial.settings.adaptive else { return Ok(Some(planned)) };
         if self.state.training.measured.is_none() {
             if adaptive.criterion == Criterion::CumulativeGradientNorm {
@@ -239,13 +245,14 @@ impl Run<'_> {
             }
             let (view, order) = self.view_and_order(epoch as u64);
             let batches = self.loaders.training.loader.epoch(view, order, 0).take(adaptive.batches);
-            let what = Differentiation::of(&planned, &self.trainer.options, trial.class_weights.as_deref());
+            let what = Differentiation::of(&planned, &self.trainer.options, trial.loss.loss());
             let measures = measure_layers(&self.state.model, batches, &what, adaptive.criterion, adaptive.layer)?;
             let measured = measures.rate_factors(adaptive);
             if measured.values().any(|rate_factor| !rate_factor.is_finite()) {
                 return Ok(None);
             }
-            self.monitor.message(&format!("{}: {}", trial.task(epoch), reports::describe(adaptive, &measured)));
+            let task = trial.task(epoch, &self.state.training);
+            self.monitor.message(&format!("{task}: {}", reports::describe(adaptive, &measured)));
             let training = &mut self.state.training;
             training.measured = Some(measured);
             if adaptive.restart_optimizer {
@@ -255,7 +262,7 @@ impl Run<'_> {
         }
         let measured = self.state.training.measured.as_ref();
         let measured = measured.map(|measured| of_parameters(&self.state.model, adaptive.layer, measured));
-        Ok(Some(trial.learning_rates.rate_factors(epoch, measured.as_deref())))
+        Ok(Some(trial.learning_rates.rate_factors(epoch_of_plan, measured.as_deref())))
     }
 
     /// Draws the parameters of blocks anew and measures their running statistics, because the pretrained ones fit only
@@ -270,10 +277,12 @@ impl Run<'_> {
     /// Takes the weights after an epoch into their average. An average over epochs gets statistics of its own, as PyTorch's
     /// recipe for SWA has it. An exponential average keeps the average of the statistics, as timm has it: it follows the
     /// weights closely.
-    fn average_epoch(&mut self, averaging: Averaging) -> Result<(), TrainError> {
+    fn average_epoch(&mut self, averaging: Averaging, settings: &Gradient) -> Result<(), TrainError> {
         let state = &mut self.state;
         let Some(average) = &mut state.training.average else { return Ok(()) };
-        average.after_epoch(averaging, state.training.epoch + 1, &state.model.parameters);
+        let mut pacing = state.training.pacing;
+        pacing.advance(settings.epochs);
+        average.after_epoch(averaging, pacing.position as usize, &state.model.parameters);
         if !matches!(averaging, Averaging::Epochs { .. }) || average.count == 0 {
             return Ok(());
         }
@@ -298,7 +307,7 @@ impl Run<'_> {
     fn keep_if_best(&mut self, validation: Evaluation, trial: &Trial) {
         let (training, metric) = (&self.state.training, self.select());
         let epoch = training.epoch;
-        if self.trainer.options.keep == Keep::Last && epoch < trial.settings.epochs {
+        if self.trainer.options.keep == Keep::Last && !training.is_at_end(trial.settings) {
             return;
         }
         // The average was asked for, and it has not begun yet.

@@ -52,6 +52,15 @@ pub enum LoadNote {
         /// Channels of the model.
         to: usize,
     },
+    /// The head keeps the rows of the classes that it knows by name.
+    KnownClasses {
+        /// Classes of the data that the model knows.
+        known: usize,
+        /// Classes of the data.
+        classes: usize,
+        /// Classes of the model that the data does not have.
+        dropped: usize,
+    },
     /// A transformer that normalizes the average of its patches, where its architecture takes the class token.
     AveragePooling {
         /// The file's name.
@@ -127,6 +136,15 @@ impl fmt::Display for LoadNote {
                     formatter,
                     "{file}: {tensor} is for {from} channels; the model takes {to}, with their weights {how}, times {from}/{to}"
                 )
+            }
+            Self::KnownClasses { known, classes, dropped } => {
+                write!(formatter, "head: {known} of {classes} classes known by name keep their rows")?;
+                for (count, what) in [(classes - known, "new"), (*dropped, "dropped")] {
+                    if count > 0 {
+                        write!(formatter, ", {count} {what}")?;
+                    }
+                }
+                Ok(())
             }
             Self::AveragePooling { file } => {
                 write!(formatter, "{file}: it has an fc_norm, so the average of its patches is pooled")

@@ -215,6 +215,15 @@ impl Chain for ViT {
             _ => self.head.forward(x, pass),
         }
     }
+
+    fn class_token_and_mean(&self, x: &Activation, pass: &Pass) -> Option<Tensor<2>> {
+        let has_token = self.has_class_token();
+        has_token.then(|| self.pool.class_token_and_mean(x.clone().into_tokens(), pass))
+    }
+
+    fn has_class_token(&self) -> bool {
+        self.stem.class_token.is_some()
+    }
 }
 
 /// Patches to tokens, class and register tokens, position embedding.
@@ -414,12 +423,27 @@ impl Pool {
     }
 
     fn forward(&self, tokens: Tensor<3>, pass: &Pass) -> Tensor<2> {
-        let tokens = match &self.token_norm {
+        let tokens = self.normalized(tokens, pass);
+        self.pooled(tokens, self.pooling, pass)
+    }
+
+    /// Both poolings side by side, the class token first.
+    fn class_token_and_mean(&self, tokens: Tensor<3>, pass: &Pass) -> Tensor<2> {
+        let tokens = self.normalized(tokens, pass);
+        let pooled = |pooling| self.pooled(tokens.clone(), pooling, pass);
+        Tensor::cat(vec![pooled(Pooling::Token), pooled(Pooling::Average)], 1)
+    }
+
+    fn normalized(&self, tokens: Tensor<3>, pass: &Pass) -> Tensor<3> {
+        match &self.token_norm {
             Some(norm) => norm.forward(tokens, pass),
             None => tokens,
-        };
+        }
+    }
+
+    fn pooled(&self, tokens: Tensor<3>, pooling: Pooling, pass: &Pass) -> Tensor<2> {
         let [batch, count, width] = tokens.dims();
-        let pooled = match self.pooling {
+        let pooled = match pooling {
             Pooling::Token => tokens.narrow(1, 0, 1).reshape([batch, width]),
             Pooling::Average => tokens.narrow(1, self.prefix, count - self.prefix).mean_dim(1).reshape([batch, width]),
         };

@@ -8,6 +8,7 @@ use crate::models::Parameters;
 use crate::plan::{Plan, Solver};
 use crate::train::PhaseOutcome;
 use crate::train::low_rank::Adapters;
+use crate::train::pacing::{Pacing, PhaseTime};
 use crate::train::search::Tried;
 use crate::train::state::{BestEpoch, EpochTotals};
 
@@ -46,6 +47,11 @@ pub(super) struct Saved {
     pub candidates: Vec<SavedEpoch>,
     pub epoch: usize,
     pub batch: usize,
+    /// `None` of earlier versions, which knew no budget.
+    #[serde(default)]
+    pub pacing: Option<Pacing>,
+    #[serde(default)]
+    pub time: PhaseTime,
     pub validation_due: bool,
     pub totals: EpochTotals,
     pub measured: Option<IndexMap<String, f64>>,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::files::little_endian;
+use crate::inference::Tally;
 use crate::sources::positional::write_all_at;
 use rand::RngExt;
 use serde::Deserialize;
@@ -105,7 +106,7 @@ fn the_path_passes_through_scikit_learns_optima_on_scaled_features() {
     let mut inverse_strengths: Vec<f64> = fixture.scaled.iter().map(|optimum| optimum.inverse_strength).collect();
     // The order given does not matter.
     inverse_strengths.reverse();
-    let options = ProbeOptions { inverse_strengths, solver: precise(None) };
+    let options = ProbeOptions { inverse_strengths, solver: precise(None), ..Default::default() };
     let probe = fixture.fit_path(&options).unwrap();
     assert_eq!(probe.path.len(), fixture.scaled.len());
     for (point, expected) in probe.path.iter().zip(&fixture.scaled) {
@@ -153,14 +154,50 @@ fn a_path_that_ends_early_makes_the_choice_of_the_whole_path() {
         let options = ProbeOptions { inverse_strengths: vec![*strength], ..Default::default() };
         fixture.fit_path(&options).unwrap().path[0]
     });
-    let best = alone.reduce(|best, point| if point.is_better_than(&best) { point } else { best }).unwrap();
+    let best =
+        alone.reduce(|best, point| if point.is_better_than(&best, Metric::Accuracy) { point } else { best }).unwrap();
     assert_eq!(path.inverse_strength, best.inverse_strength);
+}
+
+/// The path of all fits is the same; only which of them is kept differs.
+#[test]
+fn another_metric_chooses_another_penalty() {
+    let fixture = Fixture::load();
+    let chosen = |select: Metric| fixture.fit_path(&ProbeOptions { select, ..Default::default() }).unwrap();
+    let by_loss = chosen(Metric::Loss);
+    let lowest = by_loss.path.iter().map(|point| point.validation_loss).fold(f64::INFINITY, f64::min);
+    let kept = by_loss.path.iter().find(|point| point.inverse_strength == by_loss.inverse_strength).unwrap();
+    assert_eq!(kept.validation_loss, lowest);
+    for metric in [Metric::BalancedAccuracy, Metric::MacroF1, Metric::Auroc] {
+        let probe = chosen(metric);
+        let number = |probe: &Probe| {
+            let mut tally = Tally::of(metric, fixture.validation_labels.len(), fixture.classes);
+            let logits = probe.logits(&fixture.validation_features);
+            let rows = logits.chunks_exact(fixture.classes).zip(&fixture.validation_labels);
+            rows.for_each(|(row, &label)| tally.add(row, label, None));
+            tally.evaluation()
+        };
+        // As good as every fit by itself, and the path goes to its end.
+        assert_eq!(probe.path.len(), 50);
+        let best = number(&probe);
+        for &strength in ProbeOptions::default().inverse_strengths.iter().step_by(7) {
+            let options = ProbeOptions { inverse_strengths: vec![strength], ..Default::default() };
+            let alone = number(&fixture.fit_path(&options).unwrap());
+            // Fits of a path start from the one before, and end a rounding away.
+            let by = |evaluation: &Evaluation| match metric {
+                Metric::BalancedAccuracy => evaluation.balanced_accuracy,
+                Metric::MacroF1 => evaluation.macro_f1.unwrap(),
+                _ => evaluation.auroc.unwrap(),
+            };
+            assert!(by(&best) >= by(&alone) - 0.02, "{metric:?}: {} at {strength}", by(&alone));
+        }
+    }
 }
 
 #[test]
 fn the_path_does_not_depend_on_the_scale_of_the_features() {
     let fixture = Fixture::load();
-    let options = ProbeOptions { inverse_strengths: vec![1e-2], solver: precise(None) };
+    let options = ProbeOptions { inverse_strengths: vec![1e-2], solver: precise(None), ..Default::default() };
     let original = fixture.fit_path(&options).unwrap();
     // A power of two scales single-precision numbers without rounding.
     let scaled = Fixture {

@@ -1,16 +1,24 @@
 //! A linear probe as a phase.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::Run;
 use crate::inference::{self, Tally};
 use crate::monitor::Monitor;
 use crate::plan::{LogisticRegression, Phase};
+use crate::train::kept_features::KeptFeatures;
 use crate::train::loaders::KeyedLoader;
 use crate::train::metrics::MetricsRow;
 use crate::train::probe::{self, FeatureMatrix, ProbeError, ProbeOptions};
 use crate::train::{PhaseOutcome, TrainError};
+
+/// What the head sees of the images.
+pub(super) struct ProbeFeatures {
+    pub train: Arc<KeptFeatures>,
+    pub validation: Arc<KeptFeatures>,
+}
 
 impl Run<'_> {
     /// Trains the head alone, to the optimum.
@@ -31,29 +39,30 @@ impl Run<'_> {
         let memory_left = memory_bytes.saturating_sub(train.memory_bytes());
         let validation = features(&self.loaders.validation, memory_left, "features of validation images")?;
 
+        let features = ProbeFeatures { train, validation };
+        if let Some(sets) = inference::label_sets(model, &self.trainer.train)? {
+            return self.label_probes(phase, settings, &features, &sets);
+        }
+        let ProbeFeatures { train, validation } = features;
         let train_labels = self.trainer.train.labels()?;
         let validation_labels = self.trainer.validation.labels()?;
         let options = ProbeOptions {
             inverse_strengths: settings.strengths.clone(),
+            select: self.select(),
             solver: probe::SolverOptions {
                 class_weights: self.trainer.class_weights(),
                 ..probe::SolverOptions::default()
             },
         };
-        let probe = fit_probe(
-            train.matrix()?,
-            &train_labels,
-            validation.matrix()?,
-            &validation_labels,
-            model.config().num_classes(),
-            &options,
-            monitor,
-        )?;
+        let (training, validating) =
+            ((train.matrix()?, &train_labels[..]), (validation.matrix()?, &validation_labels[..]));
+        let classes = model.config().num_classes();
+        let probe = fit_probe("linear probe", training, validating, classes, &options, monitor)?;
 
         self.log_path(phase, &probe, started.elapsed().as_secs_f64())?;
         let (weight, bias) = self.state.model.head_parameters().ok_or(inference::InferenceError::NoClassifier)?;
         let inverse_strength = probe.inverse_strength;
-        let mut tally = Tally::default();
+        let mut tally = Tally::of(self.select(), validation_labels.len(), probe.bias.len());
         let mut images = validation_labels.iter().zip(&self.trainer.validation.samples);
         validation.matrix()?.for_each_rows(|features| {
             let logits = probe.logits(features);
@@ -86,16 +95,16 @@ impl Run<'_> {
     }
 }
 
-fn fit_probe(
-    train: FeatureMatrix,
-    train_labels: &[usize],
-    validation: FeatureMatrix,
-    validation_labels: &[usize],
+/// Fits a probe on features and labels, and chooses by others.
+pub(super) fn fit_probe(
+    task: &str,
+    (train, train_labels): (FeatureMatrix, &[usize]),
+    (validation, validation_labels): (FeatureMatrix, &[usize]),
     classes: usize,
     options: &ProbeOptions,
     monitor: &dyn Monitor,
 ) -> Result<probe::Probe, TrainError> {
-    monitor.start("linear probe", options.inverse_strengths.len());
+    monitor.start(task, options.inverse_strengths.len());
     let mut reported = 0;
     let probe = probe::fit_path(train, train_labels, validation, validation_labels, classes, options, |progress| {
         monitor.advance(progress.fitted - reported);

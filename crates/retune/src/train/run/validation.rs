@@ -25,11 +25,12 @@ impl Run<'_> {
         let model = self.state.model.with_parameters(parameters);
         let loader = &self.loaders.validation.loader;
         if let Some(activations) = entered
-            && let Some(evaluation) = activations.evaluate(&model, loader, self.trainer.options.batch_size)?
+            && let Some(evaluation) =
+                activations.evaluate(&model, loader, (self.trainer.options.batch_size, self.select()))?
         {
             return Ok(evaluation);
         }
-        inference::evaluate(&model, loader, task, self.monitor).map_err(TrainError::from)
+        inference::evaluate_for(self.select(), &model, loader, task, self.monitor).map_err(TrainError::from)
     }
 
     /// Measures the running statistics of some blocks anew on the training images.

@@ -10,17 +10,18 @@ use crate::train::learning_rates::RateFactors;
 use crate::train::metrics::MetricsRow;
 use crate::train::options::{BatchNormPolicy, TrainOptions};
 use crate::train::run::Run;
+use crate::train::state::Training;
 
 impl Trial<'_> {
-    /// What `epoch` (from 0) is called.
-    pub fn task(&self, epoch: usize) -> String {
+    /// What `epoch` (from 0) of a training is called.
+    pub fn task(&self, epoch: usize, training: &Training) -> String {
         let Self { phase, settings, learning_rates, next, .. } = self;
         let trial = match settings.learning_rates.len() {
             1 => String::new(),
             _ => format!(", rate {:e}", learning_rates.learning_rate()),
         };
         let trial = if next.in_full { trial } else { format!(" (short){trial}") };
-        format!("{}{trial}, epoch {}/{}", phase.name, epoch + 1, settings.epochs)
+        format!("{}{trial}, epoch {}/{}", phase.name, epoch + 1, training.epochs_in_all(settings))
     }
 
     fn row(&self, epochs: usize, split: &str, loss: f64, accuracy: f64, seconds: f64) -> MetricsRow {
@@ -66,7 +67,7 @@ impl Run<'_> {
         let images = training.totals.images.max(1) as f64;
         let (loss, accuracy) = (training.totals.loss / images, training.totals.correct as f64 / images);
         let mut row = trial.row(training.epoch + 1, "train", loss, accuracy, seconds);
-        row.rates = Some(trial.learning_rates.means_of_epoch(&self.state.model, training.epoch, rate_factors));
+        row.rates = Some(trial.learning_rates.means_of_epoch(&self.state.model, &training.pacing, rate_factors));
         row.rate_multipliers = training.measured.clone();
         self.metrics.append(&row)?;
         Ok(())
@@ -82,7 +83,7 @@ impl Run<'_> {
         let epochs = self.state.training.epoch;
         self.monitor.message(&format!(
             "{}: {:.1} % right on validation, loss {:.4}",
-            trial.task(epochs - 1),
+            trial.task(epochs - 1, &self.state.training),
             100.0 * validation.accuracy,
             validation.loss
         ));
