@@ -49,12 +49,14 @@ def kind(option: _arguments.Option) -> str:
         return "bool"
     if option.name == "eval":
         return "Mapping[str, Any]"
-    if option.name in ("against", "source", "plan"):
+    if option.name in ("against", "source", "plan", "from"):
         return "Any"
     if option.choices:
         one = f"Literal[{', '.join(repr(choice) for choice in option.choices)}]"
         return f"{one} | str | Sequence[str]" if option.several else one
     value = option.value or ""
+    if value == "TIME":
+        return "str"
     if value in ("PATH", "FILE", "FOLDER", "RUN", "DIR", "PAGE.html", "FILE.json"):
         return "Path | Sequence[Path]" if option.several else "Path"
     if value in ("NAME", "NAMES", "LAYER", "A,B,C", "MODEL"):

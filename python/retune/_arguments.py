@@ -130,6 +130,8 @@ def text(option: Option, value: Any) -> str:
     """A single value as it is typed."""
     if isinstance(value, bool):
         raise TypeError(f"{option.keyword} takes a value ({option.value}), not {value}")
+    # A run or a model stands for where it is.
+    value = getattr(value, "path", value)
     if isinstance(value, os.PathLike):
         return str(os.fspath(value))
     if hasattr(value, "item") and not isinstance(value, str):

@@ -75,6 +75,9 @@ class Evaluation:
     top5_accuracy: float | None = None
     macro_f1: float | None = None
     auroc: float | None = None
+    #: Of images that may have several labels.
+    micro_f1: float | None = None
+    mean_average_precision: float | None = None
     #: Each with its name, n and accuracy.
     groups: tuple[Mapping[str, Any], ...] = ()
     worst_group: Mapping[str, Any] | None = None
