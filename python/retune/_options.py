@@ -24,6 +24,7 @@ class AdviseOptions(TypedDict, total=False):
     trial_epochs: int | None
     trial_lr: float | str | Sequence[float] | None
     out: Path | None
+    multi_label: bool | None
     val_fraction: float | None
     split_by: Literal['image', 'group'] | None
     batch_size: int | None
@@ -43,7 +44,7 @@ class AdviseOptions(TypedDict, total=False):
     bn: Literal['frozen', 'train', 'recalibrate'] | None
     head_init: Literal['zeros', 'normal', 'probe', 'keep'] | None
     save: Literal['best', 'last'] | None
-    select: Literal['accuracy', 'balanced-accuracy', 'macro-f1', 'loss'] | None
+    select: Literal['accuracy', 'balanced-accuracy', 'macro-f1', 'loss', 'auroc', 'map'] | None
     checkpoint_every: int | None
     cache_mb: int | None
     precision: Literal['float32', 'bfloat16'] | None
@@ -175,6 +176,7 @@ class CompareOptions(TypedDict, total=False):
     anchor_head: float | None
     lora_rank: int | None
     lora_alpha: float | None
+    multi_label: bool | None
     val_fraction: float | None
     split_by: Literal['image', 'group'] | None
     batch_size: int | None
@@ -194,7 +196,7 @@ class CompareOptions(TypedDict, total=False):
     bn: Literal['frozen', 'train', 'recalibrate'] | None
     head_init: Literal['zeros', 'normal', 'probe', 'keep'] | None
     save: Literal['best', 'last'] | None
-    select: Literal['accuracy', 'balanced-accuracy', 'macro-f1', 'loss'] | None
+    select: Literal['accuracy', 'balanced-accuracy', 'macro-f1', 'loss', 'auroc', 'map'] | None
     checkpoint_every: int | None
     cache_mb: int | None
     precision: Literal['float32', 'bfloat16'] | None
@@ -276,6 +278,7 @@ class FitOptions(TypedDict, total=False):
     classes: Path | None
     device: str | None
     eval: Mapping[str, Any] | None
+    from_: Any | None
     no_report: bool | None
     method: Literal['lp', 'ft', 'lp-ft', 'freeze-embed', 'surgical', 'auto-rgn', 'auto-snr', 'discriminative', 'ulmfit', 'wise-ft', 'uniform-soup', 'greedy-soup', 'l2-sp', 'norms', 'biases', 'lora'] | None
     plan: Any | None
@@ -307,6 +310,7 @@ class FitOptions(TypedDict, total=False):
     anchor_head: float | None
     lora_rank: int | None
     lora_alpha: float | None
+    multi_label: bool | None
     val_fraction: float | None
     split_by: Literal['image', 'group'] | None
     batch_size: int | None
@@ -326,7 +330,7 @@ class FitOptions(TypedDict, total=False):
     bn: Literal['frozen', 'train', 'recalibrate'] | None
     head_init: Literal['zeros', 'normal', 'probe', 'keep'] | None
     save: Literal['best', 'last'] | None
-    select: Literal['accuracy', 'balanced-accuracy', 'macro-f1', 'loss'] | None
+    select: Literal['accuracy', 'balanced-accuracy', 'macro-f1', 'loss', 'auroc', 'map'] | None
     checkpoint_every: int | None
     cache_mb: int | None
     precision: Literal['float32', 'bfloat16'] | None
@@ -335,6 +339,7 @@ class FitOptions(TypedDict, total=False):
     views: int | None
     skip_bad: bool | None
     seed: int | None
+    budget: str | None
     in_chans: int | None
     size: float | str | Sequence[float] | None
     interpolation: Literal['nearest', 'box', 'bilinear', 'hamming', 'bicubic', 'lanczos', 'opencv-nearest', 'opencv-bilinear', 'opencv-bicubic', 'opencv-area', 'opencv-lanczos4', 'pytorch-nearest', 'pytorch-bilinear', 'pytorch-bicubic'] | None
@@ -382,6 +387,7 @@ class LrFindOptions(TypedDict, total=False):
     to: float | None
     steps: int | None
     out: Path | None
+    multi_label: bool | None
     val_fraction: float | None
     split_by: Literal['image', 'group'] | None
     batch_size: int | None
@@ -401,7 +407,7 @@ class LrFindOptions(TypedDict, total=False):
     bn: Literal['frozen', 'train', 'recalibrate'] | None
     head_init: Literal['zeros', 'normal', 'probe', 'keep'] | None
     save: Literal['best', 'last'] | None
-    select: Literal['accuracy', 'balanced-accuracy', 'macro-f1', 'loss'] | None
+    select: Literal['accuracy', 'balanced-accuracy', 'macro-f1', 'loss', 'auroc', 'map'] | None
     checkpoint_every: int | None
     cache_mb: int | None
     precision: Literal['float32', 'bfloat16'] | None

@@ -115,3 +115,11 @@ def test_plans_are_the_same_and_can_be_edited(backbone: str, photos: Path, tmp_p
     assert plan.document == program_json("plan", "--model", backbone, *line)
     run = retune.fit(backbone, photos, plan=plan, out=tmp_path / "run", no_report=True, quiet=True)
     assert run.plan.strip() == plan.toml.strip()
+
+
+def test_a_run_goes_on_from_another(run: retune.Run, tmp_path: Path) -> None:
+    options = ["--from", run.path, "--epochs", "1", "--no-report", "--quiet"]
+    program("fit", *options, "--out", tmp_path / "typed")
+    further = retune.fit(from_=run, epochs=1, out=tmp_path / "run", no_report=True, quiet=True)
+    model = "model/model.safetensors"
+    assert (further.path / model).read_bytes() == (tmp_path / "typed" / model).read_bytes()
