@@ -26,7 +26,7 @@ pub(crate) use self::directory::open_of_run;
 pub use self::directory::{COMMAND_FILE, is_resumable, record_command};
 pub use self::error::FitError;
 pub use self::hint::Hint;
-pub use self::options::{EvaluationSource, FitOptions, ModelSource, PlanSource, PreprocessingChange};
+pub use self::options::{EvaluationSource, FitOptions, ModelSource, PlanSource, PreprocessingChange, recorded};
 pub use self::summary::{CurvePoint, Summary, curve, evaluation_loader, summarize};
 pub(crate) use self::summary::{evaluate_everywhere, evaluate_set, on_line, renewed};
 pub use self::temperature::{CalibrationErrors, TemperatureScaling};
@@ -72,7 +72,8 @@ pub fn start(
     };
     check_free()?;
     let (model, mut data) = open(options)?;
-    let plan = settled_plan(options, plan, &model)?;
+    let source = plan;
+    let plan = settled_plan(options, source, &model)?;
     let left_out = if options.skip_bad {
         let unknown = ReadImages::default();
         let read = shared.map_or(&unknown, Shared::read_images);
@@ -102,7 +103,7 @@ pub fn start(
     if let Some(left_out) = left_out {
         directory::write_left_out(out, &left_out)?;
     }
-    let run_text = toml::to_string(options)
+    let run_text = recorded(options, source)
         .map_err(|error| FitError::RunFile { path: out.join(RUN_FILE), reason: error.to_string() })?;
     let plan_text = plan.to_toml()?;
     files::write_atomically(&out.join(PLAN_FILE), |file| file.write_all(plan_text.as_bytes()))?;

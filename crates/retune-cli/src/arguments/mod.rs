@@ -4,6 +4,7 @@
 //! are in that command's file.
 
 pub mod cka;
+mod config;
 pub mod data;
 mod declared;
 pub mod location;
@@ -16,9 +17,13 @@ pub mod training;
 mod typed;
 pub mod usage;
 
+use std::ffi::OsString;
+
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 
 use crate::commands::Command;
+use crate::help;
+use crate::output::color::{self, When};
 use crate::output::tell;
 
 /// Fine-tune pretrained image models so that they stay good when the data shifts.
@@ -39,9 +44,12 @@ impl Arguments {
     /// # Errors
     /// A mistake in it, or a request for help.
     pub fn typed() -> Result<Self, clap::Error> {
-        let mut command = Self::command();
-        let matches = command.try_get_matches_from_mut(std::env::args_os())?;
-        let notes = typed::check(&command, &matches)?;
+        let line: Vec<OsString> = std::env::args_os().collect();
+        color::decide(&line);
+        let mut command = help::with_examples(Self::command());
+        let matches = command.try_get_matches_from_mut(&line)?;
+        let (matches, typed) = config::completed(&mut command, matches, line)?;
+        let notes = typed::check(&command, &matches, &typed)?;
         let arguments = Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
         for note in notes.iter().filter(|_| !arguments.global.quiet) {
             tell(&format!("note: {note}"));
@@ -54,6 +62,9 @@ impl Arguments {
 #[derive(Args)]
 #[command(next_help_heading = "General options")]
 pub struct GlobalArguments {
+    /// Color output; auto colors it on a terminal, unless NO_COLOR is set
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t)]
+    pub color: When,
     /// Print results as JSON on standard output, and nothing else
     #[arg(long, global = true)]
     pub json: bool,

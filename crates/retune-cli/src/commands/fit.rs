@@ -29,6 +29,9 @@ pub struct FitArguments {
     data: Option<PathBuf>,
     #[command(flatten)]
     evaluations: EvaluationArguments,
+    /// Take the options from this run.toml, as another run recorded them; options that are typed count instead
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    config: Option<PathBuf>,
     /// Run directory to write
     #[arg(short, long, value_name = "RUN", help_heading = "Data")]
     out: Option<PathBuf>,
@@ -65,6 +68,23 @@ pub fn run(arguments: &FitArguments, console: &Console) -> Result<(), Failure> {
         let report = report.map(|path| format!("report: {}\n", path.display())).unwrap_or_default();
         format!("{}{report}", results::summary(&summary, run))
     })
+}
+
+#[cfg(test)]
+impl FitArguments {
+    /// What a run with these options would record.
+    pub fn recorded(&self) -> Result<String, Failure> {
+        let plan = self.method.source(&self.training.head)?;
+        let console = Console::silent();
+        let groups = RunArguments {
+            data: self.data.as_deref().unwrap_or(Path::new("")),
+            model: &self.model,
+            evaluations: &self.evaluations,
+            training: &self.training,
+            preprocessing: &self.preprocessing,
+        };
+        Ok(run::recorded(&groups.options(&console)?, &plan).map_err(|error| error.to_string())?)
+    }
 }
 
 fn start(arguments: &FitArguments, out: &Path, console: &Console) -> Result<Result<Summary, FitError>, Failure> {

@@ -1,5 +1,6 @@
 //! What commands print on standard output.
 
+pub mod color;
 pub mod plan;
 pub mod results;
 pub mod table;
@@ -42,14 +43,21 @@ impl Console {
         }
     }
 
+    /// A console that shows nothing.
+    #[cfg(test)]
+    pub fn silent() -> Self {
+        let (json, verbose) = (false, false);
+        Self { progress: Progress::new(true, verbose), threads: 1, json, verbose, told: Mutex::default() }
+    }
+
     /// Prints a result: as JSON with `--json`, else as text.
     pub fn print(&self, document: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure> {
-        let text = if self.json {
-            serde_json::to_string_pretty(document).map_err(|error| Failure::Mistake(error.to_string()))?
-        } else {
-            text()
-        };
-        write(text.trim_end_matches('\n'))
+        if self.json {
+            return write(
+                &serde_json::to_string_pretty(document).map_err(|error| Failure::Mistake(error.to_string()))?,
+            );
+        }
+        write_to(&mut anstream::stdout().lock(), text().trim_end_matches('\n'))
     }
 
     /// Shows a note, if there is one.
@@ -104,11 +112,14 @@ impl Console {
 
 /// Prints a line on standard error. If that fails, as with a log on a full disk, the line is lost and the work continues.
 pub fn tell(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(anstream::stderr(), "{}", color::with_kind(text));
 }
 
-/// Prints text and a line break.
+/// Prints text as it is, and a line break.
 pub fn write(text: &str) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
+    write_to(&mut std::io::stdout().lock(), text)
+}
+
+fn write_to(out: &mut impl Write, text: &str) -> Result<(), Failure> {
     writeln!(out, "{text}").and_then(|()| out.flush()).map_err(|error| Failure::of_output(&error))
 }
