@@ -9,6 +9,7 @@ pub mod holm;
 pub mod intervals;
 pub mod knn;
 pub mod neighbors;
+pub mod overlap;
 pub mod resampling;
 pub mod student;
 pub mod temperature;

@@ -37,6 +37,7 @@ use crate::monitor::Monitor;
 use crate::plan::Plan;
 use crate::sources::white_level::unused_range;
 use crate::sources::{Dataset, ReadImages};
+use crate::train::estimate::{Estimate, ImageCounts, estimate};
 use crate::train::options::{BatchNormPolicy, Precision};
 use crate::train::{self, Shared, TrainError, Trained, Trainer};
 
@@ -109,6 +110,19 @@ pub fn start(
     files::write_atomically(&out.join(PLAN_FILE), |file| file.write_all(plan_text.as_bytes()))?;
     files::write_atomically(&out.join(RUN_FILE), |file| file.write_all(run_text.as_bytes()))?;
     RunDirectory { options, plan: &plan, data: &data, out, shared, monitor }.train_and_evaluate(model, false)
+}
+
+/// What a run would do and take: its model before training, its plan, and an estimate from a step of each phase.
+///
+/// # Errors
+/// The user's mistakes, as those of [`start`].
+pub fn dry_run(options: &FitOptions, plan: &PlanSource) -> Result<(Model, Plan, Estimate), FitError> {
+    let (model, data) = open(options)?;
+    let plan = settled_plan(options, plan, &model)?;
+    let evaluation = data.evaluations.iter().map(|(_, dataset)| dataset.len()).sum();
+    let images = ImageCounts { train: data.train.len(), validation: data.validation.len(), evaluation };
+    let estimate = estimate(&plan, &model, images, &options.train);
+    Ok((model, plan, estimate))
 }
 
 /// The plan for a model, after every check that can be made before training.

@@ -14,7 +14,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, Error};
 use retune::files;
 use retune::methods::{self, Layers, Method};
-use retune::models::architectures::closest;
+use retune::names::closest;
 use toml::{Table, Value};
 
 use self::keys::{KEYS, Meaning};

@@ -8,6 +8,7 @@ use retune::files::lock::DirectoryLock;
 use retune::models::ModelError;
 use retune::models::weights::WeightsError;
 use retune::monitor::Monitor;
+use retune::report::run_page::RunRecord;
 use retune::run::{self, FitError, Summary};
 use retune::train::TrainError;
 
@@ -38,6 +39,9 @@ pub struct FitArguments {
     /// Resume this interrupted run with its original options
     #[arg(long, value_name = "RUN", help_heading = "Data")]
     resume: Option<PathBuf>,
+    /// Show the plan and an estimate of time and memory, and train nothing
+    #[arg(long, help_heading = "Data", conflicts_with = "resume")]
+    dry_run: bool,
     /// Do not write report.html and pictures; `retune report RUN` writes them later
     #[arg(long, help_heading = "Data")]
     no_report: bool,
@@ -51,6 +55,12 @@ pub struct FitArguments {
 
 /// Trains and prints the results.
 pub fn run(arguments: &FitArguments, console: &Console) -> Result<(), Failure> {
+    if arguments.dry_run {
+        let data = arguments.data.as_deref().ok_or_else(|| missing("--data", "the images to train on"))?;
+        let plan = arguments.method.source(&arguments.training.head)?;
+        let (model, plan, estimate) = run::dry_run(&arguments.groups(data).options(console)?, &plan)?;
+        return super::plan::print(&model, &plan, Some(&estimate), console);
+    }
     let (run, fitted) = match &arguments.resume {
         Some(run) => (run.as_path(), run::resume(run, None, &console.progress)),
         None => {
@@ -60,14 +70,27 @@ pub fn run(arguments: &FitArguments, console: &Console) -> Result<(), Failure> {
     };
     let summary = fitted.map_err(|error| failure(error, run))?;
     let report = if arguments.no_report { None } else { super::report::after_run(run, &summary, console)? };
-    // The text has it among its results.
+    // What is found is part of the text, and of no number.
+    let findings = RunRecord::read(run).map(|record| record.findings()).unwrap_or_default();
     if let Some(hint) = results::hint(&summary, run).filter(|_| console.is_json()) {
         console.progress.message(&hint);
     }
     console.print(&summary, || {
         let report = report.map(|path| format!("report: {}\n", path.display())).unwrap_or_default();
-        format!("{}{report}", results::summary(&summary, run))
+        format!("{}{report}", results::summary(&summary, run, &findings))
     })
+}
+
+impl FitArguments {
+    fn groups<'a>(&'a self, data: &'a Path) -> RunArguments<'a> {
+        RunArguments {
+            data,
+            model: &self.model,
+            evaluations: &self.evaluations,
+            training: &self.training,
+            preprocessing: &self.preprocessing,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -76,13 +99,7 @@ impl FitArguments {
     pub fn recorded(&self) -> Result<String, Failure> {
         let plan = self.method.source(&self.training.head)?;
         let console = Console::silent();
-        let groups = RunArguments {
-            data: self.data.as_deref().unwrap_or(Path::new("")),
-            model: &self.model,
-            evaluations: &self.evaluations,
-            training: &self.training,
-            preprocessing: &self.preprocessing,
-        };
+        let groups = self.groups(self.data.as_deref().unwrap_or(Path::new("")));
         Ok(run::recorded(&groups.options(&console)?, &plan).map_err(|error| error.to_string())?)
     }
 }
@@ -90,14 +107,7 @@ impl FitArguments {
 fn start(arguments: &FitArguments, out: &Path, console: &Console) -> Result<Result<Summary, FitError>, Failure> {
     let data = arguments.data.as_deref().ok_or_else(|| missing("--data", "the images to train on"))?;
     let plan = arguments.method.source(&arguments.training.head)?;
-    let groups = RunArguments {
-        data,
-        model: &arguments.model,
-        evaluations: &arguments.evaluations,
-        training: &arguments.training,
-        preprocessing: &arguments.preprocessing,
-    };
-    let options = groups.options(console)?;
+    let options = arguments.groups(data).options(console)?;
     console.detail(|| toml::to_string(&options).unwrap_or_default());
     let traces = Traces::before(out);
     let fitted = run::start(&options, &plan, out, Some(&command_line::typed()), None, &console.progress);

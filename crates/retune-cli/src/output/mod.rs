@@ -1,12 +1,14 @@
 //! What commands print on standard output.
 
 pub mod color;
+pub mod estimate;
 pub mod plan;
 pub mod results;
 pub mod table;
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
@@ -107,6 +109,32 @@ impl Console {
         if self.verbose {
             self.progress.message(&text());
         }
+    }
+}
+
+/// The model and the data that a result is of.
+pub struct Subject {
+    /// As it was typed.
+    pub model: String,
+    /// As it was typed.
+    pub data: String,
+}
+
+impl Subject {
+    /// A model and data as they were typed.
+    pub fn new(model: &str, data: &Path) -> Self {
+        Self { model: model.to_owned(), data: data.display().to_string() }
+    }
+
+    /// Both by their last names, such as `resnet18 on pets`.
+    pub fn names(&self) -> String {
+        let last = |text: &str| text.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned();
+        format!("{} on {}", last(&self.model), last(&self.data))
+    }
+
+    /// Both in full, for the head of a page.
+    pub fn facts(&self) -> Vec<(String, String)> {
+        vec![("Model".into(), self.model.clone()), ("Data".into(), self.data.clone())]
     }
 }
 

@@ -20,7 +20,7 @@ use self::options::{AnyOption, shown};
 pub use self::options::{DECADES, HALF_DECADES, MethodOptions, OptionDeclaration, ProbePhase};
 pub use self::spec::MethodSpec;
 use crate::models::Block;
-use crate::models::architectures::closest;
+use crate::names::closest;
 use crate::plan::{Phase, Plan, PlanError, Schedule};
 
 /// Makes the list of methods, of a file and a name in Rust for each.

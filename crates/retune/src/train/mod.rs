@@ -7,6 +7,7 @@
 pub mod average;
 mod checkpoint;
 mod divergence;
+pub mod estimate;
 mod frozen_activations;
 mod gradient;
 mod kept_features;

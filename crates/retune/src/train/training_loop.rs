@@ -77,6 +77,8 @@ impl Run<'_> {
             self.begin_training(settings)?;
         }
         while self.state.training.goes_on(settings) {
+            let begun = Instant::now();
+            let is_whole = self.state.training.batch == 0 && !self.state.training.validation_due;
             if !self.state.training.validation_due
                 && let Ending::Break(divergence) = self.train_epoch(&trial)?
             {
@@ -99,6 +101,9 @@ impl Run<'_> {
             self.report_validation(&trial, &validation, started.elapsed().as_secs_f64())?;
             self.keep_if_best(validation, &trial);
             self.save_checkpoint()?;
+            if is_whole {
+                self.tell_time_left(&trial, begun.elapsed());
+            }
         }
         Ok(Ending::Continue(()))
     }

@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 
 use retune_analysis::intervals::wilson_interval;
+use retune_figures::figure;
 
 use super::RunRecord;
-use crate::report::confusion::{Confusion, Hard, group_names, group_size};
+use crate::report::confusion::{Confusion, Hard};
 use crate::report::figures;
 use crate::report::page::{
     Cell, Column, Confusions, Gallery, GalleryItem, Map, Page, PageSheet, Pair, Section, Table, grouped,
 };
-use crate::report::verdict::percent;
+use crate::report::verdict::{percent, worst_set};
 use crate::run::record::{Prediction, Predictions, SampleMap};
 
 /// Title of the section with the map.
@@ -25,6 +26,8 @@ const PAIRS: [usize; 2] = [8, 20];
 const FEW: usize = 30;
 /// Maximum number of rows in the table of the hardest classes.
 const HARDEST_ROWS: usize = 100;
+/// Loss from which an image is worth a look: its own class has a probability below 0.9.
+const MIN_LOSS: f64 = 0.105;
 /// Examples of each pair.
 const EXAMPLES: usize = 5;
 
@@ -45,12 +48,7 @@ pub(super) fn sections(record: &RunRecord, page: &mut Page) -> Vec<Section> {
 /// Confusion in every set.
 fn confusion(record: &RunRecord, predictions: &Predictions, sheet: Option<usize>) -> Section {
     let classes = &record.summary.classes;
-    let group = group_size(classes.len());
-    let mut note =
-        "Rows are true classes, columns are predictions. Select a cell to see its counts; arrow keys move.".to_owned();
-    if group > 1 {
-        note = format!("{note} Each row and column stands for {} consecutive classes.", grouped(group));
-    }
+    let note = "Rows are true classes, columns are predictions. Point at a cell to see its counts; arrow keys move.";
     let mut section = Section::new("Confusion", note).wide();
     for (set, name) in predictions.sets.iter().enumerate() {
         let rows: Vec<&Prediction> = predictions.of_set(set).collect();
@@ -64,11 +62,12 @@ fn confusion(record: &RunRecord, predictions: &Predictions, sheet: Option<usize>
         };
         let most = PAIRS[usize::from(classes.len() > FEW)];
         let pairs = found.most_confused(most).into_iter().map(pair).collect();
-        let counts = found.grouped(group).counts;
-        let matrix = Confusions { classes: group_names(classes, group), group, counts, pairs, sheet };
-        section = section.with(name, matrix);
+        // Lists of pairs and classes stand beside and below the matrix.
+        let matrix = figure::Confusion { rankings: Vec::new(), ..figures::confusion("", classes, &found) };
+        section = section.with(name, Confusions { pairs, sheet, ..Confusions::new(matrix) });
     }
-    section
+    let perfect = predictions.rows.iter().all(|row| row.label == row.predicted);
+    section.opened_at(worst_set(&record.summary)).folded_if(perfect)
 }
 
 /// The classes with the lowest recall, if a matrix of all classes is illegible.
@@ -101,14 +100,14 @@ fn hardest_classes(record: &RunRecord, predictions: &Predictions) -> Option<Sect
             columns: columns.into_iter().map(|(heading, number)| Column { heading: heading.into(), number }).collect(),
             rows: hard.iter().take(HARDEST_ROWS).map(row).collect(),
             caption: format!(
-                "{shown} of {mistaken} classes with mistakes, of {} with images here. What the model said of every image \
+                "{shown} of {mistaken} classes with mistakes, of {} with images here. The prediction for every image \
                  is in predictions.csv in the run's directory.",
                 grouped(images)
             ),
         };
         section = section.with(name, table);
     }
-    Some(section)
+    Some(section.opened_at(worst_set(&record.summary)))
 }
 
 fn calibration(record: &RunRecord, predictions: &Predictions) -> Section {
@@ -120,12 +119,13 @@ fn calibration(record: &RunRecord, predictions: &Predictions) -> Section {
             section = section.with(name, figures::reliability("", &calibration));
         }
     }
-    section
+    section.opened_at(worst_set(&record.summary))
 }
 
 fn mistakes(record: &RunRecord, predictions: &Predictions, sheet: usize) -> Section {
     let classes = &record.summary.classes;
-    let note = "The images that surprised the model most, as it saw them: often a wrong label, a cropped object, or the shift itself.";
+    let note = "The images with the highest cross-entropy, as the model saw them: the true class, then the predicted one with its \
+                probability. Look for wrong labels, cropped objects, and what the shift changed.";
     let mut section = Section::new("Images with the highest loss", note).wide();
     let mut first = 0;
     for (set, name) in predictions.sets.iter().enumerate() {
@@ -139,11 +139,11 @@ fn mistakes(record: &RunRecord, predictions: &Predictions, sheet: usize) -> Sect
             loss: row.loss,
             path: row.path.clone(),
         };
-        let items = rows.iter().enumerate().map(item).collect();
+        let items = rows.iter().enumerate().filter(|(_, row)| row.loss >= MIN_LOSS).map(item).collect();
         first += rows.len();
         section = section.with(name, Gallery { sheet, items });
     }
-    section
+    section.opened_at(worst_set(&record.summary))
 }
 
 /// The classes that some images belong to or are predicted as, in order, and the position of each among them. If there

@@ -93,7 +93,7 @@ fn rates_tried(descents: &[Descent]) -> Option<Section> {
                 out on the way. The strong line is the chosen rate.";
     let certainty = descents.iter().filter_map(|descent| descent.outcome.runner_up()).map(|found| certainty(&found));
     let note: Vec<String> = std::iter::once(note.to_owned()).chain(certainty).collect();
-    let mut section = Section::new("Learning rates tried", note.join(" "));
+    let mut section = Section::new("Learning rates tried", note.join(" ")).wide();
     for descent in descents.iter().filter(searched) {
         section = section.with(name("Table", descent, descents), tried_table(&descent.outcome.tried));
     }
@@ -160,13 +160,16 @@ fn block_rates(descents: &[Descent]) -> Option<Section> {
     let note = "Mean learning rate of each block over an epoch; of each tensor, where those of a block differ. Layers with \
                 equal rates are one line; colors go from the input (dark) to the head (light).";
     let mut section = Section::new("Learning rates of the blocks", note);
+    // One rate for all blocks follows the schedule, which the plan tells.
+    let mut few = true;
     for descent in descents {
         let rows: Vec<&MetricsRow> = descent.chosen_rows().collect();
         if let Some(rates) = figures::layer_rates("", rows.into_iter()) {
+            few &= rates.lines.len() < 2;
             section = section.with(name("Rates", descent, descents), rates);
         }
     }
-    Some(section)
+    Some(section.folded_if(few))
 }
 
 fn multipliers(descents: &[Descent]) -> Option<Section> {
@@ -238,8 +241,10 @@ fn phase_rows(phase: &Phase) -> Vec<Vec<Cell>> {
             let rates: Vec<String> = settings.learning_rates.iter().map(|rate| format!("{rate:e}")).collect();
             let searched = if settings.rungs.is_empty() { "" } else { ", by successive halving" };
             let how = format!("{} epochs of gradient descent at {}{searched}", settings.epochs, rates.join(", "));
-            let rows = factor_rows(&settings.rate_factors).into_iter();
-            rows.map(|(layers, rates)| row(how.clone(), &layers, Some(rates))).collect()
+            let rows = factor_rows(&settings.rate_factors).into_iter().enumerate();
+            // Said once, it holds for the rows below.
+            let how = |number: usize| if number == 0 { how.clone() } else { "same".to_owned() };
+            rows.map(|(number, (layers, rates))| row(how(number), &layers, Some(rates))).collect()
         }
     }
 }

@@ -95,7 +95,7 @@ fn fit_probe(
     options: &ProbeOptions,
     monitor: &dyn Monitor,
 ) -> Result<probe::Probe, TrainError> {
-    monitor.start("linear probe", options.inverse_strengths.len());
+    monitor.start_counting("linear probe", options.inverse_strengths.len(), "strengths");
     let mut reported = 0;
     let probe = probe::fit_path(train, train_labels, validation, validation_labels, classes, options, |progress| {
         monitor.advance(progress.fitted - reported);
