@@ -117,6 +117,7 @@ impl FromStr for Estimator {
 
 /// Why there is no CKA of two representations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Undefined {
     /// Fewer images than the estimator needs.
     #[error("{n} images are too few: the {estimator} estimator needs at least {needed}", needed = estimator.fewest_images())]
@@ -139,6 +140,7 @@ pub enum Undefined {
 
 /// Why two feature matrices could not be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum CkaError {
     /// The matrices do not have a row for each image.
     #[error("{values} values are not a whole number of rows of {width} features")]

@@ -4,6 +4,7 @@ use crate::neighbors::{Metric, Points};
 
 /// Why there is no trustworthiness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum TrustworthinessError {
     /// The arguments do not fit each other.
     #[error("features ({features} values, {width} for each image) and a layout of {points} points do not fit")]

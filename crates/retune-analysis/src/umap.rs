@@ -52,6 +52,7 @@ impl Default for UmapOptions {
 
 /// Why there is no map.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum UmapError {
     /// The features do not make rows.
     #[error("{values} values are not a whole number of rows of {width} features")]

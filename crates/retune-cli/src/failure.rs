@@ -235,6 +235,7 @@ impl From<ReportError> for Failure {
             ReportError::Run(error) => (*error).into(),
             ReportError::Unfinished(ref run) => Self::hinted(&error, resume(run)),
             ReportError::File(error) => error.into(),
+            other => Self::Mistake(other.to_string()),
         }
     }
 }

@@ -25,6 +25,7 @@ pub struct Drawing {
 
 /// Why a drawing could not be turned into a file's bytes.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DrawingError {
     /// The renderer does not take the SVG.
     #[error("cannot render the figure: {0}")]
@@ -42,6 +43,7 @@ pub enum DrawingError {
 
 /// The format of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum FileFormat {
     /// Scalable, with text that stays text.
     Svg,

@@ -1,5 +1,6 @@
 /// Why a JPEG could not be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum JpegError {
     /// A legal kind of JPEG that is not read, or more than anybody's decoder reads.
     #[error("{0}")]

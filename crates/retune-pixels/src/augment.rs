@@ -107,6 +107,7 @@ impl Default for Augmentation {
 
 /// What is wrong with an [`Augmentation`].
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum AugmentationError {
     /// The crop's scale is not a range of shares.
     #[error("crop scale {0}..{1} is out of range: shares from above 0 to 1, the smaller first")]

@@ -22,6 +22,7 @@ use self::canvas::Canvas;
 /// What happens to an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum CorruptionKind {
     /// Normal noise on every value, as in low light.
     GaussianNoise,
@@ -107,6 +108,7 @@ pub struct Corruption {
 
 /// The text names no corruption.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum UnknownCorruption {
     /// No corruption has the name.
     #[error("unknown corruption '{0}'; choose one of {known}", known = ALL.map(CorruptionKind::name).join(", "))]

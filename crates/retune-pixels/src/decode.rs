@@ -49,6 +49,7 @@ impl Default for DecodeLimits {
 
 /// Why bytes could not be made into pixels. The caller adds which file they came from.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DecodeError {
     /// The contents begin like no image format.
     #[error("not an image: the contents are none of JPEG, PNG, WebP, BMP, GIF, TIFF or PNM")]

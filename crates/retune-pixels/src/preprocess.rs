@@ -123,6 +123,7 @@ impl fmt::Display for Preprocessing {
 
 /// What is wrong with a [`Preprocessing`].
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum PreprocessingError {
     /// The input has no pixels, or absurdly many.
     #[error("input size {width}×{height} is out of range: each side must be from 1 to 16384 pixels")]

@@ -79,6 +79,7 @@ impl Default for AdviceOptions {
 
 /// Why there is no advice.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum AdviseError {
     /// Data, model or training is at fault.
     #[error(transparent)]

@@ -7,6 +7,7 @@
 mod elements;
 mod npz;
 mod origin;
+#[cfg(feature = "parquet")]
 mod parquet;
 mod partial;
 mod safetensors;
@@ -29,6 +30,7 @@ use crate::sources::Dataset;
 
 /// Why features could not be written or read.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum FeaturesError {
     /// The images could not be run through the model.
     #[error(transparent)]
@@ -48,7 +50,7 @@ pub enum FeaturesError {
     #[error("{}: another process is writing this file; wait for it or name another file", .0.display())]
     InUse(PathBuf),
     /// The file's name ends in nothing that is known.
-    #[error("cannot tell the format of {path}: name a file that ends in .npz, .parquet or .safetensors", path = .0.display())]
+    #[error("cannot tell the format of {path}: name a file that ends in {}", known_endings(), path = .0.display())]
     UnknownFormat(PathBuf),
 }
 
@@ -71,7 +73,19 @@ pub struct FeatureFormat {
 }
 
 /// All formats.
-const FORMATS: [FeatureFormat; 3] = [npz::FORMAT, parquet::FORMAT, safetensors::FORMAT];
+const FORMATS: &[FeatureFormat] = &[
+    npz::FORMAT,
+    #[cfg(feature = "parquet")]
+    parquet::FORMAT,
+    safetensors::FORMAT,
+];
+
+/// The endings of files in these formats, for a sentence.
+fn known_endings() -> String {
+    let endings: Vec<String> = FORMATS.iter().map(|format| format!(".{}", format.extension)).collect();
+    let (last, others) = endings.split_last().expect("there are formats");
+    format!("{} or {last}", others.join(", "))
+}
 
 /// A file that takes rows in their order.
 trait Target {
@@ -89,7 +103,7 @@ impl FeatureFormat {
     /// Any other extension, or none.
     pub fn of(path: &Path) -> Result<Self, FeaturesError> {
         let extension = path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
-        let known = FORMATS.into_iter().find(|format| extension.as_deref() == Some(format.extension));
+        let known = FORMATS.iter().copied().find(|format| extension.as_deref() == Some(format.extension));
         known.ok_or_else(|| FeaturesError::UnknownFormat(path.to_owned()))
     }
 }

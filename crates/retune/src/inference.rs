@@ -25,6 +25,7 @@ use crate::sources::DataError;
 
 /// Why a pass over a dataset ended early.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum InferenceError {
     /// An image could not be loaded.
     #[error(transparent)]

@@ -18,6 +18,7 @@ use crate::train::{Line, TrainError, Trainer};
 
 /// Why models could not be mixed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum MixError {
     /// A run cannot be read or its data not opened.
     #[error(transparent)]

@@ -40,6 +40,7 @@ use crate::models::{Block, ParameterSpec, UnknownLayer};
 
 /// Why a plan cannot be run.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PlanError {
     /// The text is not a plan.
     #[error("not a plan: {0}")]
@@ -331,7 +332,7 @@ impl Phase {
         for &rate in learning_rates {
             self.in_range("the learning rate", rate, rate > 0.0, "above 0")?;
         }
-        for Rung { epochs: short, keep } in &gradient.rungs {
+        for Rung { epochs: short, keep, .. } in &gradient.rungs {
             let fits = (1..=*epochs).contains(short);
             self.in_range("a rung's epochs", *short as f64, fits, "between 1 and the phase's epochs")?;
             self.in_range("the rates that a rung keeps", *keep as f64, *keep > 0, "at least 1")?;
@@ -441,7 +442,7 @@ mod tests {
         everything.warmup = Warmup::Exponential;
         everything.parameters = Selection::NotNorms;
         everything.combine = Combine::GreedySoup;
-        everything.rungs = vec![Rung { epochs: 1, keep: 2 }];
+        everything.rungs = vec![Rung { epochs: 1, keep: 2, keep_largest: false }];
         everything.patience = Some(3);
         everything.reinitialize = vec!["layer1.0".into()];
         everything.frozen_epochs.insert("stem".into(), 1);
@@ -486,9 +487,12 @@ mod tests {
             change(settings);
             message(plan)
         };
-        let long = with(|settings| settings.rungs = vec![Rung { epochs: 3, keep: 1 }]);
+        let long = with(|settings| settings.rungs = vec![Rung { epochs: 3, keep: 1, keep_largest: false }]);
         assert!(long.contains("a rung's epochs must be between 1 and the phase's epochs, not 3"), "{long}");
-        assert!(with(|settings| settings.rungs = vec![Rung { epochs: 1, keep: 0 }]).contains("at least 1"));
+        assert!(
+            with(|settings| settings.rungs = vec![Rung { epochs: 1, keep: 0, keep_largest: false }])
+                .contains("at least 1")
+        );
         assert!(with(|settings| settings.patience = Some(0)).contains("the patience must be at least 1"));
         let mut full_rank = gradient(&[("head", 1.0)]);
         let Solver::Gradient(settings) = &mut full_rank.phases[0].solver else { unreachable!("as made above") };

@@ -79,6 +79,7 @@ impl Default for CkaOptions {
 
 /// Why representations could not be compared.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ModelCkaError {
     /// A pass over the images ended early.
     #[error(transparent)]

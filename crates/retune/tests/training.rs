@@ -329,7 +329,7 @@ fn a_search_hands_on_what_its_best_rate_alone_gives_and_resumes_to_the_same_bits
     };
     let mut plan = of(&[1e-2, 1e-3, 3e-4, 1e-4], Search::Halving);
     let Solver::Gradient(settings) = &mut plan.phases[0].solver else { unreachable!() };
-    settings.rungs.insert(0, Rung { epochs: 1, keep: 2 });
+    settings.rungs.insert(0, Rung { epochs: 1, keep: 2, keep_largest: false });
     let folder = tempfile::tempdir().unwrap();
     let whole = train(&plan, &options(), Some(folder.path()), &Silent, false).unwrap();
     let outcome = &whole.phases[0];

@@ -71,8 +71,8 @@ pub struct MethodOptionArguments {
     /// 1e-5,1e-4,1e-3]
     #[arg(long, value_name = "X", value_delimiter = ',', value_parser = parse::positive, allow_hyphen_values = true)]
     lr: Vec<f64>,
-    /// Search among learning rates: `halving` trains all of them briefly and the best in full, `full` trains all in full
-    /// [default: halving; full if --lr names the rates, and for soups]
+    /// Search among learning rates: `halving` trains all of them briefly, and then in full the best and the largest that is
+    /// about as good; `full` trains all in full [default: halving; full if --lr names the rates, and for soups]
     #[arg(long, value_name = "NAME", value_parser = named::<Search>(Search::ALL.map(Search::name)))]
     search: Option<Search>,
     /// Stop a training after N epochs in a row without improvement on validation [default: train for all epochs]

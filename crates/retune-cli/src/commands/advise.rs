@@ -91,6 +91,7 @@ impl From<AdviseError> for Failure {
                 Self::Mistake(format!("{error} (leave out --source)"))
             }
             AdviseError::AllDiverged(_) => Self::Mistake(format!("{error} (--trial-lr)")),
+            other => Self::Mistake(other.to_string()),
         }
     }
 }

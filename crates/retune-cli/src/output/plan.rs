@@ -165,13 +165,17 @@ fn descent(gradient: &Gradient) -> String {
     format!("{epochs}, {rates}, {schedule}{warmup}")
 }
 
-/// The short trainings of a search, such as ` (all for 2 epochs, the best in full)`.
+/// The short trainings of a search, such as ` (all for 2 epochs, the best 2 in full)`.
 fn searched(gradient: &Gradient) -> String {
     let mut which = "all".to_owned();
     let mut stages = Vec::new();
-    for Rung { epochs, keep } in &gradient.rungs {
+    for Rung { epochs, keep, keep_largest } in &gradient.rungs {
         stages.push(format!("{which} for {epochs} epoch{}", if *epochs == 1 { "" } else { "s" }));
-        which = if *keep == 1 { "the best".to_owned() } else { format!("the best {keep}") };
+        which = match (keep, keep_largest) {
+            (1, _) => "the best".to_owned(),
+            (2, true) => "the best and the largest about as good".to_owned(),
+            _ => format!("the best {keep}"),
+        };
     }
     if stages.is_empty() {
         return String::new();

@@ -29,6 +29,7 @@ const LONGEST_NAME: usize = 160;
 
 /// Why a comparison ended without a table.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CompareError {
     /// A problem with the data, the model, or a method.
     #[error(transparent)]

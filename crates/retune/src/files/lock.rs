@@ -13,6 +13,7 @@ pub const LOCK_FILE: &str = ".lock";
 
 /// Why a directory cannot be worked in.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum LockError {
     /// Another run works there.
     #[error(

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::sources::folder::{is_image, split_of_folder};
-use crate::sources::parquet::{is_parquet, sharded};
+use crate::sources::shards::{is_parquet, sharded};
 
 /// The name of the configuration that is taken where none is named.
 const DEFAULT: &str = "default";

@@ -105,6 +105,7 @@ fn merged(base: Option<&Map<String, Value>>, over: &Map<String, Value>) -> Map<S
 
 /// Why an architecture cannot be built.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ArchitectureError {
     /// No such name.
     #[error("unknown architecture '{name}'{suggestion}; `retune models` lists those that can be built", suggestion = did_you_mean(name))]

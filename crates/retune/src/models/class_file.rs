@@ -10,6 +10,7 @@ use crate::files::{self, FileError};
 
 /// Why a file does not name a model's classes.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ClassFileError {
     /// It cannot be read.
     #[error(transparent)]

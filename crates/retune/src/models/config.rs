@@ -15,6 +15,7 @@ use crate::files::{self, FileError};
 
 /// Why a `config.json` could not be understood.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// The file could not be read or written.
     #[error(transparent)]

@@ -62,6 +62,7 @@ pub const CONFIG_FILE: &str = "config.json";
 
 /// Why a model could not be loaded, changed or saved.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ModelError {
     /// The configuration is at fault.
     #[error(transparent)]

@@ -15,6 +15,7 @@ use crate::files::{self, FileError};
 
 /// Why weights could not be taken from a file, or written to one.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum WeightsError {
     /// The file could not be read or written.
     #[error(transparent)]

@@ -10,6 +10,7 @@ use crate::files::{self, FileError};
 
 /// Why a plot could not be written.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PlotError {
     /// The file could not be written.
     #[error(transparent)]

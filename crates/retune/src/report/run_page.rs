@@ -21,6 +21,7 @@ use crate::train::metrics::{self, MetricsRow};
 
 /// Why a page of a run could not be made.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReportError {
     /// The directory is no run, or its files cannot be understood.
     #[error(transparent)]

@@ -17,6 +17,7 @@ use crate::train::TrainError;
 
 /// Why a fit ended without a result.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum FitError {
     /// A problem with the data.
     #[error(transparent)]

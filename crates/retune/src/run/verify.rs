@@ -16,6 +16,7 @@ use crate::train;
 
 /// Why a run could not be verified at all.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum VerifyError {
     /// The run cannot be read.
     #[error(transparent)]

@@ -268,6 +268,12 @@ pub enum DataError {
         /// What is wrong with it, with the row and the column.
         problem: String,
     },
+    /// A Parquet file, and the library was built without its feature `parquet`.
+    #[error("{}: this build reads no Parquet files; build it with the feature `parquet`", .path.display())]
+    WithoutParquet {
+        /// The Parquet file.
+        path: PathBuf,
+    },
     /// An image cannot be decoded.
     #[error("cannot decode {}: {source}", .path.display())]
     Decode {

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use super::distinct::Distinct;
 use super::folder::{Listed, Listing, is_image, split_of_folder};
 use super::manifest::{self, LineError, Row, Syntax};
+#[cfg(feature = "parquet")]
 use super::parquet::metadata::{self, MetadataRow};
 use super::source::{SplitName, slashed};
 use super::{DataError, DataNote};
@@ -44,7 +45,7 @@ pub(super) fn apply(folder: &Path, listing: &mut Listing) -> Result<(), DataErro
 /// The rows by the files that they name, relative to the metadata file's folder; `None` where the file names none.
 fn rows_of(path: &Path) -> Result<Option<Rows>, DataError> {
     let Some(format) = Syntax::of(path) else {
-        return metadata::read(path)?.map(|rows| read_parquet(path, rows)).transpose();
+        return rows_of_parquet(path);
     };
     let text = fs::read(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
     if !names_files(format, &text) {
@@ -81,6 +82,17 @@ fn read_text(format: Syntax, text: &[u8]) -> Result<Rows, LineError> {
     Ok(rows)
 }
 
+#[cfg(feature = "parquet")]
+fn rows_of_parquet(path: &Path) -> Result<Option<Rows>, DataError> {
+    metadata::read(path)?.map(|rows| read_parquet(path, rows)).transpose()
+}
+
+#[cfg(not(feature = "parquet"))]
+fn rows_of_parquet(path: &Path) -> Result<Option<Rows>, DataError> {
+    Err(super::without_parquet::refused(path))
+}
+
+#[cfg(feature = "parquet")]
 fn read_parquet(path: &Path, listed: Vec<MetadataRow>) -> Result<Rows, DataError> {
     let mut rows = Rows::new();
     for (number, row) in listed.into_iter().enumerate() {
@@ -255,6 +267,7 @@ mod tests {
 
     /// Written by `tests/fixtures/parquet/generate.py`: `file_name` is a.png, b.png and c.png; `label` is 1, 0 and -1 of the
     /// classes cat and dog; `group` is ann, bob and ann.
+    #[cfg(feature = "parquet")]
     #[test]
     fn metadata_in_parquet_is_read_as_in_text() {
         let root = folder(&["a.png", "b.png", "c.png", "d.png"], "unused.txt", "");

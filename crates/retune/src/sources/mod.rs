@@ -23,15 +23,19 @@ mod manifest;
 mod many_labels;
 mod metadata;
 mod note;
+#[cfg(feature = "parquet")]
 pub(crate) mod parquet;
 mod pickle;
 pub(crate) mod positional;
+pub(crate) mod shards;
 pub mod shift;
 pub mod source;
 pub mod split;
 mod unreadable;
 mod webdataset;
 pub mod white_level;
+#[cfg(not(feature = "parquet"))]
+mod without_parquet;
 
 pub use classes::{ClassChange, ClassList, ClassMapping, ClassMatch};
 pub use error::DataError;
@@ -44,5 +48,14 @@ pub use unreadable::{LeftOut, ReadImages};
 /// Every format, in the order in which they are asked; the first that knows the data takes it. A folder of images may hold
 /// Parquet files and archives too, so those say no where an image file lies beside or below them. Any folder is one of
 /// images in the end.
-const FORMATS: &[&dyn format::Format] =
-    &[&idx::Idx, &cifar::Cifar, &manifest::Manifest, &parquet::Parquet, &webdataset::WebDataset, &folder::ImageFolder];
+const FORMATS: &[&dyn format::Format] = &[
+    &idx::Idx,
+    &cifar::Cifar,
+    &manifest::Manifest,
+    #[cfg(feature = "parquet")]
+    &parquet::Parquet,
+    #[cfg(not(feature = "parquet"))]
+    &without_parquet::WithoutParquet,
+    &webdataset::WebDataset,
+    &folder::ImageFolder,
+];

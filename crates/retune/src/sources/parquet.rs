@@ -4,8 +4,8 @@
 //! the only one of its kind. Where bytes are null, or where there is only a column of paths, images are read from the
 //! files at these paths, relative to the Parquet file's folder or absolute. Labels are a column of text, booleans or
 //! whole numbers, which the names in the file's `huggingface` metadata (`ClassLabel`) explain; a negative number or a
-//! null is an unknown label. Columns `split` and `group` mean what they mean in a manifest. Without a `split` column, files are sorted into splits by their names, as
-//! `train-00000-of-00002.parquet`, or by their folders'
+//! null is an unknown label. Columns `split` and `group` mean what they mean in a manifest. Without a `split` column,
+//! files are sorted into splits by their names, as `train-00000-of-00002.parquet`, or by their folders'
 //! (<https://huggingface.co/docs/hub/datasets-file-names-and-splits>).
 
 mod bounds;
@@ -20,7 +20,6 @@ mod scalars;
 mod structure;
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,20 +30,16 @@ use self::images::{BlockStore, EncodedColumns};
 use self::labels::{Classes, Labels};
 use self::layout::{ImageColumns, Layout};
 use self::scalars::Scalars;
-use super::folder::{is_hidden, is_image, is_output, split_of_folder};
+use super::folder::{is_hidden, is_image, is_output};
 use super::format::Format;
 use super::image::ImageSource;
 use super::manifest::Missing;
+use super::shards::{is_parquet, split_of_file};
 use super::source::{DataSource, Sample, SampleList, SplitName, slashed};
 use super::{DataError, DataNote};
 
 /// How far below a folder its files are searched for: `CONFIGURATION/SPLIT/FILE` on the hub.
 const DEEPEST: usize = 2;
-
-/// Whether the name of a file is that of a Parquet file.
-pub(crate) fn is_parquet(path: &Path) -> bool {
-    path.extension().and_then(OsStr::to_str).is_some_and(|extension| extension.eq_ignore_ascii_case("parquet"))
-}
 
 /// Parquet files, as data sets of the Hugging Face hub are.
 pub(super) struct Parquet;
@@ -248,26 +243,6 @@ fn first_is_there(parquet: &Path, paths: &[Arc<str>], column: &str, file: &Parqu
             image.display()
         )),
     }
-}
-
-/// The split that a file's name or, failing that, one of its folders stands for.
-pub(super) fn split_of_file(root: &Path, path: &Path) -> Option<SplitName> {
-    let stem = path.file_stem()?.to_str()?;
-    let by_name = match sharded(stem) {
-        Some(name) => Some(SplitName::from(name)),
-        None => stem.split(|c: char| !c.is_ascii_alphabetic()).find_map(split_of_folder),
-    };
-    let folders = path.strip_prefix(root).unwrap_or(path).parent()?;
-    let mut names = folders.components().rev().filter_map(|part| part.as_os_str().to_str());
-    by_name.or_else(|| names.find_map(split_of_folder))
-}
-
-/// `NAME` of `NAME-00000-of-00002`, which the hub also writes with a hash after it.
-pub(crate) fn sharded(stem: &str) -> Option<&str> {
-    let (before, after) = stem.split_once("-of-")?;
-    let (name, number) = before.rsplit_once('-')?;
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    (is_number(number) && is_number(after.split('-').next()?)).then_some(name)
 }
 
 #[cfg(test)]

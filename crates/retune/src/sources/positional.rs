@@ -10,13 +10,13 @@ pub(crate) fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::
 }
 
 /// Reads from `offset` on what one call of the operating system gives; nothing at the end of the file.
-#[cfg(unix)]
+#[cfg(all(unix, feature = "parquet"))]
 pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     std::os::unix::fs::FileExt::read_at(file, buffer, offset)
 }
 
 /// Reads from `offset` on what one call of the operating system gives; nothing at the end of the file.
-#[cfg(windows)]
+#[cfg(all(windows, feature = "parquet"))]
 pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     std::os::windows::fs::FileExt::seek_read(file, buffer, offset)
 }

@@ -58,7 +58,7 @@ fn explain(error: &UnknownCorruption) -> String {
             let known = corruption::ALL.map(CorruptionKind::name).join(", ");
             format!("'{name}' is neither {LABEL_FLIP} nor one of the corruptions {known}")
         }
-        UnknownCorruption::Severity { .. } => error.to_string(),
+        other => other.to_string(),
     }
 }
 

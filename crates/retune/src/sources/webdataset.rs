@@ -24,7 +24,7 @@ use super::folder::{has_images, is_hidden, split_of_folder};
 use super::format::Format;
 use super::image::ImageSource;
 use super::manifest::Missing;
-use super::parquet::split_of_file;
+use super::shards::split_of_file;
 use super::source::{DataSource, Sample, SplitName, slashed};
 use super::{DataError, DataNote};
 

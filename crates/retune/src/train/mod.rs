@@ -51,6 +51,7 @@ use crate::sources::DataError;
 
 /// Why training ended without a model.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TrainError {
     /// The plan does not fit the model.
     #[error(transparent)]

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::inference::{Evaluation, Metric};
-use crate::plan::Gradient;
+use crate::plan::{Gradient, Rung};
 
 /// A training at one of the learning rates that a phase tries, and what came of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,12 +45,11 @@ impl RunnerUp {
         own.into_iter().find_map(|(chosen, validation)| {
             let beside = others.clone().filter(|(tried, _)| tried.epochs == chosen.epochs);
             let (next, next_best) = beside.max_by(|one, other| one.1.order(other.1))?;
-            let (accuracy, n) = (validation.accuracy, validation.n.max(1) as f64);
             Some(Self {
                 learning_rate: next.learning_rate,
                 epochs: next.epochs,
-                lead: accuracy - next_best.accuracy,
-                standard_error: (accuracy * (1.0 - accuracy) / n).sqrt(),
+                lead: validation.accuracy - next_best.accuracy,
+                standard_error: standard_error(validation),
             })
         })
     }
@@ -87,7 +86,7 @@ pub(super) fn next(settings: &Gradient, tried: &[Tried], done: usize, metric: Me
             let passes = rung.epochs * (before + trainings - done) + settings.epochs;
             return Some(Next { position, epochs: rung.epochs, passes, in_full: false });
         }
-        left = ranked(left, tried.get(before..before + trainings)?, metric);
+        left = ranked(&left, tried.get(before..before + trainings)?, rung, settings, metric);
         keep = rung.keep;
         before += trainings;
     }
@@ -100,19 +99,43 @@ pub(super) fn next(settings: &Gradient, tried: &[Tried], done: usize, metric: Me
     Some(Next { position, epochs: settings.epochs, passes, in_full: true })
 }
 
-/// The learning rates of a rung that did not diverge, the best first; of equal ones, the one named first.
-fn ranked(positions: Vec<usize>, tried: &[Tried], metric: Metric) -> Vec<usize> {
-    let evaluated = positions.into_iter().zip(tried);
+/// The learning rates of a rung that did not diverge, in the order in which they go on: the best first, of equal ones the
+/// one named first, and at the last place that goes on the largest that is about as good.
+fn ranked(positions: &[usize], tried: &[Tried], rung: &Rung, settings: &Gradient, metric: Metric) -> Vec<usize> {
+    let evaluated = positions.iter().copied().zip(tried);
     let mut found: Vec<(usize, &Evaluation)> =
         evaluated.filter_map(|(position, tried)| Some((position, tried.validation.as_ref()?))).collect();
     found.sort_by(|one, other| metric.order(other.1, one.1));
+    let last_place = rung.keep - 1;
+    if rung.keep_largest
+        && let Some(place) = largest_about_as_good(&found, &settings.learning_rates)
+        && place > last_place
+    {
+        let largest = found.remove(place);
+        found.insert(last_place, largest);
+    }
     found.into_iter().map(|(position, _)| position).collect()
+}
+
+/// Where in a ranking the largest learning rate stands that is at most three standard errors less accurate than the first.
+fn largest_about_as_good(ranked: &[(usize, &Evaluation)], learning_rates: &[f64]) -> Option<usize> {
+    let (_, best) = ranked.first()?;
+    let least = best.accuracy - 3.0 * standard_error(best);
+    let about_as_good = ranked.iter().enumerate().filter(|(_, (_, found))| found.accuracy >= least);
+    let (place, _) =
+        about_as_good.max_by(|(_, one), (_, other)| learning_rates[one.0].total_cmp(&learning_rates[other.0]))?;
+    Some(place)
+}
+
+/// Standard error of an accuracy, √(p (1 − p) / n).
+fn standard_error(validation: &Evaluation) -> f64 {
+    let (accuracy, n) = (validation.accuracy, validation.n.max(1) as f64);
+    (accuracy * (1.0 - accuracy) / n).sqrt()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Rung;
 
     fn tried(learning_rate: f64, epochs: usize, loss: Option<f64>) -> Tried {
         let validation = loss.map(|loss| Evaluation {
@@ -141,9 +164,40 @@ mod tests {
         Gradient { epochs: 8, learning_rates: learning_rates.into(), rungs, ..Gradient::default() }
     }
 
+    fn rung(epochs: usize, keep: usize) -> Rung {
+        Rung { epochs, keep, keep_largest: false }
+    }
+
+    #[test]
+    fn the_largest_rate_within_three_standard_errors_goes_on_with_the_best() {
+        let mut settings = settings(&[1.0, 2.0, 3.0, 4.0], vec![Rung { epochs: 1, keep: 2, keep_largest: true }]);
+        // Of 10 images, 0.9 has a standard error of 0.095: 0.62 and above are about as good.
+        let accurate = |accuracies: [f64; 4]| {
+            let of = |(place, accuracy): (usize, f64)| {
+                let mut tried = tried(place as f64 + 1.0, 1, Some(1.0));
+                tried.validation.as_mut().unwrap().accuracy = accuracy;
+                tried
+            };
+            accuracies.into_iter().enumerate().map(of).collect::<Vec<_>>()
+        };
+        let in_full = |settings: &Gradient, made: &[Tried]| -> Vec<f64> {
+            let mut made = made.to_vec();
+            while let Some(next) = next(settings, &made, made.len(), Metric::Accuracy) {
+                made.push(tried(settings.learning_rates[next.position], next.epochs, Some(1.0)));
+            }
+            made[4..].iter().map(|tried| tried.learning_rate).collect()
+        };
+        assert_eq!(in_full(&settings, &accurate([0.9, 0.8, 0.7, 0.5])), [1.0, 3.0]);
+        // The second best is the largest, or the best is: then the second place is by rank.
+        assert_eq!(in_full(&settings, &accurate([0.9, 0.1, 0.2, 0.8])), [1.0, 4.0]);
+        assert_eq!(in_full(&settings, &accurate([0.7, 0.8, 0.7, 0.9])), [4.0, 2.0]);
+        settings.rungs[0].keep_largest = false;
+        assert_eq!(in_full(&settings, &accurate([0.9, 0.8, 0.7, 0.5])), [1.0, 2.0]);
+    }
+
     #[test]
     fn the_better_half_goes_on_and_the_best_trains_in_full() {
-        let rungs = vec![Rung { epochs: 1, keep: 2 }, Rung { epochs: 2, keep: 1 }];
+        let rungs = vec![rung(1, 2), rung(2, 1)];
         let settings = settings(&[1.0, 2.0, 3.0, 4.0], rungs);
         let found = search(&settings, |rate, _| Some((rate - 3.2).abs()));
         assert_eq!(found, [(1.0, 1), (2.0, 1), (3.0, 1), (4.0, 1), (3.0, 2), (4.0, 2), (3.0, 8)]);
@@ -161,7 +215,7 @@ mod tests {
 
     #[test]
     fn rates_that_diverge_are_left_out() {
-        let settings = settings(&[1.0, 2.0, 3.0], vec![Rung { epochs: 1, keep: 1 }]);
+        let settings = settings(&[1.0, 2.0, 3.0], vec![rung(1, 1)]);
         let found = search(&settings, |rate, _| (rate < 3.0).then_some(4.0 - rate));
         assert_eq!(found, [(1.0, 1), (2.0, 1), (3.0, 1), (2.0, 8)]);
         assert_eq!(search(&settings, |_, _| None).len(), 3);

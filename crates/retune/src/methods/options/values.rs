@@ -9,6 +9,7 @@ use crate::methods::{DeclaredOption, declared_options};
 
 /// Why an option cannot be set.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum OptionError {
     /// No method declares it.
     #[error("no method has an option '{0}'")]

@@ -44,6 +44,7 @@ impl fmt::Display for Scheme {
 
 /// Why tensors could not be put under timm's names.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum NamingError {
     /// Two tensors of the file would have one name.
     #[error("the tensors '{first}' and '{second}' are both timm's '{name}'")]
