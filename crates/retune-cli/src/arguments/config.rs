@@ -13,6 +13,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, Error};
 use retune::files;
+use retune::methods::options::Kind;
 use retune::methods::{self, Layers, Method};
 use retune::names::closest;
 use toml::{Table, Value};
@@ -171,7 +172,11 @@ impl File<'_> {
                 name => match declared.iter().find(|option| option.declaration.name == name) {
                     // What the method of the file takes may be nothing to the method that was typed.
                     Some(option) if option.methods.iter().any(|(taker, _)| *taker == method) => {
-                        options.extend(self.option(name, &text()?));
+                        let text = match option.declaration.kind {
+                            Kind::Range(_) => text()?.replace(',', ".."),
+                            _ => text()?,
+                        };
+                        options.extend(self.option(name, &text));
                     }
                     Some(_) => {}
                     None => {
