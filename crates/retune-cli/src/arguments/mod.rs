@@ -23,7 +23,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser};
 
 use crate::commands::Command;
 use crate::help;
-use crate::output::color::{self, When};
+use crate::output::color;
 use crate::output::tell;
 
 /// Fine-tune pretrained image models so that they stay good when the data shifts.
@@ -62,9 +62,11 @@ impl Arguments {
 #[derive(Args)]
 #[command(next_help_heading = "General options")]
 pub struct GlobalArguments {
-    /// Color output; auto colors it on a terminal, unless NO_COLOR is set
-    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t)]
-    pub color: When,
+    /// Color output; auto colors it on a terminal, unless NO_COLOR is set. `umap` has a --color of its own: write
+    /// `retune --color WHEN umap …`
+    // Decided before this is parsed; of the same type as that of `umap`, which takes its place there.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", value_parser = ["auto", "always", "never"])]
+    pub color: String,
     /// Print results as JSON on standard output, and nothing else
     #[arg(long, global = true)]
     pub json: bool,

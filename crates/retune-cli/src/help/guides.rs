@@ -16,13 +16,13 @@ pub struct Guide {
 
 /// The groups of commands in the help of the program.
 pub const GROUPS: &[(&str, &[&str])] = &[
-    ("Train", &["demo", "fit", "compare", "advise", "plan"]),
+    ("Train", &["demo", "fit", "compare", "plan"]),
     ("Use and judge", &["predict", "eval", "report", "audit"]),
-    ("Look inside", &["features", "umap", "cka", "layers", "models"]),
+    ("Look inside", &["features", "umap", "cka", "models"]),
 ];
 
 /// The other commands.
-pub const OTHERS: &[&str] = &["lr-find", "wise-ft", "soup", "verify", "knn", "completions", "man"];
+pub const OTHERS: &[&str] = &["advise", "lr-find", "wise-ft", "soup", "verify", "layers", "knn", "completions", "man"];
 
 /// What a newcomer types first.
 pub const FIRST_STEPS: [(&str, &str); 3] = [

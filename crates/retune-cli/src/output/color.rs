@@ -41,7 +41,7 @@ fn typed<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> When {
     let (mut found, mut is_next) = (When::default(), false);
     for argument in arguments {
         let Some(text) = argument.as_ref().to_str() else { continue };
-        let value = if is_next { Some(text) } else { text.strip_prefix("--color=") };
+        let value = text.strip_prefix("--color=").or(is_next.then_some(text));
         if let Some(when) = value.and_then(|value| When::from_str(value, false).ok()) {
             found = when;
         }
