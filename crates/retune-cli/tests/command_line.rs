@@ -201,7 +201,7 @@ fn newcomers_mistakes_get_one_sentence_and_leave_nothing() {
         (format!("eval --model {model} --data data"), "classes"),
         (format!("eval --model {model} --data data --split test"), "`test`"),
         ("models nothing-like-it".to_owned(), "nothing-like-it"),
-        ("models resnet81".to_owned(), "did you mean 'resnet18'?"),
+        ("models resnet18x".to_owned(), "did you mean 'resnet18'?"),
         (format!("{base} --data dta"), "no data at dta; did you mean data?"),
         (format!("{base} --data owner/name"), "hf:owner/name"),
         (format!("{base} --data data --method lp-tf"), "did you mean 'lp-ft'?"),
