@@ -24,7 +24,7 @@ pub fn of(audit: &Audit, model: &str, data: &str) -> Findings {
             sentences.push(format!("Also better: {}.", listed(&named.collect::<Vec<_>>())));
         }
     } else if own.accuracy.is_some() && !others.is_empty() {
-        let tried = listed(&kinds(own, others));
+        let tried = kinds(own, others).join(" or ");
         sentences.push(format!("No other {tried} is significantly better than the model's own preprocessing."));
     }
     if let Some(accuracy) = own.accuracy {

@@ -51,6 +51,9 @@ pub fn between_models(matrix: &CkaMatrix, model: &str, data: &str) -> Findings {
     sentences.extend(match alike {
         _ if cells.is_empty() => None,
         None => Some(format!("No layer is alike: CKA is below {ALIKE} everywhere.")),
+        _ if cells.iter().all(|cell| cell.value >= ALIKE) => {
+            Some(format!("All layers are alike in both: CKA is {ALIKE} or more."))
+        }
         Some(last) if last + 1 == cells.len() => {
             Some(format!("The last layer, {}, is alike in both.", cells[last].name))
         }
