@@ -1,5 +1,6 @@
 //! Progress on standard error: bars on a terminal, plain lines elsewhere, nothing with `--quiet`.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,6 +29,8 @@ pub struct Progress {
     verbose: bool,
     task: Mutex<Option<Task>>,
     whole: Arc<Mutex<Option<Whole>>>,
+    /// Notes on data that have been shown.
+    told: Mutex<BTreeSet<String>>,
 }
 
 /// How long everything that is planned will take, and when that was judged.
@@ -91,7 +94,7 @@ impl Progress {
             (false, true) => Display::Bars { stay: verbose },
             (false, false) => Display::Lines,
         };
-        Self { display, verbose, task: Mutex::new(None), whole: Arc::default() }
+        Self { display, verbose, task: Mutex::new(None), whole: Arc::default(), told: Mutex::default() }
     }
 
     /// Reports how much of a file has arrived.
@@ -287,7 +290,12 @@ impl Monitor for Progress {
 
     fn note(&self, note: &DataNote) {
         let hint = note.white_level().map(|white| format!(" (--white {white})")).unwrap_or_default();
-        self.message(&format!("note: {note}{hint}"));
+        let text = format!("note: {note}{hint}");
+        // Several runs on the same images have the same notes.
+        let is_new = self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(text.clone());
+        if is_new {
+            self.message(&text);
+        }
     }
 
     fn canceled(&self) -> bool {

@@ -29,6 +29,7 @@ mod color;
 mod error;
 mod frame;
 mod huffman;
+mod huffman_scan;
 mod output;
 mod progressive;
 mod restarts;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::bits::BitReader;
 use crate::frame::{Block, Frame};
 use crate::huffman::{HuffmanTable, extend};
-use crate::scan::{BlockDecoder, Scan};
+use crate::huffman_scan::BlockCoding;
+use crate::scan::Scan;
 use crate::tables::ZIGZAG;
 
 /// How far the coefficients of each component have come.
@@ -61,9 +62,8 @@ impl Progress {
     }
 }
 
-/// Decodes one scan of a progressive image.
-pub(crate) struct Progressive<'a> {
-    reader: BitReader<'a>,
+/// The coding of a scan's blocks, which refine those of the scans before it.
+pub(crate) struct Progressive {
     /// A table for each component of the scan; none where bits refine DC coefficients.
     tables: Vec<Option<Arc<HuffmanTable>>>,
     first: usize,
@@ -73,47 +73,33 @@ pub(crate) struct Progressive<'a> {
     predictions: [i32; 4],
     /// Blocks, this one included, with nothing more to come in this scan.
     ended: u32,
-    /// Whether the data ended before the next restart.
-    exhausted: bool,
-    damages: usize,
 }
 
-impl<'a> Progressive<'a> {
-    pub fn new(reader: BitReader<'a>, tables: Vec<Option<Arc<HuffmanTable>>>, scan: &Scan) -> Self {
+impl Progressive {
+    pub fn new(tables: Vec<Option<Arc<HuffmanTable>>>, scan: &Scan) -> Self {
         let Scan { first, last, before, shift, .. } = *scan;
-        Progressive {
-            reader,
-            tables,
-            first,
-            last,
-            shift,
-            refines: before > 0,
-            predictions: [0; 4],
-            ended: 0,
-            exhausted: false,
-            damages: 0,
-        }
+        Progressive { tables, first, last, shift, refines: before > 0, predictions: [0; 4], ended: 0 }
     }
 
     #[inline(always)]
-    fn dc_first(&mut self, n: usize, block: &mut Block) {
+    fn dc_first(&mut self, n: usize, reader: &mut BitReader, block: &mut Block) {
         let Some(table) = &self.tables[n] else { return };
-        self.reader.refill();
-        let bits = u32::from(table.symbol(&mut self.reader));
-        let difference = extend(self.reader.take(bits), bits);
+        reader.refill();
+        let bits = u32::from(table.symbol(reader));
+        let difference = extend(reader.take(bits), bits);
         self.predictions[n] = self.predictions[n].wrapping_add(difference);
         block[0] = (self.predictions[n] << self.shift) as i16;
     }
 
     #[inline(always)]
-    fn ac_first(&mut self, block: &mut Block) {
+    fn ac_first(&mut self, shared: &mut BitReader, block: &mut Block, damages: &mut usize) {
         if self.ended > 0 {
             self.ended -= 1;
             return;
         }
         let Some(table) = &self.tables[0] else { return };
         // A copy stays in registers.
-        let mut reader = self.reader;
+        let mut reader = *shared;
         let mut k = self.first;
         while k <= self.last {
             reader.refill();
@@ -131,16 +117,16 @@ impl<'a> Progressive<'a> {
             let value = extend(reader.take(bits), bits);
             // As in libjpeg, a run that is too long ends behind the scan's last coefficient.
             block[usize::from(ZIGZAG[k & 127]) & 63] = (value << self.shift) as i16;
-            self.damages += usize::from(k > self.last);
+            *damages += usize::from(k > self.last);
             k += 1;
         }
-        self.reader = reader;
+        *shared = reader;
     }
 
     #[inline(always)]
-    fn ac_refine(&mut self, block: &mut Block) {
+    fn ac_refine(&mut self, shared: &mut BitReader, block: &mut Block, damages: &mut usize) {
         let bit = 1_i16 << self.shift;
-        let mut reader = self.reader;
+        let mut reader = *shared;
         let mut k = self.first;
         if self.ended == 0 {
             let Some(table) = &self.tables[0] else { return };
@@ -160,7 +146,7 @@ impl<'a> Progressive<'a> {
                 k = refine(&mut reader, block, k, self.last, run, bit);
                 if new != 0 {
                     block[usize::from(ZIGZAG[k & 127]) & 63] = new;
-                    self.damages += usize::from(bits > 1 || k > self.last);
+                    *damages += usize::from(bits > 1 || k > self.last);
                 }
                 k += 1;
             }
@@ -172,7 +158,7 @@ impl<'a> Progressive<'a> {
             }
             self.ended -= 1;
         }
-        self.reader = reader;
+        *shared = reader;
     }
 }
 
@@ -195,52 +181,22 @@ fn refine(reader: &mut BitReader, block: &mut Block, mut k: usize, last: usize, 
     k
 }
 
-impl BlockDecoder for Progressive<'_> {
+impl BlockCoding for Progressive {
     #[inline(always)]
-    fn block(&mut self, n: usize, block: &mut Block) {
+    fn block(&mut self, n: usize, reader: &mut BitReader, block: &mut Block, damages: &mut usize) {
         match (self.first, self.refines) {
-            (0, false) => self.dc_first(n, block),
+            (0, false) => self.dc_first(n, reader, block),
             (0, true) => {
-                if self.reader.bit() {
+                if reader.bit() {
                     block[0] |= 1 << self.shift;
                 }
             }
-            (_, false) => self.ac_first(block),
-            (_, true) => self.ac_refine(block),
+            (_, false) => self.ac_first(reader, block, damages),
+            (_, true) => self.ac_refine(reader, block, damages),
         }
     }
 
-    #[inline(always)]
-    fn finish_mcu(&mut self) {
-        if self.reader.overran() && !self.exhausted {
-            self.exhausted = true;
-            self.damages += 1;
-        }
-    }
-
-    fn exhausted(&self) -> bool {
-        self.exhausted
-    }
-
-    fn restart(&mut self, position: usize, at_marker: bool) {
-        self.reader.restart(position);
-        self.exhausted &= at_marker;
+    fn restart(&mut self) {
         (self.predictions, self.ended) = ([0; 4], 0);
-    }
-
-    fn end(&self) -> usize {
-        self.reader.end()
-    }
-
-    fn ahead(&self) -> usize {
-        self.reader.ahead()
-    }
-
-    fn file_ended(&self) -> bool {
-        self.exhausted && self.reader.file_ended()
-    }
-
-    fn damages(&self) -> usize {
-        self.damages + self.reader.bad_codes()
     }
 }

@@ -8,6 +8,7 @@ use crate::color::ColorSpace;
 use crate::error::JpegError;
 use crate::frame::{Block, Coding, Frame};
 use crate::huffman::HuffmanTable;
+use crate::huffman_scan::HuffmanScan;
 use crate::output::Output;
 use crate::progressive::{Progress, Progressive};
 use crate::restarts::Restarts;
@@ -206,13 +207,13 @@ fn sequential<'a>(
     tables: &Tables,
     segments: &Segments<'a>,
     scaled: bool,
-) -> Result<Sequential<'a>, JpegError> {
+) -> Result<HuffmanScan<'a, Sequential>, JpegError> {
     let components = scan.components.iter().zip(&scan.slots).map(|(&component, &(dc, ac))| {
         let scale = frame.components[component].quantization.filter(|_| scaled).unwrap_or([1; 64]);
         Ok(SequentialComponent { dc: tables.dc(dc)?, ac: tables.ac(ac)?, scale, prediction: 0 })
     });
     let reader = BitReader::new(segments.bytes, segments.position);
-    Ok(Sequential::new(reader, components.collect::<Result<_, _>>()?))
+    Ok(HuffmanScan::new(reader, Sequential { components: components.collect::<Result<_, _>>()? }))
 }
 
 /// How the decoding of a scan ended.
@@ -256,7 +257,7 @@ fn decode_scan(
         };
         let huffman = scan.slots.iter().map(table).collect::<Result<Vec<_>, _>>()?;
         let reader = BitReader::new(segments.bytes, segments.position);
-        let mut decoder = Progressive::new(reader, huffman, scan);
+        let mut decoder = HuffmanScan::new(reader, Progressive::new(huffman, scan));
         return vectors::dispatch(Visit {
             frame,
             scan,

@@ -6,6 +6,7 @@ use crate::bits::BitReader;
 use crate::error::JpegError;
 use crate::frame::{Block, Frame};
 use crate::huffman::{COMPLETE, HuffmanTable, extend};
+use crate::huffman_scan::{BlockCoding, HuffmanScan};
 use crate::output::Output;
 use crate::restarts::Restarts;
 use crate::scan::{BlockDecoder, Scan};
@@ -13,12 +14,9 @@ use crate::tables::ZIGZAG;
 use crate::transform;
 use crate::vectors::{self, Vectors, Work};
 
-pub(crate) struct Sequential<'a> {
-    pub reader: BitReader<'a>,
+/// The coding of a scan's blocks, each complete.
+pub(crate) struct Sequential {
     pub components: Vec<SequentialComponent>,
-    /// Whether the data ended before the next restart.
-    exhausted: bool,
-    damages: usize,
 }
 
 pub(crate) struct SequentialComponent {
@@ -30,11 +28,7 @@ pub(crate) struct SequentialComponent {
     pub prediction: i32,
 }
 
-impl<'a> Sequential<'a> {
-    pub fn new(reader: BitReader<'a>, components: Vec<SequentialComponent>) -> Self {
-        Sequential { reader, components, exhausted: false, damages: 0 }
-    }
-
+impl HuffmanScan<'_, Sequential> {
     /// Decodes an image that is one scan, strip by strip; returns at how many places it was damaged.
     pub fn decode_image(
         &mut self,
@@ -85,8 +79,9 @@ impl<'a> Sequential<'a> {
                         for x in 0..h {
                             let mut block = [0; 64];
                             let mut used = 0;
-                            if !self.exhausted {
-                                used = self.components[n].block(&mut self.reader, &mut block, &mut self.damages);
+                            if !self.exhausted() {
+                                let component = &mut self.coding.components[n];
+                                used = component.block(&mut self.reader, &mut block, &mut self.damages);
                             }
                             let (samples, stride) = output.block(index, row, part + y, column * h + x);
                             transform::inverse(vectors, &block, used, samples, stride);
@@ -102,7 +97,7 @@ impl<'a> Sequential<'a> {
 
 /// The decoding of one strip.
 struct Strip<'s, 'a, 'f> {
-    decoder: &'s mut Sequential<'a>,
+    decoder: &'s mut HuffmanScan<'a, Sequential>,
     frame: &'s Frame,
     scan: &'s Scan,
     row: usize,
@@ -172,44 +167,15 @@ impl SequentialComponent {
     }
 }
 
-impl BlockDecoder for Sequential<'_> {
-    fn block(&mut self, n: usize, block: &mut Block) {
-        self.components[n].block(&mut self.reader, block, &mut self.damages);
-    }
-
+impl BlockCoding for Sequential {
     #[inline(always)]
-    fn finish_mcu(&mut self) {
-        if self.reader.overran() && !self.exhausted {
-            self.exhausted = true;
-            self.damages += 1;
-        }
+    fn block(&mut self, n: usize, reader: &mut BitReader, block: &mut Block, damages: &mut usize) {
+        self.components[n].block(reader, block, damages);
     }
 
-    fn exhausted(&self) -> bool {
-        self.exhausted
-    }
-
-    fn restart(&mut self, position: usize, at_marker: bool) {
-        self.reader.restart(position);
-        self.exhausted &= at_marker;
+    fn restart(&mut self) {
         for component in &mut self.components {
             component.prediction = 0;
         }
-    }
-
-    fn end(&self) -> usize {
-        self.reader.end()
-    }
-
-    fn ahead(&self) -> usize {
-        self.reader.ahead()
-    }
-
-    fn file_ended(&self) -> bool {
-        self.exhausted && self.reader.file_ended()
-    }
-
-    fn damages(&self) -> usize {
-        self.damages + self.reader.bad_codes()
     }
 }

@@ -19,6 +19,7 @@ use std::io::Cursor;
 use std::num::NonZeroU16;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
+use std::sync::Arc;
 
 use image::metadata::Orientation;
 use image::{
@@ -106,7 +107,8 @@ pub fn decode_file(path: &Path, limits: &DecodeLimits) -> Result<RgbImage, Decod
 /// If the contents are not an image of these formats, are damaged or cut short, or have more pixels
 /// than `limits` allow.
 pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage, DecodeError> {
-    decode_to(Transparency::OverWhite, bytes, limits).map(|(pixels, _)| pixels)
+    let decoded = decode_counting(bytes, Transparency::OverWhite, limits)?;
+    Ok(Arc::unwrap_or_clone(decoded.picture.color))
 }
 
 /// As [`decode`], with the opacity of each pixel beside its color: what `convert("RGBA")` makes of it in Pillow.
@@ -114,16 +116,22 @@ pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage, DecodeErr
 /// # Errors
 /// As [`decode`].
 pub fn decode_with_alpha(bytes: &[u8], limits: &DecodeLimits) -> Result<Picture, DecodeError> {
-    let (color, alpha) = decode_to(Transparency::Kept, bytes, limits)?;
-    Ok(match alpha {
-        Some(alpha) => Picture::new(color, alpha),
-        None => color.into(),
-    })
+    decode_counting(bytes, Transparency::Kept, limits).map(|decoded| decoded.picture)
+}
+
+/// An image, and whether its file is damaged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decoded {
+    /// The image.
+    pub picture: Picture,
+    /// At how many places its JPEG data is damaged, so that some of its pixels are missing or wrong. Damaged files of other
+    /// formats are refused.
+    pub damages: usize,
 }
 
 /// What becomes of transparency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Transparency {
+pub enum Transparency {
     /// It is laid over white.
     OverWhite,
     /// It is kept beside the colors.
@@ -133,7 +141,24 @@ enum Transparency {
 /// Colors, and the opacity of each pixel where the file has it and it is kept.
 type Pixels = (RgbImage, Option<GrayImage>);
 
-fn decode_to(transparency: Transparency, bytes: &[u8], limits: &DecodeLimits) -> Result<Pixels, DecodeError> {
+/// What a decoder makes of a file.
+#[derive(Debug)]
+struct FilePixels {
+    pixels: Pixels,
+    /// How they become upright.
+    orientation: Orientation,
+    damages: usize,
+}
+
+/// As [`decode`] or [`decode_with_alpha`], with the number of places at which the file is damaged.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_counting(
+    bytes: &[u8],
+    transparency: Transparency,
+    limits: &DecodeLimits,
+) -> Result<Decoded, DecodeError> {
     if let Some(format) = unsupported_container(bytes) {
         return Err(DecodeError::UnsupportedFormat { format });
     }
@@ -143,14 +168,14 @@ fn decode_to(transparency: Transparency, bytes: &[u8], limits: &DecodeLimits) ->
         _ => image::guess_format(bytes).map_err(|_| DecodeError::NotAnImage)?,
     };
     let decoded = catching_panics(|| match format {
-        ImageFormat::Jpeg => jpeg::decode(bytes, limits).map(|(pixels, orientation)| ((pixels, None), orientation)),
+        ImageFormat::Jpeg => jpeg::decode(bytes, limits),
         ImageFormat::Tiff => tiff::decode(bytes, transparency, limits),
         ImageFormat::Png | ImageFormat::WebP | ImageFormat::Bmp | ImageFormat::Gif | ImageFormat::Pnm => {
             decode_other(bytes, format, transparency, limits)
         }
         _ => Err(DecodeError::UnsupportedFormat { format: name(format) }),
     });
-    let ((color, alpha), orientation) = decoded.unwrap_or_else(|| {
+    let FilePixels { pixels: (color, alpha), orientation, damages } = decoded.unwrap_or_else(|| {
         let reason = "the decoder cannot cope with its contents".to_owned();
         Err(DecodeError::Damaged { format: name(format), reason })
     })?;
@@ -158,8 +183,12 @@ fn decode_to(transparency: Transparency, bytes: &[u8], limits: &DecodeLimits) ->
         pixels.apply_orientation(orientation);
         pixels
     };
-    let alpha = alpha.map(|alpha| upright(DynamicImage::ImageLuma8(alpha)).into_luma8());
-    Ok((upright(DynamicImage::ImageRgb8(color)).into_rgb8(), alpha))
+    let color = upright(DynamicImage::ImageRgb8(color)).into_rgb8();
+    let picture = match alpha.map(|alpha| upright(DynamicImage::ImageLuma8(alpha)).into_luma8()) {
+        Some(alpha) => Picture::new(color, alpha),
+        None => color.into(),
+    };
+    Ok(Decoded { picture, damages })
 }
 
 thread_local! {
@@ -217,7 +246,7 @@ fn decode_other(
     format: ImageFormat,
     transparency: Transparency,
     limits: &DecodeLimits,
-) -> Result<(Pixels, Orientation), DecodeError> {
+) -> Result<FilePixels, DecodeError> {
     let to_error = |error: ImageError| match error {
         ImageError::Unsupported(reason) => {
             DecodeError::UnsupportedContents { format: name(format), reason: reason.to_string() }
@@ -243,7 +272,7 @@ fn decode_other(
         format: name(format),
         reason: "its pixels are floating-point numbers".to_owned(),
     })?;
-    Ok((pixels, orientation))
+    Ok(FilePixels { pixels, orientation, damages: 0 })
 }
 
 /// Converts pixels to 8-bit RGB; `None` for floating-point pixels, which have no agreed range.
@@ -406,6 +435,28 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn damages_of_jpegs_are_counted() {
+        let damages = |file: &[u8]| {
+            let limits = DecodeLimits::default();
+            [Transparency::OverWhite, Transparency::Kept]
+                .map(|transparency| decode_counting(file, transparency, &limits).map_or(0, |decoded| decoded.damages))
+        };
+        let jpeg = |name: &str| bytes(&format!("../../../../retune-jpeg/tests/fixtures/{name}.jpg"));
+        assert_eq!(damages(&jpeg("baseline-420")), [0; 2]);
+        let [one, other] = damages(&jpeg("damaged/baseline-441-205"));
+        assert!(one > 0 && one == other, "{one} {other}");
+        // A JPEG in a TIFF file, with a bit changed somewhere.
+        let whole = bytes("formats/jpeg-gray.tiff");
+        assert_eq!(damages(&whole), [0; 2]);
+        let changed = |at: usize| {
+            let mut file = whole.clone();
+            file[at] ^= 64;
+            file
+        };
+        assert!((0..whole.len()).any(|at| damages(&changed(at))[0] > 0));
     }
 
     #[test]

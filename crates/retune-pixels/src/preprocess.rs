@@ -311,38 +311,33 @@ impl Preprocessing {
         ((resized.0 as u32).max(1), (resized.1 as u32).max(1))
     }
 
-    /// Writes `picture` into `out` as the model reads it: channels × height × width, each value
+    /// Writes `picture` into `out` as the model reads it: height × width × channels, each value
     /// `(gray level / 255 − mean) / std` in single precision.
     ///
     /// # Panics
     /// If `out` does not hold a value for each channel of each pixel.
     pub fn normalize_into(&self, picture: &Picture, out: &mut [f32]) {
         let pixels: &[[u8; 3]] = picture.color.as_raw().as_chunks().0;
-        let count = self.channels.count();
-        assert_eq!(out.len(), pixels.len() * count, "a value for each channel of each pixel");
-        if pixels.is_empty() {
-            return;
+        assert_eq!(out.len(), pixels.len() * self.channels.count(), "a value for each channel of each pixel");
+        let color = pixels.iter().copied();
+        // A corruption may have given colors to what was gray.
+        let gray = pixels.iter().copied().map(luminance);
+        let opacity = picture.alpha.iter().flat_map(|alpha| alpha.iter().copied()).chain(std::iter::repeat(255));
+        match self.channels {
+            Channels::Gray => self.look_up(gray.map(|gray| [gray]), out),
+            Channels::GrayAlpha => self.look_up(gray.zip(opacity).map(|(gray, alpha)| [gray, alpha]), out),
+            Channels::Rgb => self.look_up(color, out),
+            Channels::Rgba => self.look_up(color.zip(opacity).map(|([r, g, b], alpha)| [r, g, b, alpha]), out),
         }
-        for (channel, plane) in out.chunks_exact_mut(pixels.len()).enumerate() {
-            let levels: [f32; 256] =
-                std::array::from_fn(|level| (level as f32 / 255.0 - self.mean[channel]) / self.std[channel]);
-            let is_alpha = self.channels.has_alpha() && channel + 1 == count;
-            match &picture.alpha {
-                Some(alpha) if is_alpha => {
-                    plane.iter_mut().zip(alpha.iter()).for_each(|(value, &alpha)| *value = levels[usize::from(alpha)]);
-                }
-                None if is_alpha => plane.fill(levels[255]),
-                // A corruption may have given colors to what was gray.
-                _ if self.channels.is_gray() => {
-                    let gray = pixels.iter().map(|&pixel| luminance(pixel));
-                    plane.iter_mut().zip(gray).for_each(|(value, gray)| *value = levels[usize::from(gray)]);
-                }
-                _ => {
-                    for (value, pixel) in plane.iter_mut().zip(pixels) {
-                        *value = levels[usize::from(pixel[channel])];
-                    }
-                }
-            }
+    }
+
+    /// Writes the normalized values of pixels of `N` channels, pixel by pixel.
+    fn look_up<const N: usize>(&self, pixels: impl Iterator<Item = [u8; N]>, out: &mut [f32]) {
+        let normalized: [[f32; 256]; N] = std::array::from_fn(|channel| {
+            std::array::from_fn(|level| (level as f32 / 255.0 - self.mean[channel]) / self.std[channel])
+        });
+        for (values, levels) in out.as_chunks_mut::<N>().0.iter_mut().zip(pixels) {
+            *values = std::array::from_fn(|channel| normalized[channel][usize::from(levels[channel])]);
         }
     }
 }

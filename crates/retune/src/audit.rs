@@ -134,7 +134,7 @@ fn values_of_an_image(own: &View, dataset: &Dataset, options: &CkaOptions) -> Re
 
 /// What a model makes of a minibatch, looking at it in one way.
 struct Seen {
-    /// Gray levels of the inputs, channels first.
+    /// Gray levels of the inputs, pixel by pixel.
     pixels: Vec<u8>,
     size: [u32; 2],
     features: Vec<f32>,
@@ -152,12 +152,9 @@ impl Seen {
         let size = [preprocessing.height, preprocessing.width];
         let mut seen = Self { pixels: Vec::new(), size, features: Vec::new(), logits: Vec::new(), classes };
         for_each_batch_at(view.model, &loader, &layers, options.positions, monitor, |batch, outputs| {
-            let plane = batch.height * batch.width;
-            seen.pixels.extend(batch.images.chunks_exact(plane).enumerate().flat_map(|(number, plane)| {
-                let channel = number % preprocessing.channels.count();
-                let (mean, std) = (preprocessing.mean[channel], preprocessing.std[channel]);
-                plane.iter().map(move |value| ((value * std + mean) * 255.0).round() as u8)
-            }));
+            let statistics = preprocessing.mean.iter().zip(&preprocessing.std).cycle();
+            let level = |(value, (mean, std)): (&f32, (&f32, &f32))| ((value * std + mean) * 255.0).round() as u8;
+            seen.pixels.extend(batch.images.iter().zip(statistics).map(level));
             let mut outputs = outputs.into_iter();
             seen.features.extend(outputs.next().unwrap_or_default());
             seen.logits.extend(outputs.next().unwrap_or_default());

@@ -67,7 +67,7 @@ pub enum InferenceError {
     Interrupted,
 }
 
-/// A batch's images as a tensor `[n, channels, height, width]`.
+/// A batch's images as a tensor `[n, height, width, channels]`.
 pub fn images(batch: &Batch, device: &Device) -> Tensor<4> {
     images_of_all(std::slice::from_ref(batch), device)
 }
@@ -78,16 +78,16 @@ pub(crate) fn images_of(batch: &Batch, range: Range<usize>, device: &Device) -> 
     let (height, width) = (batch.height, batch.width);
     let channels = size.checked_div(height * width).unwrap_or_default();
     let values = batch.images[range.start * size..range.end * size].to_vec();
-    Tensor::from_data(TensorData::new(values, [range.len(), channels, height, width]), device)
+    Tensor::from_data(TensorData::new(values, [range.len(), height, width, channels]), device)
 }
 
-/// The images of some batches of one size, at least one, in their order, as a tensor `[n, channels, height, width]`.
+/// The images of some batches of one size, at least one, in their order, as a tensor `[n, height, width, channels]`.
 fn images_of_all(batches: &[Batch], device: &Device) -> Tensor<4> {
     let values = batches.iter().map(|batch| batch.images.as_slice()).collect::<Vec<_>>().concat();
     let n = batches.iter().map(|batch| batch.n).sum();
     let (height, width) = (batches[0].height, batches[0].width);
     let channels = values.len().checked_div(n * height * width).unwrap_or_default();
-    Tensor::from_data(TensorData::new(values, [n, channels, height, width]), device)
+    Tensor::from_data(TensorData::new(values, [n, height, width, channels]), device)
 }
 
 /// Pixels that are computed at once, as far as [`MAX_BATCHES_AT_ONCE`] allows: as many as 8 images at 224 have.
@@ -164,6 +164,7 @@ pub fn try_for_each_batch<E: From<InferenceError>>(
         }
     }
     monitor.finish();
+    loader.tell_damaged(monitor);
     Ok(())
 }
 
@@ -197,7 +198,7 @@ impl Layer {
     }
 
     fn output(self, model: &Model, images: Tensor<4>) -> Tensor<2> {
-        let images = Activation::of_images(images);
+        let images = Activation::Map(images);
         match self {
             Self::Input => images.flatten(),
             Self::Block(block) => model.forward_range(images, 0..block + 1).flatten(),

@@ -1,5 +1,6 @@
 //! How long work reports its progress and learns that it should stop.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::sources::DataNote;
@@ -39,6 +40,29 @@ impl Monitor for Silent {
     fn advance(&self, _: usize) {}
     fn finish(&self) {}
     fn message(&self, _: &str) {}
+    fn canceled(&self) -> bool {
+        false
+    }
+}
+
+/// Keeps what a user should read, for a program that shows it later, and never stops.
+#[derive(Debug, Default)]
+pub struct Messages(Mutex<Vec<String>>);
+
+impl Messages {
+    /// The messages in their order.
+    pub fn into_texts(self) -> Vec<String> {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Monitor for Messages {
+    fn start(&self, _: &str, _: usize) {}
+    fn advance(&self, _: usize) {}
+    fn finish(&self) {}
+    fn message(&self, text: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(text.to_owned());
+    }
     fn canceled(&self) -> bool {
         false
     }

@@ -29,8 +29,8 @@ fn logits(model: &Model) -> Vec<f32> {
     let shape = [2, preprocessing.channels.count(), preprocessing.height as usize, preprocessing.width as usize];
     let count = shape.iter().product::<usize>();
     let images = (0..count).map(|k| ((k * 37 % 101) as f32 - 50.0) / 25.0).collect::<Vec<f32>>();
-    let images = Tensor::from_data(TensorData::new(images, shape), &Device::flex());
-    model.logits(images).into_data().iter().collect()
+    let images: Tensor<4> = Tensor::from_data(TensorData::new(images, shape), &Device::flex());
+    model.logits(images.permute([0, 2, 3, 1])).into_data().iter().collect()
 }
 
 #[test]

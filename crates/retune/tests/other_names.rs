@@ -30,9 +30,11 @@ fn expected(name: &str) -> BTreeMap<String, NamedTensor> {
     read_tensors(&fixtures().join(name).join("expected.safetensors")).unwrap()
 }
 
+/// Images as a model takes them; in PyTorch's files channels come before height and width.
 fn tensor(input: &NamedTensor) -> Tensor<4> {
     let shape: [usize; 4] = input.shape.clone().try_into().unwrap();
-    Tensor::from_data(TensorData::new(input.values.clone(), shape), &Device::flex())
+    let images: Tensor<4> = Tensor::from_data(TensorData::new(input.values.clone(), shape), &Device::flex());
+    images.permute([0, 2, 3, 1])
 }
 
 fn values(tensor: Tensor<2>) -> Vec<f32> {

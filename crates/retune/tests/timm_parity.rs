@@ -32,7 +32,7 @@ fn expected(name: &str) -> BTreeMap<String, NamedTensor> {
 fn batch(input: &NamedTensor) -> Batch {
     Batch {
         number: 0,
-        images: input.values.clone(),
+        images: tensor(input).into_data().iter().collect(),
         labels: LABELS.into(),
         indices: vec![0, 1],
         targets: None,
@@ -43,9 +43,11 @@ fn batch(input: &NamedTensor) -> Batch {
     }
 }
 
+/// Images as a model takes them; in PyTorch's files channels come before height and width.
 fn tensor(input: &NamedTensor) -> Tensor<4> {
     let shape: [usize; 4] = input.shape.clone().try_into().unwrap();
-    Tensor::from_data(TensorData::new(input.values.clone(), shape), &Device::flex())
+    let images: Tensor<4> = Tensor::from_data(TensorData::new(input.values.clone(), shape), &Device::flex());
+    images.permute([0, 2, 3, 1])
 }
 
 /// Largest difference relative to the largest expected value.
@@ -107,8 +109,8 @@ fn logits_of_jpegs_are_timms() {
             let image = decode_file(&path, &DecodeLimits::default()).unwrap();
             preprocessing.normalize_into(&preprocessing.apply(&image.into()), values);
         }
-        let images = NamedTensor { values, shape: vec![FILES.len(), 3, height, width] };
-        let logits: Vec<f32> = model.logits(tensor(&images)).into_data().iter().collect();
+        let images = TensorData::new(values, [FILES.len(), height, width, 3]);
+        let logits: Vec<f32> = model.logits(Tensor::from_data(images, &Device::flex())).into_data().iter().collect();
         let difference = relative_difference(&logits, &expected.values);
         assert!(difference < LOGITS_TOLERANCE, "{name}: logits differ by {difference:e}");
     }

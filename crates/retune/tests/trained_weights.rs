@@ -20,7 +20,7 @@ fn batch(model: &Model) -> Batch {
 
 fn logits(model: &Model, batch: &Batch) -> Vec<f32> {
     let device = retune::device::by_name("cpu").unwrap();
-    let images = TensorData::new(batch.images.clone(), [batch.n, 3, batch.height, batch.width]);
+    let images = TensorData::new(batch.images.clone(), [batch.n, batch.height, batch.width, 3]);
     model.logits(Tensor::from_data(images, &device)).into_data().iter().collect()
 }
 

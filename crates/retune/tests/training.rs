@@ -5,8 +5,8 @@ mod common;
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 use burn::tensor::Device;
 use common::StopAfter;
@@ -17,7 +17,7 @@ use retune::loading::mix::Mix;
 use retune::loading::{Loader, LoaderOptions, Order};
 use retune::methods::{Method, MethodOptions, ProbePhase};
 use retune::models::{HeadInitialization, Model, Role};
-use retune::monitor::{Monitor, Silent};
+use retune::monitor::{Messages, Monitor, Silent};
 use retune::pixels::augment::{AugmentPolicy, Augmentation};
 use retune::plan::{Averaging, Gradient, LowRank, Phase, Plan, Rung, Schedule, Search, Solver};
 use retune::run;
@@ -329,7 +329,8 @@ fn a_search_hands_on_what_its_best_rate_alone_gives_and_resumes_to_the_same_bits
     };
     let mut plan = of(&[1e-2, 1e-3, 3e-4, 1e-4], Search::Halving);
     let Solver::Gradient(settings) = &mut plan.phases[0].solver else { unreachable!() };
-    settings.rungs.insert(0, Rung { epochs: 1, keep: 2, keep_largest: false });
+    let rung = |epochs, keep| Rung { epochs, keep, keep_largest: false };
+    settings.rungs = vec![rung(1, 2), rung(2, 1)];
     let folder = tempfile::tempdir().unwrap();
     let whole = train(&plan, &options(), Some(folder.path()), &Silent, false).unwrap();
     let outcome = &whole.phases[0];
@@ -512,22 +513,6 @@ fn a_rate_that_diverges_is_left_out_and_all_diverging_is_an_error() {
     assert!(error.contains("diverged") && error.contains("1e30"), "{error}");
 }
 
-/// What a run says.
-#[derive(Default)]
-struct Told(Mutex<Vec<String>>);
-
-impl Monitor for Told {
-    fn start(&self, _: &str, _: usize) {}
-    fn advance(&self, _: usize) {}
-    fn finish(&self) {}
-    fn message(&self, text: &str) {
-        self.0.lock().unwrap().push(text.to_owned());
-    }
-    fn canceled(&self) -> bool {
-        false
-    }
-}
-
 #[test]
 fn a_rate_that_diverges_late_is_left_out_of_the_soup() {
     let mut options = options();
@@ -544,9 +529,9 @@ fn a_rate_that_diverges_late_is_left_out_of_the_soup() {
             ..MethodOptions::default()
         };
         let plan = Method::UNIFORM_SOUP.plan(model().blocks(), &method).unwrap();
-        let told = Told::default();
+        let told = Messages::default();
         let trained = train(&plan, &options, None, &told, false).unwrap();
-        let told = told.0.into_inner().unwrap();
+        let told = told.into_texts();
         let validated = told.iter().filter(|text| text.contains("% on validation")).count();
         (validated > EPOCHS && told.iter().any(|text| text.contains("is left out"))).then_some(trained)
     });
@@ -587,11 +572,11 @@ fn low_rank_twice() -> Plan {
 #[test]
 fn low_rank_phases_that_follow_one_another_resume_and_leave_no_adapter() {
     let plan = low_rank_twice();
-    let told = Told::default();
+    let told = Messages::default();
     let whole = train(&plan, &options(), None, &told, false).unwrap();
     // An adapter of the second phase would lack what the first one changed.
     assert!(whole.low_rank.is_none());
-    let told = told.0.into_inner().unwrap();
+    let told = told.into_texts();
     assert!(told.iter().any(|text| text.contains("'layer1.0.conv1.weight' differs")), "{told:?}");
     let alone = Plan { phases: plan.phases[..1].to_vec(), ..plan.clone() };
     assert!(train(&alone, &options(), None, &Silent, false).unwrap().low_rank.is_some());
@@ -667,8 +652,8 @@ fn an_interruption_in_validation_does_not_lose_the_epoch() {
 fn entering_bytes(block: &str) -> u64 {
     let model = model();
     let block = model.network().find_blocks(block).unwrap().start;
-    let image = burn::tensor::Tensor::<4>::zeros([1, 3, 32, 32], &Device::flex());
-    let entry = model.forward_range(retune::models::Activation::of_images(image), 0..block);
+    let image = burn::tensor::Tensor::<4>::zeros([1, 32, 32, 3], &Device::flex());
+    let entry = model.forward_range(retune::models::Activation::Map(image), 0..block);
     42 * 4 * entry.example_shape().iter().product::<usize>() as u64
 }
 

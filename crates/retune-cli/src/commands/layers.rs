@@ -105,7 +105,7 @@ fn role(role: Role) -> &'static str {
 fn output_shapes(model: &Model) -> Vec<Vec<usize>> {
     let preprocessing = model.config().preprocessing();
     let (height, width) = (preprocessing.height as usize, preprocessing.width as usize);
-    let images = vec![0.0; preprocessing.channels.count() * height * width];
+    let images = vec![0.0; height * width * preprocessing.channels.count()];
     let image = Batch {
         number: 0,
         images,
@@ -118,7 +118,7 @@ fn output_shapes(model: &Model) -> Vec<Vec<usize>> {
         width,
     };
     let device = model.parameters.tensors()[0].device();
-    let mut activation = Activation::of_images(inference::images(&image, &device));
+    let mut activation = Activation::Map(inference::images(&image, &device));
     (0..model.blocks().len())
         .map(|block| {
             activation = model.forward_range(activation.clone(), block..block + 1);

@@ -244,8 +244,8 @@ mod tests {
         let expected = "10 epochs, learning rate 1e-3, cosine to 0 after 0.5 epochs of warm-up";
         assert_eq!(solver(&plan.phases[1].solver), expected);
         let plan = Method::LP_FT.plan(&[], &MethodOptions { epochs: 8, ..MethodOptions::default() }).unwrap();
-        let expected = "8 epochs, the best of learning rates 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3 (all for 2 epochs, the \
-                        best in full), cosine to 0";
+        let expected = "8 epochs, the best of learning rates 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3 (all for 1 epoch, the best \
+                        and the largest about as good in full), cosine to 0";
         assert_eq!(solver(&plan.phases[1].solver), expected);
     }
 

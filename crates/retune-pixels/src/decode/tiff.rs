@@ -9,12 +9,12 @@ use std::num::NonZeroU16;
 
 use image::metadata::Orientation;
 use image::{GrayImage, ImageFormat, Luma, Rgb, RgbImage};
-use retune_jpeg::{ColorSpace, Jpeg, JpegError};
+use retune_jpeg::{ColorSpace, Decoded, Jpeg, JpegError};
 use tiff::TiffError;
 use tiff::decoder::Decoder;
 use tiff::tags::{ByteOrder, Tag};
 
-use super::{DecodeError, DecodeLimits, Pixels, Transparency, check_size, decode_other, level, over_white};
+use super::{DecodeError, DecodeLimits, FilePixels, Pixels, Transparency, check_size, decode_other, level, over_white};
 use crate::picture::divided;
 
 mod chunk;
@@ -43,14 +43,15 @@ pub(super) fn decode(
     bytes: &[u8],
     transparency: Transparency,
     limits: &DecodeLimits,
-) -> Result<(Pixels, Orientation), DecodeError> {
+) -> Result<FilePixels, DecodeError> {
     // What has no readable tags gets the error of the other decoder.
     let page = Decoder::new(Cursor::new(bytes)).and_then(|mut tags| Ok((Page::read(&mut tags)?, tags)));
     match page {
         Ok((page, tags)) if page.is_decoded_here() => {
             check_size(page.width.into(), page.height.into(), limits)?;
             check_size(page.chunk_width.into(), page.chunk_height.into(), limits)?;
-            Ok((PageDecoder::new(&page, tags, bytes, limits)?.decode(transparency)?, page.orientation))
+            let (pixels, damages) = PageDecoder::new(&page, tags, bytes, limits)?.decode(transparency)?;
+            Ok(FilePixels { pixels, orientation: page.orientation, damages })
         }
         page => decode_other(bytes, ImageFormat::Tiff, transparency, limits).map_err(|error| match (error, page) {
             // The other decoder speaks of its own types.
@@ -182,7 +183,8 @@ impl<'a> PageDecoder<'a> {
         })
     }
 
-    fn decode(&self, transparency: Transparency) -> Result<Pixels, DecodeError> {
+    /// The pixels, and at how many places the JPEGs in the file are damaged.
+    fn decode(&self, transparency: Transparency) -> Result<(Pixels, usize), DecodeError> {
         let page = self.page;
         if page.chunk_width == 0 || page.chunk_height == 0 {
             return Err(damaged("its tiles have no size"));
@@ -192,6 +194,7 @@ impl<'a> PageDecoder<'a> {
         let mut alpha = keeps_alpha.then(|| GrayImage::new(page.width, page.height));
         let across = page.width.div_ceil(page.chunk_width) as usize;
         let down = page.height.div_ceil(page.chunk_height) as usize;
+        let mut damages = 0;
         for index in 0..across * down {
             let left = (index % across) as u32 * page.chunk_width;
             let top = (index / across) as u32 * page.chunk_height;
@@ -201,7 +204,7 @@ impl<'a> PageDecoder<'a> {
                 image.put_pixel(left + column as u32, top + row as u32, Rgb(color));
             };
             if page.compression == JPEG {
-                self.decode_jpeg(index, columns, rows, &mut put)?;
+                damages += self.decode_jpeg(index, columns, rows, &mut put)?;
                 continue;
             }
             let planes = if page.planar { self.colors.samples() } else { 1 };
@@ -229,7 +232,7 @@ impl<'a> PageDecoder<'a> {
                 }
             }
         }
-        Ok((image, alpha))
+        Ok(((image, alpha), damages))
     }
 
     /// The bytes of a chunk.
@@ -242,13 +245,14 @@ impl<'a> PageDecoder<'a> {
         range().ok_or_else(|| damaged("it ends before its pixels do"))
     }
 
+    /// Puts the pixels of a JPEG; returns at how many places it is damaged.
     fn decode_jpeg(
         &self,
         chunk: usize,
         columns: usize,
         rows: usize,
         put: &mut impl FnMut(usize, usize, [u8; 3]),
-    ) -> Result<(), DecodeError> {
+    ) -> Result<usize, DecodeError> {
         let page = self.page;
         let space = match (page.photometric, page.samples) {
             (WHITE_IS_ZERO | BLACK_IS_ZERO, 1) => ColorSpace::Gray,
@@ -278,14 +282,14 @@ impl<'a> PageDecoder<'a> {
         {
             return Err(damaged("a JPEG in it has not the size of its place"));
         }
-        let pixels = jpeg.decode_as(space).map_err(jpeg_error)?.pixels;
+        let Decoded { pixels, damages } = jpeg.decode_as(space).map_err(jpeg_error)?;
         for (row, line) in pixels.chunks_exact(width * 3).take(rows).enumerate() {
             for (column, &color) in line.as_chunks::<3>().0.iter().take(columns).enumerate() {
                 let inverted = page.photometric == WHITE_IS_ZERO;
                 put(column, row, if inverted { color.map(|value| 255 - value) } else { color });
             }
         }
-        Ok(())
+        Ok(damages)
     }
 }
 
@@ -511,7 +515,7 @@ mod tests {
     /// Black and white change places; a fax says what is a run of which by the same tag.
     #[test]
     fn white_may_be_zero() {
-        let decode = |file: &[u8]| decode(file, Transparency::OverWhite, &DecodeLimits::default()).unwrap().0.0;
+        let decode = |file: &[u8]| decode(file, Transparency::OverWhite, &DecodeLimits::default()).unwrap().pixels.0;
         for name in ["group-3.tiff", "jpeg-gray.tiff"] {
             let inverted = decode(&with_tag(name, 262, BLACK_IS_ZERO, WHITE_IS_ZERO));
             let mut expected = decode(&bytes(&format!("formats/{name}")));

@@ -131,7 +131,7 @@ fn channels_are_normalized_each_by_its_own() {
     // Pure red has a gray level of 76.
     let (red, dark) = (76.0 / 255.0, 51.0 / 255.0);
     assert_eq!(values(Channels::Gray, &[0.0]), [red, dark]);
-    assert_eq!(values(Channels::GrayAlpha, &[0.0, 0.25]), [red, dark, 0.75, 0.4 - 0.25]);
-    assert_eq!(values(Channels::Rgba, &[0.0; 4]), [1.0, dark, 0.0, dark, 0.0, dark, 1.0, 0.4]);
-    assert_eq!(values(Channels::Rgb, &[0.0; 3]), [1.0, dark, 0.0, dark, 0.0, dark]);
+    assert_eq!(values(Channels::GrayAlpha, &[0.0, 0.25]), [red, 0.75, dark, 0.4 - 0.25]);
+    assert_eq!(values(Channels::Rgba, &[0.0; 4]), [1.0, 0.0, 0.0, 1.0, dark, dark, dark, 0.4]);
+    assert_eq!(values(Channels::Rgb, &[0.0; 3]), [1.0, 0.0, 0.0, dark, dark, dark]);
 }

@@ -105,7 +105,8 @@ impl Target<'_> {
         let loader = evaluation_loader(images.clone(), self.model, train.batch_size, train.threads)?;
         let mut outputs = vec![Vec::new(); layers.len() + 1];
         for_each_batch_at(self.model, &loader, layers, Positions::Mean, self.monitor, |batch, of_batch| {
-            outputs[0].extend(thumbnails(&batch.images, batch.height, batch.width));
+            let images = batch.images.chunks_exact(batch.images.len() / batch.n.max(1));
+            outputs[0].extend(images.flat_map(|image| thumbnail(image, batch.height, batch.width)));
             outputs[1..].iter_mut().zip(of_batch).for_each(|(all, rows)| all.extend(rows));
         })?;
         Ok(outputs)
@@ -121,21 +122,25 @@ pub(super) struct Comparison {
     pub candidates: Vec<Similarity>,
 }
 
-/// Planes of `height × width` values, each averaged over areas to at most [`THUMBNAIL`] a side: whole images of hundreds
-/// would fill the memory, and say no more of their class.
-fn thumbnails(planes: &[f32], height: usize, width: usize) -> Vec<f32> {
+/// An image of `height × width` pixels, channel by channel, each averaged over areas to at most [`THUMBNAIL`] a side:
+/// whole images of hundreds would fill the memory, and say no more of their class.
+fn thumbnail(image: &[f32], height: usize, width: usize) -> Vec<f32> {
+    let channels = image.len() / (height * width);
     let (rows, columns) = (height.min(THUMBNAIL), width.min(THUMBNAIL));
     let area = |place: usize, of: usize, side: usize| place * side / of..((place + 1) * side).div_ceil(of);
-    let mean = |plane: &[f32], row: usize, column: usize| {
+    let mean = |channel: usize, row: usize, column: usize| {
         let (rows, columns) = (area(row, rows, height), area(column, columns, width));
         let count = rows.len() * columns.len();
-        rows.map(|y| plane[y * width..][columns.clone()].iter().sum::<f32>()).sum::<f32>() / count as f32
+        let sum_of_row = |y: usize| columns.clone().map(|x| image[(y * width + x) * channels + channel]).sum::<f32>();
+        rows.map(sum_of_row).sum::<f32>() / count as f32
     };
-    let places = || (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
-    planes
-        .chunks_exact(height * width)
-        .flat_map(|plane| places().map(|(y, x)| mean(plane, y, x)).collect::<Vec<_>>())
-        .collect()
+    let mut means = Vec::with_capacity(channels * rows * columns);
+    for channel in 0..channels {
+        for row in 0..rows {
+            means.extend((0..columns).map(|column| mean(channel, row, column)));
+        }
+    }
+    means
 }
 
 /// Images in the order of their pairs.
@@ -232,10 +237,12 @@ mod tests {
     fn thumbnails_average_areas() {
         let plane: Vec<f32> =
             (0..32 * 48).map(|index| (index / 48 / 2) as f32 + (index % 48 / 3 * 100) as f32).collect();
-        let small = thumbnails(&plane, 32, 48);
+        let small = thumbnail(&plane, 32, 48);
         assert_eq!(small.len(), 16 * 16);
         assert!((small[16 * 3 + 5] - 503.0).abs() < 1e-3, "{}", small[16 * 3 + 5]);
-        assert_eq!(thumbnails(&plane[..6], 2, 3), &plane[..6]);
+        assert_eq!(thumbnail(&plane[..6], 2, 3), &plane[..6]);
+        // Two pixels of three channels, one channel after the other.
+        assert_eq!(thumbnail(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 1, 2), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
     }
 
     #[test]

@@ -54,7 +54,7 @@ fn outputs(model: &Model, batch: &Batch, layers: &[Layer], positions: Positions)
     let mut order: Vec<usize> = (0..layers.len()).collect();
     order.sort_by_key(|&index| blocks_before(layers[index], model));
     let mut outputs = vec![Vec::new(); layers.len()];
-    let (mut x, mut reached) = (Activation::of_images(images(batch, &device)), 0);
+    let (mut x, mut reached) = (Activation::Map(images(batch, &device)), 0);
     for index in order {
         let end = blocks_before(layers[index], model);
         x = model.forward_range(x, reached..end);

@@ -42,7 +42,7 @@ pub fn evaluate_observed(
         if monitor.canceled() {
             return Err(InferenceError::Interrupted);
         }
-        let body = model.forward_range(Activation::of_images(images(&batch, &device)), 0..head);
+        let body = model.forward_range(Activation::Map(images(&batch, &device)), 0..head);
         let pooled = host_values(body.clone().pool());
         let logits = host_values(model.forward_range(body, head..head + 1).flatten());
         if let Some(at) = logits.iter().position(|value| !value.is_finite()) {
@@ -56,5 +56,6 @@ pub fn evaluate_observed(
         monitor.advance(batch.n);
     }
     monitor.finish();
+    loader.tell_damaged(monitor);
     Ok(tally.evaluation())
 }

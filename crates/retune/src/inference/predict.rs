@@ -38,10 +38,10 @@ impl Model {
         let picture = Picture::from(image.clone()).for_channels(preprocessing.channels);
         let (height, width) = (preprocessing.height as usize, preprocessing.width as usize);
         let channels = preprocessing.channels.count();
-        let mut values = vec![0.0; channels * height * width];
+        let mut values = vec![0.0; height * width * channels];
         preprocessing.normalize_into(&preprocessing.apply(&picture), &mut values);
         let device = self.parameters.tensors()[0].device();
-        let input = Tensor::from_data(TensorData::new(values, [1, channels, height, width]), &device);
+        let input = Tensor::from_data(TensorData::new(values, [1, height, width, channels]), &device);
         let temperature = self.config().temperature().unwrap_or(1.0);
         let probabilities = softmax_at(temperature, &host_values(self.logits(input)));
         let names = self.config().label_names().unwrap_or_default();

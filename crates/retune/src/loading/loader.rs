@@ -15,16 +15,17 @@ use image::RgbImage;
 use rayon::prelude::*;
 use retune_pixels::augment::{AugmentPolicy, Augmentation, augmentation_rng};
 use retune_pixels::corruption::Corruption;
-use retune_pixels::decode::DecodeLimits;
+use retune_pixels::decode::{DecodeLimits, Transparency};
 use retune_pixels::picture::Picture;
 use retune_pixels::preprocess::Preprocessing;
 use retune_random::combine;
 
 use super::cache::{CacheOptions, ImageCache, Retention};
+use super::damaged::Damaged;
 use super::mix::Mix;
 use super::order::Order;
-use crate::sources::DataError;
-use crate::sources::{Dataset, ImageSource};
+use crate::monitor::Monitor;
+use crate::sources::{DataError, Dataset};
 
 /// Keeps the draws for a batch apart from the draws for the images in it.
 const MIX_KEY: u64 = 0x6d69_7869_6e67_0003;
@@ -127,7 +128,7 @@ impl LoaderOptions {
 pub struct Batch {
     /// The batch's position in its epoch, from 0.
     pub number: usize,
-    /// Normalized pixels, `n × channels × height × width`.
+    /// Normalized pixels, `n × height × width × channels`.
     pub images: Vec<f32>,
     /// The `n` labels; empty where the dataset has an image without one.
     pub labels: Vec<usize>,
@@ -180,15 +181,15 @@ impl Loader {
             })?;
         let cache = Arc::new(ImageCache::new(dataset.len(), &options.cache));
         let labels = dataset.labels().unwrap_or_default();
-        Ok(Self { pipeline: Arc::new(Pipeline { dataset, labels, options, cache }), pool: Arc::new(pool) })
+        let pipeline = Pipeline { dataset, labels, options, cache, damaged: Arc::default() };
+        Ok(Self { pipeline: Arc::new(pipeline), pool: Arc::new(pool) })
     }
 
     /// The same loader with other draws of what is random: it shares the threads and the decoded images.
     pub(crate) fn reseeded(&self, seed: u64) -> Self {
-        let Pipeline { dataset, labels, options, cache } = &*self.pipeline;
-        let options = LoaderOptions { seed, ..options.clone() };
-        let pipeline = Pipeline { dataset: dataset.clone(), labels: labels.clone(), options, cache: Arc::clone(cache) };
-        Self { pipeline: Arc::new(pipeline), pool: Arc::clone(&self.pool) }
+        let pipeline = &*self.pipeline;
+        let options = LoaderOptions { seed, ..pipeline.options.clone() };
+        Self { pipeline: Arc::new(Pipeline { options, ..pipeline.clone() }), pool: Arc::clone(&self.pool) }
     }
 
     /// The dataset that is loaded.
@@ -204,6 +205,13 @@ impl Loader {
     /// The decoded images that are kept.
     pub fn cache(&self) -> &ImageCache {
         &self.pipeline.cache
+    }
+
+    /// Says how many of the images loaded so far are damaged, once.
+    pub fn tell_damaged(&self, monitor: &dyn Monitor) {
+        if let Some(note) = self.pipeline.damaged.note(&self.pipeline.dataset) {
+            monitor.note(&note);
+        }
     }
 
     /// The number of batches in an epoch.
@@ -319,12 +327,14 @@ impl Producer {
 }
 
 /// What happens to the samples of a dataset on their way into a batch.
+#[derive(Clone)]
 struct Pipeline {
     dataset: Dataset,
     /// Empty where the dataset has an image without a label.
     labels: Vec<usize>,
     options: LoaderOptions,
     cache: Arc<ImageCache>,
+    damaged: Arc<Damaged>,
 }
 
 impl Pipeline {
@@ -402,11 +412,12 @@ impl Pipeline {
     fn decoded(&self, index: usize) -> Result<Picture, DataError> {
         let Preprocessing { white, channels, .. } = self.options.preprocessing;
         let limits = DecodeLimits { white, ..self.options.decode_limits };
-        let decoded = match &self.dataset.samples[index].image {
-            ImageSource::Memory(image) => Arc::clone(image).into(),
-            source if channels.has_alpha() => source.load_with_alpha(&limits)?,
-            source => source.load(&limits)?.into(),
-        };
+        let transparency = if channels.has_alpha() { Transparency::Kept } else { Transparency::OverWhite };
+        let loaded = self.dataset.samples[index].image.load_counting(transparency, &limits)?;
+        if loaded.damages > 0 {
+            self.damaged.add(index);
+        }
+        let decoded = loaded.picture;
         let transformed = match &self.options.transform {
             Some(transform) => Picture { color: Arc::new(transform(&decoded.color, index as u64)), ..decoded },
             None => decoded,

@@ -65,7 +65,7 @@ impl Mix {
         self.mixup_alpha > 0.0 || self.cutmix_alpha > 0.0
     }
 
-    /// Mixes `images` (n × channels × height × width, `shape` being height and width) in place and returns
+    /// Mixes `images` (n × height × width × channels, `shape` being height and width) in place and returns
     /// the targets, n × `classes`, each row summing to 1: the labels' one-hot rows, smoothed to
     /// `1 − smoothing + smoothing / classes` and `smoothing / classes`, in the shares of the mixture.
     ///
@@ -83,7 +83,7 @@ impl Mix {
     ) -> Vec<f32> {
         let image_length = images.len().checked_div(labels.len()).unwrap_or(0);
         assert_eq!(images.len(), labels.len() * image_length, "one label for each image");
-        assert!(image_length.is_multiple_of((shape[0] * shape[1]).max(1)), "whole channels of the shape");
+        assert!(image_length.is_multiple_of((shape[0] * shape[1]).max(1)), "every channel of each pixel");
         let own_share = match self.draw(shape, random) {
             None => 1.0,
             Some(Mixing::Blend(share)) => {
@@ -154,8 +154,8 @@ fn paste(
 ) {
     let channels = image_length / (height * width).max(1);
     for (one, other) in partners(images, image_length) {
-        for row in (0..channels).flat_map(|channel| rows.clone().map(move |row| channel * height + row)) {
-            let pasted = row * width + columns.start..row * width + columns.end;
+        for row in rows.clone() {
+            let pasted = (row * width + columns.start) * channels..(row * width + columns.end) * channels;
             one[pasted.clone()].swap_with_slice(&mut other[pasted]);
         }
     }
@@ -237,8 +237,7 @@ mod tests {
                 assert_eq!(pasted + kept, IMAGE_LENGTH);
                 let share = pasted as f32 / IMAGE_LENGTH as f32;
                 assert!((targets[index * 4 + partner] - share).abs() < 1e-6);
-                let channels: Vec<&[f32]> = image.chunks(12 * 10).collect();
-                assert!(channels[0] == channels[1] && channels[1] == channels[2]);
+                assert!(image.as_chunks::<3>().0.iter().all(|[red, green, blue]| red == green && green == blue));
             }
         }
     }

@@ -13,6 +13,7 @@
 //! [`Preprocessing`](retune_pixels::preprocess::Preprocessing).
 
 pub mod cache;
+mod damaged;
 mod loader;
 pub mod mix;
 mod order;

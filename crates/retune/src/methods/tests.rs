@@ -361,8 +361,11 @@ fn rates_that_are_not_named_are_the_methods_own_and_halved() {
 
     let named = MethodOptions { learning_rates: vec![1e-2, 1e-3], ..default };
     assert_eq!(of(Method::FT, named.clone()), (vec![1e-2, 1e-3], 0));
+    // Of two rates, both go on.
     let halved = MethodOptions { search: Some(Search::Halving), ..named };
-    assert_eq!(of(Method::FT, halved), (vec![1e-2, 1e-3], 1));
+    assert_eq!(of(Method::FT, halved.clone()), (vec![1e-2, 1e-3], 0));
+    let three = MethodOptions { learning_rates: vec![1e-2, 1e-3, 1e-4], ..halved };
+    assert_eq!(of(Method::FT, three), (vec![1e-2, 1e-3, 1e-4], 1));
 }
 
 #[test]

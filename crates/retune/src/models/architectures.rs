@@ -5,51 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::chain::{Block, Chain};
-use super::convnext::{ConvNeXt, ConvNeXtConfig};
-use super::efficientnet::{EfficientNet, EfficientNetConfig, PadType};
+pub use super::families::Family;
+use super::families::{Convention, ImageSizes};
 use super::parameters::{ParameterBuilder, ParameterSpec};
 use super::position_embedding::PositionGrid;
-use super::resnet::{ResNet, ResNetConfig};
-use super::vit::{ViT, ViTConfig};
 use crate::names::suggestion;
-
-/// Makes the list of families, of a name and a file for each. The table of architectures calls a family as its file.
-macro_rules! families {
-    ($($(#[$doc:meta])* $name:ident: $file:ident,)+) => {
-        /// A family of architectures, one source file each.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, serde::Serialize)]
-        #[serde(rename_all = "lowercase")]
-        pub enum Family {
-            $($(#[$doc])* $name,)+
-        }
-
-        impl Family {
-            /// The name by which it is known.
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$name => stringify!($name),)+ }
-            }
-
-            fn key(self) -> &'static str {
-                match self { $(Self::$name => stringify!($file),)+ }
-            }
-        }
-    };
-}
-
-families! {
-    /// Residual networks.
-    ResNet: resnet,
-    /// Vision transformers.
-    ViT: vit,
-    /// ConvNeXt V1 and V2.
-    ConvNeXt: convnext,
-    /// EfficientNet, Lite, V2 and MobileNetV2.
-    EfficientNet: efficientnet,
-}
 
 /// One entry of the table.
 #[derive(Clone, Debug, Deserialize)]
@@ -175,13 +138,10 @@ pub struct Network {
     /// Names, shapes and roles of its parameters.
     pub specs: Arc<[ParameterSpec]>,
     pub(crate) positions: Option<PositionGrid>,
-    /// Whether an EfficientNet pads as TensorFlow does, and its epsilon.
-    pub(super) efficientnet_convention: Option<(bool, f64)>,
+    /// What the shapes of its tensors do not tell.
+    pub(super) convention: Option<Convention>,
     family: Family,
-    required_size: Option<(usize, usize)>,
-    /// Side of the squares that images are cut into.
-    patch_size: Option<usize>,
-    least_size: usize,
+    image_sizes: ImageSizes,
 }
 
 impl std::fmt::Debug for Network {
@@ -204,7 +164,7 @@ impl Network {
 
     /// Side of the squares that images are cut into, for who cuts them.
     pub(crate) fn patch_size(&self) -> Option<usize> {
-        self.patch_size
+        self.image_sizes.patch
     }
 
     /// How many numbers the parameters that `counts` picks have together.
@@ -215,21 +175,7 @@ impl Network {
 
     /// Whether images of this height and width can go in; the reason where they cannot.
     pub fn check_input_size(&self, height: usize, width: usize) -> Result<(), String> {
-        if let Some(patch) = self.patch_size.filter(|&patch| height < patch || width < patch) {
-            return Err(format!("it takes sides that are multiples of {patch}"));
-        }
-        if let Some((expected_height, expected_width)) = self.required_size {
-            return if (height, width) == (expected_height, expected_width) {
-                Ok(())
-            } else {
-                Err(format!("it takes images of {expected_height}×{expected_width}"))
-            };
-        }
-        let least = self.least_size;
-        if height < least || width < least {
-            return Err(format!("it takes images of at least {least}×{least}"));
-        }
-        Ok(())
+        self.image_sizes.check(height, width)
     }
 }
 
@@ -273,7 +219,7 @@ pub fn build(
     {
         return Err(wrong(format!("output_stride must be 32, not {value}")));
     }
-    if entry.family != Family::ViT
+    if !entry.family.takes_global_pool()
         && let Some(value) = given.remove("global_pool")
         && value != "avg"
     {
@@ -283,7 +229,7 @@ pub fn build(
     let mut args = merged(TABLE.defaults.get(entry.family.key()), &entry.args);
     args.extend(given);
     args.insert("num_classes".into(), num_classes.into());
-    if entry.family == Family::ViT
+    if entry.family.takes_image_size()
         && let Some((height, width)) = image_size
     {
         args.insert("img_size".into(), vec![height, width].into());
@@ -299,50 +245,16 @@ pub fn build(
 
 fn network(family: Family, args: Map<String, Value>) -> Result<Network, String> {
     let mut builder = ParameterBuilder::new();
-    let mut positions = None;
-    let mut efficientnet_convention = None;
-    let (mut required_size, mut patch_size) = (None, None);
-    // Padded convolutions take any size; below this nothing is left to see.
-    let mut least_size = 8;
-    let chain: Box<dyn Chain> = match family {
-        Family::ResNet => {
-            let config: ResNetConfig = parse(args)?;
-            config.check()?;
-            Box::new(ResNet::new(&config, &mut builder))
-        }
-        Family::ViT => {
-            let config: ViTConfig = parse(args)?;
-            config.check()?;
-            positions = Some(config.position_grid());
-            required_size = Some(config.img_size.height_and_width());
-            patch_size = Some(config.patch_size);
-            Box::new(ViT::new(&config, &mut builder))
-        }
-        Family::ConvNeXt => {
-            let config: ConvNeXtConfig = parse(args)?;
-            config.check()?;
-            least_size = config.least_size();
-            Box::new(ConvNeXt::new(&config, &mut builder))
-        }
-        Family::EfficientNet => {
-            let config: EfficientNetConfig = parse(args)?;
-            config.check()?;
-            efficientnet_convention = Some((config.pad_type == PadType::Same, config.norm_eps));
-            Box::new(EfficientNet::new(&config, &mut builder))
-        }
-    };
+    let design = family.design(args, &mut builder)?;
     let specs = builder.finish();
-    let blocks = with_parameters(chain.blocks(), &specs);
     Ok(Network {
-        chain,
-        blocks,
+        blocks: with_parameters(design.chain.blocks(), &specs),
+        chain: design.chain,
         specs,
-        positions,
-        efficientnet_convention,
+        positions: design.positions,
+        convention: design.convention,
         family,
-        required_size,
-        patch_size,
-        least_size,
+        image_sizes: design.image_sizes,
     })
 }
 
@@ -355,36 +267,10 @@ fn with_parameters(blocks: &[Block], specs: &[ParameterSpec]) -> Vec<Block> {
     blocks
 }
 
-fn parse<T: DeserializeOwned>(args: Map<String, Value>) -> Result<T, String> {
-    serde_json::from_value(Value::Object(args)).map_err(|error| error.to_string())
-}
-
-/// Checks that every named size is between 1 and a bound beyond any real model's.
-pub(crate) fn check_sizes<'a>(sizes: impl IntoIterator<Item = (&'a str, usize)>) -> Result<(), String> {
-    const MAX: usize = 65_536;
-    for (name, size) in sizes {
-        if size == 0 || size > MAX {
-            return Err(format!("{name} must be between 1 and {MAX}, not {size}"));
-        }
-    }
-    Ok(())
-}
-
-/// Checks that a network has between 1 and a bound of blocks, beyond any real model's.
-pub(crate) fn check_depth(depths: impl IntoIterator<Item = usize>) -> Result<(), String> {
-    const MAX: usize = 1024;
-    match depths.into_iter().fold(0usize, usize::saturating_add) {
-        0 => Err("there must be a block".into()),
-        depth if depth > MAX => Err(format!("{depth} blocks are more than {MAX}")),
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Each of these would take more memory or time than any file can justify, or overflow.
     #[test]
     fn a_name_of_timm_alone_means_its_weights_on_the_hub() {
         assert_eq!(repository_of("resnet18").as_deref(), Some("timm/resnet18.a1_in1k"));
@@ -392,6 +278,7 @@ mod tests {
         assert_eq!((repository_of("resnet18.absent"), repository_of("photos")), (None, None));
     }
 
+    /// Each of these would take more memory or time than any file can justify, or overflow.
     #[test]
     fn sizes_beyond_any_model_are_refused() {
         for (name, args) in [

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use burn::tensor::Tensor;
-use retune_kernels::operators::{channels_first, channels_last, global_average};
+use retune_kernels::operators::{channels_first, global_average};
 
 use super::layers::Pass;
 use super::parameters::ParameterSpec;
@@ -13,7 +13,7 @@ use crate::names::suggestion;
 /// What flows from one block to the next.
 #[derive(Clone, Debug)]
 pub enum Activation {
-    /// Feature maps (or the image itself), `[batch, height, width, channels]`.
+    /// Feature maps, or the images that the first block takes, `[batch, height, width, channels]`.
     Map(Tensor<4>),
     /// Tokens of a transformer, `[batch, tokens, width]`.
     Tokens(Tensor<3>),
@@ -22,11 +22,6 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// What the first block takes, of images `[batch, channels, height, width]`.
-    pub fn of_images(images: Tensor<4>) -> Self {
-        Self::Map(channels_last(images))
-    }
-
     /// Shape of one example, without the batch; of a map `[channels, height, width]`.
     pub fn example_shape(&self) -> Vec<usize> {
         match self {

@@ -8,7 +8,7 @@ use retune_pixels::preprocess::{CropMode, Preprocessing};
 use retune_pixels::resize::Interpolation;
 use serde_json::{Map, Value, json};
 
-use super::architectures::{self, ArchitectureError, Family};
+use super::architectures::{self, ArchitectureError};
 use super::class_file::ClassNames;
 use super::transformers;
 use crate::files::{self, FileError};
@@ -299,7 +299,7 @@ impl ModelConfig {
         let (_, entry) = architectures::find(&self.architecture).ok()?;
         let mut args = self.document.get("model_args").and_then(Value::as_object).cloned().unwrap_or_default();
         let pools = args.insert(KEY.into(), "avg".into());
-        if entry.family != Family::ViT || pools.is_some_and(|own| own == "avg") {
+        if !entry.family.takes_global_pool() || pools.is_some_and(|own| own == "avg") {
             return None;
         }
         self.document.insert("model_args".into(), args.into());

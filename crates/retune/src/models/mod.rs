@@ -6,9 +6,8 @@
 //!                                          └─ Model = Network + Parameters + ModelConfig
 //! ```
 //!
-//! Each family is one file that reads like its paper: `resnet.rs`, `vit.rs`, `convnext.rs`,
-//! `efficientnet.rs`. All of them are a `Chain`: an ordered list of blocks that can be entered and left
-//! anywhere with [`Model::forward_range`], and whose last block is the classifier `head`.
+//! Each family is one file in `families/` that reads like its paper. All of them are a `Chain`: an ordered list of blocks
+//! that can be entered and left anywhere with [`Model::forward_range`], and whose last block is the classifier `head`.
 
 pub mod architectures;
 mod chain;
@@ -16,9 +15,8 @@ pub mod checkpoint;
 pub mod class_file;
 mod classes;
 pub mod config;
-mod convnext;
 mod dropping;
-mod efficientnet;
+mod families;
 pub mod imagenet;
 mod input_channels;
 mod layers;
@@ -26,9 +24,7 @@ mod location;
 pub mod naming;
 pub mod parameters;
 mod position_embedding;
-mod resnet;
 pub mod transformers;
-mod vit;
 pub mod weights;
 
 use std::ops::Range;
@@ -368,14 +364,14 @@ impl Model {
         device::compute(&device, || self.network.forward_range(x, blocks, &mut Pass::evaluation(&self.parameters)))
     }
 
-    /// Images `[batch, channels, height, width]` to logits `[batch, classes]`.
+    /// Images `[batch, height, width, channels]` to logits `[batch, classes]`.
     pub fn logits(&self, images: Tensor<4>) -> Tensor<2> {
-        self.forward_range(Activation::of_images(images), 0..self.blocks().len()).pool()
+        self.forward_range(Activation::Map(images), 0..self.blocks().len()).pool()
     }
 
-    /// Images `[batch, channels, height, width]` to the features that the head sees, `[batch, features]`.
+    /// Images `[batch, height, width, channels]` to the features that the head sees, `[batch, features]`.
     pub fn pooled_features(&self, images: Tensor<4>) -> Tensor<2> {
-        self.forward_range(Activation::of_images(images), 0..self.head()).pool()
+        self.forward_range(Activation::Map(images), 0..self.head()).pool()
     }
 
     /// The same body with a head for other classes.

@@ -41,6 +41,9 @@ pub struct Page {
 /// A part of a page under a heading of its own.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Section {
+    /// What a link to it ends with; made of the heading where it is empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub id: String,
     /// The heading.
     pub title: String,
     /// What the views show and how to read them.
@@ -107,7 +110,8 @@ impl Page {
 impl Section {
     /// A section without any view yet.
     pub fn new(title: impl Into<String>, note: impl Into<String>) -> Self {
-        Self { title: title.into(), note: note.into(), wide: false, views: Vec::new(), open: 0, folded: false }
+        let (title, note) = (title.into(), note.into());
+        Self { id: String::new(), title, note, wide: false, views: Vec::new(), open: 0, folded: false }
     }
 
     /// The same across the page's whole width; views that are added later are as wide.

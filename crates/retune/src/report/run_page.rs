@@ -1,8 +1,6 @@
-//! The page of one run.
+//! The page of one run. Each of its sections is a file of `run_page/` and a line in the list below.
 
-mod images;
-mod outcome;
-mod training;
+mod descents;
 
 use std::path::{Path, PathBuf};
 
@@ -10,14 +8,79 @@ use retune_analysis::calibration::Calibration;
 use retune_pixels::preprocess::Preprocessing;
 
 use super::findings::Findings;
-use super::page::{NamedView, Page, Section, Text, grouped};
+use super::page::{Page, PageSheet, Section, grouped};
 use super::verdict;
 use crate::files::{self, FileError};
 use crate::models::{CONFIG_FILE, ModelConfig, imagenet};
 use crate::plan::Plan;
-use crate::run::record::{Predictions, SampleMap, Samples};
+use crate::run::record::{Predictions, SampleMap, Samples, Sheet};
 use crate::run::{self, COMMAND_FILE, FitError, FitOptions, Summary};
 use crate::train::metrics::{self, MetricsRow};
+
+/// Makes the list of sections, of a file for each, in their order on the page.
+macro_rules! sections {
+    ($($file:ident,)+) => {
+        $(mod $file;)+
+
+        const SECTIONS: &[RunSection] = &[$($file::SECTION),+];
+    };
+}
+
+sections! {
+    accuracy,
+    map,
+    confusion,
+    hardest_classes,
+    calibration,
+    highest_losses,
+    interpolation,
+    learning_curves,
+    rates_tried,
+    block_rates,
+    measured_factors,
+    penalties,
+    plan_and_options,
+}
+
+/// A section of a run's page.
+struct RunSection {
+    /// What a link to it ends with.
+    id: &'static str,
+    /// The heading.
+    title: &'static str,
+    /// Whether a comparison shows it of each run, and nothing like it of all runs together.
+    of_each_run: bool,
+    /// The section; nothing where the run has nothing to show in it. One without views is left out, too.
+    content: fn(&RunRecord, Sheets) -> Option<Section>,
+}
+
+impl RunSection {
+    /// The section without any view yet.
+    fn noted(&self, note: impl Into<String>) -> Section {
+        Section { id: self.id.to_owned(), ..Section::new(self.title, note) }
+    }
+}
+
+/// Where a page has a run's thumbnails, if it has them.
+#[derive(Clone, Copy, Default)]
+struct Sheets {
+    /// Those of the images whose features are kept.
+    samples: Option<usize>,
+    /// Those of the images with the highest loss.
+    hardest: Option<usize>,
+}
+
+impl Sheets {
+    /// Adds a run's thumbnails to a page.
+    fn add(page: &mut Page, record: &RunRecord) -> Self {
+        let Samples { thumbnails, hardest, .. } = &record.samples;
+        let mut add = |sheet: &Option<Sheet>| page.add_sheet(PageSheet::from(sheet.clone()?));
+        Self { samples: add(thumbnails), hardest: add(hardest) }
+    }
+}
+
+/// Maximum number of classes that a matrix shows completely.
+const FEW_CLASSES: usize = 30;
 
 /// Why a page of a run could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -117,12 +180,7 @@ impl RunRecord {
         let Findings { sentences, next } = self.findings();
         (page.verdict, page.next) = (sentences, next);
         page.facts = self.facts();
-        page.sections.push(outcome::accuracies(self));
-        let images = images::sections(self, &mut page);
-        page.sections.extend(images);
-        page.sections.extend(outcome::interpolation(self));
-        page.sections.extend(training::sections(self));
-        page.sections.push(self.reproduction());
+        page.sections = self.sections(&mut page, |_| true);
         if self.predictions.is_none() {
             page.verdict.push(
                 "This run is from before predictions were kept, so confusion, calibration, and images are missing."
@@ -135,11 +193,17 @@ impl RunRecord {
     /// Sections for a comparison's page, with what the comparison does not show of all runs together. Their thumbnails
     /// are added to that page.
     pub fn sections_to_compare(&self, page: &mut Page, with_map: bool) -> Vec<Section> {
-        let mut sections = images::sections(self, page);
-        sections.retain(|section| section.title != images::CALIBRATION && (with_map || section.title != images::MAP));
-        sections.extend(outcome::interpolation(self));
-        sections.extend(training::sections(self).into_iter().filter(|section| section.title != training::CURVES));
-        sections
+        self.sections(page, |section| section.of_each_run && (with_map || section.id != map::SECTION.id))
+    }
+
+    /// The sections that are shown, without empty ones. Their thumbnails are added to the page.
+    fn sections(&self, page: &mut Page, shows: impl Fn(&RunSection) -> bool) -> Vec<Section> {
+        let sheets = Sheets::add(page, self);
+        let shown = SECTIONS.iter().filter(|section| shows(section));
+        shown
+            .filter_map(|section| (section.content)(self, sheets))
+            .filter(|section| !section.views.is_empty())
+            .collect()
     }
 
     /// Images whose features are kept, which a map would show.
@@ -172,18 +236,6 @@ impl RunRecord {
             ("Seed", summary.seed.to_string()),
         ];
         facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
-    }
-
-    fn reproduction(&self) -> Section {
-        let plan = self.plan.to_toml().unwrap_or_default();
-        let options = toml::to_string(&self.options).unwrap_or_default();
-        let section = Section::new("Plan and options", "The plan (plan.toml), and every resolved option (run.toml).")
-            .wide()
-            .with("Plan", training::plan_table(&self.plan));
-        let command =
-            self.command.as_ref().map(|command| NamedView { name: "Command".into(), view: Text::new(command).into() });
-        let section = Section { views: section.views.into_iter().chain(command).collect(), ..section };
-        section.with("plan.toml", Text::new(plan)).with("run.toml", Text::new(options))
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use image::RgbImage;
-use retune_pixels::decode::{DecodeError, DecodeLimits, decode, decode_with_alpha};
+use retune_pixels::decode::{DecodeError, DecodeLimits, Decoded, Transparency, decode, decode_counting};
 use retune_pixels::picture::Picture;
 
 use super::DataError;
@@ -84,14 +84,20 @@ impl ImageSource {
         }
     }
 
-    /// As [`ImageSource::load`] with the opacity of each pixel.
+    /// As [`ImageSource::load`] with opacity as asked for, and whether the file is damaged.
     ///
     /// # Errors
     /// As [`ImageSource::load`].
-    pub fn load_with_alpha(&self, limits: &DecodeLimits) -> Result<Picture, DataError> {
+    pub fn load_counting(&self, transparency: Transparency, limits: &DecodeLimits) -> Result<Decoded, DataError> {
+        let whole = |picture: Picture| Ok(Decoded { picture, damages: 0 });
+        if let Self::Memory(image) = self {
+            return whole(Arc::clone(image).into());
+        }
         match self.read()? {
-            StoredImage::Encoded(bytes) => decode_with_alpha(&bytes, limits).map_err(|source| self.undecodable(source)),
-            StoredImage::Pixels(image) => Ok(image.into()),
+            StoredImage::Encoded(bytes) => {
+                decode_counting(&bytes, transparency, limits).map_err(|source| self.undecodable(source))
+            }
+            StoredImage::Pixels(image) => whole(image.into()),
         }
     }
 

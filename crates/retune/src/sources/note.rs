@@ -107,6 +107,13 @@ pub enum DataNote {
     ClassesPresumed(&'static str),
     /// Classes that the model does not know, with the number of their images, which are left out.
     ClassesLeftOut(Vec<(String, usize)>),
+    /// JPEG files that were decoded though some of their data is broken or missing.
+    Damaged {
+        /// How many images.
+        images: usize,
+        /// The name of one of them.
+        example: String,
+    },
     /// 16-bit images whose values would hardly show in 8 bits.
     UnusedRange {
         /// Bits that values need.
@@ -237,6 +244,12 @@ impl fmt::Display for DataNote {
                     quoted(&names)
                 )
             }
+            Self::Damaged { images: 1, example } => {
+                write!(f, "{example} is damaged: some of its pixels are gray or wrong")
+            }
+            Self::Damaged { images, example } => {
+                write!(f, "{images} images are damaged, such as {example}: some of their pixels are gray or wrong")
+            }
             Self::UnusedRange { bits, largest } => {
                 let white = (1 << bits) - 1;
                 write!(
@@ -335,6 +348,9 @@ mod tests {
             metadata(2, 3)
                 .ends_with("2 images beside it are not listed and left out and 3 images that it lists are not there")
         );
+        let damaged = |images| DataNote::Damaged { images, example: "cat/1.jpg".into() }.to_string();
+        assert_eq!(damaged(1), "cat/1.jpg is damaged: some of its pixels are gray or wrong");
+        assert_eq!(damaged(3), "3 images are damaged, such as cat/1.jpg: some of their pixels are gray or wrong");
         let outputs = |folders| DataNote::Outputs { root: "D".into(), folders }.to_string();
         assert_eq!(outputs(texts(["run1"])), "run1 in D is the output of an earlier command and no class");
         assert_eq!(outputs(texts(["run1", "runs"])), "run1 and runs in D are outputs of earlier commands and no class");

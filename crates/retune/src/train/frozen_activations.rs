@@ -164,6 +164,7 @@ impl FrozenActivations {
             monitor.advance(batch.n);
         }
         monitor.finish();
+        loader.tell_damaged(monitor);
         Ok(made)
     }
 
@@ -225,7 +226,7 @@ impl FrozenActivations {
 /// What enters `block`; the head pools what it is given, so its entry is kept pooled.
 fn entry(model: &Model, images: Tensor<4>, block: usize) -> Activation {
     let below: Range<usize> = 0..block;
-    let entry = model.forward_range(Activation::of_images(images), below);
+    let entry = model.forward_range(Activation::Map(images), below);
     if block == model.head() { Activation::Vector(entry.pool()) } else { entry }
 }
 

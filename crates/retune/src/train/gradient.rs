@@ -106,7 +106,7 @@ pub(super) fn loss_gradients_of(
         Some(entry) if images.len() == batch.n => entry.clone(),
         Some(entry) => entry.examples(images),
         None => {
-            let images = Activation::of_images(inference::images_of(batch, images, &device));
+            let images = Activation::Map(inference::images_of(batch, images, &device));
             model.forward_range(images, 0..first_trained(model, what.trained))
         }
     };

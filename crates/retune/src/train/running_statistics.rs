@@ -42,7 +42,7 @@ pub(crate) fn measure(model: &Model, images: &Loader, blocks: &[bool], seed: u64
         if batch.n > 1 {
             let device = model.parameters.tensors()[0].device();
             let observed = device::compute(&device, || {
-                let entering = Activation::of_images(inference::images(&batch, &device));
+                let entering = Activation::Map(inference::images(&batch, &device));
                 let mut pass = Pass::training(&model.parameters, blocks);
                 model.network().forward_range(entering, 0..model.head(), &mut pass);
                 pass.into_observed()

@@ -200,6 +200,7 @@ impl Run<'_> {
             }
         }
         monitor.finish();
+        self.loaders.training.loader.tell_damaged(monitor);
 
         // The end of the epoch.
         if trainer.options.batch_norm == BatchNormPolicy::Recalibrate {

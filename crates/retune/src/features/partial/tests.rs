@@ -1,22 +1,5 @@
-use std::sync::Mutex;
-
 use super::*;
-
-/// Keeps what it is told.
-#[derive(Default)]
-struct Told(Mutex<Vec<String>>);
-
-impl Monitor for Told {
-    fn start(&self, _: &str, _: usize) {}
-    fn advance(&self, _: usize) {}
-    fn finish(&self) {}
-    fn message(&self, text: &str) {
-        self.0.lock().unwrap().push(text.to_owned());
-    }
-    fn canceled(&self) -> bool {
-        false
-    }
-}
+use crate::monitor::Messages;
 
 fn origin(model: &str) -> Origin {
     let parts = serde_json::json!({
@@ -28,9 +11,9 @@ fn origin(model: &str) -> Origin {
 
 /// Opens the unfinished file for five images in batches of two, and what was said about it.
 fn open(target: &Path, model: &str) -> (Partial, Vec<String>) {
-    let told = Told::default();
+    let told = Messages::default();
     let partial = Partial::open(target, &origin(model), 5, 2, &told).unwrap();
-    (partial, told.0.into_inner().unwrap())
+    (partial, told.into_texts())
 }
 
 const BATCHES: [&[f32]; 3] = [&[1.0, 2.0, 3.0, 4.0], &[5.0, 6.0, 7.0, 8.0], &[9.0, 10.0]];
@@ -118,6 +101,6 @@ fn two_processes_do_not_write_one_file() {
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("F.npz");
     let (_partial, _) = open(&target, "m");
-    let second = Partial::open(&target, &origin("m"), 5, 2, &Told::default());
+    let second = Partial::open(&target, &origin("m"), 5, 2, &Messages::default());
     assert!(matches!(second, Err(FeaturesError::InUse(_))));
 }

@@ -8,6 +8,7 @@ use retune_pixels::resize::Interpolation;
 
 use super::super::cache::MemoryBudget;
 use super::*;
+use crate::monitor::Messages;
 use crate::sources::source::tests::memory_dataset;
 
 pub(crate) fn small_preprocessing() -> Preprocessing {
@@ -151,8 +152,8 @@ fn a_certain_flip_is_kept_flipped() {
     let flip = Augmentation { hflip: 1.0, ..Augmentation::new(AugmentPolicy::Flip) };
     let loader = Loader::new(dataset.clone(), LoaderOptions { augmentation: flip, ..options(1) }).unwrap();
     let plain = Loader::new(dataset, options(1)).unwrap();
-    // The first row of the green plane, which rises from left to right.
-    let green = |batch: &Batch| batch.images[8 * 6..][..8].to_vec();
+    // The green of the first row, which rises from left to right.
+    let green = |batch: &Batch| batch.images[..3 * 8].iter().copied().skip(1).step_by(3).collect::<Vec<f32>>();
     let row = |loader: &Loader| green(&epoch(loader, 0, Order::Sequential, 0)[0]);
     let mut mirrored = row(&plain);
     mirrored.reverse();
@@ -169,6 +170,28 @@ fn a_corrupt_file_is_named_after_the_batches_before_it() {
     let error = batches.next().unwrap().unwrap_err().to_string();
     assert!(error.contains("011.png"), "{error}");
     assert!(batches.next().is_none());
+}
+
+#[test]
+fn damaged_images_are_told_of_once() {
+    let folder = image_folder(3, None);
+    let jpegs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../retune-jpeg/tests/fixtures");
+    let damaged = jpegs.join("damaged/baseline-441-205.jpg");
+    for (from, to) in [(&damaged, "c0/x.jpg"), (&jpegs.join("baseline-420.jpg"), "c0/y.jpg"), (&damaged, "c1/z.jpg")] {
+        std::fs::copy(from, folder.path().join(to)).unwrap();
+    }
+    let loader = folder_loader(folder.path(), options(2));
+    let told = |epochs: u64| {
+        let messages = Messages::default();
+        for number in 0..epochs {
+            epoch(&loader, number, Order::Sequential, 0);
+            loader.tell_damaged(&messages);
+        }
+        messages.into_texts()
+    };
+    let note = "note: 2 images are damaged, such as c0/x.jpg: some of their pixels are gray or wrong";
+    assert_eq!(told(2), [note]);
+    assert!(told(1).is_empty());
 }
 
 #[test]

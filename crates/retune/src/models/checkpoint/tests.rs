@@ -38,9 +38,11 @@ fn assert_close(output: Tensor<2>, expected: &str, name: &str) {
     }
 }
 
+/// The images of the fixtures, which PyTorch keeps channels first.
 fn images() -> Tensor<4> {
     let input = read_tensors(&fixture("expected.safetensors")).unwrap().remove("input").unwrap();
-    Tensor::from_data(TensorData::new(input.values, input.shape), &Device::flex())
+    let images: Tensor<4> = Tensor::from_data(TensorData::new(input.values, input.shape), &Device::flex());
+    images.permute([0, 2, 3, 1])
 }
 
 fn told(model: &Model) -> Vec<String> {

@@ -144,8 +144,8 @@ impl EfficientNetBlocks {
 
     /// Refuses an architecture that pads or normalizes otherwise than torchvision does: shapes do not tell.
     fn check_convention(&self, network: &Network) -> Result<(), NamingError> {
-        let Some((pads_as_tensorflow, epsilon)) = network.efficientnet_convention else { return Ok(()) };
-        if pads_as_tensorflow {
+        let Some(convention) = network.convention else { return Ok(()) };
+        if convention.pads_as_tensorflow {
             return Err(NamingError::Convention {
                 convention: "pads both sides alike",
                 remedy: "give a directory whose config.json has \"pad_type\": \"\" in model_args",
@@ -154,7 +154,7 @@ impl EfficientNetBlocks {
         // B4 has 32 blocks and B5 has 39; V2's first stages have blocks without squeeze-and-excitation.
         let fused = self.blocks.values().any(|(_, squeezes)| !squeezes);
         let expected = if fused || self.blocks.len() >= 39 { 1e-3 } else { 1e-5 };
-        if epsilon != expected {
+        if convention.epsilon != expected {
             return Err(NamingError::Convention {
                 convention: "has an epsilon of 1e-3 in B5 to B7 and V2, and of 1e-5 in B0 to B4",
                 remedy: "for those with 1e-3, give a directory whose config.json names timm's tf_efficientnet of the \

@@ -125,11 +125,11 @@ impl Thumbnails {
 /// The pixels that a model was given, as an image again: one channel as gray, opacity left out.
 pub(super) fn image_of(normalized: &[f32], preprocessing: &Preprocessing) -> RgbImage {
     let (width, height) = (preprocessing.width, preprocessing.height);
-    let plane = (width * height) as usize;
+    let channels = preprocessing.channels.count();
     RgbImage::from_fn(width, height, |x, y| {
-        let at = (y * width + x) as usize;
+        let at = (y * width + x) as usize * channels;
         let channel = |channel: usize| {
-            let value = normalized[channel * plane + at] * preprocessing.std[channel] + preprocessing.mean[channel];
+            let value = normalized[at + channel] * preprocessing.std[channel] + preprocessing.mean[channel];
             (255.0 * value).round().clamp(0.0, 255.0) as u8
         };
         image::Rgb(if preprocessing.channels.is_gray() { [channel(0); 3] } else { [0, 1, 2].map(channel) })

@@ -48,7 +48,7 @@ function shortened(value) {
 function drawPage(page) {
   looks = page.looks;
   loadSheets(page.sheets);
-  const anchor = (title, index) => `s${index}-${title.toLowerCase().replace(/[^a-z0-9]+/g, "-")}`;
+  const anchor = ({ id, title }, index) => id ?? `s${index}-${title.toLowerCase().replace(/[^a-z0-9]+/g, "-")}`;
   const header = element("header", {},
     element("div", { class: "top" }, element("span", { class: "brand" }, "retune report"), themeChoice()),
     element("h1", {}, page.title),
@@ -57,9 +57,9 @@ function drawPage(page) {
       element("li", {}, element("span", {}, `Next: ${purpose}`), drawText({ text: command })))) : null,
     element("dl", { class: "facts" }, page.facts.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", { title: value }, shortened(value))))));
   const contents = element("nav", { "aria-label": "Sections" }, page.sections.map((section, index) =>
-    element("a", { href: `#${anchor(section.title, index)}` }, section.title)));
+    element("a", { href: `#${anchor(section, index)}` }, section.title)));
   const sections = page.sections.map((section, index) =>
-    element("section", { id: anchor(section.title, index), class: section.wide ? "wide" : null },
+    element("section", { id: anchor(section, index), class: section.wide ? "wide" : null },
       section.folded
         ? element("details", {}, element("summary", {}, element("h2", {}, section.title)), element("p", { class: "note" }, section.note), views(section))
         : [element("h2", {}, section.title), element("p", { class: "note" }, section.note), views(section)]));

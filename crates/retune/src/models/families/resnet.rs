@@ -4,15 +4,15 @@
 //!
 //! Chain: `stem → layer1.0 → … → layer4.n → head`.
 
+use burn::tensor::Tensor;
 use retune_kernels::operators::max_pool;
 use serde::Deserialize;
 
-use super::architectures::{check_depth, check_sizes};
-use super::chain::{Activation, Block, Chain};
-use super::dropping::depth_share;
-use super::layers::{ActivationFunction, Branch, Classifier, ConvNorm, ConvShape, Pass, average_pool_2};
-use super::parameters::ParameterBuilder;
-use burn::tensor::Tensor;
+use super::{FamilyConfig, check_depth, check_sizes};
+use crate::models::chain::{Activation, Block, Chain};
+use crate::models::dropping::depth_share;
+use crate::models::layers::{ActivationFunction, Branch, Classifier, ConvNorm, ConvShape, Pass, average_pool_2};
+use crate::models::parameters::ParameterBuilder;
 
 /// PyTorch's default for BatchNorm.
 const EPSILON: f64 = 1e-5;
@@ -56,9 +56,8 @@ impl Default for ResNetConfig {
     }
 }
 
-impl ResNetConfig {
-    /// Refuses sizes that no network can have.
-    pub fn check(&self) -> Result<(), String> {
+impl FamilyConfig for ResNetConfig {
+    fn check(&self) -> Result<(), String> {
         if self.layers.len() != self.channels.len() || self.layers.is_empty() {
             return Err("layers and channels must be lists of the same length".into());
         }
@@ -73,6 +72,10 @@ impl ResNetConfig {
         ])?;
         let narrowest = self.channels.iter().min().copied().unwrap_or(0);
         check_sizes([("channels × base_width / 64", narrowest * self.base_width / 64)])
+    }
+
+    fn chain(&self, builder: &mut ParameterBuilder) -> Box<dyn Chain> {
+        Box::new(ResNet::new(self, builder))
     }
 }
 

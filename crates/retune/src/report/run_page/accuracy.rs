@@ -1,16 +1,13 @@
-//! Accuracy on each set, and along a line of weights.
+//! Accuracy on each set.
 
-use retune_figures::Axis;
-use retune_figures::figure::{Point, Scatter};
-
-use super::RunRecord;
+use super::{RunRecord, RunSection, Sheets};
 use crate::inference::{Evaluation, GroupAccuracy};
-use crate::report::figures;
 use crate::report::page::{Cell, Column, Section, Table, grouped};
-use crate::report::verdict::{in_distribution, interval, percent};
-use crate::run::CurvePoint;
+use crate::report::verdict::{interval, percent};
 
-pub(super) fn accuracies(record: &RunRecord) -> Section {
+pub(super) const SECTION: RunSection = RunSection { id: "accuracy", title: "Accuracy", of_each_run: false, content };
+
+fn content(record: &RunRecord, _: Sheets) -> Option<Section> {
     let splits = &record.summary.splits;
     let groups = splits.values().any(|evaluation| evaluation.worst_group.is_some());
     let calibrated = record.predictions.is_some();
@@ -71,10 +68,11 @@ pub(super) fn accuracies(record: &RunRecord) -> Section {
     let note = "Validation chose rates, epochs, and checkpoints, so its own accuracy is slightly optimistic. The other sets \
                 did not influence any choice. Intervals are Wilson’s.";
     let grouped: Vec<_> = splits.iter().filter(|(_, evaluation)| evaluation.groups.len() > 1).collect();
-    let section = Section::new("Accuracy", note).wide().with(if grouped.is_empty() { "" } else { "All sets" }, table);
-    grouped
-        .into_iter()
-        .fold(section, |section, (name, evaluation)| section.with(format!("Groups of {name}"), group_table(evaluation)))
+    let section = SECTION.noted(note).wide().with(if grouped.is_empty() { "" } else { "All sets" }, table);
+    let with_groups = |section: Section, (name, evaluation): (&String, &Evaluation)| {
+        section.with(format!("Groups of {name}"), group_table(evaluation))
+    };
+    Some(grouped.into_iter().fold(section, with_groups))
 }
 
 /// A column of the table: its heading, and its value for a set.
@@ -110,34 +108,4 @@ fn group_table(evaluation: &Evaluation) -> Table {
         rows: evaluation.groups.iter().map(row).collect(),
         caption: String::new(),
     }
-}
-
-pub(super) fn interpolation(record: &RunRecord) -> Option<Section> {
-    let curve = record.summary.interpolation.as_ref()?;
-    let (own, _) = in_distribution(&record.summary, &record.shifted())?;
-    let note = "Models on the line between two sets of weights (Wortsman et al. 2022). α = 0 is the linear probe, \
-                α = 1 the fine-tuned model.";
-    let mut section = Section::new("Between probe and fine-tuning", note);
-    for set in record.shifted() {
-        let point = |point: &CurvePoint| {
-            let (x, y) = (point.splits.get(own)?, point.splits.get(&set)?);
-            Some(Point {
-                label: format!("α = {}", point.alpha),
-                x: x.accuracy,
-                y: y.accuracy,
-                x_interval: None,
-                y_interval: None,
-            })
-        };
-        let scatter = Scatter {
-            x: Axis::shares(format!("accuracy on {own}")),
-            y: Axis::shares(format!("accuracy on {set}")),
-            points: curve.iter().filter_map(point).collect(),
-            joined: true,
-            diagonal: true,
-            ..Scatter::default()
-        };
-        section = section.with(format!("{own} against {set}"), scatter);
-    }
-    Some(section.with("Along α", figures::interpolation("", curve)))
 }

@@ -11,10 +11,12 @@ use burn::tensor::activation::sigmoid;
 use retune_kernels::operators::global_average;
 use serde::Deserialize;
 
-use super::architectures::{check_depth, check_sizes};
-use super::chain::{Activation, Block, Chain, Neighbor};
-use super::layers::{ActivationFunction, Branch, Classifier, Conv2d, ConvNorm, ConvShape, Padding, Pass, add_branch};
-use super::parameters::ParameterBuilder;
+use super::{Convention, FamilyConfig, check_depth, check_sizes};
+use crate::models::chain::{Activation, Block, Chain, Neighbor};
+use crate::models::layers::{
+    ActivationFunction, Branch, Classifier, Conv2d, ConvNorm, ConvShape, Padding, Pass, add_branch,
+};
+use crate::models::parameters::ParameterBuilder;
 
 /// The sizes of an EfficientNet as built (timm derives them by scaling and rounding; the table of
 /// architectures holds the results).
@@ -38,9 +40,8 @@ fn three() -> usize {
     3
 }
 
-impl EfficientNetConfig {
-    /// Refuses sizes that no network can have.
-    pub fn check(&self) -> Result<(), String> {
+impl FamilyConfig for EfficientNetConfig {
+    fn check(&self) -> Result<(), String> {
         check_sizes([("in_chans", self.in_chans), ("stem_size", self.stem_size)])?;
         for row in self.stages.iter().flatten() {
             check_sizes([
@@ -55,6 +56,14 @@ impl EfficientNetConfig {
             }
         }
         check_depth(self.stages.iter().flatten().map(|row| row.repeats))
+    }
+
+    fn chain(&self, builder: &mut ParameterBuilder) -> Box<dyn Chain> {
+        Box::new(EfficientNet::new(self, builder))
+    }
+
+    fn convention(&self) -> Option<Convention> {
+        Some(Convention { pads_as_tensorflow: self.pad_type == PadType::Same, epsilon: self.norm_eps })
     }
 }
 

@@ -8,11 +8,13 @@ use burn::tensor::Tensor;
 use retune_kernels::operators::global_average;
 use serde::Deserialize;
 
-use super::architectures::{check_depth, check_sizes};
-use super::chain::{Activation, Block, Chain, Neighbor};
-use super::dropping::depth_share;
-use super::layers::{ActivationFunction, Branch, Classifier, Conv2d, ConvShape, LayerNorm, Linear, Padding, Pass};
-use super::parameters::{Initialization, ParameterBuilder, ParameterId, Role};
+use super::{FamilyConfig, ImageSizes, check_depth, check_sizes};
+use crate::models::chain::{Activation, Block, Chain, Neighbor};
+use crate::models::dropping::depth_share;
+use crate::models::layers::{
+    ActivationFunction, Branch, Classifier, Conv2d, ConvShape, LayerNorm, Linear, Padding, Pass,
+};
+use crate::models::parameters::{Initialization, ParameterBuilder, ParameterId, Role};
 
 /// timm's arguments of a ConvNeXt (its names and defaults).
 #[derive(Clone, Debug, Deserialize)]
@@ -66,9 +68,8 @@ impl Default for ConvNeXtConfig {
     }
 }
 
-impl ConvNeXtConfig {
-    /// Refuses sizes that no network can have.
-    pub fn check(&self) -> Result<(), String> {
+impl FamilyConfig for ConvNeXtConfig {
+    fn check(&self) -> Result<(), String> {
         if self.depths.len() != self.dims.len() || self.depths.is_empty() {
             return Err("depths and dims must be lists of the same length".into());
         }
@@ -83,17 +84,24 @@ impl ConvNeXtConfig {
         check_sizes([("in_chans", self.in_chans), ("patch_size", self.patch_size)])
     }
 
-    /// The smallest image whose maps the unpadded downsampling convolutions do not use up.
-    pub fn least_size(&self) -> usize {
+    fn chain(&self, builder: &mut ParameterBuilder) -> Box<dyn Chain> {
+        Box::new(ConvNeXt::new(self, builder))
+    }
+
+    /// The unpadded downsampling convolutions would use up the maps of smaller images.
+    fn image_sizes(&self) -> ImageSizes {
         let stages = self.depths.len() as u32;
-        match self.stem_type {
+        let least = match self.stem_type {
             StemKind::Patch if self.patch_size == 2 => 2 * 2usize.pow(stages),
             StemKind::Patch => self.patch_size * 2usize.pow(stages - 1),
             // The overlapping stem is padded and rounds up.
             _ => 4 * 2usize.pow(stages - 1) - 3,
-        }
+        };
+        ImageSizes { least, ..ImageSizes::default() }
     }
+}
 
+impl ConvNeXtConfig {
     fn epsilon(&self) -> f64 {
         self.norm_eps.unwrap_or(1e-6)
     }

@@ -10,12 +10,14 @@ use burn::tensor::Tensor;
 use retune_kernels::operators::{attention, attention_of};
 use serde::Deserialize;
 
-use super::architectures::{check_depth, check_sizes};
-use super::chain::{Activation, Block, Chain, Neighbor};
-use super::dropping::depth_share;
-use super::layers::{ActivationFunction, Branch, Classifier, Conv2d, ConvShape, LayerNorm, Linear, Padding, Pass};
-use super::parameters::{Initialization, ParameterBuilder, ParameterId, Role};
-use super::position_embedding::PositionGrid;
+use super::{FamilyConfig, ImageSizes, check_depth, check_sizes};
+use crate::models::chain::{Activation, Block, Chain, Neighbor};
+use crate::models::dropping::depth_share;
+use crate::models::layers::{
+    ActivationFunction, Branch, Classifier, Conv2d, ConvShape, LayerNorm, Linear, Padding, Pass,
+};
+use crate::models::parameters::{Initialization, ParameterBuilder, ParameterId, Role};
+use crate::models::position_embedding::PositionGrid;
 
 /// timm's arguments of a vision transformer (its names and defaults).
 #[derive(Clone, Debug, Deserialize)]
@@ -75,25 +77,11 @@ impl Default for ViTConfig {
     }
 }
 
-impl ViTConfig {
-    /// Class and register tokens in front of the patches.
-    pub fn prefix_tokens(&self) -> usize {
-        usize::from(self.class_token) + self.reg_tokens
-    }
+impl FamilyConfig for ViTConfig {
+    const TAKES_IMAGE_SIZE: bool = true;
+    const TAKES_GLOBAL_POOL: bool = true;
 
-    /// The layout of the position embedding.
-    pub fn position_grid(&self) -> PositionGrid {
-        let (height, width) = self.img_size.height_and_width();
-        PositionGrid {
-            prefix: if self.no_embed_class { 0 } else { self.prefix_tokens() },
-            rows: height / self.patch_size,
-            columns: width / self.patch_size,
-            from: None,
-        }
-    }
-
-    /// Refuses sizes that no transformer can have.
-    pub fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), String> {
         let (height, width) = self.img_size.height_and_width();
         check_sizes([
             ("in_chans", self.in_chans),
@@ -113,6 +101,37 @@ impl ViTConfig {
             return Err("global_pool \"token\" needs a class_token".into());
         }
         Ok(())
+    }
+
+    fn chain(&self, builder: &mut ParameterBuilder) -> Box<dyn Chain> {
+        Box::new(ViT::new(self, builder))
+    }
+
+    fn image_sizes(&self) -> ImageSizes {
+        let required = Some(self.img_size.height_and_width());
+        ImageSizes { required, patch: Some(self.patch_size), ..ImageSizes::default() }
+    }
+
+    fn position_grid(&self) -> Option<PositionGrid> {
+        Some(self.positions())
+    }
+}
+
+impl ViTConfig {
+    /// Class and register tokens in front of the patches.
+    fn prefix_tokens(&self) -> usize {
+        usize::from(self.class_token) + self.reg_tokens
+    }
+
+    /// The layout of the position embedding.
+    fn positions(&self) -> PositionGrid {
+        let (height, width) = self.img_size.height_and_width();
+        PositionGrid {
+            prefix: if self.no_embed_class { 0 } else { self.prefix_tokens() },
+            rows: height / self.patch_size,
+            columns: width / self.patch_size,
+            from: None,
+        }
     }
 
     fn normalizes_pooled(&self) -> bool {
@@ -221,7 +240,7 @@ impl Stem {
         };
         let class_token = config.class_token.then(|| embedding("cls_token", 1, 1e-6));
         let register_tokens = (config.reg_tokens > 0).then(|| embedding("reg_token", config.reg_tokens, 1e-6));
-        let grid = config.position_grid();
+        let grid = config.positions();
         let positions = grid.prefix + grid.rows * grid.columns;
         let position_embedding = embedding("pos_embed", positions, 0.02);
 
