@@ -154,7 +154,7 @@ fn step(phase: &Phase, settings: &Gradient, model: &Model, batch: &Batch, option
 /// What enters a block.
 fn entering(model: &Model, batch: &Batch, block: usize) -> Activation {
     let device = model.parameters.tensors()[0].device();
-    model.forward_range(Activation::of_images(inference::images(batch, &device)), 0..block)
+    model.forward_range(Activation::Map(inference::images(batch, &device)), 0..block)
 }
 
 /// Seconds of an image from the pixels to a block.
