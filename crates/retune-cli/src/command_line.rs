@@ -1,5 +1,7 @@
 //! The command line as it was typed, for reports.
 
+use retune::report::findings::quoted;
+
 /// The program's command line.
 pub fn typed() -> String {
     let typed = std::env::args_os().skip(1).map(|argument| quoted(&argument.to_string_lossy()));
@@ -46,16 +48,6 @@ fn turned(mut typed: impl Iterator<Item = String>, from: &str, to: &str, own: &[
         kept.push(argument);
     }
     kept
-}
-
-/// An argument as a POSIX shell reads it back.
-fn quoted(argument: &str) -> String {
-    let plain = |sign: char| sign.is_ascii_alphanumeric() || "-_./=:,@+%".contains(sign);
-    if !argument.is_empty() && argument.chars().all(plain) {
-        argument.to_owned()
-    } else {
-        format!("'{}'", argument.replace('\'', r"'\''"))
-    }
 }
 
 #[cfg(test)]

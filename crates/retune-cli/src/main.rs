@@ -9,6 +9,7 @@ mod arguments;
 mod command_line;
 mod commands;
 mod failure;
+mod help;
 mod interrupt;
 mod output;
 mod progress;

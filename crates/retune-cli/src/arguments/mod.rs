@@ -4,6 +4,7 @@
 //! are in that command's file.
 
 pub mod cka;
+mod config;
 pub mod continuing;
 pub mod data;
 mod declared;
@@ -17,9 +18,13 @@ pub mod training;
 pub mod typed;
 pub mod usage;
 
+use std::ffi::OsString;
+
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 
 use crate::commands::Command;
+use crate::help;
+use crate::output::color;
 use crate::output::tell;
 
 /// Fine-tune pretrained image models so that they stay good when the data shifts.
@@ -40,9 +45,12 @@ impl Arguments {
     /// # Errors
     /// A mistake in it, or a request for help.
     pub fn typed() -> Result<Self, clap::Error> {
-        let mut command = Self::command();
-        let matches = command.try_get_matches_from_mut(std::env::args_os())?;
-        let notes = typed::check(&command, &matches)?;
+        let line: Vec<OsString> = std::env::args_os().collect();
+        color::decide(&line);
+        let mut command = help::with_examples(Self::command());
+        let matches = command.try_get_matches_from_mut(&line)?;
+        let (matches, typed) = config::completed(&mut command, matches, line)?;
+        let notes = typed::check(&command, &matches, &typed)?;
         let arguments = Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
         for note in notes.iter().filter(|_| !arguments.global.quiet) {
             tell(&format!("note: {note}"));
@@ -55,6 +63,11 @@ impl Arguments {
 #[derive(Args)]
 #[command(next_help_heading = "General options")]
 pub struct GlobalArguments {
+    /// Color output; auto colors it on a terminal, unless NO_COLOR is set. `umap` has a --color of its own: write
+    /// `retune --color WHEN umap …`
+    // Decided before this is parsed; of the same type as that of `umap`, which takes its place there.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", value_parser = ["auto", "always", "never"])]
+    pub color: String,
     /// Print results as JSON on standard output, and nothing else
     #[arg(long, global = true)]
     pub json: bool,
