@@ -25,8 +25,8 @@ mkdir "$new/commands"
 # clap wraps at the width of any terminal that it finds, so it must find none.
 help() { "$retune" "$@" --help </dev/null 2>/dev/null; }
 # Options that every command takes are on the page of all commands.
-own() { sed '/^General options:$/,$d' | sed -e :a -e '/^\n*$/{$d;N;ba' -e '}'; }
-general() { sed -n '/^General options:$/,$p'; }
+own() { sed '/^General options:$/,/^Examples:$/{/^Examples:$/!d}' | sed -e :a -e '/^\n*$/{$d;N;ba' -e '}'; }
+general() { sed -n '/^General options:$/,$p' | sed '/^Examples:$/,$d'; }
 commands() { help | sed -n '/^Commands:$/,/^$/p' | sed -n 's/^  \([a-z][a-z-]*\) .*/\1/p' | grep -vx help; }
 summary() { help "$1" | head -1; }
 

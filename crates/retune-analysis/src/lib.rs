@@ -10,6 +10,7 @@ pub mod intervals;
 pub mod knn;
 pub mod multilabel;
 pub mod neighbors;
+pub mod overlap;
 pub mod resampling;
 pub mod student;
 pub mod temperature;

@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::fmt;
 
+use retune::report::findings::quoted;
+
 /// The arguments of a command, without the program's name.
 pub struct CommandLine(Vec<String>);
 
@@ -59,16 +61,6 @@ fn turned(mut typed: impl Iterator<Item = String>, from: &str, to: &str, own: &[
         kept.push(argument);
     }
     kept
-}
-
-/// An argument as a POSIX shell reads it back.
-fn quoted(argument: &str) -> String {
-    let plain = |sign: char| sign.is_ascii_alphanumeric() || "-_./=:,@+%".contains(sign);
-    if !argument.is_empty() && argument.chars().all(plain) {
-        argument.to_owned()
-    } else {
-        format!("'{}'", argument.replace('\'', r"'\''"))
-    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod command_line;
 mod commands;
 pub mod embedded;
 mod failure;
+mod help;
 mod interrupt;
 mod output;
 mod progress;
@@ -22,7 +23,7 @@ use retune::pixels::decode;
 
 use crate::arguments::{Arguments, usage};
 pub use crate::failure::Failure;
-use crate::output::{Console, tell};
+use crate::output::{Console, color, tell};
 
 /// Runs the program: parses `typed` (the program's name, then its arguments), does what it says, prints results on standard
 /// output and everything else on standard error, and returns the exit status. To be called once in a process.
@@ -33,6 +34,7 @@ pub fn main(typed: &[OsString]) -> u8 {
             tell(&format!("error: {defect}; please report this as a defect of retune"));
         }
     }));
+    color::decide(typed);
     let (arguments, notes) = match Arguments::parse(typed) {
         Ok(parsed) => parsed,
         Err(error) => return usage::report(&error),

@@ -14,11 +14,14 @@ use crate::interrupt;
 use crate::output::table::printable;
 use crate::output::tell;
 
+/// Less time than this is not worth a word.
+const MIN_TOLD: Duration = Duration::from_secs(5);
+
 /// Minimum interval between plain lines of one task.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
-const COUNT_BAR: &str = "{prefix} {wide_bar} {human_pos}/{human_len} {rate} {eta} left";
-const BYTES_BAR: &str = "{prefix} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
+const COUNT_BAR: &str = "{prefix} {wide_bar:.cyan/dim} {human_pos}/{human_len} {unit} {rate} {eta} left{whole}";
+const BYTES_BAR: &str = "{prefix} {wide_bar:.cyan/dim} {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
 
 /// Shows one task after another.
 pub struct Progress {
@@ -27,8 +30,33 @@ pub struct Progress {
     program: Option<Arc<dyn Monitor + Send + Sync>>,
     verbose: bool,
     task: Mutex<Option<Task>>,
+    whole: Arc<Mutex<Option<Whole>>>,
     /// Notes on data that have been shown.
     told: Mutex<BTreeSet<String>>,
+}
+
+/// How long everything that is planned will take, and when that was judged.
+#[derive(Clone, Copy)]
+struct Whole {
+    judged: Instant,
+    left: Duration,
+    /// When it was last printed as a line.
+    told: Option<Instant>,
+}
+
+impl Whole {
+    /// What is left now.
+    fn left(&self) -> Duration {
+        self.left.saturating_sub(self.judged.elapsed())
+    }
+
+    /// In words behind what a task says of itself.
+    fn in_words(&self) -> String {
+        match self.left() {
+            left if left < MIN_TOLD => String::new(),
+            left => format!(", about {} left in all", HumanDuration(left)),
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,9 +72,10 @@ enum Display {
 }
 
 /// The unit that a task counts.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 enum Unit {
-    Count,
+    /// Things with a name.
+    Count(String),
     #[cfg_attr(not(feature = "hub"), allow(dead_code, reason = "only downloads are counted in bytes"))]
     Bytes,
 }
@@ -69,13 +98,13 @@ impl Progress {
             (false, true) => Display::Bars { stay: verbose },
             (false, false) => Display::Lines,
         };
-        Self { display, program: None, verbose, task: Mutex::new(None), told: Mutex::default() }
+        Self { display, program: None, verbose, task: Mutex::new(None), whole: Arc::default(), told: Mutex::default() }
     }
 
     /// Progress that another program shows.
     pub fn seen_by(program: Arc<dyn Monitor + Send + Sync>, quiet: bool, verbose: bool) -> Self {
         let display = if quiet { Display::Nothing } else { Display::Program };
-        Self { display, program: Some(program), verbose, task: Mutex::new(None), told: Mutex::default() }
+        Self { display, program: Some(program), verbose, task: Mutex::new(None), whole: Arc::default(), told: Mutex::default() }
     }
 
     /// Who shows progress, unless that is standard error or nobody.
@@ -98,6 +127,10 @@ impl Progress {
         self.task.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn whole(&self) -> MutexGuard<'_, Option<Whole>> {
+        self.whole.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn begin(&self, name: &str, unit: Unit, total: u64) {
         if self.display == Display::Nothing {
             return;
@@ -106,7 +139,8 @@ impl Progress {
         if let Some(program) = self.shown_by() {
             program.start(name, total as usize);
         }
-        let bar = matches!(self.display, Display::Bars { .. }).then(|| new_bar(name, unit, total));
+        let whole = Arc::clone(&self.whole);
+        let bar = matches!(self.display, Display::Bars { .. }).then(|| new_bar(name, &unit, total, whole));
         let now = Instant::now();
         *self.task() = Some(Task { name: name.to_owned(), unit, total, done: 0, started: now, last_line: now, bar });
     }
@@ -124,16 +158,17 @@ impl Progress {
             Some(bar) => bar.set_position(task.done),
             None if task.last_line.elapsed() >= LINE_INTERVAL => {
                 task.last_line = Instant::now();
-                tell(&task.under_way());
+                let whole = self.whole().as_ref().map(Whole::in_words).unwrap_or_default();
+                tell(&format!("{}{whole}", task.under_way()));
             }
             None => {}
         }
     }
 }
 
-fn new_bar(name: &str, unit: Unit, total: u64) -> ProgressBar {
+fn new_bar(name: &str, unit: &Unit, total: u64, whole: Arc<Mutex<Option<Whole>>>) -> ProgressBar {
     let template = match unit {
-        Unit::Count => COUNT_BAR,
+        Unit::Count(_) => COUNT_BAR,
         Unit::Bytes => BYTES_BAR,
     };
     // A unit test parses both templates.
@@ -141,6 +176,17 @@ fn new_bar(name: &str, unit: Unit, total: u64) -> ProgressBar {
     let style = style.with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
         // A bar that cannot be drawn must not stop the work.
         let _ = out.write_str(&rate_in_words(state.per_sec()));
+    });
+    let unit = match unit {
+        Unit::Count(unit) => unit.clone(),
+        Unit::Bytes => String::new(),
+    };
+    let style = style.with_key("unit", move |_: &ProgressState, out: &mut dyn fmt::Write| {
+        let _ = out.write_str(&unit);
+    });
+    let style = style.with_key("whole", move |_: &ProgressState, out: &mut dyn fmt::Write| {
+        let whole = whole.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = out.write_str(&whole.as_ref().map(Whole::in_words).unwrap_or_default());
     });
     ProgressBar::new(total).with_style(style).with_prefix(name.to_owned())
 }
@@ -157,7 +203,7 @@ fn rate_in_words(rate: f64) -> String {
 impl Task {
     fn amount(&self, amount: u64) -> String {
         match self.unit {
-            Unit::Count => HumanCount(amount).to_string(),
+            Unit::Count(_) => HumanCount(amount).to_string(),
             Unit::Bytes => HumanBytes(amount).to_string(),
         }
     }
@@ -171,22 +217,31 @@ impl Task {
         let (done, total) = (self.amount(self.done), self.amount(self.total));
         // The rate is unknown until something is done.
         if self.done == 0 {
-            return format!("{}: {done} of {total}", self.name);
+            return format!("{}: {done} of {total}{}", self.name, self.unit());
         }
         let left = (self.total.saturating_sub(self.done)) as f64 / self.rate().max(1e-9);
         let left =
             Duration::try_from_secs_f64(left).map_or_else(|_| "unknown".to_owned(), |left| Rounded(left).to_string());
-        format!("{}: {done} of {total}, {}, {left} left", self.name, self.per_second())
+        format!("{}: {done} of {total}{}, {}, {left} left", self.name, self.unit(), self.per_second())
     }
 
     fn finished(&self) -> String {
         let elapsed = Rounded(self.started.elapsed());
-        format!("{}: {} in {elapsed}, {}", self.name, self.amount(self.done), self.per_second())
+        format!("{}: {}{} in {elapsed}, {}", self.name, self.amount(self.done), self.unit(), self.per_second())
+    }
+
+    /// What is counted, behind a number.
+    fn unit(&self) -> String {
+        match &self.unit {
+            Unit::Count(unit) if self.total == 1 => format!(" {}", unit.strip_suffix('s').unwrap_or(unit)),
+            Unit::Count(unit) => format!(" {unit}"),
+            Unit::Bytes => String::new(),
+        }
     }
 
     fn per_second(&self) -> String {
         match self.unit {
-            Unit::Count => rate_in_words(self.rate()),
+            Unit::Count(_) => rate_in_words(self.rate()),
             Unit::Bytes => format!("{}/s", self.amount(self.rate() as u64)),
         }
     }
@@ -207,7 +262,23 @@ impl fmt::Display for Rounded {
 
 impl Monitor for Progress {
     fn start(&self, task: &str, total: usize) {
-        self.begin(task, Unit::Count, total as u64);
+        self.start_counting(task, total, "images");
+    }
+
+    fn start_counting(&self, task: &str, total: usize, unit: &str) {
+        self.begin(task, Unit::Count(unit.to_owned()), total as u64);
+    }
+
+    fn time_left(&self, left: Duration) {
+        let mut whole = self.whole();
+        let told = whole.as_ref().and_then(|whole| whole.told);
+        let now = Instant::now();
+        let is_due = left >= MIN_TOLD && told.is_none_or(|told| now - told >= LINE_INTERVAL);
+        let tells = is_due && self.display == Display::Lines;
+        *whole = Some(Whole { judged: now, left, told: if tells { Some(now) } else { told } });
+        if tells {
+            tell(&format!("about {} left in all", HumanDuration(left)));
+        }
     }
 
     fn advance(&self, units: usize) {
@@ -271,16 +342,26 @@ mod tests {
     }
 
     #[test]
+    fn the_time_left_in_all_shrinks_and_ends() {
+        let judged = Instant::now() - Duration::from_secs(10);
+        let whole = |seconds| Whole { judged, left: Duration::from_secs(seconds), told: None };
+        assert_eq!(whole(190).in_words(), ", about 3 minutes left in all");
+        assert_eq!(whole(9).in_words(), "");
+    }
+
+    #[test]
     fn a_line_says_how_far_how_fast_and_how_long() {
         let started = Instant::now() - Duration::from_secs(20);
         let name = "epoch 1 of 3".to_owned();
-        let task = Task { name, unit: Unit::Count, total: 4000, done: 1000, started, last_line: started, bar: None };
+        let unit = Unit::Count("images".to_owned());
+        let task = Task { name, unit, total: 4000, done: 1000, started, last_line: started, bar: None };
         // 1000 in 20 s leave a minute for the other 3000 (a little more by the time that the test takes).
         assert_eq!(
             task.under_way(),
-            "epoch 1 of 3: 1,000 of 4,000, 49/s, 60 seconds left".replace("49", &format!("{}", task.rate() as u64))
+            "epoch 1 of 3: 1,000 of 4,000 images, 49/s, 60 seconds left"
+                .replace("49", &format!("{}", task.rate() as u64))
         );
-        assert_eq!(Task { done: 0, ..task }.under_way(), "epoch 1 of 3: 0 of 4,000");
+        assert_eq!(Task { done: 0, ..task }.under_way(), "epoch 1 of 3: 0 of 4,000 images");
         assert_eq!([0.05, 3.12, 1234.0].map(rate_in_words), ["3.0/min", "3.1/s", "1,234/s"]);
     }
 }

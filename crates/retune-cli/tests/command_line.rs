@@ -74,6 +74,8 @@ fn an_interrupted_run_resumes_to_the_same_bytes() {
     assert_eq!(output.status.code(), Some(130), "{message}");
     assert!(message.contains("retune fit --resume broken"), "{message}");
     assert!(!here.path("broken/summary.json").exists());
+    let unfinished = here.refuses("eval --model broken --data data");
+    assert!(unfinished.contains("unfinished run") && unfinished.contains("retune fit --resume broken"), "{unfinished}");
 
     here.succeeds("fit --resume broken");
     assert!(here.file("broken/model/model.safetensors") == here.file("whole/model/model.safetensors"));
@@ -199,6 +201,12 @@ fn newcomers_mistakes_get_one_sentence_and_leave_nothing() {
         (format!("eval --model {model} --data data"), "classes"),
         (format!("eval --model {model} --data data --split test"), "`test`"),
         ("models nothing-like-it".to_owned(), "nothing-like-it"),
+        ("models resnet18x".to_owned(), "did you mean 'resnet18'?"),
+        (format!("{base} --data dta"), "no data at dta; did you mean data?"),
+        (format!("{base} --data owner/name"), "hf:owner/name"),
+        (format!("{base} --data data --method lp-tf"), "did you mean 'lp-ft'?"),
+        (format!("{base} --data data --optimizer adamv"), "did you mean 'adam"),
+        (format!("{base} --data data --config plan.toml"), "plan.toml: "),
         ("layers --arch resnet81 --from-scratch".to_owned(), "did you mean"),
         ("fit --epoch 3".to_owned(), "'--epochs'"),
         ("train".to_owned(), "'train'"),
@@ -222,6 +230,33 @@ fn a_plan_printed_as_toml_can_be_trained() {
     let plan = here.json(&format!("plan --model {} --json", model()));
     assert_eq!(plan["method"], "lp-ft");
     assert_eq!(plan["blocks"][0]["name"], "stem");
+}
+
+#[test]
+fn a_run_can_be_made_again_from_its_options() {
+    let here = Workplace::new();
+    here.succeeds(&fit("--eval shifted=shifted --method ft --batch-size 8 --seed 3 --out run"));
+    here.succeeds("fit --config run/run.toml --out again");
+    here.assert_same("run", "again");
+    assert_eq!(here.file("run/run.toml"), here.file("again/run.toml"));
+    let summary = here.json("fit --config run/run.toml --method lp --out other --json");
+    assert_eq!((&summary["method"], &summary["seed"]), (&"lp".into(), &3.into()));
+    fs::write(here.path("wrong.toml"), "[train]\nbatch_sise = 3\n").unwrap();
+    assert!(here.refuses("fit --config wrong.toml --out new").contains("did you mean `train.batch_size`?"));
+}
+
+#[test]
+fn a_plan_says_how_long_it_would_take() {
+    let here = Workplace::new();
+    let text = here.succeeds(&format!("plan --model {} --data data --epochs 2 --lr 1e-3", model()));
+    for part in ["phase 1, linear probe", "phase 2, fine-tuning", "About ", "38 training, 10 validation", "an estimate"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let estimate = here.json(&format!("{} --dry-run --json --out run", fit("")));
+    assert_eq!(estimate["estimate"]["phases"][1]["epochs"], 2);
+    assert!(!here.path("run").exists());
+    assert!(here.succeeds(&format!("plan --model {}", model())).contains("add --data"));
 }
 
 #[test]
@@ -280,7 +315,7 @@ fn nothing_but_results_is_on_standard_output_and_quiet_is_quiet() {
     let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(summary["method"], "lp");
     let output = here.run("eval --model run --data data");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("evaluating all: 48 in "));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("evaluating all: 48 images in "));
 }
 
 #[test]
@@ -289,6 +324,17 @@ fn help_version_and_completions() {
     assert!(here.succeeds("").contains("Usage: retune"));
     assert!(here.succeeds("--version").starts_with("retune "));
     assert!(here.succeeds("fit --help").contains("--checkpoint-every"));
+    // -h fits on a screen, and has no colors where nobody sees them.
+    let brief = here.succeeds("fit -h");
+    assert!(
+        brief.lines().count() <= 24 && brief.contains("Examples:") && !brief.contains("--checkpoint-every"),
+        "{brief}"
+    );
+    assert!(!brief.contains('\u{1b}') && here.succeeds("fit -h --color always").contains('\u{1b}'));
+    assert!(here.succeeds("help fit").contains("--checkpoint-every"));
+    assert!(here.succeeds("man").contains(".SH SYNOPSIS"));
+    here.succeeds("man --out pages");
+    assert!(here.path("pages/retune-fit.1").is_file() && here.path("pages/retune.1").is_file());
     for (shell, expected) in [("bash", "complete -F"), ("zsh", "#compdef retune"), ("fish", "complete -c retune")] {
         let script = here.succeeds(&format!("completions {shell}"));
         assert!(script.contains(expected) && script.contains("label-smoothing"), "{shell}");

@@ -30,7 +30,11 @@ fn two_models_are_compared_on_the_same_pixels() {
     // Changes that a user makes reach both models.
     assert_eq!(eval("--size 16")["preprocessing"]["width"], 16);
     let text = here.succeeds("eval --model run --against run --data data");
-    assert!(text.contains("moved by 0.000 on average") && text.contains("both models see images at 24×24"), "{text}");
+    assert!(
+        text.contains("mean distance of the features of all: 0.000")
+            && text.contains("both models see images at 24×24"),
+        "{text}"
+    );
     assert!(here.json("eval --model run --data data --json").get("preprocessing").is_none());
 }
 

@@ -61,7 +61,7 @@ fn three_hundred_classes_in_any_script_make_small_pictures() {
     let Some(browser) = Browser::start() else { return };
     browser.open(&here.path("run/report.html"));
     browser.wait_for("document.documentElement.dataset.ready === 'yes'");
-    let entries = || browser.script("return document.querySelectorAll('.map-side .legend button').length");
+    let entries = || browser.script("return document.querySelectorAll('.map-side .legend .entry').length");
     // 59 classes and the others; a search leaves what it finds.
     assert_eq!(entries(), 60);
     assert_eq!(

@@ -1,5 +1,6 @@
 //! The report, opened in a browser.
 
+#[allow(dead_code, reason = "each test program uses its own part")]
 #[path = "common/browser.rs"]
 mod browser;
 mod common;

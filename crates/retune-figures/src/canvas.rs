@@ -172,6 +172,26 @@ impl Canvas {
         self.push(format_args!("</svg>"));
     }
 
+    /// Draws what belongs to a series, which a page can show alone or hide.
+    pub fn in_series(&mut self, index: usize, draw: impl FnOnce(&mut Self)) {
+        self.grouped(&format!(r#"data-series="{index}""#), draw);
+    }
+
+    /// Draws the name of a series, by which a page shows it alone or hides it.
+    pub fn as_legend(&mut self, index: usize, name: &str, draw: impl FnOnce(&mut Self)) {
+        self.grouped(&format!(r#"data-series="{index}" data-legend="{}""#, escaped(name)), draw);
+    }
+
+    fn grouped(&mut self, attributes: &str, draw: impl FnOnce(&mut Self)) {
+        // A file has nothing to click.
+        if self.style.theme != Theme::Page {
+            return draw(self);
+        }
+        self.push(format_args!("<g {attributes}>"));
+        draw(self);
+        self.push(format_args!("</g>"));
+    }
+
     /// What a page says of the mark at the pointer; nothing in a file.
     pub fn tip(&self, content: impl FnOnce() -> String) -> String {
         match self.style.theme {

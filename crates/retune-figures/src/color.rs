@@ -10,7 +10,7 @@ pub const SERIES: [&str; 20] = [
 ];
 
 /// What belongs to no series of its own.
-pub(crate) const OTHERS: &str = "#BBBBBB";
+pub const OTHERS: &str = "#BBBBBB";
 /// A cell without a value.
 pub(crate) const MISSING: &str = "#EDEEF0";
 

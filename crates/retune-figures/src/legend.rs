@@ -11,8 +11,8 @@ const GAP: f64 = 18.0;
 /// What a name stands for.
 #[derive(Clone, Debug)]
 pub(crate) enum Swatch {
-    /// A line by its attributes.
-    Line(String),
+    /// A line by its position and its attributes.
+    Line(usize, String),
     /// A marker by its shape and color.
     Marker(usize, String),
 }
@@ -45,25 +45,27 @@ impl Legend {
         for entries in self.columns(height) {
             for (row, (swatch, name)) in entries.iter().enumerate() {
                 let middle = top + (row as f64 + 0.5) * ROW;
+                let text = Text::at(left + SWATCH + 6.0, middle + 4.2, name, SIZE);
                 match swatch {
-                    Swatch::Line(attributes) => {
+                    Swatch::Line(index, attributes) => canvas.as_legend(*index, name, |canvas| {
                         let data = format!("M{} {}h{SWATCH}", short(left), short(middle));
                         canvas.path(&data, attributes);
-                    }
+                        canvas.text(text, Tone::Ink);
+                    }),
                     Swatch::Marker(shape, color) => {
                         let data = marker(*shape, left + SWATCH / 2.0, middle, 4.5);
                         canvas.path(&data, &format!(r#"fill="{color}""#));
+                        canvas.text(text, Tone::Ink);
                     }
                 }
-                canvas.text(Text::at(left + SWATCH + 6.0, middle + 4.2, name, SIZE), Tone::Ink);
             }
             left += SWATCH + 6.0 + widest(entries.iter().map(|(_, name)| name.as_str()), SIZE) + GAP;
         }
     }
 }
 
-/// Corners of a marker of radius 1; none for a circle.
-const SHAPES: [&[[f64; 2]]; 7] = [
+/// Corners of the markers of a radius of 1, those of each series in turn; none for a circle.
+pub const SHAPES: [&[[f64; 2]]; 7] = [
     &[],
     &[[-0.88, -0.88], [0.88, -0.88], [0.88, 0.88], [-0.88, 0.88]],
     &[[0.0, -1.25], [1.12, 0.8], [-1.12, 0.8]],

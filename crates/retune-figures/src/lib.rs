@@ -15,9 +15,10 @@ mod legend;
 pub mod names;
 pub mod scale;
 
-pub use self::color::SERIES;
+pub use self::color::{OTHERS, SERIES};
 pub use self::drawing::{Drawing, DrawingError, FileFormat};
 pub use self::figure::Figure;
+pub use self::legend::SHAPES;
 pub use self::scale::{Axis, Format};
 
 /// How a figure is drawn.

@@ -269,6 +269,43 @@ fn equal_lines_are_drawn_once_and_named_together() {
 }
 
 #[test]
+fn a_page_can_show_each_line_alone_and_a_file_is_the_same_without_that() {
+    for count in [2, 12] {
+        let figure = Figure::from(lines(count));
+        let page = figure.draw(&Style::page(640.0)).svg().to_owned();
+        for line in 0..count {
+            // The line itself, and its name.
+            assert_eq!(page.matches(&format!("data-series=\"{line}\"")).count(), 2, "{count}: {line}");
+            assert_eq!(page.matches(&format!("data-series=\"{line}\" data-legend")).count(), 1, "{count}: {line}");
+        }
+        assert!(!figure.draw(&Style::default()).svg().contains("data-"));
+    }
+}
+
+/// What a figure's texts say, in order.
+fn said(svg: &str) -> Vec<&str> {
+    svg.split("</text>").filter_map(|part| part.rsplit_once("\">")).map(|(_, text)| text).collect()
+}
+
+#[test]
+fn a_file_and_a_page_of_the_same_width_say_the_same_at_the_same_places() {
+    for (name, figure) in figures(6) {
+        let file = figure.draw(&Style { width: 540.0, ..Style::default() });
+        let page = figure.draw(&Style::page(540.0));
+        assert_eq!((file.width, file.height), (page.width, page.height), "{name}");
+        assert_eq!(said(file.svg()), said(page.svg()), "{name}");
+        let places = |svg: &str| {
+            svg.split("<text ")
+                .skip(1)
+                .filter_map(|part| part.split(" font-size").next())
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(places(file.svg()), places(page.svg()), "{name}");
+    }
+}
+
+#[test]
 fn many_points_and_many_classes_stay_small_and_quick() {
     let start = Instant::now();
     let drawing = Figure::from(map(20, 10_000)).draw(&Style::default());

@@ -328,6 +328,10 @@ impl Monitor for Quiet<'_> {
         self.0.start(task, total);
     }
 
+    fn start_counting(&self, task: &str, total: usize, unit: &str) {
+        self.0.start_counting(task, total, unit);
+    }
+
     fn advance(&self, units: usize) {
         self.0.advance(units);
     }

@@ -4,7 +4,7 @@
 //! both ways and measures how far apart inputs, features, logits and predictions are, and what that does to accuracy.
 
 use retune_analysis::cka::{Alignment, Estimate, Gram, Kernel, Rows};
-use retune_analysis::intervals::wilson_interval;
+use retune_analysis::intervals::{Estimate as Difference, matched_difference, wilson_interval};
 use retune_pixels::resize::Interpolation;
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +42,9 @@ pub struct AuditRow {
     pub crop_pct: f64,
     /// Share of images that the model gets right; none where labels or a classifier are missing.
     pub accuracy: Option<Share>,
+    /// How much more of the same images the model gets right than with its own preprocessing, with its 95 % interval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy_difference: Option<Difference>,
     /// Share of images for which the model predicts another class than with its own preprocessing.
     pub changed_predictions: Option<Share>,
     /// Mean over images and classes of the logits' absolute change, in units of the logits' spread: their standard
@@ -117,7 +120,9 @@ pub fn audit(
     }
     monitor.finish();
     let views = std::iter::once(own).chain(variants);
-    let rows = views.zip(tallies).zip(alignment.finish()).map(|((view, tally), cka)| tally.row(view, cka)).collect();
+    let own_right = tallies[0].right.clone();
+    let row = |((view, tally), cka): ((&View, Tally), Estimate)| tally.row(view, &own_right, cka);
+    let rows = views.zip(tallies).zip(alignment.finish()).map(row).collect();
     Ok(Audit { n: plan.images, minibatches: plan.chosen.len(), rows })
 }
 
@@ -167,7 +172,8 @@ impl Seen {
 struct Tally {
     images: usize,
     labeled: usize,
-    right: usize,
+    /// Whether each image is right.
+    right: Vec<bool>,
     changed: usize,
     logit_change: f64,
     logit_squares: f64,
@@ -192,7 +198,7 @@ impl Tally {
             let predicted = most_likely(logits);
             self.changed += usize::from(predicted != most_likely(own));
             self.labeled += usize::from(sample.label.is_some());
-            self.right += usize::from(sample.label == Some(predicted));
+            self.right.push(sample.label == Some(predicted));
             let (mean, own_mean) = (mean_of(logits), mean_of(own));
             for (&logit, &own) in logits.iter().zip(own) {
                 let own = f64::from(own) - own_mean;
@@ -203,7 +209,7 @@ impl Tally {
         }
     }
 
-    fn row(self, view: &View, cka: Estimate) -> AuditRow {
+    fn row(self, view: &View, own_right: &[bool], cka: Estimate) -> AuditRow {
         let classified = self.logits > 0;
         let labeled = classified && self.labeled == self.images;
         let spread = (self.logit_squares / self.logits as f64).sqrt();
@@ -212,7 +218,8 @@ impl Tally {
             interpolation: view.preprocessing.interpolation,
             size: [view.preprocessing.height, view.preprocessing.width],
             crop_pct: view.preprocessing.crop_pct,
-            accuracy: labeled.then(|| Share::of(self.right, self.images)),
+            accuracy: labeled.then(|| Share::of(self.right.iter().filter(|right| **right).count(), self.images)),
+            accuracy_difference: labeled.then(|| matched_difference(&self.right, own_right)),
             changed_predictions: classified.then(|| Share::of(self.changed, self.images)),
             // Logits that are all alike have no spread to measure a change by.
             logit_change: (classified && spread > 0.0).then(|| self.logit_change / self.logits as f64 / spread),

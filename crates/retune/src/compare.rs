@@ -6,9 +6,11 @@
 //! ```
 
 mod estimates;
+pub mod findings;
 pub mod judgments;
 mod legacy;
 pub mod page;
+mod run_monitor;
 pub mod runner;
 pub mod table;
 

@@ -49,6 +49,7 @@ pub mod merge;
 pub mod methods;
 pub mod models;
 pub mod monitor;
+pub mod names;
 pub mod plan;
 #[cfg(feature = "report")]
 pub mod report;

@@ -1,15 +1,22 @@
 //! How long work reports its progress and learns that it should stop.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::sources::DataNote;
 
 /// Receives progress; the command line draws bars from it.
 pub trait Monitor: Sync {
-    /// A task of `total` units (images, steps, …) begins.
+    /// A task of `total` images begins.
     fn start(&self, task: &str, total: usize);
-    /// That many units are done.
+    /// A task of `total` other things begins, such as `steps`.
+    fn start_counting(&self, task: &str, total: usize, _unit: &str) {
+        self.start(task, total);
+    }
+    /// That many of them are done.
     fn advance(&self, units: usize);
+    /// How long all that is planned will take from now on, judging by the epochs so far.
+    fn time_left(&self, _: Duration) {}
     /// The task is done.
     fn finish(&self);
     /// Something that a user should read.

@@ -9,6 +9,7 @@
 
 pub mod confusion;
 mod figures;
+pub mod findings;
 mod layer_rates;
 pub mod page;
 pub mod pictures;

@@ -30,7 +30,7 @@ pub use self::directory::{COMMAND_FILE, is_resumable, record_command};
 pub use self::error::FitError;
 pub use self::hint::Hint;
 use self::multi_label::class_names;
-pub use self::options::{EvaluationSource, FitOptions, ModelSource, PlanSource, PreprocessingChange};
+pub use self::options::{EvaluationSource, FitOptions, ModelSource, PlanSource, PreprocessingChange, recorded};
 pub use self::summary::{CurvePoint, Summary, curve, evaluation_loader, summarize};
 pub(crate) use self::summary::{evaluate_everywhere, evaluate_set, on_line, renewed};
 pub use self::temperature::{CalibrationErrors, TemperatureScaling};
@@ -42,6 +42,7 @@ use crate::monitor::Monitor;
 use crate::plan::Plan;
 use crate::sources::white_level::unused_range;
 use crate::sources::{Dataset, ReadImages};
+use crate::train::estimate::{Estimate, ImageCounts, estimate};
 use crate::train::options::{BatchNormPolicy, Precision};
 use crate::train::{self, Shared, TrainError, Trained, Trainer};
 
@@ -77,7 +78,8 @@ pub fn start(
     };
     check_free()?;
     let (mut model, mut data) = open(options)?;
-    let plan = settled_plan(options, plan, &model)?;
+    let source = plan;
+    let plan = settled_plan(options, source, &model)?;
     if plan.begins_with_probe() {
         // The probe takes the place of whatever rows the head has kept.
         model.notes.retain(|note| !matches!(note, LoadNote::KnownClasses { .. }));
@@ -116,12 +118,25 @@ pub fn start(
     if let Some(left_out) = left_out {
         directory::write_left_out(out, &left_out)?;
     }
-    let run_text = toml::to_string(options)
+    let run_text = recorded(options, source)
         .map_err(|error| FitError::RunFile { path: out.join(RUN_FILE), reason: error.to_string() })?;
     let plan_text = plan.to_toml()?;
     files::write_atomically(&out.join(PLAN_FILE), |file| file.write_all(plan_text.as_bytes()))?;
     files::write_atomically(&out.join(RUN_FILE), |file| file.write_all(run_text.as_bytes()))?;
     RunDirectory { options, plan: &plan, data: &data, out, shared, monitor }.train_and_evaluate(model, false)
+}
+
+/// What a run would do and take: its model before training, its plan, and an estimate from a step of each phase.
+///
+/// # Errors
+/// The user's mistakes, as those of [`start`].
+pub fn dry_run(options: &FitOptions, plan: &PlanSource) -> Result<(Model, Plan, Estimate), FitError> {
+    let (model, data) = open(options)?;
+    let plan = settled_plan(options, plan, &model)?;
+    let evaluation = data.evaluations.iter().map(|(_, dataset)| dataset.len()).sum();
+    let images = ImageCounts { train: data.train.len(), validation: data.validation.len(), evaluation };
+    let estimate = estimate(&plan, &model, images, &options.train);
+    Ok((model, plan, estimate))
 }
 
 /// The plan for a model, after every check that can be made before training.

@@ -532,7 +532,7 @@ fn a_rate_that_diverges_late_is_left_out_of_the_soup() {
         let told = Messages::default();
         let trained = train(&plan, &options, None, &told, false).unwrap();
         let told = told.into_texts();
-        let validated = told.iter().filter(|text| text.contains("right on validation")).count();
+        let validated = told.iter().filter(|text| text.contains("% on validation")).count();
         (validated > EPOCHS && told.iter().any(|text| text.contains("is left out"))).then_some(trained)
     });
     assert_eq!(late.expect("such a rate").phases[1].soup.as_deref(), Some(&[1e-3][..]));

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use retune::names::closest;
 use retune::sources::memory;
 
 use crate::failure::Failure;
@@ -23,12 +24,25 @@ pub fn locate_data(location: &Path, console: &Console) -> Result<PathBuf, Failur
         path.push(shifts);
         return Ok(path.into());
     }
-    if !Path::new(name).exists() && looks_like_a_hub_name(name) {
+    let is_absent = !Path::new(name).exists();
+    if let Some(close) = beside(Path::new(name)).filter(|_| is_absent) {
+        return Err(Failure::Missing(format!("no data at {text}; did you mean {close}?")));
+    }
+    if is_absent && looks_like_a_hub_name(name) {
         return Err(Failure::Missing(format!(
             "no data at {text}: check the path, or write {HUB_PREFIX}{name} for a data set of the Hugging Face hub"
         )));
     }
     Ok(location.to_owned())
+}
+
+/// The file or folder whose name is closest to that of a path that does not exist, in the same folder.
+pub fn beside(path: &Path) -> Option<String> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let entries = std::fs::read_dir(folder).ok()?.flatten();
+    let names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let close = closest(path.file_name()?.to_str()?, names.iter().map(String::as_str))?;
+    Some(path.with_file_name(close).display().to_string())
 }
 
 /// Extensions that show that a path is a file and not a name of the hub.
@@ -74,6 +88,16 @@ fn from_hub(name: &str, _: &Console) -> Result<PathBuf, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mistyped_path_is_corrected() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("images")).unwrap();
+        let close = |name: &str| beside(&folder.path().join(name));
+        assert_eq!(close("imagse"), Some(folder.path().join("images").display().to_string()));
+        assert_eq!(close("photos"), None);
+        assert_eq!(beside(Path::new("nowhere/at/all")), None);
+    }
 
     #[test]
     fn paths_that_could_be_names_of_the_hub_are_told_from_others() {

@@ -4,6 +4,7 @@
 //! are in that command's file.
 
 pub mod cka;
+mod config;
 pub mod continuing;
 pub mod data;
 mod declared;
@@ -23,6 +24,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser};
 
 use crate::commands::Command;
 use crate::failure::Failure;
+use crate::help;
 
 /// Fine-tune pretrained image models so that they stay good when the data shifts.
 #[derive(Parser)]
@@ -41,10 +43,11 @@ impl Arguments {
     ///
     /// # Errors
     /// A mistake in it, or a request for help.
-    pub fn parse(typed: &[OsString]) -> Result<(Self, Vec<String>), clap::Error> {
-        let mut command = Self::command();
-        let matches = command.try_get_matches_from_mut(typed)?;
-        let notes = typed::check(&command, &matches)?;
+    pub fn parse(line: &[OsString]) -> Result<(Self, Vec<String>), clap::Error> {
+        let mut command = help::with_examples(Self::command());
+        let matches = command.try_get_matches_from_mut(line)?;
+        let (matches, typed) = config::completed(&mut command, matches, line.to_vec())?;
+        let notes = typed::check(&command, &matches, &typed)?;
         let arguments = Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
         Ok((arguments, notes))
     }
@@ -54,6 +57,11 @@ impl Arguments {
 #[derive(Args)]
 #[command(next_help_heading = "General options")]
 pub struct GlobalArguments {
+    /// Color output; auto colors it on a terminal, unless NO_COLOR is set. `umap` has a --color of its own: write
+    /// `retune --color WHEN umap …`
+    // Decided before this is parsed; of the same type as that of `umap`, which takes its place there.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", value_parser = ["auto", "always", "never"])]
+    pub color: String,
     /// Print results as JSON on standard output, and nothing else
     #[arg(long, global = true)]
     pub json: bool,

@@ -4,6 +4,7 @@ use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use retune::compare::runner;
 use retune::models::{ClassNames, Model, ModelError, architectures};
 use retune::pixels::channels::Channels;
 use retune::pixels::input_size::InputSize;
@@ -12,6 +13,7 @@ use retune::pixels::resize::Interpolation;
 use retune::run::{self, FitError, ModelSource, PreprocessingChange};
 use retune::sources::memory;
 
+use super::location::beside;
 use super::parse::{self, named};
 use crate::failure::Failure;
 use crate::output::Console;
@@ -41,6 +43,11 @@ pub struct ModelArguments {
 }
 
 impl ModelArguments {
+    /// The model as it was typed.
+    pub fn typed(&self) -> &str {
+        self.model.as_deref().or(self.arch.as_deref()).unwrap_or_default()
+    }
+
     /// Whether the user names the model's classes.
     pub fn names_classes(&self) -> bool {
         self.classes.is_some()
@@ -96,9 +103,32 @@ impl ModelArguments {
 fn locate(model: &str, console: &Console) -> Result<PathBuf, Failure> {
     let path = Path::new(model);
     if path.exists() {
+        check_finished(path)?;
         return Ok(absolute(path));
     }
+    if let Some(close) = beside(path) {
+        return Err(Failure::in_file(path, format!("this path does not exist; did you mean {close}?")));
+    }
     from_hub(architectures::repository_of(model).as_deref().unwrap_or(model), console)
+}
+
+/// Refuses what holds no model yet, or several, with what to do.
+fn check_finished(path: &Path) -> Result<(), Failure> {
+    let shown = path.display();
+    if runner::is_comparison(path) {
+        let found = runner::read(path).map(|(_, runs)| runs).unwrap_or_default();
+        let example = found.first().map(|(_, run)| format!(", such as {}", run.display())).unwrap_or_default();
+        return Err(Failure::in_file(
+            path,
+            format!("this is a comparison of several models; name one of its runs{example}"),
+        ));
+    }
+    if run::read_options(path).is_ok() && run::finished(path).is_ok_and(|summary| summary.is_none()) {
+        let reason =
+            format!("{shown} is an unfinished run, without a model; resume it with `retune fit --resume {shown}`");
+        return Err(Failure::Mistake(reason));
+    }
+    Ok(())
 }
 
 #[cfg(feature = "hub")]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::error::Error;
+use retune::names::closest;
 use retune::pixels::channels::Channels;
 use retune::pixels::input_size::{InputSize, InvalidInputSize};
 use retune::run::EvaluationSource;
@@ -162,6 +163,14 @@ impl<T> Named<T> {
     }
 }
 
+/// What is said of a wrong value, with the closest right one.
+fn with_closest(error: String, text: &str, shown: &[PossibleValue]) -> String {
+    match closest(text, shown.iter().map(PossibleValue::get_name)) {
+        Some(close) if !error.contains("did you mean") => format!("{error}; did you mean '{close}'?"),
+        _ => error,
+    }
+}
+
 impl<T: Clone + Send + Sync + 'static> TypedValueParser for Named<T> {
     type Value = T;
 
@@ -171,8 +180,8 @@ impl<T: Clone + Send + Sync + 'static> TypedValueParser for Named<T> {
         argument: Option<&clap::Arg>,
         value: &std::ffi::OsStr,
     ) -> Result<T, Error> {
-        let parse = Arc::clone(&self.parse);
-        let parse = move |text: &str| parse(text);
+        let (parse, shown) = (Arc::clone(&self.parse), self.shown.clone());
+        let parse = move |text: &str| parse(text).map_err(|error| with_closest(error, text, &shown));
         parse.parse_ref(command, argument, value)
     }
 

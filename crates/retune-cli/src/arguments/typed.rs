@@ -11,6 +11,7 @@ use retune::methods::{self, DeclaredOption, Method};
 use retune::train::optimizer::OptimizerKind;
 use retune::train::options::Keep;
 
+use super::config::Typed;
 use super::method::{MethodChoice, MethodOptionArguments};
 
 /// What may be typed beside `--resume`: all else is as it was when the run or comparison began.
@@ -86,10 +87,10 @@ impl FromArgMatches for TypedOptions {
 ///
 /// # Errors
 /// The first such option, and why it has no use.
-pub fn check(command: &Command, matches: &ArgMatches) -> Result<Vec<String>, clap::Error> {
+pub fn check(command: &Command, matches: &ArgMatches, typed: &Typed) -> Result<Vec<String>, clap::Error> {
     let Some((name, matches)) = matches.subcommand() else { return Ok(Vec::new()) };
     let Some(command) = command.find_subcommand(name) else { return Ok(Vec::new()) };
-    let typed = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    let typed = |id: &str| typed.contains(id);
     let of_command = |id: &str| command.get_arguments().any(|argument| argument.get_id() == id);
     let ids = || command.get_arguments().map(|argument| argument.get_id().as_str()).filter(|id| typed(id));
     let long = |id: &str| {
@@ -137,11 +138,11 @@ pub fn check(command: &Command, matches: &ArgMatches) -> Result<Vec<String>, cla
         notes.extend(has_no_use(&useless, &format!("{}, which solves for the head alone", asked())));
     }
     let optimizer = matches.try_get_one::<OptimizerKind>("optimizer").ok().flatten();
-    if !none_descends && typed_of(matches, "momentum") && optimizer != Some(&OptimizerKind::Sgd) {
+    if !none_descends && typed("momentum") && optimizer != Some(&OptimizerKind::Sgd) {
         notes.extend(has_no_use(&["--momentum".to_owned()], "an optimizer other than sgd"));
     }
     let save = matches.try_get_one::<Keep>("save").ok().flatten();
-    if !none_descends && typed_of(matches, "patience") && save == Some(&Keep::Last) {
+    if !none_descends && typed("patience") && save == Some(&Keep::Last) {
         notes.extend(has_no_use(&["--patience".to_owned()], "--save last"));
     }
     let rates = matches.try_get_many::<f64>("lr").ok().flatten().map(Iterator::count);
@@ -150,11 +151,6 @@ pub fn check(command: &Command, matches: &ArgMatches) -> Result<Vec<String>, cla
         notes.push("a soup of one learning rate is no average; name several with --lr A,B,C".to_owned());
     }
     Ok(notes)
-}
-
-/// Whether an option of a command was typed; not so if the command has no such option.
-fn typed_of(matches: &ArgMatches, id: &str) -> bool {
-    matches.try_contains_id(id).is_ok() && matches.value_source(id) == Some(ValueSource::CommandLine)
 }
 
 /// The methods that a command is to try; none of a command that trains by no method.
@@ -177,14 +173,16 @@ fn has_no_use(options: &[String], with: &str) -> Option<String> {
 mod tests {
     use super::*;
     use crate::arguments::Arguments;
+    use crate::arguments::config::completed;
     use clap::CommandFactory;
 
     /// What is said, or why the line is refused.
     fn checked(line: &str) -> Result<Vec<String>, String> {
         let mut command = Arguments::command();
-        let words = std::iter::once("retune").chain(line.split_whitespace());
-        let matches = command.try_get_matches_from_mut(words).unwrap_or_else(|error| panic!("{line}: {error}"));
-        check(&command, &matches).map_err(|error| error.to_string())
+        let words: Vec<_> = std::iter::once("retune").chain(line.split_whitespace()).map(Into::into).collect();
+        let matches = command.try_get_matches_from_mut(&words).unwrap_or_else(|error| panic!("{line}: {error}"));
+        let (matches, typed) = completed(&mut command, matches, words).unwrap();
+        check(&command, &matches, &typed).map_err(|error| error.to_string())
     }
 
     #[test]

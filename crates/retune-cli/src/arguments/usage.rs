@@ -1,16 +1,25 @@
 //! Mistakes on the command line, in one sentence each.
 
+use std::io::Write;
+
 use clap::error::ErrorKind;
 
 use crate::failure::Failure;
+use crate::help;
 use crate::output::tell;
 
 /// Prints help, the version, or an error, and returns the exit status.
 pub fn report(error: &clap::Error) -> u8 {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let line: Vec<String> = std::env::args().skip(1).collect();
+            let text = match error.kind() {
+                ErrorKind::DisplayVersion => error.render(),
+                _ if asks_for_everything(&line) => error.render(),
+                _ => help::brief(command_of(&line)),
+            };
             // The reader may have closed standard output.
-            let _ = std::io::Write::write_all(&mut std::io::stdout(), error.render().to_string().as_bytes());
+            let _ = writeln!(anstream::stdout(), "{}", text.ansi().to_string().trim_end());
             0
         }
         _ => {
@@ -24,6 +33,16 @@ pub fn report(error: &clap::Error) -> u8 {
 pub fn failure(error: &clap::Error) -> Failure {
     let sentence = sentence(&error.render().to_string());
     Failure::Mistake(sentence.strip_prefix("error: ").unwrap_or(&sentence).to_owned())
+}
+
+/// Whether help was asked for by its long name, which shows every option.
+fn asks_for_everything(line: &[String]) -> bool {
+    line.iter().any(|argument| argument == "--help" || argument == "help")
+}
+
+/// The command whose help was asked for.
+fn command_of(line: &[String]) -> Option<&str> {
+    line.iter().map(String::as_str).find(|argument| help::guide(argument).is_some())
 }
 
 /// clap's first paragraph and its tips in one line, without the usage that `--help` shows.

@@ -1,12 +1,14 @@
 //! `retune audit`: measures what changes if images are prepared differently from training.
 
 use clap::Args;
+use indicatif::HumanCount;
 use retune::audit::{self, Audit, AuditRow, Share};
 use retune::figures::figure::HeatMap;
 use retune::models::Model;
 use retune::monitor::Monitor;
 use retune::pixels::input_size::InputSize;
 use retune::pixels::preprocess::Preprocessing;
+use retune::report::findings::{self, Findings};
 use retune::report::page::{self, Cell, Page, Section};
 use retune::report::plot::Plot;
 use retune::run::PreprocessingChange;
@@ -21,9 +23,9 @@ use crate::arguments::model::{ModelArguments, PreprocessingArguments};
 use crate::arguments::output_file::{OutputFile, csv_cell};
 use crate::arguments::parse;
 use crate::failure::Failure;
-use crate::output::Console;
-use crate::output::results::percent;
+use crate::output::results::{self, percent};
 use crate::output::table::{Align, Table};
+use crate::output::{Console, Subject};
 
 /// Options of `retune audit`.
 #[derive(Args)]
@@ -85,10 +87,12 @@ pub fn run(arguments: &AuditArguments, console: &Console) -> Result<(), Failure>
     if audit.resizing_changes_nothing() {
         console.progress.message(&format!("note: {NO_DIFFERENCE}"));
     }
+    let subject = Subject::new(arguments.model.typed(), &arguments.data.data);
+    let findings = findings::audit::of(&audit, &subject.model, &subject.data);
     if let Some(out) = &arguments.out {
-        out.write(|| plot(&audit), &audit, || csv(&audit), || page(&audit))?;
+        out.write(|| plot(&audit), &audit, || csv(&audit), || page(&audit, &subject, &findings))?;
     }
-    console.print(&audit, || text(&audit))
+    console.print(&audit, || format!("{}\n{}", text(&audit), results::found(&findings)))
 }
 
 const NO_DIFFERENCE: &str =
@@ -122,6 +126,7 @@ fn text(audit: &Audit) -> String {
         ("95 % interval", Align::Right),
     ]);
     for row in &audit.rows {
+        let best = audit.rows.iter().filter_map(|row| row.accuracy).map(|share| share.value).fold(0.0, f64::max);
         table.row([
             row.name.clone(),
             row.accuracy.map_or_else(none, |share| percent(share.value)),
@@ -134,8 +139,12 @@ fn text(audit: &Audit) -> String {
             row.cka.map_or_else(none, |cka| format!("{cka:.4}")),
             row.cka_interval.map_or_else(none, |[low, high]| format!("{low:.4}–{high:.4}")),
         ]);
+        if row.accuracy.is_some_and(|share| share.value == best) {
+            table.emphasize();
+        }
     }
-    format!("{} images, compared with the model's own preprocessing\n\n{table}", audit.n)
+    let images = if audit.n == 1 { "image" } else { "images" };
+    format!("{} {images}, compared with the model's own preprocessing\n\n{table}", HumanCount(audit.n as u64))
 }
 
 fn none() -> String {
@@ -167,7 +176,7 @@ fn csv(audit: &Audit) -> String {
 }
 
 /// The table, and every measure of change as a heat map.
-fn page(audit: &Audit) -> Page {
+fn page(audit: &Audit, subject: &Subject, findings: &Findings) -> Page {
     let columns = [
         ("Preprocessing", false),
         ("Accuracy", true),
@@ -200,9 +209,11 @@ fn page(audit: &Audit) -> Page {
         rows: audit.rows.iter().map(row).collect(),
         caption: String::new(),
     };
-    let mut page = Page::new("What other preprocessing changes");
-    page.facts = vec![("Images".into(), audit.n.to_string())];
-    page.verdict = audit.resizing_changes_nothing().then(|| sentence(NO_DIFFERENCE)).into_iter().collect();
+    let mut page = Page::new(format!("Preprocessing audit of {}", subject.names()));
+    page.facts = subject.facts();
+    page.facts.push(("Images".into(), HumanCount(audit.n as u64).to_string()));
+    (page.verdict, page.next) = (findings.sentences.clone(), findings.next.clone());
+    page.verdict.extend(audit.resizing_changes_nothing().then(|| sentence(NO_DIFFERENCE)));
     let note = "Each preprocessing compared with the model’s own, which comes first.";
     page.sections.push(Section::new("Measures", note).wide().with("", table));
     let note = "Every measure as a change, on one color scale.";

@@ -1,11 +1,13 @@
 //! `retune cka`: compares representations across resampling filters, layers, or models.
 
 use clap::Args;
+use indicatif::HumanCount;
 use retune::inference::Layer;
 use retune::inference::layers::every_layer;
 use retune::models::Model;
 use retune::monitor::Monitor;
 use retune::pixels::resize::Interpolation;
+use retune::report::findings::{self, Findings};
 use retune::report::page::Page;
 use retune::report::plot::{Plot, table_map};
 use retune::report::similarity::{Missing, Similarities, section_of};
@@ -17,8 +19,8 @@ use crate::arguments::data::DataArguments;
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
 use crate::arguments::output_file::{OutputFile, csv_cell};
 use crate::failure::Failure;
-use crate::output::Console;
 use crate::output::table::{Align, Table};
+use crate::output::{Console, Subject, results};
 
 /// Options of `retune cka`.
 #[derive(Args)]
@@ -92,10 +94,13 @@ pub fn run(arguments: &CkaArguments, console: &Console) -> Result<(), Failure> {
     for warning in document.warnings() {
         console.progress.message(&format!("note: {warning}"));
     }
+    let subject = Subject::new(arguments.model.typed(), &arguments.data.data);
+    let findings = document.findings(model.config().preprocessing().interpolation, &subject);
+    let against = arguments.against.as_deref();
     if let Some(out) = &arguments.out {
-        out.write(|| document.plot(), &document, || document.csv(), || document.page())?;
+        out.write(|| document.plot(), &document, || document.csv(), || document.page(&subject, against, &findings))?;
     }
-    console.print(&document, || document.text())
+    console.print(&document, || format!("{}\n{}", document.text().trim_end(), results::found(&findings)))
 }
 
 fn between_interpolations(
@@ -204,11 +209,27 @@ impl Document {
         text
     }
 
-    fn page(&self) -> Page {
-        let mut page = Page::new("Similarity of features");
+    /// What is most and least alike.
+    fn findings(&self, own: Interpolation, subject: &Subject) -> Findings {
+        let Subject { model, data } = subject;
+        match self {
+            Self::One(matrix) if matrix.columns.is_some() => findings::similarity::between_models(matrix, model, data),
+            Self::One(matrix) if matrix.layer.is_none() => findings::similarity::between_layers(matrix, model, data),
+            _ => findings::similarity::between_filters(self.matrices(), own.name(), model, data),
+        }
+    }
+
+    fn page(&self, subject: &Subject, against: Option<&str>, findings: &Findings) -> Page {
+        let mut page = Page::new(match against {
+            Some(against) => format!("Similarity of features: {}, against {against}", subject.names()),
+            None => format!("Similarity of features: {}", subject.names()),
+        });
         let first = self.matrices().first();
-        page.verdict = self.warnings().into_iter().map(sentence).collect();
-        page.facts = first.map(facts).unwrap_or_default();
+        (page.verdict, page.next) = (findings.sentences.clone(), findings.next.clone());
+        page.verdict.extend(self.warnings().into_iter().map(sentence));
+        page.facts = subject.facts();
+        page.facts.extend(against.map(|against| ("Against".to_owned(), against.to_owned())));
+        page.facts.extend(first.map(facts).unwrap_or_default());
         page.sections.push(section_of(self.matrices().iter().map(|matrix| Similarities {
             names: matrix.names.clone(),
             columns: matrix.columns.clone(),
@@ -243,7 +264,7 @@ impl Document {
 /// What was compared, and how.
 fn facts(matrix: &CkaMatrix) -> Vec<(String, String)> {
     let mut facts = vec![
-        ("Images".to_owned(), matrix.n.to_string()),
+        ("Images".to_owned(), HumanCount(matrix.n as u64).to_string()),
         ("Estimator".to_owned(), matrix.estimator.to_string()),
         ("Kernel".to_owned(), matrix.kernel.to_string()),
     ];

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use retune::compare::runner::{self, CompareError, CompareOptions};
-use retune::compare::table;
+use retune::compare::{findings, table};
 use retune::methods::layers::LayerSelection;
 use retune::methods::{Method, MethodSpec};
 use retune::models::Model;
@@ -16,7 +16,7 @@ use crate::arguments::parse;
 use crate::arguments::run::{RunArguments, refuse_several_labels};
 use crate::arguments::training::TrainingArguments;
 use crate::failure::Failure;
-use crate::output::Console;
+use crate::output::{Console, results};
 
 /// Options of `retune compare`.
 #[derive(Args)]
@@ -70,13 +70,18 @@ pub fn run(arguments: &CompareArguments, console: &Console) -> Result<(), Failur
     let compared = runner::run(&options, out, command.as_deref(), jobs, pictures, &console.progress);
     let comparison = compared.map_err(|error| failure(error, out))?;
     let report = if pictures { super::report::after_comparison(out, console)? } else { None };
+    let runs = runner::read(out).map(|(_, runs)| runs).unwrap_or_default();
+    let run = |label: &str| runs.iter().find(|(known, _)| known == label).map(|(_, run)| run.as_path());
+    let findings = findings::of(&comparison, run);
     console.print(&comparison.document(), || {
         let made = match (pictures, report) {
             (false, _) => "runs, tables",
             (true, None) => "runs, tables, pictures",
             (true, Some(_)) => "runs, tables, pictures and report",
         };
-        format!("{}\n{made}: {}", table::text(&comparison), out.display())
+        let (table, explanation) = (results::comparison(&table::rows(&comparison)), table::explanation(&comparison));
+        let found = results::found(&findings);
+        format!("{table}\n{explanation}\n{found}\n{made}: {}", out.display())
     })
 }
 

@@ -13,7 +13,8 @@ use retune::train::{Shared, TrainError, Trainer};
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::output::Console;
+use crate::output::color::bold;
+use crate::output::{Console, results};
 
 const EPOCHS: usize = 4;
 const LEARNING_RATES: [f64; 2] = [1e-3, 3e-3];
@@ -102,7 +103,12 @@ fn describe(task: &Task, runs: &[Summary]) -> String {
     let comparison = Comparison::new(runs.iter().map(row).collect(), &["shifted".to_owned()]);
     let images = runs.first().map_or(0, |run| run.training_images);
     let finding = finding(runs).unwrap_or_default();
-    format!("{} ({images} training images)\n{}\n\n{}\n{finding}\n", task.name, task.title, table::text(&comparison))
+    format!(
+        "{} ({images} training images)\n{}\n\n{}\n{finding}\n",
+        task.name,
+        task.title,
+        results::comparison(&table::rows(&comparison))
+    )
 }
 
 /// Which method is best under shift, and how the default does beside it.
@@ -114,13 +120,14 @@ fn finding(runs: &[Summary]) -> Option<String> {
     })?;
     let default = runs.iter().find(|run| run.method == methods::DEFAULT.name)?;
     let (highest, own) = (shifted(best)?, shifted(default)?);
-    let best_is = format!("Finding: under this shift, {} is best with {:.1} %", best.method, 100.0 * highest);
+    let best_is = format!("Highest accuracy under this shift: {}, {:.1} %", best.method, 100.0 * highest);
     let points = 100.0 * (highest - own);
     Some(match points < 0.05 {
-        true => format!("{best_is}. It is the default, or as good.\n"),
+        true => format!("{}\n", bold(&format!("{best_is}; the default, {}, is as good.", default.method))),
         false => format!(
-            "{best_is}. The default, {}, is {points:.1} points below it: which method is best depends on the shift, so \
-             compare methods on your own images.\n",
+            "{}\nThe default, {}, is {points:.1} points lower. Which method is best depends on the shift, so compare \
+             methods on your own images.\n",
+            bold(&format!("{best_is}.")),
             default.method
         ),
     })

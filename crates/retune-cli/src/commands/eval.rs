@@ -7,6 +7,7 @@ use retune::inference::{self, Evaluation, InferenceError, most_likely, softmax, 
 use retune::models::{Model, imagenet};
 use retune::pixels::preprocess::Preprocessing;
 use retune::report::confusion::{ClassAccuracy, Confusion};
+use retune::report::findings::{self, Findings, NextStep};
 use retune::run::{self, evaluation_split};
 use retune::similarity::feature_change::{self, FeatureChange};
 use retune::sources::{ClassMapping, Dataset};
@@ -83,6 +84,7 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
     let temperature = model.config().temperature();
     let (mut splits, mut calibration) = (IndexMap::new(), IndexMap::new());
     let (mut classes, mut feature_change) = (IndexMap::new(), IndexMap::new());
+    let (mut confidence, mut mistakes) = (IndexMap::new(), IndexMap::new());
     for (name, dataset) in sets {
         let loader = arguments.data.batches.loader(dataset.clone(), &model, console)?;
         let task = format!("evaluating {name}");
@@ -97,13 +99,19 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
             answers.push((label, class));
         };
         splits.insert(name.clone(), inference::evaluate_each(&model, &loader, &task, &console.progress, answer)?);
-        let error = |confidences| Calibration::measure(confidences).map(|found| found.expected_error);
-        if let Some(softmax) = error(confidences) {
-            calibration.insert(name.clone(), CalibrationError { softmax, at_temperature: error(scaled) });
+        let error = |found: &Calibration| found.expected_error;
+        let (plain, scaled) = (Calibration::measure(confidences), Calibration::measure(scaled));
+        if let Some(softmax) = plain.as_ref().map(error) {
+            let at_temperature = scaled.as_ref().map(error);
+            calibration.insert(name.clone(), CalibrationError { softmax, at_temperature });
         }
+        let (confusion, shown) = (Confusion::count(answers), imagenet::shown(&dataset.classes));
         if arguments.per_class {
-            classes.insert(name.clone(), Confusion::count(answers).of_classes(&imagenet::shown(&dataset.classes)));
+            classes.insert(name.clone(), confusion.of_classes(&shown));
         }
+        // The probabilities that predictions have are those at the model's temperature.
+        confidence.extend(scaled.or(plain).map(|found| (name.clone(), found)));
+        mistakes.insert(name.clone(), (confusion, shown));
         if let Some(before) = &before {
             let change = feature_change::measure(before, &model, &loader, &console.progress)?;
             feature_change.insert(name, change);
@@ -129,15 +137,31 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
             results::group_tables(&splits),
             results::class_tables(&classes),
         ];
-        format!("{}{}{seen}", tables.concat(), moved(&feature_change))
+        let found = findings::evaluated(&splits, |set| confidence.get(set).cloned(), |set| mistakes.get(set).cloned());
+        let findings = Findings { sentences: found, next: next(arguments) };
+        format!("{}{}{seen}\n{}", tables.concat(), moved(&feature_change), results::found(&findings))
     })
+}
+
+/// What would say more about these images.
+fn next(arguments: &EvalArguments) -> Vec<NextStep> {
+    let (model, data) = (arguments.model.typed(), arguments.data.data.display().to_string());
+    if arguments.per_class {
+        let purpose = "check whether other preprocessing would do better";
+        return vec![NextStep::new(purpose, ["audit", "--model", model, "--data", &data])];
+    }
+    let line = ["eval", "--model", model, "--data", &data, "--per-class"];
+    vec![NextStep::new("see recall and precision of every class", line)]
 }
 
 /// A line for each set on how far its features moved.
 fn moved(changes: &IndexMap<String, FeatureChange>) -> String {
     let line = |(name, change): (&String, &FeatureChange)| {
         let share = 100.0 * change.relative;
-        format!("features of {name} moved by {:.3} on average, {share:.1} % of their length before\n", change.distance)
+        format!(
+            "mean distance of the features of {name}: {:.3}, {share:.1} % of their length before\n",
+            change.distance
+        )
     };
     changes.iter().map(line).collect()
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use indicatif::HumanCount;
 use retune::features::{self, FeatureFormat, FeatureTable};
 use retune::inference::Layer;
 use retune::models::Model;
@@ -12,6 +13,7 @@ use crate::arguments::data::DataArguments;
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
 use crate::failure::Failure;
 use crate::output::Console;
+use crate::output::results::images_in_words;
 
 /// Options of `retune features`.
 #[derive(Args)]
@@ -68,6 +70,7 @@ pub fn run(arguments: &FeaturesArguments, console: &Console) -> Result<(), Failu
     let shape = features::write(&model, &loader, place, out, &console.progress)?;
     let document = Document { path: out, layer, images: shape.images, width: shape.width };
     console.print(&document, || {
-        format!("{} values of each of {} images at '{layer}' in {}", shape.width, shape.images, out.display())
+        let (images, width) = (images_in_words(shape.images), HumanCount(shape.width as u64));
+        format!("features of {images} at '{layer}', {width} each: {}", out.display())
     })
 }

@@ -8,6 +8,7 @@ use retune::files::lock::DirectoryLock;
 use retune::models::ModelError;
 use retune::models::weights::WeightsError;
 use retune::monitor::Monitor;
+use retune::report::run_page::RunRecord;
 use retune::run::{self, Continuation, FitError, FitOptions, PlanSource, Summary};
 use retune::train::TrainError;
 use retune::train::budget::Budget;
@@ -33,6 +34,9 @@ pub struct FitArguments {
     data: Option<PathBuf>,
     #[command(flatten)]
     evaluations: EvaluationArguments,
+    /// Take the options from this run.toml, as another run recorded them; options that are typed count instead
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    config: Option<PathBuf>,
     /// Run directory to write
     #[arg(short, long, value_name = "RUN", help_heading = "Data")]
     out: Option<PathBuf>,
@@ -43,6 +47,9 @@ pub struct FitArguments {
     /// options are that run's, with what is typed on top, at the learning rate chosen there
     #[arg(long, value_name = "RUN", help_heading = "Data", conflicts_with_all = ["model", "arch", "from_scratch", "classes"])]
     from: Option<PathBuf>,
+    /// Show the plan and an estimate of time and memory, and train nothing
+    #[arg(long, help_heading = "Data", conflicts_with = "resume")]
+    dry_run: bool,
     /// Do not write report.html and pictures; `retune report RUN` writes them later
     #[arg(long, help_heading = "Data")]
     no_report: bool,
@@ -72,6 +79,12 @@ impl FitArguments {
 
 /// Trains and prints the results.
 pub fn run(arguments: &FitArguments, console: &Console) -> Result<(), Failure> {
+    if arguments.dry_run {
+        let data = arguments.data.as_deref().ok_or_else(|| missing("--data", "the images to train on"))?;
+        let plan = arguments.method.source(&arguments.training.head)?;
+        let (model, plan, estimate) = run::dry_run(&arguments.groups(data).options(console)?, &plan)?;
+        return super::plan::print(&model, &plan, Some(&estimate), console);
+    }
     let (run, fitted) = match &arguments.resume {
         Some(run) => (run.as_path(), run::resume(run, None, &console.progress)),
         None => {
@@ -81,14 +94,26 @@ pub fn run(arguments: &FitArguments, console: &Console) -> Result<(), Failure> {
     };
     let summary = fitted.map_err(|error| failure(error, run))?;
     let report = if arguments.no_report { None } else { super::report::after_run(run, &summary, console)? };
-    // The text has it among its results.
+    // What is found is part of the text, and of no number.
+    let findings = RunRecord::read(run).map(|record| record.findings()).unwrap_or_default();
     if let Some(hint) = results::hint(&summary, run).filter(|_| console.is_json()) {
         console.progress.message(&hint);
     }
     console.print(&summary, || {
         let report = report.map(|path| format!("report: {}\n", path.display())).unwrap_or_default();
-        format!("{}{report}", results::summary(&summary, run))
+        format!("{}{report}", results::summary(&summary, run, &findings))
     })
+}
+
+#[cfg(test)]
+impl FitArguments {
+    /// What a run with these options would record.
+    pub fn recorded(&self) -> Result<String, Failure> {
+        let plan = self.method.source(&self.training.head)?;
+        let console = Console::silent();
+        let groups = self.groups(self.data.as_deref().unwrap_or(Path::new("")));
+        Ok(run::recorded(&groups.options(&console)?, &plan).map_err(|error| error.to_string())?)
+    }
 }
 
 fn start(arguments: &FitArguments, out: &Path, console: &Console) -> Result<Result<Summary, FitError>, Failure> {

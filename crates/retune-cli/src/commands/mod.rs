@@ -12,6 +12,7 @@ mod fit;
 mod knn;
 mod layers;
 mod lr_find;
+mod man;
 mod models;
 mod plan;
 mod predict;
@@ -70,6 +71,8 @@ pub enum Command {
     Models(models::ModelsArguments),
     /// Print a shell completion script
     Completions(completions::CompletionsArguments),
+    /// Print the manual page
+    Man(man::ManArguments),
     /// Print tables of the manual in Markdown
     #[command(hide = true)]
     Reference(reference::ReferenceArguments),
@@ -98,6 +101,7 @@ pub fn run(command: Command, console: &Console) -> Result<(), Failure> {
         Command::Layers(arguments) => layers::run(&arguments, console),
         Command::Models(arguments) => models::run(&arguments, console),
         Command::Completions(arguments) => completions::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments),
         Command::Reference(arguments) => reference::run(&arguments),
     }
 }

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use retune::models::architectures::{self, Architecture, Family};
+use retune::names::closest;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -32,7 +33,11 @@ pub fn run(arguments: &ModelsArguments, console: &Console) -> Result<(), Failure
     let found = architectures::all().filter(|(name, _)| passes(name, filter));
     let entries: Vec<Entry> = found.map(|(name, architecture)| entry(name, architecture)).collect();
     if entries.is_empty() {
-        let reason = format!("no architecture's name matches '{filter}'; `retune models` lists them all");
+        let advice = match closest(filter, architectures::all().map(|(name, _)| name)) {
+            Some(close) => format!("did you mean '{close}'?"),
+            None => "`retune models` lists them all".to_owned(),
+        };
+        let reason = format!("no architecture's name matches '{filter}'; {advice}");
         return Err(Failure::Mistake(reason));
     }
     console.print(&entries, || {

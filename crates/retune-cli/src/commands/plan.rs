@@ -1,16 +1,22 @@
 //! `retune plan`: prints a plan before anything trains.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use retune::models::{Block, HeadInitialization, Model};
 use retune::monitor::Monitor;
 use retune::plan::Plan;
+use retune::run;
+use retune::train::estimate::Estimate;
 use serde::Serialize;
 
+use crate::arguments::data::EvaluationArguments;
 use crate::arguments::method::MethodArguments;
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
-use crate::arguments::training::HeadArguments;
+use crate::arguments::run::RunArguments;
+use crate::arguments::training::TrainingArguments;
 use crate::failure::Failure;
-use crate::output::{Console, plan as shown};
+use crate::output::{Console, estimate, plan as shown};
 
 /// Options of `retune plan`.
 #[derive(Args)]
@@ -19,13 +25,27 @@ pub struct PlanArguments {
     model: ModelArguments,
     #[command(flatten)]
     method: MethodArguments,
+    /// Images, in any layout that `retune fit` takes, for an estimate of time and memory
+    #[arg(short, long, value_name = "PATH", help_heading = "Data")]
+    data: Option<PathBuf>,
     #[command(flatten)]
-    head: HeadArguments,
+    evaluations: EvaluationArguments,
+    #[command(flatten)]
+    training: TrainingArguments,
     #[command(flatten)]
     preprocessing: PreprocessingArguments,
     /// Print the plan as TOML, to edit and pass to `retune fit --plan`
     #[arg(long, conflicts_with = "json")]
     toml: bool,
+}
+
+/// A plan, and what it would take where that can be known.
+#[derive(Serialize)]
+struct Estimated<'a> {
+    #[serde(flatten)]
+    document: Document<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    estimate: Option<&'a Estimate>,
 }
 
 /// The plan with what its block names stand for.
@@ -46,20 +66,43 @@ struct BlockSize<'a> {
 
 /// Prints the plan for the model.
 pub fn run(arguments: &PlanArguments, console: &Console) -> Result<(), Failure> {
-    let source = arguments.method.source(&arguments.head)?;
-    let model = arguments.model.load(&arguments.preprocessing.change(), console)?;
-    let model = with_a_head(model, console)?;
-    let plan = source.resolve(&model)?;
+    let source = arguments.method.source(&arguments.training.head)?;
+    let Some(data) = arguments.data.as_deref() else {
+        let model = arguments.model.load(&arguments.preprocessing.change(), console)?;
+        let model = with_a_head(model, console)?;
+        let plan = source.resolve(&model)?;
+        if arguments.toml {
+            return console.write(plan.to_toml()?.trim_end());
+        }
+        return print(&model, &plan, None, console);
+    };
+    let groups = RunArguments {
+        data,
+        model: &arguments.model,
+        evaluations: &arguments.evaluations,
+        training: &arguments.training,
+        preprocessing: &arguments.preprocessing,
+    };
+    let (model, plan, estimate) = run::dry_run(&groups.options(console)?, &source)?;
     if arguments.toml {
         return console.write(plan.to_toml()?.trim_end());
     }
+    print(&model, &plan, Some(&estimate), console)
+}
+
+/// Prints a plan with what it would take.
+pub fn print(model: &Model, plan: &Plan, estimate: Option<&Estimate>, console: &Console) -> Result<(), Failure> {
     let sizes = model.blocks().iter().zip(model.block_parameters());
     let document = Document {
         architecture: model.config().architecture(),
         blocks: sizes.map(|(block, parameters)| BlockSize { block, parameters }).collect(),
-        plan: &plan,
+        plan,
     };
-    console.print(&document, || shown::describe(&plan, &model, console.is_verbose()))
+    let document = Estimated { document, estimate };
+    console.print(&document, || {
+        let plan = shown::describe(plan, model, console.is_verbose());
+        format!("{plan}\n{}", estimate::describe(estimate))
+    })
 }
 
 /// The model, with a head of two classes where it has none: training gives it one, and the plan has a rate for it.

@@ -15,6 +15,7 @@ use crate::arguments::output_file::{Format, OutputFile, csv_cell};
 use crate::arguments::parse;
 use crate::failure::Failure;
 use crate::output::Console;
+use crate::output::results::images_in_words;
 use crate::output::results::percent;
 use crate::output::table::{Align, Table};
 
@@ -119,7 +120,9 @@ pub fn run(arguments: &PredictArguments, console: &Console) -> Result<(), Failur
         Format::Json => out.write_json(&predictions)?,
         _ => files::write_atomically(&out.path, |file| file.write_all(csv(&predictions).as_bytes()))?,
     }
-    console.print(&predictions, || format!("predictions of {} images: {}", predictions.len(), out.path.display()))
+    console.print(&predictions, || {
+        format!("predictions for {}: {}", images_in_words(predictions.len()), out.path.display())
+    })
 }
 
 /// All images at the paths, named as the user would name them.

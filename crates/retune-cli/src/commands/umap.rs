@@ -6,7 +6,9 @@ use std::iter::repeat_n;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use indicatif::HumanCount;
 use retune::analysis::neighbors::Metric;
+use retune::analysis::overlap::overlap;
 use retune::analysis::trustworthiness::trustworthiness;
 use retune::analysis::umap::{UmapOptions, umap};
 use retune::features::{self, FeatureTable};
@@ -15,6 +17,8 @@ use retune::inference::{Layer, most_likely};
 use retune::models::imagenet;
 use retune::monitor::Monitor;
 use retune::pixels::decode::DecodeLimits;
+use retune::report::findings::map::MapFacts;
+use retune::report::findings::{self, Findings, NextStep, listed};
 use retune::report::page::{Map, Page, Section};
 use retune::report::plot::point_map;
 use retune::run::record::Thumbnails;
@@ -28,7 +32,7 @@ use crate::arguments::model::{ModelArguments, PreprocessingArguments};
 use crate::arguments::output_file::{Format, OutputFile, csv_cell};
 use crate::arguments::parse::{self, named};
 use crate::failure::Failure;
-use crate::output::Console;
+use crate::output::{Console, Subject, results};
 
 /// Neighbors over which a map is judged.
 const JUDGED_NEIGHBORS: usize = 15;
@@ -173,7 +177,8 @@ pub fn run(arguments: &UmapArguments, console: &Console) -> Result<(), Failure> 
         trustworthiness: trust.flatten(),
         points: images.points(&layout),
     };
-    let page = || images.page(&layout, &options, &arguments.color);
+    let findings = images.findings(&options, document.trustworthiness, arguments);
+    let page = || images.page(&layout, &options, arguments, &findings);
     let plot = || {
         let (groups, names) = images.groups(&arguments.color);
         let title = format!("UMAP of {} images", document.images);
@@ -184,11 +189,12 @@ pub fn run(arguments: &UmapArguments, console: &Console) -> Result<(), Failure> 
         let trust = document.trustworthiness.map_or_else(String::new, |trust| {
             format!("\ntrustworthiness over {JUDGED_NEIGHBORS} neighbors: {trust:.4}")
         });
-        let images = match &known {
+        let made = match &known {
             Some(known) => format!("{new} images placed among {} of {}", known.layout.len(), known.name),
-            None => format!("{} images", document.images),
+            None => format!("map of {} images", HumanCount(document.images as u64)),
         };
-        format!("{images} of {} features in {}{trust}", document.width, arguments.out.path.display())
+        let made = format!("{made}, {} features each: {}", document.width, arguments.out.path.display());
+        format!("{}{made}{trust}", results::found(&findings))
     })
 }
 
@@ -308,31 +314,65 @@ impl Images {
         Ok(self)
     }
 
-    /// The interactive map.
-    fn page(&self, layout: &[[f32; 2]], options: &UmapOptions, color: &str) -> Page {
+    /// The classes of all labels and predictions, sorted.
+    fn classes(&self) -> Vec<&String> {
         let mut classes: Vec<&String> = self.labels.iter().flatten().chain(&self.predictions).collect();
         classes.sort();
         classes.dedup();
+        classes
+    }
+
+    /// Whether classes are apart in the features, how often the model is right, and how good the map is.
+    fn findings(&self, options: &UmapOptions, trust: Option<f64>, arguments: &UmapArguments) -> Findings {
+        let classes: Vec<String> = self.classes().into_iter().cloned().collect();
+        let labels: Vec<Option<usize>> =
+            self.labels.iter().map(|label| classes.binary_search(label.as_ref()?).ok()).collect();
+        let judged = self.labels.len() <= MAX_JUDGED && classes.len() > 1;
+        let overlap =
+            judged.then(|| overlap(&self.features, self.width, &labels, JUDGED_NEIGHBORS, options.metric)).flatten();
+        let answers = self.labels.iter().zip(&self.predictions).filter(|(label, _)| label.is_some());
+        let right = answers.clone().filter(|(label, predicted)| label.as_ref() == Some(*predicted)).count();
+        let facts = MapFacts {
+            classes: &classes,
+            overlap,
+            right: Some((right, answers.count())),
+            trustworthiness: trust.map(|trust| (trust, JUDGED_NEIGHBORS)),
+        };
+        let mut findings = findings::map::of(&facts);
+        if let (Some(data), model) = (&arguments.data, arguments.model.typed())
+            && facts.right.is_some_and(|(_, of)| of > 0)
+        {
+            let line = ["eval", "--model", model, "--data", &data.display().to_string(), "--per-class"];
+            findings.next.push(NextStep::new("see recall and precision of every class", line));
+        }
+        findings
+    }
+
+    /// The interactive map.
+    fn page(&self, layout: &[[f32; 2]], options: &UmapOptions, arguments: &UmapArguments, findings: &Findings) -> Page {
+        let classes = self.classes();
         let class = |name: &String| classes.binary_search(&name).unwrap_or_default();
         // What a set is called: the file that the images came from, else the split.
         let set_of_each = if self.files.is_empty() { &self.splits } else { &self.files };
         let mut sets = set_of_each.clone();
         sets.dedup();
         let set = |name: &String| sets.iter().position(|set| set == name).unwrap_or_default();
-        let colored_by = match color {
+        let colored_by = match arguments.color.as_str() {
             "file" | "split" => "Set",
             "prediction" => "Prediction",
             "correctness" => "Correctness",
             _ => "Class",
         };
-        let mut page = Page::new(format!("UMAP of {} images", layout.len()));
-        page.facts = vec![
-            ("Features of each image".into(), self.width.to_string()),
+        let mut page = Page::new(format!("Map of {} images: {}", HumanCount(layout.len() as u64), origin(arguments)));
+        (page.verdict, page.next) = (findings.sentences.clone(), findings.next.clone());
+        page.facts = facts(arguments);
+        page.facts.extend([
+            ("Features of each image".into(), HumanCount(self.width as u64).to_string()),
             ("Neighbors".into(), options.neighbors.to_string()),
             ("Minimum distance".into(), options.minimum_distance.to_string()),
             ("Metric".into(), options.metric.name().to_owned()),
             ("Seed".into(), options.seed.to_string()),
-        ];
+        ]);
         let map = Map {
             method: "UMAP (McInnes et al. 2018). Distances between distant clusters mean little.".into(),
             x: layout.iter().map(|point| point[0]).collect(),
@@ -386,6 +426,29 @@ impl Images {
         names.dedup();
         let groups = of_each.iter().filter_map(|name| names.binary_search(name).ok()).collect();
         (groups, names)
+    }
+}
+
+/// Where the features are from, in a few words.
+fn origin(arguments: &UmapArguments) -> String {
+    let name = |path: &Path| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    match &arguments.data {
+        Some(data) => Subject::new(arguments.model.typed(), data).names(),
+        None => listed(&arguments.features.iter().map(|path| name(path)).collect::<Vec<_>>()),
+    }
+}
+
+/// Where the features are from, in full.
+fn facts(arguments: &UmapArguments) -> Vec<(String, String)> {
+    match &arguments.data {
+        Some(data) => {
+            let layer = ("Layer".to_owned(), arguments.layer.clone());
+            Subject::new(arguments.model.typed(), data).facts().into_iter().chain([layer]).collect()
+        }
+        None => {
+            let files: Vec<String> = arguments.features.iter().map(|path| path.display().to_string()).collect();
+            vec![("Features".into(), files.join(", "))]
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What commands print on standard output.
 
+pub mod color;
+pub mod estimate;
 pub mod plan;
 pub mod results;
 pub mod table;
@@ -7,6 +9,7 @@ pub mod table;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
@@ -77,11 +80,19 @@ impl Console {
         }
     }
 
+    /// A console that shows nothing.
+    #[cfg(test)]
+    pub fn silent() -> Self {
+        let (verbose, results) = (false, Results::Text);
+        let (progress, command_line) = (Progress::on_standard_error(true, verbose), CommandLine::new(&[]));
+        Self { progress, threads: 1, command_line, results, verbose, told: Mutex::default() }
+    }
+
     /// Prints a result: as JSON with `--json`, else as text.
     pub fn print(&self, document: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure> {
         let json = || serde_json::to_string_pretty(document).map_err(|error| Failure::Mistake(error.to_string()));
         match &self.results {
-            Results::Text => write(text().trim_end_matches('\n')),
+            Results::Text => write_to(&mut anstream::stdout().lock(), text().trim_end_matches('\n')),
             Results::Json => write(&json()?),
             Results::Kept(found) => {
                 let (json, text) = (json()?, text());
@@ -174,13 +185,42 @@ impl Console {
     }
 }
 
-/// Prints a line on standard error. If that fails, as with a log on a full disk, the line is lost and the work continues.
-pub fn tell(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+/// The model and the data that a result is of.
+pub struct Subject {
+    /// As it was typed.
+    pub model: String,
+    /// As it was typed.
+    pub data: String,
 }
 
-/// Prints text and a line break.
+impl Subject {
+    /// A model and data as they were typed.
+    pub fn new(model: &str, data: &Path) -> Self {
+        Self { model: model.to_owned(), data: data.display().to_string() }
+    }
+
+    /// Both by their last names, such as `resnet18 on pets`.
+    pub fn names(&self) -> String {
+        let last = |text: &str| text.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned();
+        format!("{} on {}", last(&self.model), last(&self.data))
+    }
+
+    /// Both in full, for the head of a page.
+    pub fn facts(&self) -> Vec<(String, String)> {
+        vec![("Model".into(), self.model.clone()), ("Data".into(), self.data.clone())]
+    }
+}
+
+/// Prints a line on standard error. If that fails, as with a log on a full disk, the line is lost and the work continues.
+pub fn tell(text: &str) {
+    let _ = writeln!(anstream::stderr(), "{}", color::with_kind(text));
+}
+
+/// Prints text as it is, and a line break.
 pub fn write(text: &str) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
+    write_to(&mut std::io::stdout().lock(), text)
+}
+
+fn write_to(out: &mut impl Write, text: &str) -> Result<(), Failure> {
     writeln!(out, "{text}").and_then(|()| out.flush()).map_err(|error| Failure::of_output(&error))
 }

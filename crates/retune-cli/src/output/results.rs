@@ -7,10 +7,12 @@ use indexmap::IndexMap;
 use indicatif::HumanCount;
 use retune::inference::Evaluation;
 use retune::report::confusion::ClassAccuracy;
+use retune::report::findings::Findings;
 use retune::run::{self, Hint, Summary};
 use retune::train::{BudgetCut, PhaseOutcome, RunnerUp, ShortenedTraining};
 use serde::Serialize;
 
+use super::color::bold;
 use super::table::{Align, Table};
 use crate::progress::Rounded;
 
@@ -138,7 +140,7 @@ fn class_table(set: &str, classes: &[ClassAccuracy]) -> Table {
 }
 
 /// The results of a run and the path of its model.
-pub fn summary(summary: &Summary, run: &Path) -> String {
+pub fn summary(summary: &Summary, run: &Path, findings: &Findings) -> String {
     let mut text = format!(
         "{} on {}: {} images, {} parameters trained, {}\n",
         summary.method,
@@ -150,13 +152,46 @@ pub fn summary(summary: &Summary, run: &Path) -> String {
     for phase in &summary.phases {
         let chosen = chosen(phase);
         let accuracy = percent(phase.validation.accuracy);
-        text.push_str(&format!("  {}: {chosen}, {accuracy} right on validation\n", phase.phase));
+        text.push_str(&format!("  {}: {chosen}, accuracy {accuracy} on validation\n", phase.phase));
         text.extend(phase.cut.iter().map(|cut| format!("    {}\n", left_out(cut))));
         text.extend(phase.runner_up().map(|runner_up| format!("    {}\n", certainty(&runner_up))));
     }
-    let hint = hint(summary, run).map(|hint| format!("{hint}\n\n")).unwrap_or_default();
+    let found = found(findings);
     let tables = format!("{}{}", table(&summary.splits), label_table(&summary.splits));
-    format!("{text}\n{tables}\n{hint}model: {}\n", run.join("model").display())
+    format!("{text}\n{tables}\n{found}\nmodel: {}\n", run.join("model").display())
+}
+
+/// Findings as text, the first of them in bold.
+pub fn found(findings: &Findings) -> String {
+    let text = findings.text();
+    match text.split_once('\n') {
+        Some((first, rest)) if !findings.sentences.is_empty() => format!("{}\n{rest}", bold(first)),
+        _ => text,
+    }
+}
+
+/// A comparison's table with its heading and the best of each column in bold.
+pub fn comparison(rows: &str) -> String {
+    let line = |(number, line): (usize, &str)| match number {
+        0 => format!("{}\n", bold(line)),
+        _ => format!("{}\n", best_in_bold(line)),
+    };
+    rows.lines().enumerate().map(line).collect()
+}
+
+/// A row of a comparison; the marker `*` stands behind what is best. Cells are apart by two spaces or more.
+fn best_in_bold(line: &str) -> String {
+    let Some(mut rest) = line.contains(" *").then_some(line).filter(|line| !line.starts_with('*')) else {
+        return line.to_owned();
+    };
+    let mut text = String::new();
+    while let Some(end) = rest.find(" *") {
+        let start = rest[..end].rfind("  ").map_or(0, |gap| gap + 2);
+        text.push_str(&rest[..start]);
+        text.push_str(&bold(&rest[start..end + 2]));
+        rest = &rest[end + 2..];
+    }
+    text + rest
 }
 
 /// A note on what to try next, judging by a run's outcome, and with which options.
@@ -217,6 +252,12 @@ fn interval([low, high]: [f64; 2]) -> String {
     format!("{:.1}–{:.1} %", 100.0 * low, 100.0 * high)
 }
 
+/// A number of images, such as `1 image`.
+pub fn images_in_words(count: usize) -> String {
+    let noun = if count == 1 { "image" } else { "images" };
+    format!("{} {noun}", HumanCount(count as u64))
+}
+
 /// A share of 1 in percent.
 pub fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
@@ -225,6 +266,15 @@ pub fn percent(share: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_best_of_a_comparison_stands_out() {
+        let text = comparison("method  test, %\nlp      90.0 (88–92) *\nft      80.0\n\n* best of the column\n");
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], bold("method  test, %"));
+        assert_eq!(lines[1], format!("lp      {}", bold("90.0 (88–92) *")));
+        assert_eq!(lines[2..], ["ft      80.0", "", "* best of the column"]);
+    }
 
     #[test]
     fn how_sure_a_rate_is_is_told_in_points() {

@@ -77,6 +77,35 @@ impl Browser {
         self.post("/execute/sync", &json!({ "script": body, "args": [] }))
     }
 
+    /// What a function's body hands to the function that is its only argument.
+    pub fn asynchronous_script(&self, body: &str) -> Value {
+        self.post("/execute/async", &json!({ "script": body, "args": [] }))
+    }
+
+    /// Makes the window as wide and high as this, in pixels of CSS, for a reader who prefers light or dark pages.
+    pub fn look(&self, [width, height]: [u64; 2], theme: &str) {
+        let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        let features = json!([
+            { "name": "prefers-color-scheme", "value": theme },
+            { "name": "prefers-reduced-motion", "value": "reduce" },
+        ]);
+        for (command, parameters) in [
+            ("Emulation.setDeviceMetricsOverride", metrics),
+            ("Emulation.setEmulatedMedia", json!({ "features": features })),
+        ] {
+            self.post("/goog/cdp/execute", &json!({ "cmd": command, "params": parameters }));
+        }
+    }
+
+    /// The window as a PNG file.
+    pub fn screenshot(&self) -> Vec<u8> {
+        use base64::Engine;
+        let request = self.agent.get(format!("{}/screenshot", self.address));
+        let text = request.call().unwrap().body_mut().with_config().limit(1 << 28).read_to_string().unwrap();
+        let answer: Value = serde_json::from_str(&text).unwrap();
+        base64::engine::general_purpose::STANDARD.decode(answer["value"].as_str().unwrap()).unwrap()
+    }
+
     /// The value of an expression once it is neither false nor null.
     pub fn wait_for(&self, expression: &str) -> Value {
         for _ in 0..200 {

@@ -39,7 +39,10 @@ pub(super) fn draw(figure: &Lines, mut canvas: Canvas) -> Drawing {
     let at_ends = shown.len() <= NAMED_AT_ENDS;
     let names: Vec<String> = lines.iter().map(|line| fitted(&line.name, NAME, 0.32 * width)).collect();
     let legend = Legend {
-        entries: shown.iter().map(|&index| (Swatch::Line(looks[index].attributes()), names[index].clone())).collect(),
+        entries: shown
+            .iter()
+            .map(|&index| (Swatch::Line(index, looks[index].attributes()), names[index].clone()))
+            .collect(),
     };
     let height = (0.52 * width).clamp(200.0, 420.0);
     let height = if at_ends { height } else { height.max(ROW * shown.len().min(COLUMN) as f64) };
@@ -64,7 +67,7 @@ pub(super) fn draw(figure: &Lines, mut canvas: Canvas) -> Drawing {
         let (behind, before): (Vec<usize>, Vec<usize>) =
             shown.iter().rev().partition(|&&index| lines[index].line.faint);
         for index in behind.into_iter().chain(before) {
-            line(canvas, &frame, &lines[index], &looks[index]);
+            canvas.in_series(index, |canvas| line(canvas, &frame, &lines[index], &looks[index]));
         }
     });
     points(figure, &frame, &lines, &looks, &mut canvas);
@@ -200,12 +203,14 @@ fn name_ends(canvas: &mut Canvas, frame: &Frame, lines: &[Merged], looks: &[Look
     let places = apart(&wanted, 16.0, [frame.area[1] + 4.0, frame.area[3] - 4.0]);
     for ((&index, [x, y]), place) in shown.iter().zip(ends).zip(places) {
         let right = frame.area[2];
-        if (place - y).abs() > 3.0 || right - x > 12.0 {
-            let from = (x + 5.0).min(right);
-            let y = y.clamp(frame.area[1], frame.area[3]);
-            canvas.line([from, y, right + 8.0, place], &looks[index].color, 0.8, r#" stroke-opacity="0.7""#);
-        }
-        canvas.text(Text::at(right + 10.0, place + 4.2, &names[index], NAME), Tone::Ink);
+        canvas.as_legend(index, &names[index], |canvas| {
+            if (place - y).abs() > 3.0 || right - x > 12.0 {
+                let from = (x + 5.0).min(right);
+                let y = y.clamp(frame.area[1], frame.area[3]);
+                canvas.line([from, y, right + 8.0, place], &looks[index].color, 0.8, r#" stroke-opacity="0.7""#);
+            }
+            canvas.text(Text::at(right + 10.0, place + 4.2, &names[index], NAME), Tone::Ink);
+        });
     }
 }
 

@@ -73,7 +73,10 @@ fn groups(figure: &PointMap, canvas: &Canvas, room: f64) -> Vec<Group> {
     let few = if by_size.len() > MAX_GROUPS { by_size.split_off(MAX_GROUPS - 1) } else { Vec::new() };
     by_size.sort_unstable();
     let mut groups: Vec<Group> = Vec::new();
+    // Where there are few groups, each has its own look on every map, whether or not others have points.
+    let few_names = figure.names.len() <= MAX_GROUPS;
     for (number, group) in by_size.into_iter().enumerate() {
+        let number = if few_names { group } else { number };
         groups.push(Group {
             name: fitted(&figure.names[group], NAME, room),
             shape: number,

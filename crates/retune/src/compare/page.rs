@@ -4,8 +4,9 @@ use retune_figures::Axis;
 use retune_figures::figure::{Line, Lines, Scatter};
 use retune_pixels::preprocess::Preprocessing;
 
-use super::table::{findings, reading};
+use super::table::reading;
 use super::{Basis, ColumnResult, Comparison, MethodResult, MethodRow, Standing};
+use crate::report::findings::Findings;
 use crate::report::page::{self, Cell, Mark, Page, Section, Table, Text, grouped};
 use crate::report::run_page::{RunRecord, duration, sentence};
 
@@ -30,7 +31,9 @@ pub fn page(comparison: &Comparison, runs: &[RunOf], command: Option<&str>) -> P
         (_, 0 | 1) => format!("{methods} methods compared"),
         _ => format!("{methods} methods compared over {seeds} seeds"),
     });
-    page.verdict = findings(comparison);
+    let directory = |label: &str| runs.iter().find(|run| run.label == label).map(|run| run.record.directory.as_path());
+    let Findings { sentences, next } = super::findings::of(comparison, directory);
+    (page.verdict, page.next) = (sentences, next);
     page.verdict.extend(different_images(runs).map(|note| sentence(&note)));
     page.facts = facts(comparison, runs);
     page.sections.push(results(comparison));

@@ -5,10 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use super::run_monitor::RunMonitor;
 use super::{Comparison, MethodRow, table};
 use crate::files::lock::{DirectoryLock, LOCK_FILE, LockError};
 use crate::files::{self, FileError};
@@ -279,6 +281,7 @@ pub fn run(
         told: Mutex::default(),
         total,
         alone: jobs <= 1,
+        jobs: jobs.max(1),
         pictures,
         monitor,
     };
@@ -419,6 +422,7 @@ struct Crew<'a> {
     told: Mutex<BTreeSet<String>>,
     total: usize,
     alone: bool,
+    jobs: usize,
     pictures: bool,
     monitor: &'a dyn Monitor,
 }
@@ -459,7 +463,19 @@ impl Crew<'_> {
         }
         self.monitor.message(&format!("run {number} of {}: {}", self.total, job.name()));
         let prefix = if self.alone { None } else { Some(job.name()) };
-        let monitor = RunMonitor { inner: self.monitor, told: &self.told, prefix };
+        let (runs_before, seconds_before) = {
+            let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+            (found.len(), found.iter().map(|found| found.summary.seconds).sum())
+        };
+        let monitor = RunMonitor {
+            inner: self.monitor,
+            told: &self.told,
+            prefix,
+            begun: Instant::now(),
+            runs_before,
+            seconds_before,
+            runs_after: self.queue.lock().unwrap_or_else(PoisonError::into_inner).len().div_ceil(self.jobs),
+        };
         DirectoryLock::check(&job.out).map_err(|error| of_run(error.into()))?;
         let summary = if run::is_resumable(&job.out) {
             run::resume(&job.out, Some(shared), &monitor).map_err(of_run)?
@@ -475,52 +491,5 @@ impl Crew<'_> {
             tell_missing(&pictures::draw(&job.out, &summary), &monitor);
         }
         Ok(summary)
-    }
-}
-
-/// The monitor of one of several simultaneous runs. Messages carry the run's name, and only one run draws a bar.
-struct RunMonitor<'a> {
-    inner: &'a dyn Monitor,
-    /// Notes that have been shown.
-    told: &'a Mutex<BTreeSet<String>>,
-    prefix: Option<String>,
-}
-
-impl Monitor for RunMonitor<'_> {
-    fn start(&self, task: &str, total: usize) {
-        if self.prefix.is_none() {
-            self.inner.start(task, total);
-        }
-    }
-
-    fn advance(&self, units: usize) {
-        if self.prefix.is_none() {
-            self.inner.advance(units);
-        }
-    }
-
-    fn finish(&self) {
-        if self.prefix.is_none() {
-            self.inner.finish();
-        }
-    }
-
-    fn message(&self, text: &str) {
-        // What is said of data and models is the same in every run.
-        if text.starts_with("note: ") {
-            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-            if told.insert(text.to_owned()) {
-                self.inner.message(text);
-            }
-            return;
-        }
-        match &self.prefix {
-            Some(prefix) => self.inner.message(&format!("[{prefix}] {text}")),
-            None => self.inner.message(text),
-        }
-    }
-
-    fn canceled(&self) -> bool {
-        self.inner.canceled()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::findings::sentences;
 use super::{Basis, ColumnResult, Comparison, MethodResult, MethodRow, Standing};
 use crate::report::page::grouped;
 
@@ -60,7 +61,7 @@ fn accuracy(method: &MethodResult, result: &ColumnResult, several: bool) -> Stri
 }
 
 /// The table as columns of text. `*` marks the best of a column, and `~` values that are not significantly worse.
-pub fn text(comparison: &Comparison) -> String {
+pub fn rows(comparison: &Comparison) -> String {
     let cells = Cells::of(comparison);
     let marked = |cell: &Cell| match cell.standing {
         Some(Standing::Best) => format!("{} *", cell.text),
@@ -80,7 +81,18 @@ pub fn text(comparison: &Comparison) -> String {
         text.truncate(text.trim_end().len());
         text.push('\n');
     }
-    format!("{text}\n* best of the column, ~ not significantly worse\n{}", notes(comparison))
+    format!("{text}\n* best of the column, ~ not significantly worse\n")
+}
+
+/// The same with what was found and how to read it.
+pub fn text(comparison: &Comparison) -> String {
+    format!("{}{}", rows(comparison), notes(comparison))
+}
+
+/// How to read the table.
+pub fn explanation(comparison: &Comparison) -> String {
+    let (intervals, test) = reading(comparison);
+    format!("{intervals}{test}")
 }
 
 /// The table as Markdown. The best of a column is bold, and values that are not significantly worse are italic.
@@ -198,41 +210,9 @@ pub fn csv(comparison: &Comparison) -> io::Result<String> {
 
 /// Explanations below the table: the intervals, and which differences are significant.
 fn notes(comparison: &Comparison) -> String {
-    let lines: String = findings(comparison).into_iter().map(|finding| format!("{finding}\n")).collect();
+    let lines: String = sentences(comparison).into_iter().map(|finding| format!("{finding}\n")).collect();
     let (intervals, test) = reading(comparison);
-    format!("{intervals}{lines}{test}")
-}
-
-/// For each set, a sentence on the best method and over which others its lead is significant.
-pub(super) fn findings(comparison: &Comparison) -> Vec<String> {
-    let mut findings = Vec::new();
-    for ColumnResult { column, basis, methods, .. } in comparison.results() {
-        let named = |wanted: Standing| -> Vec<&str> {
-            methods.iter().filter(|method| method.standing == wanted).map(|method| method.label.as_str()).collect()
-        };
-        let (bests, close) = (named(Standing::Best), named(Standing::NotSignificantlyWorse));
-        let best = bests.join(" and ");
-        let heading = column.heading();
-        let worse = named(Standing::Worse);
-        let is = if bests.len() == 1 { "is" } else { "are" };
-        let holm = if *basis == Basis::Predictions { " after Holm's correction" } else { "" };
-        findings.push(match (close.len(), worse.len()) {
-            (0, 0) if bests.len() < 2 => continue,
-            (0, 0) => format!("{heading}: {best} are equal."),
-            (0, _) => format!("{heading}: {best} {is} best, and every other method is significantly worse{holm}."),
-            (_, 0) => format!("{heading}: {best} {is} highest, but no other method is significantly different{holm}."),
-            (near, far) if near <= far => {
-                let are = if near == 1 { "is" } else { "are" };
-                let close = close.join(", ");
-                format!("{heading}: {best} {is} highest; {close} {are} not significantly different{holm}.")
-            }
-            (_, far) => {
-                let (worse, are) = (worse.join(", "), if far == 1 { "is" } else { "are" });
-                format!("{heading}: {best} {is} highest; only {worse} {are} significantly worse{holm}.")
-            }
-        });
-    }
-    findings
+    format!("{lines}{intervals}{test}")
 }
 
 /// Explanations of the intervals and of significance.
@@ -283,7 +263,7 @@ fn of_predictions(comparison: &Comparison) -> (String, String) {
 fn of_accuracies(comparison: &Comparison) -> (String, String) {
     let seeds = comparison.seeds();
     let intervals = if seeds > 1 {
-        format!("Mean over {seeds} seeds ± half of Student's 90 % interval.\n")
+        format!("Mean over {seeds} seeds; ± is the 90 % confidence interval (Student's t).\n")
     } else {
         "One seed, with Wilson's 95 % interval over images, which does not show how much seeds differ.\n".to_owned()
     };

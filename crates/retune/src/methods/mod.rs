@@ -20,6 +20,7 @@ use self::options::{AnyOption, shown};
 pub use self::options::{DECADES, HALF_DECADES, MethodOptions, OptionDeclaration, ProbePhase};
 pub use self::spec::MethodSpec;
 use crate::models::Block;
+use crate::names::closest;
 use crate::plan::{Phase, Plan, PlanError, Schedule};
 
 /// Makes the list of methods, of a file and a name in Rust for each.
@@ -165,9 +166,19 @@ impl Eq for Method {}
 
 /// No method has this name.
 #[derive(Debug, thiserror::Error)]
-#[error("unknown method '{name}'; choose one of {known}", known = names(ALL, ", "))]
+#[error("unknown method '{name}'; {advice}", advice = self.advice())]
 pub struct UnknownMethod {
     name: String,
+}
+
+impl UnknownMethod {
+    /// The closest name, or all of them.
+    fn advice(&self) -> String {
+        match closest(&self.name, ALL.iter().map(|method| method.name)) {
+            Some(close) => format!("did you mean '{close}'?"),
+            None => format!("choose one of {}", names(ALL, ", ")),
+        }
+    }
 }
 
 impl FromStr for Method {

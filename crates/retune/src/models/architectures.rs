@@ -12,6 +12,7 @@ pub use super::families::Family;
 use super::families::{Convention, ImageSizes};
 use super::parameters::{ParameterBuilder, ParameterSpec};
 use super::position_embedding::PositionGrid;
+use crate::names::suggestion;
 
 /// One entry of the table.
 #[derive(Clone, Debug, Deserialize)]
@@ -94,9 +95,7 @@ pub enum ArchitectureError {
 }
 
 fn did_you_mean(name: &str) -> String {
-    closest(name, TABLE.architectures.keys().map(String::as_str))
-        .map(|closest| format!(" (did you mean '{closest}'?)"))
-        .unwrap_or_default()
+    suggestion(name, TABLE.architectures.keys().map(String::as_str))
 }
 
 /// The hub repository of weights that people call by timm's name alone: `resnet18` means its default weights,
@@ -108,15 +107,6 @@ pub fn repository_of(name: &str) -> Option<String> {
         false => repositories.into_iter().next(),
         true => repositories.into_iter().find(|repository| repository.strip_prefix("timm/") == Some(name)),
     }
-}
-
-/// The candidate that is most like `name`, if any is close.
-pub fn closest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    candidates
-        .map(|candidate| (strsim::levenshtein(name, candidate), candidate))
-        .min()
-        .filter(|(distance, _)| *distance <= name.len() / 3)
-        .map(|(_, candidate)| candidate)
 }
 
 /// All names that can be built with their entries, sorted.

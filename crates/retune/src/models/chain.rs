@@ -6,9 +6,9 @@ use std::ops::Range;
 use burn::tensor::Tensor;
 use retune_kernels::operators::{channels_first, global_average};
 
-use super::architectures::closest;
 use super::layers::Pass;
 use super::parameters::ParameterSpec;
+use crate::names::suggestion;
 
 /// What flows from one block to the next.
 #[derive(Clone, Debug)]
@@ -184,9 +184,7 @@ impl Block {
 impl UnknownLayer {
     /// That `name` is none of `known`.
     pub(crate) fn among<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Self {
-        let suggestion =
-            closest(name, known).map(|closest| format!(" (did you mean '{closest}'?)")).unwrap_or_default();
-        Self { name: name.to_owned(), suggestion }
+        Self { name: name.to_owned(), suggestion: suggestion(name, known) }
     }
 }
 

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 pub use self::sheet::PageSheet;
 pub use self::views::{Cell, Column, Confusions, Gallery, GalleryItem, Map, Mark, PageFigure, Pair, Table, Text, View};
+use super::findings::NextStep;
 use crate::files::{self, FileError};
 
 /// Maximum number of bytes of thumbnails that a page embeds. A single run takes less, but several runs add up.
@@ -25,6 +26,8 @@ pub struct Page {
     pub title: String,
     /// The main findings, a sentence each.
     pub verdict: Vec<String>,
+    /// What to run next.
+    pub next: Vec<NextStep>,
     /// Names and values under the heading.
     pub facts: Vec<(String, String)>,
     /// The sections.
@@ -49,6 +52,10 @@ pub struct Section {
     pub wide: bool,
     /// One, or several of which one is shown at a time.
     pub views: Vec<NamedView>,
+    /// The position of the view that is shown first.
+    pub open: usize,
+    /// Whether only the heading is shown until it is clicked, because there is little to see.
+    pub folded: bool,
 }
 
 /// A view and its name among those of a section.
@@ -103,13 +110,27 @@ impl Page {
 impl Section {
     /// A section without any view yet.
     pub fn new(title: impl Into<String>, note: impl Into<String>) -> Self {
-        Self { id: String::new(), title: title.into(), note: note.into(), wide: false, views: Vec::new() }
+        let (title, note) = (title.into(), note.into());
+        Self { id: String::new(), title, note, wide: false, views: Vec::new(), open: 0, folded: false }
     }
 
     /// The same across the page's whole width; views that are added later are as wide.
     #[must_use]
     pub fn wide(self) -> Self {
         Self { wide: true, ..self }
+    }
+
+    /// The same with the view of this name shown first, if there is one.
+    #[must_use]
+    pub fn opened_at(self, name: Option<&String>) -> Self {
+        let open = self.views.iter().position(|view| Some(&view.name) == name).unwrap_or(self.open);
+        Self { open, ..self }
+    }
+
+    /// The same, folded if there is little to see.
+    #[must_use]
+    pub fn folded_if(self, folded: bool) -> Self {
+        Self { folded, ..self }
     }
 
     /// The same with one more view.

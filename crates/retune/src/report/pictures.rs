@@ -171,7 +171,7 @@ pub fn interpolation(curve: &[CurvePoint]) -> Plot {
 /// The images of highest loss of a set, with what the model said of them.
 fn hardest(title: &str, rows: &[&Prediction], classes: &[String], images: Vec<Vec<u8>>) -> Plot {
     let tile = |(row, image): (&&Prediction, Vec<u8>)| {
-        let said = format!("said {}, {}", classes[row.predicted], percent(row.probability));
+        let said = format!("predicted {}, {}", classes[row.predicted], percent(row.probability));
         Tile { image, caption: vec![classes[row.label].clone(), said], right: Some(row.predicted == row.label) }
     };
     let tiles = rows.iter().zip(images).map(tile).collect();

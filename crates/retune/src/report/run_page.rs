@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use retune_analysis::calibration::Calibration;
 use retune_pixels::preprocess::Preprocessing;
 
+use super::findings::Findings;
 use super::page::{Page, PageSheet, Section, grouped};
 use super::verdict;
 use crate::files::{self, FileError};
@@ -105,6 +106,8 @@ impl From<FitError> for ReportError {
 /// Everything that a finished run's directory holds for a report.
 #[derive(Clone, Debug)]
 pub struct RunRecord {
+    /// The directory.
+    pub directory: PathBuf,
     /// Its resolved options.
     pub options: FitOptions,
     /// Its plan.
@@ -138,6 +141,7 @@ impl RunRecord {
         summary.classes = imagenet::shown(&summary.classes);
         let samples = predictions.as_ref().map(|predictions| Samples::read(run, predictions)).transpose()?;
         Ok(Self {
+            directory: run.to_owned(),
             metrics: metrics::read(&run.join("metrics.jsonl"))?,
             map: SampleMap::read(run)?,
             preprocessing: ModelConfig::read(&run.join("model").join(CONFIG_FILE))
@@ -164,12 +168,17 @@ impl RunRecord {
         Calibration::measure(predictions.of_set(set).map(|row| (row.probability, row.predicted == row.label)))
     }
 
+    /// What was found, and what to do next.
+    pub fn findings(&self) -> Findings {
+        verdict::of_run(self)
+    }
+
     /// The page.
     pub fn page(&self) -> Page {
         let summary = &self.summary;
         let mut page = Page::new(format!("{} on {}", summary.method, summary.architecture));
-        page.verdict = verdict::sentences(summary, &self.shifted(), |set| self.calibration(set));
-        page.verdict.extend(summary.hint(&self.plan).map(|hint| sentence(&hint.to_string())));
+        let Findings { sentences, next } = self.findings();
+        (page.verdict, page.next) = (sentences, next);
         page.facts = self.facts();
         page.sections = self.sections(&mut page, |_| true);
         if self.predictions.is_none() {

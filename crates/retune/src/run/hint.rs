@@ -54,7 +54,7 @@ impl fmt::Display for Hint {
             ),
             Self::NoBetterThanGuessing { accuracy, guessing } => write!(
                 formatter,
-                "{:.1} % right on validation, the mean over classes, is no better than guessing ({:.1} %)",
+                "balanced accuracy {:.1} % on validation is no better than guessing ({:.1} %)",
                 100.0 * accuracy,
                 100.0 * guessing
             ),

@@ -222,6 +222,33 @@ impl PlanSource {
     }
 }
 
+/// The method of a run with its options, before a model turns them into a plan.
+#[derive(Serialize)]
+struct RecordedMethod<'a> {
+    name: Method,
+    #[serde(flatten)]
+    options: &'a MethodOptions,
+}
+
+/// The text of a run's `run.toml`: its options, and its method unless its plan was written by hand.
+///
+/// # Errors
+/// None in practice, because every option can be written as TOML.
+pub fn recorded(options: &FitOptions, plan: &PlanSource) -> Result<String, toml::ser::Error> {
+    #[derive(Serialize)]
+    struct Recorded<'a> {
+        #[serde(flatten)]
+        options: &'a FitOptions,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        method: Option<RecordedMethod<'a>>,
+    }
+    let method = match plan {
+        PlanSource::Method(name, options) => Some(RecordedMethod { name: *name, options }),
+        PlanSource::Written(_) => None,
+    };
+    toml::to_string(&Recorded { options, method })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

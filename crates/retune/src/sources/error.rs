@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use retune_pixels::decode::DecodeError;
 
 use super::{DataNote, SplitName};
+use crate::names::suggestion;
 
 impl DataError {
     /// Whether a file or folder that was named is not there.
@@ -111,7 +112,7 @@ pub enum DataError {
         label: String,
     },
     /// A data set has a class that the model's class list lacks.
-    #[error("{} has the class `{class}`, which is none of the model's classes: {}", .path.display(), Listed(.known))]
+    #[error("{} has the class `{class}`, which is none of the model's classes{}: {}", .path.display(), close(.class, .known), Listed(.known))]
     UnknownClass {
         /// The data's root.
         path: PathBuf,
@@ -185,7 +186,7 @@ pub enum DataError {
         model: usize,
     },
     /// The data has no split of that name.
-    #[error("{} has no `{split}` split: it has {}", .path.display(), Listed(.available))]
+    #[error("{} has no `{split}` split{}: it has {}", .path.display(), close(&.split.to_string(), .available), Listed(.available))]
     NoSuchSplit {
         /// The data's root.
         path: PathBuf,
@@ -353,6 +354,11 @@ impl DataError {
 }
 
 /// A list of names for an error: all of a short list, the beginning of a long one.
+/// The name that may have been meant, as a clause.
+fn close(name: &str, known: &[String]) -> String {
+    suggestion(name, known.iter().map(String::as_str))
+}
+
 struct Listed<'a>(&'a [String]);
 
 impl fmt::Display for Listed<'_> {
@@ -404,5 +410,11 @@ mod tests {
             known: vec!["cat".into(), "dog".into()],
         };
         assert_eq!(error.to_string(), "shifted has the class `zebra`, which is none of the model's classes: cat, dog");
+        let error = DataError::UnknownClass {
+            path: "shifted".into(),
+            class: "kitten".into(),
+            known: vec!["dog".into(), "kittens".into()],
+        };
+        assert!(error.to_string().contains("none of the model's classes (did you mean 'kittens'?): dog"), "{error}");
     }
 }

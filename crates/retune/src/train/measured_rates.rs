@@ -106,7 +106,7 @@ impl Trainer {
         let group_of = |block: usize| groups.iter().position(|group| group.contains(&block));
         let name = |spec: &ParameterSpec| group_of(spec.block).map_or_else(String::new, |group| group.to_string());
 
-        monitor.start("measuring gradients", batches.min(loader.batches_per_epoch()));
+        monitor.start_counting("measuring gradients", batches.min(loader.batches_per_epoch()), "batches");
         let order = Order::Shuffled { seed: self.options.seed };
         let watched = loader.epoch(0, order, 0).take(batches).map(|batch| {
             monitor.advance(1);

@@ -8,6 +8,7 @@ pub mod average;
 pub mod budget;
 mod checkpoint;
 mod divergence;
+pub mod estimate;
 mod frozen_activations;
 mod gradient;
 mod kept_features;

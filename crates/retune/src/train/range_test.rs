@@ -173,7 +173,7 @@ impl Trainer {
 
         let (mut points, mut average, mut lowest) = (Vec::new(), 0.0, f64::INFINITY);
         let mut too_large = None;
-        monitor.start(task, options.steps);
+        monitor.start_counting(task, options.steps, "steps");
         'test: for epoch in 0u64.. {
             for batch in loader.epoch(epoch, self.range_order(), 0) {
                 let batch = batch?;

@@ -80,6 +80,8 @@ impl Run<'_> {
             self.begin_pacing(next, settings);
         }
         while self.state.training.goes_on(settings) {
+            let begun = Instant::now();
+            let is_whole = self.state.training.batch == 0 && !self.state.training.validation_due;
             if !self.state.training.validation_due
                 && let Ending::Break(divergence) = self.train_epoch(&trial)?
             {
@@ -103,6 +105,9 @@ impl Run<'_> {
             self.keep_pace(next, settings);
             self.keep_if_best(validation, &trial);
             self.save_checkpoint()?;
+            if is_whole {
+                self.tell_time_left(&trial, begun.elapsed());
+            }
         }
         Ok(Ending::Continue(()))
     }

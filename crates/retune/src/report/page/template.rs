@@ -3,6 +3,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use retune_figures::names::{is_deceptive, visible};
+use retune_figures::{OTHERS, SERIES, SHAPES};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::Page;
@@ -10,7 +12,7 @@ use super::Page;
 const STYLE: &str = include_str!("assets/style.css");
 
 /// The scripts, in order of dependency.
-const SCRIPTS: [&str; 13] = [
+const SCRIPTS: [&str; 12] = [
     include_str!("assets/elements.js"),
     include_str!("assets/format.js"),
     include_str!("assets/colors.js"),
@@ -18,7 +20,6 @@ const SCRIPTS: [&str; 13] = [
     include_str!("assets/thumbnails.js"),
     include_str!("assets/table.js"),
     include_str!("assets/figure.js"),
-    include_str!("assets/heat_map.js"),
     include_str!("assets/confusion.js"),
     include_str!("assets/gallery.js"),
     include_str!("assets/map_points.js"),
@@ -35,8 +36,33 @@ fn policy(script: &str) -> String {
     )
 }
 
+/// What a page's script reads.
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(flatten)]
+    page: &'a Page,
+    looks: Looks,
+}
+
+/// How points look, the same as in figures of files: script draws those of maps.
+#[derive(Serialize)]
+struct Looks {
+    /// Colors of groups on a light page; a dark one has its own.
+    series: [&'static str; 20],
+    /// The color of what is in no group of its own.
+    others: &'static str,
+    /// Corners of each group's marker, of radius 1; none for a circle.
+    shapes: [&'static [[f64; 2]]; 7],
+}
+
+impl Default for Looks {
+    fn default() -> Self {
+        Self { series: SERIES, others: OTHERS, shapes: SHAPES }
+    }
+}
+
 pub(super) fn render(page: &Page) -> Result<String, serde_json::Error> {
-    let data = inert(&serde_json::to_string(page)?);
+    let data = inert(&serde_json::to_string(&Document { page, looks: Looks::default() })?);
     let title = escaped(&visible(&page.title));
     let generator = escaped(&page.generator);
     let script = format!("\n\"use strict\";\n(() => {{\n{}}})();\n", SCRIPTS.concat());
@@ -105,9 +131,33 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use retune_figures::figure::PointMap;
+    use retune_figures::{Figure, Style};
+
     use crate::report::page::{Section, Text};
 
     const HOSTILE: &str = "</script><script>alert(1)</script><!-- \u{2028} & \" ' \\ <img src=x onerror=y>";
+
+    #[test]
+    fn a_map_in_a_page_has_the_colors_and_markers_of_one_in_a_file() {
+        let html = Page::new("map").html().unwrap();
+        let data = html.split_once("id=\"data\">").unwrap().1.split_once("</script>").unwrap().0;
+        let looks = &serde_json::from_str::<serde_json::Value>(data).unwrap()["looks"];
+        let names: Vec<String> = (0..20).map(|group| format!("group {group}")).collect();
+        let (points, groups) = ((0..20).map(|at| [at as f32, 0.0]).collect(), (0..20).collect());
+        let map = PointMap { points, groups, names, ..PointMap::default() };
+        let svg = Figure::from(map).draw(&Style::default()).svg().to_owned();
+        // The legend comes last, a marker and a name for each group in order: its color, and as many corners as it has.
+        for (group, name) in (0..20).map(|group| (group, format!(">group {group}</text>"))) {
+            let marker = svg.split(&name).next().unwrap().rsplit("<path d=\"").next().unwrap();
+            let corners = looks["shapes"][group % 7].as_array().unwrap().len();
+            assert!(marker.contains(looks["series"][group].as_str().unwrap()), "{group}: {marker}");
+            let outline = marker.split('"').next().unwrap();
+            // k corners are written with 2k − 2 spaces between numbers.
+            let drawn = if outline.contains('a') { 0 } else { (outline.matches(' ').count() + 2) / 2 };
+            assert_eq!(drawn, corners, "{group}: {outline}");
+        }
+    }
 
     #[test]
     fn hostile_names_stay_text() {

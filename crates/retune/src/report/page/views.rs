@@ -2,7 +2,7 @@
 //!
 //! Shares are from 0 to 1; pages show accuracies in percent. Numbers that are not finite are left out.
 
-use retune_figures::{Figure, Style};
+use retune_figures::{Figure, Style, figure};
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
@@ -45,6 +45,13 @@ impl<F: Into<Figure>> From<F> for View {
     }
 }
 
+/// Width of a figure on a phone, where a wide one would have letters too small to read.
+const NARROW_WIDTH: f64 = 330.0;
+/// Width of the confusion matrix beside its list of pairs.
+const MATRIX_WIDTH: f64 = 540.0;
+/// Bytes up to which a figure is also drawn for a phone; a larger one scrolls there.
+const MAX_TWICE: usize = 150_000;
+
 /// Width of a figure in a section of half the page, and in one of the whole page, in pixels of CSS.
 const WIDTH: f64 = 520.0;
 const WHOLE_WIDTH: f64 = 860.0;
@@ -61,8 +68,12 @@ pub struct PageFigure {
 impl Serialize for PageFigure {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let drawing = self.figure.draw(&Style::page(self.width));
-        let mut view = serializer.serialize_struct("PageFigure", 1)?;
-        view.serialize_field("svg", drawing.svg())?;
+        let svg = drawing.svg();
+        let narrow = (svg.len() <= MAX_TWICE && self.width > NARROW_WIDTH)
+            .then(|| self.figure.draw(&Style::page(NARROW_WIDTH)).svg().to_owned());
+        let mut view = serializer.serialize_struct("PageFigure", 2)?;
+        view.serialize_field("svg", svg)?;
+        view.serialize_field("narrow", &narrow)?;
         view.end()
     }
 }
@@ -132,19 +143,23 @@ pub enum Mark {
     Tied,
 }
 
-/// Confusion of classes.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+/// Confusion of classes: a matrix, and examples of the pairs confused most often.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Confusions {
-    /// The classes, or groups of them where they are very many.
-    pub classes: Vec<String>,
-    /// Classes in each group; 1 where each has a row of its own.
-    pub group: usize,
-    /// True class or group, predicted one, images; those above 0.
-    pub counts: Vec<(usize, usize, usize)>,
+    /// The matrix, the same as in a file.
+    pub figure: PageFigure,
     /// The pairs confused most often.
     pub pairs: Vec<Pair>,
     /// Thumbnails of the pairs' examples.
     pub sheet: Option<usize>,
+}
+
+impl Confusions {
+    /// A matrix without examples.
+    pub fn new(matrix: figure::Confusion) -> Self {
+        let figure = PageFigure { figure: matrix.into(), width: MATRIX_WIDTH };
+        Self { figure, pairs: Vec::new(), sheet: None }
+    }
 }
 
 /// Two classes that the model confuses.

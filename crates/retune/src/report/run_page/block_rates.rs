@@ -14,11 +14,14 @@ fn content(record: &RunRecord, _: Sheets) -> Option<Section> {
     let note = "Mean learning rate of each block over an epoch; of each tensor, where those of a block differ. Layers with \
                 equal rates are one line; colors go from the input (dark) to the head (light).";
     let mut section = SECTION.noted(note);
+    // One rate for all blocks follows the schedule, which the plan tells.
+    let mut few = true;
     for descent in &descents {
         let rows: Vec<&MetricsRow> = descent.chosen_rows().collect();
         if let Some(rates) = figures::layer_rates("", rows.into_iter()) {
+            few &= rates.lines.len() < 2;
             section = section.with(named("Rates", descent, &descents), rates);
         }
     }
-    Some(section)
+    Some(section.folded_if(few))
 }

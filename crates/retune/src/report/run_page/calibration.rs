@@ -3,6 +3,7 @@
 use super::{RunRecord, RunSection, Sheets};
 use crate::report::figures;
 use crate::report::page::Section;
+use crate::report::verdict::worst_set;
 
 pub(super) const SECTION: RunSection =
     RunSection { id: "calibration", title: "Calibration", of_each_run: false, content };
@@ -17,5 +18,5 @@ fn content(record: &RunRecord, _: Sheets) -> Option<Section> {
             section = section.with(name, figures::reliability("", &calibration));
         }
     }
-    Some(section)
+    Some(section.opened_at(worst_set(&record.summary)))
 }

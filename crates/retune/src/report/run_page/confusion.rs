@@ -1,8 +1,12 @@
 //! Confusion of classes in every set.
 
+use retune_figures::figure;
+
 use super::{FEW_CLASSES, RunRecord, RunSection, Sheets};
-use crate::report::confusion::{Confusion, group_names, group_size};
-use crate::report::page::{Confusions, Pair, Section, grouped};
+use crate::report::confusion::Confusion;
+use crate::report::figures;
+use crate::report::page::{Confusions, Pair, Section};
+use crate::report::verdict::worst_set;
 use crate::run::record::Prediction;
 
 /// Pairs listed beside a confusion matrix of few classes, and of many.
@@ -15,12 +19,7 @@ pub(super) const SECTION: RunSection = RunSection { id: "confusion", title: "Con
 fn content(record: &RunRecord, sheets: Sheets) -> Option<Section> {
     let predictions = record.predictions.as_ref()?;
     let classes = &record.summary.classes;
-    let group = group_size(classes.len());
-    let mut note =
-        "Rows are true classes, columns are predictions. Select a cell to see its counts; arrow keys move.".to_owned();
-    if group > 1 {
-        note = format!("{note} Each row and column stands for {} consecutive classes.", grouped(group));
-    }
+    let note = "Rows are true classes, columns are predictions. Point at a cell to see its counts; arrow keys move.";
     let mut section = SECTION.noted(note).wide();
     for (set, name) in predictions.sets.iter().enumerate() {
         let rows: Vec<&Prediction> = predictions.of_set(set).collect();
@@ -34,9 +33,10 @@ fn content(record: &RunRecord, sheets: Sheets) -> Option<Section> {
         };
         let most = PAIRS[usize::from(classes.len() > FEW_CLASSES)];
         let pairs = found.most_confused(most).into_iter().map(pair).collect();
-        let counts = found.grouped(group).counts;
-        let matrix = Confusions { classes: group_names(classes, group), group, counts, pairs, sheet: sheets.samples };
-        section = section.with(name, matrix);
+        // Lists of pairs and classes stand beside and below the matrix.
+        let matrix = figure::Confusion { rankings: Vec::new(), ..figures::confusion("", classes, &found) };
+        section = section.with(name, Confusions { pairs, sheet: sheets.samples, ..Confusions::new(matrix) });
     }
-    Some(section)
+    let perfect = predictions.rows.iter().all(|row| row.label == row.predicted);
+    Some(section.opened_at(worst_set(&record.summary)).folded_if(perfect))
 }

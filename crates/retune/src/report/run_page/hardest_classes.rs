@@ -5,7 +5,7 @@ use retune_analysis::intervals::wilson_interval;
 use super::{FEW_CLASSES, RunRecord, RunSection, Sheets};
 use crate::report::confusion::{Confusion, Hard};
 use crate::report::page::{Cell, Column, Section, Table, grouped};
-use crate::report::verdict::percent;
+use crate::report::verdict::{percent, worst_set};
 
 /// Maximum number of rows in the table.
 const MAX_ROWS: usize = 100;
@@ -43,12 +43,12 @@ fn content(record: &RunRecord, _: Sheets) -> Option<Section> {
             columns: columns.into_iter().map(|(heading, number)| Column { heading: heading.into(), number }).collect(),
             rows: hard.iter().take(MAX_ROWS).map(row).collect(),
             caption: format!(
-                "{shown} of {mistaken} classes with mistakes, of {} with images here. What the model said of every image \
+                "{shown} of {mistaken} classes with mistakes, of {} with images here. The prediction for every image \
                  is in predictions.csv in the run's directory.",
                 grouped(images)
             ),
         };
         section = section.with(name, table);
     }
-    Some(section)
+    Some(section.opened_at(worst_set(&record.summary)))
 }

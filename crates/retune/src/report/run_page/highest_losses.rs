@@ -2,7 +2,11 @@
 
 use super::{RunRecord, RunSection, Sheets};
 use crate::report::page::{Gallery, GalleryItem, Section};
+use crate::report::verdict::worst_set;
 use crate::run::record::Prediction;
+
+/// Loss from which an image is worth a look: its own class has a probability below 0.9.
+const MIN_LOSS: f64 = 0.105;
 
 pub(super) const SECTION: RunSection =
     RunSection { id: "highest-losses", title: "Images with the highest loss", of_each_run: true, content };
@@ -11,7 +15,8 @@ fn content(record: &RunRecord, sheets: Sheets) -> Option<Section> {
     let predictions = record.predictions.as_ref()?;
     let sheet = sheets.hardest?;
     let classes = &record.summary.classes;
-    let note = "The images that surprised the model most, as it saw them: often a wrong label, a cropped object, or the shift itself.";
+    let note = "The images with the highest cross-entropy, as the model saw them: the true class, then the predicted one with its \
+                probability. Look for wrong labels, cropped objects, and what the shift changed.";
     let mut section = SECTION.noted(note).wide();
     let mut first = 0;
     for (set, name) in predictions.sets.iter().enumerate() {
@@ -25,9 +30,9 @@ fn content(record: &RunRecord, sheets: Sheets) -> Option<Section> {
             loss: row.loss,
             path: row.path.clone(),
         };
-        let items = rows.iter().enumerate().map(item).collect();
+        let items = rows.iter().enumerate().filter(|(_, row)| row.loss >= MIN_LOSS).map(item).collect();
         first += rows.len();
         section = section.with(name, Gallery { sheet, items });
     }
-    Some(section)
+    Some(section.opened_at(worst_set(&record.summary)))
 }

@@ -54,8 +54,10 @@ fn phase_rows(phase: &Phase) -> Vec<Vec<Cell>> {
             let rates: Vec<String> = settings.learning_rates.iter().map(|rate| format!("{rate:e}")).collect();
             let searched = if settings.rungs.is_empty() { "" } else { ", by successive halving" };
             let how = format!("{} epochs of gradient descent at {}{searched}", settings.epochs, rates.join(", "));
-            let rows = factor_rows(&settings.rate_factors).into_iter();
-            rows.map(|(layers, rates)| row(how.clone(), &layers, Some(rates))).collect()
+            let rows = factor_rows(&settings.rate_factors).into_iter().enumerate();
+            // Said once, it holds for the rows below.
+            let how = |number: usize| if number == 0 { how.clone() } else { "same".to_owned() };
+            rows.map(|(number, (layers, rates))| row(how(number), &layers, Some(rates))).collect()
         }
     }
 }

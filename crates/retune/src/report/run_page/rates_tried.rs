@@ -23,7 +23,7 @@ fn content(record: &RunRecord, _: Sheets) -> Option<Section> {
                 out on the way. The strong line is the chosen rate.";
     let certainty = descents.iter().filter_map(|descent| descent.outcome.runner_up()).map(|found| certainty(&found));
     let note: Vec<String> = std::iter::once(note.to_owned()).chain(certainty).collect();
-    let mut section = SECTION.noted(note.join(" "));
+    let mut section = SECTION.noted(note.join(" ")).wide();
     for descent in descents.iter().filter(searched) {
         section = section.with(named("Table", descent, &descents), tried_table(&descent.outcome.tried));
     }

@@ -104,7 +104,7 @@ pub(super) fn fit_probe(
     options: &ProbeOptions,
     monitor: &dyn Monitor,
 ) -> Result<probe::Probe, TrainError> {
-    monitor.start(task, options.inverse_strengths.len());
+    monitor.start_counting(task, options.inverse_strengths.len(), "strengths");
     let mut reported = 0;
     let probe = probe::fit_path(train, train_labels, validation, validation_labels, classes, options, |progress| {
         monitor.advance(progress.fitted - reported);

@@ -1,15 +1,18 @@
 //! What the training loop says on its way: to the user, and in `metrics.jsonl`.
 
+use std::time::Duration;
+
 use indexmap::IndexMap;
 
 use super::Trial;
 use crate::inference::Evaluation;
-use crate::plan::{Adaptive, Criterion};
+use crate::plan::{Adaptive, Criterion, Phase, Solver};
 use crate::train::TrainError;
 use crate::train::learning_rates::RateFactors;
 use crate::train::metrics::MetricsRow;
 use crate::train::options::{BatchNormPolicy, TrainOptions};
 use crate::train::run::Run;
+use crate::train::search;
 use crate::train::state::Training;
 
 impl Trial<'_> {
@@ -37,6 +40,18 @@ impl Trial<'_> {
 }
 
 impl Run<'_> {
+    /// Says how long the rest of the plan takes if each of its epochs takes as long as the last one.
+    pub(super) fn tell_time_left(&self, trial: &Trial, epoch: Duration) {
+        let here = trial.next.passes.saturating_sub(self.state.training.epoch);
+        let later = self.plan.phases.iter().skip(self.state.outcomes.len() + 1);
+        let of_phase = |phase: &Phase| match &phase.solver {
+            Solver::Gradient(settings) => search::epochs_in_all(settings),
+            Solver::LogisticRegression(_) | Solver::Interpolation(_) => 1,
+        };
+        let epochs = here + later.map(of_phase).sum::<usize>();
+        self.monitor.time_left(epoch.saturating_mul(u32::try_from(epochs).unwrap_or(u32::MAX)));
+    }
+
     /// Says what a batch of one image cannot do.
     pub(super) fn note_batches_of_one_image(&self) {
         let options = &self.trainer.options;
@@ -82,7 +97,7 @@ impl Run<'_> {
     ) -> Result<(), TrainError> {
         let epochs = self.state.training.epoch;
         self.monitor.message(&format!(
-            "{}: {:.1} % right on validation, loss {:.4}",
+            "{}: accuracy {:.1} % on validation, loss {:.4}",
             trial.task(epochs - 1, &self.state.training),
             100.0 * validation.accuracy,
             validation.loss

@@ -53,8 +53,8 @@ function choice(label, names, chosen, choose) {
   return group;
 }
 
-// A legend whose entries are switched on and off.
-function legend(entries, toggle) {
+// A legend whose entries are switched on and off, or shown alone.
+function legend(entries, toggle, isolate) {
   const buttons = entries.map(({ name, swatch, count }, index) => {
     const button = element("button", { type: "button", "aria-pressed": "true", title: `Hide or show ${name}` },
       swatch, element("span", { class: "name" }, name),
@@ -64,7 +64,8 @@ function legend(entries, toggle) {
       button.setAttribute("aria-pressed", shown);
       toggle(index, shown);
     });
-    return button;
+    const only = element("button", { type: "button", class: "only", "aria-label": `Show ${name} alone`, onclick: () => isolate(index) }, "only");
+    return element("div", { class: "entry" }, button, only);
   });
   return element("div", { class: "legend", role: "group", "aria-label": "Legend" }, buttons);
 }

@@ -3,6 +3,8 @@
 const ZOOM = { least: 0.7, most: 60 };
 // Entries of a legend; the smallest of more share one, and are found by their names.
 const MOST_ENTRIES = 60;
+// Of more entries than this, one is found sooner by typing.
+const FEW_ENTRIES = 12;
 
 function drawMap(view) {
   const points = new MapPoints(view.x, view.y);
@@ -59,11 +61,11 @@ function drawMap(view) {
     const own = largest.slice(0, found.length > MOST_ENTRIES ? MOST_ENTRIES - 1 : MOST_ENTRIES).sort((a, b) => a - b);
     const others = largest.slice(own.length);
     const entries = own.map((entry, at) => category([entry], mode.entries[entry], at, () => colorOf(at)));
-    const rest = others.length ? [category(others, `${whole(others.length)} others`, 0, () => OTHERS)] : [];
+    const rest = others.length ? [category(others, `${whole(others.length)} others`, 0, () => looks.others)] : [];
     // What a search leaves out is not shown; it has a category all the same.
     const out = present.filter((entry) => !matches(mode, entry));
     // Points of the first category lie under those of the next.
-    return [...(out.length ? [{ ...category(out, "", 0, () => OTHERS), left: true }] : []), ...rest.map((others) => ({ ...others, last: true })), ...entries];
+    return [...(out.length ? [{ ...category(out, "", 0, () => looks.others), left: true }] : []), ...rest.map((others) => ({ ...others, last: true })), ...entries];
   };
 
   // A picture of each category's marker, drawn once for a zoom.
@@ -85,11 +87,12 @@ function drawMap(view) {
       return stampOf(brush, side);
     });
   };
-  const fit = () => {
-    // The longer side of the map is 1 long.
-    const [across, along] = points.ratio > 1 ? [1, 1 / points.ratio] : [points.ratio, 1];
-    fitted = 0.92 * Math.min(width / across, height / along);
-    Object.assign(camera, { scale: fitted, x: width / 2, y: height / 2 });
+  // Shows all points or, first, those that are not far from nearly all others.
+  const fit = (whole = true) => {
+    const [left, right, top, bottom] = whole ? points.bounds : points.core;
+    const scale = 0.92 * Math.min(width / Math.max(right - left, 1e-3), height / Math.max(bottom - top, 1e-3));
+    fitted = whole || !fitted ? scale : fitted;
+    Object.assign(camera, { scale, x: width / 2 - scale * (left + right) / 2, y: height / 2 - scale * (top + bottom) / 2 });
     makeStamps();
     redraw();
   };
@@ -130,7 +133,8 @@ function drawMap(view) {
       shown += points.shown[index];
     }
     canvas.dataset.shown = shown;
-    status.textContent = shown === points.count ? `${whole(shown)} images` : `${whole(shown)} of ${whole(points.count)} images`;
+    const far = points.far ? `; ${whole(points.far)} far from the others (⤢ shows them)` : "";
+    status.textContent = `${shown === points.count ? "" : `${whole(shown)} of `}${whole(points.count)} images${far}`;
     all.disabled = shown === points.count;
     redraw();
   };
@@ -142,7 +146,7 @@ function drawMap(view) {
   } });
   const choose = (index) => {
     mode = modes[index];
-    search.hidden = mode.entries.length <= MOST_ENTRIES;
+    search.hidden = mode.entries.length <= FEW_ENTRIES;
     search.value = mode.query;
     list();
   };
@@ -157,8 +161,17 @@ function drawMap(view) {
     })), (at, visible) => {
       for (const entry of listing[at].members) if (visible) mode.hidden.delete(entry); else mode.hidden.add(entry);
       refresh();
+    }, (at) => {
+      const others = listing.filter((_, other) => other !== at).flatMap(({ members }) => members);
+      const alone = others.every((entry) => mode.hidden.has(entry)) && !listing[at].members.some((entry) => mode.hidden.has(entry));
+      mode.hidden.clear();
+      if (!alone) others.forEach((entry) => mode.hidden.add(entry));
+      press();
+      refresh();
     });
-    [...buttons.children].forEach((button, at) => button.setAttribute("aria-pressed", !listing[at].members.every((entry) => mode.hidden.has(entry))));
+    const press = () => [...buttons.children].forEach((entry, at) =>
+      entry.firstChild.setAttribute("aria-pressed", !listing[at].members.every((member) => mode.hidden.has(member))));
+    press();
     entries.replaceChildren(buttons);
     makeStamps();
     refresh();
@@ -192,7 +205,7 @@ function drawMap(view) {
     zoom(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0016)), event.clientX - box.left, event.clientY - box.top);
     hoverAt(event);
   }, { passive: false });
-  canvas.addEventListener("dblclick", fit);
+  canvas.addEventListener("dblclick", () => fit());
   canvas.addEventListener("keydown", (event) => {
     const step = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] }[event.key];
     if (step && event.shiftKey) pan(-60 * step[0], -60 * step[1]);
@@ -221,7 +234,7 @@ function drawMap(view) {
     canvas.width = Math.round(width * pixels);
     canvas.height = Math.round(height * pixels);
     canvas.style.height = `${height}px`;
-    if (before) { camera.x += (width - before) / 2; makeStamps(); redraw(); } else fit();
+    if (before) { camera.x += (width - before) / 2; makeStamps(); redraw(); } else { fit(); fit(false); }
   });
   whenRecolored(() => choose(modes.indexOf(mode)));
   canvas.dataset.points = points.count;
@@ -229,7 +242,7 @@ function drawMap(view) {
   canvas.map = { place, zoom, pan, fit, draw };
 
   const tool = (text, label, act) => element("button", { type: "button", "aria-label": label, title: label, onclick: act }, text);
-  stage.append(element("div", { class: "tools" }, tool("+", "Zoom in", () => zoom(1.5)), tool("−", "Zoom out", () => zoom(1 / 1.5)), tool("⤢", "Show everything", fit)));
+  stage.append(element("div", { class: "tools" }, tool("+", "Zoom in", () => zoom(1.5)), tool("−", "Zoom out", () => zoom(1 / 1.5)), tool("⤢", "Show everything", () => fit())));
   side.append(element("h3", {}, "Color by"), choice("Color by", modes.map(({ name }) => name), modes.indexOf(mode), choose), search, entries, element("div", { class: "row" }, status, all));
   return element("figure", { class: "map" }, stage, side, element("figcaption", {}, view.method));
 }

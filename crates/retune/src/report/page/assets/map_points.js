@@ -9,11 +9,30 @@ class MapPoints {
     // Both directions have one scale; up is up.
     this.x = Float32Array.from(x, (value) => (value - (left + right) / 2) / reach);
     this.y = Float32Array.from(y, (value) => ((top + bottom) / 2 - value) / reach);
-    this.ratio = (right - left) / (top - bottom || 1);
+    this.bounds = [-(right - left) / (2 * reach), (right - left) / (2 * reach), -(top - bottom) / (2 * reach), (top - bottom) / (2 * reach)];
+    this.findCore();
     this.shown = new Uint8Array(this.count).fill(1);
     this.category = new Uint16Array(this.count);
     this.order = Uint32Array.from({ length: this.count }, (_, index) => index);
     this.buildGrid();
+  }
+
+  // Where all points are but a few that lie far from the others: a view that shows those would show little else.
+  findCore() {
+    const inner = (values, [low, high]) => {
+      const sorted = Float32Array.from(values).sort();
+      const at = (share) => sorted[Math.min(sorted.length - 1, Math.round(share * (sorted.length - 1)))];
+      const [first, last] = [at(0.02), at(0.98)];
+      const reach = 0.35 * (last - first);
+      return [Math.max(low, first - reach), Math.min(high, last + reach)];
+    };
+    const [left, right, top, bottom] = this.bounds;
+    const [core, all] = [[...inner(this.x, [left, right]), ...inner(this.y, [top, bottom])], this.bounds];
+    const area = ([a, b, c, d]) => (b - a) * (d - c);
+    const outside = this.x.reduce((count, x, at) => count + (x < core[0] || x > core[1] || this.y[at] < core[2] || this.y[at] > core[3]), 0);
+    // Where little would be gained, everything is shown.
+    const rules = this.count >= 30 && outside > 0 && area(core) < 0.6 * area(all);
+    [this.core, this.far] = rules ? [core, outside] : [all, 0];
   }
 
   // Points by cells of a square grid, as a counting sort leaves them.

@@ -33,9 +33,18 @@ function drawTable(view) {
     return head;
   });
   body.append(...rows.map(({ row }) => row));
-  return element("div", {},
-    element("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Table" },
-      element("table", {}, element("thead", {}, element("tr", {}, heads)), body)),
+  const scroll = element("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Table" },
+    element("table", {}, element("thead", {}, element("tr", {}, heads)), body));
+  const hint = element("p", { class: "hint", hidden: true }, "Scroll sideways for more columns →");
+  const measure = () => {
+    const more = scroll.scrollWidth > scroll.clientWidth + 1;
+    scroll.classList.toggle("more", more && scroll.scrollLeft + scroll.clientWidth < scroll.scrollWidth - 1);
+    scroll.classList.toggle("wide", more);
+    hint.hidden = !more;
+  };
+  whenResized(scroll, measure);
+  scroll.addEventListener("scroll", measure, { passive: true });
+  return element("div", {}, hint, element("div", { class: "fade" }, scroll),
     view.caption ? element("p", { class: "caption" }, view.caption) : null);
 }
 

@@ -1,0 +1,265 @@
+//! `fit --config FILE`: the options of a run, as its `run.toml` records them, fed back as if they had been typed.
+//!
+//! Each key stands for an option of the command line, so its value is checked and explained as the option's is. What is typed
+//! beside `--config` wins.
+
+mod keys;
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::Path;
+
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command, Error};
+use retune::files;
+use retune::methods::options::Kind;
+use retune::methods::{self, Layers, Method};
+use retune::names::closest;
+use toml::{Table, Value};
+
+use self::keys::{KEYS, Meaning};
+
+/// The name of the option.
+const CONFIG: &str = "config";
+/// The table with the method and its options.
+const METHOD: &str = "method";
+/// What describes layers, in the table of the method.
+const LAYERS: [&str; 3] = ["first", "last", "layers"];
+
+/// The names of the options that were typed, not counting what a file of options says.
+pub type Typed = BTreeSet<String>;
+
+/// The matches of a command line with the options of the file that `--config` names, and which options were typed.
+///
+/// # Errors
+/// A file that cannot be read; a key or a value that no run has.
+pub fn completed(
+    command: &mut Command,
+    matches: ArgMatches,
+    line: Vec<OsString>,
+) -> Result<(ArgMatches, Typed), Error> {
+    let Some((name, found)) = matches.subcommand() else { return Ok((matches, Typed::new())) };
+    let is_typed = |id: &&clap::Id| found.value_source(id.as_str()) == Some(ValueSource::CommandLine);
+    let typed: Typed = found.ids().filter(is_typed).map(ToString::to_string).collect();
+    if !typed.contains(CONFIG) || typed.contains("resume") {
+        return Ok((matches, typed));
+    }
+    let Ok(Some(path)) = found.try_get_one::<std::path::PathBuf>(CONFIG) else { return Ok((matches, typed)) };
+    let refused = |reason: String| Error::raw(ErrorKind::ValueValidation, reason);
+    let text = files::read_text(path).map_err(|error| refused(error.to_string()))?;
+    let in_file = |reason: String| refused(format!("{}: {reason}", path.display()));
+    let table: Table = toml::from_str(&text).map_err(|error| in_file(error.to_string()))?;
+    let Some(subcommand) = command.find_subcommand(name) else { return Ok((matches, typed)) };
+    let method = found.try_get_one::<Method>(METHOD).ok().flatten().copied();
+    let file = File { path, table: &table, command: subcommand, typed: &typed, method };
+    let options = file.options().map_err(in_file)?;
+    let place = line.iter().position(|argument| argument == name).map_or(line.len(), |place| place + 1);
+    let line = [&line[..place], &options, &line[place..]].concat();
+    Ok((command.try_get_matches_from_mut(line)?, typed))
+}
+
+/// A file of options beside what was typed.
+struct File<'a> {
+    path: &'a Path,
+    table: &'a Table,
+    command: &'a Command,
+    typed: &'a Typed,
+    /// The method that was typed or is the default.
+    method: Option<Method>,
+}
+
+impl File<'_> {
+    /// What would be typed for the file.
+    fn options(&self) -> Result<Vec<OsString>, String> {
+        let mut entries = Vec::new();
+        flatten("", self.table, &mut entries);
+        let mut options = Vec::new();
+        for (key, value) in entries.iter().filter(|(key, _)| !key.starts_with("method.")) {
+            let Some((_, meaning)) = KEYS.iter().find(|(known, _)| known == key) else {
+                return Err(unknown(key, KEYS.iter().map(|(known, _)| *known)));
+            };
+            self.add(meaning, key, value, &mut options)?;
+        }
+        options.extend(self.head()?);
+        options.extend(self.method()?);
+        Ok(options)
+    }
+
+    fn add(&self, meaning: &Meaning, key: &str, value: &Value, options: &mut Vec<OsString>) -> Result<(), String> {
+        let wrong = || format!("`{key}` cannot be {value}");
+        match *meaning {
+            Meaning::Option(id) => options.extend(self.option(id, &written(value).ok_or_else(wrong)?)),
+            Meaning::Switch { id, on } => {
+                if value.as_bool().ok_or_else(wrong)? == on {
+                    options.extend(self.switch(id));
+                }
+            }
+            Meaning::Balanced(id) => {
+                let name = if value.as_bool().ok_or_else(wrong)? { "balanced" } else { "none" };
+                options.extend(self.option(id, name));
+            }
+            Meaning::Bytes(id) => {
+                let bytes = value.as_integer().filter(|bytes| *bytes >= 0).ok_or_else(wrong)?;
+                options.extend(self.option(id, &(bytes >> 20).to_string()));
+            }
+            Meaning::Sets(id) => {
+                for set in value.as_array().ok_or_else(wrong)? {
+                    let part = |name: &str| set.get(name).and_then(Value::as_str).ok_or_else(wrong);
+                    options.extend(self.option(id, &format!("{}={}", part("name")?, part("path")?)));
+                }
+            }
+            Meaning::Elsewhere => {}
+            Meaning::Fixed(default) => {
+                if *value != default() {
+                    return Err(format!("`{key}` is always {} on the command line, not {value}", default()));
+                }
+            }
+            Meaning::NotHere(hint) => return Err(format!("`{key}` cannot be taken from a file; {hint}")),
+        }
+        Ok(())
+    }
+
+    /// The option that starts the head. A run without `--head-init` says so by its method's probe.
+    fn head(&self) -> Result<Option<OsString>, String> {
+        let probe = self.table.get(METHOD).and_then(|method| method.get("probe")).and_then(Value::as_str);
+        let start = self.table.get("head_initialization").and_then(Value::as_str);
+        Ok(match (probe, start) {
+            (Some("always"), _) => self.option("head_init", "probe"),
+            (Some("by-method") | None, Some("zeros")) | (_, None) => None,
+            (_, Some(start)) => self.option("head_init", start),
+        })
+    }
+
+    /// The method with its options; of a run by hand, its plan.
+    fn method(&self) -> Result<Vec<OsString>, String> {
+        if self.typed.contains("plan") {
+            return Ok(Vec::new());
+        }
+        let Some(value) = self.table.get(METHOD) else {
+            let plan = self.path.with_file_name("plan.toml");
+            let is_typed = |id: &str| self.typed.contains(id);
+            let chooses = [METHOD, "epochs", "lr", "first", "last", "layers"].into_iter().any(is_typed);
+            return Ok(if plan.is_file() && !chooses {
+                self.option("plan", &plan.display().to_string())
+            } else {
+                None
+            }
+            .into_iter()
+            .collect());
+        };
+        let table = value.as_table().ok_or("`method` must be a table, with `name`")?;
+        let own = table.get("name").and_then(Value::as_str).unwrap_or(methods::DEFAULT.name);
+        let method: Method = match self.method.filter(|_| self.typed.contains(METHOD)) {
+            Some(typed) => typed,
+            None => own.parse().map_err(|error: methods::UnknownMethod| error.to_string())?,
+        };
+        let mut options: Vec<OsString> = self.option(METHOD, method.name).into_iter().collect();
+        let declared = methods::declared_options();
+        for (key, value) in table {
+            let wrong = || format!("`method.{key}` cannot be {value}");
+            let text = || written(value).ok_or_else(wrong);
+            match key.as_str() {
+                "name" | "new_head" | "probe" => {}
+                "learning_rates" if value.as_array().is_some_and(Vec::is_empty) => {}
+                "learning_rates" => options.extend(self.option("lr", &text()?)),
+                "epochs" | "search" | "patience" | "schedule" | "warmup_epochs" | "warmup" => {
+                    options.extend(self.option(key, &text()?));
+                }
+                "average" => options.extend(self.average(value).ok_or_else(wrong)?),
+                "layers" if method.layers == Layers::Whole => {}
+                "layers" => options.extend(self.layers(value).ok_or_else(wrong)?),
+                name => match declared.iter().find(|option| option.declaration.name == name) {
+                    // What the method of the file takes may be nothing to the method that was typed.
+                    Some(option) if option.methods.iter().any(|(taker, _)| *taker == method) => {
+                        let text = match option.declaration.kind {
+                            Kind::Range(_) => text()?.replace(',', ".."),
+                            _ => text()?,
+                        };
+                        options.extend(self.option(name, &text));
+                    }
+                    Some(_) => {}
+                    None => {
+                        let shared = keys::OF_METHODS.iter().copied();
+                        let known = shared.chain(declared.iter().map(|option| option.declaration.name));
+                        return Err(unknown(name, known));
+                    }
+                },
+            }
+        }
+        Ok(options)
+    }
+
+    fn average(&self, value: &Value) -> Option<Option<OsString>> {
+        let part = |kind: &str, name: &str| value.get(kind).and_then(|kind| kind.get(name)).and_then(written);
+        if self.typed.contains("ema") || self.typed.contains("swa_from") {
+            return Some(None);
+        }
+        match (part("exponential", "decay"), part("epochs", "from")) {
+            (Some(decay), None) => Some(self.option("ema", &decay)),
+            (None, Some(from)) => Some(self.option("swa_from", &from)),
+            _ => None,
+        }
+    }
+
+    fn layers(&self, value: &Value) -> Option<Vec<OsString>> {
+        if LAYERS.iter().any(|id| self.typed.contains(*id)) {
+            return Some(Vec::new());
+        }
+        if value.as_str() == Some("all") {
+            return Some(Vec::new());
+        }
+        if let Some(range) = value.get("range") {
+            let end = |name: &str| range.get(name).and_then(written).and_then(|layer| self.option(name, &layer));
+            return Some(["first", "last"].into_iter().filter_map(end).collect());
+        }
+        Some(self.option("layers", &written(value.get("set")?)?).into_iter().collect())
+    }
+
+    /// An option as it would be typed, unless it was.
+    fn option(&self, id: &str, value: &str) -> Option<OsString> {
+        let long = self.long(id).filter(|_| !self.typed.contains(id))?;
+        Some(format!("--{long}={value}").into())
+    }
+
+    fn switch(&self, id: &str) -> Option<OsString> {
+        let long = self.long(id).filter(|_| !self.typed.contains(id))?;
+        Some(format!("--{long}").into())
+    }
+
+    fn long(&self, id: &str) -> Option<&str> {
+        self.command.get_arguments().find(|argument| argument.get_id() == id)?.get_long()
+    }
+}
+
+/// The values of a table with their keys, joined by dots. What a key means as a whole is not taken apart.
+fn flatten(before: &str, table: &Table, entries: &mut Vec<(String, Value)>) {
+    for (name, value) in table {
+        let key = if before.is_empty() { name.clone() } else { format!("{before}.{name}") };
+        match value {
+            Value::Table(inner) if KEYS.iter().all(|(known, _)| *known != key) => flatten(&key, inner, entries),
+            value => entries.push((key, value.clone())),
+        }
+    }
+}
+
+/// A value as it is typed: lists with commas.
+fn written(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Integer(number) => Some(number.to_string()),
+        Value::Float(number) => Some(number.to_string()),
+        Value::Array(list) => list.iter().map(written).collect::<Option<Vec<_>>>().map(|parts| parts.join(",")),
+        _ => None,
+    }
+}
+
+fn unknown<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> String {
+    match closest(key, known) {
+        Some(close) => format!("unknown key `{key}`; did you mean `{close}`?"),
+        None => format!("unknown key `{key}`; the run.toml of any run shows the keys"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+use clap::CommandFactory;
+
+use super::*;
+use crate::arguments::Arguments;
+use crate::help;
+
+/// The options of the library for a command line, as its `run.toml` would have them, and its method.
+fn recorded(line: &[String]) -> Result<String, String> {
+    let line: Vec<OsString> = line.iter().map(OsString::from).collect();
+    let mut command = help::with_examples(Arguments::command());
+    let matches = command.try_get_matches_from_mut(&line).map_err(|error| error.to_string())?;
+    let (matches, _) = completed(&mut command, matches, line).map_err(|error| error.to_string())?;
+    let arguments =
+        <Arguments as clap::FromArgMatches>::from_arg_matches(&matches).map_err(|error| error.to_string())?;
+    let crate::commands::Command::Fit(fit) = arguments.command else { panic!("not a fit") };
+    fit.recorded().map_err(|failure| format!("{failure:?}"))
+}
+
+fn words(line: &str) -> Vec<String> {
+    ["retune", "fit", "--arch", "test_resnet", "--from-scratch"]
+        .into_iter()
+        .chain(line.split_whitespace())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// A line of options without `--config`, and the same options from a file.
+fn from_file(line: &str, beside: &str) -> Result<[String; 2], String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.toml");
+    let expected = recorded(&words(line))?;
+    std::fs::write(&path, &expected).unwrap();
+    let fed_back = format!("retune fit --config {} {beside}", path.display());
+    let found = recorded(&fed_back.split_whitespace().map(str::to_owned).collect::<Vec<_>>())?;
+    Ok([expected, found])
+}
+
+#[test]
+fn every_option_of_a_run_can_be_fed_back() {
+    for line in [
+        "--data D",
+        "--data D --eval a=A --eval b=B@fog:3 --val-fraction 0.3 --split-by group --skip-bad --device cpu",
+        "--data D --in-chans 1 --size 64x256 --interpolation lanczos --crop-mode border --crop-pct 0.9 --mean 0.5 --std 0.2 --white 4095",
+        "--data D --seed 3 --batch-size 7 --accumulate 2 --drop-path 0.1 --no-shuffle --clip-norm 1 --bn train --save last",
+        "--data D --select loss --label-smoothing 0.1 --class-weights balanced --checkpoint-every 9 --cache-mb 3 --sampling balanced",
+        "--data D --optimizer sgd --momentum 0.8 --weight-decay 0.01 --augment randaugment --mixup 0.2 --cutmix 1",
+        "--data D --augment flip --activation-mb 5 --half-activations --views 2 --head-init normal",
+        "--data D --method surgical --first layer1 --last layer2 --lr 1e-3,3e-4 --search full --patience 2 --epochs 4",
+        "--data D --method surgical --layers stem,head --schedule linear --warmup-epochs 0.5 --warmup exponential --ema 0.9",
+        "--data D --method auto-rgn --rgn-batches 3 --swa-from 2 --head-init probe",
+        "--data D --method discriminative --lr-range 1e-5..1e-3",
+        "--data D --method wise-ft --alpha 0.25,0.5",
+    ] {
+        let [expected, found] = from_file(line, "").unwrap_or_else(|error| panic!("{line}: {error}"));
+        assert_eq!(found, expected, "{line}");
+    }
+}
+
+#[test]
+fn what_is_typed_wins() {
+    let [_, found] =
+        from_file("--data D --method auto-rgn --rgn-batches 3 --epochs 4 --seed 5", "--method ft --seed 6").unwrap();
+    assert_eq!(found, recorded(&words("--data D --method ft --epochs 4 --seed 6")).unwrap());
+    let [_, found] =
+        from_file("--data D --method surgical --first layer1 --ema 0.9", "--layers head --swa-from 2").unwrap();
+    assert_eq!(found, recorded(&words("--data D --method surgical --layers head --swa-from 2")).unwrap());
+}
+
+#[test]
+fn keys_that_no_run_has_are_refused_with_the_closest_one() {
+    let refused = |text: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.toml");
+        std::fs::write(&path, text).unwrap();
+        let line = format!("retune fit --config {}", path.display());
+        recorded(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).unwrap_err()
+    };
+    for (text, expected) in [
+        ("[train]\nbatchsize = 3", "unknown key `train.batchsize`; did you mean `train.batch_size`?"),
+        ("[method]\nname = \"ft\"\nepoch = 3", "unknown key `epoch`; did you mean `epochs`?"),
+        ("[method]\nname = \"fft\"", "did you mean 'ft'?"),
+        ("[train]\nbatch_size = -3", "--batch-size"),
+        ("[train.optimizer]\nepsilon = 1.0", "`train.optimizer.epsilon` is always"),
+        ("x = ", "run.toml: TOML parse error"),
+    ] {
+        let error = refused(text);
+        assert!(error.contains(expected), "{text}: {error}");
+    }
+}

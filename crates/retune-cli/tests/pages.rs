@@ -1,0 +1,165 @@
+//! Every page at three widths, light and dark: nothing is cut off, no label lies on another, and axe finds nothing.
+//!
+//! The screenshots are in `target/screenshots`, to be looked at. `scripts/axe.sh` fetches axe, an accessibility checker.
+
+#[allow(dead_code, reason = "each test program uses its own part")]
+#[path = "common/browser.rs"]
+mod browser;
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use browser::Browser;
+use common::{Workplace, model};
+use serde_json::Value;
+
+const WIDTHS: [u64; 3] = [390, 768, 1440];
+const THEMES: [&str; 2] = ["light", "dark"];
+/// Height of the window before the page's own is known, and at most, in pixels.
+const HEIGHTS: [u64; 2] = [900, 16_000];
+
+fn target() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target")
+}
+
+/// The source of axe, if it was fetched; in CI it must be.
+fn axe() -> Option<String> {
+    let path = target().join("axe/axe.min.js");
+    let source = fs::read_to_string(&path).ok();
+    if source.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "CI needs axe: run scripts/axe.sh");
+        eprintln!("accessibility is not checked: run scripts/axe.sh to fetch axe");
+    }
+    source
+}
+
+/// A page of each command that writes one.
+fn pages(here: &Workplace) -> Vec<(&'static str, PathBuf)> {
+    for class in ["blue", "grey"] {
+        here.images(&format!("data/{class}"), class, 24, 170);
+        here.images(&format!("shifted/{class}"), class, 6, 90);
+    }
+    let model = model();
+    let common = format!("--model {model} --data data --eval shifted=shifted --size 32 --epochs 3 --lr 1e-3,1e-2 -q");
+    here.succeeds(&format!("fit {common} --method discriminative --out run"));
+    here.succeeds(&format!("compare {common} --methods lp,ft,lp-ft --out both"));
+    here.succeeds("cka --model run --data shifted --out filters.html -q");
+    here.succeeds(&format!("cka --model run --against {model} --data data --out models.html -q"));
+    here.succeeds("audit --model run --data shifted --sizes 24,48 --crop-pcts 0.8 --out audit.html -q");
+    here.succeeds("umap --model run --data data --out umap.html -q");
+    let pages = [
+        ("run", "run/report.html"),
+        ("compare", "both/report.html"),
+        ("cka_filters", "filters.html"),
+        ("cka_models", "models.html"),
+        ("audit", "audit.html"),
+        ("umap", "umap.html"),
+    ];
+    pages.map(|(name, page)| (name, here.path(page))).into()
+}
+
+/// Texts that are cut off, elements that reach out of the window, and labels of figures that lie on one another.
+const PROBLEMS: &str = "
+    const found = [];
+    const scrolls = (node) => node.closest('.scroll, pre, nav, .drawn, .legend');
+    for (const node of document.querySelectorAll('body *:not(script)')) {
+      const box = node.getBoundingClientRect();
+      if (!box.width || node.closest('svg') || scrolls(node)) continue;
+      if (box.right > innerWidth + 1 || box.left < -1) found.push(`outside: ${node.tagName} ${node.className}`);
+      const style = getComputedStyle(node);
+      const clips = style.overflowX === 'hidden' && style.textOverflow !== 'ellipsis';
+      if (clips && node.scrollWidth > node.clientWidth + 1) found.push(`cut: ${node.textContent.slice(0, 40)}`);
+    }
+    for (const svg of document.querySelectorAll('figure svg')) {
+      const frame = svg.getBoundingClientRect();
+      const texts = [...svg.querySelectorAll('text')].map((text) => [text.textContent, text.getBoundingClientRect()])
+        .filter(([, box]) => box.width > 0);
+      texts.forEach(([one, a], at) => {
+        if (a.left < frame.left - 1 || a.right > frame.right + 1) found.push(`label cut: ${one}`);
+        for (const [other, b] of texts.slice(0, at)) {
+          // Boxes are as high as the tallest letters; letters themselves touch only where boxes share more than a third.
+          const [across, down] = [Math.min(a.right, b.right) - Math.max(a.left, b.left), Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top)];
+          if (across > 1 && down > Math.min(a.height, b.height) / 3) found.push(`labels overlap: ${one} and ${other}`);
+        }
+      });
+    }
+    return [...new Set(found)]";
+
+/// Waits until the page has been drawn.
+const DRAWN: &str = "
+    const done = arguments[0];
+    requestAnimationFrame(() => requestAnimationFrame(() => done(true)))";
+
+const AXE: &str = "
+    const done = arguments[0];
+    axe.run(document, { resultTypes: ['violations'] }).then((found) => done(found.violations.map((violation) =>
+      `${violation.id} (${violation.impact}): ${violation.nodes.map((node) => node.html.slice(0, 120)).join(' | ')}`)))";
+
+#[test]
+fn pages_are_whole_at_every_width_in_light_and_dark() {
+    let here = Workplace::new();
+    let pages = pages(&here);
+    let Some(browser) = Browser::start() else { return };
+    let (axe, shots) = (axe(), target().join("screenshots"));
+    fs::create_dir_all(&shots).unwrap();
+    let mut problems = Vec::new();
+    for (name, page) in pages {
+        for (width, theme) in WIDTHS.into_iter().flat_map(|width| THEMES.map(|theme| (width, theme))) {
+            browser.look([width, HEIGHTS[0]], theme);
+            browser.open(&page);
+            browser.wait_for("document.documentElement.dataset.ready === 'yes'");
+            let height = browser.script("return document.documentElement.scrollHeight").as_u64().unwrap();
+            browser.look([width, height.clamp(HEIGHTS[0], HEIGHTS[1])], theme);
+            // What is drawn for a width is drawn when the page is next laid out.
+            browser.asynchronous_script(DRAWN);
+            fs::write(shots.join(format!("{name}_{width}_{theme}.png")), browser.screenshot()).unwrap();
+            let mut found = texts(&browser.script(PROBLEMS));
+            if let Some(axe) = &axe {
+                browser.script(&format!("{axe}; window.axe = axe;"));
+                found.extend(texts(&browser.asynchronous_script(AXE)));
+            }
+            problems.extend(found.into_iter().map(|problem| format!("{name}, {width} wide, {theme}: {problem}")));
+        }
+        // Findings come first, in sentences that end.
+        let verdict =
+            texts(&browser.script("return [...document.querySelectorAll('.verdict p')].map((p) => p.textContent)"));
+        assert!(!verdict.is_empty() && verdict.iter().all(|sentence| sentence.ends_with('.')), "{name}: {verdict:?}");
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+    assert_eq!(browser.console(), Vec::<String>::new());
+}
+
+fn texts(list: &Value) -> Vec<String> {
+    list.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_line_and_a_class_can_be_shown_alone() {
+    let here = Workplace::new();
+    let line = format!("fit --model {} --data data --size 32 --method ft --epochs 3 --lr 1e-3 -q --out run", model());
+    here.succeeds(&line);
+    let Some(browser) = Browser::start() else { return };
+    browser.open(&here.path("run/report.html"));
+    browser.wait_for("document.documentElement.dataset.ready === 'yes'");
+    // Loss has a line for training and one for validation.
+    let off = || {
+        browser.script("return document.querySelector('[data-legend]').closest('svg').querySelectorAll('.off').length")
+    };
+    let press = "document.querySelector('[data-legend]').dispatchEvent(new MouseEvent('click', { bubbles: true }))";
+    browser.wait_for("document.querySelector('[data-legend]')");
+    assert_eq!(off(), 0);
+    browser.script(press);
+    assert!(off().as_u64().unwrap() >= 2);
+    browser.script(press);
+    assert_eq!(off(), 0);
+    let shown =
+        || browser.script("return Number(document.querySelector('.stage canvas').dataset.shown)").as_u64().unwrap();
+    let (all, own) =
+        (shown(), browser.script("return Number(document.querySelector('.map-side .legend .count').textContent)"));
+    browser.script("document.querySelector('.map-side .only').click()");
+    assert_eq!(shown(), own.as_u64().unwrap());
+    browser.script("document.querySelector('.map-side .only').click()");
+    assert_eq!(shown(), all);
+    assert_eq!(browser.console(), Vec::<String>::new());
+}
