@@ -36,7 +36,7 @@ FUNCTIONS = {
     "Fit": ("fit", {"model", "data", "out", "resume"}),
     "Load": ("layers", {"model", "tensors"}),
     "LrFind": ("lr-find", {"model", "data"}),
-    "Plan": ("plan", {"model", "toml"}),
+    "Plan": ("plan", {"model", "data", "toml"}),
     "Predict": ("predict", {"model", "images"}),
     "Soup": ("soup", {"runs", "out"}),
     "WiseFt": ("wise-ft", {"run"}),

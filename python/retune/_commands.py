@@ -139,11 +139,11 @@ def compare(model: Any = None, data: Any = None, *, out: Any = None, **options: 
     return Comparison(document, text, _outcome(out), tuple(session.held))
 
 
-def plan(model: Any = None, **options: Unpack[PlanOptions]) -> Plan:
-    """Shows what a method would train, before anything trains."""
-    session = _Session(model, None, options)
+def plan(model: Any = None, data: Any = None, **options: Unpack[PlanOptions]) -> Plan:
+    """Shows what a method would train, before anything trains; with data, also what it would take."""
+    session = _Session(model, data, options)
     document, text = session.run("plan")
-    _, toml = session.run("plan", toml=True, quiet=True, verbose=None)
+    _, toml = session.run("plan", toml=True, quiet=True, verbose=None, data=None)
     return Plan(document, text, toml)
 
 
