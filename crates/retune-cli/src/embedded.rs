@@ -31,7 +31,9 @@ pub fn run(typed: &[OsString], program: Program) -> Result<Found, Failure> {
     on_threads(&global, || {
         let console = Console::of_program(program, &global, typed);
         commands::run(command, &console)?;
-        Ok(console.found().unwrap_or_default())
+        let found = console.found().unwrap_or_default();
+        // Colors are for terminals.
+        Ok(Found { text: anstream::adapter::strip_str(&found.text).to_string(), ..found })
     })
 }
 

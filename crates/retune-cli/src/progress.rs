@@ -104,7 +104,14 @@ impl Progress {
     /// Progress that another program shows.
     pub fn seen_by(program: Arc<dyn Monitor + Send + Sync>, quiet: bool, verbose: bool) -> Self {
         let display = if quiet { Display::Nothing } else { Display::Program };
-        Self { display, program: Some(program), verbose, task: Mutex::new(None), whole: Arc::default(), told: Mutex::default() }
+        Self {
+            display,
+            program: Some(program),
+            verbose,
+            task: Mutex::new(None),
+            whole: Arc::default(),
+            told: Mutex::default(),
+        }
     }
 
     /// Who shows progress, unless that is standard error or nobody.

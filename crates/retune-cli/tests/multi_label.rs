@@ -54,7 +54,7 @@ fn every_label_is_learned_and_stored_with_its_threshold() {
         ("tuned", "--method ft --epochs 6 --lr 1e-2,3e-3"),
     ] {
         let line = format!("fit --model {} --data list.csv --multi-label --eval columns=columns.csv", model());
-        let summary = here.json(&format!("{line} {options} --no-report --out {run}"));
+        let summary = here.json(&format!("{line} {options} --json --no-report --out {run}"));
         assert_eq!(summary["classes"], json!(["green", "red"]));
         for set in ["val", "columns"] {
             let precision = summary["splits"][set]["mean_average_precision"].as_f64().unwrap();
@@ -67,7 +67,7 @@ fn every_label_is_learned_and_stored_with_its_threshold() {
         assert_eq!(config["label_names"], summary["classes"]);
 
         // What is stored evaluates to the same, by the stored thresholds.
-        let found = here.json(&format!("eval --model {run} --data columns.csv"));
+        let found = here.json(&format!("eval --model {run} --data columns.csv --json"));
         let stored = &summary["splits"]["columns"];
         for number in ["accuracy", "micro_f1", "macro_f1", "mean_average_precision"] {
             assert_eq!(found["splits"]["all"][number], stored[number], "{run}: {number}");
@@ -75,7 +75,7 @@ fn every_label_is_learned_and_stored_with_its_threshold() {
         here.succeeds(&format!("verify {run} -q"));
     }
 
-    let predictions = here.json("predict --model tuned photos/01.png photos/03.png");
+    let predictions = here.json("predict --model tuned photos/01.png photos/03.png --json");
     for (prediction, expected) in predictions.as_array().unwrap().iter().zip([vec!["green"], vec!["green", "red"]]) {
         let labels = prediction["classes"].as_array().unwrap();
         let predicted = labels.iter().filter(|label| label["predicted"] == true);

@@ -75,7 +75,7 @@ fn discriminative_rates_count_layers_as_timm_does() {
 #[test]
 fn selections_are_what_torch_modules_and_peft_say() {
     let expected: BTreeMap<String, BTreeMap<String, BTreeSet<String>>> = fixture("selections.json");
-    assert_eq!(expected.len(), models_of_three_channels());
+    assert_eq!(expected.len(), models().len());
     for (name, kinds) in expected {
         let model = load(&name, None);
         let low_rank = Gradient { low_rank: Some(LowRank::default()), ..Gradient::default() };

@@ -126,7 +126,8 @@ impl File<'_> {
         let start = self.table.get("head_initialization").and_then(Value::as_str);
         Ok(match (probe, start) {
             (Some("always"), _) => self.option("head_init", "probe"),
-            (Some("by-method") | None, Some("zeros")) | (_, None) => None,
+            // The default, by its name of today and by that of earlier runs.
+            (Some("by-method") | None, Some("known" | "zeros")) | (_, None) => None,
             (_, Some(start)) => self.option("head_init", start),
         })
     }

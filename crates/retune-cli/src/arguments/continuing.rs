@@ -26,7 +26,7 @@ const TRAINING: [(&str, Take<TrainOptions>); 24] = [
     ("no_shuffle", |to, from| to.shuffle = from.shuffle),
     ("label_smoothing", |to, from| to.label_smoothing = from.label_smoothing),
     ("class_weights", |to, from| to.balanced_classes = from.balanced_classes),
-    ("augment", |to, from| to.augmentation = from.augmentation.clone()),
+    ("augment", |to, from| to.augmentation = from.augmentation),
     ("mixup", |to, from| to.mix.mixup_alpha = from.mix.mixup_alpha),
     ("cutmix", |to, from| to.mix.cutmix_alpha = from.mix.cutmix_alpha),
     // Another update rule has another decay.

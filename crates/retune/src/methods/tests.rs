@@ -40,7 +40,9 @@ fn every_plan_fits_its_blocks_and_every_name_parses() {
         assert_eq!(Plan::from_toml(&plan.to_toml().unwrap()).unwrap(), plan, "{method}");
     }
     let error = "lp-tf".parse::<Method>().unwrap_err().to_string();
-    assert!(error.contains("lp-tf") && error.contains("auto-rgn"), "{error}");
+    assert_eq!(error, "unknown method 'lp-tf'; did you mean 'lp-ft'?");
+    let error = "distillation".parse::<Method>().unwrap_err().to_string();
+    assert!(error.contains("distillation") && error.contains("auto-rgn"), "{error}");
 }
 
 /// A value that fits the option, and is no default.
