@@ -42,7 +42,7 @@ class AdviseOptions(TypedDict, total=False):
     weight_decay: float | None
     clip_norm: float | None
     bn: Literal['frozen', 'train', 'recalibrate'] | None
-    head_init: Literal['zeros', 'normal', 'probe', 'keep'] | None
+    head_init: Literal['known', 'zeros', 'normal', 'probe', 'keep'] | None
     save: Literal['best', 'last'] | None
     select: Literal['accuracy', 'balanced-accuracy', 'macro-f1', 'loss', 'auroc', 'map'] | None
     checkpoint_every: int | None
@@ -61,6 +61,7 @@ class AdviseOptions(TypedDict, total=False):
     mean: float | str | Sequence[float] | None
     std: float | str | Sequence[float] | None
     white: int | None
+    color: Literal['auto', 'always', 'never'] | None
     quiet: bool | None
     verbose: bool | None
     threads: int | None
@@ -93,6 +94,7 @@ class AuditOptions(TypedDict, total=False):
     mean: float | str | Sequence[float] | None
     std: float | str | Sequence[float] | None
     white: int | None
+    color: Literal['auto', 'always', 'never'] | None
     quiet: bool | None
     verbose: bool | None
     threads: int | None
@@ -130,6 +132,7 @@ class CkaOptions(TypedDict, total=False):
     mean: float | str | Sequence[float] | None
     std: float | str | Sequence[float] | None
     white: int | None
+    color: Literal['auto', 'always', 'never'] | None
     quiet: bool | None
     verbose: bool | None
     threads: int | None
@@ -194,7 +197,7 @@ class CompareOptions(TypedDict, total=False):
     weight_decay: float | None
     clip_norm: float | None
     bn: Literal['frozen', 'train', 'recalibrate'] | None
-    head_init: Literal['zeros', 'normal', 'probe', 'keep'] | None
+    head_init: Literal['known', 'zeros', 'normal', 'probe', 'keep'] | None
     save: Literal['best', 'last'] | None
     select: Literal['accuracy', 'balanced-accuracy', 'macro-f1', 'loss', 'auroc', 'map'] | None
     checkpoint_every: int | None
@@ -213,6 +216,7 @@ class CompareOptions(TypedDict, total=False):
     mean: float | str | Sequence[float] | None
     std: float | str | Sequence[float] | None
     white: int | None
+    color: Literal['auto', 'always', 'never'] | None
     quiet: bool | None
     verbose: bool | None
     threads: int | None
@@ -240,6 +244,7 @@ class EvaluateOptions(TypedDict, total=False):
     mean: float | str | Sequence[float] | None
     std: float | str | Sequence[float] | None
     white: int | None
+    color: Literal['auto', 'always', 'never'] | None
     quiet: bool | None
     verbose: bool | None
     threads: int | None
@@ -264,6 +269,7 @@ class FeaturesOptions(TypedDict, total=False):
     mean: float | str | Sequence[float] | None
     std: float | str | Sequence[float] | None
     white: int | None
+    color: Literal['auto', 'always', 'never'] | None
     quiet: bool | None
     verbose: bool | None
     threads: int | None
@@ -278,7 +284,9 @@ class FitOptions(TypedDict, total=False):
     classes: Path | None
     device: str | None
     eval: Mapping[str, Any] | None
+    config: Path | None
     from_: Any | None
+    dry_run: bool | None
     no_report: bool | None
     method: Literal['lp', 'ft', 'lp-ft', 'freeze-embed', 'surgical', 'auto-rgn', 'auto-snr', 'discriminative', 'ulmfit', 'wise-ft', 'uniform-soup', 'greedy-soup', 'l2-sp', 'norms', 'biases', 'lora'] | None
     plan: Any | None
@@ -328,7 +336,7 @@ class FitOptions(TypedDict, total=False):
     weight_decay: float | None
     clip_norm: float | None
     bn: Literal['frozen', 'train', 'recalibrate'] | None
-    head_init: Literal['zeros', 'normal', 'probe', 'keep'] | None
+    head_init: Literal['known', 'zeros', 'normal', 'probe', 'keep'] | None
     save: Literal['best', 'last'] | None
     select: Literal['accuracy', 'balanced-accuracy', 'macro-f1', 'loss', 'auroc', 'map'] | None
     checkpoint_every: int | None
@@ -348,6 +356,7 @@ class FitOptions(TypedDict, total=False):
     mean: float | str | Sequence[float] | None
     std: float | str | Sequence[float] | None
     white: int | None
+    color: Literal['auto', 'always', 'never'] | None
     quiet: bool | None
     verbose: bool | None
     threads: int | None
@@ -369,6 +378,7 @@ class LoadOptions(TypedDict, total=False):
     mean: float | str | Sequence[float] | None
     std: float | str | Sequence[float] | None
     white: int | None
+    color: Literal['auto', 'always', 'never'] | None
     quiet: bool | None
     verbose: bool | None
     threads: int | None
@@ -383,7 +393,7 @@ class LrFindOptions(TypedDict, total=False):
     classes: Path | None
     device: str | None
     groups: bool | None
-    from_: float | None
+    from_: Any | None
     to: float | None
     steps: int | None
     out: Path | None
@@ -405,7 +415,7 @@ class LrFindOptions(TypedDict, total=False):
     weight_decay: float | None
     clip_norm: float | None
     bn: Literal['frozen', 'train', 'recalibrate'] | None
-    head_init: Literal['zeros', 'normal', 'probe', 'keep'] | None
+    head_init: Literal['known', 'zeros', 'normal', 'probe', 'keep'] | None
     save: Literal['best', 'last'] | None
     select: Literal['accuracy', 'balanced-accuracy', 'macro-f1', 'loss', 'auroc', 'map'] | None
     checkpoint_every: int | None
@@ -424,6 +434,7 @@ class LrFindOptions(TypedDict, total=False):
     mean: float | str | Sequence[float] | None
     std: float | str | Sequence[float] | None
     white: int | None
+    color: Literal['auto', 'always', 'never'] | None
     quiet: bool | None
     verbose: bool | None
     threads: int | None
@@ -467,7 +478,36 @@ class PlanOptions(TypedDict, total=False):
     anchor_head: float | None
     lora_rank: int | None
     lora_alpha: float | None
-    head_init: Literal['zeros', 'normal', 'probe', 'keep'] | None
+    eval: Mapping[str, Any] | None
+    multi_label: bool | None
+    val_fraction: float | None
+    split_by: Literal['image', 'group'] | None
+    batch_size: int | None
+    accumulate: int | None
+    sampling: Literal['all', 'balanced'] | None
+    drop_path: float | None
+    no_shuffle: bool | None
+    label_smoothing: float | None
+    class_weights: Literal['none', 'balanced'] | None
+    augment: Literal['none', 'flip', 'standard', 'randaugment'] | None
+    mixup: float | None
+    cutmix: float | None
+    optimizer: Literal['sgd', 'adam', 'adamw'] | None
+    momentum: float | None
+    weight_decay: float | None
+    clip_norm: float | None
+    bn: Literal['frozen', 'train', 'recalibrate'] | None
+    head_init: Literal['known', 'zeros', 'normal', 'probe', 'keep'] | None
+    save: Literal['best', 'last'] | None
+    select: Literal['accuracy', 'balanced-accuracy', 'macro-f1', 'loss', 'auroc', 'map'] | None
+    checkpoint_every: int | None
+    cache_mb: int | None
+    precision: Literal['float32', 'bfloat16'] | None
+    activation_mb: int | None
+    half_activations: bool | None
+    views: int | None
+    skip_bad: bool | None
+    seed: int | None
     in_chans: int | None
     size: float | str | Sequence[float] | None
     interpolation: Literal['nearest', 'box', 'bilinear', 'hamming', 'bicubic', 'lanczos', 'opencv-nearest', 'opencv-bilinear', 'opencv-bicubic', 'opencv-area', 'opencv-lanczos4', 'pytorch-nearest', 'pytorch-bilinear', 'pytorch-bicubic'] | None
@@ -476,6 +516,7 @@ class PlanOptions(TypedDict, total=False):
     mean: float | str | Sequence[float] | None
     std: float | str | Sequence[float] | None
     white: int | None
+    color: Literal['auto', 'always', 'never'] | None
     quiet: bool | None
     verbose: bool | None
     threads: int | None
@@ -501,6 +542,7 @@ class PredictOptions(TypedDict, total=False):
     mean: float | str | Sequence[float] | None
     std: float | str | Sequence[float] | None
     white: int | None
+    color: Literal['auto', 'always', 'never'] | None
     quiet: bool | None
     verbose: bool | None
     threads: int | None
@@ -512,6 +554,7 @@ class SoupOptions(TypedDict, total=False):
 
     greedy: bool | None
     eval: Mapping[str, Any] | None
+    color: Literal['auto', 'always', 'never'] | None
     quiet: bool | None
     verbose: bool | None
     threads: int | None
@@ -521,11 +564,12 @@ class SoupOptions(TypedDict, total=False):
 class WiseFtOptions(TypedDict, total=False):
     """Options of `retune wise-ft`."""
 
-    from_: Path | None
+    from_: Any | None
     alphas: float | str | Sequence[float] | None
     eval: Mapping[str, Any] | None
     out: Path | None
     save_alpha: float | str | None
+    color: Literal['auto', 'always', 'never'] | None
     quiet: bool | None
     verbose: bool | None
     threads: int | None
