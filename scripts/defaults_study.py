@@ -53,7 +53,7 @@ def print_commands(options):
                     summary = options.out / task / str(seed) / f"{name}.json"
                     if summary.is_file():
                         continue
-                    run = f"/tmp/retune-study/{task}-{seed}-{name}"
+                    run = options.out / "runs" / f"{task}-{seed}-{name}"
                     words = [options.retune, "fit", "-q", "--no-report", "--model", options.model]
                     words += ["--data", options.data / task, "--size", SIZE, "--epochs", EPOCHS, "--seed", seed]
                     words += ["--out", run, *arguments]

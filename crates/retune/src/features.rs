@@ -83,7 +83,7 @@ const FORMATS: &[FeatureFormat] = &[
 /// The endings of files in these formats, for a sentence.
 fn known_endings() -> String {
     let endings: Vec<String> = FORMATS.iter().map(|format| format!(".{}", format.extension)).collect();
-    let (last, others) = endings.split_last().expect("there are formats");
+    let (last, others) = endings.split_last().expect("npz and safetensors are built in");
     format!("{} or {last}", others.join(", "))
 }
 
