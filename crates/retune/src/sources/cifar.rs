@@ -15,9 +15,8 @@ use std::sync::Arc;
 use image::RgbImage;
 
 use super::folder::has_images;
-use super::format::Format;
+use super::format::{Format, Reading};
 use super::image::{ImageSource, ImageStore, StoredImage};
-use super::manifest::Reading;
 use super::pickle::{Bytes, Pickle};
 use super::positional::read_exact_at;
 use super::source::{DataSource, Sample, SplitName};

@@ -18,9 +18,8 @@ use std::sync::Arc;
 pub(crate) use self::endings::is_image;
 pub(super) use self::endings::{SNIFFED, begins_as_image, foreign, is_beginning_of_image};
 pub(super) use self::outputs::{is_hidden, is_output};
-use super::format::Format;
+use super::format::{Format, Labels, Reading};
 use super::image::ImageSource;
-use super::manifest::{Labels, Reading};
 use super::source::{DataSource, Sample, SplitName, slashed};
 use super::{DataError, DataNote, metadata};
 

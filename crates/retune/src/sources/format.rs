@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use super::DataError;
-use super::manifest::Reading;
 use super::source::DataSource;
 
 /// A format that data may be kept in.
@@ -23,4 +22,29 @@ pub(super) trait Format: Sync {
     fn open_file(&self, _path: &Path, _reading: Reading) -> Result<Option<DataSource>, DataError> {
         Ok(None)
     }
+}
+
+/// How data is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Reading {
+    pub missing: Missing,
+    pub labels: Labels,
+}
+
+/// How many labels an image may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Labels {
+    /// One, its class.
+    One,
+    /// Several, or none.
+    Several,
+}
+
+/// What becomes of a listed image whose file does not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// The manifest is in error.
+    Refused,
+    /// Loading it is an error.
+    LeftToLoading,
 }

@@ -15,9 +15,8 @@ use std::sync::Arc;
 use image::RgbImage;
 
 use super::DataError;
-use super::format::Format;
+use super::format::{Format, Reading};
 use super::image::{ImageSource, ImageStore, StoredImage};
-use super::manifest::Reading;
 use super::positional::read_exact_at;
 use super::source::{DataSource, Sample, SampleList, SplitName};
 

@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use super::distinct::Distinct;
 use super::folder::{Listed, Listing, is_image, split_of_folder};
-use super::manifest::{self, Labels, LineError, Row, Syntax};
+use super::format::Labels;
+use super::manifest::{self, LineError, Row, Syntax};
 #[cfg(feature = "parquet")]
 use super::parquet::metadata::{self, MetadataRow};
 use super::source::{SplitName, slashed};

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use image::RgbImage;
 use retune_pixels::corruption::Corruption;
 
+use super::format::{Labels, Missing, Reading};
 use super::image::ImageSource;
-use super::manifest::{self, Labels, Missing, Reading};
+use super::manifest;
 use super::shift::{self, Shift};
 use super::{DataError, DataNote, FORMATS, many_labels, memory};
 

@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use super::format::Format;
-use super::manifest::Reading;
+use super::format::{Format, Reading};
 use super::shards::is_parquet;
 use super::source::DataSource;
 use super::{DataError, folder};
