@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms of this crate. Each uses only those before it.
-const ROOMS: [&str; 21] = [
+const ROOMS: [&str; 22] = [
     "names",
     "sources",
     "monitor",
@@ -14,6 +14,7 @@ const ROOMS: [&str; 21] = [
     "device",
     "loading",
     "models",
+    "export",
     "plan",
     "methods",
     "inference",

@@ -7,6 +7,7 @@ mod compare;
 mod completions;
 mod demo;
 mod eval;
+mod export;
 mod features;
 mod fit;
 mod knn;
@@ -55,6 +56,8 @@ pub enum Command {
     Verify(verify::VerifyArguments),
     /// Predict the classes of images
     Predict(Box<predict::PredictArguments>),
+    /// Write a model for other runtimes, as ONNX
+    Export(Box<export::ExportArguments>),
     /// Extract the features of images at a layer
     Features(Box<features::FeaturesArguments>),
     /// Judge features by the votes of the nearest neighbors
@@ -93,6 +96,7 @@ pub fn run(command: Command, console: &Console) -> Result<(), Failure> {
         Command::Eval(arguments) => eval::run(&arguments, console),
         Command::Verify(arguments) => verify::run(&arguments, console),
         Command::Predict(arguments) => predict::run(&arguments, console),
+        Command::Export(arguments) => export::run(*arguments, console),
         Command::Features(arguments) => features::run(&arguments, console),
         Command::Knn(arguments) => knn::run(&arguments, console),
         Command::Umap(arguments) => umap::run(&arguments, console),

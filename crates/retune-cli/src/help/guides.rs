@@ -22,7 +22,8 @@ pub const GROUPS: &[(&str, &[&str])] = &[
 ];
 
 /// The other commands.
-pub const OTHERS: &[&str] = &["advise", "lr-find", "wise-ft", "soup", "verify", "layers", "knn", "completions", "man"];
+pub const OTHERS: &[&str] =
+    &["advise", "lr-find", "wise-ft", "soup", "export", "verify", "layers", "knn", "completions", "man"];
 
 /// What a newcomer types first.
 pub const FIRST_STEPS: [(&str, &str); 3] = [
@@ -212,6 +213,22 @@ pub const GUIDES: &[Guide] = &[
         examples: &[
             ("retune predict --model run photo.jpg", ""),
             ("retune predict --model run photos/ --top 1 --out predictions.csv", ""),
+        ],
+    },
+    Guide {
+        command: "export",
+        about: "Write a model for other runtimes, as ONNX",
+        usage: "retune export <MODEL> [OPTIONS]",
+        options: &[
+            ("exported", "Run, folder, checkpoint, or hub name"),
+            ("out", "File to write (default model.onnx)"),
+            ("output", "logits (default), probabilities, or features"),
+            ("with_preprocessing", "Take decoded images of any size"),
+            ("opset", "Version of ONNX's operators (default 18)"),
+        ],
+        examples: &[
+            ("retune export run --out model.onnx", ""),
+            ("retune export run --with-preprocessing --output probabilities", ""),
         ],
     },
     Guide {

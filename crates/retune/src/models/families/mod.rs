@@ -26,6 +26,9 @@ macro_rules! families {
         }
 
         impl Family {
+            /// Every family.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+
             /// The name by which it is known.
             pub fn name(self) -> &'static str {
                 match self { $(Self::$name => stringify!($name),)+ }
