@@ -1,6 +1,6 @@
 //! A model as a file of [ONNX](https://onnx.ai): its graph, its weights, and what it is called.
 
-mod messages;
+pub(super) mod messages;
 mod operations;
 mod preprocessing;
 mod writer;
