@@ -283,7 +283,8 @@ fn the_file_for_hugging_faces_processors_is_understood_here_too() {
         "num_hidden_layers": 12, "num_attention_heads": 3, "intermediate_size": 768, "image_size": 224, "patch_size": 16,
         "hidden_act": "gelu", "layer_norm_eps": 1e-6, "id2label": {"0": "a", "1": "b"},
     });
-    for preprocessing in [square(CropMode::Center, 0.875), square(CropMode::Squash, 1.0), square(CropMode::Squash, 0.9)] {
+    for preprocessing in [square(CropMode::Center, 0.875), square(CropMode::Squash, 1.0), square(CropMode::Squash, 0.9)]
+    {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("config.json"), model.to_string()).unwrap();
         let text = preprocessor_config::of(&preprocessing).unwrap();
@@ -308,7 +309,12 @@ fn another_preprocessing_beside_the_file_is_left_alone() {
     write().unwrap();
     std::fs::remove_file(&path).unwrap();
     std::fs::write(&beside, "{}").unwrap();
-    assert!(write().unwrap_err().to_string().ends_with("describes another preprocessing; choose another folder, or remove it"));
+    assert!(
+        write()
+            .unwrap_err()
+            .to_string()
+            .ends_with("describes another preprocessing; choose another folder, or remove it")
+    );
     assert!(!path.exists());
     assert_eq!(std::fs::read_to_string(&beside).unwrap(), "{}");
 }

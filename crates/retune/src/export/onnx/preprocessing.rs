@@ -1,7 +1,6 @@
 //! A model's preprocessing in ONNX's operators: decoded images of any size to normalized pixels.
 //!
-//! The arithmetic of sizes is that of [`Preprocessing::apply`], in whole numbers or double precision. Pixels are resized as
-//! bytes, which runtimes round as Pillow does.
+//! The arithmetic of sizes is that of [`Preprocessing::apply`], in whole numbers or double precision.
 
 use retune_pixels::preprocess::{CropMode, Preprocessing};
 use retune_pixels::resize::Interpolation;
@@ -27,8 +26,7 @@ pub(super) fn write(preprocessing: &Preprocessing, writer: &mut Writer) -> Resul
     let pixels = writer.node("Transpose", &[INPUT], [("perm", [0, 3, 1, 2].into())]);
     let size = resized_size(preprocessing, writer);
     let resized = filter.resize(&pixels, &size, writer);
-    let cropped = cropped(preprocessing, &resized, &size, writer);
-    let levels = writer.node("Cast", &[&cropped], [("to", FLOAT.into())]);
+    let levels = cropped(preprocessing, &resized, &size, writer);
     let filled = match preprocessing.crop_mode {
         CropMode::Border => with_border(preprocessing, &levels, &size, writer),
         CropMode::Center | CropMode::Squash => levels,
@@ -64,7 +62,22 @@ impl Filter {
         Some(Self { mode, antialias, coefficient })
     }
 
+    /// Gray levels of the pixels at another size, in single precision.
     fn resize(&self, pixels: &str, size: &str, writer: &mut Writer) -> String {
+        if self.antialias || self.mode == "nearest" {
+            // ONNX Runtime computes antialiased bytes in whole numbers and rounds them twice, as Pillow does.
+            let resized = self.resize_values(pixels, size, writer);
+            return writer.node("Cast", &[&resized], [("to", FLOAT.into())]);
+        }
+        // Other bytes it does not round.
+        let pixels = writer.node("Cast", &[pixels], [("to", FLOAT.into())]);
+        let resized = self.resize_values(&pixels, size, writer);
+        let rounded = writer.node("Round", &[&resized], []);
+        let (black, white) = (writer.float(0.0), writer.float(255.0));
+        writer.node("Clip", &[&rounded, &black, &white], [])
+    }
+
+    fn resize_values(&self, pixels: &str, size: &str, writer: &mut Writer) -> String {
         let batch_and_channels = writer.node("Shape", &[pixels], [("start", 0.into()), ("end", 2.into())]);
         let sizes = writer.node("Concat", &[&batch_and_channels, size], [("axis", 0.into())]);
         let attributes = [
