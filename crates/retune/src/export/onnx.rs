@@ -5,6 +5,8 @@ mod operations;
 mod preprocessing;
 mod writer;
 
+use std::ffi::OsStr;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use prost::Message;
@@ -12,7 +14,7 @@ use prost::Message;
 use self::messages::{ElementType, GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto, ValueInfoProto};
 use self::writer::Writer;
 use super::{ExportError, OnnxOptions, Output, Port, metadata};
-use crate::files;
+use crate::files::{self, FileError};
 use crate::models::Model;
 
 /// Protocol buffers end at 2 GiB; the rest of the file needs a little room.
@@ -71,8 +73,12 @@ impl Document {
             files::write_atomically(path, |file| file.write_all(&bytes))?;
             return Ok(None);
         }
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(".data");
+        let name = path.file_name().and_then(OsStr::to_str).ok_or_else(|| {
+            let reason =
+                io::Error::new(io::ErrorKind::InvalidFilename, "its name, which its weights share, is not Unicode");
+            FileError::new("write", path, reason)
+        })?;
+        let name = format!("{name}.data");
         let beside = path.with_file_name(&name);
         files::write_atomically(&beside, |file| {
             for weights in self.weights() {
@@ -81,7 +87,7 @@ impl Document {
             }
             Ok(())
         })?;
-        let bytes = self.without_weights(&name.to_string_lossy()).encode_to_vec();
+        let bytes = self.without_weights(&name).encode_to_vec();
         files::write_atomically(path, |file| file.write_all(&bytes))?;
         Ok(Some(beside))
     }

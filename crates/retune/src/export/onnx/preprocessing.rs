@@ -49,10 +49,10 @@ struct Filter {
 }
 
 impl Filter {
-    /// `None` where ONNX does not have it.
+    /// `None` where ONNX does not have it. Its `nearest` takes a neighbor where the center lies between two pixels, because
+    /// runtimes compute places in single precision.
     fn of(interpolation: Interpolation) -> Option<Self> {
         let (mode, antialias, coefficient) = match interpolation {
-            Interpolation::Nearest => ("nearest", false, 0.0),
             Interpolation::Bilinear => ("linear", true, 0.0),
             Interpolation::Bicubic => ("cubic", true, -0.5),
             Interpolation::PytorchBilinear => ("linear", false, 0.0),
@@ -64,7 +64,7 @@ impl Filter {
 
     /// Gray levels of the pixels at another size, in single precision.
     fn resize(&self, pixels: &str, size: &str, writer: &mut Writer) -> String {
-        if self.antialias || self.mode == "nearest" {
+        if self.antialias {
             // ONNX Runtime computes antialiased bytes in whole numbers and rounds them twice, as Pillow does.
             let resized = self.resize_values(pixels, size, writer);
             return writer.node("Cast", &[&resized], [("to", FLOAT.into())]);
@@ -87,8 +87,6 @@ impl Filter {
             // Pillow leaves out what lies beyond the border; PyTorch repeats the border.
             ("exclude_outside", i64::from(self.antialias).into()),
             ("coordinate_transformation_mode", "half_pixel".into()),
-            // The source pixel under the center of each output pixel.
-            ("nearest_mode", "round_prefer_ceil".into()),
         ];
         writer.node("Resize", &[pixels, "", "", &sizes], attributes)
     }
