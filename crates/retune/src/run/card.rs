@@ -124,7 +124,7 @@ impl<'a> ModelCard<'a> {
             text += &format!("| {set} | {} | {measured} | {:.3} |\n", evaluation.n, evaluation.loss);
         }
         if self.splits.contains_key("val") {
-            text += "\n`val` chose the learning rate and the epoch, so its numbers flatter the model.\n";
+            text += "\n`val` chose among learning rates and epochs, so its numbers flatter the model.\n";
         }
         text
     }
@@ -174,7 +174,7 @@ fn making(options: &FitOptions, summary: &Summary) -> Vec<String> {
         None => format!("Method: `{}`, a plan written by hand", summary.method),
     };
     let train = &options.train;
-    let held_out = summary.splits.get("val").map(|val| format!("; {} for validation", val.n)).unwrap_or_default();
+    let held_out = summary.splits.get("val").map(|val| format!(" to train on, {} to validate", val.n)).unwrap_or_default();
     let mut lines = vec![method, format!("Images: {}{held_out}", summary.training_images)];
     lines.extend(summary.phases.iter().map(phase));
     lines.push(format!("Trained parameters: {}", summary.trained_parameters));
