@@ -26,8 +26,8 @@ macro_rules! families {
         }
 
         impl Family {
-            /// Every family.
-            pub const ALL: &[Self] = &[$(Self::$name,)+];
+            /// All families, in the order of the list.
+            pub const ALL: &[Self] = &[$(Self::$name),+];
 
             /// The name by which it is known.
             pub fn name(self) -> &'static str {
