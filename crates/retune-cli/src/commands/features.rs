@@ -44,7 +44,6 @@ struct Document<'a> {
 impl FeaturesArguments {
     /// The features of every image in memory; of `model`, where it is loaded already.
     pub fn extract(&self, model: Option<&Model>, console: &Console) -> Result<FeatureTable, Failure> {
-        let dataset = self.data.open(console)?;
         let loaded;
         let model = match model {
             Some(model) => model,
@@ -53,6 +52,7 @@ impl FeaturesArguments {
                 &loaded
             }
         };
+        let dataset = self.data.open_for(model, console)?;
         let place = Layer::parse(&self.layer, model)?;
         let loader = self.data.batches.loader(dataset, model, console)?;
         Ok(features::table(model, &loader, place, &console.progress)?)
@@ -63,8 +63,8 @@ impl FeaturesArguments {
 pub fn run(arguments: &FeaturesArguments, console: &Console) -> Result<(), Failure> {
     let FeaturesArguments { out, layer, .. } = arguments;
     FeatureFormat::of(out)?;
-    let dataset = arguments.data.open(console)?;
     let model = arguments.model.load(&arguments.preprocessing.change(), console)?;
+    let dataset = arguments.data.open_for(&model, console)?;
     let place = Layer::parse(layer, &model)?;
     let loader = arguments.data.batches.loader(dataset, &model, console)?;
     let shape = features::write(&model, &loader, place, out, &console.progress)?;

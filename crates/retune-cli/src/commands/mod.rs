@@ -17,6 +17,7 @@ mod man;
 mod models;
 mod plan;
 mod predict;
+mod probe;
 mod reference;
 mod report;
 mod soup;
@@ -62,6 +63,8 @@ pub enum Command {
     Features(Box<features::FeaturesArguments>),
     /// Judge features by the votes of the nearest neighbors
     Knn(knn::KnnArguments),
+    /// Judge features by a linear probe
+    Probe(probe::ProbeArguments),
     /// Map features in two dimensions with UMAP
     Umap(Box<umap::UmapArguments>),
     /// Compare representations with CKA, across resizing filters, layers, or models
@@ -99,6 +102,7 @@ pub fn run(command: Command, console: &Console) -> Result<(), Failure> {
         Command::Export(arguments) => export::run(*arguments, console),
         Command::Features(arguments) => features::run(&arguments, console),
         Command::Knn(arguments) => knn::run(&arguments, console),
+        Command::Probe(arguments) => probe::run(&arguments, console),
         Command::Umap(arguments) => umap::run(&arguments, console),
         Command::Cka(arguments) => cka::run(&arguments, console),
         Command::Audit(arguments) => audit::run(&arguments, console),

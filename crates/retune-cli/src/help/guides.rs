@@ -23,7 +23,7 @@ pub const GROUPS: &[(&str, &[&str])] = &[
 
 /// The other commands.
 pub const OTHERS: &[&str] =
-    &["advise", "lr-find", "wise-ft", "soup", "export", "verify", "layers", "knn", "completions", "man"];
+    &["advise", "lr-find", "wise-ft", "soup", "export", "verify", "layers", "knn", "probe", "completions", "man"];
 
 /// What a newcomer types first.
 pub const FIRST_STEPS: [(&str, &str); 3] = [
@@ -257,6 +257,19 @@ pub const GUIDES: &[Guide] = &[
             ("temperature", "Temperature of the votes (default 0.07)"),
         ],
         examples: &[("retune knn --train train.npz test.npz", "")],
+    },
+    Guide {
+        command: "probe",
+        about: "Judge features by a linear probe",
+        usage: "retune probe --train <FILE> [FILE]... [OPTIONS]",
+        options: &[
+            ("features", "Features of the images to evaluate on"),
+            ("train", "Features of labeled images to fit to"),
+            ("val", "Features that choose the penalty (default: part of --train)"),
+            ("save", "File to write the head to: .safetensors"),
+            ("select", "Metric that chooses (default accuracy)"),
+        ],
+        examples: &[("retune probe --train train.npz test.npz --save head.safetensors", "")],
     },
     Guide {
         command: "umap",
