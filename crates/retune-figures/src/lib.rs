@@ -15,7 +15,7 @@ mod legend;
 pub mod names;
 pub mod scale;
 
-pub use self::color::{OTHERS, SERIES};
+pub use self::color::{OTHERS, SERIES, value as value_color};
 pub use self::drawing::{Drawing, DrawingError, FileFormat};
 pub use self::figure::Figure;
 pub use self::legend::SHAPES;

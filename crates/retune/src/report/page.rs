@@ -12,7 +12,9 @@ use std::path::Path;
 use serde::Serialize;
 
 pub use self::sheet::PageSheet;
-pub use self::views::{Cell, Column, Confusions, Gallery, GalleryItem, Map, Mark, PageFigure, Pair, Table, Text, View};
+pub use self::views::{
+    Cell, Column, Confusions, Gallery, GalleryItem, Map, Mark, Overlay, PageFigure, Pair, Table, Text, View,
+};
 use super::findings::NextStep;
 use crate::files::{self, FileError};
 

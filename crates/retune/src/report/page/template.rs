@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use retune_figures::names::{is_deceptive, visible};
-use retune_figures::{OTHERS, SERIES, SHAPES};
+use retune_figures::{OTHERS, SERIES, SHAPES, value_color};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -53,11 +53,14 @@ struct Looks {
     others: &'static str,
     /// Corners of each group's marker, of radius 1; none for a circle.
     shapes: [&'static [[f64; 2]]; 7],
+    /// Colors of values from high to low, at equal steps, as they are painted over images.
+    values: [[u8; 3]; 9],
 }
 
 impl Default for Looks {
     fn default() -> Self {
-        Self { series: SERIES, others: OTHERS, shapes: SHAPES }
+        let values = std::array::from_fn(|step| value_color(step as f64 / 8.0));
+        Self { series: SERIES, others: OTHERS, shapes: SHAPES, values }
     }
 }
 

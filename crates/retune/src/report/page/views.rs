@@ -184,6 +184,19 @@ pub struct Gallery {
     pub sheet: usize,
     /// The images.
     pub items: Vec<GalleryItem>,
+    /// Other pictures of the same images, to switch to.
+    pub overlays: Vec<Overlay>,
+}
+
+/// Other pictures of a gallery's images, with values painted over them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Overlay {
+    /// What is painted, in a word or two.
+    pub name: String,
+    /// How to read it.
+    pub note: String,
+    /// The thumbnails.
+    pub sheet: usize,
 }
 
 /// An image with a model's prediction.
