@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::arguments::data::{DataArguments, EvaluationArguments, open_source_for};
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
+use crate::command_line::CommandLine;
 use crate::failure::Failure;
 use crate::output::results::CalibrationError;
 use crate::output::{Console, results};
@@ -138,20 +139,19 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
             results::class_tables(&classes),
         ];
         let found = findings::evaluated(&splits, |set| confidence.get(set).cloned(), |set| mistakes.get(set).cloned());
-        let findings = Findings { sentences: found, next: next(arguments) };
+        let findings = Findings { sentences: found, next: next(arguments, &console.command_line) };
         format!("{}{}{seen}\n{}", tables.concat(), moved(&feature_change), results::found(&findings))
     })
 }
 
 /// What would say more about these images.
-fn next(arguments: &EvalArguments) -> Vec<NextStep> {
-    let (model, data) = (arguments.model.typed(), arguments.data.data.display().to_string());
+fn next(arguments: &EvalArguments, typed: &CommandLine) -> Vec<NextStep> {
     if arguments.per_class {
         let purpose = "check whether other preprocessing would do better";
-        return vec![NextStep::new(purpose, ["audit", "--model", model, "--data", &data])];
+        return vec![NextStep::new(purpose, &typed.turned_into("audit"))];
     }
-    let line = ["eval", "--model", model, "--data", &data, "--per-class"];
-    vec![NextStep::new("see recall and precision of every class", line)]
+    let per_class = typed.turned_into("eval").switch("per-class");
+    vec![NextStep::new("see recall and precision of every class", &per_class)]
 }
 
 /// A line for each set on how far its features moved.

@@ -31,6 +31,7 @@ use crate::arguments::data::{BatchArguments, open_source};
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
 use crate::arguments::output_file::{Format, OutputFile, csv_cell};
 use crate::arguments::parse::{self, named};
+use crate::command_line::CommandLine;
 use crate::failure::Failure;
 use crate::output::{Console, Subject, results};
 
@@ -177,7 +178,7 @@ pub fn run(arguments: &UmapArguments, console: &Console) -> Result<(), Failure> 
         trustworthiness: trust.flatten(),
         points: images.points(&layout),
     };
-    let findings = images.findings(&options, document.trustworthiness, arguments);
+    let findings = images.findings(&options, document.trustworthiness, arguments.data.is_some().then_some(&console.command_line));
     let page = || images.page(&layout, &options, arguments, &findings);
     let plot = || {
         let (groups, names) = images.groups(&arguments.color);
@@ -323,7 +324,8 @@ impl Images {
     }
 
     /// Whether classes are apart in the features, how often the model is right, and how good the map is.
-    fn findings(&self, options: &UmapOptions, trust: Option<f64>, arguments: &UmapArguments) -> Findings {
+    /// `typed` is the command line where it names the images.
+    fn findings(&self, options: &UmapOptions, trust: Option<f64>, typed: Option<&CommandLine>) -> Findings {
         let classes: Vec<String> = self.classes().into_iter().cloned().collect();
         let labels: Vec<Option<usize>> =
             self.labels.iter().map(|label| classes.binary_search(label.as_ref()?).ok()).collect();
@@ -339,11 +341,11 @@ impl Images {
             trustworthiness: trust.map(|trust| (trust, JUDGED_NEIGHBORS)),
         };
         let mut findings = findings::map::of(&facts);
-        if let (Some(data), model) = (&arguments.data, arguments.model.typed())
+        if let Some(typed) = typed
             && facts.right.is_some_and(|(_, of)| of > 0)
         {
-            let line = ["eval", "--model", model, "--data", &data.display().to_string(), "--per-class"];
-            findings.next.push(NextStep::new("see recall and precision of every class", line));
+            let eval = typed.turned_into("eval").switch("per-class");
+            findings.next.push(NextStep::new("see recall and precision of every class", &eval));
         }
         findings
     }

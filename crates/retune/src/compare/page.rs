@@ -125,6 +125,12 @@ fn accuracy(method: &MethodResult, result: &ColumnResult, several: bool) -> Cell
     Cell { interval: Some(estimate.interval), mark, ..Cell::number(text, estimate.mean) }
 }
 
+/// The sections of a comparison whose runs are not kept: its table, and accuracy in distribution against accuracy under
+/// shift where there is a shift.
+pub fn sections(comparison: &Comparison) -> (Section, Option<Section>) {
+    (results(comparison), scatters(comparison))
+}
+
 fn scatters(comparison: &Comparison) -> Option<Section> {
     let note = "Each mark is a method. Further right is better on data as in training; further up is better under shift. On \
                 the dashed line, both are equal.";

@@ -12,6 +12,7 @@ use super::heat_maps;
 use super::page::{Page, PageSheet, Section, grouped};
 use super::verdict;
 use crate::files::{self, FileError};
+use crate::methods::{Method, MethodOptions};
 use crate::models::{CONFIG_FILE, ModelConfig, imagenet};
 use crate::plan::Plan;
 use crate::run::record::{Predictions, SampleMap, Samples, Sheet};
@@ -135,6 +136,8 @@ pub struct RunRecord {
     pub preprocessing: Option<Preprocessing>,
     /// The command that made it, where that was kept.
     pub command: Option<String>,
+    /// Its method with its options; `None` if its plan was written by hand.
+    pub method: Option<(Method, MethodOptions)>,
 }
 
 impl RunRecord {
@@ -157,6 +160,7 @@ impl RunRecord {
                 .ok()
                 .map(|config| config.preprocessing().clone()),
             command: read_command(run)?,
+            method: run::read_method(run)?,
             samples: samples.unwrap_or_default(),
             predictions,
             options,
