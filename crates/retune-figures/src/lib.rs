@@ -12,6 +12,7 @@ mod font;
 mod frame;
 mod labels;
 mod legend;
+mod looks;
 pub mod names;
 pub mod scale;
 
@@ -19,6 +20,7 @@ pub use self::color::{OTHERS, SERIES, value as value_color};
 pub use self::drawing::{Drawing, DrawingError, FileFormat};
 pub use self::figure::Figure;
 pub use self::legend::SHAPES;
+pub use self::looks::{Look, looks};
 pub use self::scale::{Axis, Format};
 
 /// How a figure is drawn.

@@ -19,8 +19,7 @@ use retune::monitor::Monitor;
 use retune::pixels::decode::DecodeLimits;
 use retune::report::findings::map::MapFacts;
 use retune::report::findings::{self, Findings, NextStep, listed};
-use retune::report::page::{Map, Page, Section};
-use retune::report::plot::point_map;
+use retune::report::page::{ColorBy, Map, Page, Section};
 use retune::run::record::Thumbnails;
 use retune::sources::{ImageSource, SplitName};
 use serde::Serialize;
@@ -178,13 +177,11 @@ pub fn run(arguments: &UmapArguments, console: &Console) -> Result<(), Failure> 
         trustworthiness: trust.flatten(),
         points: images.points(&layout),
     };
-    let findings = images.findings(&options, document.trustworthiness, arguments.data.is_some().then_some(&console.command_line));
-    let page = || images.page(&layout, &options, arguments, &findings);
-    let plot = || {
-        let (groups, names) = images.groups(&arguments.color);
-        let title = format!("UMAP of {} images", document.images);
-        point_map(&title, &layout, &groups, &names)
-    };
+    let findings =
+        images.findings(&options, document.trustworthiness, arguments.data.is_some().then_some(&console.command_line));
+    let map = images.map(&layout, &arguments.color);
+    let page = || images.page(map.clone(), &options, arguments, &findings);
+    let plot = || map.figure(&format!("UMAP of {} images", document.images), map.colored_by).into();
     arguments.out.write(plot, &document, || csv(&document.points), page)?;
     console.print(&document, || {
         let trust = document.trustworthiness.map_or_else(String::new, |trust| {
@@ -350,8 +347,8 @@ impl Images {
         findings
     }
 
-    /// The interactive map.
-    fn page(&self, layout: &[[f32; 2]], options: &UmapOptions, arguments: &UmapArguments, findings: &Findings) -> Page {
+    /// The map, without thumbnails.
+    fn map(&self, layout: &[[f32; 2]], color: &str) -> Map {
         let classes = self.classes();
         let class = |name: &String| classes.binary_search(&name).unwrap_or_default();
         // What a set is called: the file that the images came from, else the split.
@@ -359,13 +356,30 @@ impl Images {
         let mut sets = set_of_each.clone();
         sets.dedup();
         let set = |name: &String| sets.iter().position(|set| set == name).unwrap_or_default();
-        let colored_by = match arguments.color.as_str() {
-            "file" | "split" => "Set",
-            "prediction" => "Prediction",
-            "correctness" => "Correctness",
-            _ => "Class",
-        };
-        let mut page = Page::new(format!("Map of {} images: {}", HumanCount(layout.len() as u64), origin(arguments)));
+        Map {
+            method: "UMAP (McInnes et al. 2018). Distances between distant clusters mean little.".into(),
+            x: layout.iter().map(|point| point[0]).collect(),
+            y: layout.iter().map(|point| point[1]).collect(),
+            label: self.labels.iter().map(|label| label.as_ref().map_or(-1, |label| class(label) as i64)).collect(),
+            set: set_of_each.iter().map(set).collect(),
+            predicted: self.predictions.iter().map(class).collect(),
+            path: self.paths.clone(),
+            sets: sets.clone(),
+            classes: classes.iter().map(|&name| name.clone()).collect(),
+            colored_by: match color {
+                "file" | "split" => ColorBy::Set,
+                "prediction" => ColorBy::Prediction,
+                "correctness" => ColorBy::Correctness,
+                _ => ColorBy::Class,
+            },
+            ..Map::default()
+        }
+    }
+
+    /// The interactive map.
+    fn page(&self, map: Map, options: &UmapOptions, arguments: &UmapArguments, findings: &Findings) -> Page {
+        let count = HumanCount(map.x.len() as u64);
+        let mut page = Page::new(format!("Map of {count} images: {}", origin(arguments)));
         (page.verdict, page.next) = (findings.sentences.clone(), findings.next.clone());
         page.facts = facts(arguments);
         page.facts.extend([
@@ -375,21 +389,9 @@ impl Images {
             ("Metric".into(), options.metric.name().to_owned()),
             ("Seed".into(), options.seed.to_string()),
         ]);
-        let map = Map {
-            method: "UMAP (McInnes et al. 2018). Distances between distant clusters mean little.".into(),
-            x: layout.iter().map(|point| point[0]).collect(),
-            y: layout.iter().map(|point| point[1]).collect(),
-            label: self.labels.iter().map(|label| label.as_ref().map_or(-1, |label| class(label) as i64)).collect(),
-            set: set_of_each.iter().map(set).collect(),
-            predicted: self.predictions.iter().map(class).collect(),
-            path: self.paths.clone(),
-            // A sheet that cannot be made leaves a map without pictures.
-            sheet: self.thumbnails.as_ref().and_then(|tiles| page.add_sheet(tiles.sheet().ok()?.into())),
-            sets: sets.clone(),
-            classes: classes.iter().map(|&name| name.clone()).collect(),
-            colored_by: colored_by.into(),
-            ..Map::default()
-        };
+        // A sheet that cannot be made leaves a map without pictures.
+        let sheet = self.thumbnails.as_ref().and_then(|tiles| page.add_sheet(tiles.sheet().ok()?.into()));
+        let map = Map { sheet, ..map };
         let note = "Drag to move, and scroll or pinch to zoom. Point at an image to see it. Click a class in the legend to hide its images.";
         page.sections.push(Section::new("Map", note).wide().with("", map));
         page
@@ -406,28 +408,6 @@ impl Images {
             prediction: self.predictions.get(row).cloned(),
         };
         layout.iter().enumerate().map(point).collect()
-    }
-
-    /// The group of each image, and the groups' names in order.
-    fn groups(&self, by: &str) -> (Vec<usize>, Vec<String>) {
-        let unknown = || "unknown".to_owned();
-        let name = |row: usize| match by {
-            "file" => self.files[row].clone(),
-            "split" => self.splits[row].clone(),
-            "prediction" => self.predictions[row].clone(),
-            "correctness" => match &self.labels[row] {
-                Some(label) if *label == self.predictions[row] => "right".to_owned(),
-                Some(_) => "wrong".to_owned(),
-                None => unknown(),
-            },
-            _ => self.labels[row].clone().unwrap_or_else(unknown),
-        };
-        let of_each: Vec<String> = (0..self.labels.len()).map(name).collect();
-        let mut names = of_each.clone();
-        names.sort();
-        names.dedup();
-        let groups = of_each.iter().filter_map(|name| names.binary_search(name).ok()).collect();
-        (groups, names)
     }
 }
 

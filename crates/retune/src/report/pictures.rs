@@ -11,7 +11,9 @@ use retune_pixels::decode::catching_panics;
 use super::confusion::Confusion;
 use super::figures;
 use super::heat_maps;
-use super::plot::{Plot, point_map};
+use super::page::ColorBy;
+use super::plot::Plot;
+use super::run_page::described_map;
 use super::verdict::percent;
 use crate::files::{self, FileError};
 use crate::models::imagenet;
@@ -145,14 +147,10 @@ fn images(run: &Path, summary: &Summary, pictures: &mut Pictures) -> Result<(), 
             }
         }
     }
-    if let Some(map) = SampleMap::read(run)? {
-        let mut rows: Vec<_> = predictions.rows.iter().filter(|row| row.sample.is_some()).collect();
-        rows.sort_by_key(|row| row.sample);
-        if rows.len() == map.points.len() {
-            let labels: Vec<usize> = rows.iter().map(|row| row.label).collect();
-            let title = format!("UMAP of {} images", rows.len());
-            pictures.add("map", || point_map(&title, &map.points, &labels, &classes));
-        }
+    let map = SampleMap::read(run)?.and_then(|places| described_map(&predictions, &places, &classes));
+    if let Some(map) = map {
+        let title = format!("UMAP of {} images", map.x.len());
+        pictures.add("map", || map.figure(&title, ColorBy::Class).into());
     }
     Ok(())
 }

@@ -44,6 +44,8 @@ sections! {
     plan_and_options,
 }
 
+pub(super) use self::map::described as described_map;
+
 /// A section of a run's page.
 struct RunSection {
     /// What a link to it ends with.
