@@ -25,14 +25,15 @@ impl CommandLine {
         let line = std::iter::once("retune").chain(self.0.iter().map(String::as_str));
         let matches = program.clone().try_get_matches_from(line).ok();
         let typed = matches.as_ref().and_then(ArgMatches::subcommand);
-        let (Some((from, typed)), Some(to_command)) = (typed, program.find_subcommand(to)) else { return Command::new(to) };
+        let (Some((from, typed)), Some(to_command)) = (typed, program.find_subcommand(to)) else {
+            return Command::new(to);
+        };
         let taken = |argument: &&clap::Arg| {
             to_command.get_arguments().any(|other| other.get_id() == argument.get_id()) && argument.get_id() != "out"
         };
         let arguments = program.find_subcommand(from).into_iter().flat_map(clap::Command::get_arguments);
-        let is_typed = |argument: &&clap::Arg| {
-            typed.value_source(argument.get_id().as_str()) == Some(ValueSource::CommandLine)
-        };
+        let is_typed =
+            |argument: &&clap::Arg| typed.value_source(argument.get_id().as_str()) == Some(ValueSource::CommandLine);
         arguments.filter(taken).filter(is_typed).fold(Command::new(to), |command, argument| {
             let Some(name) = argument.get_long() else { return command };
             if !argument.get_action().takes_values() {

@@ -17,7 +17,6 @@ use retune::names::closest;
 use retune::run::keys::{self, KEYS, Meaning};
 use toml::{Table, Value};
 
-
 /// The name of the option.
 const CONFIG: &str = "config";
 /// The table with the method and its options.

@@ -44,7 +44,7 @@ pub fn page(comparison: &Comparison, runs: &[RunOf], command: Option<&str>) -> P
     let of_each_run = of_each_run(runs, &mut page);
     page.sections.extend(of_each_run);
     page.sections.extend(command.map(|command| {
-        Section::new("Command", "The command that made the comparison.").wide().with("", Text::new(command))
+        Section::new("Command", "The command that made the comparison.").wide().with("", Text::command(command))
     }));
     page
 }

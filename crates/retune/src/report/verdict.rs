@@ -211,7 +211,9 @@ fn asked_for(record: &RunRecord, hint: &Hint) -> NextStep {
         }
         Hint::FarAboveGuessing { .. } | Hint::NoGain { .. } => {
             let rate = record.summary.phases.iter().rev().find_map(|phase| phase.learning_rate).unwrap_or(1e-3) / 10.0;
-            NextStep::new("train at a smaller learning rate", &again.with("lr", format!("{rate:e}")))
+            // A tenth of 3e-4 is 2.9999999999999997e-5 in binary.
+            let lr = format!("{rate:.2e}").replace(".00e", "e").replace("0e", "e");
+            NextStep::new("train at a smaller learning rate", &again.with("lr", lr))
         }
         Hint::NoBetterThanGuessing { .. } => {
             let options = Command::of_run("lr-find", &record.options, record.command.as_deref());

@@ -169,7 +169,9 @@ impl fmt::Display for Command {
         for (name, value) in &self.options {
             match value {
                 // A value that looks like an option belongs to the name before it.
-                Some(value) if value.starts_with('-') => write!(formatter, " {}", quoted(&format!("--{name}={value}")))?,
+                Some(value) if value.starts_with('-') => {
+                    write!(formatter, " {}", quoted(&format!("--{name}={value}")))?
+                }
                 Some(value) => write!(formatter, " --{name} {}", quoted(value))?,
                 None => write!(formatter, " --{name}")?,
             }
@@ -239,7 +241,9 @@ fn of_layers(layers: &LayerSelection) -> Vec<(String, String)> {
     let end = |name: &str, layer: &Option<String>| layer.clone().map(|layer| (name.to_owned(), layer));
     match layers {
         LayerSelection::All => Vec::new(),
-        LayerSelection::Range { first, last } => [end("first", first), end("last", last)].into_iter().flatten().collect(),
+        LayerSelection::Range { first, last } => {
+            [end("first", first), end("last", last)].into_iter().flatten().collect()
+        }
         LayerSelection::Set(names) => vec![("layers".to_owned(), names.join(","))],
     }
 }
@@ -283,8 +287,10 @@ mod tests {
 
     #[test]
     fn an_option_takes_the_place_of_another_and_the_rest_stays() {
-        let command = Command::new("eval").with("model", "run").also("eval", "a=x").also("eval", "b=y z").with("size", "96");
-        let other = command.clone().with("model", "my run").with("crop_pct", "0.9").switch("per_class").switch("per-class");
+        let command =
+            Command::new("eval").with("model", "run").also("eval", "a=x").also("eval", "b=y z").with("size", "96");
+        let other =
+            command.clone().with("model", "my run").with("crop_pct", "0.9").switch("per_class").switch("per-class");
         assert_eq!(
             other.to_string(),
             "retune eval --model 'my run' --eval a=x --eval 'b=y z' --size 96 --crop-pct 0.9 --per-class"

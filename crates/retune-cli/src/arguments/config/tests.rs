@@ -90,7 +90,8 @@ fn the_command_of_a_run_makes_it_again() {
         let expected = recorded(&line).unwrap();
         let (options, method) = read(&expected);
         let (method, method_options) = method.unwrap();
-        let command = Command::of_run("fit", &options, None).with_head(options.head_initialization, Some(method_options.probe));
+        let command =
+            Command::of_run("fit", &options, None).with_head(options.head_initialization, Some(method_options.probe));
         let command = command.with("method", method.name).with_method_options(&method_options, &[method]).to_string();
         assert_eq!(recorded(&shlex::split(&command).unwrap()).unwrap(), expected, "{command}");
     }
@@ -102,10 +103,15 @@ fn a_comparison_has_the_options_of_a_run_that_its_methods_take() {
                 --method surgical --layers stem";
     let (options, method) = read(&recorded(&shlex::split(line).unwrap()).unwrap());
     let (_, method) = method.unwrap();
-    let command = Command::of_run("compare", &options, Some(line)).with_head(options.head_initialization, Some(method.probe));
-    let command = command.with_method_options(&method, &[Method::LP, Method::FT]).with("methods", "lp,ft").with("out", "runs");
+    let command =
+        Command::of_run("compare", &options, Some(line)).with_head(options.head_initialization, Some(method.probe));
+    let command =
+        command.with_method_options(&method, &[Method::LP, Method::FT]).with("methods", "lp,ft").with("out", "runs");
     let text = command.to_string();
-    assert!(text.starts_with("retune compare --arch test_resnet --from-scratch --data D --eval s=S --size 96 "), "{text}");
+    assert!(
+        text.starts_with("retune compare --arch test_resnet --from-scratch --data D --eval s=S --size 96 "),
+        "{text}"
+    );
     assert!(text.ends_with(" --head-init normal --epochs 2 --lr 3e-4 --methods lp,ft --out runs"), "{text}");
     let words: Vec<OsString> = shlex::split(&text).unwrap().into_iter().map(OsString::from).collect();
     Arguments::parse(&words).unwrap_or_else(|error| panic!("{text}: {error}"));

@@ -211,7 +211,8 @@ impl ViT {
         let [batch, count, width] = tokens.dims();
         let [rows, columns] = self.patches;
         let patches = tokens.clone().narrow(1, self.prefix, count - self.prefix);
-        let patches = pass.watch(patches.reshape([batch, rows, columns, width])).reshape([batch, rows * columns, width]);
+        let patches =
+            pass.watch(patches.reshape([batch, rows, columns, width])).reshape([batch, rows * columns, width]);
         match self.prefix {
             0 => patches,
             prefix => Tensor::cat(vec![tokens.narrow(1, 0, prefix), patches], 1),

@@ -21,7 +21,7 @@ pub fn of(audit: &Audit, command: impl Fn(&str) -> Command) -> Findings {
         ));
         if !rest.is_empty() {
             let named = rest.iter().take(NAMED).map(|row| format!("{} (+{})", row.name, points(gained(row))));
-            sentences.push(format!("Also better: {}.", listed(&named.collect::<Vec<_>>())));
+            sentences.push(format!("Also better, in points: {}.", listed(&named.collect::<Vec<_>>())));
         }
     } else if own.accuracy.is_some() && !others.is_empty() {
         let tried = kinds(own, others).join(" or ");
@@ -162,7 +162,7 @@ mod tests {
             "Input size 288 would be better than the model's own preprocessing: accuracy 81.2 %, 3.2 points higher (95 % \
              interval 1.8–4.6)."
         );
-        assert_eq!(found.sentences[1], "Also better: size 256 (+2.0).");
+        assert_eq!(found.sentences[1], "Also better, in points: size 256 (+2.0).");
         assert!(found.sentences[2].starts_with("Accuracy with the model's own preprocessing is 78.0 % (95 % interval"));
         assert!(found.sentences[3].contains("Input size 160 would cost most: accuracy 69.0 %, 9.0 points lower"));
         assert_eq!(found.next[0].command, "retune eval --model run --data OTHER_IMAGES --crop-pct 1 --size 288");
