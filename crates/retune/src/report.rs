@@ -18,4 +18,5 @@ pub mod plot;
 pub mod range_test;
 pub mod run_page;
 pub mod similarity;
+pub mod tensorboard;
 mod verdict;

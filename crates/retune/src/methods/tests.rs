@@ -76,13 +76,19 @@ fn every_name_that_an_option_takes_is_read() {
 }
 
 #[test]
-fn plans_fit_all_four_families_with_every_option() {
-    for name in ["test_resnet", "test_vit", "test_convnext", "test_efficientnet"] {
-        let network = architectures::build(name, &Default::default(), 10, None).unwrap();
+fn plans_fit_every_family_with_every_option_and_train_a_new_head() {
+    for (name, network) in architectures::smallest_of_each_family() {
+        let blocks = network.blocks();
         for method in ALL {
             let check = |options: &MethodOptions| {
-                let checked = method.plan(network.blocks(), options).and_then(|plan| plan.check(network.blocks()));
-                checked.unwrap_or_else(|error| panic!("{method} on {name}: {error}"));
+                let plan = method.plan(blocks, options).and_then(|plan| plan.check(blocks).map(|()| plan));
+                let plan = plan.unwrap_or_else(|error| panic!("{method} on {name}: {error}"));
+                let mut trained = network.specs.iter().zip(plan.trained_parameters(blocks, &network.specs));
+                assert!(
+                    trained
+                        .all(|(spec, trained)| trained || !spec.role.is_trainable() || spec.block < blocks.len() - 1),
+                    "{method} on {name} leaves a new head as it is: {options:?}"
+                );
             };
             check(&MethodOptions::default());
             let mut all = MethodOptions::default();
