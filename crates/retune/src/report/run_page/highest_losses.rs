@@ -44,7 +44,7 @@ fn overlays(sheets: [Option<usize>; 2]) -> Vec<Overlay> {
         let note = format!(
             "Grad-CAM: bright places spoke for the {class} class, dark ones did not. An all dark image has no place that spoke for it."
         );
-        Some(Overlay { name: format!("What spoke for the {class} class"), note, sheet: sheet? })
+        Some(Overlay { name: format!("Heat map: {class} class"), note, sheet: sheet? })
     };
     sheets.into_iter().zip(["predicted", "true"]).filter_map(overlay).collect()
 }
