@@ -20,6 +20,7 @@ use retune::pixels::decode::DecodeLimits;
 use retune::report::findings::map::MapFacts;
 use retune::report::findings::{self, Findings, NextStep, listed};
 use retune::report::page::{ColorBy, Map, Page, Section};
+use retune::report::plot::Plot;
 use retune::run::record::Thumbnails;
 use retune::sources::{ImageSource, SplitName};
 use serde::Serialize;
@@ -181,7 +182,7 @@ pub fn run(arguments: &UmapArguments, console: &Console) -> Result<(), Failure> 
         images.findings(&options, document.trustworthiness, arguments.data.is_some().then_some(&console.command_line));
     let map = images.map(&layout, &arguments.color);
     let page = || images.page(map.clone(), &options, arguments, &findings);
-    let plot = || map.figure(&format!("UMAP of {} images", document.images), map.colored_by).into();
+    let plot = || Plot::from(map.figure(&format!("UMAP of {} images", document.images), map.colored_by));
     arguments.out.write(plot, &document, || csv(&document.points), page)?;
     console.print(&document, || {
         let trust = document.trustworthiness.map_or_else(String::new, |trust| {

@@ -7,8 +7,15 @@ use retune_pixels::resize::{Interpolation, resize};
 use crate::inference::GradCam;
 use crate::run::record::Sheet;
 
-/// Share of the color in what is painted; the rest is the image in gray.
-const COLOR: f64 = 0.55;
+/// How bright a black pixel of the image is painted, as a share of its color, so that colors show everywhere.
+const LEAST: f64 = 0.25;
+/// Where the scale of values ends: its darkest colors would hide the image.
+const DARKEST: f64 = 0.85;
+
+/// The color of a map's value from 0 to 1. The scale of values is dark at its end, and what is looked at should be seen.
+pub(super) fn color(value: f64) -> [u8; 3] {
+    value_color(DARKEST * (1.0 - value))
+}
 
 /// Thumbnails with a map painted over each, scaled to 1; `None` where they cannot be decoded.
 pub(super) fn painted(sheet: &Sheet, maps: &[GradCam]) -> Option<Sheet> {
@@ -24,10 +31,9 @@ fn paint(image: &mut RgbImage, map: &GradCam) {
     });
     let values = resize(&values, image.width(), image.height(), Interpolation::Bilinear);
     for (pixel, value) in image.pixels_mut().zip(values.pixels()) {
-        // The scale of values is dark at its end, and what is looked at should be seen.
-        let color = value_color(1.0 - f64::from(value.0[0]) / 255.0);
-        let gray = gray(pixel.0);
-        pixel.0 = color.map(|channel| (COLOR * f64::from(channel) + (1.0 - COLOR) * gray).round() as u8);
+        let color = color(f64::from(value.0[0]) / 255.0);
+        let brightness = LEAST + (1.0 - LEAST) * gray(pixel.0) / 255.0;
+        pixel.0 = color.map(|channel| (brightness * f64::from(channel)).round() as u8);
     }
 }
 
@@ -47,8 +53,8 @@ mod tests {
         let map = GradCam { height: 1, width: 2, values: vec![1.0, 0.0] };
         paint(&mut image, &map);
         let brightness = |x: u32, y: u32| gray(image.get_pixel(x, y).0);
-        assert!(brightness(2, 4) > brightness(29, 4) + 60.0 && brightness(2, 28) > brightness(29, 28) + 60.0);
-        assert!(brightness(2, 4) > brightness(2, 28) + 60.0 && brightness(29, 4) > brightness(29, 28) + 60.0);
+        assert!(brightness(2, 4) > brightness(29, 4) + 100.0 && brightness(2, 28) > brightness(29, 28) + 40.0);
+        assert!(brightness(2, 4) > brightness(2, 28) + 60.0 && brightness(29, 4) > brightness(29, 28) + 20.0);
         // Half a pixel of the map from its center, values between the two go evenly from one to the other.
         assert!(brightness(15, 4) < brightness(2, 4) && brightness(15, 4) > brightness(29, 4));
     }

@@ -174,7 +174,8 @@ fn making(options: &FitOptions, summary: &Summary) -> Vec<String> {
         None => format!("Method: `{}`, a plan written by hand", summary.method),
     };
     let train = &options.train;
-    let held_out = summary.splits.get("val").map(|val| format!(" to train on, {} to validate", val.n)).unwrap_or_default();
+    let held_out =
+        summary.splits.get("val").map(|val| format!(" to train on, {} to validate", val.n)).unwrap_or_default();
     let mut lines = vec![method, format!("Images: {}{held_out}", summary.training_images)];
     lines.extend(summary.phases.iter().map(phase));
     lines.push(format!("Trained parameters: {}", summary.trained_parameters));

@@ -3,11 +3,12 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use retune_figures::names::{is_deceptive, visible};
-use retune_figures::{OTHERS, SERIES, SHAPES, value_color};
+use retune_figures::{OTHERS, SERIES, SHAPES};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::Page;
+use crate::report::heat_maps;
 
 const STYLE: &str = include_str!("assets/style.css");
 
@@ -59,7 +60,7 @@ struct Looks {
 
 impl Default for Looks {
     fn default() -> Self {
-        let values = std::array::from_fn(|step| value_color(step as f64 / 8.0));
+        let values = std::array::from_fn(|step| heat_maps::color(1.0 - step as f64 / 8.0));
         Self { series: SERIES, others: OTHERS, shapes: SHAPES, values }
     }
 }
