@@ -29,6 +29,7 @@ take() { "$python" "$here/gallery_picture.py" "$1" "$pictures/$2.png"; }
 take ft/plots/confusion_shifted.png confusion
 take ft/plots/calibration_shifted.png calibration
 take ft/plots/hardest_shifted.png hardest
+take ft/plots/heat_maps_shifted.png heat-maps
 take ft/plots/loss.png loss
 take ft/plots/rates.png rates-ft
 take discriminative/plots/rates.png rates-discriminative

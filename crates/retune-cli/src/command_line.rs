@@ -1,9 +1,13 @@
-//! The command line as it was typed, for reports.
+//! The command line as it was typed, for reports, and other commands with the same options.
 
 use std::ffi::OsString;
 use std::fmt;
 
-use retune::report::findings::quoted;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory};
+use retune::report::findings::{Command, quoted};
+
+use crate::arguments::Arguments;
 
 /// The arguments of a command, without the program's name.
 pub struct CommandLine(Vec<String>);
@@ -14,11 +18,34 @@ impl CommandLine {
         Self(typed.iter().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect())
     }
 
-    /// The command line with another subcommand. Leaves out the options in `own` (long names, each with a value; `-o` is
-    /// `--out`) and those that only affect messages, and appends `added`.
-    pub fn turned_into(&self, from: &str, to: &str, own: &[&str], added: &[String]) -> String {
-        let kept = turned(self.0.iter().cloned(), from, to, own);
-        Self(kept.into_iter().chain(added.iter().cloned()).collect()).to_string()
+    /// The command `to` with what was typed for this one, as far as it takes the same options. A file that is written is
+    /// this command's own, and options of every command change no result.
+    pub fn turned_into(&self, to: &str) -> Command {
+        let program = Arguments::command();
+        let line = std::iter::once("retune").chain(self.0.iter().map(String::as_str));
+        let matches = program.clone().try_get_matches_from(line).ok();
+        let typed = matches.as_ref().and_then(ArgMatches::subcommand);
+        let (Some((from, typed)), Some(to_command)) = (typed, program.find_subcommand(to)) else {
+            return Command::new(to);
+        };
+        let taken = |argument: &&clap::Arg| {
+            to_command.get_arguments().any(|other| other.get_id() == argument.get_id()) && argument.get_id() != "out"
+        };
+        let arguments = program.find_subcommand(from).into_iter().flat_map(clap::Command::get_arguments);
+        let is_typed =
+            |argument: &&clap::Arg| typed.value_source(argument.get_id().as_str()) == Some(ValueSource::CommandLine);
+        arguments.filter(taken).filter(is_typed).fold(Command::new(to), |command, argument| {
+            let Some(name) = argument.get_long() else { return command };
+            if !argument.get_action().takes_values() {
+                return command.switch(name);
+            }
+            let values = typed.get_raw(argument.get_id().as_str()).into_iter().flatten();
+            let values: Vec<String> = values.map(|value| value.to_string_lossy().into_owned()).collect();
+            match argument.get_value_delimiter() {
+                Some(delimiter) => command.with(name, values.join(&delimiter.to_string())),
+                None => values.into_iter().fold(command, |command, value| command.also(name, value)),
+            }
+        })
     }
 }
 
@@ -29,49 +56,39 @@ impl fmt::Display for CommandLine {
     }
 }
 
-fn turned(mut typed: impl Iterator<Item = String>, from: &str, to: &str, own: &[&str]) -> Vec<String> {
-    const TALK: [&str; 5] = ["--json", "--quiet", "--verbose", "-q", "-v"];
-    let mut kept = Vec::new();
-    let mut turned = false;
-    while let Some(argument) = typed.next() {
-        if argument == from && !turned {
-            turned = true;
-            // The subcommand comes first, even if options were typed before it.
-            kept.insert(0, to.to_owned());
-            continue;
-        }
-        if TALK.contains(&argument.as_str()) {
-            continue;
-        }
-        let long = argument
-            .strip_prefix("--")
-            .map(|name| name.split_once('=').map_or((name, false), |(name, _)| (name, true)));
-        if let Some((_, has_value)) = long.filter(|(name, _)| own.contains(name)) {
-            if !has_value {
-                typed.next();
-            }
-            continue;
-        }
-        if own.contains(&"out") && argument.starts_with("-o") {
-            if argument == "-o" {
-                typed.next();
-            }
-            continue;
-        }
-        kept.push(argument);
-    }
-    kept
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn turned(typed: &str, to: &str) -> String {
+        let typed: Vec<OsString> = shlex::split(typed).unwrap().into_iter().map(OsString::from).collect();
+        let command = CommandLine::new(&typed).turned_into(to).to_string();
+        // What is suggested can be typed.
+        let words: Vec<OsString> = shlex::split(&command).unwrap().into_iter().map(OsString::from).collect();
+        Arguments::parse(&words).unwrap_or_else(|error| panic!("{command}: {error}"));
+        command
+    }
+
     #[test]
-    fn a_command_line_is_turned_into_another() {
-        let typed = "-q --threads 2 advise --model M --data advise --source S --trial-lr=1e-3 --json -o e.json --head-init keep";
-        let turned = turned(typed.split(' ').map(str::to_owned), "advise", "fit", &["source", "trial-lr", "out"]);
-        assert_eq!(turned.join(" "), "fit --threads 2 --model M --data advise --head-init keep");
+    fn another_command_has_the_options_that_it_takes() {
+        let typed = "retune -q --threads 2 advise --model M --data advise --source S --trial-lr=1e-3 --json -o e.json --head-init keep \
+                     --size 96 --mean 0.5,0.4,0.3";
+        assert_eq!(
+            turned(typed, "fit"),
+            "retune fit --model M --data advise --head-init keep --size 96 --mean 0.5,0.4,0.3"
+        );
+        let typed = "retune eval -m run --data 'my images' --eval a=x --eval 'b=y z' --size 64x96 --crop-pct 0.9 --skip-bad --batch-size 8";
+        assert_eq!(
+            turned(typed, "audit"),
+            "retune audit --model run --data 'my images' --skip-bad --batch-size 8 --size 64x96 --crop-pct 0.9"
+        );
+        assert!(turned(typed, "eval").contains(" --eval a=x --eval 'b=y z' "));
+        let typed = "retune cka --model run --data d --interpolations nearest,lanczos --crop-mode squash --out c.html";
+        assert_eq!(
+            turned(typed, "audit"),
+            "retune audit --model run --data d --interpolations nearest,lanczos --crop-mode squash"
+        );
+        assert_eq!(turned(typed, "advise"), "retune advise --model run --data d --crop-mode squash");
     }
 
     #[test]

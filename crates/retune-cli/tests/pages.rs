@@ -71,6 +71,9 @@ const PROBLEMS: &str = "
       const clips = style.overflowX === 'hidden' && style.textOverflow !== 'ellipsis';
       if (clips && node.scrollWidth > node.clientWidth + 1) found.push(`cut: ${node.textContent.slice(0, 40)}`);
     }
+    for (const word of document.querySelectorAll('.words pre span')) {
+      if (word.getClientRects().length > 1) found.push(`a word of a command is broken: ${word.textContent}`);
+    }
     for (const svg of document.querySelectorAll('figure svg')) {
       const frame = svg.getBoundingClientRect();
       const texts = [...svg.querySelectorAll('text')].map((text) => [text.textContent, text.getBoundingClientRect()])
@@ -161,5 +164,49 @@ fn a_line_and_a_class_can_be_shown_alone() {
     assert_eq!(shown(), own.as_u64().unwrap());
     browser.script("document.querySelector('.map-side .only').click()");
     assert_eq!(shown(), all);
+    assert_eq!(browser.console(), Vec::<String>::new());
+}
+
+#[test]
+fn what_the_model_looked_at_can_be_switched_to() {
+    let here = Workplace::new();
+    // A model that has hardly learned anything is wrong or unsure.
+    let line = format!(
+        "fit --model {} --data data --size 32 --method ft --head-init normal --epochs 1 --lr 1e-6 -q --out run",
+        model()
+    );
+    here.succeeds(&line);
+    for file in ["run/samples/heat_maps.safetensors", "run/plots/heat_maps_val.png"] {
+        assert!(!here.file(file).is_empty(), "{file}");
+    }
+    // A run without them has a page all the same.
+    here.succeeds("report run --out with.html -q");
+    fs::remove_file(here.path("run/samples/heat_maps.safetensors")).unwrap();
+    here.succeeds("report run --out without.html -q");
+
+    let Some(browser) = Browser::start() else { return };
+    let open = |page: &str| {
+        browser.open(&here.path(page));
+        browser.wait_for("document.documentElement.dataset.ready === 'yes'");
+    };
+    open("with.html");
+    let sheets = || {
+        let all = "return [...new Set([...document.querySelectorAll('.gallery canvas')].map((canvas) => canvas.dataset.sheet))]";
+        texts(&browser.script(all))
+    };
+    let plain = sheets();
+    for class in ["predicted", "true"] {
+        let press = format!(
+            "[...document.querySelectorAll('#highest-losses .choice button')].find((button) => button.textContent.includes('{class}')).click()"
+        );
+        browser.script(&press);
+        let note = browser.script("return document.querySelector('.overlay .note').textContent");
+        assert!(note.as_str().unwrap().contains(class), "{note}");
+        assert!(sheets().len() == 1 && sheets() != plain);
+    }
+    browser.script("document.querySelector('#highest-losses .choice button').click()");
+    assert_eq!(sheets(), plain);
+    open("without.html");
+    assert_eq!(browser.script("return document.querySelectorAll('#highest-losses .choice').length"), 0);
     assert_eq!(browser.console(), Vec::<String>::new());
 }

@@ -15,7 +15,7 @@ pub const OTHERS: &str = "#BBBBBB";
 pub(crate) const MISSING: &str = "#EDEEF0";
 
 /// Red, green and blue from 0 to 255.
-pub(crate) type Rgb = [u8; 3];
+pub type Rgb = [u8; 3];
 
 /// Ends and bends of the scale of values in OKLCH: lightness, chroma, hue in degrees. From pale yellow through green and
 /// blue to a dark violet, and darker all the way, so that it stays a scale in print without color.
@@ -24,7 +24,7 @@ const BENDS: [[f64; 3]; 5] =
 const STEPS: usize = 256;
 
 /// The color of a share from 0 (pale) to 1 (dark). Equal steps of the share are equal distances in OKLab.
-pub(crate) fn value(share: f64) -> Rgb {
+pub fn value(share: f64) -> Rgb {
     static TABLE: OnceLock<Vec<Rgb>> = OnceLock::new();
     let table = TABLE.get_or_init(|| even(2048).into_iter().map(to_rgb).collect());
     let share = if share.is_nan() { 0.0 } else { share.clamp(0.0, 1.0) };

@@ -12,13 +12,15 @@ mod font;
 mod frame;
 mod labels;
 mod legend;
+mod looks;
 pub mod names;
 pub mod scale;
 
-pub use self::color::{OTHERS, SERIES};
+pub use self::color::{OTHERS, SERIES, value as value_color};
 pub use self::drawing::{Drawing, DrawingError, FileFormat};
 pub use self::figure::Figure;
 pub use self::legend::SHAPES;
+pub use self::looks::{Look, looks};
 pub use self::scale::{Axis, Format};
 
 /// How a figure is drawn.

@@ -10,6 +10,7 @@
 pub mod confusion;
 mod figures;
 pub mod findings;
+mod heat_maps;
 mod layer_rates;
 pub mod page;
 pub mod pictures;

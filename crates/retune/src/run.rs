@@ -5,6 +5,8 @@
 //! each image ([`record`]) and, while it is under way, `checkpoint/`.
 
 pub mod card;
+pub mod command;
+pub mod keys;
 pub mod map;
 pub mod record;
 pub mod verify;
@@ -39,6 +41,7 @@ pub use self::temperature::{CalibrationErrors, TemperatureScaling};
 use crate::files;
 use crate::files::lock::DirectoryLock;
 use crate::inference::{self, Metric};
+use crate::methods::{Method, MethodOptions};
 use crate::models::{CONFIG_FILE, HeadInitialization, LoadNote, Model, ModelError};
 use crate::monitor::Monitor;
 use crate::plan::Plan;
@@ -191,6 +194,20 @@ pub fn read_options(run: &Path) -> Result<FitOptions, FitError> {
     }
     let text = files::read_text(&path)?;
     FitOptions::from_toml(&text).map_err(|error| FitError::RunFile { path, reason: error.to_string() })
+}
+
+/// Reads a run's method and its options; `None` of a run by a plan that was written by hand, and of older runs.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn read_method(run: &Path) -> Result<Option<(Method, MethodOptions)>, FitError> {
+    let text = files::read_text(&run.join(RUN_FILE))?;
+    let recorded: Option<toml::Table> = toml::from_str(&text).ok();
+    let method = recorded.and_then(|recorded| recorded.get("method")?.as_table().cloned());
+    Ok(method.and_then(|mut method| {
+        let name = method.remove("name")?.as_str()?.parse().ok()?;
+        Some((name, method.try_into().ok()?))
+    }))
 }
 
 /// Reads a run's plan.

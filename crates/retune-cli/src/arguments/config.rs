@@ -3,8 +3,6 @@
 //! Each key stands for an option of the command line, so its value is checked and explained as the option's is. What is typed
 //! beside `--config` wins: over the same option, and over what cannot go beside it.
 
-mod keys;
-
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -14,9 +12,9 @@ use retune::files;
 use retune::methods::options::Kind;
 use retune::methods::{self, Layers, Method};
 use retune::names::closest;
+use retune::run::keys::{self, KEYS, Meaning};
 use toml::{Table, Value};
 
-use self::keys::{KEYS, Meaning};
 use super::given::GivenOptions;
 
 /// The name of the option.
@@ -75,8 +73,7 @@ struct File<'a> {
 impl File<'_> {
     /// What would be typed for the file.
     fn options(&self) -> Result<Vec<OsString>, String> {
-        let mut entries = Vec::new();
-        flatten("", self.table, &mut entries);
+        let entries = keys::flattened(self.table);
         let mut options = Vec::new();
         for (key, value) in entries.iter().filter(|(key, _)| !key.starts_with("method.")) {
             let Some((_, meaning)) = KEYS.iter().find(|(known, _)| known == key) else {
@@ -118,7 +115,9 @@ impl File<'_> {
                     return Err(format!("`{key}` is always {} on the command line, not {value}", default()));
                 }
             }
-            Meaning::NotHere(hint) => return Err(format!("`{key}` cannot be taken from a file; {hint}")),
+            // What is typed wins.
+            Meaning::NotHere { id, .. } if self.given.is_typed(id) => {}
+            Meaning::NotHere { hint, .. } => return Err(format!("`{key}` cannot be taken from a file; {hint}")),
         }
         Ok(())
     }
@@ -241,17 +240,6 @@ impl File<'_> {
         match self.command.get_arguments().find(takes_its_place) {
             Some(_) => None,
             None => argument.get_long(),
-        }
-    }
-}
-
-/// The values of a table with their keys, joined by dots. What a key means as a whole is not taken apart.
-fn flatten(before: &str, table: &Table, entries: &mut Vec<(String, Value)>) {
-    for (name, value) in table {
-        let key = if before.is_empty() { name.clone() } else { format!("{before}.{name}") };
-        match value {
-            Value::Table(inner) if KEYS.iter().all(|(known, _)| *known != key) => flatten(&key, inner, entries),
-            value => entries.push((key, value.clone())),
         }
     }
 }

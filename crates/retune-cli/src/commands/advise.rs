@@ -67,10 +67,6 @@ struct AdviceArguments {
     trial_lr: Vec<f64>,
 }
 
-/// Options of this command alone, each with a value.
-const OWN_OPTIONS: [&str; 8] =
-    ["source", "candidates", "gradient-batches", "trial-images", "held-out", "trial-epochs", "trial-lr", "out"];
-
 fn candidates(text: &str) -> Result<usize, String> {
     match parse::count(text)? {
         0..3 => Err("must be at least 3: the first layer, the last, and the ones in between".to_owned()),
@@ -285,19 +281,16 @@ fn is_probe(advice: &Advice) -> bool {
 /// The command that does what is advised.
 fn command(advice: &Advice, command_line: &CommandLine) -> Option<String> {
     let verdict = &advice.verdict;
-    let mut added = match &verdict.tuned {
+    let fit = command_line.turned_into("fit");
+    let fit = match &verdict.tuned {
         Tuned::Nothing => return None,
-        _ if is_probe(advice) => vec!["--method".to_owned(), "lp".to_owned()],
-        Tuned::Everything => vec!["--method".to_owned(), "ft".to_owned()],
-        Tuned::Layers { first, last } => {
-            ["--method", "surgical", "--first", first, "--last", last].map(str::to_owned).to_vec()
-        }
+        _ if is_probe(advice) => fit.with("method", "lp"),
+        Tuned::Everything => fit.with("method", "ft"),
+        Tuned::Layers { first, last } => fit.with("method", "surgical").with("first", first).with("last", last),
     };
-    if let Some(rate) = verdict.learning_rate.filter(|_| !is_probe(advice)) {
-        added.extend(["--lr".to_owned(), rates_about(rate)]);
-    }
-    added.extend(["--out", "RUN"].map(str::to_owned));
-    Some(command_line.turned_into("advise", "fit", &OWN_OPTIONS, &added))
+    let rate = verdict.learning_rate.filter(|_| !is_probe(advice));
+    let fit = rate.map_or(fit.clone(), |rate| fit.with("lr", rates_about(rate)));
+    Some(fit.with("out", "RUN").to_string())
 }
 
 /// The trial's rate and its neighbors, for validation to choose from over a whole run.

@@ -93,7 +93,7 @@ pub fn run(arguments: &AuditArguments, console: &Console) -> Result<(), Failure>
         console.progress.message(&format!("note: {NO_DIFFERENCE}"));
     }
     let subject = Subject::new(arguments.model.typed(), &arguments.data.data);
-    let findings = findings::audit::of(&audit, &subject.model, &subject.data);
+    let findings = findings::audit::of(&audit, |to| console.command_line.turned_into(to));
     if let Some(out) = &arguments.out {
         out.write(|| plot(&audit), &audit, || csv(&audit), || page(&audit, &subject, &findings))?;
     }

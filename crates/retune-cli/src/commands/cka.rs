@@ -18,6 +18,7 @@ use crate::arguments::cka::{ComparisonArguments, InterpolationArguments, Similar
 use crate::arguments::data::DataArguments;
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
 use crate::arguments::output_file::{OutputFile, csv_cell};
+use crate::command_line::CommandLine;
 use crate::failure::Failure;
 use crate::output::table::{Align, Table};
 use crate::output::{Console, Subject, results};
@@ -95,7 +96,7 @@ pub fn run(arguments: &CkaArguments, console: &Console) -> Result<(), Failure> {
         console.progress.message(&format!("note: {warning}"));
     }
     let subject = Subject::new(arguments.model.typed(), &arguments.data.data);
-    let findings = document.findings(model.config().preprocessing().interpolation, &subject);
+    let findings = document.findings(model.config().preprocessing().interpolation, &console.command_line);
     let against = arguments.against.as_deref();
     if let Some(out) = &arguments.out {
         out.write(|| document.plot(), &document, || document.csv(), || document.page(&subject, against, &findings))?;
@@ -210,12 +211,12 @@ impl Document {
     }
 
     /// What is most and least alike.
-    fn findings(&self, own: Interpolation, subject: &Subject) -> Findings {
-        let Subject { model, data } = subject;
+    fn findings(&self, own: Interpolation, typed: &CommandLine) -> Findings {
+        let command = |to: &str| typed.turned_into(to);
         match self {
-            Self::One(matrix) if matrix.columns.is_some() => findings::similarity::between_models(matrix, model, data),
-            Self::One(matrix) if matrix.layer.is_none() => findings::similarity::between_layers(matrix, model, data),
-            _ => findings::similarity::between_filters(self.matrices(), own.name(), model, data),
+            Self::One(matrix) if matrix.columns.is_some() => findings::similarity::between_models(matrix, command),
+            Self::One(matrix) if matrix.layer.is_none() => findings::similarity::between_layers(matrix, command),
+            _ => findings::similarity::between_filters(self.matrices(), own.name(), command),
         }
     }
 

@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use crate::arguments::data::{DataArguments, EvaluationArguments, open_source_for};
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
+use crate::command_line::CommandLine;
 use crate::failure::Failure;
 use crate::output::results::CalibrationError;
 use crate::output::{Console, results};
@@ -138,7 +139,8 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
         ];
         let mistakes = |set: &str| mistakes.get(set).filter(|_| !several_labels).cloned();
         let found = findings::evaluated(&splits, |set| confidence.get(set).cloned(), mistakes);
-        let next = if several_labels && arguments.per_class { Vec::new() } else { next(arguments) };
+        let next =
+            if several_labels && arguments.per_class { Vec::new() } else { next(arguments, &console.command_line) };
         let findings = Findings { sentences: found, next };
         format!("{}{}{seen}\n{}", tables.concat(), moved(&feature_change), results::found(&findings))
     })
@@ -176,14 +178,13 @@ impl LabelAnswers {
 }
 
 /// What would say more about these images.
-fn next(arguments: &EvalArguments) -> Vec<NextStep> {
-    let (model, data) = (arguments.model.typed(), arguments.data.data.display().to_string());
+fn next(arguments: &EvalArguments, typed: &CommandLine) -> Vec<NextStep> {
     if arguments.per_class {
         let purpose = "check whether other preprocessing would do better";
-        return vec![NextStep::new(purpose, ["audit", "--model", model, "--data", &data])];
+        return vec![NextStep::new(purpose, &typed.turned_into("audit"))];
     }
-    let line = ["eval", "--model", model, "--data", &data, "--per-class"];
-    vec![NextStep::new("see recall and precision of every class", line)]
+    let per_class = typed.turned_into("eval").switch("per-class");
+    vec![NextStep::new("see recall and precision of every class", &per_class)]
 }
 
 /// A line for each set on how far its features moved.

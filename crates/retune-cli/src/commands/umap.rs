@@ -19,8 +19,8 @@ use retune::monitor::Monitor;
 use retune::pixels::decode::DecodeLimits;
 use retune::report::findings::map::MapFacts;
 use retune::report::findings::{self, Findings, NextStep, listed};
-use retune::report::page::{Map, Page, Section};
-use retune::report::plot::point_map;
+use retune::report::page::{ColorBy, Map, Page, Section};
+use retune::report::plot::Plot;
 use retune::run::record::Thumbnails;
 use retune::sources::{ImageSource, SplitName};
 use serde::Serialize;
@@ -31,6 +31,7 @@ use crate::arguments::data::{BatchArguments, open_source};
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
 use crate::arguments::output_file::{Format, OutputFile, csv_cell};
 use crate::arguments::parse::{self, named};
+use crate::command_line::CommandLine;
 use crate::failure::Failure;
 use crate::output::{Console, Subject, results};
 
@@ -177,13 +178,11 @@ pub fn run(arguments: &UmapArguments, console: &Console) -> Result<(), Failure> 
         trustworthiness: trust.flatten(),
         points: images.points(&layout),
     };
-    let findings = images.findings(&options, document.trustworthiness, arguments);
-    let page = || images.page(&layout, &options, arguments, &findings);
-    let plot = || {
-        let (groups, names) = images.groups(&arguments.color);
-        let title = format!("UMAP of {} images", document.images);
-        point_map(&title, &layout, &groups, &names)
-    };
+    let findings =
+        images.findings(&options, document.trustworthiness, arguments.data.is_some().then_some(&console.command_line));
+    let map = images.map(&layout, &arguments.color);
+    let page = || images.page(map.clone(), &options, arguments, &findings);
+    let plot = || Plot::from(map.figure(&format!("UMAP of {} images", document.images), map.colored_by));
     arguments.out.write(plot, &document, || csv(&document.points), page)?;
     console.print(&document, || {
         let trust = document.trustworthiness.map_or_else(String::new, |trust| {
@@ -323,7 +322,8 @@ impl Images {
     }
 
     /// Whether classes are apart in the features, how often the model is right, and how good the map is.
-    fn findings(&self, options: &UmapOptions, trust: Option<f64>, arguments: &UmapArguments) -> Findings {
+    /// `typed` is the command line where it names the images.
+    fn findings(&self, options: &UmapOptions, trust: Option<f64>, typed: Option<&CommandLine>) -> Findings {
         let classes: Vec<String> = self.classes().into_iter().cloned().collect();
         let labels: Vec<Option<usize>> =
             self.labels.iter().map(|label| classes.binary_search(label.as_ref()?).ok()).collect();
@@ -339,17 +339,17 @@ impl Images {
             trustworthiness: trust.map(|trust| (trust, JUDGED_NEIGHBORS)),
         };
         let mut findings = findings::map::of(&facts);
-        if let (Some(data), model) = (&arguments.data, arguments.model.typed())
+        if let Some(typed) = typed
             && facts.right.is_some_and(|(_, of)| of > 0)
         {
-            let line = ["eval", "--model", model, "--data", &data.display().to_string(), "--per-class"];
-            findings.next.push(NextStep::new("see recall and precision of every class", line));
+            let eval = typed.turned_into("eval").switch("per-class");
+            findings.next.push(NextStep::new("see recall and precision of every class", &eval));
         }
         findings
     }
 
-    /// The interactive map.
-    fn page(&self, layout: &[[f32; 2]], options: &UmapOptions, arguments: &UmapArguments, findings: &Findings) -> Page {
+    /// The map, without thumbnails.
+    fn map(&self, layout: &[[f32; 2]], color: &str) -> Map {
         let classes = self.classes();
         let class = |name: &String| classes.binary_search(&name).unwrap_or_default();
         // What a set is called: the file that the images came from, else the split.
@@ -357,13 +357,30 @@ impl Images {
         let mut sets = set_of_each.clone();
         sets.dedup();
         let set = |name: &String| sets.iter().position(|set| set == name).unwrap_or_default();
-        let colored_by = match arguments.color.as_str() {
-            "file" | "split" => "Set",
-            "prediction" => "Prediction",
-            "correctness" => "Correctness",
-            _ => "Class",
-        };
-        let mut page = Page::new(format!("Map of {} images: {}", HumanCount(layout.len() as u64), origin(arguments)));
+        Map {
+            method: "UMAP (McInnes et al. 2018). Distances between distant clusters mean little.".into(),
+            x: layout.iter().map(|point| point[0]).collect(),
+            y: layout.iter().map(|point| point[1]).collect(),
+            label: self.labels.iter().map(|label| label.as_ref().map_or(-1, |label| class(label) as i64)).collect(),
+            set: set_of_each.iter().map(set).collect(),
+            predicted: self.predictions.iter().map(class).collect(),
+            path: self.paths.clone(),
+            sets: sets.clone(),
+            classes: classes.iter().map(|&name| name.clone()).collect(),
+            colored_by: match color {
+                "file" | "split" => ColorBy::Set,
+                "prediction" => ColorBy::Prediction,
+                "correctness" => ColorBy::Correctness,
+                _ => ColorBy::Class,
+            },
+            ..Map::default()
+        }
+    }
+
+    /// The interactive map.
+    fn page(&self, map: Map, options: &UmapOptions, arguments: &UmapArguments, findings: &Findings) -> Page {
+        let count = HumanCount(map.x.len() as u64);
+        let mut page = Page::new(format!("Map of {count} images: {}", origin(arguments)));
         (page.verdict, page.next) = (findings.sentences.clone(), findings.next.clone());
         page.facts = facts(arguments);
         page.facts.extend([
@@ -373,21 +390,9 @@ impl Images {
             ("Metric".into(), options.metric.name().to_owned()),
             ("Seed".into(), options.seed.to_string()),
         ]);
-        let map = Map {
-            method: "UMAP (McInnes et al. 2018). Distances between distant clusters mean little.".into(),
-            x: layout.iter().map(|point| point[0]).collect(),
-            y: layout.iter().map(|point| point[1]).collect(),
-            label: self.labels.iter().map(|label| label.as_ref().map_or(-1, |label| class(label) as i64)).collect(),
-            set: set_of_each.iter().map(set).collect(),
-            predicted: self.predictions.iter().map(class).collect(),
-            path: self.paths.clone(),
-            // A sheet that cannot be made leaves a map without pictures.
-            sheet: self.thumbnails.as_ref().and_then(|tiles| page.add_sheet(tiles.sheet().ok()?.into())),
-            sets: sets.clone(),
-            classes: classes.iter().map(|&name| name.clone()).collect(),
-            colored_by: colored_by.into(),
-            ..Map::default()
-        };
+        // A sheet that cannot be made leaves a map without pictures.
+        let sheet = self.thumbnails.as_ref().and_then(|tiles| page.add_sheet(tiles.sheet().ok()?.into()));
+        let map = Map { sheet, ..map };
         let note = "Drag to move, and scroll or pinch to zoom. Point at an image to see it. Click a class in the legend to hide its images.";
         page.sections.push(Section::new("Map", note).wide().with("", map));
         page
@@ -404,28 +409,6 @@ impl Images {
             prediction: self.predictions.get(row).cloned(),
         };
         layout.iter().enumerate().map(point).collect()
-    }
-
-    /// The group of each image, and the groups' names in order.
-    fn groups(&self, by: &str) -> (Vec<usize>, Vec<String>) {
-        let unknown = || "unknown".to_owned();
-        let name = |row: usize| match by {
-            "file" => self.files[row].clone(),
-            "split" => self.splits[row].clone(),
-            "prediction" => self.predictions[row].clone(),
-            "correctness" => match &self.labels[row] {
-                Some(label) if *label == self.predictions[row] => "right".to_owned(),
-                Some(_) => "wrong".to_owned(),
-                None => unknown(),
-            },
-            _ => self.labels[row].clone().unwrap_or_else(unknown),
-        };
-        let of_each: Vec<String> = (0..self.labels.len()).map(name).collect();
-        let mut names = of_each.clone();
-        names.sort();
-        names.dedup();
-        let groups = of_each.iter().filter_map(|name| names.binary_search(name).ok()).collect();
-        (groups, names)
     }
 }
 

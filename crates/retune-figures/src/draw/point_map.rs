@@ -1,17 +1,15 @@
 //! Many points in a plane, colored by their group.
 
-use std::cmp::Reverse;
 use std::collections::HashSet;
 
 use crate::Drawing;
 use crate::canvas::{Canvas, Tone};
-use crate::color::{OTHERS, SERIES};
+use crate::color::OTHERS;
 use crate::figure::PointMap;
 use crate::frame::{EDGE, NAME, fitted, heading, nothing};
 use crate::legend::{Legend, ROW, Swatch, stamp};
+use crate::looks::{Look, MAX_IN_FILES, looks};
 
-/// Groups with a color of their own; the smallest of more are drawn as one.
-const MAX_GROUPS: usize = SERIES.len();
 /// Points from which places that look the same are drawn once.
 const MANY: usize = 20_000;
 
@@ -20,6 +18,7 @@ struct Group {
     name: String,
     shape: usize,
     color: String,
+    order: usize,
     members: Vec<[f64; 2]>,
 }
 
@@ -44,9 +43,8 @@ pub(super) fn draw(figure: &PointMap, mut canvas: Canvas) -> Drawing {
     let grid = canvas.tone(Tone::Grid);
     canvas.rectangle_with([EDGE, top, across, height], "none", &format!(r#" stroke="{grid}""#));
     let radius = (60.0 / (count as f64).sqrt()).clamp(1.2, 4.0);
-    // Large groups first, so that they hide no small one.
     let mut order: Vec<&Group> = groups.iter().collect();
-    order.sort_by_key(|group| Reverse(group.members.len()));
+    order.sort_by_key(|group| group.order);
     for group in order {
         let data = outlines(group, place, radius, count > MANY);
         let tip = canvas.tip(|| format!("{}\n{} points", group.name, group.members.len()));
@@ -60,7 +58,7 @@ pub(super) fn draw(figure: &PointMap, mut canvas: Canvas) -> Drawing {
     canvas.finish(whole, top + height + EDGE, &format!("{}: {count} points", figure.title))
 }
 
-/// Groups with points, in the order of their names, which a reader looks for; those that share a gray come first.
+/// Groups with points, in the order of the legend.
 fn groups(figure: &PointMap, canvas: &Canvas, room: f64) -> Vec<Group> {
     let mut members: Vec<Vec<[f64; 2]>> = vec![Vec::new(); figure.names.len()];
     for (point, &group) in figure.points.iter().zip(&figure.groups) {
@@ -68,31 +66,15 @@ fn groups(figure: &PointMap, canvas: &Canvas, room: f64) -> Vec<Group> {
             members.push(point.map(f64::from));
         }
     }
-    let mut by_size: Vec<usize> = (0..members.len()).filter(|&group| !members[group].is_empty()).collect();
-    by_size.sort_by_key(|&group| Reverse(members[group].len()));
-    let few = if by_size.len() > MAX_GROUPS { by_size.split_off(MAX_GROUPS - 1) } else { Vec::new() };
-    by_size.sort_unstable();
-    let mut groups: Vec<Group> = Vec::new();
-    // Where there are few groups, each has its own look on every map, whether or not others have points.
-    let few_names = figure.names.len() <= MAX_GROUPS;
-    for (number, group) in by_size.into_iter().enumerate() {
-        let number = if few_names { group } else { number };
-        groups.push(Group {
-            name: fitted(&figure.names[group], NAME, room),
-            shape: number,
-            color: canvas.series(number),
-            members: std::mem::take(&mut members[group]),
-        });
-    }
-    if !few.is_empty() {
-        groups.push(Group {
-            name: format!("{} others", few.len()),
-            shape: 0,
-            color: OTHERS.to_owned(),
-            members: few.iter().flat_map(|&group| std::mem::take(&mut members[group])).collect(),
-        });
-    }
-    groups
+    let counts: Vec<usize> = members.iter().map(Vec::len).collect();
+    let group = |look: Look| Group {
+        name: fitted(&look.name, NAME, room),
+        shape: look.shape,
+        color: look.series.map_or_else(|| OTHERS.to_owned(), |series| canvas.series(series)),
+        order: look.order,
+        members: look.groups.iter().flat_map(|&group| std::mem::take(&mut members[group])).collect(),
+    };
+    looks(&counts, &figure.names, MAX_IN_FILES).into_iter().map(group).collect()
 }
 
 /// The least and the largest places.

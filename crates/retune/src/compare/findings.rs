@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Basis, ColumnResult, Comparison, MethodResult, Standing};
 use crate::methods;
-use crate::report::findings::{Findings, NextStep, listed, points, typed};
+use crate::report::findings::{Command, Findings, NextStep, listed, points, typed};
 use crate::report::page::grouped;
 
 /// The findings of a comparison; `run` is the directory of a method's first run, where that is known.
@@ -14,7 +14,7 @@ pub fn of<'a>(comparison: &Comparison, run: impl Fn(&str) -> Option<&'a Path>) -
     let best = comparison.results().iter().rfind(|result| !result.column.worst_group).and_then(best_of);
     let next = best.and_then(|best| Some((best, run(&best.label)?))).map(|(best, run)| {
         let purpose = format!("predict with the model of {}", best.label);
-        NextStep::new(purpose, ["predict", "--model", &typed(run), "IMAGES"])
+        NextStep::new(purpose, &Command::new("predict").with("model", typed(run)).operand("IMAGES"))
     });
     Findings { sentences, next: next.into_iter().collect() }
 }

@@ -46,7 +46,7 @@ pub fn page(comparison: &Comparison, runs: &[RunOf], command: Option<&str>) -> P
     let of_each_run = of_each_run(runs, &mut page);
     page.sections.extend(of_each_run);
     page.sections.extend(command.map(|command| {
-        Section::new("Command", "The command that made the comparison.").wide().with("", Text::new(command))
+        Section::new("Command", "The command that made the comparison.").wide().with("", Text::command(command))
     }));
     page
 }
@@ -126,6 +126,12 @@ fn accuracy(method: &MethodResult, result: &ColumnResult, several: bool) -> Cell
         Standing::Worse | Standing::Missing => None,
     };
     Cell { interval: Some(estimate.interval), mark, ..Cell::number(text, estimate.mean) }
+}
+
+/// The sections of a comparison whose runs are not kept: its table, and accuracy in distribution against accuracy under
+/// shift where there is a shift.
+pub fn sections(comparison: &Comparison) -> (Section, Option<Section>) {
+    (results(comparison), scatters(comparison))
 }
 
 fn scatters(comparison: &Comparison) -> Option<Section> {

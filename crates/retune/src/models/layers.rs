@@ -33,6 +33,17 @@ pub struct Pass<'a> {
     current_block: usize,
     observed: Vec<ObservedStatistics>,
     dropping: Option<Dropping>,
+    watched: Watched,
+}
+
+/// What a pass keeps of the last features whose places are those of the image.
+enum Watched {
+    /// Nothing is kept.
+    Unwanted,
+    /// The pass has not come to them yet.
+    Awaited,
+    /// The features, `[batch, height, width, channels]`, from which gradients are tracked.
+    Seen(Tensor<4>),
 }
 
 /// A block's branch, as stochastic depth sees it.
@@ -53,7 +64,38 @@ impl<'a> Pass<'a> {
     /// A pass in which the blocks marked in `batch_statistics` normalize by the batch's statistics
     /// (PyTorch's training mode) and report them.
     pub fn training(parameters: &'a Parameters, batch_statistics: &'a [bool]) -> Self {
-        Self { parameters, batch_statistics, current_block: 0, observed: Vec::new(), dropping: None }
+        let (observed, dropping, watched) = (Vec::new(), None, Watched::Unwanted);
+        Self { parameters, batch_statistics, current_block: 0, observed, dropping, watched }
+    }
+
+    /// The same pass, which keeps the last features whose places are those of the image, and tracks gradients from there.
+    #[must_use]
+    pub fn watching(self) -> Self {
+        Self { watched: Watched::Awaited, ..self }
+    }
+
+    /// Shows the pass the last features whose places are those of the image, `[batch, height, width, channels]`; what it
+    /// gives back flows on.
+    pub(crate) fn watch(&mut self, features: Tensor<4>) -> Tensor<4> {
+        if !self.is_watching() {
+            return features;
+        }
+        let features = features.detach().require_grad();
+        self.watched = Watched::Seen(features.clone());
+        features
+    }
+
+    /// Whether it wants to be shown these features.
+    pub(crate) fn is_watching(&self) -> bool {
+        !matches!(self.watched, Watched::Unwanted)
+    }
+
+    /// The features that a family has shown; `None` if it has none.
+    pub fn into_watched(self) -> Option<Tensor<4>> {
+        match self.watched {
+            Watched::Seen(features) => Some(features),
+            Watched::Unwanted | Watched::Awaited => None,
+        }
     }
 
     /// The same pass, which leaves out branches and features at random.

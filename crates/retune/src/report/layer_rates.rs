@@ -83,11 +83,7 @@ fn named(first: String, last: Option<String>) -> String {
 /// At most [`MAX`] rows of layers with the smallest and the largest of their factors. Neighbors with the same factor
 /// share a row. If that is not enough, as many neighbors as necessary share one.
 pub(super) fn factor_rows(rates: &IndexMap<String, f64>) -> Vec<(String, RangeInclusive<f64>)> {
-    let layers: Vec<(String, f64)> = rates.iter().map(|(name, &rate)| (name.clone(), rate)).collect();
-    if layers.len() <= MAX {
-        return layers.into_iter().map(|(name, rate)| (name, rate..=rate)).collect();
-    }
-    let layers = merged(layers);
+    let layers = merged(rates.iter().map(|(name, &rate)| (name.clone(), rate)).collect());
     let together = layers.len().div_ceil(MAX).max(1);
     let row = |layers: &[(String, f64)]| {
         let rates = || layers.iter().map(|(_, rate)| *rate);
@@ -127,7 +123,8 @@ mod tests {
         let few = &tensors(|_| 0.1)[..MAX];
         let found = RateLines::of([row(few)].iter());
         assert_eq!((found.lines.len(), found.shown, found.of), (MAX, 1, 1));
-        assert_eq!(factor_rows(&few.iter().cloned().collect()).len(), MAX);
+        // Equal ones share a row of a table.
+        assert_eq!(factor_rows(&few.iter().cloned().collect()), [("t0 … t29".to_owned(), 0.1..=0.1)]);
     }
 
     #[test]
@@ -145,6 +142,8 @@ mod tests {
         let found = RateLines::of([row(&many)].iter());
         assert_eq!((found.lines.len(), found.of), (MAX, 161));
         assert_eq!((found.lines[0].0.as_str(), found.lines[MAX - 1].0.as_str()), ("t0", "t160"));
+        let few = ["stem", "layer1", "head"].map(|name| (name.to_owned(), if name == "head" { 1.0 } else { 0.5 }));
+        assert_eq!(factor_rows(&few.into()), [("stem … layer1".to_owned(), 0.5..=0.5), ("head".to_owned(), 1.0..=1.0)]);
         let rows = factor_rows(&many.into_iter().collect());
         // Six together are the fewest that fit.
         assert_eq!(rows.len(), 27);

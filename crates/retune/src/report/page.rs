@@ -3,6 +3,7 @@
 //! A [`Page`] is plain data: facts, then sections, each with one or more views to choose from. It is
 //! embedded as JSON in a template, and small scripts (`assets/*.js`, one for each kind of view) draw it.
 
+mod map;
 mod sheet;
 mod template;
 mod views;
@@ -11,8 +12,11 @@ use std::path::Path;
 
 use serde::Serialize;
 
+pub use self::map::{ColorBy, Map};
 pub use self::sheet::PageSheet;
-pub use self::views::{Cell, Column, Confusions, Gallery, GalleryItem, Map, Mark, PageFigure, Pair, Table, Text, View};
+pub use self::views::{
+    Cell, Column, Confusions, Gallery, GalleryItem, Mark, Overlay, PageFigure, Pair, Table, Text, View,
+};
 use super::findings::NextStep;
 use crate::files::{self, FileError};
 

@@ -10,12 +10,15 @@ use retune_pixels::decode::catching_panics;
 
 use super::confusion::Confusion;
 use super::figures;
-use super::plot::{Plot, point_map};
+use super::heat_maps;
+use super::page::ColorBy;
+use super::plot::Plot;
+use super::run_page::described_map;
 use super::verdict::percent;
 use crate::files::{self, FileError};
 use crate::models::imagenet;
 use crate::run::PLOTS_FOLDER;
-use crate::run::record::{Prediction, Predictions, SampleMap, Samples};
+use crate::run::record::{Prediction, Predictions, SampleMap, Samples, Sheet};
 use crate::run::{CurvePoint, Summary};
 use crate::train::metrics::{self, MetricsRow};
 
@@ -61,8 +64,8 @@ impl Pictures {
 }
 
 /// Draws a finished run into its folder `plots/`, as SVG and PNG: loss by epoch, the blocks' learning rates, the
-/// multipliers of adaptive rates, confusion, calibration, and images of highest loss of every set, the map of the images, and the
-/// curve of an interpolation, as far as the run has them. Returns those that could not be made; they do not fail the run.
+/// multipliers of adaptive rates, confusion, calibration, images of highest loss and what the model looked at in them of
+/// every set, the map of the images, and the curve of an interpolation, as far as the run has them. Returns those that could not be made; they do not fail the run.
 pub fn draw(run: &Path, summary: &Summary) -> Vec<MissingPicture> {
     let mut pictures = Pictures::new(run.join(PLOTS_FOLDER));
     if let Err(error) = draw_all(run, summary, &mut pictures) {
@@ -115,8 +118,11 @@ fn training(run: &Path, summary: &Summary, pictures: &mut Pictures) -> Result<()
 fn images(run: &Path, summary: &Summary, pictures: &mut Pictures) -> Result<(), FileError> {
     let Some(predictions) = Predictions::read(run, &summary.classes)? else { return Ok(()) };
     let classes = imagenet::shown(&summary.classes);
-    let mut tiles =
-        Samples::read(run, &predictions)?.hardest.and_then(|sheet| sheet.tiles()).unwrap_or_default().into_iter();
+    let samples = Samples::read(run, &predictions)?;
+    let tiles = |sheet: Option<Sheet>| sheet.and_then(|sheet| sheet.tiles()).unwrap_or_default().into_iter();
+    let maps = samples.hardest.as_ref().zip(samples.heat_maps.as_ref());
+    let mut maps = tiles(maps.and_then(|(sheet, maps)| heat_maps::painted(sheet, &maps.predicted)));
+    let mut tiles = tiles(samples.hardest);
     for ((set, name), safe) in predictions.sets.iter().enumerate().zip(file_names(&predictions.sets)) {
         let pairs = predictions.of_set(set).map(|row| (row.label, row.predicted));
         let found = Confusion::count(pairs);
@@ -131,20 +137,20 @@ fn images(run: &Path, summary: &Summary, pictures: &mut Pictures) -> Result<(), 
             });
         }
         let rows = predictions.hardest(set);
-        let images: Vec<Vec<u8>> = tiles.by_ref().take(rows.len()).collect();
-        if !images.is_empty() {
-            pictures
-                .add(&format!("hardest_{safe}"), || hardest(&title("images of highest loss"), &rows, &classes, images));
+        for (file, what, images) in [
+            ("hardest", "images of highest loss", &mut tiles),
+            ("heat_maps", "what spoke for the predicted class in images of highest loss", &mut maps),
+        ] {
+            let images: Vec<Vec<u8>> = images.take(rows.len()).collect();
+            if !images.is_empty() {
+                pictures.add(&format!("{file}_{safe}"), || hardest(&title(what), &rows, &classes, images));
+            }
         }
     }
-    if let Some(map) = SampleMap::read(run)? {
-        let mut rows: Vec<_> = predictions.rows.iter().filter(|row| row.sample.is_some()).collect();
-        rows.sort_by_key(|row| row.sample);
-        if rows.len() == map.points.len() {
-            let labels: Vec<usize> = rows.iter().map(|row| row.label).collect();
-            let title = format!("UMAP of {} images", rows.len());
-            pictures.add("map", || point_map(&title, &map.points, &labels, &classes));
-        }
+    let map = SampleMap::read(run)?.and_then(|places| described_map(&predictions, &places, &classes));
+    if let Some(map) = map {
+        let title = format!("UMAP of {} images", map.x.len());
+        pictures.add("map", || map.figure(&title, ColorBy::Class).into());
     }
     Ok(())
 }

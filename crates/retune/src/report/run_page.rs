@@ -8,9 +8,11 @@ use retune_analysis::calibration::Calibration;
 use retune_pixels::preprocess::Preprocessing;
 
 use super::findings::Findings;
+use super::heat_maps;
 use super::page::{Page, PageSheet, Section, grouped};
 use super::verdict;
 use crate::files::{self, FileError};
+use crate::methods::{Method, MethodOptions};
 use crate::models::{CONFIG_FILE, ModelConfig, imagenet};
 use crate::plan::Plan;
 use crate::run::record::{Predictions, SampleMap, Samples, Sheet};
@@ -42,6 +44,8 @@ sections! {
     plan_and_options,
 }
 
+pub(super) use self::map::described as described_map;
+
 /// A section of a run's page.
 struct RunSection {
     /// What a link to it ends with.
@@ -68,14 +72,22 @@ struct Sheets {
     samples: Option<usize>,
     /// Those of the images with the highest loss.
     hardest: Option<usize>,
+    /// The same with what speaks for the predicted class painted over them, and with what speaks for the true one.
+    heat_maps: [Option<usize>; 2],
 }
 
 impl Sheets {
-    /// Adds a run's thumbnails to a page.
-    fn add(page: &mut Page, record: &RunRecord) -> Self {
-        let Samples { thumbnails, hardest, .. } = &record.samples;
-        let mut add = |sheet: &Option<Sheet>| page.add_sheet(PageSheet::from(sheet.clone()?));
-        Self { samples: add(thumbnails), hardest: add(hardest) }
+    /// Adds a run's thumbnails to a page, `with_heat_maps` also what the model looked at.
+    fn add(page: &mut Page, record: &RunRecord, with_heat_maps: bool) -> Self {
+        let Samples { thumbnails, hardest, heat_maps } = &record.samples;
+        let mut add = |sheet: Option<Sheet>| page.add_sheet(PageSheet::from(sheet?));
+        let (samples, hardest_sheet) = (add(thumbnails.clone()), add(hardest.clone()));
+        let maps = hardest.as_ref().zip(heat_maps.as_ref()).filter(|_| with_heat_maps && hardest_sheet.is_some());
+        let heat_maps = match maps {
+            Some((sheet, maps)) => [&maps.predicted, &maps.label].map(|maps| add(heat_maps::painted(sheet, maps))),
+            None => [None; 2],
+        };
+        Self { samples, hardest: hardest_sheet, heat_maps }
     }
 }
 
@@ -126,6 +138,8 @@ pub struct RunRecord {
     pub preprocessing: Option<Preprocessing>,
     /// The command that made it, where that was kept.
     pub command: Option<String>,
+    /// Its method with its options; `None` if its plan was written by hand.
+    pub method: Option<(Method, MethodOptions)>,
 }
 
 impl RunRecord {
@@ -148,6 +162,7 @@ impl RunRecord {
                 .ok()
                 .map(|config| config.preprocessing().clone()),
             command: read_command(run)?,
+            method: run::read_method(run)?,
             samples: samples.unwrap_or_default(),
             predictions,
             options,
@@ -180,7 +195,7 @@ impl RunRecord {
         let Findings { sentences, next } = self.findings();
         (page.verdict, page.next) = (sentences, next);
         page.facts = self.facts();
-        page.sections = self.sections(&mut page, |_| true);
+        page.sections = self.sections(&mut page, true, |_| true);
         if self.predictions.is_none() {
             page.verdict.push(
                 "This run is from before predictions were kept, so confusion, calibration, and images are missing."
@@ -191,14 +206,14 @@ impl RunRecord {
     }
 
     /// Sections for a comparison's page, with what the comparison does not show of all runs together. Their thumbnails
-    /// are added to that page.
+    /// are added to that page, without heat maps, whose room those of the other runs may need.
     pub fn sections_to_compare(&self, page: &mut Page, with_map: bool) -> Vec<Section> {
-        self.sections(page, |section| section.of_each_run && (with_map || section.id != map::SECTION.id))
+        self.sections(page, false, |section| section.of_each_run && (with_map || section.id != map::SECTION.id))
     }
 
     /// The sections that are shown, without empty ones. Their thumbnails are added to the page.
-    fn sections(&self, page: &mut Page, shows: impl Fn(&RunSection) -> bool) -> Vec<Section> {
-        let sheets = Sheets::add(page, self);
+    fn sections(&self, page: &mut Page, heat_maps: bool, shows: impl Fn(&RunSection) -> bool) -> Vec<Section> {
+        let sheets = Sheets::add(page, self, heat_maps);
         let shown = SECTIONS.iter().filter(|section| shows(section));
         shown
             .filter_map(|section| (section.content)(self, sheets))

@@ -5,12 +5,13 @@ use retune_analysis::calibration::Calibration;
 use retune_analysis::intervals::proportion_difference;
 
 use super::confusion::Confusion;
-use super::findings::{Findings, NextStep, listed, points, typed};
+use super::findings::{Command, Findings, NextStep, listed, points, typed};
 use super::page::grouped;
 use super::run_page::{RunRecord, sentence};
 use crate::inference::Evaluation;
+use crate::methods::Method;
 use crate::plan::Solver;
-use crate::run::{Hint, Summary};
+use crate::run::{FitOptions, Hint, Summary};
 
 /// The difference between confidence and accuracy above which it gets a sentence.
 const NOTABLE_GAP: f64 = 0.05;
@@ -192,35 +193,7 @@ fn costs_of(found: &Confusion, classes: &[String], set: &str) -> Vec<String> {
 
 /// What to run next: what the outcome asks for, then what would say more about a loss under shift.
 fn next(record: &RunRecord, hint: Option<&Hint>) -> Vec<NextStep> {
-    let run = typed(&record.directory);
-    let options = &record.options;
-    let config = format!("{run}/run.toml");
-    let again = format!("{run}-2");
-    let mut steps = Vec::new();
-    let epochs = record.plan.phases.iter().rev().find_map(|phase| match &phase.solver {
-        Solver::Gradient(settings) => Some(settings.epochs),
-        Solver::LogisticRegression(_) | Solver::Interpolation(_) => None,
-    });
-    steps.extend(hint.map(|hint| match hint {
-        Hint::AtTheEdge => {
-            let epochs = (2 * epochs.unwrap_or(10)).to_string();
-            NextStep::new("train longer", ["fit", "--config", &config, "--epochs", &epochs, "--out", &again])
-        }
-        Hint::FarAboveGuessing { .. } | Hint::NoGain { .. } => {
-            let rate = record.summary.phases.iter().rev().find_map(|phase| phase.learning_rate).unwrap_or(1e-3) / 10.0;
-            let rate = format!("{rate:e}");
-            NextStep::new(
-                "train at a smaller learning rate",
-                ["fit", "--config", &config, "--lr", &rate, "--out", &again],
-            )
-        }
-        Hint::NoBetterThanGuessing { .. } => {
-            let [model, data] =
-                [options.model.path.as_deref(), Some(options.data.as_path())].map(|path| path.map(typed));
-            let [model, data] = [model, data].map(Option::unwrap_or_default);
-            NextStep::new("find a learning rate", ["lr-find", "--model", &model, "--data", &data])
-        }
-    }));
+    let mut steps: Vec<NextStep> = hint.map(|hint| asked_for(record, hint)).into_iter().collect();
     let (shifted, summary) = (record.shifted(), &record.summary);
     let Some((_, own)) = in_distribution(summary, &shifted) else { return steps };
     let loses = |name: &String| {
@@ -230,30 +203,79 @@ fn next(record: &RunRecord, hint: Option<&Hint>) -> Vec<NextStep> {
         })
     };
     let worst = worst_set(summary).filter(|name| shifted.contains(name) && loses(name));
-    let path = worst.and_then(|name| options.evaluations.iter().find(|set| set.name == *name)).map(|set| &set.path);
-    match (path, &options.model.path) {
-        (Some(path), Some(model)) => {
-            let out = format!("{run}-compare");
-            let mut line =
-                vec!["compare".to_owned(), "--model".into(), typed(model), "--data".into(), typed(&options.data)];
-            for set in &options.evaluations {
-                line.extend(["--eval".to_owned(), format!("{}={}", set.name, typed(&set.path))]);
-            }
-            line.extend(options.multi_label.then(|| "--multi-label".to_owned()));
-            line.extend(["--methods", "lp,ft,lp-ft,wise-ft", "--out", &out].map(str::to_owned));
-            steps.push(NextStep::new("see which method loses least under this shift", line));
-            if !options.multi_label {
-                let audit = ["audit", "--model", &run, "--data", &typed(path)].map(str::to_owned);
-                steps.push(NextStep::new("check whether other preprocessing would do better there", audit));
+    let set = worst.and_then(|name| record.options.evaluations.iter().find(|set| set.name == *name));
+    match set {
+        Some(set) => {
+            let purpose = "see which method loses least under this shift";
+            steps.push(NextStep::new(purpose, &comparison(record)));
+            // An audit is not for images with several labels.
+            if !record.options.multi_label {
+                let audit = of_model(record, "audit").with("data", typed(&set.path));
+                steps.push(NextStep::new("check whether other preprocessing would do better there", &audit));
             }
         }
-        (None, _) if shifted.is_empty() => {
-            let line = ["eval", "--model", &run, "--data", "NEW_IMAGES"];
-            steps.push(NextStep::new("measure accuracy on labeled images from where the model will be used", line));
+        None if shifted.is_empty() => {
+            let eval = of_model(record, "eval").with("data", "NEW_IMAGES");
+            steps.push(NextStep::new("measure accuracy on labeled images from where the model will be used", &eval));
         }
-        _ => {}
+        None => {}
     }
     steps
+}
+
+/// What a run's outcome asks for.
+fn asked_for(record: &RunRecord, hint: &Hint) -> NextStep {
+    let run = typed(&record.directory);
+    // The file has every option of the run.
+    let again = Command::new("fit").with("config", format!("{run}/run.toml")).with("out", format!("{run}-2"));
+    match hint {
+        Hint::AtTheEdge => {
+            let epochs = record.plan.phases.iter().rev().find_map(|phase| match &phase.solver {
+                Solver::Gradient(settings) => Some(settings.epochs),
+                Solver::LogisticRegression(_) | Solver::Interpolation(_) => None,
+            });
+            NextStep::new("train longer", &again.with("epochs", (2 * epochs.unwrap_or(10)).to_string()))
+        }
+        Hint::FarAboveGuessing { .. } | Hint::NoGain { .. } => {
+            let rate = record.summary.phases.iter().rev().find_map(|phase| phase.learning_rate).unwrap_or(1e-3) / 10.0;
+            // A tenth of 3e-4 is 2.9999999999999997e-5 in binary.
+            let lr = format!("{rate:.2e}").replace(".00e", "e").replace("0e", "e");
+            NextStep::new("train at a smaller learning rate", &again.with("lr", lr))
+        }
+        Hint::NoBetterThanGuessing { .. } => {
+            let options = Command::of_run("lr-find", &record.options, record.command.as_deref());
+            let lr_find = with_head(options, record).without(&["eval", "budget"]);
+            NextStep::new("find a learning rate", &lr_find)
+        }
+    }
+}
+
+/// Methods that keep more of the pretrained model than others, beside those that keep less.
+const COMPARED: [Method; 4] = [Method::LP, Method::FT, Method::LP_FT, Method::WISE_FT];
+
+/// A comparison with the options of a run.
+fn comparison(record: &RunRecord) -> Command {
+    let options = Command::of_run("compare", &record.options, record.command.as_deref());
+    let options = with_head(options, record);
+    let options = match &record.method {
+        Some((_, method)) => options.with_method_options(method, &COMPARED),
+        None => options,
+    };
+    let methods = COMPARED.map(|method| method.name).join(",");
+    let out = format!("{}-compare", typed(&record.directory));
+    options.without(&["budget"]).with("methods", methods).with("out", out)
+}
+
+fn with_head(command: Command, record: &RunRecord) -> Command {
+    command.with_head(record.options.head_initialization, record.method.as_ref().map(|(_, method)| method.probe))
+}
+
+/// A command for the model of a run, which has its preprocessing and classes.
+fn of_model(record: &RunRecord, subcommand: &str) -> Command {
+    let FitOptions { device, skip_bad, .. } = &record.options;
+    let command = Command::new(subcommand).with("model", typed(&record.directory));
+    let command = if device == "cpu" { command } else { command.with("device", device) };
+    if *skip_bad { command.switch("skip-bad") } else { command }
 }
 
 #[cfg(test)]

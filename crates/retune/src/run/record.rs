@@ -6,9 +6,11 @@
 //! samples/features.safetensors  what the head sees of up to 10,000 of them, `features` [n, width] in float16
 //! samples/thumbnails.jpg        the same images, small, in a square grid, row by row
 //! samples/hardest.jpg           the images of highest loss in each set, larger
+//! samples/heat_maps.safetensors what the model looked at in them, `predicted` and `label` [n, height, width] in float16
 //! samples/map.json              places of the samples in a plane, once a map was made of them
 //! ```
 
+mod heat_maps;
 mod label_predictions;
 mod map;
 mod predictions;
@@ -16,6 +18,7 @@ mod recorder;
 mod samples;
 mod tiles;
 
+pub use self::heat_maps::HeatMaps;
 pub use self::label_predictions::{LABEL_PREDICTIONS_FILE, LabelPredictions, LabeledImage};
 pub use self::map::SampleMap;
 pub use self::predictions::{Prediction, Predictions};
@@ -39,3 +42,4 @@ pub const SAMPLES_FOLDER: &str = "samples";
 const FEATURES_FILE: &str = "features.safetensors";
 const THUMBNAILS_FILE: &str = "thumbnails.jpg";
 const HARDEST_FILE: &str = "hardest.jpg";
+const HEAT_MAPS_FILE: &str = "heat_maps.safetensors";

@@ -1,4 +1,7 @@
 use clap::{Args, CommandFactory};
+use retune::methods::MethodOptions;
+use retune::run::command::Command;
+use retune::run::{self, FitOptions};
 
 use super::*;
 use crate::arguments::Arguments;
@@ -59,6 +62,63 @@ fn every_option_of_a_run_can_be_fed_back() {
     }
 }
 
+/// The options of a run and its method, as a report reads them.
+fn read(text: &str) -> (FitOptions, Option<(Method, MethodOptions)>) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("run.toml"), text).unwrap();
+    (FitOptions::from_toml(text).unwrap(), run::read_method(folder.path()).unwrap())
+}
+
+/// What is suggested for a run has all of its options, and parses as they did.
+#[test]
+fn the_command_of_a_run_makes_it_again() {
+    for line in [
+        "--data D",
+        "--data D --eval a=A --eval 'b=B c@fog:3' --val-fraction 0.3 --split-by group --skip-bad",
+        "--data D --in-chans 1 --size 64x256 --interpolation lanczos --crop-mode border --crop-pct 0.9 --mean 0.5 --std 0.2 --white 4095",
+        "--data D --seed 3 --batch-size 7 --accumulate 2 --drop-path 0.1 --no-shuffle --clip-norm 1 --bn train --save last",
+        "--data D --select loss --label-smoothing 0.1 --class-weights balanced --checkpoint-every 9 --cache-mb 3 --sampling balanced",
+        "--data D --optimizer sgd --momentum 0.8 --weight-decay 0.01 --augment randaugment --mixup 0.2 --cutmix 1",
+        "--data D --optimizer adam --augment flip --activation-mb 5 --half-activations --views 2 --head-init normal --precision bfloat16",
+        "--data D --multi-label",
+        "--data D --multi-label --select accuracy",
+        "--data D --method surgical --first layer1 --last layer2 --lr 1e-3,3e-4 --search full --patience 2 --epochs 4",
+        "--data D --method surgical --layers stem,head --schedule linear --warmup-epochs 0.5 --warmup exponential --ema 0.9",
+        "--data D --method auto-rgn --rgn-batches 3 --swa-from 2 --head-init probe",
+        "--data D --method discriminative --lr-range 1e-5..1e-3",
+        "--data D --method wise-ft --alpha 0.25,0.5",
+    ] {
+        let line = shlex::split(&format!("retune fit --arch test_resnet --from-scratch {line}")).unwrap();
+        let expected = recorded(&line).unwrap();
+        let (options, method) = read(&expected);
+        let (method, method_options) = method.unwrap();
+        let command =
+            Command::of_run("fit", &options, None).with_head(options.head_initialization, Some(method_options.probe));
+        let command = command.with("method", method.name).with_method_options(&method_options, &[method]).to_string();
+        assert_eq!(recorded(&shlex::split(&command).unwrap()).unwrap(), expected, "{command}");
+    }
+}
+
+#[test]
+fn a_comparison_has_the_options_of_a_run_that_its_methods_take() {
+    let line = "retune fit --arch test_resnet --from-scratch --data D --eval s=S --size 96 --epochs 2 --lr 3e-4 --head-init normal \
+                --method surgical --layers stem";
+    let (options, method) = read(&recorded(&shlex::split(line).unwrap()).unwrap());
+    let (_, method) = method.unwrap();
+    let command =
+        Command::of_run("compare", &options, Some(line)).with_head(options.head_initialization, Some(method.probe));
+    let command =
+        command.with_method_options(&method, &[Method::LP, Method::FT]).with("methods", "lp,ft").with("out", "runs");
+    let text = command.to_string();
+    assert!(
+        text.starts_with("retune compare --arch test_resnet --from-scratch --data D --eval s=S --size 96 "),
+        "{text}"
+    );
+    assert!(text.ends_with(" --head-init normal --epochs 2 --lr 3e-4 --methods lp,ft --out runs"), "{text}");
+    let words: Vec<OsString> = shlex::split(&text).unwrap().into_iter().map(OsString::from).collect();
+    Arguments::parse(&words).unwrap_or_else(|error| panic!("{text}: {error}"));
+}
+
 #[test]
 fn what_is_typed_wins() {
     let [_, found] =
@@ -78,7 +138,7 @@ fn what_is_typed_wins() {
 /// An option of training without a key would make a run.toml that has it no file of options.
 #[test]
 fn every_option_of_training_has_a_key() {
-    let command = TrainingArguments::augment_args(Command::new("fit"));
+    let command = TrainingArguments::augment_args(clap::Command::new("fit"));
     let command = PreprocessingArguments::augment_args(command);
     let ids: Vec<&str> = command.get_arguments().map(|argument| argument.get_id().as_str()).chain(["budget"]).collect();
     assert!(ids.len() > 30, "{ids:?}");
@@ -88,7 +148,7 @@ fn every_option_of_training_has_a_key() {
                 known == id
             }
             Meaning::Switch { id: known, .. } => known == id,
-            Meaning::Elsewhere | Meaning::Fixed(_) | Meaning::NotHere(_) => false,
+            Meaning::Elsewhere | Meaning::Fixed(_) | Meaning::NotHere { .. } => false,
         };
         assert!(KEYS.iter().any(|(_, meaning)| is_of_it(meaning)), "{id}");
     }

@@ -197,7 +197,10 @@ impl Chain for ConvNeXt {
         match block {
             0 => Activation::Map(self.stem.forward(x.into_map(), pass)),
             block if block < body_end => Activation::Map(self.body[block - 1].forward(x.into_map(), pass)),
-            block if block == body_end => Activation::Vector(self.pool.forward(x.into_map(), pass)),
+            block if block == body_end => {
+                let maps = pass.watch(x.into_map());
+                Activation::Vector(self.pool.forward(maps, pass))
+            }
             _ => self.head.forward(x, pass),
         }
     }

@@ -188,12 +188,14 @@ impl Chain for EfficientNet {
             return Activation::Map(self.stem.forward_activated(x.into_map(), self.activation, pass));
         }
         if let Some(body) = self.body.get(block - 1) {
-            return Activation::Map(body.forward(x.into_map(), pass));
+            let maps = body.forward(x.into_map(), pass);
+            let is_last = block == self.body.len() && self.conv_head.is_none();
+            return Activation::Map(if is_last { pass.watch(maps) } else { maps });
         }
         match &self.conv_head {
             Some(conv_head) if block == self.body.len() + 1 => {
                 let maps = conv_head.forward_activated(x.into_map(), self.activation, pass);
-                Activation::Vector(global_average(maps))
+                Activation::Vector(global_average(pass.watch(maps)))
             }
             _ => self.head.forward(x, pass),
         }

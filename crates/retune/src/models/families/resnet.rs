@@ -166,10 +166,9 @@ impl Chain for ResNet {
         if block == 0 {
             return Activation::Map(self.stem.forward(x.into_map(), pass));
         }
-        match self.residuals.get(block - 1) {
-            Some(residual) => Activation::Map(residual.forward(x.into_map(), pass)),
-            None => self.head.forward(x, pass),
-        }
+        let Some(residual) = self.residuals.get(block - 1) else { return self.head.forward(x, pass) };
+        let maps = residual.forward(x.into_map(), pass);
+        Activation::Map(if block == self.residuals.len() { pass.watch(maps) } else { maps })
     }
 
     fn export_block(&self, block: usize, x: Value, graph: &mut Graph) -> Value {

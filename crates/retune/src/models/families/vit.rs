@@ -173,6 +173,10 @@ pub(crate) struct ViT {
     encoder: Vec<EncoderBlock>,
     pool: Pool,
     head: Classifier,
+    /// Rows and columns of patches.
+    patches: [usize; 2],
+    /// Class and register tokens in front of the patches.
+    prefix: usize,
 }
 
 impl ViT {
@@ -198,7 +202,22 @@ impl ViT {
         builder.enter_block(blocks.len());
         let head = Classifier::new(builder, "head", config.embed_dim, config.num_classes);
         blocks.push(Block::alone("head"));
-        Self { blocks, stem, encoder, pool, head }
+        let grid = config.positions();
+        let (patches, prefix) = ([grid.rows, grid.columns], config.prefix_tokens());
+        Self { blocks, stem, encoder, pool, head, patches, prefix }
+    }
+
+    /// Shows a pass the patches among some tokens as a map.
+    fn watch_patches(&self, tokens: Tensor<3>, pass: &mut Pass) -> Tensor<3> {
+        let [batch, count, width] = tokens.dims();
+        let [rows, columns] = self.patches;
+        let patches = tokens.clone().narrow(1, self.prefix, count - self.prefix);
+        let patches =
+            pass.watch(patches.reshape([batch, rows, columns, width])).reshape([batch, rows * columns, width]);
+        match self.prefix {
+            0 => patches,
+            prefix => Tensor::cat(vec![tokens.narrow(1, 0, prefix), patches], 1),
+        }
     }
 }
 
@@ -211,7 +230,15 @@ impl Chain for ViT {
         let encoder_end = self.encoder.len() + 1;
         match block {
             0 => Activation::Tokens(self.stem.forward(x.into_map(), pass)),
-            block if block < encoder_end => Activation::Tokens(self.encoder[block - 1].forward(x.into_tokens(), pass)),
+            block if block < encoder_end => {
+                let (encoder, tokens) = (&self.encoder[block - 1], x.into_tokens());
+                let mut normalized = encoder.norm1.forward(tokens.clone(), pass);
+                // Behind the last attention, a class token has all that it will ever take from the patches.
+                if block + 1 == encoder_end && pass.is_watching() {
+                    normalized = self.watch_patches(normalized, pass);
+                }
+                Activation::Tokens(encoder.forward(tokens, normalized, pass))
+            }
             block if block == encoder_end => Activation::Vector(self.pool.forward(x.into_tokens(), pass)),
             _ => self.head.forward(x, pass),
         }
@@ -365,9 +392,10 @@ impl EncoderBlock {
         }
     }
 
-    fn forward(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
+    /// What becomes of `x`, whose normalized values attention sees.
+    fn forward(&self, x: Tensor<3>, normalized: Tensor<3>, pass: &Pass) -> Tensor<3> {
         let branch = |number| Branch { share: self.drop_share, number };
-        let mixed = self.attention.forward(self.norm1.forward(x.clone(), pass), pass);
+        let mixed = self.attention.forward(normalized, pass);
         let x = self.attention.projection.forward_onto(mixed, x, self.scale1, branch(0), pass);
         let hidden = self.mlp.forward(self.norm2.forward(x.clone(), pass), pass);
         self.mlp.fc2.forward_onto(hidden, x, self.scale2, branch(1), pass)

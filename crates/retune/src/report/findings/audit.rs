@@ -1,14 +1,14 @@
 //! Whether images would better be prepared in another way, from an audit.
 
-use super::{Findings, NextStep, listed, points};
+use super::{Command, Findings, NextStep, listed, points};
 use crate::audit::{Audit, AuditRow};
 use crate::report::verdict::{interval, percent};
 
 /// Other ways that are named beside the best.
 const NAMED: usize = 3;
 
-/// The findings of an audit of `model` on `data`, both as they are typed.
-pub fn of(audit: &Audit, model: &str, data: &str) -> Findings {
+/// The findings of an audit. `command` gives another command with what was typed for this one.
+pub fn of(audit: &Audit, command: impl Fn(&str) -> Command) -> Findings {
     let Some((own, others)) = audit.rows.split_first() else { return Findings::default() };
     let mut better: Vec<&AuditRow> = others.iter().filter(|row| gain(row)[0] > 0.0).collect();
     better.sort_by(|one, other| gained(other).total_cmp(&gained(one)));
@@ -21,7 +21,7 @@ pub fn of(audit: &Audit, model: &str, data: &str) -> Findings {
         ));
         if !rest.is_empty() {
             let named = rest.iter().take(NAMED).map(|row| format!("{} (+{})", row.name, points(gained(row))));
-            sentences.push(format!("Also better: {}.", listed(&named.collect::<Vec<_>>())));
+            sentences.push(format!("Also better, in points: {}.", listed(&named.collect::<Vec<_>>())));
         }
     } else if own.accuracy.is_some() && !others.is_empty() {
         let tried = kinds(own, others).join(" or ");
@@ -32,7 +32,7 @@ pub fn of(audit: &Audit, model: &str, data: &str) -> Findings {
         sentences.push(format!("Accuracy with the model's own preprocessing is {value} (95 % interval {range})."));
     }
     sentences.extend(costliest(others));
-    Findings { sentences, next: next(audit, better.first().copied(), model, data).into_iter().collect() }
+    Findings { sentences, next: next(audit, better.first().copied(), command).into_iter().collect() }
 }
 
 /// How much more accurate the model is than with its own preprocessing.
@@ -85,18 +85,18 @@ fn costliest(others: &[AuditRow]) -> Option<String> {
     (changed(row) > 0.0).then(|| format!("{} changes most predictions: {}.", called(row), percent(changed(row))))
 }
 
-fn next(audit: &Audit, better: Option<&AuditRow>, model: &str, data: &str) -> Option<NextStep> {
+fn next(audit: &Audit, better: Option<&AuditRow>, command: impl Fn(&str) -> Command) -> Option<NextStep> {
     let own = audit.rows.first()?;
     if let Some(row) = better {
-        let mut line = vec!["eval".to_owned(), "--model".into(), model.into(), "--data".into(), "OTHER_IMAGES".into()];
-        if row.size != own.size {
-            line.extend(["--size".to_owned(), written(row.size)]);
+        let eval = command("eval").with("data", "OTHER_IMAGES");
+        let eval = if row.size != own.size {
+            eval.with("size", written(row.size))
         } else if row.crop_pct != own.crop_pct {
-            line.extend(["--crop-pct".to_owned(), row.crop_pct.to_string()]);
+            eval.with("crop-pct", row.crop_pct.to_string())
         } else {
-            line.extend(["--interpolation".to_owned(), row.interpolation.to_string()]);
-        }
-        return Some(NextStep::new("confirm the gain on images that did not choose it", line));
+            eval.with("interpolation", row.interpolation.to_string())
+        };
+        return Some(NextStep::new("confirm the gain on images that did not choose it", &eval));
     }
     // Sizes around the model's own, in steps that every architecture takes.
     let [height, width] = own.size;
@@ -109,8 +109,8 @@ fn next(audit: &Audit, better: Option<&AuditRow>, model: &str, data: &str) -> Op
     sizes.retain(|size| *size != height);
     sizes.dedup();
     let sizes = sizes.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
-    let line = ["audit", "--model", model, "--data", data, "--sizes", &sizes, "--crop-pcts", "0.9,1"];
-    Some(NextStep::new("try other sizes and crops", line))
+    let audit = command("audit").with("sizes", sizes).with("crop-pcts", "0.9,1");
+    Some(NextStep::new("try other sizes and crops", &audit))
 }
 
 fn written([height, width]: [u32; 2]) -> String {
@@ -124,6 +124,11 @@ mod tests {
 
     use super::*;
     use crate::audit::Share;
+
+    /// What is typed for a run at a crop of its own.
+    fn typed(subcommand: &str) -> Command {
+        Command::new(subcommand).with("model", "run").with("data", "images").with("crop-pct", "1")
+    }
 
     fn row(name: &str, size: u32, right: usize, difference: [f64; 3]) -> AuditRow {
         let [low, mean, high] = difference;
@@ -151,16 +156,16 @@ mod tests {
             row("size 256", 256, 800, [0.008, 0.02, 0.03]),
             row("size 160", 160, 690, [-0.11, -0.09, -0.07]),
         ];
-        let found = of(&Audit { n: 1000, minibatches: 1, rows }, "run", "images");
+        let found = of(&Audit { n: 1000, minibatches: 1, rows }, typed);
         assert_eq!(
             found.sentences[0],
             "Input size 288 would be better than the model's own preprocessing: accuracy 81.2 %, 3.2 points higher (95 % \
              interval 1.8–4.6)."
         );
-        assert_eq!(found.sentences[1], "Also better: size 256 (+2.0).");
+        assert_eq!(found.sentences[1], "Also better, in points: size 256 (+2.0).");
         assert!(found.sentences[2].starts_with("Accuracy with the model's own preprocessing is 78.0 % (95 % interval"));
         assert!(found.sentences[3].contains("Input size 160 would cost most: accuracy 69.0 %, 9.0 points lower"));
-        assert_eq!(found.next[0].command, "retune eval --model run --data OTHER_IMAGES --size 288");
+        assert_eq!(found.next[0].command, "retune eval --model run --data OTHER_IMAGES --crop-pct 1 --size 288");
     }
 
     #[test]
@@ -169,7 +174,7 @@ mod tests {
             row("bicubic (own)", 224, 780, [0.0, 0.0, 0.0]),
             AuditRow { interpolation: Interpolation::Nearest, ..row("nearest", 224, 770, [-0.02, -0.01, 0.01]) },
         ];
-        let found = of(&Audit { n: 1000, minibatches: 1, rows }, "run", "images");
+        let found = of(&Audit { n: 1000, minibatches: 1, rows }, typed);
         assert!(found.sentences[0].starts_with("No other resampling filter is significantly better"));
         assert_eq!(found.sentences[2], "Resampling filter nearest changes most predictions: 10.0 %.");
         assert!(found.next[0].command.ends_with("--sizes 160,256,288 --crop-pcts 0.9,1"), "{}", found.next[0].command);

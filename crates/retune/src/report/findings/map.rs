@@ -44,8 +44,13 @@ pub fn of(facts: &MapFacts) -> Findings {
         sentences.push(format!("The model predicts {share} of these {} images correctly.", grouped(of)));
     }
     if let Some((value, k)) = facts.trustworthiness {
-        let how = if value >= GOOD { "keeps neighborhoods" } else { "distorts some neighborhoods" };
-        sentences.push(format!("The map {how}: trustworthiness {value:.3} over {k} neighbors."));
+        sentences.push(match value >= GOOD {
+            true => format!("The map keeps neighborhoods: trustworthiness {value:.3} over {k} neighbors."),
+            false => format!(
+                "The map distorts some neighborhoods (trustworthiness {value:.3} over {k} neighbors), so do not read much \
+                 into small distances."
+            ),
+        });
     }
     Findings { sentences, next: Vec::new() }
 }

@@ -1,6 +1,6 @@
 //! What CKA says changed, and where.
 
-use super::{Findings, NextStep};
+use super::{Command, Findings, NextStep};
 use crate::similarity::CkaMatrix;
 
 /// Below this, representations are called different.
@@ -34,8 +34,9 @@ fn most(cells: &[Cell]) -> Option<&Cell> {
     cells.iter().max_by(|one, other| one.value.total_cmp(&other.value))
 }
 
-/// What differs between two models: the same layer of both, from input to output.
-pub fn between_models(matrix: &CkaMatrix, model: &str, data: &str) -> Findings {
+/// What differs between two models: the same layer of both, from input to output. `command` gives another command with
+/// what was typed for this one, as it does below.
+pub fn between_models(matrix: &CkaMatrix, command: impl Fn(&str) -> Command) -> Findings {
     let columns = matrix.column_names();
     let same = |(row, name): (usize, &String)| {
         let column = columns.iter().position(|column| column == name)?;
@@ -62,13 +63,12 @@ pub fn between_models(matrix: &CkaMatrix, model: &str, data: &str) -> Findings {
             cells[last + 1].name
         )),
     });
-    let line = ["advise", "--model", model, "--data", data];
-    let next = NextStep::new("measure which layers are worth tuning on these images", line);
+    let next = NextStep::new("measure which layers are worth tuning on these images", &command("advise"));
     Findings { sentences, next: vec![next] }
 }
 
 /// Where the layers of one model differ from the ones after them.
-pub fn between_layers(matrix: &CkaMatrix, model: &str, data: &str) -> Findings {
+pub fn between_layers(matrix: &CkaMatrix, command: impl Fn(&str) -> Command) -> Findings {
     let pair =
         |row: usize| Cell::of(matrix, row, row + 1, format!("{} and {}", matrix.names[row], matrix.names[row + 1]));
     let cells: Vec<Cell> = (0..matrix.names.len().saturating_sub(1)).filter_map(pair).collect();
@@ -80,13 +80,13 @@ pub fn between_layers(matrix: &CkaMatrix, model: &str, data: &str) -> Findings {
             .filter(|_| cells.len() > 1)
             .map(|cell| format!("They change least between {}: {}.", cell.name, cell.shown())),
     );
-    let line = ["cka", "--model", model, "--data", data, "--against", "OTHER_MODEL"];
-    let next = NextStep::new("see what fine-tuning changed, against the model before it", line);
+    let against = command("cka").with("against", "OTHER_MODEL");
+    let next = NextStep::new("see what fine-tuning changed, against the model before it", &against);
     Findings { sentences, next: vec![next] }
 }
 
 /// Which resampling filters change the features, at one layer or several; `own` is the model's.
-pub fn between_filters(matrices: &[CkaMatrix], own: &str, model: &str, data: &str) -> Findings {
+pub fn between_filters(matrices: &[CkaMatrix], own: &str, command: impl Fn(&str) -> Command) -> Findings {
     let of_matrix = |matrix: &CkaMatrix| {
         let place = matrix.layer.as_deref().unwrap_or("the output").to_owned();
         let cell = |column: usize| Cell::of(matrix, 0, column, format!("{} at {place}", matrix.names[column]));
@@ -111,7 +111,7 @@ pub fn between_filters(matrices: &[CkaMatrix], own: &str, model: &str, data: &st
             .filter(|cell| cells.len() > 1 && cell.value > least(&cells).map_or(1.0, |least| least.value))
             .map(|cell| format!("Closest to {own}: {}, {}.", cell.name, cell.shown())),
     );
-    let next = NextStep::new("measure what this does to accuracy", ["audit", "--model", model, "--data", data]);
+    let next = NextStep::new("measure what this does to accuracy", &command("audit"));
     Findings { sentences, next: vec![next] }
 }
 
@@ -120,6 +120,10 @@ mod tests {
     use retune_analysis::cka::{Estimator, Kernel};
 
     use super::*;
+
+    fn typed(subcommand: &str) -> Command {
+        Command::new(subcommand).with("model", "run").with("data", "images").with("size", "64")
+    }
 
     fn matrix(names: &[&str], values: &[&[f64]]) -> CkaMatrix {
         CkaMatrix {
@@ -143,24 +147,24 @@ mod tests {
         let names = ["stem", "layer1", "head"];
         let mut found = matrix(&names, &[&[0.99, 0.5, 0.2], &[0.5, 0.8, 0.3], &[0.1, 0.2, 0.41]]);
         found.columns = Some(names.map(str::to_owned).to_vec());
-        let findings = between_models(&found, "run", "images");
+        let findings = between_models(&found, typed);
         assert_eq!(findings.sentences[0], "The models differ most at head: CKA 0.41.");
         assert!(findings.sentences[1].starts_with("From layer1 on, CKA stays below 0.9"));
-        assert_eq!(findings.next[0].command, "retune advise --model run --data images");
+        assert_eq!(findings.next[0].command, "retune advise --model run --data images --size 64");
     }
 
     #[test]
     fn layers_and_filters() {
         let found = matrix(&["a", "b", "c"], &[&[1.0, 0.9, 0.1], &[0.9, 1.0, 0.6], &[0.1, 0.6, 1.0]]);
-        let layers = between_layers(&found, "run", "images");
+        let layers = between_layers(&found, typed);
         assert_eq!(layers.sentences[0], "Features change most between b and c: CKA 0.60.");
         let found = CkaMatrix { layer: Some("pooled".into()), ..found };
-        let filters = between_filters(std::slice::from_ref(&found), "a", "run", "images");
+        let filters = between_filters(std::slice::from_ref(&found), "a", typed);
         assert_eq!(
             filters.sentences[0],
             "Images resized with c at pooled differ most from a, the model's own filter: CKA 0.10."
         );
         let same = CkaMatrix { layer: Some("pooled".into()), ..matrix(&["a", "b"], &[&[1.0, 0.999], &[0.999, 1.0]]) };
-        assert!(between_filters(&[same], "a", "m", "d").sentences[0].starts_with("No resampling filter changes"));
+        assert!(between_filters(&[same], "a", typed).sentences[0].starts_with("No resampling filter changes"));
     }
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::Page;
+use crate::report::heat_maps;
 
 const STYLE: &str = include_str!("assets/style.css");
 
@@ -53,11 +54,14 @@ struct Looks {
     others: &'static str,
     /// Corners of each group's marker, of radius 1; none for a circle.
     shapes: [&'static [[f64; 2]]; 7],
+    /// Colors of values from high to low, at equal steps, as they are painted over images.
+    values: [[u8; 3]; 9],
 }
 
 impl Default for Looks {
     fn default() -> Self {
-        Self { series: SERIES, others: OTHERS, shapes: SHAPES }
+        let values = std::array::from_fn(|step| heat_maps::color(1.0 - step as f64 / 8.0));
+        Self { series: SERIES, others: OTHERS, shapes: SHAPES, values }
     }
 }
 

@@ -6,6 +6,8 @@ use retune_figures::{Figure, Style, figure};
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
+use super::map::Map;
+
 /// Makes [`View`] of the structs that can be one.
 macro_rules! views {
     ($($(#[$doc:meta])* $kind:ident($data:ident),)+) => {
@@ -184,6 +186,19 @@ pub struct Gallery {
     pub sheet: usize,
     /// The images.
     pub items: Vec<GalleryItem>,
+    /// Other pictures of the same images, to switch to.
+    pub overlays: Vec<Overlay>,
+}
+
+/// Other pictures of a gallery's images, with values painted over them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Overlay {
+    /// What is painted, in a word or two.
+    pub name: String,
+    /// How to read it.
+    pub note: String,
+    /// The thumbnails.
+    pub sheet: usize,
 }
 
 /// An image with a model's prediction.
@@ -205,47 +220,23 @@ pub struct GalleryItem {
     pub path: String,
 }
 
-/// Images as points in a plane. Lists have an entry for each point, or are empty.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Map {
-    /// How the places were computed.
-    pub method: String,
-    /// The classes that labels and predictions index.
-    pub classes: Vec<String>,
-    /// The sets that `set` indexes.
-    pub sets: Vec<String>,
-    /// Horizontal places.
-    pub x: Vec<f32>,
-    /// Vertical places.
-    pub y: Vec<f32>,
-    /// Classes; −1 where unknown.
-    pub label: Vec<i64>,
-    /// Sets.
-    pub set: Vec<usize>,
-    /// Most likely classes.
-    pub predicted: Vec<usize>,
-    /// Probabilities of the most likely classes.
-    pub probability: Vec<f32>,
-    /// Paths.
-    pub path: Vec<String>,
-    /// The thumbnails, where there are any.
-    pub sheet: Option<usize>,
-    /// Tiles; the point's own position if empty, −1 without one.
-    pub tile: Vec<i64>,
-    /// The initial coloring: `Class`, `Set`, `Prediction`, or `Correctness`; if empty, the first that is available.
-    pub colored_by: String,
-}
-
 /// Text in a monospaced font.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Text {
     /// The text.
     pub text: String,
+    /// Whether it is a command, whose line may break between words.
+    pub words: bool,
 }
 
 impl Text {
     /// A view of some text.
     pub fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into() }
+        Self { text: text.into(), words: false }
+    }
+
+    /// A view of a command.
+    pub fn command(command: impl Into<String>) -> Self {
+        Self { text: command.into(), words: true }
     }
 }

@@ -1,7 +1,7 @@
 //! The images with the highest loss in every set.
 
 use super::{RunRecord, RunSection, Sheets};
-use crate::report::page::{Gallery, GalleryItem, Section};
+use crate::report::page::{Gallery, GalleryItem, Overlay, Section};
 use crate::report::verdict::worst_set;
 use crate::run::record::Prediction;
 
@@ -17,6 +17,7 @@ fn content(record: &RunRecord, sheets: Sheets) -> Option<Section> {
     let classes = &record.summary.classes;
     let note = "The images with the highest cross-entropy, as the model saw them: the true class, then the predicted one with its \
                 probability. Look for wrong labels, cropped objects, and what the shift changed.";
+    let overlays = overlays(sheets.heat_maps);
     let mut section = SECTION.noted(note).wide();
     let mut first = 0;
     for (set, name) in predictions.sets.iter().enumerate() {
@@ -32,7 +33,18 @@ fn content(record: &RunRecord, sheets: Sheets) -> Option<Section> {
         };
         let items = rows.iter().enumerate().filter(|(_, row)| row.loss >= MIN_LOSS).map(item).collect();
         first += rows.len();
-        section = section.with(name, Gallery { sheet, items });
+        section = section.with(name, Gallery { sheet, items, overlays: overlays.clone() });
     }
     Some(section.opened_at(worst_set(&record.summary)))
+}
+
+/// What the model looked at, where the page has it.
+fn overlays(sheets: [Option<usize>; 2]) -> Vec<Overlay> {
+    let overlay = |(sheet, class): (Option<usize>, &str)| {
+        let note = format!(
+            "Grad-CAM: bright places spoke for the {class} class, dark ones did not. An all dark image has no place that spoke for it."
+        );
+        Some(Overlay { name: format!("Heat map: {class} class"), note, sheet: sheet? })
+    };
+    sheets.into_iter().zip(["predicted", "true"]).filter_map(overlay).collect()
 }

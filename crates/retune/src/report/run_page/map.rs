@@ -4,20 +4,28 @@ use std::collections::HashMap;
 
 use super::{FEW_CLASSES, RunRecord, RunSection, Sheets};
 use crate::report::page::{Map, Section};
-use crate::run::record::Prediction;
+use crate::run::record::{Prediction, Predictions, SampleMap};
 
 pub(super) const SECTION: RunSection = RunSection { id: "map", title: "Map of the images", of_each_run: true, content };
 
 fn content(record: &RunRecord, sheets: Sheets) -> Option<Section> {
     let (predictions, places) = (record.predictions.as_ref()?, record.map.as_ref()?);
+    let map = described(predictions, places, &record.summary.classes)?;
+    let map = Map { sheet: sheets.samples, ..map };
+    let note = "Each point is an image, placed by the features that the head sees: close points look alike to the model. Drag \
+                to move, and scroll or pinch to zoom. Point at an image to see it.";
+    Some(SECTION.noted(note).wide().with("", map))
+}
+
+/// The map of a run's samples, without thumbnails. `None` of a map of another run's samples, which says nothing about these.
+pub(in crate::report) fn described(predictions: &Predictions, places: &SampleMap, classes: &[String]) -> Option<Map> {
     let mut rows: Vec<&Prediction> = predictions.rows.iter().filter(|row| row.sample.is_some()).collect();
     rows.sort_by_key(|row| row.sample);
-    // A map of another run's samples says nothing about these.
     if rows.is_empty() || rows.len() != places.points.len() {
         return None;
     }
-    let (classes, position) = of_rows(&rows, &record.summary.classes);
-    let map = Map {
+    let (classes, position) = of_rows(&rows, classes);
+    Some(Map {
         method: places.method.clone(),
         classes,
         sets: predictions.sets.clone(),
@@ -28,12 +36,8 @@ fn content(record: &RunRecord, sheets: Sheets) -> Option<Section> {
         predicted: rows.iter().map(|row| position[&row.predicted]).collect(),
         probability: rows.iter().map(|row| row.probability as f32).collect(),
         path: rows.iter().map(|row| row.path.clone()).collect(),
-        sheet: sheets.samples,
         ..Map::default()
-    };
-    let note = "Each point is an image, placed by the features that the head sees: close points look alike to the model. Drag \
-                to move, and scroll or pinch to zoom. Point at an image to see it.";
-    Some(SECTION.noted(note).wide().with("", map))
+    })
 }
 
 /// The classes that some images belong to or are predicted as, in order, and the position of each among them. If there

@@ -16,14 +16,14 @@ fn content(record: &RunRecord, _: Sheets) -> Option<Section> {
     let note = "The plan (plan.toml), and every resolved option (run.toml).";
     let section = SECTION.noted(note).wide().with("Plan", plan_table(&record.plan));
     let section = match &record.command {
-        Some(command) => section.with("Command", Text::new(command)),
+        Some(command) => section.with("Command", Text::command(command)),
         None => section,
     };
     Some(section.with("plan.toml", Text::new(plan)).with("run.toml", Text::new(options)))
 }
 
-/// The plan, with a row for each phase and each block or tensor that has a rate; neighbors are merged if there are
-/// many.
+/// The plan, with a row for each phase and the blocks or tensors that have the same rate; those of other rates are merged if
+/// there are many.
 fn plan_table(plan: &Plan) -> Table {
     let mut rows = Vec::new();
     for phase in &plan.phases {
@@ -64,7 +64,9 @@ fn phase_rows(phase: &Phase) -> Vec<Vec<Cell>> {
 
 /// A factor, or the smallest and the largest of several.
 fn factors(rates: &RangeInclusive<f64>) -> String {
-    let shown = |rate: f64| if rate > 0.0 && rate < 1e-3 { format!("{rate:.2e}") } else { format!("{rate:.4}") };
+    let trimmed = |text: String| text.trim_end_matches('0').trim_end_matches('.').to_owned();
+    let shown =
+        |rate: f64| if rate > 0.0 && rate < 1e-3 { format!("{rate:.2e}") } else { trimmed(format!("{rate:.4}")) };
     let (least, most) = (shown(*rates.start()), shown(*rates.end()));
     if least == most { most } else { format!("{least} – {most}") }
 }

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use burn::tensor::{Tensor, TensorData};
 use half::f16;
 use indexmap::IndexMap;
 use retune_analysis::calibration::Calibration;
 use retune_analysis::temperature;
+use retune_pixels::decode::catching_panics;
 
+use super::heat_maps::HeatMaps;
 use super::samples::write_features;
 use super::tiles::{SHEET_BYTES, Tiles, image_of, side_for};
 use super::{
@@ -15,7 +18,8 @@ use super::{
 };
 use crate::files::{self, FileError};
 use crate::inference::{
-    Evaluation, InferenceError, Outputs, cross_entropy, evaluate_observed, most_likely, softmax, softmax_at,
+    Evaluation, GradCam, InferenceError, Outputs, cross_entropy, evaluate_observed, grad_cam, most_likely, softmax,
+    softmax_at,
 };
 use crate::loading::Batch;
 use crate::models::Model;
@@ -36,6 +40,8 @@ pub(in crate::run) struct Recorder<'a> {
     thumbnails: Tiles,
     thumbnail_side: u32,
     hardest: Tiles,
+    /// Those of the hardest images; `None` once a set has none.
+    heat_maps: Option<HeatMaps>,
     /// That of the first set, which is the one for validation; `None` before, and if there is none.
     temperature: Option<f64>,
     calibration_errors: IndexMap<String, CalibrationErrors>,
@@ -59,6 +65,7 @@ impl<'a> Recorder<'a> {
             thumbnails: Tiles::new(thumbnail_side),
             thumbnail_side,
             hardest: Tiles::new(HARDEST_SIDE),
+            heat_maps: Some(HeatMaps::default()),
             temperature: None,
             calibration_errors: IndexMap::new(),
         }
@@ -102,7 +109,10 @@ impl<'a> Recorder<'a> {
             self.temperature.inspect(|&found| confidences.add(logits.chunks_exact(classes), kept, found));
         }
         self.calibration_errors.extend(confidences.errors().map(|errors| (name.to_owned(), errors)));
-        hardest.into_tiles().for_each(|tile| self.hardest.push(&tile));
+        let hardest: Vec<HardImage> = hardest.into_images().collect();
+        hardest.iter().for_each(|image| self.hardest.push(&image.tile));
+        let of_set = self.heat_maps.as_ref().and_then(|_| heat_maps(model, &hardest));
+        self.heat_maps = self.heat_maps.take().zip(of_set).map(|(maps, of_set)| maps.followed_by(of_set));
         Ok(evaluation)
     }
 
@@ -113,7 +123,7 @@ impl<'a> Recorder<'a> {
         share: Share,
         batch: &Batch,
         outputs: Outputs,
-        hardest: &mut Hardest,
+        hardest: &mut Hardest<HardImage>,
     ) {
         let classes = self.model.config().num_classes();
         let preprocessing = self.model.config().preprocessing();
@@ -123,7 +133,8 @@ impl<'a> Recorder<'a> {
             let (index, label) = (batch.indices[row], batch.labels[row]);
             let (predicted, loss) = (most_likely(logits), cross_entropy(logits, label));
             let probabilities = softmax(logits);
-            let image = || image_of(&batch.images[row * pixels..(row + 1) * pixels], preprocessing);
+            let normalized = &batch.images[row * pixels..(row + 1) * pixels];
+            let image = || image_of(normalized, preprocessing);
             let sample = share.takes(index).then(|| {
                 let features = &outputs.pooled[row * width..(row + 1) * width];
                 // Values beyond float16 are kept as its largest: a map tells no difference.
@@ -132,7 +143,10 @@ impl<'a> Recorder<'a> {
                 self.thumbnails.push(&Tiles::tile(&image(), self.thumbnail_side));
                 self.thumbnails.len() - 1
             });
-            hardest.offer(loss, index, || Tiles::tile(&image(), HARDEST_SIDE));
+            hardest.offer(loss, index, || {
+                let tile = Tiles::tile(&image(), HARDEST_SIDE);
+                HardImage { tile, normalized: normalized.to_vec(), predicted, label }
+            });
             self.predictions.rows.push(Prediction {
                 set,
                 path: dataset.samples[index].name.to_string(),
@@ -163,7 +177,7 @@ impl<'a> Recorder<'a> {
             let jpeg = tiles.jpeg(SHEET_BYTES).map_err(|error| FileError::new("write", &path, error))?;
             files::write_atomically(&path, |file| file.write_all(&jpeg))?;
         }
-        Ok(())
+        self.heat_maps.map_or(Ok(()), |maps| maps.write(run))
     }
 }
 
@@ -207,28 +221,61 @@ impl Share {
     }
 }
 
-/// The images of highest loss that went by, of equal ones the first.
-#[derive(Default)]
-struct Hardest {
-    /// By order of loss; a loss is not negative, so that its bits are in order too.
-    tiles: BTreeMap<(u64, std::cmp::Reverse<usize>), Vec<u8>>,
+/// What the model looked at in some images; `None` if that cannot be said. A report can do without, so that nothing here
+/// fails a run.
+fn heat_maps(model: &Model, images: &[HardImage]) -> Option<HeatMaps> {
+    if images.is_empty() {
+        return Some(HeatMaps::default());
+    }
+    let preprocessing = model.config().preprocessing();
+    let (height, width) = (preprocessing.height as usize, preprocessing.width as usize);
+    let values = images.iter().flat_map(|image| image.normalized.iter().copied()).collect::<Vec<f32>>();
+    let shape = [images.len(), height, width, preprocessing.channels.count()];
+    let pixels = Tensor::from_data(TensorData::new(values, shape), &model.parameters.tensors()[0].device());
+    let of = |class: fn(&HardImage) -> usize| {
+        let classes: Vec<usize> = images.iter().map(class).collect();
+        let maps = catching_panics(|| grad_cam(model, &pixels, &classes)).flatten()?;
+        Some(maps.into_iter().map(GradCam::scaled).collect())
+    };
+    Some(HeatMaps { predicted: of(|image| image.predicted)?, label: of(|image| image.label)? })
 }
 
-impl Hardest {
-    fn offer(&mut self, loss: f64, index: usize, tile: impl FnOnce() -> Vec<u8>) {
+/// An image of high loss.
+struct HardImage {
+    tile: Vec<u8>,
+    /// Its pixels, as the model sees them.
+    normalized: Vec<f32>,
+    predicted: usize,
+    label: usize,
+}
+
+/// The images of highest loss that went by, of equal ones the first.
+struct Hardest<T> {
+    /// By order of loss; a loss is not negative, so that its bits are in order too.
+    images: BTreeMap<(u64, std::cmp::Reverse<usize>), T>,
+}
+
+impl<T> Default for Hardest<T> {
+    fn default() -> Self {
+        Self { images: BTreeMap::new() }
+    }
+}
+
+impl<T> Hardest<T> {
+    fn offer(&mut self, loss: f64, index: usize, image: impl FnOnce() -> T) {
         let key = (loss.max(0.0).to_bits(), std::cmp::Reverse(index));
-        let full = self.tiles.len() == HARDEST;
-        if full && self.tiles.first_key_value().is_some_and(|(least, _)| *least > key) {
+        let full = self.images.len() == HARDEST;
+        if full && self.images.first_key_value().is_some_and(|(least, _)| *least > key) {
             return;
         }
-        self.tiles.insert(key, tile());
+        self.images.insert(key, image());
         if full {
-            self.tiles.pop_first();
+            self.images.pop_first();
         }
     }
 
-    fn into_tiles(self) -> impl Iterator<Item = Vec<u8>> {
-        self.tiles.into_values().rev()
+    fn into_images(self) -> impl Iterator<Item = T> {
+        self.images.into_values().rev()
     }
 }
 
@@ -253,9 +300,9 @@ mod tests {
         let mut hardest = Hardest::default();
         for index in 0..100usize {
             let loss = (index * 37 % 50) as f64 / 10.0;
-            hardest.offer(loss, index, || vec![index as u8]);
+            hardest.offer(loss, index, || index);
         }
-        let kept: Vec<usize> = hardest.into_tiles().map(|tile| usize::from(tile[0])).collect();
+        let kept: Vec<usize> = hardest.into_images().collect();
         let mut expected: Vec<usize> = (0..100).collect();
         expected.sort_by_key(|&index| (std::cmp::Reverse(index * 37 % 50), index));
         assert_eq!(kept, expected[..HARDEST]);

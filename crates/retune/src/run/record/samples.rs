@@ -6,18 +6,21 @@ use std::path::Path;
 use half::f16;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
+use super::heat_maps::HeatMaps;
 use super::tiles::{Sheet, columns};
 use super::{FEATURES_FILE, HARDEST_FILE, HARDEST_SIDE, Predictions, SAMPLES_FOLDER, THUMBNAILS_FILE};
 use crate::files::{self, FileError};
 use crate::inference::Features;
 
 /// Thumbnails of a run's images.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Samples {
     /// Those of the images with a [`sample`](super::Prediction::sample), at that place.
     pub thumbnails: Option<Sheet>,
     /// Those of every set's images of highest loss, in the order of [`Predictions::hardest`], set after set.
     pub hardest: Option<Sheet>,
+    /// What the model looked at in the images of highest loss, in the same order.
+    pub heat_maps: Option<HeatMaps>,
 }
 
 impl Samples {
@@ -32,6 +35,7 @@ impl Samples {
         Ok(Self {
             thumbnails: read_sheet(&folder.join(THUMBNAILS_FILE), kept, None)?,
             hardest: read_sheet(&folder.join(HARDEST_FILE), hardest, Some(HARDEST_SIDE))?,
+            heat_maps: HeatMaps::read(run, hardest)?,
         })
     }
 }

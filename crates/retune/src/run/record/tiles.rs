@@ -150,17 +150,31 @@ pub struct Sheet {
 impl Sheet {
     /// Each tile as a PNG file, the empty ones at the end included; `None` where the sheet cannot be decoded.
     pub fn tiles(&self) -> Option<Vec<Vec<u8>>> {
-        let sheet = decode(&self.jpeg, &DecodeLimits::default()).ok()?;
-        let rows = sheet.height().checked_div(self.side)?;
-        let places = (0..rows).flat_map(|row| (0..self.columns as u32).map(move |column| (row, column)));
-        let tile = |(row, column): (u32, u32)| {
-            let side = self.side;
-            let pixels = image::imageops::crop_imm(&sheet, column * side, row * side, side, side).to_image();
+        let tile = |pixels: RgbImage| {
             let mut png = io::Cursor::new(Vec::new());
             pixels.write_to(&mut png, image::ImageFormat::Png).ok()?;
             Some(png.into_inner())
         };
-        places.map(tile).collect()
+        self.images()?.into_iter().map(tile).collect()
+    }
+
+    /// The same with something painted on each of its first `count` tiles; `None` where the sheet cannot be decoded.
+    pub fn painted(&self, count: usize, paint: impl Fn(usize, &mut RgbImage)) -> Option<Self> {
+        let mut tiles = Tiles::new(self.side);
+        for (number, mut image) in self.images()?.into_iter().take(count).enumerate() {
+            paint(number, &mut image);
+            tiles.push(image.as_raw());
+        }
+        Some(Self { jpeg: tiles.jpeg(SHEET_BYTES).ok()?, side: self.side, columns: columns(tiles.len()) })
+    }
+
+    fn images(&self) -> Option<Vec<RgbImage>> {
+        let sheet = decode(&self.jpeg, &DecodeLimits::default()).ok()?;
+        let rows = sheet.height().checked_div(self.side)?;
+        let places = (0..rows).flat_map(|row| (0..self.columns as u32).map(move |column| (row, column)));
+        let side = self.side;
+        let tile = |(row, column)| image::imageops::crop_imm(&sheet, column * side, row * side, side, side).to_image();
+        Some(places.map(tile).collect())
     }
 }
 

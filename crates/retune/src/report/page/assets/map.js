@@ -15,13 +15,13 @@ function drawMap(view) {
   const status = element("p", { class: "status", "aria-live": "polite" });
   const has = (list) => list.length === points.count;
   const right = (index) => view.label[index] === view.predicted[index];
-  const modes = [
-    has(view.label) && { name: "Class", key: "class", entries: [...view.classes, "unknown"], of: (index) => (view.label[index] < 0 ? view.classes.length : view.label[index]) },
-    has(view.set) && view.sets.length > 1 && { name: "Set", key: "set", entries: view.sets, of: (index) => view.set[index] },
-    has(view.predicted) && { name: "Prediction", key: "predicted", entries: view.classes, of: (index) => view.predicted[index] },
-    has(view.predicted) && has(view.label) && { name: "Correctness", key: "right", entries: ["right", "wrong"], of: (index) => (right(index) ? 0 : 1) },
-  ].filter(Boolean);
-  if (!modes.length) modes.push({ name: "Image", key: "all", entries: ["image"], of: () => 0 });
+  // The group of a point in each coloring; what groups look like, the data says.
+  const groupOf = {
+    Class: (index) => (view.label[index] < 0 ? view.classes.length : view.label[index]), Set: (index) => view.set[index],
+    Prediction: (index) => view.predicted[index], Correctness: (index) => (view.label[index] < 0 ? 2 : right(index) ? 0 : 1),
+  };
+  const modes = view.colorings.map((coloring) => ({ ...coloring, of: groupOf[coloring.name] }));
+  if (!modes.length) modes.push({ name: "Image", entries: ["image"], looks: [{ name: "image", groups: [0], count: points.count, shape: 0, series: 0, order: 0 }], of: () => 0 });
   modes.forEach((mode) => { mode.hidden = new Set(); mode.query = ""; });
   const matches = (each, entry) => !each.query || each.entries[entry].toLowerCase().includes(each.query);
 
@@ -47,15 +47,16 @@ function drawMap(view) {
   const place = (index) => [points.x[index] * camera.scale + camera.x, points.y[index] * camera.scale + camera.y];
   const radius = () => (points.count > 4000 ? 2.6 : points.count > 1200 ? 3.2 : 4.4) * Math.min(2, (camera.scale / fitted) ** 0.3);
 
-  // What the legend lists: the entries that there are points of, each with its number as marker and color. Of very many
-  // the largest are listed, with numbers of their own, and the others as one.
+  // What is drawn, the first below the next: the looks of the data. What is found by its name gets looks of its own from
+  // among many that share one.
   const listed = () => {
+    const look = ({ name, groups, count, shape, series }, at) => ({ members: groups, name, count, mark: shape, color: () => (series === null ? looks.others : colorOf(series)), at });
+    const order = (one, other) => mode.looks[one.at].order - mode.looks[other.at].order;
+    if (!mode.query) return mode.looks.map(look).sort(order);
     const counts = new Array(mode.entries.length).fill(0);
     for (let point = 0; point < points.count; point += 1) counts[mode.of(point)] += 1;
     const present = mode.entries.map((_, entry) => entry).filter((entry) => counts[entry]);
     const category = (members, name, mark, color) => ({ members, name, mark, color, count: members.reduce((sum, entry) => sum + counts[entry], 0) });
-    const marks = (at) => (mode.key === "right" ? at * 3 : at);
-    if (present.length <= MOST_ENTRIES && !mode.query) return present.map((entry) => category([entry], mode.entries[entry], marks(entry), () => colorOf(entry)));
     const found = present.filter((entry) => matches(mode, entry));
     const largest = [...found].sort((a, b) => counts[b] - counts[a] || a - b);
     const own = largest.slice(0, found.length > MOST_ENTRIES ? MOST_ENTRIES - 1 : MOST_ENTRIES).sort((a, b) => a - b);
@@ -155,7 +156,7 @@ function drawMap(view) {
     const categoryOf = new Uint16Array(mode.entries.length);
     categories.forEach(({ members }, category) => members.forEach((entry) => { categoryOf[entry] = category; }));
     points.categorise(Uint16Array.from({ length: points.count }, (_, point) => categoryOf[mode.of(point)]));
-    const listing = [...categories.filter(({ left, last }) => !left && !last), ...categories.filter(({ last }) => last)];
+    const listing = mode.query ? [...categories.filter(({ left, last }) => !left && !last), ...categories.filter(({ last }) => last)] : [...categories].sort((one, other) => one.at - other.at);
     const buttons = legend(listing.map(({ name, count, mark, color }) => ({
       name, count, swatch: drawn("svg", { width: 16, height: 14, class: "swatch", "aria-hidden": "true" }, markerAt(mark, 8, 7, 5, color())),
     })), (at, visible) => {

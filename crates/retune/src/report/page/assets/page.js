@@ -54,7 +54,7 @@ function drawPage(page) {
     element("h1", {}, page.title),
     element("div", { class: "verdict" }, page.verdict.map((sentence, index) => element("p", { class: index ? null : "first" }, sentence))),
     page.next.length ? element("ul", { class: "next" }, page.next.map(({ purpose, command }) =>
-      element("li", {}, element("span", {}, `Next: ${purpose}`), drawText({ text: command })))) : null,
+      element("li", {}, element("span", {}, `Next: ${purpose}`), drawText({ text: command, words: true })))) : null,
     element("dl", { class: "facts" }, page.facts.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", { title: value }, shortened(value))))));
   const contents = element("nav", { "aria-label": "Sections" }, page.sections.map((section, index) =>
     element("a", { href: `#${anchor(section, index)}` }, section.title)));

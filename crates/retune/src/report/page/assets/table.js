@@ -59,6 +59,8 @@ const drawText = (view) => {
     }
     setTimeout(() => { copy.textContent = "Copy"; }, 1500);
   } }, "Copy");
-  const text = element("pre", { tabindex: "0" }, view.text.trimEnd());
-  return element("div", { class: "text" }, copy, text);
+  const words = view.text.trimEnd();
+  // A command breaks between its words alone, so that no option is taken apart at a hyphen.
+  const text = element("pre", { tabindex: "0" }, view.words ? words.split(" ").flatMap((word, index) => [index ? " " : "", element("span", {}, word)]) : words);
+  return element("div", { class: view.words ? "text words" : "text" }, copy, text);
 };

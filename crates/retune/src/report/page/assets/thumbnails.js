@@ -13,9 +13,9 @@ function loadSheets(list) {
 
 function paintTile(canvas, sheet, tile) {
   const { image, side, columns, ready } = sheets[sheet];
-  canvas.dataset.tile = tile;
+  Object.assign(canvas.dataset, { sheet, tile });
   const paint = () => {
-    if (canvas.dataset.tile !== String(tile)) return;
+    if (canvas.dataset.tile !== String(tile) || canvas.dataset.sheet !== String(sheet)) return;
     const pen = canvas.getContext("2d");
     pen.imageSmoothingEnabled = side >= 48;
     pen.clearRect(0, 0, canvas.width, canvas.height);

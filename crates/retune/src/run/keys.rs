@@ -1,9 +1,11 @@
-//! What each key of a `run.toml` is on the command line.
+//! What each key of a `run.toml` is on the command line: whoever reads a file of options and whoever writes a run's command
+//! go by this list.
 
-use retune::train::options::TrainOptions;
-use toml::Value;
+use toml::{Table, Value};
 
-/// What a key stands for.
+use crate::train::options::TrainOptions;
+
+/// What a key stands for. Options go by their names with `_` between words.
 pub enum Meaning {
     /// An option with the same value.
     Option(&'static str),
@@ -24,8 +26,13 @@ pub enum Meaning {
     Elsewhere,
     /// The command line has no option for it, so it can only be the default.
     Fixed(fn() -> Value),
-    /// It cannot be typed, with what can be done instead.
-    NotHere(&'static str),
+    /// An option that takes a file, of which the key holds the content.
+    NotHere {
+        /// The option.
+        id: &'static str,
+        /// What can be done instead.
+        hint: &'static str,
+    },
 }
 
 /// The keys of the table `method` besides the options that methods declare.
@@ -43,20 +50,20 @@ pub const OF_METHODS: [&str; 11] = [
     "layers",
 ];
 
-/// Every key outside the table `method`.
+/// Every key outside the table `method`, in the order in which options are typed.
 pub const KEYS: &[(&str, Meaning)] = &[
+    ("model.path", Meaning::Option("model")),
+    ("model.architecture", Meaning::Option("arch")),
+    ("model.from_scratch", Meaning::Switch { id: "from_scratch", on: true }),
+    ("model.classes", Meaning::NotHere { id: "classes", hint: "name the model's classes with --classes FILE" }),
     ("data", Meaning::Option("data")),
+    ("evaluations", Meaning::Sets("evaluations")),
     ("validation_fraction", Meaning::Option("val_fraction")),
     ("split_by", Meaning::Option("split_by")),
     ("head_initialization", Meaning::Elsewhere),
     ("device", Meaning::Option("device")),
     ("multi_label", Meaning::Switch { id: "multi_label", on: true }),
     ("skip_bad", Meaning::Switch { id: "skip_bad", on: true }),
-    ("evaluations", Meaning::Sets("evaluations")),
-    ("model.path", Meaning::Option("model")),
-    ("model.architecture", Meaning::Option("arch")),
-    ("model.from_scratch", Meaning::Switch { id: "from_scratch", on: true }),
-    ("model.classes", Meaning::NotHere("name the model's classes with --classes FILE")),
     ("preprocessing.in_chans", Meaning::Option("in_chans")),
     ("preprocessing.size", Meaning::Option("size")),
     ("preprocessing.interpolation", Meaning::Option("interpolation")),
@@ -98,6 +105,23 @@ pub const KEYS: &[(&str, Meaning)] = &[
     ("train.activations.half", Meaning::Switch { id: "half_activations", on: true }),
     ("train.activations.views", Meaning::Option("views")),
 ];
+
+/// The values of a table with their keys, joined by dots. What a key means as a whole is not taken apart.
+pub fn flattened(table: &Table) -> Vec<(String, Value)> {
+    let mut entries = Vec::new();
+    flatten("", table, &mut entries);
+    entries
+}
+
+fn flatten(before: &str, table: &Table, entries: &mut Vec<(String, Value)>) {
+    for (name, value) in table {
+        let key = if before.is_empty() { name.clone() } else { format!("{before}.{name}") };
+        match value {
+            Value::Table(inner) if KEYS.iter().all(|(known, _)| *known != key) => flatten(&key, inner, entries),
+            value => entries.push((key, value.clone())),
+        }
+    }
+}
 
 /// The library's default of an option of training, written and read again as a file is.
 fn default(keys: &[&str]) -> Value {
