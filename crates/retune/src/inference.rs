@@ -126,13 +126,14 @@ pub fn for_each_batch(
     monitor: &dyn Monitor,
     mut take: impl FnMut(&Batch, Vec<f32>),
 ) -> Result<(), InferenceError> {
-    try_for_each_batch(model, loader, layer, 0, task, monitor, |batch, rows| {
+    let all = 0..loader.batches_per_epoch();
+    try_for_each_batch(model, loader, layer, all, task, monitor, |batch, rows| {
         take(batch, rows);
         Ok(())
     })
 }
 
-/// As [`for_each_batch`], from the batch numbered `start_batch` on, until `take` fails.
+/// As [`for_each_batch`], for the batches of these numbers, until `take` fails.
 ///
 /// # Errors
 /// As [`for_each_batch`]; that of `take`.
@@ -140,17 +141,17 @@ pub fn try_for_each_batch<E: From<InferenceError>>(
     model: &Model,
     loader: &Loader,
     layer: Layer,
-    start_batch: usize,
+    numbers: Range<usize>,
     task: &str,
     monitor: &dyn Monitor,
     mut take: impl FnMut(&Batch, Vec<f32>) -> Result<(), E>,
 ) -> Result<(), E> {
     let device = model.parameters.tensors()[0].device();
-    let images_before = (start_batch * loader.options().batch_size).min(loader.dataset().len());
-    monitor.start(task, loader.dataset().len());
-    monitor.advance(images_before);
+    let images_before = |batch: usize| (batch * loader.options().batch_size).min(loader.dataset().len());
+    monitor.start(task, images_before(numbers.end));
+    monitor.advance(images_before(numbers.start));
     let at_once = batches_at_once(loader);
-    let mut epoch = loader.epoch(0, Order::Sequential, start_batch);
+    let mut epoch = loader.epoch(0, Order::Sequential, numbers.start).take(numbers.len());
     loop {
         let batches = epoch.by_ref().take(at_once).collect::<Result<Vec<Batch>, _>>().map_err(InferenceError::from)?;
         if batches.is_empty() {

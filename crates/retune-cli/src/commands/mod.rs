@@ -13,6 +13,7 @@ mod knn;
 mod layers;
 mod lr_find;
 mod man;
+mod merge_features;
 mod models;
 mod plan;
 mod predict;
@@ -57,6 +58,8 @@ pub enum Command {
     Predict(Box<predict::PredictArguments>),
     /// Extract the features of images at a layer
     Features(Box<features::FeaturesArguments>),
+    /// Put the shards of an extraction together
+    MergeFeatures(merge_features::MergeFeaturesArguments),
     /// Judge features by the votes of the nearest neighbors
     Knn(knn::KnnArguments),
     /// Map features in two dimensions with UMAP
@@ -94,6 +97,7 @@ pub fn run(command: Command, console: &Console) -> Result<(), Failure> {
         Command::Verify(arguments) => verify::run(&arguments, console),
         Command::Predict(arguments) => predict::run(&arguments, console),
         Command::Features(arguments) => features::run(&arguments, console),
+        Command::MergeFeatures(arguments) => merge_features::run(&arguments, console),
         Command::Knn(arguments) => knn::run(&arguments, console),
         Command::Umap(arguments) => umap::run(&arguments, console),
         Command::Cka(arguments) => cka::run(&arguments, console),

@@ -22,7 +22,8 @@ pub const GROUPS: &[(&str, &[&str])] = &[
 ];
 
 /// The other commands.
-pub const OTHERS: &[&str] = &["advise", "lr-find", "wise-ft", "soup", "verify", "layers", "knn", "completions", "man"];
+pub const OTHERS: &[&str] =
+    &["advise", "lr-find", "wise-ft", "soup", "verify", "layers", "merge-features", "knn", "completions", "man"];
 
 /// What a newcomer types first.
 pub const FIRST_STEPS: [(&str, &str); 3] = [
@@ -226,8 +227,19 @@ pub const GUIDES: &[Guide] = &[
             ("out", "File to write: .npz, .parquet, or .safetensors"),
             ("batch_size", "Images per batch (default 32)"),
             ("skip_bad", "Skip images that cannot be read, and list them"),
+            ("shard", "Only part I/N of the images, for jobs that share them"),
         ],
         examples: &[("retune features --model run --data images --out features.npz", "")],
+    },
+    Guide {
+        command: "merge-features",
+        about: "Put the shards of an extraction together",
+        usage: "retune merge-features <SHARD>... --out <FILE>",
+        options: &[
+            ("shards", "All files of `retune features --shard`"),
+            ("out", "File to write: .npz, .parquet, or .safetensors"),
+        ],
+        examples: &[("retune merge-features part-*.npz --out features.npz", "")],
     },
     Guide {
         command: "knn",
