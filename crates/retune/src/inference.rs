@@ -7,6 +7,7 @@ mod logits;
 mod metric;
 mod observed;
 mod predict;
+mod together;
 
 use std::ops::Range;
 
@@ -146,6 +147,9 @@ pub fn try_for_each_batch<E: From<InferenceError>>(
     monitor: &dyn Monitor,
     mut take: impl FnMut(&Batch, Vec<f32>) -> Result<(), E>,
 ) -> Result<(), E> {
+    if loader.options().processes.are_several() {
+        return together::try_for_each_batch(model, loader, layer, numbers, (task, monitor), take);
+    }
     let device = model.parameters.tensors()[0].device();
     let images_before = |batch: usize| (batch * loader.options().batch_size).min(loader.dataset().len());
     monitor.start(task, images_before(numbers.end));
@@ -159,9 +163,7 @@ pub fn try_for_each_batch<E: From<InferenceError>>(
         }
         let mut rows = host_values(layer.output(model, images_of_all(&batches, &device)));
         let width = rows.len() / batches.iter().map(|batch| batch.n).sum::<usize>();
-        if let Some(at) = rows.iter().position(|value| !value.is_finite()) {
-            let index = batches[0].indices[0] + at / width;
-            let image = loader.dataset().samples[index].name.to_string();
+        if let Some(image) = not_finite(&rows, width, &batches[0], loader) {
             monitor.finish();
             return Err(InferenceError::NotFinite { image }.into());
         }
@@ -177,6 +179,12 @@ pub fn try_for_each_batch<E: From<InferenceError>>(
     monitor.finish();
     loader.tell_damaged(monitor);
     Ok(())
+}
+
+/// The image of the first row that is not finite; `first` is the batch that the rows begin with.
+fn not_finite(rows: &[f32], width: usize, first: &Batch, loader: &Loader) -> Option<String> {
+    let at = rows.iter().position(|value| !value.is_finite())?;
+    Some(loader.dataset().samples[first.indices[0] + at / width].name.to_string())
 }
 
 /// Where in a model features are taken.

@@ -5,8 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms of this crate. Each uses only those before it.
-const ROOMS: [&str; 21] = [
+const ROOMS: [&str; 22] = [
     "names",
+    "collective",
     "sources",
     "monitor",
     "files",

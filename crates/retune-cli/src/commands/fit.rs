@@ -22,6 +22,7 @@ use crate::arguments::training::TrainingArguments;
 use crate::arguments::typed::TypedOptions;
 use crate::failure::Failure;
 use crate::output::{Console, results};
+use crate::processes;
 
 /// Options of `retune fit`.
 #[derive(Args)]
@@ -86,13 +87,19 @@ pub fn run(arguments: &FitArguments, console: &Console) -> Result<(), Failure> {
         return super::plan::print(&model, &plan, Some(&estimate), console);
     }
     let (run, fitted) = match &arguments.resume {
-        Some(run) => (run.as_path(), run::resume(run, None, &console.progress)),
+        Some(run) => {
+            processes::begin_together();
+            (run.as_path(), run::resume_among(&console.processes, run, None, &console.progress))
+        }
         None => {
             let out = arguments.out.as_deref().ok_or_else(|| missing("--out", "a run directory to write"))?;
             (out, start(arguments, out, console)?)
         }
     };
     let summary = fitted.map_err(|error| failure(error, run))?;
+    if !console.processes.is_root() {
+        return Ok(());
+    }
     let report = if arguments.no_report { None } else { super::report::after_run(run, &summary, console)? };
     // What is found is part of the text, and of no number.
     let findings = RunRecord::read(run).map(|record| record.findings()).unwrap_or_default();
@@ -126,10 +133,12 @@ fn start(arguments: &FitArguments, out: &Path, console: &Console) -> Result<Resu
         }
     };
     options.train.budget = arguments.budget;
+    options.train.processes = console.processes.clone();
     console.detail(|| toml::to_string(&options).unwrap_or_default());
     let traces = Traces::before(out);
+    processes::begin_together();
     let fitted = run::start(&options, &plan, out, Some(&console.command_line.to_string()), None, &console.progress);
-    if fitted.as_ref().is_err_and(|error| !error.is_interruption()) {
+    if console.processes.is_root() && fitted.as_ref().is_err_and(|error| !error.is_interruption()) {
         traces.remove_unless_resumable(out);
     }
     Ok(fitted)
