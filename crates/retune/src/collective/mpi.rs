@@ -58,15 +58,13 @@ impl Job {
     {
         for (sums, values) in sums.chunks_mut(BUCKET).zip(values.chunks(BUCKET)) {
             let slice = sums.len().div_ceil(self.size);
-            let padded = |values: &[T]| {
-                let mut padded = values.to_vec();
-                padded.resize(slice * self.size, T::default());
-                padded
-            };
-            let sent = padded(values);
-            let mut received = sent.clone();
+            let mut sent = values.to_vec();
+            sent.resize(slice * self.size, T::default());
+            let mut received = vec![T::default(); slice * self.size];
             self.timed(|world| world.all_to_all_into(&sent[..], &mut received[..]));
-            let mut own = padded(sums)[self.rank * slice..(self.rank + 1) * slice].to_vec();
+            let before = |rank: usize| (rank * slice).min(sums.len());
+            let mut own = sums[before(self.rank)..before(self.rank + 1)].to_vec();
+            own.resize(slice, T::default());
             for of_process in received.chunks_exact(slice) {
                 own.iter_mut().zip(of_process).for_each(|(sum, value)| *sum += *value);
             }
