@@ -51,7 +51,10 @@ fn options(batch_size: usize, accumulate: usize) -> TrainOptions {
 fn trained(method: &str, options: &TrainOptions, monitor: &dyn Monitor) -> Result<Trained, TrainError> {
     let model = model();
     let method: Method = method.parse().unwrap();
-    let plan = MethodOptions { epochs: 2, learning_rates: vec![1e-3], ..MethodOptions::default() };
+    let mut plan = MethodOptions { epochs: 2, learning_rates: vec![1e-3], ..MethodOptions::default() };
+    if method == Method::SURGICAL {
+        plan.layers = "layer1..layer2".parse().unwrap();
+    }
     let plan = method.plan(model.blocks(), &plan).unwrap();
     Trainer::new(&images(22), &images(7)).options(options.clone()).run(&plan, model, monitor)
 }
