@@ -1,29 +1,26 @@
 //! Threads in the place of processes, for tests.
 
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::{Collective, Processes};
 
-/// What the threads have laid down for each other.
-struct Table {
-    values: Mutex<Vec<Vec<f64>>>,
-    barrier: Barrier,
-}
-
 struct Thread {
     rank: usize,
-    size: usize,
-    table: Arc<Table>,
+    /// To each thread, this one included.
+    senders: Vec<Sender<Vec<f64>>>,
+    /// From each thread.
+    receivers: Mutex<Vec<Receiver<Vec<f64>>>>,
 }
 
 impl Thread {
-    /// What all threads lay down, in their order.
+    /// What all threads send, in their order. A thread that has ended, as by a panic, ends the others.
     fn exchange(&self, values: Vec<f64>) -> Vec<Vec<f64>> {
-        self.table.values.lock().unwrap()[self.rank] = values;
-        self.table.barrier.wait();
-        let all = self.table.values.lock().unwrap().clone();
-        self.table.barrier.wait();
-        all
+        for sender in &self.senders {
+            sender.send(values.clone()).expect("all threads go on");
+        }
+        let receivers = self.receivers.lock().unwrap();
+        receivers.iter().map(|receiver| receiver.recv().expect("all threads go on")).collect()
     }
 }
 
@@ -33,7 +30,7 @@ impl Collective for Thread {
     }
 
     fn size(&self) -> usize {
-        self.size
+        self.senders.len()
     }
 
     fn add(&self, sums: &mut [f32], values: &[f32]) {
@@ -73,14 +70,19 @@ impl Collective for Thread {
 
 /// What each of several threads that work together returns.
 pub(crate) fn on_threads<T: Send>(size: usize, work: impl Fn(&Processes) -> T + Sync) -> Vec<T> {
-    let table = Arc::new(Table { values: Mutex::new(vec![Vec::new(); size]), barrier: Barrier::new(size) });
+    let mut threads: Vec<Thread> =
+        (0..size).map(|rank| Thread { rank, senders: Vec::new(), receivers: Mutex::default() }).collect();
+    for to in 0..size {
+        for from in 0..size {
+            let (sender, receiver) = channel();
+            threads[from].senders.push(sender);
+            threads[to].receivers.get_mut().unwrap().push(receiver);
+        }
+    }
     std::thread::scope(|scope| {
         let work = &work;
-        let start = |rank: usize| {
-            let processes = Processes::new(Thread { rank, size, table: Arc::clone(&table) });
-            scope.spawn(move || work(&processes))
-        };
-        let threads: Vec<_> = (0..size).map(start).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        let start = |thread| scope.spawn(move || work(&Processes::new(thread)));
+        let running: Vec<_> = threads.into_iter().map(start).collect();
+        running.into_iter().map(|thread| thread.join().unwrap()).collect()
     })
 }

@@ -17,7 +17,7 @@ use crate::train::{TrainError, Trained, Trainer};
 /// Noisy images of two colors, more of one than of the other. 22 images in batches of 8 leave a last one of 6.
 fn images(count: u32) -> Dataset {
     let image = |number: u32| {
-        let class = usize::from(number % 3 == 0);
+        let class = usize::from(number.is_multiple_of(3));
         let image = RgbImage::from_fn(24, 24, |x, y| {
             let noise = ((x * 7 + y * 13 + number * 29) % 50) as u8;
             let mut channels = [noise, noise, 30];
