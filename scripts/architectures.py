@@ -142,6 +142,9 @@ DEFAULTS = {
     },
 }
 
+# Entries of the table for architectures that timm does not have, by name. Count their parameters by hand.
+BESIDES_TIMM = {}
+
 # Constructor arguments that change training alone, or that the model's own settings already express.
 NEUTRAL = {
     "self", "num_classes", "drop_rate", "drop_path_rate", "drop_block_rate", "proj_drop_rate", "attn_drop_rate",
@@ -424,6 +427,7 @@ def table():
                 "parameters": sum(p.numel() for p in model.parameters()),
                 "tags": hub_tags(name),
             }
+    architectures.update(BESIDES_TIMM)
     aliases = {old: new for old, new in aliases.items() if new in architectures}
     return {
         "timm": timm.__version__,

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,10 +47,16 @@ if TYPE_CHECKING:
     )
 
 
-def _run(function: str, keywords: Mapping[str, Any], command: str | None = None) -> tuple[Any, str]:
+#: Called with what an epoch measured on a split: a row of `metrics.jsonl`.
+OnEpoch = Callable[[dict[str, Any]], object]
+
+
+def _run(
+    function: str, keywords: Mapping[str, Any], command: str | None = None, on_epoch: OnEpoch | None = None
+) -> tuple[Any, str]:
     """Runs a command; its result as `--json` prints it, and as text."""
     typed = _arguments.line(command or function.replace("_", "-"), keywords, function)
-    document, text = _retune.run(typed, progress(dict(keywords)))
+    document, text = _retune.run(typed, progress(dict(keywords), on_epoch))
     return json.loads(document or "null"), text
 
 
@@ -70,9 +76,11 @@ class _Session:
             keywords["against"], _ = of_model(keywords["against"], {})
         self.keywords = keywords
 
-    def run(self, function: str, command: str | None = None, **further: Any) -> tuple[Any, str]:
+    def run(
+        self, function: str, command: str | None = None, on_epoch: OnEpoch | None = None, **further: Any
+    ) -> tuple[Any, str]:
         """Runs the command of a function, with further keywords; its result as `--json` prints it, and as text."""
-        return _run(function, {**self.keywords, **further}, command)
+        return _run(function, {**self.keywords, **further}, command, on_epoch)
 
     def path(self, data: Any) -> str:
         shift = ""
@@ -87,7 +95,15 @@ def _outcome(path: str | os.PathLike[str] | None) -> Path:
     return Path("" if path is None else path)
 
 
-def fit(model: Any = None, data: Any = None, *, out: Any = None, overwrite: bool = False, **options: Unpack[FitOptions]) -> Run:
+def fit(
+    model: Any = None,
+    data: Any = None,
+    *,
+    out: Any = None,
+    overwrite: bool = False,
+    on_epoch: OnEpoch | None = None,
+    **options: Unpack[FitOptions],
+) -> Run:
     """Fine-tunes a model on images and writes the run directory `out`.
 
     Parameters
@@ -100,6 +116,10 @@ def fit(model: Any = None, data: Any = None, *, out: Any = None, overwrite: bool
         The run directory.
     overwrite
         Remove a run that is there already, as when a cell of a notebook runs again.
+    on_epoch
+        Called with what each epoch measured on `train` and `val`, as a dictionary with `phase`, `epoch`, `step`, `split`,
+        `loss`, `accuracy` (0 to 1), `seconds`, `learning_rate` and others: for MLflow, Weights & Biases, or a plot. An
+        exception stops the run at its next batch, and `retune.resume` goes on.
     eval
         Further sets by name, as `{"deployed": "phone/"}`; a corruption may follow a path, `"photos/@fog:3"`, or data in
         memory, `(data, "@fog:3")`.
@@ -114,11 +134,18 @@ def fit(model: Any = None, data: Any = None, *, out: Any = None, overwrite: bool
     with tempfile.TemporaryDirectory() as folder:
         if isinstance(plan, Plan):
             session.keywords["plan"] = plan.save(Path(folder) / "plan.toml")
-        document, text = session.run("fit", out=out)
+        document, text = session.run("fit", out=out, on_epoch=on_epoch)
     return Run(document, text, _outcome(out), tuple(session.held))
 
 
-def resume(run: Any, *, data: Any = None, eval: Mapping[str, Any] | None = None, **options: Any) -> Run | Comparison:
+def resume(
+    run: Any,
+    *,
+    data: Any = None,
+    eval: Mapping[str, Any] | None = None,
+    on_epoch: OnEpoch | None = None,
+    **options: Any,
+) -> Run | Comparison:
     """Goes on with an interrupted run or comparison, to the same bytes as without the interruption.
 
     If its images were in memory, and this is another process, pass the same `data` and `eval` again.
@@ -127,7 +154,7 @@ def resume(run: Any, *, data: Any = None, eval: Mapping[str, Any] | None = None,
     held = [located(part) for part in [data, *(eval or {}).values()] if part is not None]
     held += list(getattr(run, "_held", ()))
     of_comparison = (path / "compare.toml").is_file() and not (path / "run.toml").is_file()
-    document, text = _run("resume", {"resume": path, **options}, "compare" if of_comparison else "fit")
+    document, text = _run("resume", {"resume": path, **options}, "compare" if of_comparison else "fit", on_epoch)
     kind = Comparison if of_comparison else Run
     return kind(document, text, path, tuple(held))
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressState, ProgressStyle};
-use retune::monitor::Monitor;
+use retune::monitor::{MetricsRow, Monitor};
 use retune::sources::DataNote;
 
 use crate::interrupt;
@@ -319,6 +319,13 @@ impl Monitor for Progress {
     fn detail(&self, text: &str) {
         if self.verbose {
             self.message(text);
+        }
+    }
+
+    fn measured(&self, row: &MetricsRow) {
+        // A program that wants no messages may still want numbers.
+        if let Some(program) = &self.program {
+            program.measured(row);
         }
     }
 

@@ -14,11 +14,12 @@ fn one_two_and_seven_threads_give_the_same_bytes() {
         "--method lora --optimizer sgd",
         "--method surgical --first head --last head --augment standard",
     ];
-    // Every method and every family, each pair of neighbors.
-    let pairs = (0..families.len()).flat_map(|family| [(family, family), (family, (family + 1) % methods.len())]);
+    // Every method and every family, each pair of neighbors; the shorter list starts over.
+    let places = 0..families.len().max(methods.len());
+    let pairs = places.flat_map(|place| [(place, place), (place, place + 1)]);
     for (number, (family, method)) in pairs.enumerate() {
         let line = |threads: usize| {
-            let (model, method) = (&families[family], methods[method]);
+            let (model, method) = (&families[family % families.len()], methods[method % methods.len()]);
             format!(
                 "fit --model {model} --data data --eval shifted=shifted {method} --epochs 2 --lr 1e-3 -q \
                  --threads {threads} --out run{number}-{threads}"

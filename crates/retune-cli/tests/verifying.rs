@@ -100,3 +100,15 @@ fn what_is_no_finished_run_is_a_mistake() {
     fs::remove_file(here.path("run/summary.json")).unwrap();
     assert!(here.refuses("verify run").contains("retune fit --resume run"));
 }
+
+#[test]
+fn a_model_card_may_be_edited() {
+    let here = Workplace::new();
+    here.succeeds(&fit("--method lp --no-report -q --out run"));
+    let card = here.path("run/model/README.md");
+    let text = fs::read_to_string(&card).unwrap();
+    assert!(text.contains("| val | ") && text.contains("Method: `lp`"), "{text}");
+    assert!(!text.contains(here.path("").to_str().unwrap()), "{text}");
+    fs::write(&card, text + "\nLicense: mine.\n").unwrap();
+    here.succeeds("verify run -q");
+}

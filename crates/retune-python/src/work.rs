@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError};
 use pyo3::prelude::*;
-use retune::monitor::Monitor;
+use retune::monitor::{MetricsRow, Monitor};
 use retune_cli::Failure;
 use retune_cli::embedded::Program;
 
@@ -36,9 +36,15 @@ pub fn with_name(typed: Vec<OsString>) -> Vec<OsString> {
 
 /// What the work tells the thread that waits for it.
 enum Event {
-    Start { task: String, total: usize, done: Arc<AtomicUsize> },
+    Start {
+        task: String,
+        total: usize,
+        done: Arc<AtomicUsize>,
+    },
     Finish,
     Message(String),
+    /// A row of metrics, as JSON.
+    Measured(String),
 }
 
 /// The work's side.
@@ -79,13 +85,20 @@ impl Monitor for Watched {
         self.send(Event::Message(text.to_owned()));
     }
 
+    fn measured(&self, row: &MetricsRow) {
+        // Numbers and texts can always be written as JSON.
+        if let Ok(row) = serde_json::to_string(row) {
+            self.send(Event::Measured(row));
+        }
+    }
+
     fn canceled(&self) -> bool {
         self.canceled.load(Ordering::Relaxed)
     }
 }
 
-/// The waiting thread's side: hands events on to a Python object with `start(task, total)`, `advance(units)`, `finish()` and
-/// `message(text)`.
+/// The waiting thread's side: hands events on to a Python object with `start(task, total)`, `advance(units)`, `finish()`,
+/// `message(text)` and `measured(row)`, a row as JSON.
 struct Display<'py> {
     progress: Option<Bound<'py, PyAny>>,
     done: Arc<AtomicUsize>,
@@ -106,6 +119,9 @@ impl Display<'_> {
             }
             Event::Message(text) => {
                 progress.call_method1("message", (text,))?;
+            }
+            Event::Measured(row) => {
+                progress.call_method1("measured", (row,))?;
             }
         }
         Ok(())

@@ -10,6 +10,7 @@ use crate::inference::{Evaluation, InferenceError};
 use crate::methods::{Method, MethodOptions};
 use crate::models::{HeadInitialization, Model, ModelError};
 use crate::monitor::Monitor;
+use crate::run::card::ModelCard;
 use crate::run::{self, CurvePoint, EvaluationSource, FitData, FitError, FitOptions};
 use crate::sources::SplitName;
 use crate::train::average::average;
@@ -142,7 +143,7 @@ fn classes_differ(first: &[String], second: &[String]) -> Option<String> {
 pub struct RunCurve {
     end: Model,
     line: Line,
-    options: TrainOptions,
+    options: FitOptions,
     data: FitData,
     /// What each model on the line does on validation, the run's own further sets and others.
     pub points: Vec<CurvePoint>,
@@ -186,7 +187,7 @@ impl RunCurve {
         }
         let line = Line { start: start.parameters, end: end.parameters.clone() };
         let points = run::curve(&end, &line, alphas, &options.train, &data, monitor)?;
-        Ok(Self { end, line, options: options.train, data, points })
+        Ok(Self { end, line, options, data, points })
     }
 
     /// The model at a share of the end's weights.
@@ -194,7 +195,26 @@ impl RunCurve {
     /// # Errors
     /// A training image that can no longer be loaded, where running statistics have to be measured.
     pub fn model(&self, alpha: f64) -> Result<Model, MixError> {
-        Ok(run::on_line(&self.end, &self.line, alpha, &self.options, &self.data)?)
+        Ok(run::on_line(&self.end, &self.line, alpha, &self.options.train, &self.data)?)
+    }
+
+    /// Saves the model at a share of the end's weights, with its card.
+    ///
+    /// # Errors
+    /// As [`RunCurve::model`]; a file that cannot be written.
+    pub fn save(&self, alpha: f64, directory: &Path) -> Result<(), MixError> {
+        let model = self.model(alpha)?;
+        model.save(directory)?;
+        let at_share = self.points.iter().find(|point| point.alpha == alpha);
+        let splits = at_share.map(|point| point.splits.clone()).unwrap_or_default();
+        let (start, alpha) = (1.0 - alpha, alpha);
+        let making = format!(
+            "The weights are {start:.2} × those before and {alpha:.2} × those after fine-tuning (WiSE-FT: Wortsman et al. 2022, \
+             [arXiv 2109.01903](https://arxiv.org/abs/2109.01903))"
+        );
+        Ok(ModelCard::of_mixture(model.config(), &self.options, making, &splits)
+            .write(directory)
+            .map_err(FitError::from)?)
     }
 
     /// The share that is best on validation, the smaller of equal ones.
@@ -224,6 +244,8 @@ pub struct Soup {
     /// Accuracy and loss of each run and of the soup, by name, on each set: `val`, then the first
     /// run's further sets and others.
     pub results: IndexMap<String, IndexMap<String, Evaluation>>,
+    /// The first run's options.
+    options: FitOptions,
 }
 
 /// Name of the soup's own row in [`Soup::results`].
@@ -274,7 +296,23 @@ impl Soup {
             _ => base.clone(),
         };
         results.insert(SOUP.to_owned(), all(&model, SOUP)?);
-        Ok(Self { model, chosen: chosen.into_iter().map(|run| run.path).collect(), results })
+        Ok(Self { model, chosen: chosen.into_iter().map(|run| run.path).collect(), results, options })
+    }
+
+    /// Saves the averaged model, with its card.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn save(&self, directory: &Path) -> Result<(), MixError> {
+        self.model.save(directory)?;
+        let count = self.chosen.len();
+        let making = format!(
+            "The weights are the average of those of {count} fine-tuned models (model soups: Wortsman et al. 2022, \
+             [arXiv 2203.05482](https://arxiv.org/abs/2203.05482))"
+        );
+        let splits = &self.results[SOUP];
+        let card = ModelCard::of_mixture(self.model.config(), &self.options, making, splits);
+        Ok(card.write(directory).map_err(FitError::from)?)
     }
 }
 

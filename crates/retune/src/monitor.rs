@@ -3,6 +3,9 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
 use crate::sources::DataNote;
 
 /// Receives progress; the command line draws bars from it.
@@ -27,6 +30,9 @@ pub trait Monitor: Sync {
     fn note(&self, note: &DataNote) {
         self.message(&format!("note: {note}"));
     }
+    /// How well a model in training does, as `metrics.jsonl` has it: of each epoch and split, of each penalty of a probe, and
+    /// of each share of an interpolation.
+    fn measured(&self, _: &MetricsRow) {}
     /// Whether the user asked to stop; asked between batches.
     fn canceled(&self) -> bool;
 }
@@ -65,5 +71,64 @@ impl Monitor for Messages {
     }
     fn canceled(&self) -> bool {
         false
+    }
+}
+
+/// One row of `metrics.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MetricsRow {
+    /// The phase's name.
+    pub phase: String,
+    /// Epochs done in the phase with this learning rate; 0 for a linear probe.
+    pub epoch: usize,
+    /// Steps done in the phase with this learning rate.
+    pub step: usize,
+    /// `train` or `val`.
+    pub split: String,
+    /// Mean loss; on training images over the epoch, while the model changes.
+    pub loss: f64,
+    /// Accuracy, 0 to 1.
+    pub accuracy: f64,
+    /// Seconds that the epoch, or its evaluation, took.
+    pub seconds: f64,
+    /// Base learning rate, in gradient phases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learning_rate: Option<f64>,
+    /// Epochs of the short training that the row is of, where a search for the learning rate makes any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub short_epochs: Option<usize>,
+    /// Inverse strength of the penalty, in linear probes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inverse_strength: Option<f64>,
+    /// Share of the end, in interpolations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alpha: Option<f64>,
+    /// Mean learning rate of each trained block over the epoch, on training rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rates: Option<IndexMap<String, f64>>,
+    /// Factor on the rate of each measured layer in the epoch, where rates are adaptive, on training
+    /// rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_multipliers: Option<IndexMap<String, f64>>,
+}
+
+impl MetricsRow {
+    /// A row with what all rows have, to be filled up.
+    pub(crate) fn new(phase: &str, split: &str, loss: f64, accuracy: f64) -> Self {
+        Self {
+            phase: phase.to_owned(),
+            epoch: 0,
+            step: 0,
+            split: split.to_owned(),
+            loss,
+            accuracy,
+            seconds: 0.0,
+            learning_rate: None,
+            short_epochs: None,
+            inverse_strength: None,
+            alpha: None,
+            rates: None,
+            rate_multipliers: None,
+        }
     }
 }

@@ -17,4 +17,5 @@ pub mod plot;
 pub mod range_test;
 pub mod run_page;
 pub mod similarity;
+pub mod tensorboard;
 mod verdict;

@@ -1,9 +1,10 @@
 //! From paths to a run directory: what `retune fit` does.
 //!
 //! A run directory holds `run.toml` (every resolved option), `plan.toml`, `metrics.jsonl`,
-//! `summary.json`, `model/` (loadable by timm), `adapter/` after low-rank training (loadable by PEFT), what the model said of
+//! `summary.json`, `model/` (loadable by timm, with a model card), `adapter/` after low-rank training (loadable by PEFT), what the model said of
 //! each image ([`record`]) and, while it is under way, `checkpoint/`.
 
+pub mod card;
 pub mod map;
 pub mod record;
 pub mod verify;
@@ -24,6 +25,7 @@ use std::path::Path;
 use indexmap::IndexMap;
 use retune_kernels::operators;
 
+use self::card::ModelCard;
 pub use self::continuation::Continuation;
 pub use self::data::{FitData, evaluation_split, warn_of_training_images};
 pub(crate) use self::directory::open_of_run;
@@ -350,6 +352,7 @@ impl RunDirectory<'_> {
         let config = trained.model.config().clone().with_temperature(temperature);
         let config = config.with_thresholds(summary.thresholds.clone());
         config.write(&out.join(MODEL_FOLDER).join(CONFIG_FILE)).map_err(ModelError::from)?;
+        ModelCard::of_run(&config, options, &summary).write(&out.join(MODEL_FOLDER))?;
         let text = serde_json::to_string_pretty(&summary)
             .map_err(|error| FitError::RunFile { path: out.join(SUMMARY_FILE), reason: error.to_string() })?;
         // First, because a run with a summary is a finished one.

@@ -3,12 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use retune::files::lock::DirectoryLock;
 use retune::models::ModelError;
 use retune::models::weights::WeightsError;
 use retune::monitor::Monitor;
 use retune::report::run_page::RunRecord;
+use retune::report::tensorboard::Logging;
 use retune::run::{self, Continuation, FitError, FitOptions, PlanSource, Summary};
 use retune::train::TrainError;
 use retune::train::budget::Budget;
@@ -51,6 +52,9 @@ pub struct FitArguments {
     /// Show the plan and an estimate of time and memory, and train nothing
     #[arg(long, help_heading = "Data", conflicts_with = "resume")]
     dry_run: bool,
+    /// Also log each epoch and what is found as this program shows it, in the run directory
+    #[arg(long, value_name = "PROGRAM", help_heading = "Data")]
+    log_to: Option<LogFormat>,
     /// Do not write report.html and pictures; `retune report RUN` writes them later
     #[arg(long, help_heading = "Data")]
     no_report: bool,
@@ -64,6 +68,13 @@ pub struct FitArguments {
     budget: Option<Budget>,
     #[command(flatten)]
     preprocessing: PreprocessingArguments,
+}
+
+/// A program that shows how training goes.
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    /// Event files in RUN/tensorboard
+    Tensorboard,
 }
 
 impl FitArguments {
@@ -86,19 +97,30 @@ pub fn run(arguments: &FitArguments, console: &Console) -> Result<(), Failure> {
         let (model, plan, estimate) = run::dry_run(&arguments.groups(data).options(console)?, &plan)?;
         return super::plan::print(&model, &plan, Some(&estimate), console);
     }
-    let (run, fitted) = match &arguments.resume {
-        Some(run) => {
+    let out = arguments.out.as_deref().ok_or_else(|| missing("--out", "a run directory to write"));
+    let run = arguments.resume.as_deref().map_or(out, Ok)?;
+    let is_root = console.processes.is_root();
+    let logging = match (&arguments.resume, arguments.log_to) {
+        _ if !is_root => None,
+        (None, None) => None,
+        (None, Some(LogFormat::Tensorboard)) => Some(Logging::start(run, &console.progress)),
+        // An interrupted run goes on as it began.
+        (Some(_), format) => (format.is_some() || Logging::is_of(run)).then(|| Logging::resume(run, &console.progress)),
+    };
+    let monitor = logging.as_ref().map_or(&console.progress as &dyn Monitor, |logging| logging);
+    let fitted = match arguments.resume {
+        Some(_) => {
             processes::begin_together();
-            (run.as_path(), run::resume_among(&console.processes, run, None, &console.progress))
+            run::resume_among(&console.processes, run, None, monitor)
         }
-        None => {
-            let out = arguments.out.as_deref().ok_or_else(|| missing("--out", "a run directory to write"))?;
-            (out, start(arguments, out, console)?)
-        }
+        None => start(arguments, run, console, monitor)?,
     };
     let summary = fitted.map_err(|error| failure(error, run))?;
-    if !console.processes.is_root() {
+    if !is_root {
         return Ok(());
+    }
+    if let Some(logging) = logging {
+        logging.finish(run, &summary);
     }
     let report = if arguments.no_report { None } else { super::report::after_run(run, &summary, console)? };
     // What is found is part of the text, and of no number.
@@ -123,7 +145,12 @@ impl FitArguments {
     }
 }
 
-fn start(arguments: &FitArguments, out: &Path, console: &Console) -> Result<Result<Summary, FitError>, Failure> {
+fn start(
+    arguments: &FitArguments,
+    out: &Path,
+    console: &Console,
+    monitor: &dyn Monitor,
+) -> Result<Result<Summary, FitError>, Failure> {
     let (mut options, plan) = match &arguments.from {
         Some(run) => going_on(arguments, run, console)?,
         None => {
@@ -137,7 +164,7 @@ fn start(arguments: &FitArguments, out: &Path, console: &Console) -> Result<Resu
     console.detail(|| toml::to_string(&options).unwrap_or_default());
     let traces = Traces::before(out);
     processes::begin_together();
-    let fitted = run::start(&options, &plan, out, Some(&console.command_line.to_string()), None, &console.progress);
+    let fitted = run::start(&options, &plan, out, Some(&console.command_line.to_string()), None, monitor);
     if console.processes.is_root() && fitted.as_ref().is_err_and(|error| !error.is_interruption()) {
         traces.remove_unless_resumable(out);
     }

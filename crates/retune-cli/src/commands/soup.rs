@@ -46,7 +46,7 @@ pub fn run(arguments: &SoupArguments, console: &Console) -> Result<(), Failure> 
     }
     check_vacant(&arguments.out)?;
     let soup = Soup::make(&arguments.runs, arguments.greedy, &further, &console.progress)?;
-    soup.model.save(&arguments.out)?;
+    soup.save(&arguments.out)?;
     let document = Document { chosen: &soup.chosen, results: &soup.results };
     console.print(&document, || {
         let count = format!("{} of {} runs are in the soup", soup.chosen.len(), arguments.runs.len());

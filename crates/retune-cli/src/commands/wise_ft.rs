@@ -77,7 +77,7 @@ pub fn run(arguments: &WiseFtArguments, console: &Console) -> Result<(), Failure
             None => None,
         };
         if let Some(share) = share {
-            curve.model(share)?.save(&out.join("model"))?;
+            curve.save(share, &out.join("model"))?;
         }
     }
     let best =

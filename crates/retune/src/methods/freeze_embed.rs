@@ -53,6 +53,10 @@ mod tests {
                 &["cls_token", "reg_token", "pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias"],
             ),
         ];
+        for family in architectures::Family::ALL {
+            let is_listed = |name: &str| architectures::find(name).unwrap().1.family == *family;
+            assert!(expected.iter().any(|(name, _)| is_listed(name)), "list an architecture of {family:?} above");
+        }
         for (name, embedding) in expected {
             let network = architectures::build(name, &Default::default(), 10, None).unwrap();
             let plan = METHOD.plan(network.blocks(), &MethodOptions::default()).unwrap();

@@ -267,6 +267,16 @@ fn with_parameters(blocks: &[Block], specs: &[ParameterSpec]) -> Vec<Block> {
     blocks
 }
 
+/// The architecture with the fewest parameters of each family, for tests of all families.
+#[cfg(test)]
+pub(crate) fn smallest_of_each_family() -> impl Iterator<Item = (&'static str, Network)> {
+    Family::ALL.iter().map(|family| {
+        let entries = all().filter(|(_, entry)| entry.family == *family);
+        let (name, _) = entries.min_by_key(|(_, entry)| entry.parameters).expect("every family has an entry");
+        (name, build(name, &Map::new(), 10, None).unwrap())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

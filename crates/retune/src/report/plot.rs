@@ -59,14 +59,18 @@ impl Plot {
         self.figure.draw(&Style::default()).svg().to_owned()
     }
 
+    /// The bytes of a file in a format.
+    pub(super) fn encode(&self, format: FileFormat) -> Result<Vec<u8>, DrawingError> {
+        self.figure.draw(&Style::default()).encode(format)
+    }
+
     /// Writes the figure in the format of the file's ending.
     ///
     /// # Errors
     /// Another ending; a file that cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), PlotError> {
         let format = FileFormat::of(path).ok_or_else(|| PlotError::UnknownFormat(path.to_owned()))?;
-        let drawn = self.figure.draw(&Style::default()).encode(format);
-        let bytes = drawn.map_err(|source| PlotError::Drawing { path: path.to_owned(), source })?;
+        let bytes = self.encode(format).map_err(|source| PlotError::Drawing { path: path.to_owned(), source })?;
         Ok(files::write_atomically(path, |file| file.write_all(&bytes))?)
     }
 

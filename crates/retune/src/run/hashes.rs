@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::card::CARD_FILE;
 use super::record::SAMPLES_FOLDER;
 use crate::files::{self, FileError};
 
@@ -21,7 +22,7 @@ pub(super) struct Hashes {
 }
 
 /// Writes the hashes of a run's files: `model/`, `adapter/`, `samples/` and what lies directly in the directory,
-/// but for what is drawn from these; `summary` is the summary that is about to be written.
+/// but for what is drawn from these and for the model card, which is there to be edited; `summary` is the summary that is about to be written.
 pub(super) fn record(run: &Path, summary: &str) -> Result<(), FileError> {
     let mut hashes = Hashes::default();
     for folder in ["", super::MODEL_FOLDER, super::ADAPTER_FOLDER, SAMPLES_FOLDER] {
@@ -41,7 +42,8 @@ fn result_files(folder: &Path) -> Vec<String> {
     let files = entries.filter(|entry| entry.path().is_file() && !files::is_partial(&entry.path()));
     let names = files.filter_map(|entry| entry.file_name().into_string().ok());
     let is_result = |name: &String| {
-        !name.starts_with('.') && !name.ends_with(".html") && name != HASHES_FILE && name != super::SUMMARY_FILE
+        let others = [HASHES_FILE, super::SUMMARY_FILE, CARD_FILE];
+        !name.starts_with('.') && !name.ends_with(".html") && !others.contains(&name.as_str())
     };
     let mut names: Vec<String> = names.filter(is_result).collect();
     names.sort();

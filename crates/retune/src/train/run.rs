@@ -18,7 +18,7 @@ use super::state::{State, Training};
 use super::{Line, PhaseOutcome, TrainError, Trained, Trainer, keys};
 use crate::inference::Metric;
 use crate::models::{Model, Parameters};
-use crate::monitor::Monitor;
+use crate::monitor::{MetricsRow, Monitor};
 use crate::plan::{Plan, Solver};
 
 /// A run in progress.
@@ -28,7 +28,7 @@ pub(super) struct Run<'a> {
     pub monitor: &'a dyn Monitor,
     pub state: State,
     pub loaders: Loaders,
-    pub metrics: MetricsFile,
+    metrics: MetricsFile,
     checkpoints: Option<Checkpoints>,
     shared: Shared,
     started: Instant,
@@ -99,6 +99,13 @@ impl<'a> Run<'a> {
             seconds_before,
             entered: None,
         })
+    }
+
+    /// Writes down a row of metrics, and tells the monitor.
+    pub(super) fn record(&mut self, row: &MetricsRow) -> Result<(), TrainError> {
+        self.metrics.append(row)?;
+        self.monitor.measured(row);
+        Ok(())
     }
 
     /// Runs what is left of the plan.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::collective::Processes;
-use crate::monitor::Monitor;
+use crate::monitor::{MetricsRow, Monitor};
 use crate::sources::DataNote;
 
 /// Stops all processes at the same place when one is asked to stop. All must ask equally often.
@@ -45,6 +45,9 @@ macro_rules! hand_on {
             }
             fn note(&self, note: &DataNote) {
                 self.monitor.note(note);
+            }
+            fn measured(&self, row: &MetricsRow) {
+                self.monitor.measured(row);
             }
             fn canceled(&self) -> bool {
                 let canceled: fn(&Self) -> bool = $canceled;

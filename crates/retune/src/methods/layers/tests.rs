@@ -50,10 +50,9 @@ fn layers_are_counted_as_timm_counts_them() {
     assert_eq!(Granularity::Stage.layers(&blocks()), [0..1, 1..3, 3..5, 5..6]);
 }
 
-static NETWORKS: LazyLock<Vec<Network>> = LazyLock::new(|| {
-    let names = ["test_resnet", "test_vit", "test_convnext", "test_efficientnet"];
-    names.map(|name| architectures::build(name, &Default::default(), 10, None).unwrap()).into()
-});
+/// One of each family.
+static NETWORKS: LazyLock<Vec<Network>> =
+    LazyLock::new(|| architectures::smallest_of_each_family().map(|(_, network)| network).collect());
 
 /// Names of all tensors in PyTorch's order.
 fn tensors(network: &Network) -> Vec<&str> {
@@ -155,7 +154,7 @@ fn ulmfit_by_tensor_unfreezes_one_more_each_epoch() {
 proptest! {
     #[test]
     fn any_selection_of_tensors_trains_exactly_those(
-        network in 0usize..4,
+        network in 0..NETWORKS.len(),
         chosen in proptest::collection::vec(any::<bool>(), 300),
     ) {
         let network = &NETWORKS[network];
@@ -171,7 +170,7 @@ proptest! {
     }
 
     #[test]
-    fn any_range_of_tensors_trains_exactly_those(network in 0usize..4, one in 0usize..300, other in 0usize..300) {
+    fn any_range_of_tensors_trains_exactly_those(network in 0..NETWORKS.len(), one in 0usize..300, other in 0usize..300) {
         let network = &NETWORKS[network];
         let names = tensors(network);
         let (one, other) = (one % names.len(), other % names.len());

@@ -26,6 +26,9 @@ macro_rules! families {
         }
 
         impl Family {
+            /// All families, in the order of the list.
+            pub const ALL: &[Self] = &[$(Self::$name),+];
+
             /// The name by which it is known.
             pub fn name(self) -> &'static str {
                 match self { $(Self::$name => stringify!($name),)+ }

@@ -79,7 +79,7 @@ impl Run<'_> {
             let between = self.between(&start, &end, alpha)?;
             let found = self.evaluate(between, &format!("validation at alpha {alpha}"))?;
             let row = MetricsRow::new(&phase.name, "val", found.loss, found.accuracy);
-            self.metrics.append(&MetricsRow { alpha: Some(alpha), ..row })?;
+            self.record(&MetricsRow { alpha: Some(alpha), ..row })?;
             if best.as_ref().is_none_or(|(_, best)| self.select().is_better(&found, best)) {
                 best = Some((alpha, found));
             }

@@ -60,7 +60,7 @@ impl Run<'_> {
         })?;
         let validation = tally.evaluation();
         let row = MetricsRow::new(&phase.name, "val", validation.loss, validation.accuracy);
-        self.metrics.append(&MetricsRow { inverse_strength: Some(median), ..row })?;
+        self.record(&MetricsRow { inverse_strength: Some(median), ..row })?;
         self.state.model.parameters.set_values(weight_index, weight);
         self.state.model.parameters.set_values(bias_index, bias);
         Ok(PhaseOutcome { inverse_strength: Some(median), ..PhaseOutcome::new(&phase.name, 0, validation) })

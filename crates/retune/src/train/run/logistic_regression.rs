@@ -115,7 +115,7 @@ impl Run<'_> {
                 ("val", point.validation_loss, point.validation_accuracy),
             ];
             for (split, loss, accuracy) in splits {
-                self.metrics.append(&MetricsRow {
+                self.record(&MetricsRow {
                     step: point.diagnostics.iterations,
                     seconds: seconds / probe.path.len() as f64,
                     inverse_strength: Some(point.inverse_strength),

@@ -84,8 +84,7 @@ impl Run<'_> {
         let mut row = trial.row(training.epoch + 1, "train", loss, accuracy, seconds);
         row.rates = Some(trial.learning_rates.means_of_epoch(&self.state.model, &training.pacing, rate_factors));
         row.rate_multipliers = training.measured.clone();
-        self.metrics.append(&row)?;
-        Ok(())
+        self.record(&row)
     }
 
     /// Says and writes down how good the model is after the epochs done.
@@ -102,8 +101,7 @@ impl Run<'_> {
             100.0 * validation.accuracy,
             validation.loss
         ));
-        self.metrics.append(&trial.row(epochs, "val", validation.loss, validation.accuracy, seconds))?;
-        Ok(())
+        self.record(&trial.row(epochs, "val", validation.loss, validation.accuracy, seconds))
     }
 }
 
