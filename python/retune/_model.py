@@ -163,6 +163,30 @@ class Model:
         self._loaded.save(folder)
         return folder
 
+    def export(
+        self,
+        file: str | Path,
+        *,
+        output: str = "logits",
+        with_preprocessing: bool = False,
+        opset: int | None = None,
+        external_data: bool = False,
+    ) -> Path:
+        """Writes the model as an ONNX file, and `preprocessor_config.json` beside it where the graph does not prepare images.
+
+        The graph takes `pixel_values`, `[batch, channels, height, width]`, normalized; with its preprocessing it takes
+        `pixels`, `[batch, height, width, channels]` of decoded bytes of any size. It gives the `logits`, the `probabilities`
+        at the model's temperature, or the `features` that the head sees. `external_data` writes the weights to a file of
+        their own.
+
+        Raises `retune.Error` for an opset, a preprocessing, or an output that cannot be written.
+        """
+        file = Path(file)
+        options = {"with_preprocessing": with_preprocessing, "opset": opset, "external_data": external_data}
+        keywords = {**({"model": self.path} if self.path else {}), **self.options, "quiet": True}
+        _retune.run(_arguments.line("export", {**keywords, "out": file, "output": output, **options}), None)
+        return file
+
     def to_timm(self) -> Any:
         """The model as timm's `torch.nn.Module`, in evaluation mode; needs timm."""
         import timm

@@ -8,6 +8,7 @@ pub mod classification;
 pub mod holm;
 pub mod intervals;
 pub mod knn;
+pub mod label_resampling;
 pub mod multilabel;
 pub mod neighbors;
 pub mod overlap;

@@ -27,14 +27,16 @@ pub fn best_f1_threshold(scores: &[f32], is_positive: impl Fn(usize) -> bool) ->
         if found > 0 && best.is_none_or(|(best, _)| f1 > best) {
             let lowest = scores[tied[0]];
             let next = order.get(taken).map_or(lowest, |&next| scores[next]);
-            best = Some((f1, lowest / 2.0 + next / 2.0));
+            let halfway = lowest / 2.0 + next / 2.0;
+            // Between neighboring numbers there is none, and rounding may give the lower one.
+            best = Some((f1, if halfway > next { halfway } else { lowest }));
         }
     }
     best.map(|(_, threshold)| threshold)
 }
 
 /// Positions of scores from the highest down.
-fn by_score(scores: &[f32]) -> Vec<usize> {
+pub(crate) fn by_score(scores: &[f32]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..scores.len()).collect();
     order.sort_by(|&one, &other| scores[other].total_cmp(&scores[one]));
     order
@@ -122,6 +124,8 @@ mod tests {
         // All of them: nothing lies below the lowest.
         assert_eq!(best_f1_threshold(&[1.0, 1.0], |_| true), Some(1.0));
         assert_eq!(best_f1_threshold(&scores, |_| false), None);
+        let (above, below) = (1.0, f32::from_bits(1.0f32.to_bits() - 1));
+        assert_eq!(best_f1_threshold(&[above, below], |image| image == 0), Some(above));
         assert_eq!(average_precision(&scores, |_| false), None);
     }
 }

@@ -8,6 +8,7 @@ use std::io;
 use std::path::Path;
 
 use retune::compare::runner::CompareError;
+use retune::export::ExportError;
 use retune::features::FeaturesError;
 use retune::files::FileError;
 use retune::inference::InferenceError;
@@ -271,6 +272,19 @@ impl From<ModelError> for Failure {
         match error {
             ModelError::NotFound(_) => Self::Missing(error.to_string()),
             error => Self::hinted(&error, hint_of_model(&error)),
+        }
+    }
+}
+
+impl From<ExportError> for Failure {
+    fn from(error: ExportError) -> Self {
+        match error {
+            ExportError::File(error) => error.into(),
+            ExportError::Model(ModelError::NoClassifier) => Self::hinted(&error, " (--output features)"),
+            ExportError::Model(error) => error.into(),
+            ExportError::Opset(_) | ExportError::OpsetCannotResize(_) => Self::hinted(&error, " (--opset)"),
+            ExportError::Interpolation(_) | ExportError::Opacity(_) => Self::hinted(&error, " (--with-preprocessing)"),
+            other => Self::Mistake(other.to_string()),
         }
     }
 }

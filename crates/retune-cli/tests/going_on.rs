@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::fs;
+
 use common::{Workplace, fit, model};
 use serde_json::Value;
 
@@ -64,6 +66,72 @@ fn what_is_typed_goes_on_top() {
     here.succeeds("fit --from run --method surgical --first layer4 --epochs 1 --no-report -q --out other");
     let plan = text(&here, "other/plan.toml");
     assert!(plan.contains("learning_rates = [0.001]") && !plan.contains("logistic-regression"), "{plan}");
+}
+
+/// The command line before the file, the file before the run, the run before the defaults: each pair, by one option that
+/// only the two have and by one that all have.
+#[test]
+fn the_command_line_counts_more_than_a_file_and_that_more_than_the_run() {
+    // The run has a seed, a batch size, an accumulation, and a smoothing that are not the defaults.
+    let here = trained("--method ft --seed 7 --batch-size 8 --accumulate 2 --label-smoothing 0.1 --eval dark=shifted");
+    let file = "[train]\nbatch_size = 6\naccumulate = 3\nclip_norm = 2.0\n";
+    fs::write(here.path("options.toml"), file).unwrap();
+    let line =
+        "fit --from run --config options.toml --batch-size 4 --drop-path 0.2 --epochs 1 --no-report --out further -q";
+    here.succeeds(line);
+    let further = text(&here, "further/run.toml");
+    for (line, why) in [
+        ("batch_size = 4", "command line over file, run, and default"),
+        ("accumulate = 3", "file over run"),
+        ("clip_norm = 2.0", "file over default"),
+        ("label_smoothing = 0.1", "run over default"),
+        ("drop_path = 0.2", "command line over default"),
+        ("seed = 7", "run over default, although the file says nothing"),
+        ("weight_decay = 0.05", "the default"),
+        ("name = \"dark\"", "a set of the run"),
+    ] {
+        assert!(further.contains(line), "{why}: {line}: {further}");
+    }
+    assert!(text(&here, "further/plan.toml").contains("epochs = 1"), "command line over run");
+
+    // The whole file of another run: its data, its method with the rate, and none of its model.
+    let other = "--method surgical --first layer4 --epochs 3 --lr 2e-3 --seed 9 --no-report -q --out other";
+    here.succeeds(&format!("fit --model {} --data data {other}", model()));
+    let said = told(&here, "fit --from run --config other/run.toml --epochs 1 --no-report --out third");
+    // Other images would be held out by the seed of the file; the data is the same.
+    assert!(said.contains("by another method") && said.contains("held out anew"), "{said}");
+    let (plan, options) = (text(&here, "third/plan.toml"), text(&here, "third/run.toml"));
+    assert!(plan.contains("learning_rates = [0.002]") && plan.contains("epochs = 1"), "{plan}");
+    assert!(plan.contains("surgical") && options.contains("seed = 9"), "{plan}");
+    assert!(options.lines().any(|line| line.starts_with("path = ") && line.ends_with("/run\"")), "{options}");
+    assert!(options.contains("head_initialization = \"keep\""), "the data is the run's: {options}");
+
+    // The run's own file changes nothing.
+    here.succeeds("fit --from run --epochs 1 --no-report -q --out plain");
+    let said = told(&here, "fit --from run --config run/run.toml --method ft --epochs 1 --no-report --out again");
+    assert!(!said.contains("held out anew"), "{said}");
+    here.assert_same("plain", "again");
+}
+
+#[test]
+fn a_run_that_goes_on_shows_its_plan_before_it_trains() {
+    let here = trained("--method ft --batch-size 8");
+    let before = here.listing();
+    let shown = here.succeeds("fit --from run --epochs 3 --dry-run -q");
+    assert!(shown.contains("3 epochs") && shown.contains("1e-3"), "{shown}");
+    assert_eq!(here.listing(), before);
+}
+
+#[test]
+fn a_run_of_one_class_each_goes_on_with_several_labels() {
+    let here = trained("--method ft");
+    here.succeeds("fit --from run --multi-label --epochs 1 --no-report -q --out labels");
+    let options = text(&here, "labels/run.toml");
+    assert!(options.contains("select = \"map\"") && options.contains("multi_label = true"), "{options}");
+    here.succeeds("verify labels -q");
+    let options = "--config labels/run.toml --no-report -q --out again";
+    here.succeeds(&format!("fit {options}"));
+    here.assert_same("labels", "again");
 }
 
 #[test]

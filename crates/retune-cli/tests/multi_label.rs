@@ -85,6 +85,60 @@ fn every_label_is_learned_and_stored_with_its_threshold() {
     }
     let text = here.succeeds("eval --model tuned --data list.csv -q");
     assert!(text.contains("mAP") && text.contains("micro F1"), "{text}");
+    // No share of images is called the accuracy, which of all labels together is seldom high.
+    assert!(text.contains("all labels right") && text.contains("Mean average precision on all is"), "{text}");
+    let text = here.succeeds("eval --model tuned --data list.csv --per-class -q");
+    assert!(text.contains("green") && text.contains("recall") && !text.contains("--per-class"), "{text}");
+    assert!(here.refuses("audit --model tuned --data list.csv").contains("gives an image several labels"));
+    here.succeeds("features --model tuned --data list.csv --out features.npz -q");
+}
+
+/// What each run said of every image is kept, and a comparison is by mean average precision with its interval.
+#[test]
+fn methods_are_compared_by_mean_average_precision() {
+    let (here, mut images) = workplace();
+    // A test set on which no model is perfect: every fifth image has what it lacks.
+    images.iter_mut().step_by(5).for_each(|(_, labels)| *labels = labels.map(|has| !has));
+    fs::write(here.path("test.csv"), list(&images)).unwrap();
+    let line = format!("compare --model {} --data list.csv --multi-label --eval test=test.csv", model());
+    let options = "--methods lp,ft --epochs 1 --lr 1e-4 --seeds 2 --no-report --json --out table";
+    let found = here.json(&format!("{line} {options}"));
+    let results = found["results"].as_array().unwrap();
+    let of_test = results.iter().find(|result| result["set"] == "test").unwrap();
+    assert_eq!((&of_test["basis"], &of_test["images"]), (&json!("predictions"), &json!(48)));
+    for (method, label) in [(0, "lp"), (1, "ft")] {
+        let own = |seed: usize| -> f64 {
+            let summary = here.file(&format!("table/runs/{label}/seed-{seed}/summary.json"));
+            let summary: Value = serde_json::from_slice(&summary).unwrap();
+            summary["splits"]["test"]["mean_average_precision"].as_f64().unwrap()
+        };
+        let (mean, estimate) = ((own(0) + own(1)) / 2.0, &of_test["methods"][method]["estimate"]);
+        // Logits in single precision come back from probabilities in double precision.
+        assert!((estimate["mean"].as_f64().unwrap() - mean).abs() < 1e-9, "{mean} {estimate}");
+        let [low, high] = [0, 1].map(|end| estimate["interval"][end].as_f64().unwrap());
+        assert!(mean < 0.95 && low > 0.3 && low < mean - 0.02 && high > mean + 0.02 && high < 1.0, "{estimate}");
+    }
+    let text = String::from_utf8(here.file("table/comparison.md")).unwrap();
+    assert!(
+        text.contains("Highest mean average precision on test: ") && text.contains("Images have several labels"),
+        "{text}"
+    );
+    let rows = String::from_utf8(here.file("table/runs/ft/seed-0/label_predictions.csv")).unwrap();
+    assert!(rows.starts_with("set,path,labels,predicted,green,red\n"), "{rows}");
+    assert_eq!(rows.lines().filter(|row| row.starts_with("test,")).count(), 48);
+    // The page of runs that were made one by one has the same numbers.
+    here.succeeds("report table/runs/lp/seed-0 table/runs/ft/seed-0 --out page.html -q");
+    let page = String::from_utf8(here.file("page.html")).unwrap();
+    assert!(page.contains("Mean average precision"));
+}
+
+/// The mean of the labels' areas, which medical images are judged by.
+#[test]
+fn auroc_of_labels_can_choose() {
+    let (here, _) = workplace();
+    let line = format!("fit --model {} --data list.csv --multi-label --select auroc --method ft", model());
+    let summary = here.json(&format!("{line} --epochs 2 --lr 1e-2 --json --no-report --out run"));
+    assert!(summary["splits"]["val"]["auroc"].as_f64().unwrap() > 0.9, "{summary}");
 }
 
 #[test]
@@ -95,7 +149,6 @@ fn what_does_not_go_together_is_refused() {
         ("--class-weights balanced", "cannot be combined with class weights"),
         ("--sampling balanced", "cannot be combined with balanced sampling"),
         ("--label-smoothing 0.1", "cannot be combined with label smoothing"),
-        ("--select auroc", "cannot be combined with AUROC"),
         ("--head-init keep", "is for one class of each image"),
     ] {
         let message = here.refuses(&format!("{line} {options}"));
@@ -103,8 +156,11 @@ fn what_does_not_go_together_is_refused() {
     }
     let message = here.refuses(&format!("fit --model {} --data data --method ft --select map --out run", model()));
     assert!(message.contains("mean average precision is a measure of images with several labels"), "{message}");
-    let compare = format!("compare --model {} --data list.csv --multi-label --methods ft --out table", model());
-    assert!(here.refuses(&compare).contains("compare is for images of one class each"));
+    let advise = format!("advise --model {} --data list.csv --multi-label", model());
+    assert!(here.refuses(&advise).contains("too coarse where images have several labels"));
+    fs::write(here.path("none.csv"), "path,labels\nphotos/00.png,\nphotos/01.png,\n").unwrap();
+    let message = here.refuses(&format!("fit --model {} --data none.csv --multi-label --out run", model()));
+    assert!(message.contains("no training image in") && message.contains("has a label"), "{message}");
     fs::write(here.path("bad.csv"), "path,green,width\nphotos/00.png,1,0\nphotos/01.png,0,640\n").unwrap();
     let message = here.refuses(&format!("fit --model {} --data bad.csv --multi-label --out run", model()));
     assert!(message.contains("line 3: the column `width` holds 640"), "{message}");

@@ -2,7 +2,7 @@
 //!
 //!     cargo bench -p retune-kernels -- convolution
 //!
-//! Sizes are those of ResNet-18 at 64 and 224 pixels, EfficientNet-Lite0 and ViT-Tiny. A number that
+//! Sizes are those of ResNet-18 at 64 and 224 pixels, EfficientNet-Lite0, ViT-Tiny and -Small, and ConvNeXt-Atto. A number that
 //! is to mean something needs a quiet machine; both sides run one after the other.
 
 use std::hint::black_box;
@@ -34,8 +34,17 @@ const CONVOLUTIONS: [[usize; 7]; 14] = [
     [16, 12, 240, 240, 5, 1, 240],
     [16, 48, 96, 96, 3, 2, 96],
 ];
-/// Rows of eight images' tokens, inputs, outputs.
-const LINEARS: [[usize; 3]; 3] = [[1576, 192, 576], [1576, 192, 768], [1576, 768, 192]];
+/// Rows of eight images' tokens or pixels, inputs, outputs.
+const LINEARS: [[usize; 3]; 8] = [
+    [1576, 192, 576],
+    [1576, 192, 768],
+    [1576, 768, 192],
+    [1576, 384, 1536],
+    [1576, 1536, 384],
+    [25088, 40, 160],
+    [25088, 160, 40],
+    [1568, 160, 640],
+];
 
 fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
     Tensor::random(shape, Distribution::Uniform(-0.5, 0.5), &Device::flex().autodiff()).require_grad()
@@ -81,8 +90,10 @@ fn linears(criterion: &mut Criterion) {
 
 fn transformers(criterion: &mut Criterion) {
     let mut group = group(criterion, "transformer");
-    let parts = random([8, 197, 3, 3, 64]);
-    compare(&mut group, "attention of 8 x 197 tokens, 3 heads of 64", || attention(parts.clone()));
+    for heads in [3, 6] {
+        let parts = random([8, 197, 3, heads, 64]);
+        compare(&mut group, &format!("attention of 8 x 197 tokens, {heads} heads of 64"), || attention(parts.clone()));
+    }
     let (x, weight, bias) = (random([1576, 192]), random([192]), random([192]));
     compare(&mut group, "layer norm of 1576 x 192", || layer_norm(x.clone(), weight.clone(), bias.clone(), 1e-6));
     let x = random([1576, 768]);

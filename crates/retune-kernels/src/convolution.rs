@@ -11,8 +11,8 @@ use rayon::prelude::*;
 use crate::elementwise::dot;
 use crate::precision::Precision;
 use crate::product::{
-    Axis, Destination, Epilogue, Gather, MatrixLayout, Part, Scale, Source, Threads, TransposedProduct, Weights,
-    transposed_product,
+    Axis, Destination, Epilogue, Gather, MatrixLayout, Part, Scale, Side, Source, Threads, TransposedProduct, Weights,
+    outer_products, transposed_product,
 };
 use crate::shared::{SharedSlice, filled};
 
@@ -74,6 +74,17 @@ impl ConvolutionShape {
 
     fn window(&self) -> usize {
         self.kernel * self.kernel
+    }
+
+    /// Whether every pixel is multiplied with the same matrix, as the rows of a linear layer are.
+    fn is_linear(&self) -> bool {
+        let pads = (self.vertical_padding, self.horizontal_padding) != ((0, 0), (0, 0));
+        self.kernel == 1 && self.stride == 1 && self.groups == 1 && !pads
+    }
+
+    /// Pixels of all images.
+    fn pixels(&self) -> usize {
+        self.batch * self.input.0 * self.input.1
     }
 
     /// Input channels that a group reads, and output channels that it writes.
@@ -187,8 +198,6 @@ fn input_gradient_into(
         return winograd::input_gradient(shape, gradient, weight, scale, dx);
     }
     let (inputs, outputs) = shape.of_group();
-    let (height, width) = shape.output();
-    let (vertical, horizontal) = shape.backward_axes();
     let source = Source::new(precision, gradient);
     for group in 0..shape.groups {
         let layout = MatrixLayout {
@@ -201,17 +210,28 @@ fn input_gradient_into(
             column_stride: shape.window(),
         };
         let scale = scale.map_or(Scale::None, |scale| Scale::Depth(&scale[group * outputs..][..outputs]));
-        let gather = Gather::new(
-            shape.batch,
-            height * width * shape.outputs,
-            (vertical.clone(), width * shape.outputs),
-            (horizontal.clone(), shape.outputs),
-            group * outputs,
-        );
+        let gather = gradient_gather(shape, group);
         let place = Destination { offset: group * inputs, stride: shape.inputs };
         let weights = Weights { matrix: weight, layout, scale };
         source.product(&gather, weights, Epilogue::default(), dx, place);
     }
+}
+
+/// The outputs that each input pixel reads in the backward pass.
+fn gradient_gather(shape: &ConvolutionShape, group: usize) -> Gather {
+    if shape.is_linear() {
+        return Gather::matrix(shape.pixels(), shape.outputs, 0);
+    }
+    let (_, outputs) = shape.of_group();
+    let (height, width) = shape.output();
+    let (vertical, horizontal) = shape.backward_axes();
+    Gather::new(
+        shape.batch,
+        height * width * shape.outputs,
+        (vertical, width * shape.outputs),
+        (horizontal, shape.outputs),
+        group * outputs,
+    )
 }
 
 /// The gradients of a convolution's weight and of its scale.
@@ -220,6 +240,8 @@ pub struct WeightGradient {
     pub weight: Vec<f32>,
     /// One for each output channel, where it was asked for.
     pub scale: Option<Vec<f32>>,
+    /// The sum of the gradient for each output channel, where it comes with the weight's.
+    pub sums: Option<Vec<f32>>,
 }
 
 /// The gradient of the weight from `gradient` of the scaled sums; with the `weight` itself, the
@@ -234,12 +256,18 @@ pub fn weight_gradient(
 ) -> WeightGradient {
     assert_eq!((x.len(), gradient.len()), (shape.input_len(), shape.output_len()), "sizes of the convolution");
     let mut dw = vec![0.0; shape.weight_len()];
+    let mut sums = None;
     if shape.is_depthwise() {
         depthwise::weight_gradient(shape, x, gradient, &mut dw);
     } else if transforms(shape, precision) {
         let layout = Reading::Pixels(x).weight_layout(shape, 0);
         let shared = SharedSlice::new(&mut dw);
         winograd::weight_gradient(shape, x, gradient, |part| unpack(&part, layout, &shared));
+    } else if shape.is_linear() && precision == Precision::Float32 {
+        let (left, right) = (Side { values: gradient, width: shape.outputs }, Side { values: x, width: shape.inputs });
+        let of_outputs = sums.insert(vec![0.0; shape.outputs]);
+        let (dw, of_outputs) = (SharedSlice::new(&mut dw), SharedSlice::new(of_outputs));
+        outer_products(shape.pixels(), left, right, &dw, &of_outputs, Threads::All);
     } else {
         let reading = Reading::new(shape, x);
         let shared = SharedSlice::new(&mut dw);
@@ -267,7 +295,7 @@ pub fn weight_gradient(
         let rows = dw.par_chunks_mut(row).zip(scale);
         rows.for_each(|(dw, &scale)| dw.iter_mut().for_each(|dw| *dw *= scale));
     }
-    WeightGradient { weight: dw, scale: scale_gradient }
+    WeightGradient { weight: dw, scale: scale_gradient, sums }
 }
 
 /// Writes a part of a weight gradient where the weight keeps it.
@@ -332,6 +360,7 @@ impl<'a> Reading<'a> {
     fn gather(&self, shape: &ConvolutionShape, group: usize) -> Gather {
         let channels = shape.inputs;
         match self {
+            Self::Pixels(_) if shape.is_linear() => Gather::matrix(shape.pixels(), channels, 0),
             Self::Pixels(_) => {
                 let (vertical, horizontal) = shape.forward_axes();
                 let (height, width) = shape.input;

@@ -1,6 +1,7 @@
 //! Fused operators for training image models on a CPU.
 #![warn(missing_docs)]
 
+mod attention;
 mod convolution;
 mod elementwise;
 mod exponential;
@@ -13,6 +14,7 @@ mod precision;
 mod product;
 mod row_products;
 mod shared;
+mod transpose;
 mod vectors;
 mod workspace;
 

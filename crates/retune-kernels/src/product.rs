@@ -8,6 +8,7 @@
 #[cfg(target_arch = "x86_64")]
 mod bfloat16;
 mod gather;
+mod outer;
 mod panels;
 mod source;
 mod threads;
@@ -16,6 +17,7 @@ mod transposed;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use self::bfloat16::Unit as Bfloat16Unit;
 pub(crate) use self::gather::{Axis, Gather};
+pub(crate) use self::outer::{Side, outer_products};
 use self::panels::panel_width;
 pub(crate) use self::panels::{MatrixLayout, Panels, Scale, widest_panel};
 pub(crate) use self::source::{Source, Weights};
@@ -32,11 +34,15 @@ use crate::vectors::{load, store};
 
 /// Destination rows in a tile where there are 32 vector registers: 24 sums, 2 weights, the rest for
 /// the source.
-const ROWS_OF_32_REGISTERS: usize = 12;
+pub(crate) const ROWS_OF_32_REGISTERS: usize = 12;
 /// The same where there are 16: 12 sums.
-const ROWS_OF_16_REGISTERS: usize = 6;
-/// Rows that one task computes for all its panels, so that a panel read into the cache is used often.
+pub(crate) const ROWS_OF_16_REGISTERS: usize = 6;
+/// Most rows that one task computes for all its panels, so that a panel read into the cache is used often.
 const ROWS_OF_TASK: usize = 480;
+/// The least, where the rows are long.
+const ROWS_OF_SMALL_TASK: usize = 96;
+/// Values of a task's rows that a second-level cache keeps while the task goes from panel to panel; 1 MiB.
+const VALUES_OF_TASK: usize = 1 << 18;
 
 /// What becomes of the sums before they are written.
 #[derive(Clone, Copy, Debug, Default)]
@@ -72,21 +78,22 @@ pub(crate) fn product(
     let zeros = vec![0.0; panels.depth()];
     let factors = SingleFactors { source, panels, zeros: &zeros };
     let output = Output { gather, epilogue, destination, place, columns: panels.columns() };
-    output.divide(panels.count(), threads, |rows, panels| {
+    output.divide(panels.depth(), panels.count(), threads, |rows, panels| {
         dispatch(Task { output, factors, rows, panels });
     });
 }
 
 /// The two sides of a product, as a tile of it multiplies them.
 trait Factors<S: Simd>: Copy {
-    /// `sums[r] += source[offsets[r]] · panels[panel, tap]`; a negative offset stands for zeros.
+    /// `sums[r] += source[offsets[r]] · panels[panel, tap]`, of which the leading vectors; a negative offset stands for
+    /// zeros.
     ///
     /// # Safety
     /// There must be a whole source row at every offset that is not negative.
-    unsafe fn add_tap<const ROWS: usize>(
+    unsafe fn add_tap<const ROWS: usize, const VECTORS: usize>(
         &self,
         simd: S,
-        sums: &mut [[S::f32s; 2]; ROWS],
+        sums: &mut [[S::f32s; VECTORS]; ROWS],
         offsets: [isize; ROWS],
         panel_and_tap: (usize, usize),
     );
@@ -103,10 +110,10 @@ struct SingleFactors<'a> {
 
 impl<S: Simd> Factors<S> for SingleFactors<'_> {
     #[inline(always)]
-    unsafe fn add_tap<const ROWS: usize>(
+    unsafe fn add_tap<const ROWS: usize, const VECTORS: usize>(
         &self,
         simd: S,
-        sums: &mut [[S::f32s; 2]; ROWS],
+        sums: &mut [[S::f32s; VECTORS]; ROWS],
         offsets: [isize; ROWS],
         (panel, tap): (usize, usize),
     ) {
@@ -135,18 +142,29 @@ struct Output<'a> {
 
 impl Output<'_> {
     /// Divides the product among tasks: `work` gets the rows and panels of each.
-    fn divide(&self, panels: usize, threads: Threads, work: impl Fn(Range<usize>, Range<usize>) + Send + Sync) {
+    fn divide(
+        &self,
+        depth: usize,
+        panels: usize,
+        threads: Threads,
+        work: impl Fn(Range<usize>, Range<usize>) + Send + Sync,
+    ) {
         let rows = self.gather.rows();
         let Destination { offset, stride } = self.place;
         assert!(rows == 0 || offset + (rows - 1) * stride + self.columns <= self.destination.len());
-        let row_tasks = rows.div_ceil(ROWS_OF_TASK).max(1);
+        let rows_of_task = (VALUES_OF_TASK / depth.max(1)).clamp(ROWS_OF_SMALL_TASK, ROWS_OF_TASK);
+        let row_tasks = rows.div_ceil(rows_of_task).max(1);
         // With few rows the panels are divided too, so that every thread has work.
         let wanted = 4 * threads.count();
         let panel_tasks = wanted.div_ceil(row_tasks).clamp(1, panels.max(1));
         let share = |index: usize, count: usize, of: usize| index * of / count..(index + 1) * of / count;
+        // Whole tiles of rows, except for the last.
+        let tiles = rows.div_ceil(ROWS_OF_32_REGISTERS);
         threads.for_each(row_tasks * panel_tasks, |task| {
             let (row_task, panel_task) = (task / panel_tasks, task % panel_tasks);
-            work(share(row_task, row_tasks, rows), share(panel_task, panel_tasks, panels));
+            let tiles = share(row_task, row_tasks, tiles);
+            let rows = tiles.start * ROWS_OF_32_REGISTERS..rows.min(tiles.end * ROWS_OF_32_REGISTERS);
+            work(rows, share(panel_task, panel_tasks, panels));
         });
     }
 }
@@ -175,16 +193,18 @@ impl<F> Task<'_, F> {
         F: Factors<S>,
     {
         for panel in self.panels.clone() {
-            if S::REGISTER_COUNT >= 32 {
-                self.tiles::<S, ROWS_OF_32_REGISTERS>(simd, panel);
-            } else {
-                self.tiles::<S, ROWS_OF_16_REGISTERS>(simd, panel);
+            let is_narrow = self.output.columns - panel * panel_width::<S>() <= S::F32_LANES;
+            match (S::REGISTER_COUNT >= 32, is_narrow) {
+                (true, false) => self.tiles::<S, ROWS_OF_32_REGISTERS, 2>(simd, panel),
+                (true, true) => self.tiles::<S, ROWS_OF_32_REGISTERS, 1>(simd, panel),
+                (false, false) => self.tiles::<S, ROWS_OF_16_REGISTERS, 2>(simd, panel),
+                (false, true) => self.tiles::<S, ROWS_OF_16_REGISTERS, 1>(simd, panel),
             }
         }
     }
 
     #[inline(always)]
-    fn tiles<S: Simd, const ROWS: usize>(&self, simd: S, panel: usize)
+    fn tiles<S: Simd, const ROWS: usize, const VECTORS: usize>(&self, simd: S, panel: usize)
     where
         F: Factors<S>,
     {
@@ -192,15 +212,15 @@ impl<F> Task<'_, F> {
         while row < self.rows.end {
             let left = self.rows.end - row;
             row += if left >= ROWS {
-                self.tile::<S, ROWS>(simd, panel, row, ROWS)
+                self.tile::<S, ROWS, VECTORS>(simd, panel, row, ROWS)
             } else if left > 4 && ROWS > 8 {
-                self.tile::<S, 8>(simd, panel, row, left.min(8))
+                self.tile::<S, 8, VECTORS>(simd, panel, row, left.min(8))
             } else if left > 4 {
-                self.tile::<S, ROWS>(simd, panel, row, left)
+                self.tile::<S, ROWS, VECTORS>(simd, panel, row, left)
             } else if left > 1 {
-                self.tile::<S, 4>(simd, panel, row, left.min(4))
+                self.tile::<S, 4, VECTORS>(simd, panel, row, left.min(4))
             } else {
-                self.tile::<S, 1>(simd, panel, row, 1)
+                self.tile::<S, 1, VECTORS>(simd, panel, row, 1)
             };
         }
     }
@@ -208,12 +228,18 @@ impl<F> Task<'_, F> {
     /// One tile: `count` rows from `row` on, computed as `ROWS` of which the last may be idle.
     /// Returns how many.
     #[inline(always)]
-    fn tile<S: Simd, const ROWS: usize>(&self, simd: S, panel: usize, row: usize, count: usize) -> usize
+    fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
+        &self,
+        simd: S,
+        panel: usize,
+        row: usize,
+        count: usize,
+    ) -> usize
     where
         F: Factors<S>,
     {
         let gather = self.output.gather;
-        let mut sums = [[simd.splat_f32s(0.0); 2]; ROWS];
+        let mut sums = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
         let places = gather.places::<ROWS>(row, count);
         for tap in 0..gather.taps() {
             let Some(offsets) = gather.offsets(&places, tap) else { continue };
@@ -227,11 +253,21 @@ impl<F> Task<'_, F> {
 
 impl Output<'_> {
     #[inline(always)]
-    fn finish<S: Simd, const ROWS: usize>(&self, simd: S, sums: [[S::f32s; 2]; ROWS], panel: usize, rows: &[usize]) {
+    fn finish<S: Simd, const ROWS: usize, const VECTORS: usize>(
+        &self,
+        simd: S,
+        sums: [[S::f32s; VECTORS]; ROWS],
+        panel: usize,
+        rows: &[usize],
+    ) {
         let lanes = S::F32_LANES;
         let first = panel * panel_width::<S>();
         let columns = (self.columns - first).min(panel_width::<S>());
-        for (half, start) in [0, lanes].into_iter().enumerate() {
+        if columns == VECTORS * S::F32_LANES {
+            return self.finish_whole(simd, sums, first, rows);
+        }
+        for half in 0..VECTORS {
+            let start = half * lanes;
             if start >= columns {
                 break;
             }
@@ -259,31 +295,77 @@ impl Output<'_> {
             }
         }
     }
+
+    /// The same where no column of the sums is past the last.
+    #[inline(always)]
+    fn finish_whole<S: Simd, const ROWS: usize, const VECTORS: usize>(
+        &self,
+        simd: S,
+        sums: [[S::f32s; VECTORS]; ROWS],
+        first: usize,
+        rows: &[usize],
+    ) {
+        let width = VECTORS * S::F32_LANES;
+        let shift = self.epilogue.shift.map(|shift| S::as_simd_f32s(&shift[first..first + width]).0);
+        for (sums, row) in sums.iter().zip(rows) {
+            let mut sums = *sums;
+            let at = self.place.offset + row * self.place.stride + first;
+            if let Some(shift) = shift {
+                add(simd, &mut sums, shift);
+            }
+            if let Some(residual) = self.epilogue.residual {
+                add(simd, &mut sums, S::as_simd_f32s(&residual[at..at + width]).0);
+            }
+            if let Some((low, high)) = self.epilogue.limits {
+                for sum in &mut sums {
+                    *sum = simd.min_f32s(simd.max_f32s(*sum, simd.splat_f32s(low)), simd.splat_f32s(high));
+                }
+            }
+            // SAFETY: tasks have different rows or panels, so no other task touches this part.
+            let (out, _) = S::as_mut_simd_f32s(unsafe { self.destination.part(at, width) });
+            if self.epilogue.accumulate {
+                add(simd, &mut sums, out);
+            }
+            out.copy_from_slice(&sums);
+        }
+    }
 }
 
-/// `sums[r] += Σ_k rows[r][k] · panel[k]`.
+/// `sums += values`.
+#[inline(always)]
+fn add<S: Simd, const VECTORS: usize>(simd: S, sums: &mut [S::f32s; VECTORS], values: &[S::f32s]) {
+    for (sum, value) in sums.iter_mut().zip(values) {
+        *sum = simd.add_f32s(*sum, *value);
+    }
+}
+
+/// `sums[r] += Σ_k rows[r][k] · panel[k]`, of which the leading vectors.
 ///
 /// # Safety
 /// Every row must point to `depth` readable values, the panel to `depth` times two vectors.
 #[inline(always)]
-pub(crate) unsafe fn accumulate<S: Simd, const ROWS: usize>(
+pub(crate) unsafe fn accumulate<S: Simd, const ROWS: usize, const VECTORS: usize>(
     simd: S,
-    sums: &mut [[S::f32s; 2]; ROWS],
+    sums: &mut [[S::f32s; VECTORS]; ROWS],
     rows: [*const f32; ROWS],
     depth: usize,
     panel: *const f32,
 ) {
     let mut panel = panel.cast::<S::f32s>();
     for k in 0..depth {
-        // SAFETY: by the contract; panels are aligned to a vector.
+        let mut weights = [simd.splat_f32s(0.0); VECTORS];
+        // SAFETY: by the contract; panels are read as they lie.
         unsafe {
-            let (left, right) = (panel.read_unaligned(), panel.add(1).read_unaligned());
-            panel = panel.add(2);
+            for (v, weight) in weights.iter_mut().enumerate() {
+                *weight = panel.add(v).read_unaligned();
+            }
             for r in 0..ROWS {
                 let factor = simd.splat_f32s(*rows[r].add(k));
-                sums[r][0] = simd.mul_add_e_f32s(factor, left, sums[r][0]);
-                sums[r][1] = simd.mul_add_e_f32s(factor, right, sums[r][1]);
+                for (sum, &weight) in sums[r].iter_mut().zip(&weights) {
+                    *sum = simd.mul_add_e_f32s(factor, weight, *sum);
+                }
             }
         }
+        panel = panel.wrapping_add(2);
     }
 }

@@ -23,7 +23,6 @@ use serde::{Deserialize, Serialize};
 use self::judgments::Judgments;
 use crate::inference::Evaluation;
 use crate::run::Summary;
-use crate::run::record::Predictions;
 
 /// Results of several methods on the same data.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -54,7 +53,8 @@ pub struct MethodRow {
     pub judgments: IndexMap<u64, Judgments>,
 }
 
-/// What is compared: a set's accuracy, or that of its worst group.
+/// What is compared: a set's accuracy, or that of its worst group; the mean average precision where images have several
+/// labels.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Column {
     /// The set.
@@ -68,7 +68,7 @@ impl Column {
         if self.worst_group {
             evaluation.worst_group.as_ref().map(|group| group.accuracy)
         } else {
-            Some(evaluation.accuracy)
+            Some(evaluation.score())
         }
     }
 
@@ -99,11 +99,9 @@ impl MethodRow {
     }
 
     /// Adds the run of a seed, with what it said of each image where that was kept.
-    pub fn add(&mut self, seed: u64, summary: Summary, predictions: Option<&Predictions>) {
+    pub fn add(&mut self, seed: u64, summary: Summary, judgments: Option<Judgments>) {
         self.runs.insert(seed, summary);
-        if let Some(predictions) = predictions {
-            self.judgments.insert(seed, Judgments::of(predictions));
-        }
+        self.judgments.extend(judgments.map(|judgments| (seed, judgments)));
     }
 
     /// Whether its runs found the same, or are only one; leaves one of them.
@@ -219,6 +217,17 @@ impl Comparison {
         self.results.iter().find(|result| result.column == *column).map_or(&[], |result| &result.methods)
     }
 
+    /// What is compared.
+    pub fn score_name(&self) -> &'static str {
+        let mut evaluations = self.rows.iter().flat_map(|row| row.runs.values()).flat_map(|run| run.splits.values());
+        evaluations.next().map_or("accuracy", Evaluation::score_name)
+    }
+
+    /// Whether images have several labels.
+    fn is_of_several_labels(&self) -> bool {
+        self.score_name() != "accuracy"
+    }
+
     /// Whether any result rests on accuracies alone.
     fn is_legacy(&self) -> bool {
         self.results.iter().any(|result| result.basis == Basis::Accuracies)
@@ -228,7 +237,10 @@ impl Comparison {
     pub fn columns(&self) -> Vec<Column> {
         let grouped = |set: &String| {
             let mut runs = self.rows.iter().flat_map(|row| row.runs.values());
-            runs.any(|run| run.splits.get(set).is_some_and(|evaluation| evaluation.worst_group.is_some()))
+            // The worst group goes by images that are right in all of their labels.
+            let has_groups =
+                |evaluation: &Evaluation| evaluation.worst_group.is_some() && !evaluation.is_of_several_labels();
+            runs.any(|run| run.splits.get(set).is_some_and(has_groups))
         };
         let sets = std::iter::once(&self.in_distribution).chain(&self.shifted);
         sets.flat_map(|set| {
@@ -274,8 +286,8 @@ impl Comparison {
                 };
                 let figure = Scatter {
                     title: "In distribution and under shift".into(),
-                    x: Axis::shares(format!("accuracy on {}", self.in_distribution)),
-                    y: Axis::shares(format!("accuracy on {set}")),
+                    x: Axis::shares(format!("{} on {}", self.score_name(), self.in_distribution)),
+                    y: Axis::shares(format!("{} on {set}", self.score_name())),
                     points: self.result(&own).iter().zip(self.result(&shifted)).filter_map(point).collect(),
                     ..Scatter::default()
                 };

@@ -14,10 +14,11 @@ use std::ops::Range;
 use burn::tensor::{Device, Tensor, TensorData};
 
 pub use self::evaluation::{
-    Evaluation, GroupAccuracy, evaluate, evaluate_each, evaluate_for, evaluate_logits, evaluate_scores,
+    Evaluation, GroupAccuracy, evaluate, evaluate_each, evaluate_for, evaluate_labeled_rows, evaluate_logits,
+    evaluate_scores,
 };
 pub(crate) use self::evaluation::{Tally, evaluate_rows};
-pub use self::label_tally::{best_thresholds, label_sets, sigmoid};
+pub use self::label_tally::{best_thresholds, label_sets, sigmoid, thresholds};
 pub use self::logits::{cross_entropy, most_likely, softmax, softmax_at};
 pub use self::metric::Metric;
 pub use self::observed::{Outputs, evaluate_observed};

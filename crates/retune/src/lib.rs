@@ -40,6 +40,7 @@ pub mod compare;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod device;
+pub mod export;
 pub mod features;
 pub mod files;
 #[cfg(feature = "hub")]

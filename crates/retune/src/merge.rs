@@ -283,8 +283,8 @@ impl Soup {
         for run in &opened {
             results.insert(run.path.display().to_string(), all(&run.model, &run.path.display().to_string())?);
         }
-        let accuracy = |run: &FinishedRun| results[&run.path.display().to_string()]["val"].clone();
-        opened.sort_by(|one, other| accuracy(other).order(&accuracy(one)));
+        let found = |run: &FinishedRun| results[&run.path.display().to_string()]["val"].clone();
+        opened.sort_by(|one, other| found(other).score_order(&found(one)));
         let chosen = if greedy { greedy_choice(opened, train, &data, monitor)? } else { opened };
 
         let parameters = average(chosen.iter().map(|run| &run.model.parameters));
@@ -348,7 +348,7 @@ fn greedy_choice(
         let mixed = run.model.with_parameters(tried.unwrap_or_else(|| run.model.parameters.clone()));
         let model = run::renewed(mixed, &run.model.parameters, options, data)?;
         let found = run::evaluate_set(&model, "val with one more", &data.validation, options, monitor)?;
-        if best.as_ref().is_none_or(|best| found.accuracy >= best.accuracy) {
+        if best.as_ref().is_none_or(|best| found.score() >= best.score()) {
             best = Some(found);
             chosen.push(run);
         }

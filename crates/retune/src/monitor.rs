@@ -89,6 +89,10 @@ pub struct MetricsRow {
     pub loss: f64,
     /// Accuracy, 0 to 1.
     pub accuracy: f64,
+    /// The mean average precision on validation, where images have several labels; `accuracy` is then the share of images of
+    /// which every label is right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_average_precision: Option<f64>,
     /// Seconds that the epoch, or its evaluation, took.
     pub seconds: f64,
     /// Base learning rate, in gradient phases.
@@ -122,6 +126,7 @@ impl MetricsRow {
             split: split.to_owned(),
             loss,
             accuracy,
+            mean_average_precision: None,
             seconds: 0.0,
             learning_rate: None,
             short_epochs: None,

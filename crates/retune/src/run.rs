@@ -102,7 +102,7 @@ pub fn start(
     model.tell_notes(monitor);
     data.tell_notes(monitor);
     data::warn_of_leaks(&data, monitor);
-    if options.train.select == Metric::Auroc && data.validation.class_counts().contains(&0) {
+    if options.train.select == Metric::Auroc && !options.multi_label && data.validation.class_counts().contains(&0) {
         monitor.message(
             "note: some classes have no validation image, so there is no AUROC to choose by: the loss chooses",
         );

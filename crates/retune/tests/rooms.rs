@@ -15,6 +15,7 @@ const ROOMS: [&str; 22] = [
     "device",
     "loading",
     "models",
+    "export",
     "plan",
     "methods",
     "inference",

@@ -1,17 +1,15 @@
-//! `fit --config FILE`: the options of a run, as its `run.toml` records them, fed back as if they had been typed.
+//! `fit --config FILE`: the options of a run, as its `run.toml` records them, added to what was typed.
 //!
 //! Each key stands for an option of the command line, so its value is checked and explained as the option's is. What is typed
-//! beside `--config` wins.
+//! beside `--config` wins: over the same option, and over what cannot go beside it.
 
 mod keys;
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::Path;
 
 use clap::error::ErrorKind;
-use clap::parser::ValueSource;
-use clap::{ArgMatches, Command, Error};
+use clap::{Arg, ArgMatches, Command, Error};
 use retune::files;
 use retune::methods::options::Kind;
 use retune::methods::{self, Layers, Method};
@@ -19,6 +17,7 @@ use retune::names::closest;
 use toml::{Table, Value};
 
 use self::keys::{KEYS, Meaning};
+use super::given::GivenOptions;
 
 /// The name of the option.
 const CONFIG: &str = "config";
@@ -27,10 +26,10 @@ const METHOD: &str = "method";
 /// What describes layers, in the table of the method.
 const LAYERS: [&str; 3] = ["first", "last", "layers"];
 
-/// The names of the options that were typed, not counting what a file of options says.
-pub type Typed = BTreeSet<String>;
+/// What says more about a model's weights than its path, and means nothing for another path.
+const OF_THE_MODEL: [&str; 2] = ["arch", "from_scratch"];
 
-/// The matches of a command line with the options of the file that `--config` names, and which options were typed.
+/// The matches of a command line with the options of the file that `--config` names, and which options are given.
 ///
 /// # Errors
 /// A file that cannot be read; a key or a value that no run has.
@@ -38,25 +37,29 @@ pub fn completed(
     command: &mut Command,
     matches: ArgMatches,
     line: Vec<OsString>,
-) -> Result<(ArgMatches, Typed), Error> {
-    let Some((name, found)) = matches.subcommand() else { return Ok((matches, Typed::new())) };
-    let is_typed = |id: &&clap::Id| found.value_source(id.as_str()) == Some(ValueSource::CommandLine);
-    let typed: Typed = found.ids().filter(is_typed).map(ToString::to_string).collect();
-    if !typed.contains(CONFIG) || typed.contains("resume") {
-        return Ok((matches, typed));
+) -> Result<(ArgMatches, GivenOptions), Error> {
+    let Some((name, found)) = matches.subcommand() else { return Ok((matches, GivenOptions::default())) };
+    let given = GivenOptions::typed_in(found);
+    if !given.is_typed(CONFIG) || given.is_typed("resume") {
+        return Ok((matches, given));
     }
-    let Ok(Some(path)) = found.try_get_one::<std::path::PathBuf>(CONFIG) else { return Ok((matches, typed)) };
+    let Ok(Some(path)) = found.try_get_one::<std::path::PathBuf>(CONFIG) else { return Ok((matches, given)) };
     let refused = |reason: String| Error::raw(ErrorKind::ValueValidation, reason);
     let text = files::read_text(path).map_err(|error| refused(error.to_string()))?;
     let in_file = |reason: String| refused(format!("{}: {reason}", path.display()));
     let table: Table = toml::from_str(&text).map_err(|error| in_file(error.to_string()))?;
-    let Some(subcommand) = command.find_subcommand(name) else { return Ok((matches, typed)) };
+    let Some(subcommand) = command.find_subcommand(name) else { return Ok((matches, given)) };
     let method = found.try_get_one::<Method>(METHOD).ok().flatten().copied();
-    let file = File { path, table: &table, command: subcommand, typed: &typed, method };
+    let file = File { path, table: &table, command: subcommand, given: &given, method };
     let options = file.options().map_err(in_file)?;
     let place = line.iter().position(|argument| argument == name).map_or(line.len(), |place| place + 1);
     let line = [&line[..place], &options, &line[place..]].concat();
-    Ok((command.try_get_matches_from_mut(line)?, typed))
+    let matches = command.try_get_matches_from_mut(line)?;
+    let given = match matches.subcommand() {
+        Some((_, completed)) => given.with_file(completed),
+        None => given,
+    };
+    Ok((matches, given))
 }
 
 /// A file of options beside what was typed.
@@ -64,7 +67,7 @@ struct File<'a> {
     path: &'a Path,
     table: &'a Table,
     command: &'a Command,
-    typed: &'a Typed,
+    given: &'a GivenOptions,
     /// The method that was typed or is the default.
     method: Option<Method>,
 }
@@ -134,13 +137,13 @@ impl File<'_> {
 
     /// The method with its options; of a run by hand, its plan.
     fn method(&self) -> Result<Vec<OsString>, String> {
-        if self.typed.contains("plan") {
+        if self.given.is_typed("plan") {
             return Ok(Vec::new());
         }
         let Some(value) = self.table.get(METHOD) else {
             let plan = self.path.with_file_name("plan.toml");
-            let is_typed = |id: &str| self.typed.contains(id);
-            let chooses = [METHOD, "epochs", "lr", "first", "last", "layers"].into_iter().any(is_typed);
+            let choices = [METHOD, "epochs", "lr", "first", "last", "layers"];
+            let chooses = choices.into_iter().any(|id| self.given.is_typed(id));
             return Ok(if plan.is_file() && !chooses {
                 self.option("plan", &plan.display().to_string())
             } else {
@@ -151,7 +154,7 @@ impl File<'_> {
         };
         let table = value.as_table().ok_or("`method` must be a table, with `name`")?;
         let own = table.get("name").and_then(Value::as_str).unwrap_or(methods::DEFAULT.name);
-        let method: Method = match self.method.filter(|_| self.typed.contains(METHOD)) {
+        let method: Method = match self.method.filter(|_| self.given.is_typed(METHOD)) {
             Some(typed) => typed,
             None => own.parse().map_err(|error: methods::UnknownMethod| error.to_string())?,
         };
@@ -193,9 +196,6 @@ impl File<'_> {
 
     fn average(&self, value: &Value) -> Option<Option<OsString>> {
         let part = |kind: &str, name: &str| value.get(kind).and_then(|kind| kind.get(name)).and_then(written);
-        if self.typed.contains("ema") || self.typed.contains("swa_from") {
-            return Some(None);
-        }
         match (part("exponential", "decay"), part("epochs", "from")) {
             (Some(decay), None) => Some(self.option("ema", &decay)),
             (None, Some(from)) => Some(self.option("swa_from", &from)),
@@ -204,7 +204,7 @@ impl File<'_> {
     }
 
     fn layers(&self, value: &Value) -> Option<Vec<OsString>> {
-        if LAYERS.iter().any(|id| self.typed.contains(*id)) {
+        if LAYERS.iter().any(|id| self.given.is_typed(id)) {
             return Some(Vec::new());
         }
         if value.as_str() == Some("all") {
@@ -217,19 +217,31 @@ impl File<'_> {
         Some(self.option("layers", &written(value.get("set")?)?).into_iter().collect())
     }
 
-    /// An option as it would be typed, unless it was.
+    /// An option as it would be typed, unless what was typed takes its place.
     fn option(&self, id: &str, value: &str) -> Option<OsString> {
-        let long = self.long(id).filter(|_| !self.typed.contains(id))?;
-        Some(format!("--{long}={value}").into())
+        Some(format!("--{}={value}", self.long(id)?).into())
     }
 
     fn switch(&self, id: &str) -> Option<OsString> {
-        let long = self.long(id).filter(|_| !self.typed.contains(id))?;
-        Some(format!("--{long}").into())
+        Some(format!("--{}", self.long(id)?).into())
     }
 
+    /// The name of an option; `None` if that was typed, or something that excludes it.
     fn long(&self, id: &str) -> Option<&str> {
-        self.command.get_arguments().find(|argument| argument.get_id() == id)?.get_long()
+        let argument = self.command.get_arguments().find(|argument| argument.get_id() == id)?;
+        let excludes = |one: &Arg, other: &Arg| self.command.get_arg_conflicts_with(one).contains(&other);
+        let takes_its_place = |typed: &&Arg| {
+            let typed_id = typed.get_id().as_str();
+            self.given.is_typed(typed_id)
+                && (typed_id == id
+                    || (typed_id == "model" && OF_THE_MODEL.contains(&id))
+                    || excludes(typed, argument)
+                    || excludes(argument, typed))
+        };
+        match self.command.get_arguments().find(takes_its_place) {
+            Some(_) => None,
+            None => argument.get_long(),
+        }
     }
 }
 

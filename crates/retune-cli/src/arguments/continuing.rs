@@ -1,4 +1,4 @@
-//! Options of a run that goes on from another: those of the other, with what was typed on top.
+//! Options of a run that goes on from another: those of the other, with what is given on the command line or in a file on top.
 
 use std::path::Path;
 
@@ -7,10 +7,10 @@ use retune::plan::{Gradient, Plan, Solver};
 use retune::run::{Continuation, EvaluationSource, FitOptions, PlanSource};
 use retune::train::options::TrainOptions;
 
+use super::given::GivenOptions;
 use super::method::MethodArguments;
 use super::run::RunArguments;
 use super::training::HeadArguments;
-use super::typed::TypedOptions;
 use crate::failure::Failure;
 use crate::output::Console;
 
@@ -56,24 +56,25 @@ const RUN: [(&str, Take<FitOptions>); 7] = [
     ("head_init", |to, from| to.head_initialization = from.head_initialization),
 ];
 
-/// What decides which images are held out.
-const OF_THE_SPLIT: [&str; 4] = ["data", "val_fraction", "split_by", "seed"];
-
-/// The options of a run that goes on: the recorded ones with what was typed on top.
+/// The options of a run that goes on: the recorded ones with what is given on top.
 pub fn options(
     continuation: &Continuation,
-    typed: &TypedOptions,
+    given: &GivenOptions,
     groups: &RunArguments,
     console: &Console,
 ) -> Result<FitOptions, Failure> {
     let recorded = &continuation.options;
     let from = groups.options_of(recorded.model.clone(), console)?;
     let mut to = recorded.clone();
-    TRAINING.iter().filter(|(id, _)| typed.has(id)).for_each(|(_, take)| take(&mut to.train, &from.train));
-    RUN.iter().filter(|(id, _)| typed.has(id)).for_each(|(_, take)| take(&mut to, &from));
-    if typed.has("data") && !typed.has("head_init") {
+    TRAINING.iter().filter(|(id, _)| given.has(id)).for_each(|(_, take)| take(&mut to.train, &from.train));
+    RUN.iter().filter(|(id, _)| given.has(id)).for_each(|(_, take)| take(&mut to, &from));
+    let is_other = to.data != recorded.data || to.multi_label != recorded.multi_label;
+    if is_other && !given.has("head_init") {
         // Other data may have a class more or fewer.
         to.head_initialization = HeadInitialization::Known;
+    }
+    if to.multi_label != recorded.multi_label && !given.has("select") {
+        to.train.select = from.train.select;
     }
     to.train.threads = from.train.threads;
     to.preprocessing = from.preprocessing;
@@ -88,20 +89,21 @@ fn with_others(recorded: &[EvaluationSource], others: &[EvaluationSource]) -> Ve
 }
 
 /// Whether the run may hold out images that the one before trained on.
-pub fn splits_anew(typed: &TypedOptions) -> bool {
-    OF_THE_SPLIT.iter().any(|id| typed.has(id))
+pub fn splits_anew(recorded: &FitOptions, options: &FitOptions) -> bool {
+    let split = |options: &FitOptions| (options.validation_fraction, options.split_by, options.train.seed);
+    recorded.data != options.data || split(recorded) != split(options)
 }
 
-/// The plan of a run that goes on: the recorded one with what was typed on top, or another method's at the rate that was
+/// The plan of a run that goes on: the recorded one with what is given on top, or another method's at the rate that was
 /// chosen.
 pub fn plan(
     continuation: Continuation,
-    typed: &TypedOptions,
+    given: &GivenOptions,
     method: &MethodArguments,
     groups: &RunArguments,
 ) -> Result<PlanSource, Failure> {
     let rates = continuation.descent().learning_rates.clone();
-    if typed.has("plan") || typed.has("method") {
+    if given.has("plan") || given.has("method") {
         let head = HeadArguments { head_init: groups.training.head.head_init.or(Some(HeadInitialization::Keep)) };
         return match method.source(&head)? {
             PlanSource::Method(method, mut options) if options.learning_rates.is_empty() => {
@@ -111,13 +113,13 @@ pub fn plan(
             other => Ok(other),
         };
     }
-    if let Some(other) = MethodArguments::first_that_needs_a_method(typed) {
+    if let Some(other) = MethodArguments::first_that_needs_a_method(given) {
         return Err(Failure::Mistake(format!(
             "--{other} is part of a method; name --method too, or leave it out to go on with the run's own"
         )));
     }
     let mut settings = continuation.descent().clone();
-    method.change(typed, &mut settings)?;
+    method.change(given, &mut settings)?;
     Ok(PlanSource::Written(continuation.with_descent(settings).plan))
 }
 

@@ -13,9 +13,9 @@ use retune::plan::{Averaging, Gradient, Plan, Schedule, Search, Warmup};
 use retune::run::PlanSource;
 
 use super::declared::DeclaredOptionArguments;
+use super::given::GivenOptions;
 use super::parse::{self, Named, named};
 use super::training::HeadArguments;
-use super::typed::TypedOptions;
 use crate::failure::Failure;
 
 /// A method and its options, or a plan written by hand.
@@ -58,29 +58,29 @@ impl MethodArguments {
 }
 
 impl MethodArguments {
-    /// Options that can be typed without a method for a run that goes on with a recorded plan.
+    /// Options that can be given without a method for a run that goes on with a recorded plan.
     const OF_ANY_DESCENT: [&str; 9] =
         ["epochs", "lr", "search", "patience", "schedule", "warmup_epochs", "warmup", "ema", "swa_from"];
 
-    /// The first option that was typed and means something to a method only, as the command line writes it.
-    pub fn first_that_needs_a_method(typed: &TypedOptions) -> Option<String> {
+    /// The first option that is given and means something to a method only, as the command line writes it.
+    pub fn first_that_needs_a_method(given: &GivenOptions) -> Option<String> {
         let command = MethodOptionArguments::augment_args(Command::new("method"));
         let mut ids = command.get_arguments().map(|argument| argument.get_id().as_str());
-        let other = ids.find(|id| typed.has(id) && !Self::OF_ANY_DESCENT.contains(id));
+        let other = ids.find(|id| given.has(id) && !Self::OF_ANY_DESCENT.contains(id));
         other.map(|id| id.replace('_', "-"))
     }
 
-    /// Changes a recorded descent by what was typed.
+    /// Changes a recorded descent by what is given.
     ///
     /// # Errors
     /// Numbers that do not go together.
-    pub fn change(&self, typed: &TypedOptions, settings: &mut Gradient) -> Result<(), Failure> {
+    pub fn change(&self, given: &GivenOptions, settings: &mut Gradient) -> Result<(), Failure> {
         let options = &self.options;
-        if typed.has("epochs") {
+        if given.has("epochs") {
             *settings = settings.shortened(options.epochs);
         }
         options.check_for(settings.epochs)?;
-        if typed.has("lr") {
+        if given.has("lr") {
             settings.learning_rates.clone_from(&options.lr);
         }
         if let Some(search) = options.search {
@@ -89,7 +89,7 @@ impl MethodArguments {
         settings.patience = options.patience.or(settings.patience);
         settings.schedule = options.schedule.unwrap_or(settings.schedule);
         settings.warmup_epochs = options.warmup_epochs;
-        if typed.has("warmup") {
+        if given.has("warmup") {
             settings.warmup = options.warmup;
         }
         settings.average = options.average().or(settings.average);

@@ -8,6 +8,8 @@ mod config;
 pub mod continuing;
 pub mod data;
 mod declared;
+pub mod feature_file;
+pub mod given;
 pub mod location;
 pub mod method;
 pub mod model;
@@ -46,9 +48,12 @@ impl Arguments {
     pub fn parse(line: &[OsString]) -> Result<(Self, Vec<String>), clap::Error> {
         let mut command = help::with_examples(Self::command());
         let matches = command.try_get_matches_from_mut(line)?;
-        let (matches, typed) = config::completed(&mut command, matches, line.to_vec())?;
-        let notes = typed::check(&command, &matches, &typed)?;
-        let arguments = Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+        let (matches, given) = config::completed(&mut command, matches, line.to_vec())?;
+        let notes = typed::check(&command, &matches, &given)?;
+        let mut arguments = Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+        if let Command::Fit(fit) = &mut arguments.command {
+            fit.given = given;
+        }
         Ok((arguments, notes))
     }
 }

@@ -48,6 +48,11 @@ impl ModelArguments {
         self.model.as_deref().or(self.arch.as_deref()).unwrap_or_default()
     }
 
+    /// The same, but for a model that is named without --model.
+    pub fn or_named(self, model: Option<String>) -> Self {
+        Self { model: model.or(self.model), ..self }
+    }
+
     /// Whether the user names the model's classes.
     pub fn names_classes(&self) -> bool {
         self.classes.is_some()

@@ -12,14 +12,6 @@ use super::training::TrainingArguments;
 use crate::failure::Failure;
 use crate::output::Console;
 
-/// Refuses images with several labels where a command knows one class for each.
-pub fn refuse_several_labels(training: &TrainingArguments, command: &str) -> Result<(), Failure> {
-    match training.multi_label {
-        true => Err(Failure::Mistake(format!("{command} is for images of one class each; leave out --multi-label"))),
-        false => Ok(()),
-    }
-}
-
 /// Groups of options that make a run together.
 pub struct RunArguments<'a> {
     /// The images to train on.

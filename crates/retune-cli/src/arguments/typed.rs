@@ -2,16 +2,13 @@
 //! than was asked for is worse than none. What belongs to other methods is refused; what all methods of gradient descent
 //! share, and loops over methods pass along, gets a note.
 
-use std::collections::BTreeSet;
-
 use clap::error::ErrorKind;
-use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, Command, FromArgMatches};
+use clap::{ArgMatches, Args, Command};
 use retune::methods::{self, DeclaredOption, Method};
 use retune::train::optimizer::OptimizerKind;
 use retune::train::options::Keep;
 
-use super::config::Typed;
+use super::given::GivenOptions;
 use super::method::{MethodChoice, MethodOptionArguments};
 
 /// What may be typed beside `--resume`: all else is as it was when the run or comparison began.
@@ -49,48 +46,14 @@ const OF_DESCENT: [&str; 28] = [
     "views",
 ];
 
-/// The options that were typed, by their ids. Nothing is typed for this group itself; it must be the first of its command, as
-/// others take their values away.
-#[derive(Clone, Debug, Default)]
-pub struct TypedOptions(BTreeSet<String>);
-
-impl TypedOptions {
-    /// Whether an option was typed.
-    pub fn has(&self, id: &str) -> bool {
-        self.0.contains(id)
-    }
-}
-
-impl Args for TypedOptions {
-    fn augment_args(command: Command) -> Command {
-        command
-    }
-
-    fn augment_args_for_update(command: Command) -> Command {
-        command
-    }
-}
-
-impl FromArgMatches for TypedOptions {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let ids = matches.ids().map(|id| id.as_str().to_owned());
-        Ok(Self(ids.filter(|id| matches.value_source(id) == Some(ValueSource::CommandLine)).collect()))
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        *self = Self::from_arg_matches(matches)?;
-        Ok(())
-    }
-}
-
 /// Refuses options of methods that would change nothing; what is to be said of other options that change nothing.
 ///
 /// # Errors
 /// The first such option, and why it has no use.
-pub fn check(command: &Command, matches: &ArgMatches, typed: &Typed) -> Result<Vec<String>, clap::Error> {
+pub fn check(command: &Command, matches: &ArgMatches, given: &GivenOptions) -> Result<Vec<String>, clap::Error> {
     let Some((name, matches)) = matches.subcommand() else { return Ok(Vec::new()) };
     let Some(command) = command.find_subcommand(name) else { return Ok(Vec::new()) };
-    let typed = |id: &str| typed.contains(id);
+    let typed = |id: &str| given.is_typed(id);
     let of_command = |id: &str| command.get_arguments().any(|argument| argument.get_id() == id);
     let ids = || command.get_arguments().map(|argument| argument.get_id().as_str()).filter(|id| typed(id));
     let long = |id: &str| {

@@ -11,7 +11,7 @@ use crate::arguments::location::locate_data;
 use crate::arguments::model::{ModelArguments, PreprocessingArguments, absolute};
 use crate::arguments::output_file::{Format, OutputFile};
 use crate::arguments::parse;
-use crate::arguments::run::{RunArguments, refuse_several_labels};
+use crate::arguments::run::RunArguments;
 use crate::arguments::training::TrainingArguments;
 use crate::command_line::CommandLine;
 use crate::failure::Failure;
@@ -99,7 +99,11 @@ impl From<AdviseError> for Failure {
 /// Gathers the evidence, writes it and prints what follows.
 pub fn run(arguments: &AdviseArguments, console: &Console) -> Result<(), Failure> {
     arguments.out.as_ref().map_or(Ok(()), OutputFile::check)?;
-    refuse_several_labels(&arguments.training, "advise")?;
+    if arguments.training.multi_label {
+        let reason = "advise tells trials apart by the share of images that are right, which is too coarse where images have \
+                      several labels; `retune compare --multi-label --methods surgical-each` tries each part of the model";
+        return Err(Failure::Mistake(reason.to_owned()));
+    }
     let groups = RunArguments {
         data: &arguments.data,
         model: &arguments.model,

@@ -56,9 +56,14 @@ pub struct AuditArguments {
 /// Measures, writes and prints.
 pub fn run(arguments: &AuditArguments, console: &Console) -> Result<(), Failure> {
     arguments.out.as_ref().map_or(Ok(()), OutputFile::check)?;
-    let dataset = arguments.data.open(console)?;
     let change = arguments.preprocessing.change();
     let model = arguments.model.load(&change, console)?;
+    if model.config().is_multi_label() {
+        let reason = "audit compares the one class that a model gives each image, and this model gives an image several \
+                      labels; `retune eval` with --interpolation or --crop-mode measures it with other preprocessing";
+        return Err(Failure::Mistake(reason.to_owned()));
+    }
+    let dataset = arguments.data.open(console)?;
     console.tell_unused_range(&dataset, &model);
     let dataset = comparable(dataset, &model, console);
 

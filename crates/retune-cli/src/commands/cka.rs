@@ -69,9 +69,9 @@ enum Document {
 /// Compares, writes and prints.
 pub fn run(arguments: &CkaArguments, console: &Console) -> Result<(), Failure> {
     arguments.out.as_ref().map_or(Ok(()), OutputFile::check)?;
-    let dataset = arguments.data.open(console)?;
     let change = arguments.preprocessing.change();
     let model = arguments.model.load(&change, console)?;
+    let dataset = arguments.data.open_for(&model, console)?;
     console.tell_unused_range(&dataset, &model);
     let options = arguments.comparison.options(&arguments.data.batches, console);
     let options = arguments.similarity.apply(options);

@@ -13,7 +13,7 @@ use crate::arguments::data::EvaluationArguments;
 use crate::arguments::method::{MethodChoice, MethodOptionArguments, choices_help};
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
 use crate::arguments::parse;
-use crate::arguments::run::{RunArguments, refuse_several_labels};
+use crate::arguments::run::RunArguments;
 use crate::arguments::training::TrainingArguments;
 use crate::failure::Failure;
 use crate::output::{Console, results};
@@ -86,7 +86,6 @@ pub fn run(arguments: &CompareArguments, console: &Console) -> Result<(), Failur
 }
 
 fn options(arguments: &CompareArguments, console: &Console) -> Result<CompareOptions, Failure> {
-    refuse_several_labels(&arguments.training, "compare")?;
     let data = arguments.data.as_deref().ok_or_else(|| missing("--data", "the images to train on"))?;
     let groups = RunArguments {
         data,

@@ -3,6 +3,7 @@
 use clap::Args;
 use indexmap::IndexMap;
 use retune::analysis::calibration::Calibration;
+use retune::analysis::multilabel::LabelCounts;
 use retune::inference::{self, Evaluation, InferenceError, most_likely, softmax, softmax_at};
 use retune::models::{Model, imagenet};
 use retune::pixels::preprocess::Preprocessing;
@@ -10,7 +11,7 @@ use retune::report::confusion::{ClassAccuracy, Confusion};
 use retune::report::findings::{self, Findings, NextStep};
 use retune::run::{self, evaluation_split};
 use retune::similarity::feature_change::{self, FeatureChange};
-use retune::sources::{ClassMapping, Dataset};
+use retune::sources::{ClassMapping, Dataset, LabelSets};
 use serde::Serialize;
 
 use crate::arguments::data::{DataArguments, EvaluationArguments, open_source_for};
@@ -59,10 +60,6 @@ struct Document<'a> {
 pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> {
     let model = arguments.model.load(&arguments.preprocessing.change(), console)?;
     let several_labels = model.config().is_multi_label();
-    if several_labels && arguments.per_class {
-        let reason = "--per-class is for models that give each image one class; leave it out";
-        return Err(Failure::Mistake(reason.to_owned()));
-    }
     let mut sets = vec![(arguments.data.split_name().to_string(), arguments.data.open_for(&model, console)?)];
     for source in arguments.evaluations.sources(console)? {
         if source.name == sets[0].0 {
@@ -89,9 +86,10 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
         let loader = arguments.data.batches.loader(dataset.clone(), &model, console)?;
         let task = format!("evaluating {name}");
         let (mut answers, mut confidences, mut scaled) = (Vec::new(), Vec::new(), Vec::new());
+        let mut labels = several_labels.then(|| LabelAnswers::of(&model, &dataset)).transpose()?.flatten();
         let answer = |label, logits: &[f32]| {
-            if several_labels {
-                return;
+            if let Some(labels) = &mut labels {
+                return labels.add(label, logits);
             }
             let class = most_likely(logits);
             confidences.push((softmax(logits)[class], class == label));
@@ -107,7 +105,8 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
         }
         let (confusion, shown) = (Confusion::count(answers), imagenet::shown(&dataset.classes));
         if arguments.per_class {
-            classes.insert(name.clone(), confusion.of_classes(&shown));
+            let of_labels = labels.as_ref().map(LabelAnswers::of_each);
+            classes.insert(name.clone(), of_labels.unwrap_or_else(|| confusion.of_classes(&shown)));
         }
         // The probabilities that predictions have are those at the model's temperature.
         confidence.extend(scaled.or(plain).map(|found| (name.clone(), found)));
@@ -133,14 +132,47 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
         let tables = [
             results::table(&splits).to_string(),
             results::label_table(&splits),
-            results::further_table(&splits, &calibration),
+            if several_labels { String::new() } else { results::further_table(&splits, &calibration) },
             results::group_tables(&splits),
             results::class_tables(&classes),
         ];
-        let found = findings::evaluated(&splits, |set| confidence.get(set).cloned(), |set| mistakes.get(set).cloned());
-        let findings = Findings { sentences: found, next: next(arguments) };
+        let mistakes = |set: &str| mistakes.get(set).filter(|_| !several_labels).cloned();
+        let found = findings::evaluated(&splits, |set| confidence.get(set).cloned(), mistakes);
+        let next = if several_labels && arguments.per_class { Vec::new() } else { next(arguments) };
+        let findings = Findings { sentences: found, next };
         format!("{}{}{seen}\n{}", tables.concat(), moved(&feature_change), results::found(&findings))
     })
+}
+
+/// What a model answers for each label of images that have several.
+struct LabelAnswers {
+    sets: LabelSets,
+    thresholds: Vec<f64>,
+    counts: Vec<LabelCounts>,
+}
+
+impl LabelAnswers {
+    /// `None` of a model that gives each image one class.
+    fn of(model: &Model, dataset: &Dataset) -> Result<Option<Self>, InferenceError> {
+        let of_sets = |sets: LabelSets| {
+            let labels = sets.names().len();
+            let thresholds = inference::thresholds(model, labels);
+            Self { sets, thresholds, counts: vec![LabelCounts::default(); labels] }
+        };
+        Ok(inference::label_sets(model, dataset)?.map(of_sets))
+    }
+
+    fn add(&mut self, class: usize, logits: &[f32]) {
+        let has = self.sets.of_class(class);
+        for (label, (&logit, counts)) in logits.iter().zip(&mut self.counts).enumerate() {
+            counts.add(has.contains(&label), inference::sigmoid(logit) >= self.thresholds[label]);
+        }
+    }
+
+    fn of_each(&self) -> Vec<ClassAccuracy> {
+        let of_label = |(name, counts): (&String, &LabelCounts)| ClassAccuracy::of_label(name, counts);
+        self.sets.names().iter().zip(&self.counts).map(of_label).collect()
+    }
 }
 
 /// What would say more about these images.

@@ -53,7 +53,6 @@ impl FeaturesArguments {
         if self.shard.is_some() {
             return Err(Failure::Mistake("--shard needs a file to write (--out)".to_owned()));
         }
-        let dataset = self.data.open(console)?;
         let loaded;
         let model = match model {
             Some(model) => model,
@@ -62,6 +61,7 @@ impl FeaturesArguments {
                 &loaded
             }
         };
+        let dataset = self.data.open_for(model, console)?;
         let place = Layer::parse(&self.layer, model)?;
         let loader = self.data.batches.loader(dataset, model, console)?;
         Ok(features::table(model, &loader, place, &console.progress)?)
@@ -72,8 +72,8 @@ impl FeaturesArguments {
 pub fn run(arguments: &FeaturesArguments, console: &Console) -> Result<(), Failure> {
     let FeaturesArguments { out, layer, shard, .. } = arguments;
     FeatureFormat::of(out)?;
-    let dataset = arguments.data.open(console)?;
     let model = arguments.model.load(&arguments.preprocessing.change(), console)?;
+    let dataset = arguments.data.open_for(&model, console)?;
     let place = Layer::parse(layer, &model)?;
     let loader = arguments.data.batches.loader(dataset, &model, console)?;
     let shape = match *shard {

@@ -16,11 +16,11 @@ use retune::train::budget::Budget;
 
 use crate::arguments::continuing;
 use crate::arguments::data::{EvaluationArguments, IMAGES};
+use crate::arguments::given::GivenOptions;
 use crate::arguments::method::MethodArguments;
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
 use crate::arguments::run::RunArguments;
 use crate::arguments::training::TrainingArguments;
-use crate::arguments::typed::TypedOptions;
 use crate::failure::Failure;
 use crate::output::{Console, results};
 use crate::processes;
@@ -28,15 +28,17 @@ use crate::processes;
 /// Options of `retune fit`.
 #[derive(Args)]
 pub struct FitArguments {
-    #[command(flatten)]
-    typed: TypedOptions,
+    /// Which options were given, and where.
+    #[arg(skip)]
+    pub given: GivenOptions,
     #[command(flatten)]
     model: ModelArguments,
     #[arg(short, long, value_name = "PATH", help = IMAGES, help_heading = "Data")]
     data: Option<PathBuf>,
     #[command(flatten)]
     evaluations: EvaluationArguments,
-    /// Take the options from this run.toml, as another run recorded them; options that are typed count instead
+    /// Take the options from this run.toml, as another run recorded them; what is typed counts more, and what the run of
+    /// --from had counts less
     #[arg(long, value_name = "FILE", help_heading = "Data")]
     config: Option<PathBuf>,
     /// Run directory to write
@@ -92,9 +94,8 @@ impl FitArguments {
 /// Trains and prints the results.
 pub fn run(arguments: &FitArguments, console: &Console) -> Result<(), Failure> {
     if arguments.dry_run {
-        let data = arguments.data.as_deref().ok_or_else(|| missing("--data", "the images to train on"))?;
-        let plan = arguments.method.source(&arguments.training.head)?;
-        let (model, plan, estimate) = run::dry_run(&arguments.groups(data).options(console)?, &plan)?;
+        let (options, plan) = chosen(arguments, console)?;
+        let (model, plan, estimate) = run::dry_run(&options, &plan)?;
         return super::plan::print(&model, &plan, Some(&estimate), console);
     }
     let out = arguments.out.as_deref().ok_or_else(|| missing("--out", "a run directory to write"));
@@ -141,7 +142,9 @@ impl FitArguments {
         let plan = self.method.source(&self.training.head)?;
         let console = Console::silent();
         let groups = self.groups(self.data.as_deref().unwrap_or(Path::new("")));
-        Ok(run::recorded(&groups.options(&console)?, &plan).map_err(|error| error.to_string())?)
+        let mut options = groups.options(&console)?;
+        options.train.budget = self.budget;
+        Ok(run::recorded(&options, &plan).map_err(|error| error.to_string())?)
     }
 }
 
@@ -151,15 +154,7 @@ fn start(
     console: &Console,
     monitor: &dyn Monitor,
 ) -> Result<Result<Summary, FitError>, Failure> {
-    let (mut options, plan) = match &arguments.from {
-        Some(run) => going_on(arguments, run, console)?,
-        None => {
-            let data = arguments.data.as_deref().ok_or_else(|| missing("--data", "the images to train on"))?;
-            let plan = arguments.method.source(&arguments.training.head)?;
-            (arguments.groups(data).options(console)?, plan)
-        }
-    };
-    options.train.budget = arguments.budget;
+    let (mut options, plan) = chosen(arguments, console)?;
     options.train.processes = console.processes.clone();
     console.detail(|| toml::to_string(&options).unwrap_or_default());
     let traces = Traces::before(out);
@@ -171,16 +166,31 @@ fn start(
     Ok(fitted)
 }
 
+/// The options and the plan of a new run.
+fn chosen(arguments: &FitArguments, console: &Console) -> Result<(FitOptions, PlanSource), Failure> {
+    let (mut options, plan) = match &arguments.from {
+        Some(run) => going_on(arguments, run, console)?,
+        None => {
+            let data = arguments.data.as_deref().ok_or_else(|| missing("--data", "the images to train on"))?;
+            let plan = arguments.method.source(&arguments.training.head)?;
+            (arguments.groups(data).options(console)?, plan)
+        }
+    };
+    options.train.budget = arguments.budget;
+    Ok((options, plan))
+}
+
 /// The options and the plan of a run that goes on from another.
 fn going_on(arguments: &FitArguments, run: &Path, console: &Console) -> Result<(FitOptions, PlanSource), Failure> {
     let continuation = Continuation::of(run)?;
     let data = arguments.data.as_deref().unwrap_or(&continuation.options.data).to_owned();
-    let (typed, groups) = (&arguments.typed, arguments.groups(&data));
-    let options = continuing::options(&continuation, typed, &groups, console)?;
+    let (given, groups) = (&arguments.given, arguments.groups(&data));
+    let options = continuing::options(&continuation, given, &groups, console)?;
+    let splits_anew = continuing::splits_anew(&continuation.options, &options);
     let epochs_before = continuation.epochs_before;
-    let plan = continuing::plan(continuation, typed, &arguments.method, &groups)?;
+    let plan = continuing::plan(continuation, given, &arguments.method, &groups)?;
     console.progress.message(&continuing::told(run, epochs_before, &plan));
-    if continuing::splits_anew(typed) {
+    if splits_anew {
         let told = "note: images are held out anew, so validation may hold some that the run before was trained on";
         console.progress.message(told);
     }

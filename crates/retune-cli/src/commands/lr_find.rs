@@ -76,13 +76,15 @@ pub fn run(arguments: &LrFindArguments, console: &Console) -> Result<(), Failure
 }
 
 fn advice(found: Suggestions) -> String {
-    match found.valley {
-        Some(_) if found.within_noise => {
-            "the curve cannot tell a rate: the loss falls by less than it varies from batch \
-                                          to batch; give fit several rates to choose from, or try more --steps"
-                .to_owned()
+    match found.recommended() {
+        None if found.within_noise => "the curve cannot tell a rate: the loss falls by little more than it varies from batch \
+                                       to batch, as with a head that already fits; leave --lr out, so that fit searches by \
+                                       validation, or try more --steps"
+            .to_owned(),
+        Some(rate) => {
+            let around = [rate / 3.0, rate, 3.0 * rate].map(|rate| format!("{rate:.1e}")).join(",");
+            format!("try --lr {rate:.1e}, or let validation choose with --lr {around}")
         }
-        Some(valley) => format!("try --lr {valley:.1e}, or a few rates around it for validation to choose from"),
         None => {
             "the curve cannot tell a rate: the loss did not fall; try other --from and --to, or more --steps".to_owned()
         }
@@ -91,12 +93,12 @@ fn advice(found: Suggestions) -> String {
 
 fn describe(tests: &[GroupTest]) -> String {
     let columns =
-        [("trained", Align::Left), ("valley", Align::Right), ("steep", Align::Right), ("minimum", Align::Right)];
+        [("trained", Align::Left), ("steep", Align::Right), ("valley", Align::Right), ("minimum", Align::Right)];
     let mut table = Table::new(columns);
     let rate = |rate: Option<f64>| rate.map_or_else(|| "–".to_owned(), |rate| format!("{rate:.1e}"));
     for test in tests {
         let found = test.suggestions;
-        table.row([test.group.clone(), rate(found.valley), rate(found.steep), rate(found.minimum)]);
+        table.row([test.group.clone(), rate(found.steep), rate(found.valley), rate(found.minimum)]);
     }
     let advice = advice(tests.first().map(|test| test.suggestions).unwrap_or_default());
     let too_large = tests.first().and_then(|test| test.curve.too_large);
@@ -110,9 +112,9 @@ mod tests {
 
     #[test]
     fn it_says_when_it_cannot_tell() {
-        let clear = Suggestions { valley: Some(1e-3), ..Suggestions::default() };
-        assert!(advice(clear).starts_with("try --lr 1.0e-3"));
-        assert!(advice(Suggestions { within_noise: true, ..clear }).contains("less than it varies"));
+        let clear = Suggestions { valley: Some(1e-5), steep: Some(3e-4), ..Suggestions::default() };
+        assert!(advice(clear).starts_with("try --lr 3.0e-4, or let validation choose with --lr 1.0e-4,3.0e-4,9.0e-4"));
+        assert!(advice(Suggestions { within_noise: true, ..clear }).contains("little more than it varies"));
         assert!(advice(Suggestions::default()).contains("the loss did not fall"));
     }
 }

@@ -7,6 +7,7 @@ mod compare;
 mod completions;
 mod demo;
 mod eval;
+mod export;
 mod features;
 mod fit;
 mod knn;
@@ -17,6 +18,7 @@ mod merge_features;
 mod models;
 mod plan;
 mod predict;
+mod probe;
 mod reference;
 mod report;
 mod soup;
@@ -56,12 +58,16 @@ pub enum Command {
     Verify(verify::VerifyArguments),
     /// Predict the classes of images
     Predict(Box<predict::PredictArguments>),
+    /// Write a model for other runtimes, as ONNX
+    Export(Box<export::ExportArguments>),
     /// Extract the features of images at a layer
     Features(Box<features::FeaturesArguments>),
     /// Put the shards of an extraction together
     MergeFeatures(merge_features::MergeFeaturesArguments),
     /// Judge features by the votes of the nearest neighbors
     Knn(knn::KnnArguments),
+    /// Judge features by a linear probe
+    Probe(probe::ProbeArguments),
     /// Map features in two dimensions with UMAP
     Umap(Box<umap::UmapArguments>),
     /// Compare representations with CKA, across resizing filters, layers, or models
@@ -96,9 +102,11 @@ pub fn run(command: Command, console: &Console) -> Result<(), Failure> {
         Command::Eval(arguments) => eval::run(&arguments, console),
         Command::Verify(arguments) => verify::run(&arguments, console),
         Command::Predict(arguments) => predict::run(&arguments, console),
+        Command::Export(arguments) => export::run(*arguments, console),
         Command::Features(arguments) => features::run(&arguments, console),
         Command::MergeFeatures(arguments) => merge_features::run(&arguments, console),
         Command::Knn(arguments) => knn::run(&arguments, console),
+        Command::Probe(arguments) => probe::run(&arguments, console),
         Command::Umap(arguments) => umap::run(&arguments, console),
         Command::Cka(arguments) => cka::run(&arguments, console),
         Command::Audit(arguments) => audit::run(&arguments, console),

@@ -59,8 +59,8 @@ fn table(results: &IndexMap<String, IndexMap<String, Evaluation>>) -> Table {
     let columns = sets.into_iter().map(|set| (set, Align::Right));
     let mut table = Table::new(std::iter::once(("run".to_owned(), Align::Left)).chain(columns));
     for (name, sets) in results {
-        let accuracies = sets.values().map(|evaluation| percent(evaluation.accuracy));
-        table.row(std::iter::once(name.clone()).chain(accuracies));
+        let scores = sets.values().map(|evaluation| percent(evaluation.score()));
+        table.row(std::iter::once(name.clone()).chain(scores));
     }
     table
 }

@@ -90,8 +90,8 @@ fn table(points: &[CurvePoint]) -> Table {
     let columns = std::iter::once("alpha".to_owned()).chain(sets).map(|heading| (heading, Align::Right));
     let mut table = Table::new(columns);
     for point in points {
-        let accuracies = point.splits.values().map(|evaluation| percent(evaluation.accuracy));
-        table.row(std::iter::once(point.alpha.to_string()).chain(accuracies));
+        let scores = point.splits.values().map(|evaluation| percent(evaluation.score()));
+        table.row(std::iter::once(point.alpha.to_string()).chain(scores));
     }
     table
 }

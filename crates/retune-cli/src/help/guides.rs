@@ -22,8 +22,20 @@ pub const GROUPS: &[(&str, &[&str])] = &[
 ];
 
 /// The other commands.
-pub const OTHERS: &[&str] =
-    &["advise", "lr-find", "wise-ft", "soup", "verify", "layers", "merge-features", "knn", "completions", "man"];
+pub const OTHERS: &[&str] = &[
+    "advise",
+    "lr-find",
+    "wise-ft",
+    "soup",
+    "export",
+    "verify",
+    "layers",
+    "merge-features",
+    "knn",
+    "probe",
+    "completions",
+    "man",
+];
 
 /// What a newcomer types first.
 pub const FIRST_STEPS: [(&str, &str); 3] = [
@@ -216,6 +228,22 @@ pub const GUIDES: &[Guide] = &[
         ],
     },
     Guide {
+        command: "export",
+        about: "Write a model for other runtimes, as ONNX",
+        usage: "retune export <MODEL> [OPTIONS]",
+        options: &[
+            ("exported", "Run, folder, checkpoint, or hub name"),
+            ("out", "File to write (default model.onnx)"),
+            ("output", "logits (default), probabilities, or features"),
+            ("with_preprocessing", "Take decoded images of any size"),
+            ("opset", "Version of ONNX's operators (default 18)"),
+        ],
+        examples: &[
+            ("retune export run --out model.onnx", ""),
+            ("retune export run --with-preprocessing --output probabilities", ""),
+        ],
+    },
+    Guide {
         command: "features",
         about: "Extract the features of images at a layer",
         usage: "retune features --model <MODEL> --data <PATH> --out <FILE> [OPTIONS]",
@@ -252,6 +280,19 @@ pub const GUIDES: &[Guide] = &[
             ("temperature", "Temperature of the votes (default 0.07)"),
         ],
         examples: &[("retune knn --train train.npz test.npz", "")],
+    },
+    Guide {
+        command: "probe",
+        about: "Judge features by a linear probe",
+        usage: "retune probe --train <FILE> [FILE]... [OPTIONS]",
+        options: &[
+            ("features", "Features of the images to evaluate on"),
+            ("train", "Features of labeled images to fit to"),
+            ("val", "Features that choose the penalty (default: part of --train)"),
+            ("save", "File to write the head to: .safetensors"),
+            ("select", "Metric that chooses (default accuracy)"),
+        ],
+        examples: &[("retune probe --train train.npz test.npz --save head.safetensors", "")],
     },
     Guide {
         command: "umap",

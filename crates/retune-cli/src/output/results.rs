@@ -20,10 +20,11 @@ use crate::progress::Rounded;
 pub fn table<'a>(splits: impl IntoIterator<Item = (&'a String, &'a Evaluation)>) -> String {
     let splits: Vec<_> = splits.into_iter().collect();
     let grouped = splits.iter().any(|(_, evaluation)| evaluation.worst_group.is_some());
+    let several_labels = splits.iter().any(|(_, evaluation)| evaluation.is_of_several_labels());
     let mut columns = vec![
         ("set", Align::Left),
         ("n", Align::Right),
-        ("accuracy", Align::Right),
+        (if several_labels { "all labels right" } else { "accuracy" }, Align::Right),
         ("95 % interval", Align::Right),
         ("loss", Align::Right),
     ];
@@ -87,11 +88,12 @@ pub fn label_table(splits: &IndexMap<String, Evaluation>) -> String {
     if splits.values().all(|evaluation| evaluation.micro_f1.is_none()) {
         return String::new();
     }
-    let columns = [("set", Align::Left), ("mAP", Align::Right), ("micro F1", Align::Right), ("macro F1", Align::Right)];
-    let mut table = Table::new(columns);
+    let measures = ["mAP", "micro F1", "macro F1", "AUROC"].map(|measure| (measure, Align::Right));
+    let mut table = Table::new(std::iter::once(("set", Align::Left)).chain(measures));
     for (name, evaluation) in splits {
-        let Evaluation { mean_average_precision, micro_f1, macro_f1, .. } = evaluation;
-        table.row([name.clone(), shown(*mean_average_precision), shown(*micro_f1), shown(*macro_f1)]);
+        let Evaluation { mean_average_precision, micro_f1, macro_f1, auroc, .. } = evaluation;
+        let shares = [mean_average_precision, micro_f1, macro_f1, auroc].map(|share| shown(*share));
+        table.row(std::iter::once(name.clone()).chain(shares));
     }
     format!("\n{table}")
 }
@@ -151,8 +153,8 @@ pub fn summary(summary: &Summary, run: &Path, findings: &Findings) -> String {
     );
     for phase in &summary.phases {
         let chosen = chosen(phase);
-        let accuracy = percent(phase.validation.accuracy);
-        text.push_str(&format!("  {}: {chosen}, accuracy {accuracy} on validation\n", phase.phase));
+        let (name, score) = (phase.validation.score_name(), percent(phase.validation.score()));
+        text.push_str(&format!("  {}: {chosen}, {name} {score} on validation\n", phase.phase));
         text.extend(phase.cut.iter().map(|cut| format!("    {}\n", left_out(cut))));
         text.extend(phase.runner_up().map(|runner_up| format!("    {}\n", certainty(&runner_up))));
     }
@@ -233,13 +235,16 @@ fn left_out(cut: &BudgetCut) -> String {
 
 /// How sure the choice of a learning rate is.
 fn certainty(runner_up: &RunnerUp) -> String {
-    let RunnerUp { learning_rate, epochs, lead, standard_error } = *runner_up;
+    let RunnerUp { learning_rate, epochs, lead, standard_error, score } = *runner_up;
     let points = |share: f64| format!("{:.1}", 100.0 * share);
     let apart = if runner_up.is_told_apart() { "more than" } else { "within" };
-    let by = match lead {
-        0.0 => "as accurate".to_owned(),
-        0.0.. => format!("{} points less accurate", points(lead)),
-        _ => format!("{} points more accurate", points(-lead)),
+    let by = match (lead, score) {
+        (0.0, "accuracy") => "as accurate".to_owned(),
+        (0.0.., "accuracy") => format!("{} points less accurate", points(lead)),
+        (_, "accuracy") => format!("{} points more accurate", points(-lead)),
+        (0.0, _) => format!("as good in {score}"),
+        (0.0.., _) => format!("{} points worse in {score}", points(lead)),
+        _ => format!("{} points better in {score}", points(-lead)),
     };
     let plural = if epochs == 1 { "" } else { "s" };
     format!(
@@ -278,7 +283,8 @@ mod tests {
 
     #[test]
     fn how_sure_a_rate_is_is_told_in_points() {
-        let runner_up = RunnerUp { learning_rate: 3e-4, epochs: 2, lead: 0.01, standard_error: 0.03 };
+        let runner_up =
+            RunnerUp { learning_rate: 3e-4, epochs: 2, lead: 0.01, standard_error: 0.03, score: "accuracy" };
         let expected = "the rate 3e-4 was 1.0 points less accurate after 2 epochs, within one standard error (3.0)";
         assert_eq!(certainty(&runner_up), expected);
         let ahead = certainty(&RunnerUp { lead: -0.04, epochs: 1, ..runner_up });
@@ -287,6 +293,8 @@ mod tests {
             "the rate 3e-4 was 4.0 points more accurate after 1 epoch, more than one standard error (3.0)"
         );
         assert!(certainty(&RunnerUp { lead: 0.0, ..runner_up }).contains("was as accurate after"));
+        let of_labels = certainty(&RunnerUp { score: "mean average precision", ..runner_up });
+        assert!(of_labels.contains("was 1.0 points worse in mean average precision after 2 epochs"), "{of_labels}");
     }
 
     #[test]

@@ -224,9 +224,7 @@ impl Operator for FusedConvolution {
         if let Some(place) = self.residual_place().filter(|&place| wanted[place]) {
             found[place] = Some(gradient.clone());
         }
-        if let Some(place) = self.shift_place().filter(|&place| wanted[place]) {
-            found[place] = Some(Array::new(column_sums(gradient.values(), self.shape.outputs), &[self.shape.outputs]));
-        }
+        let mut sums = None;
         let scale_place = self.scale_place();
         let scale = scale_place.and_then(|place| kept.inputs[place].as_ref()).map(Array::values);
         let scale_is_wanted = scale_place.is_some_and(|place| wanted[place]);
@@ -238,6 +236,11 @@ impl Operator for FusedConvolution {
                 found[place] = Some(Array::new(scale, &[self.shape.outputs]));
             }
             found[WEIGHT] = wanted[WEIGHT].then(|| Array::new(gradients.weight, &self.weight_shape));
+            sums = gradients.sums;
+        }
+        if let Some(place) = self.shift_place().filter(|&place| wanted[place]) {
+            let sums = sums.unwrap_or_else(|| column_sums(gradient.values(), self.shape.outputs));
+            found[place] = Some(Array::new(sums, &[self.shape.outputs]));
         }
         if wanted[X] {
             let dx = input_gradient(&self.shape, gradient.values(), kept.input(WEIGHT).values(), scale, self.precision);

@@ -220,10 +220,10 @@ pub(super) struct PairFactors<'a> {
 
 impl Factors<V4> for PairFactors<'_> {
     #[inline(always)]
-    unsafe fn add_tap<const ROWS: usize>(
+    unsafe fn add_tap<const ROWS: usize, const VECTORS: usize>(
         &self,
         _: V4,
-        sums: &mut [[f32x16; 2]; ROWS],
+        sums: &mut [[f32x16; VECTORS]; ROWS],
         offsets: [isize; ROWS],
         (panel, tap): (usize, usize),
     ) {
@@ -242,11 +242,15 @@ impl Factors<V4> for PairFactors<'_> {
             // of the panel; the panel holds as many pairs. Tasks of this kind run with the unit.
             unsafe {
                 let at = panel.add(pair * 2 * WIDTH);
-                let (left, right) = (_mm512_loadu_si512(at.cast()), _mm512_loadu_si512(at.add(WIDTH).cast()));
+                let mut weights = [_mm512_set1_epi32(0); VECTORS];
+                for (v, weight) in weights.iter_mut().enumerate() {
+                    *weight = _mm512_loadu_si512(at.add(v * 2 * LANES).cast());
+                }
                 for r in 0..ROWS {
                     let factor = _mm512_set1_epi32(rows[r].add(2 * pair).cast::<i32>().read_unaligned());
-                    sums[r][0] = pulp::cast(add_pairs(pulp::cast(sums[r][0]), factor, left));
-                    sums[r][1] = pulp::cast(add_pairs(pulp::cast(sums[r][1]), factor, right));
+                    for (sum, &weight) in sums[r].iter_mut().zip(&weights) {
+                        *sum = pulp::cast(add_pairs(pulp::cast(*sum), factor, weight));
+                    }
                 }
             }
         }

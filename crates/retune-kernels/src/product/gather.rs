@@ -83,6 +83,8 @@ pub(crate) struct Gather {
     horizontal: Axis,
     start: usize,
     images_innermost: bool,
+    /// Number and distance of the rows of a matrix, which has no axes.
+    matrix: Option<(usize, usize)>,
 }
 
 /// The rows of a tile: for each its place.
@@ -110,24 +112,42 @@ impl Gather {
         let uneven = !vertical.is_even() || !horizontal.is_even();
         let images_innermost = images > 1 && (positions <= SMALL_MAP || uneven);
         let (vertical, horizontal) = (vertical.scaled(line_stride), horizontal.scaled(row_stride));
-        Self { images, image_stride, vertical, horizontal, start, images_innermost }
+        Self { images, image_stride, vertical, horizontal, start, images_innermost, matrix: None }
     }
 
     /// The rows of a matrix, `stride` values apart, the first of which begins at `start`.
     pub fn matrix(rows: usize, stride: usize, start: usize) -> Self {
-        Self::new(1, 0, (Axis::strided(1, 1), 0), (Axis::strided(rows, 1), stride), start)
+        let axis = || Axis { sources: Vec::new(), length: 0, order: Vec::new() };
+        Self {
+            images: 1,
+            image_stride: 0,
+            vertical: axis(),
+            horizontal: axis(),
+            start,
+            images_innermost: false,
+            matrix: Some((rows, stride)),
+        }
     }
 
     pub fn rows(&self) -> usize {
+        if let Some((rows, _)) = self.matrix {
+            return rows;
+        }
         self.images * self.vertical.length * self.horizontal.length
     }
 
     pub fn taps(&self) -> usize {
+        if self.matrix.is_some() {
+            return 1;
+        }
         self.vertical.taps() * self.horizontal.taps()
     }
 
     /// The largest offset of any source row.
     pub fn largest_offset(&self) -> usize {
+        if let Some((rows, stride)) = self.matrix {
+            return self.start + rows.saturating_sub(1) * stride;
+        }
         let largest = |axis: &Axis| axis.sources.iter().copied().max().unwrap_or(0).max(0) as usize;
         self.start
             + self.images.saturating_sub(1) * self.image_stride
@@ -139,6 +159,13 @@ impl Gather {
     #[inline(always)]
     pub fn places<const ROWS: usize>(&self, row: usize, count: usize) -> Places<ROWS> {
         let mut places = Places { destination: [0; ROWS], image_offset: [-1; ROWS], y: [0; ROWS], x: [0; ROWS] };
+        if let Some((_, stride)) = self.matrix {
+            for index in 0..count.min(ROWS) {
+                places.destination[index] = row + index;
+                places.image_offset[index] = (self.start + (row + index) * stride) as isize;
+            }
+            return places;
+        }
         let (lines, columns) = (self.vertical.length, self.horizontal.length);
         let positions = lines * columns;
         let (mut image, position) = match self.images_innermost {
@@ -176,6 +203,9 @@ impl Gather {
     /// all are.
     #[inline(always)]
     pub fn offsets<const ROWS: usize>(&self, places: &Places<ROWS>, tap: usize) -> Option<[isize; ROWS]> {
+        if self.matrix.is_some() {
+            return Some(places.image_offset);
+        }
         let columns = self.horizontal.taps();
         let vertical = &self.vertical.sources[tap / columns * self.vertical.length..][..self.vertical.length];
         let horizontal = &self.horizontal.sources[tap % columns * self.horizontal.length..][..self.horizontal.length];

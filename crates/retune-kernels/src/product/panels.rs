@@ -7,12 +7,11 @@ use pulp::{Simd, WithSimd};
 use super::threads::Threads;
 use crate::instructions::dispatch;
 use crate::shared::SharedSlice;
+use crate::transpose::{LINES, transpose};
 use crate::vectors::vectorized;
 
 /// Depths that are packed together: what they take up stays in the first-level cache.
 const DEPTHS_TOGETHER: usize = 16;
-/// Columns whose lines are read together.
-const TOGETHER: usize = 8;
 
 /// Columns of a panel with this instruction set.
 pub(crate) const fn panel_width<S: Simd>() -> usize {
@@ -107,6 +106,12 @@ impl Panels {
         self.columns
     }
 
+    /// Columns of a panel.
+    #[inline(always)]
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
     /// Number of panels.
     pub fn count(&self) -> usize {
         self.columns.div_ceil(self.width)
@@ -182,17 +187,21 @@ impl Packing<'_> {
     #[inline(always)]
     fn lines<const TAPS: usize>(&self, out: &mut [f32]) {
         let Self { matrix, layout, scale, ref columns, width } = *self;
-        for first in columns.clone().step_by(TOGETHER) {
-            let (lane, count) = (first - columns.start, (columns.end - first).min(TOGETHER));
+        for first in columns.clone().step_by(LINES) {
+            let (lane, count) = (first - columns.start, (columns.end - first).min(LINES));
             // Columns past the last repeat it, and are not copied.
-            let mut columns = [first; TOGETHER];
-            let mut lines = [&matrix[..0]; TOGETHER];
+            let mut columns = [first; LINES];
+            let mut lines = [&matrix[..0]; LINES];
             for (index, (column, line)) in columns.iter_mut().zip(&mut lines).enumerate() {
                 *column = first + index.min(count - 1);
                 *line = &matrix[*column * layout.column_stride..][..layout.depth * TAPS];
             }
+            if TAPS == 1 && count == LINES && matches!(scale, Scale::None) {
+                transpose(lines, &mut out[lane..], width);
+                continue;
+            }
             for k in 0..layout.depth {
-                let mut block = [[0.0; TOGETHER]; TAPS];
+                let mut block = [[0.0; LINES]; TAPS];
                 for (index, (line, &column)) in lines.iter().zip(&columns).enumerate() {
                     let factor = scale.factor(column, k);
                     for (values, value) in block.iter_mut().zip(&line[k * TAPS..][..TAPS]) {

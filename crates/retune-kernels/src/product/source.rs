@@ -77,7 +77,7 @@ impl<'a> Source<'a> {
                 let zeros = vec![0; panels.depth() + 1];
                 let factors = PairFactors { source, panels: &panels, zeros: &zeros };
                 let output = Output { gather, epilogue, destination, place, columns: panels.columns() };
-                return output.divide(panels.count(), Threads::All, |rows, panels| {
+                return output.divide(panels.depth(), panels.count(), Threads::All, |rows, panels| {
                     unit.run(Task { output, factors, rows, panels });
                 });
             }

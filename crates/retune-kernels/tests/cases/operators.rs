@@ -104,6 +104,18 @@ proptest! {
 }
 
 #[test]
+fn attention_of_several_blocks_of_keys_is_burns() {
+    for (tokens, width) in [(96, 32), (97, 64), (205, 64), (400, 24)] {
+        let shape = [1, tokens, 3, 2, width];
+        let parts = tensor(&values(shape.iter().product(), 7), shape);
+        let difference =
+            compare(attention(parts.clone()), plain_attention(&parts), &|found| vec![gradient(&parts, found)]);
+        // Sums of a few hundred values of magnitude around 1, in another order.
+        assert!(difference < 1e-5, "{tokens} {width}: {difference}");
+    }
+}
+
+#[test]
 fn ties_of_a_window_pass_the_gradient_to_its_first_place() {
     let x = tensor(&[1.0; 4], [1, 2, 2, 1]);
     let gradients = max_pool(x.clone(), 2, 2, 0).sum().backward();

@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use indexmap::IndexSet;
 use retune_analysis::holm;
 use retune_analysis::intervals::Estimate;
+use retune_analysis::label_resampling::{LabelScores, mean_average_precisions};
 use retune_analysis::resampling::{Answers, RESAMPLES, Resampled, accuracies, worst_group_accuracies};
 use retune_analysis::two_way::{LEVEL, TwoWay};
 
-use super::judgments::Judgment;
+use super::judgments::{Judgment, LabelJudgments};
 use super::{Basis, Column, ColumnResult, MethodResult, MethodRow, Standing, legacy};
 
 /// Means that differ by less count as equal.
@@ -85,6 +86,47 @@ struct Judged {
 impl Judged {
     /// `None` if any run has no judgments on the column.
     fn of(rows: &[MethodRow], column: &Column) -> Option<Self> {
+        let of_several_labels = |row: &MethodRow| row.judgments.values().any(|judgments| !judgments.labels.is_empty());
+        if rows.iter().any(of_several_labels) { Self::of_labels(rows, column) } else { Self::of_classes(rows, column) }
+    }
+
+    /// Of mean average precisions, on the images that every run has.
+    fn of_labels(rows: &[MethodRow], column: &Column) -> Option<Self> {
+        let mut runs: Vec<&LabelJudgments> = Vec::new();
+        for row in rows {
+            for seed in row.runs.keys() {
+                runs.push(row.judgments.get(seed)?.labels.get(&column.set)?);
+            }
+        }
+        let first = runs.first()?;
+        let positions: Vec<HashMap<u64, usize>> =
+            runs.iter().map(|run| run.images.iter().copied().zip(0..).collect()).collect();
+        let shared = first.images.iter().filter(|image| positions.iter().all(|known| known.contains_key(*image)));
+        let images: Vec<u64> = shared.copied().collect();
+        if images.is_empty() || runs.iter().any(|run| run.labels != first.labels) {
+            return None;
+        }
+        let in_order = |(run, positions): (&&LabelJudgments, &HashMap<u64, usize>)| {
+            let rows = || images.iter().map(|image| positions[image] * run.labels..(positions[image] + 1) * run.labels);
+            let scores: Vec<f32> = rows().flat_map(|row| run.scores[row].iter().copied()).collect();
+            let has: Vec<bool> = rows().flat_map(|row| run.has[row].iter().copied()).collect();
+            (scores, has)
+        };
+        let in_order: Vec<(Vec<f32>, Vec<bool>)> = runs.iter().zip(&positions).map(in_order).collect();
+        let scores: Vec<LabelScores> =
+            in_order.iter().map(|(scores, has)| LabelScores { scores, has, labels: first.labels }).collect();
+        let mut found = mean_average_precisions(&scores, RESAMPLES, SEED).into_iter();
+        let of_row = |row: &MethodRow| row.runs.keys().copied().zip(found.by_ref()).collect();
+        Some(Self {
+            rows: rows.iter().map(of_row).collect(),
+            without_seed: rows.iter().map(|row| row.without_seed).collect(),
+            effective: images.len(),
+            images: images.len(),
+        })
+    }
+
+    /// Of accuracies, or of the worst group's.
+    fn of_classes(rows: &[MethodRow], column: &Column) -> Option<Self> {
         let mut runs: Vec<&[Judgment]> = Vec::new();
         for row in rows {
             for (seed, summary) in &row.runs {

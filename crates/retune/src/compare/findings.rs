@@ -29,10 +29,11 @@ pub(super) fn sentences(comparison: &Comparison) -> Vec<String> {
         |result: &&ColumnResult| best_of(result).and_then(|best| best.estimate).map_or(1.0, |best| best.mean);
     let mut results: Vec<&ColumnResult> = comparison.results().iter().collect();
     results.sort_by(|one, other| accuracy(one).total_cmp(&accuracy(other)));
-    results.into_iter().filter_map(sentence).collect()
+    let score = comparison.score_name();
+    results.into_iter().filter_map(|result| sentence(result, score)).collect()
 }
 
-fn sentence(result: &ColumnResult) -> Option<String> {
+fn sentence(result: &ColumnResult, score: &str) -> Option<String> {
     let ColumnResult { column, basis, methods, .. } = result;
     let named = |wanted: Standing| -> Vec<String> {
         methods.iter().filter(|method| method.standing == wanted).map(|method| method.label.clone()).collect()
@@ -47,12 +48,12 @@ fn sentence(result: &ColumnResult) -> Option<String> {
         100.0 * estimate.interval[1]
     );
     let best = listed(&bests);
-    let highest = format!("Highest accuracy on {heading}: {best}, {shown}");
+    let highest = format!("Highest {score} on {heading}: {best}, {shown}");
     let holm = if *basis == Basis::Predictions { " after Holm's correction" } else { "" };
     let is = |count: usize| if count == 1 { "is" } else { "are" };
     Some(match (close.len(), worse.len()) {
         (0, 0) if bests.len() < 2 => format!("{highest}."),
-        (0, 0) => format!("All methods have the same accuracy on {heading}: {shown}."),
+        (0, 0) => format!("All methods have the same {score} on {heading}: {shown}."),
         (0, _) => format!("{highest}; every other method is significantly worse{holm}."),
         (_, 0) => format!("{highest}; no other method is significantly worse{holm}."),
         (near, far) if near <= far => {

@@ -1,17 +1,34 @@
 //! What runs said of each image, and no more of it than a comparison needs.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use indexmap::IndexMap;
 use retune_random::{combine, hash};
 
-use crate::run::record::Predictions;
+use crate::files::FileError;
+use crate::run::record::{LabelPredictions, Predictions};
 
-/// Whether a run was right, image by image, for each set.
+/// What a run said of each image, for each set.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Judgments {
-    /// By the name of the set.
+    /// Whether it was right, by the name of the set.
     pub sets: IndexMap<String, Vec<Judgment>>,
+    /// What it said of each label where images have several, by the name of the set.
+    pub labels: IndexMap<String, LabelJudgments>,
+}
+
+/// What a run said of the labels of each image.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LabelJudgments {
+    /// Tells the image from others of the set, and is the same in every run.
+    pub images: Vec<u64>,
+    /// The probability of each label, a row for each image.
+    pub scores: Vec<f32>,
+    /// Whether the image has it.
+    pub has: Vec<bool>,
+    /// Labels in a row.
+    pub labels: usize,
 }
 
 /// Whether a run was right about an image.
@@ -26,6 +43,17 @@ pub struct Judgment {
 }
 
 impl Judgments {
+    /// What a run said of each image, where it kept that.
+    ///
+    /// # Errors
+    /// A file that cannot be read or understood.
+    pub fn read(run: &Path, classes: &[String]) -> Result<Option<Self>, FileError> {
+        if let Some(predictions) = LabelPredictions::read(run)? {
+            return Ok(Some(Self::of_labels(predictions)));
+        }
+        Ok(Predictions::read(run, classes)?.as_ref().map(Self::of))
+    }
+
     /// Takes from a run's predictions what a comparison needs.
     pub fn of(predictions: &Predictions) -> Self {
         let sets = predictions.sets.iter().enumerate().map(|(position, name)| {
@@ -42,6 +70,29 @@ impl Judgments {
             };
             (name.clone(), predictions.of_set(position).map(judgment).collect())
         });
-        Self { sets: sets.collect() }
+        Self { sets: sets.collect(), labels: IndexMap::new() }
     }
+
+    /// The same of a run on images with several labels.
+    pub fn of_labels(predictions: LabelPredictions) -> Self {
+        let labels = predictions.labels.len();
+        let sets = predictions.sets.into_iter().map(|(name, rows)| {
+            let mut seen: HashMap<u64, u64> = HashMap::new();
+            let mut found = LabelJudgments { labels, ..LabelJudgments::default() };
+            for row in rows {
+                let path = hash(row.path.as_bytes());
+                let before = seen.entry(path).and_modify(|count| *count += 1).or_default();
+                found.images.push(combine(path, *before));
+                found.scores.extend(row.probabilities.iter().map(|&probability| logit(probability)));
+                found.has.extend(row.has);
+            }
+            (name, found)
+        });
+        Self { sets: IndexMap::new(), labels: sets.collect() }
+    }
+}
+
+/// The logit of a probability, which tells apart those near 1 that single precision does not.
+fn logit(probability: f64) -> f32 {
+    (probability.ln() - (-probability).ln_1p()) as f32
 }

@@ -5,14 +5,16 @@ use retune_analysis::intervals::{Estimate, paired_difference, proportion_differe
 use super::{Column, MethodRow};
 
 /// Mean accuracy in a column with its interval: Student's at 90 % over seeds or, for a single run, Wilson's at 95 % over
-/// images. A worst group has no interval then, because Wilson's does not account for its selection.
+/// images. A worst group has no interval then, because Wilson's does not account for its selection; nor has a mean average
+/// precision, which is no share of images.
 pub(super) fn estimate(row: &MethodRow, column: &Column) -> Option<Estimate> {
     let accuracies: Vec<f64> = row.accuracies(column).into_values().collect();
     match accuracies.as_slice() {
         [] => None,
         [only] => {
             let evaluation = row.runs.values().find_map(|summary| summary.splits.get(&column.set))?;
-            let interval = if column.worst_group { [*only; 2] } else { evaluation.accuracy_interval };
+            let is_share_of_images = !column.worst_group && !evaluation.is_of_several_labels();
+            let interval = if is_share_of_images { evaluation.accuracy_interval } else { [*only; 2] };
             Some(Estimate { mean: *only, interval })
         }
         several => Some(Estimate::over_seeds(several)),
@@ -32,7 +34,7 @@ pub(super) fn is_worse(row: &MethodRow, best: &MethodRow, column: &Column) -> bo
     }
     let counts = |row: &MethodRow| {
         let evaluation = row.runs.values().find_map(|run| run.splits.get(&column.set))?;
-        let accuracy = column.accuracy(evaluation)?;
+        let accuracy = column.accuracy(evaluation).filter(|_| !evaluation.is_of_several_labels())?;
         let n = if column.worst_group { evaluation.worst_group.as_ref()?.n } else { evaluation.n };
         Some(((accuracy * n as f64).round() as usize, n))
     };

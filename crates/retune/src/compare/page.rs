@@ -4,11 +4,13 @@ use retune_figures::Axis;
 use retune_figures::figure::{Line, Lines, Scatter};
 use retune_pixels::preprocess::Preprocessing;
 
+use super::judgments::Judgments;
 use super::table::reading;
 use super::{Basis, ColumnResult, Comparison, MethodResult, MethodRow, Standing};
 use crate::report::findings::Findings;
 use crate::report::page::{self, Cell, Mark, Page, Section, Table, Text, grouped};
 use crate::report::run_page::{RunRecord, duration, sentence};
+use crate::train::metrics::score_name;
 
 /// Maximum number of images on all maps of a page except the first one, so that the page opens quickly.
 const MAX_MAPPED: usize = 30_000;
@@ -106,7 +108,8 @@ fn results(comparison: &Comparison) -> Section {
         rows: comparison.rows.iter().enumerate().map(row).collect(),
         caption: format!("● best of the column, ○ not significantly worse. {}", test.replace('\n', " ").trim()),
     };
-    Section::new("Accuracy", intervals.replace('\n', " ").trim()).wide().with("", table)
+    let title = if comparison.is_of_several_labels() { "Mean average precision" } else { "Accuracy" };
+    Section::new(title, intervals.replace('\n', " ").trim()).wide().with("", table)
 }
 
 fn accuracy(method: &MethodResult, result: &ColumnResult, several: bool) -> Cell {
@@ -149,16 +152,17 @@ fn curves(runs: &[RunOf]) -> Option<Section> {
             .metrics
             .iter()
             .filter(|row| row.phase == phase.phase && row.split == "val" && row.learning_rate == phase.learning_rate);
-        lines.push(Line::new(label.clone(), rows.map(|row| (row.epoch as f64, row.accuracy)).collect()));
+        lines.push(Line::new(label.clone(), rows.map(|row| (row.epoch as f64, row.score())).collect()));
     }
     if lines.is_empty() {
         return None;
     }
-    let note = "Accuracy on validation by epoch in the last phase of gradient descent, at the chosen learning rate, for the \
+    let score = score_name(runs.iter().flat_map(|run| &run.record.metrics));
+    let note = "The score on validation by epoch in the last phase of gradient descent, at the chosen learning rate, for the \
                 first seed of each method.";
     let view = Lines {
         x: Axis::integers("epoch"),
-        y: Axis::shares("accuracy on validation"),
+        y: Axis::shares(format!("{score} on validation")),
         lines,
         noun: "methods".into(),
         ..Lines::default()
@@ -208,7 +212,7 @@ fn every_run(comparison: &Comparison, runs: &[RunOf]) -> Section {
         for set in &sets {
             cells.push(summary.splits.get(*set).map_or_else(
                 || Cell::text("–"),
-                |found| Cell::number(format!("{:.1} %", 100.0 * found.accuracy), found.accuracy),
+                |found| Cell::number(format!("{:.1} %", 100.0 * found.score()), found.score()),
             ));
         }
         let rate = summary.phases.iter().rev().find_map(|phase| phase.learning_rate);
@@ -269,7 +273,12 @@ pub fn comparison_of(runs: &[RunOf]) -> Comparison {
             rows.push(MethodRow::new(label));
             rows.len() - 1
         });
-        rows[position].add(record.summary.seed, record.summary.clone(), record.predictions.as_ref());
+        let judgments = match &record.predictions {
+            Some(predictions) => Some(Judgments::of(predictions)),
+            // A file that cannot be read tells nothing of each image; the summary still counts.
+            None => Judgments::read(&record.directory, &record.summary.classes).ok().flatten(),
+        };
+        rows[position].add(record.summary.seed, record.summary.clone(), judgments);
     }
     let further = runs.first().map(|run| run.record.shifted()).unwrap_or_default();
     Comparison::new(rows, &further)

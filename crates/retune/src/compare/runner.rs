@@ -10,6 +10,7 @@ use std::time::Instant;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use super::judgments::Judgments;
 use super::run_monitor::RunMonitor;
 use super::{Comparison, MethodRow, table};
 use crate::files::lock::{DirectoryLock, LOCK_FILE, LockError};
@@ -17,7 +18,6 @@ use crate::files::{self, FileError};
 use crate::methods::{MethodOptions, MethodSpec};
 use crate::monitor::Monitor;
 use crate::report::pictures::{self, MissingPicture, Pictures};
-use crate::run::record::Predictions;
 use crate::run::{self, FitError, FitOptions, PLOTS_FOLDER, PlanSource, Summary};
 use crate::sources::{ReadImages, SplitName};
 use crate::train::{Shared, TrainError};
@@ -325,8 +325,8 @@ fn put_together(options: &CompareOptions, found: &[Found]) -> Result<Comparison,
             let Some(found) = found.iter().find(|found| found.label == row.label && found.seed == *seed) else {
                 continue;
             };
-            let predictions = Predictions::read(&found.run, &found.summary.classes)?;
-            row.add(*seed, found.summary.clone(), predictions.as_ref());
+            let judgments = Judgments::read(&found.run, &found.summary.classes)?;
+            row.add(*seed, found.summary.clone(), judgments);
         }
         let Some(first) = found.iter().find(|found| found.label == row.label) else { continue };
         let is_deterministic = run::read_plan(&first.run).map_err(failed)?.is_deterministic();

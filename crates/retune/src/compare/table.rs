@@ -164,7 +164,7 @@ pub fn csv(comparison: &Comparison) -> io::Result<String> {
         "role",
         "worst_group",
         "seed",
-        "accuracy",
+        if comparison.is_of_several_labels() { "mean_average_precision" } else { "accuracy" },
         "n",
         "mean",
         "low",
@@ -219,6 +219,11 @@ fn notes(comparison: &Comparison) -> String {
 pub(super) fn reading(comparison: &Comparison) -> (String, String) {
     let (mut intervals, significance) =
         if comparison.is_legacy() { of_accuracies(comparison) } else { of_predictions(comparison) };
+    if comparison.is_of_several_labels() {
+        intervals.push_str(
+            "Images have several labels: the numbers are mean average precisions, the mean over the labels that some image has.\n",
+        );
+    }
     if comparison.in_distribution == "val" {
         intervals.push_str(
             "There is no test split, so 'val' takes its place; 'val' also chose rates and epochs, so it is optimistic.\n",

@@ -128,7 +128,7 @@ fn judged(label: &str, seeds: u64, wrong: impl Fn(u64, u64) -> bool) -> MethodRo
         let images: Vec<Judgment> = (0..400).map(judgment).collect();
         let right = images.iter().filter(|judgment| judgment.is_right).count();
         row.add(seed, run(seed, &[("val", 0.5), ("test", right as f64 / 400.0)]), None);
-        row.judgments.insert(seed, Judgments { sets: [("test".to_owned(), images)].into() });
+        row.judgments.insert(seed, Judgments { sets: [("test".to_owned(), images)].into(), ..Judgments::default() });
     }
     row
 }

@@ -35,7 +35,8 @@ pub struct Evaluation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub macro_f1: Option<f64>,
     /// Mean over classes of the area under the ROC curve of each against all others. `None` if a class has no image, if
-    /// there are more than 2²⁶ logits, and of evaluations within training.
+    /// there are more than 2²⁶ logits, and of evaluations within training. Of several labels, the mean over those that
+    /// some images have and others do not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auroc: Option<f64>,
     /// The F1 score of all labels together, where images have several labels.
@@ -65,6 +66,34 @@ impl Evaluation {
     /// Whether this is better than `other`: more accurate, then of lower loss.
     pub fn is_better_than(&self, other: &Self) -> bool {
         self.order(other).is_gt()
+    }
+
+    /// Whether images have several labels, or none.
+    pub fn is_of_several_labels(&self) -> bool {
+        self.micro_f1.is_some()
+    }
+
+    /// The share that tells first how good a model is, 0 to 1: accuracy or, where images have several labels, mean average
+    /// precision. All labels of an image are seldom right.
+    pub fn score(&self) -> f64 {
+        self.mean_average_precision.filter(|_| self.is_of_several_labels()).unwrap_or(self.accuracy)
+    }
+
+    /// What [`Self::score`] is.
+    pub fn score_name(&self) -> &'static str {
+        if self.is_of_several_labels() { "mean average precision" } else { "accuracy" }
+    }
+
+    /// Standard error of the score over images, √(p (1 − p) / n). A mean average precision is no share of images, and has
+    /// this one only about.
+    pub fn standard_error(&self) -> f64 {
+        let (share, n) = (self.score(), self.n.max(1) as f64);
+        (share * (1.0 - share) / n).sqrt()
+    }
+
+    /// How this compares with `other` by the score: the greater has the higher one, then the lower loss.
+    pub fn score_order(&self, other: &Self) -> std::cmp::Ordering {
+        self.score().total_cmp(&other.score()).then(other.loss.total_cmp(&self.loss))
     }
 
     /// How this compares with `other`: the greater is more accurate, then of lower loss.
@@ -185,6 +214,18 @@ pub(crate) fn evaluate_rows<'a>(
         tally.add(row, label, sample.group.as_deref());
     }
     Ok(tally.evaluation())
+}
+
+/// Evaluates logits, row-major, a row of `classes` for each label.
+///
+/// # Panics
+/// If a label has no logit: a caller's mistake, not input's.
+pub fn evaluate_labeled_rows(logits: &[f32], classes: usize, labels: &[usize]) -> Evaluation {
+    let mut tally = Tally::ranking(labels.len(), classes);
+    for (row, &label) in logits.chunks_exact(classes.max(1)).zip(labels) {
+        tally.add(row, label, None);
+    }
+    tally.evaluation()
 }
 
 /// Evaluates probabilities, or votes, which are made probabilities: row-major, a row of `classes` scores for each label,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
+use retune_analysis::classification::auroc;
 use retune_analysis::intervals::wilson_interval;
 use retune_analysis::multilabel::{LabelCounts, average_precision, best_f1_threshold, macro_f1, micro_f1};
 
@@ -29,6 +30,12 @@ pub fn sigmoid(logit: f32) -> f64 {
     1.0 / (1.0 + (-f64::from(logit)).exp())
 }
 
+/// The probability of each label from which on a model takes an image to have it: its own thresholds, or a half.
+pub fn thresholds(model: &Model, labels: usize) -> Vec<f64> {
+    let own = model.config().thresholds().filter(|thresholds| thresholds.len() == labels);
+    own.unwrap_or_else(|| vec![0.5; labels])
+}
+
 /// Counts images with several labels while they go by.
 pub(super) struct LabelTally {
     sets: LabelSets,
@@ -50,9 +57,8 @@ impl LabelTally {
     /// For so many images, by the thresholds of a model or by a half.
     pub fn new(model: &Model, sets: LabelSets, images: usize) -> Self {
         let labels = sets.names().len();
-        let thresholds = model.config().thresholds().filter(|thresholds| thresholds.len() == labels);
         Self {
-            thresholds: thresholds.unwrap_or_else(|| vec![0.5; labels]),
+            thresholds: thresholds(model, labels),
             loss: 0.0,
             right: 0,
             n: 0,
@@ -107,7 +113,11 @@ impl LabelTally {
             worst_group: groups.first().cloned(),
             macro_f1: Some(macro_f1(&self.counts)),
             micro_f1: Some(micro_f1(&self.counts)),
-            mean_average_precision: self.mean_average_precision(),
+            mean_average_precision: self.mean_over_labels(|scores, has| average_precision(scores, has)),
+            auroc: self.mean_over_labels(|scores, has| {
+                let scores: Vec<f64> = scores.iter().map(|&score| score.into()).collect();
+                auroc(&scores, has)
+            }),
             groups,
             ..Evaluation::default()
         }
@@ -126,10 +136,10 @@ impl LabelTally {
         self.counts.iter().map(of_label).sum::<f64>() / self.counts.len().max(1) as f64
     }
 
-    fn mean_average_precision(&self) -> Option<f64> {
+    /// The mean of a measure of scores and of which images have the label, over the labels that have it.
+    fn mean_over_labels(&self, measure: impl Fn(&[f32], &dyn Fn(usize) -> bool) -> Option<f64> + Sync) -> Option<f64> {
         let labels = self.counts.len();
-        let of_label =
-            |label: usize| average_precision(&column(&self.logits, labels, label), |image| self.has(image, label));
+        let of_label = |label: usize| measure(&column(&self.logits, labels, label), &|image| self.has(image, label));
         let known: Vec<f64> = (0..labels).into_par_iter().filter_map(of_label).collect();
         (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
     }

@@ -6,6 +6,7 @@ use std::ops::Range;
 use burn::tensor::Tensor;
 use retune_kernels::operators::{channels_first, global_average};
 
+use super::graph::{Graph, Value};
 use super::layers::Pass;
 use super::parameters::ParameterSpec;
 use crate::names::suggestion;
@@ -197,6 +198,9 @@ pub(crate) trait Chain: Send + Sync {
     /// Runs one block.
     fn forward_block(&self, block: usize, x: Activation, pass: &mut Pass) -> Activation;
 
+    /// The operations of one block in evaluation: what [`Chain::forward_block`] computes, as a graph.
+    fn export_block(&self, block: usize, x: Value, graph: &mut Graph) -> Value;
+
     /// The normalized class token and the mean of the normalized patches, side by side, from what enters the block before
     /// the head; `None` where there are no such tokens.
     fn class_token_and_mean(&self, _x: &Activation, _pass: &Pass) -> Option<Tensor<2>> {
@@ -214,5 +218,13 @@ pub(crate) fn forward_range(chain: &dyn Chain, x: Activation, blocks: Range<usiz
     blocks.fold(x, |x, block| {
         pass.enter_block(block);
         chain.forward_block(block, x, pass)
+    })
+}
+
+/// The operations of a range of blocks.
+pub(crate) fn export_range(chain: &dyn Chain, x: Value, blocks: Range<usize>, graph: &mut Graph) -> Value {
+    blocks.fold(x, |x, block| {
+        graph.enter_block(block);
+        chain.export_block(block, x, graph)
     })
 }

@@ -11,6 +11,8 @@ use super::chain::Activation;
 use super::dropping::Dropping;
 use super::parameters::{Initialization, ParameterBuilder, ParameterId, Parameters, Role};
 
+mod in_graph;
+
 /// Running statistics that a BatchNorm layer would have after the batch it has just seen.
 pub struct ObservedStatistics {
     /// The running mean's parameter.
@@ -154,7 +156,8 @@ impl Padding {
         Self::Symmetric(kernel / 2)
     }
 
-    fn before_and_after(self, input: usize, kernel: usize, stride: usize) -> (usize, usize) {
+    /// Zeros before and after a side of `input` pixels.
+    pub fn before_and_after(self, input: usize, kernel: usize, stride: usize) -> (usize, usize) {
         match self {
             Self::Symmetric(padding) => (padding, padding),
             Self::Same => {

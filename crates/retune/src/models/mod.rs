@@ -17,9 +17,10 @@ mod classes;
 pub mod config;
 mod dropping;
 mod families;
+pub(crate) mod graph;
 pub mod imagenet;
 mod input_channels;
-mod layers;
+pub(crate) mod layers;
 mod location;
 pub mod naming;
 pub mod parameters;
@@ -44,6 +45,7 @@ pub use parameters::{ParameterSpec, Parameters, Role};
 use retune_pixels::preprocess::Preprocessing;
 
 use self::checkpoint::{Checkpoint, Classes};
+use self::graph::{Graph, Value};
 use self::location::locate;
 use self::position_embedding::PositionGrid;
 use self::weights::WeightsError;
@@ -381,6 +383,17 @@ impl Model {
     /// Images `[batch, height, width, channels]` to the features that the head sees, `[batch, features]`.
     pub fn pooled_features(&self, images: Tensor<4>) -> Tensor<2> {
         self.forward_range(Activation::Map(images), 0..self.head()).pool()
+    }
+
+    /// The operations from the images to the logits, or to the features that the head sees, `[features]`.
+    pub(crate) fn graph(&self, to_logits: bool) -> (Graph, Value) {
+        let preprocessing = self.config.preprocessing();
+        let (height, width) = (preprocessing.height as usize, preprocessing.width as usize);
+        let (mut graph, images) = Graph::of_images([preprocessing.channels.count(), height, width]);
+        let blocks = 0..if to_logits { self.blocks().len() } else { self.head() };
+        let x = chain::export_range(self.network.chain.as_ref(), images, blocks, &mut graph);
+        let result = graph.pool(x);
+        (graph, result)
     }
 
     /// Whether it is a transformer with a class token.

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Serialize;
 
 use retune_analysis::intervals::wilson_interval;
+use retune_analysis::multilabel::LabelCounts;
 
 /// Counts of images by true and predicted class, those above 0.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -147,6 +148,20 @@ pub struct ClassAccuracy {
     pub recall_interval: [f64; 2],
     /// Precision, 0 to 1; `None` if no image is predicted as it.
     pub precision: Option<f64>,
+}
+
+impl ClassAccuracy {
+    /// Of a label, where images have several.
+    pub fn of_label(label: &str, counts: &LabelCounts) -> Self {
+        let share = |of: usize| (of > 0).then(|| counts.right as f64 / of as f64);
+        Self {
+            class: label.to_owned(),
+            n: counts.positives,
+            recall: share(counts.positives),
+            recall_interval: wilson_interval(counts.right, counts.positives),
+            precision: share(counts.answers),
+        }
+    }
 }
 
 #[cfg(test)]

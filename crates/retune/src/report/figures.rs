@@ -9,6 +9,7 @@ use super::confusion::{Confusion, Hard, group_names, group_size};
 use super::layer_rates::RateLines;
 use super::page::grouped;
 use super::verdict::percent;
+use crate::inference::Evaluation;
 use crate::run::CurvePoint;
 use crate::train::metrics::MetricsRow;
 
@@ -92,14 +93,15 @@ pub(super) fn reliability(title: &str, found: &Calibration) -> Reliability {
 /// Accuracy along a line of weights, for every set.
 pub(super) fn interpolation(title: &str, curve: &[CurvePoint]) -> Lines {
     let sets = curve.first().map(|point| point.splits.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
+    let score = curve.iter().flat_map(|point| point.splits.values()).next().map_or("accuracy", Evaluation::score_name);
     let line = |set: String| {
-        let points = curve.iter().filter_map(|point| Some((point.alpha, point.splits.get(&set)?.accuracy)));
+        let points = curve.iter().filter_map(|point| Some((point.alpha, point.splits.get(&set)?.score())));
         Line::new(set.clone(), points.collect())
     };
     Lines {
         title: title.to_owned(),
         x: Axis::new("share of the fine-tuned weights, α"),
-        y: Axis::shares("accuracy"),
+        y: Axis::shares(score),
         lines: sets.into_iter().map(line).collect(),
         ..Lines::default()
     }

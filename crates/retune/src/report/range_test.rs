@@ -43,10 +43,10 @@ fn visible_losses(tests: &[GroupTest]) -> Option<[f64; 2]> {
     (fall > 0.0 && fall.is_finite()).then_some([least - 0.15 * fall, start + 0.3 * fall])
 }
 
-/// The suggested rates on a curve; of several curves the valley alone, which is the one to take.
+/// The suggested rates on a curve; of several curves the steepest alone, which is the one to take.
 fn marks(line: usize, test: &GroupTest, several: bool) -> Vec<Marked> {
     let found = test.suggestions;
-    let suggestions = [("valley", found.valley), ("steep", found.steep), ("minimum / 10", found.minimum)];
+    let suggestions = [("steep", found.steep), ("valley", found.valley), ("minimum / 10", found.minimum)];
     let mark = |(name, rate): (&str, Option<f64>)| {
         let rate = rate?;
         let distance = |at: f64| (at.ln() - rate.ln()).abs();

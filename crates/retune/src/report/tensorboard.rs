@@ -156,6 +156,8 @@ impl Log {
         }
         let split = &row.split;
         let mut numbers = vec![(format!("loss/{split}"), row.loss), (format!("accuracy/{split}"), row.accuracy)];
+        let precision = row.mean_average_precision;
+        numbers.extend(precision.map(|value| (format!("mean average precision/{split}"), value)));
         numbers
             .extend(row.inverse_strength.filter(|_| split == "val").map(|value| ("inverse penalty".to_owned(), value)));
         let of_layers = |kind: &str, values: &Option<IndexMap<String, f64>>| {

@@ -62,7 +62,7 @@ pub fn evaluated(
 ) -> Vec<String> {
     let Some(own) = splits.iter().next() else { return Vec::new() };
     let mut sentences = of_sets(own, splits.iter().skip(1).collect(), calibration);
-    let worst = splits.iter().min_by(|one, other| one.1.accuracy.total_cmp(&other.1.accuracy));
+    let worst = splits.iter().min_by(|one, other| one.1.score().total_cmp(&other.1.score()));
     if let Some((name, (found, classes))) = worst.and_then(|(name, _)| Some((name, mistakes(name)?))) {
         sentences.extend(costs_of(&found, &classes, name));
     }
@@ -74,6 +74,9 @@ fn of_sets(
     mut others: Vec<(&String, &Evaluation)>,
     calibration: impl Fn(&str) -> Option<Calibration>,
 ) -> Vec<String> {
+    if own.is_of_several_labels() {
+        return of_several_labels((own_name, own), others);
+    }
     let names: Vec<&String> = std::iter::once(own_name).chain(others.iter().map(|(name, _)| *name)).collect();
     others.sort_by(|one, other| one.1.accuracy.total_cmp(&other.1.accuracy));
     let (accuracy, range) = (percent(own.accuracy), interval(own.accuracy_interval));
@@ -106,6 +109,24 @@ fn of_sets(
     sentences
 }
 
+/// The mean average precision on data as in training and on each other set, the worst first.
+fn of_several_labels((own_name, own): (&String, &Evaluation), mut others: Vec<(&String, &Evaluation)>) -> Vec<String> {
+    others.sort_by(|one, other| one.1.score().total_cmp(&other.1.score()));
+    let all = format!("all labels are right of {} of its images", percent(own.accuracy));
+    let mut sentences = vec![format!("Mean average precision on {own_name} is {}; {all}.", percent(own.score()))];
+    let against = |(name, found): &(&String, &Evaluation)| {
+        let lead = found.score() - own.score();
+        let side = if lead < 0.0 { "below" } else { "above" };
+        let score = percent(found.score());
+        format!("Mean average precision on {name} is {score}, {} points {side} {own_name}.", points(lead.abs()))
+    };
+    sentences.extend(others.iter().take(MAX_SETS).map(against));
+    if let Some(more) = others.len().checked_sub(MAX_SETS).filter(|more| *more > 0) {
+        sentences.push(format!("{more} other sets have a higher one."));
+    }
+    sentences
+}
+
 /// The interval of how much higher accuracy is on one set than on another.
 fn difference(one: &Evaluation, other: &Evaluation) -> [f64; 2] {
     let counts = |found: &Evaluation| ((found.accuracy * found.n as f64).round() as usize, found.n);
@@ -129,10 +150,10 @@ fn against(name: &str, found: &Evaluation, own_name: &str, own: &Evaluation) -> 
     }
 }
 
-/// The set of lowest accuracy.
+/// The set of lowest accuracy or, with several labels, mean average precision.
 pub(super) fn worst_set(summary: &Summary) -> Option<&String> {
     let sets = summary.splits.iter();
-    Some(sets.min_by(|one, other| one.1.accuracy.total_cmp(&other.1.accuracy))?.0)
+    Some(sets.min_by(|one, other| one.1.score().total_cmp(&other.1.score()))?.0)
 }
 
 /// The classes and the pair of classes that cost most on the worst set.
@@ -202,7 +223,12 @@ fn next(record: &RunRecord, hint: Option<&Hint>) -> Vec<NextStep> {
     }));
     let (shifted, summary) = (record.shifted(), &record.summary);
     let Some((_, own)) = in_distribution(summary, &shifted) else { return steps };
-    let loses = |name: &String| summary.splits.get(name).is_some_and(|found| difference(own, found)[0] > 0.0);
+    let loses = |name: &String| {
+        summary.splits.get(name).is_some_and(|found| match own.is_of_several_labels() {
+            true => found.score() < own.score(),
+            false => difference(own, found)[0] > 0.0,
+        })
+    };
     let worst = worst_set(summary).filter(|name| shifted.contains(name) && loses(name));
     let path = worst.and_then(|name| options.evaluations.iter().find(|set| set.name == *name)).map(|set| &set.path);
     match (path, &options.model.path) {
@@ -213,10 +239,13 @@ fn next(record: &RunRecord, hint: Option<&Hint>) -> Vec<NextStep> {
             for set in &options.evaluations {
                 line.extend(["--eval".to_owned(), format!("{}={}", set.name, typed(&set.path))]);
             }
+            line.extend(options.multi_label.then(|| "--multi-label".to_owned()));
             line.extend(["--methods", "lp,ft,lp-ft,wise-ft", "--out", &out].map(str::to_owned));
             steps.push(NextStep::new("see which method loses least under this shift", line));
-            let audit = ["audit", "--model", &run, "--data", &typed(path)].map(str::to_owned);
-            steps.push(NextStep::new("check whether other preprocessing would do better there", audit));
+            if !options.multi_label {
+                let audit = ["audit", "--model", &run, "--data", &typed(path)].map(str::to_owned);
+                steps.push(NextStep::new("check whether other preprocessing would do better there", audit));
+            }
         }
         (None, _) if shifted.is_empty() => {
             let line = ["eval", "--model", &run, "--data", "NEW_IMAGES"];

@@ -1,8 +1,9 @@
 //! Runs on images with several labels: what they cannot be combined with, and the thresholds that they choose.
 
+use super::record::LabelPredictions;
 use super::summary::summarize_by;
-use super::{FitData, FitError, FitOptions, RunDirectory, Summary, evaluate_set, evaluation_loader};
-use crate::inference::{self, InferenceError, Metric};
+use super::{FitData, FitError, FitOptions, RunDirectory, Summary, evaluation_loader};
+use crate::inference::{self, Evaluation, InferenceError, Metric};
 use crate::models::{HeadInitialization, Model};
 use crate::sources::{Dataset, LabelSets};
 use crate::train::Trained;
@@ -21,7 +22,6 @@ pub(super) fn check(options: &FitOptions) -> Result<(), FitError> {
         true if train.balanced_classes => refuse("class weights"),
         true if train.sampling == Sampling::Balanced => refuse("balanced sampling"),
         true if train.label_smoothing > 0.0 => refuse("label smoothing"),
-        true if train.select == Metric::Auroc => refuse("AUROC as the metric that chooses"),
         true => Ok(()),
     }
 }
@@ -56,10 +56,21 @@ impl RunDirectory<'_> {
         })?;
         let thresholds = inference::best_thresholds(&logits, &classes, &sets);
         let model = model.clone().with_thresholds(thresholds.clone());
-        let mut evaluate = |name: &str, dataset: &Dataset| evaluate_set(&model, name, dataset, &options.train, monitor);
+        let mut predictions = LabelPredictions::new(sets.names().to_vec());
+        let mut evaluate = |name: &str, dataset: &Dataset| -> Result<Evaluation, InferenceError> {
+            let sets = inference::label_sets(&model, dataset)?.ok_or(InferenceError::NoClassifier)?;
+            let loader = evaluation_loader(dataset.clone(), &model, options.train.batch_size, options.train.threads)?;
+            let mut logits = Vec::new();
+            let task = format!("evaluating {name}");
+            let found =
+                inference::evaluate_each(&model, &loader, &task, monitor, |_, row| logits.extend_from_slice(row))?;
+            predictions.add(name, dataset, &logits, &sets, &thresholds);
+            Ok(found)
+        };
         let of_validation = evaluate("val", validation)?;
         let mut summary = summarize_by(plan, &options.train, trained, data, monitor, &mut evaluate)?;
         summary.splits.insert("val".to_owned(), of_validation);
+        predictions.write(self.out)?;
         summary.classes = sets.names().to_vec();
         summary.thresholds = Some(thresholds);
         Ok(summary)

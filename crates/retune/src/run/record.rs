@@ -2,18 +2,21 @@
 //!
 //! ```text
 //! predictions.csv               a row for each image of val and every further set, and what the model said of it
+//! label_predictions.csv         instead of all of these, of a run on images with several labels
 //! samples/features.safetensors  what the head sees of up to 10,000 of them, `features` [n, width] in float16
 //! samples/thumbnails.jpg        the same images, small, in a square grid, row by row
 //! samples/hardest.jpg           the images of highest loss in each set, larger
 //! samples/map.json              places of the samples in a plane, once a map was made of them
 //! ```
 
+mod label_predictions;
 mod map;
 mod predictions;
 mod recorder;
 mod samples;
 mod tiles;
 
+pub use self::label_predictions::{LABEL_PREDICTIONS_FILE, LabelPredictions, LabeledImage};
 pub use self::map::SampleMap;
 pub use self::predictions::{Prediction, Predictions};
 pub(super) use self::recorder::Recorder;

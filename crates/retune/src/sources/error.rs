@@ -94,6 +94,9 @@ pub enum DataError {
         /// The classes found.
         classes: Vec<String>,
     },
+    /// Training on images with several labels needs a label.
+    #[error("no training image in {} has a label: give some images one", .0.display())]
+    NoLabels(PathBuf),
     /// A class occurs in an evaluation split and never in training.
     #[error(
         "the {split} split has images of the class `{class}`, which the training split lacks: add training images or \
@@ -341,6 +344,7 @@ impl DataError {
             self,
             Self::EmptyClasses { .. }
                 | Self::TooFewClasses { .. }
+                | Self::NoLabels(_)
                 | Self::ClassNotInTraining { .. }
                 | Self::UnknownClass { .. }
                 | Self::UnknownLabel { .. }

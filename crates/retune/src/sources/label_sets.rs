@@ -83,16 +83,30 @@ fn parts_of_all<'a>(classes: &'a [String], known: &[String]) -> Vec<Vec<&'a str>
     let separator = SEPARATORS.into_iter().find(|&separator| classes.iter().any(|class| class.contains(separator)));
     let parts = |class: &'a String| match separator {
         _ if known.contains(class) => vec![class.as_str()],
+        // Labels that are wholes.
+        Some(SEPARATOR) => class.split(SEPARATOR).map(str::trim).filter(|part| !part.is_empty()).collect(),
         Some(separator) => parts(class, separator),
         None => parts(class, SEPARATOR),
     };
     classes.iter().map(parts).collect()
 }
 
-/// The parts of a class, without what a list in Python's or JSON's spelling has around them.
+/// Labels of an image, of which each is a whole, as one text.
+pub(super) fn joined<T: AsRef<str>>(labels: &[T]) -> String {
+    let labels: Vec<&str> = labels.iter().map(AsRef::as_ref).collect();
+    let text = labels.join(&*SEPARATOR.encode_utf8(&mut [0; 4]));
+    match labels[..] {
+        // Where no image has two labels, a sign within a label would be taken for one between labels.
+        [only] if only.contains(['|', ';', ',', '\'', '"', '[', ']']) => format!("{only}{SEPARATOR}"),
+        _ => text,
+    }
+}
+
+/// The parts of a class; those of a list in Python's or JSON's spelling without its brackets and quotes.
 pub(super) fn parts(class: &str, separator: char) -> Vec<&str> {
-    let inner = class.strip_prefix('[').and_then(|class| class.strip_suffix(']')).unwrap_or(class);
-    let unquoted = inner.split(separator).map(|part| part.trim().trim_matches(['\'', '"']));
+    let list = class.strip_prefix('[').and_then(|class| class.strip_suffix(']'));
+    let parts = list.unwrap_or(class).split(separator).map(str::trim);
+    let unquoted = parts.map(|part| if list.is_some() { part.trim_matches(['\'', '"']) } else { part });
     unquoted.filter(|part| !part.is_empty()).collect()
 }
 
@@ -118,6 +132,14 @@ mod tests {
             assert_eq!(found, [&[][..], &[0], &[0, 1], &[1]], "{classes:?}");
             assert_eq!(sets.counts(&[5, 1, 2, 3]), [3, 5]);
         }
+        // Labels of a list are wholes, with all their signs, even where no image has two.
+        for lists in
+            [vec![vec!["pet, \"small\""], vec![], vec!["[a]"]], vec![vec!["[a]", "pet, \"small\""], vec!["[a]"]]]
+        {
+            let classes: Vec<String> = lists.iter().map(|labels| joined(labels)).collect();
+            assert_eq!(LabelSets::of(&classes).names(), ["[a]", "pet, \"small\""], "{lists:?}");
+        }
+        assert_eq!(LabelSets::of(&names(&["5\" pipe|'a'", "'a'"])).names(), ["'a'", "5\" pipe"]);
         // A sign that ranks before is the one that separates.
         assert_eq!(LabelSets::of(&names(&["cat, old|dog", "dog"])).names(), ["cat, old", "dog"]);
         let mut row = [0.0; 2];

@@ -45,7 +45,7 @@ pub use image::{ImageSource, ImageStore, StoredImage};
 pub use label_sets::LabelSets;
 pub use note::DataNote;
 pub use source::{DataSource, Dataset, Sample, SampleList, SplitName};
-pub use split::{SplitBy, SplitFractions, TrainingSets};
+pub use split::{SplitBy, SplitFractions, TrainingSets, stratified_split};
 pub use unreadable::{LeftOut, ReadImages};
 
 /// Every format, in the order in which they are asked; the first that knows the data takes it. A folder of images may hold

@@ -225,8 +225,8 @@ impl fmt::Display for DataNote {
             }
             Self::SeveralLabels { path, column } => write!(
                 f,
-                "{}: the column `{column}` holds several labels an image, so the images count as unlabeled; write one \
-                 label for each image to use them",
+                "{}: the column `{column}` holds several labels an image, so the images count as unlabeled; read \
+                 them as images with several labels, or write one label for each",
                 path.display()
             ),
             Self::Classes(matched) => matched.fmt(f),

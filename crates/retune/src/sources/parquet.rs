@@ -4,7 +4,7 @@
 //! the only one of its kind. Where bytes are null, or where there is only a column of paths, images are read from the
 //! files at these paths, relative to the Parquet file's folder or absolute. Labels are a column of text, booleans or
 //! whole numbers, which the names in the file's `huggingface` metadata (`ClassLabel`) explain; a negative number or a
-//! null is an unknown label. Columns `split` and `group` mean what they mean in a manifest. Without a `split` column,
+//! null is an unknown label. Where images may have several labels, lists of text or whole numbers are read too. Columns `split` and `group` mean what they mean in a manifest. Without a `split` column,
 //! files are sorted into splits by their names, as `train-00000-of-00002.parquet`, or by their folders'
 //! (<https://huggingface.co/docs/hub/datasets-file-names-and-splits>).
 
@@ -13,6 +13,7 @@ mod decompress;
 mod delta;
 pub(crate) mod file;
 mod images;
+mod label_lists;
 mod labels;
 mod layout;
 pub(super) mod metadata;
@@ -28,7 +29,7 @@ use self::file::ParquetFile;
 pub use self::images::ParquetImages;
 use self::images::{BlockStore, EncodedColumns};
 use self::labels::{Classes, Labels};
-use self::layout::{ImageColumns, Layout};
+use self::layout::{ImageColumns, LabelColumn, LabelListColumn, Layout};
 use self::scalars::Scalars;
 use super::folder::{is_hidden, is_image, is_output};
 use super::format::{Format, Missing, Reading};
@@ -106,7 +107,8 @@ struct Rows {
     path: PathBuf,
     images: RowImages,
     labels: Labels,
-    label_lists: Option<String>,
+    /// A column of several labels for each image, where one is wanted.
+    unused_lists: Option<String>,
     splits: Option<Vec<Option<Arc<str>>>>,
     groups: Option<Vec<Option<Arc<str>>>>,
 }
@@ -152,7 +154,7 @@ fn open_files(root: &Path, paths: &[PathBuf], reading: Reading) -> Result<DataSo
     let splits_of_files: Vec<Option<SplitName>> = paths.iter().map(|path| split_of_file(root, path)).collect();
     let is_split = files.iter().any(|rows| rows.splits.is_some()) || splits_of_files.iter().any(Option::is_some);
     let notes = files.iter().find_map(|rows| {
-        let column = rows.label_lists.clone()?;
+        let column = rows.unused_lists.clone()?;
         Some(DataNote::SeveralLabels { path: rows.path.clone(), column })
     });
 
@@ -204,7 +206,24 @@ fn open_rows(path: &Path, store: &Arc<BlockStore>, reading: Reading) -> Result<R
     let file = ParquetFile::open(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
     let file = file.map_err(problem)?;
     let layout = Layout::of(&file).map_err(problem)?;
-    let labels = Labels::read(&file, layout.label.as_ref()).map_err(problem)?;
+    let several = reading.labels == super::format::Labels::Several;
+    let (labels, unused_lists) = match layout.label_lists {
+        Some(LabelListColumn::Lists(column)) if several => {
+            (Labels::Names(label_lists::read(&file, &column).map_err(problem)?), None)
+        }
+        Some(LabelListColumn::Other(name)) if several => {
+            return Err(problem(format!(
+                "the column `{name}` is neither text, numbers, nor a list of these: it cannot be read as labels"
+            )));
+        }
+        lists => {
+            let labels = Labels::read(&file, layout.label.as_ref()).map_err(problem)?;
+            let name = lists.map(|lists| match lists {
+                LabelListColumn::Lists(LabelColumn { name, .. }) | LabelListColumn::Other(name) => name,
+            });
+            (if several { labels.of_several() } else { labels }, name)
+        }
+    };
     let splits = layout.split.map(|column| scalars::texts(&file, column)).transpose().map_err(problem)?;
     let groups = layout.group.map(|(column, kind)| Scalars::read(&file, column, kind).map(Scalars::into_texts));
     let groups = groups.transpose().map_err(|reason| problem(format!("column `group`, {reason}")))?;
@@ -221,7 +240,7 @@ fn open_rows(path: &Path, store: &Arc<BlockStore>, reading: Reading) -> Result<R
             RowImages::Paths(paths)
         }
     };
-    Ok(Rows { path: path.to_owned(), images, labels, label_lists: layout.label_lists, splits, groups })
+    Ok(Rows { path: path.to_owned(), images, labels, unused_lists, splits, groups })
 }
 
 fn image_paths(file: &ParquetFile, column: usize) -> Result<Vec<Arc<str>>, String> {

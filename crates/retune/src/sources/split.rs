@@ -222,7 +222,7 @@ impl DataSource {
         let sets = LabelSets::of(&self.classes);
         let counts = sets.counts(&training.class_counts());
         if counts.iter().all(|&count| count == 0) {
-            return Err(DataError::TooFewClasses { path: self.root.clone(), classes: Vec::new() });
+            return Err(DataError::NoLabels(self.root.clone()));
         }
         for (split, samples) in &self.splits {
             let of_split = sets.counts(&self.dataset(samples.clone()).class_counts());

@@ -7,6 +7,18 @@ use std::path::{Path, PathBuf};
 use crate::files::FileError;
 pub use crate::monitor::MetricsRow;
 
+impl MetricsRow {
+    /// The mean average precision, where there is one; else the accuracy.
+    pub fn score(&self) -> f64 {
+        self.mean_average_precision.unwrap_or(self.accuracy)
+    }
+}
+
+/// What the scores of rows are, for an axis.
+pub fn score_name<'a>(mut rows: impl Iterator<Item = &'a MetricsRow>) -> &'static str {
+    if rows.any(|row| row.mean_average_precision.is_some()) { "mean average precision" } else { "accuracy" }
+}
+
 /// Reads a run's `metrics.jsonl`; a last line that is cut off is left out.
 ///
 /// # Errors

@@ -34,10 +34,12 @@ mod features;
 mod kernel;
 mod lbfgs;
 mod objective;
+mod of_features;
 mod tridiagonal;
 
 pub use error::ProbeError;
 pub use features::FeatureMatrix;
+pub use of_features::LabeledFeatures;
 
 pub(super) use choice::logits;
 use choice::{evaluate, has_turned};
@@ -121,6 +123,9 @@ pub struct Probe {
     pub bias: Vec<f32>,
     /// The chosen `C` (inverse of the penalty's strength).
     pub inverse_strength: f64,
+    /// What the features are divided by before the penalty sees them: for the features as they are, scikit-learn's `C` is
+    /// the inverse strength divided by the square of this.
+    pub scale: f64,
     /// Every fit, from the strongest penalty to the weakest, or until validation had clearly turned.
     pub path: Vec<PathPoint>,
 }
@@ -252,7 +257,7 @@ pub fn fit_path(
         }
     }
     let (chosen, _, Classifier { weight, bias }) = best.ok_or(ProbeError::NoStrengths)?;
-    Ok(Probe { weight, bias, inverse_strength: chosen.inverse_strength, path })
+    Ok(Probe { weight, bias, inverse_strength: chosen.inverse_strength, scale, path })
 }
 
 /// Fits one strength after another, each from the solution of the one before.

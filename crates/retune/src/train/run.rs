@@ -9,6 +9,7 @@ mod validation;
 use std::time::Instant;
 
 use self::epoch_batches::Entered;
+pub(super) use self::logistic_regression::fit_probe;
 use super::checkpoint::{Checkpoints, WorkDone};
 use super::loaders::Loaders;
 use super::metrics::MetricsFile;

@@ -29,14 +29,16 @@ pub struct RunnerUp {
     pub learning_rate: f64,
     /// Epochs of the trainings that are compared: the longest in which the chosen rate has another beside it.
     pub epochs: usize,
-    /// The chosen rate's accuracy on validation minus this one's; below 0 if this one was more accurate.
+    /// The chosen rate's [score](Evaluation::score) on validation minus this one's; below 0 if this one's was higher.
     pub lead: f64,
-    /// Standard error of the chosen rate's accuracy, √(p (1 − p) / n).
+    /// Standard error of the chosen rate's score.
     pub standard_error: f64,
+    /// What the score is.
+    pub score: &'static str,
 }
 
 impl RunnerUp {
-    /// The most accurate of the learning rates beside the chosen one; `None` where no other gave a model.
+    /// The best of the learning rates beside the chosen one, by the score; `None` where no other gave a model.
     pub(super) fn of(chosen: f64, tried: &[Tried]) -> Option<Self> {
         let trained = tried.iter().filter_map(|tried| Some((tried, tried.validation.as_ref()?)));
         let others = trained.clone().filter(|(tried, _)| tried.learning_rate != chosen);
@@ -44,12 +46,13 @@ impl RunnerUp {
         own.sort_by_key(|(tried, _)| std::cmp::Reverse(tried.epochs));
         own.into_iter().find_map(|(chosen, validation)| {
             let beside = others.clone().filter(|(tried, _)| tried.epochs == chosen.epochs);
-            let (next, next_best) = beside.max_by(|one, other| one.1.order(other.1))?;
+            let (next, next_best) = beside.max_by(|one, other| one.1.score_order(other.1))?;
             Some(Self {
                 learning_rate: next.learning_rate,
                 epochs: next.epochs,
-                lead: validation.accuracy - next_best.accuracy,
-                standard_error: standard_error(validation),
+                lead: validation.score() - next_best.score(),
+                standard_error: validation.standard_error(),
+                score: validation.score_name(),
             })
         })
     }
@@ -162,20 +165,14 @@ fn ranked(positions: &[usize], tried: &[Tried], rung: &Rung, settings: &Gradient
     found.into_iter().map(|(position, _)| position).collect()
 }
 
-/// Where in a ranking the largest learning rate stands that is at most three standard errors less accurate than the first.
+/// Where in a ranking the largest learning rate stands whose score is at most three standard errors below that of the first.
 fn largest_about_as_good(ranked: &[(usize, &Evaluation)], learning_rates: &[f64]) -> Option<usize> {
     let (_, best) = ranked.first()?;
-    let least = best.accuracy - 3.0 * standard_error(best);
-    let about_as_good = ranked.iter().enumerate().filter(|(_, (_, found))| found.accuracy >= least);
+    let least = best.score() - 3.0 * best.standard_error();
+    let about_as_good = ranked.iter().enumerate().filter(|(_, (_, found))| found.score() >= least);
     let (place, _) =
         about_as_good.max_by(|(_, one), (_, other)| learning_rates[one.0].total_cmp(&learning_rates[other.0]))?;
     Some(place)
-}
-
-/// Standard error of an accuracy, √(p (1 − p) / n).
-fn standard_error(validation: &Evaluation) -> f64 {
-    let (accuracy, n) = (validation.accuracy, validation.n.max(1) as f64);
-    (accuracy * (1.0 - accuracy) / n).sqrt()
 }
 
 #[cfg(test)]
@@ -247,6 +244,26 @@ mod tests {
         assert_eq!(in_full(&settings, &accurate([0.7, 0.8, 0.7, 0.9])), [4.0, 2.0]);
         settings.rungs[0].keep_largest = false;
         assert_eq!(in_full(&settings, &accurate([0.9, 0.8, 0.7, 0.5])), [1.0, 2.0]);
+    }
+
+    /// With several labels, no image may be right in all of them, whatever the rate.
+    #[test]
+    fn the_largest_rate_about_as_good_is_found_by_precision_where_images_have_several_labels() {
+        let of = |learning_rate: f64, precision: f64| {
+            let mut found = tried(learning_rate, 2, Some(1.0));
+            let validation = found.validation.as_mut().unwrap();
+            (validation.accuracy, validation.n) = (0.0, 100);
+            (validation.micro_f1, validation.mean_average_precision) = (Some(0.5), Some(precision));
+            found
+        };
+        let rung = Rung { epochs: 2, keep: 2, keep_largest: true };
+        let settings = settings(&[1.0, 2.0, 3.0, 4.0], vec![rung]);
+        // √(0.8 · 0.2 / 100) = 0.04: within three of these are 0.75 and 0.70, and 0.1 is not.
+        let made = [of(1.0, 0.8), of(2.0, 0.75), of(3.0, 0.70), of(4.0, 0.1)];
+        let rates = settings.learning_rates.iter().copied();
+        let positions: Vec<usize> = rates.enumerate().map(|(position, _)| position).collect();
+        let metric = Metric::MeanAveragePrecision;
+        assert_eq!(ranked(&positions, &made, &settings.rungs[0], &settings, metric)[..2], [0, 2]);
     }
 
     #[test]

@@ -1,7 +1,9 @@
-use clap::CommandFactory;
+use clap::{Args, CommandFactory};
 
 use super::*;
 use crate::arguments::Arguments;
+use crate::arguments::model::PreprocessingArguments;
+use crate::arguments::training::TrainingArguments;
 use crate::help;
 
 /// The options of the library for a command line, as its `run.toml` would have them, and its method.
@@ -50,6 +52,7 @@ fn every_option_of_a_run_can_be_fed_back() {
         "--data D --method auto-rgn --rgn-batches 3 --swa-from 2 --head-init probe",
         "--data D --method discriminative --lr-range 1e-5..1e-3",
         "--data D --method wise-ft --alpha 0.25,0.5",
+        "--data D --multi-label --select map --budget 10m",
     ] {
         let [expected, found] = from_file(line, "").unwrap_or_else(|error| panic!("{line}: {error}"));
         assert_eq!(found, expected, "{line}");
@@ -64,6 +67,31 @@ fn what_is_typed_wins() {
     let [_, found] =
         from_file("--data D --method surgical --first layer1 --ema 0.9", "--layers head --swa-from 2").unwrap();
     assert_eq!(found, recorded(&words("--data D --method surgical --layers head --swa-from 2")).unwrap());
+    // What excludes an option of the file takes its place, as what is of the same name does.
+    let [_, found] = from_file("--data D --sampling balanced", "--no-shuffle").unwrap();
+    assert_eq!(found, recorded(&words("--data D --no-shuffle")).unwrap());
+    // Another model is not of the architecture that the file's was, nor from scratch.
+    let [_, found] = from_file("--data D", "--model M").unwrap();
+    assert!(!found.contains("architecture") && found.contains("from_scratch = false"), "{found}");
+}
+
+/// An option of training without a key would make a run.toml that has it no file of options.
+#[test]
+fn every_option_of_training_has_a_key() {
+    let command = TrainingArguments::augment_args(Command::new("fit"));
+    let command = PreprocessingArguments::augment_args(command);
+    let ids: Vec<&str> = command.get_arguments().map(|argument| argument.get_id().as_str()).chain(["budget"]).collect();
+    assert!(ids.len() > 30, "{ids:?}");
+    for id in ids.into_iter().filter(|id| *id != "head_init") {
+        let is_of_it = |meaning: &Meaning| match *meaning {
+            Meaning::Option(known) | Meaning::Balanced(known) | Meaning::Bytes(known) | Meaning::Sets(known) => {
+                known == id
+            }
+            Meaning::Switch { id: known, .. } => known == id,
+            Meaning::Elsewhere | Meaning::Fixed(_) | Meaning::NotHere(_) => false,
+        };
+        assert!(KEYS.iter().any(|(_, meaning)| is_of_it(meaning)), "{id}");
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::{FamilyConfig, ImageSizes, check_depth, check_sizes};
 use crate::models::chain::{Activation, Block, Chain, Neighbor};
 use crate::models::dropping::depth_share;
+use crate::models::graph::{Graph, Value};
 use crate::models::layers::{
     ActivationFunction, Branch, Classifier, Conv2d, ConvShape, LayerNorm, Linear, Padding, Pass,
 };
@@ -200,6 +201,16 @@ impl Chain for ConvNeXt {
             _ => self.head.forward(x, pass),
         }
     }
+
+    fn export_block(&self, block: usize, x: Value, graph: &mut Graph) -> Value {
+        let body_end = self.body.len() + 1;
+        match block {
+            0 => self.stem.export(x, graph),
+            block if block < body_end => self.body[block - 1].export(x, graph),
+            block if block == body_end => self.pool.export(x, graph),
+            _ => self.head.export(x, graph),
+        }
+    }
 }
 
 /// Image to feature maps: a patch convolution, or two overlapping ones.
@@ -248,6 +259,23 @@ impl Stem {
         };
         self.norm.forward(x, pass)
     }
+
+    fn export(&self, image: Value, graph: &mut Graph) -> Value {
+        let x = self.first.export(image, graph);
+        let x = self.activation.export(x, graph);
+        let x = match &self.second {
+            Some(second) => second.export(x, graph),
+            None => x,
+        };
+        export_map_norm(&self.norm, x, graph)
+    }
+}
+
+/// Layer normalization over the channels of a map.
+fn export_map_norm(norm: &LayerNorm, x: Value, graph: &mut Graph) -> Value {
+    let x = graph.channels_last(x);
+    let x = norm.export(x, graph);
+    graph.channels_first(x)
 }
 
 /// The nearest multiple of 8 that is not more than 10 % smaller (timm's `make_divisible`).
@@ -326,6 +354,29 @@ impl ConvNeXtBlock {
         let dropped = Branch { share: self.drop_share, number: 0 };
         self.project.forward_onto(branch, x, self.scale, dropped, pass)
     }
+
+    fn export(&self, x: Value, graph: &mut Graph) -> Value {
+        let x = match &self.downsample {
+            Some((norm, convolution)) => {
+                let x = export_map_norm(norm, x, graph);
+                convolution.export(x, graph)
+            }
+            None => x,
+        };
+        let branch = self.depthwise.export(x, graph);
+        let branch = graph.channels_last(branch);
+        let branch = self.norm.export(branch, graph);
+        let branch = self.expand.export(branch, graph);
+        let branch = self.activation.export(branch, graph);
+        let branch = match &self.response_norm {
+            Some(norm) => norm.export(branch, graph),
+            None => branch,
+        };
+        let branch = self.project.export(branch, graph);
+        let branch = graph.scale(branch, self.scale);
+        let branch = graph.channels_first(branch);
+        graph.add(x, branch)
+    }
 }
 
 /// Global response normalization (arXiv 2301.00808, section 3.2) over
@@ -353,6 +404,10 @@ impl GlobalResponseNorm {
         let relative = norm.clone() / (norm.mean_dim(3).add_scalar(Self::EPSILON));
         let normalized = x.clone() * relative * pass.flat(self.weight).unsqueeze();
         x + normalized + pass.flat(self.bias).unsqueeze()
+    }
+
+    fn export(&self, x: Value, graph: &mut Graph) -> Value {
+        graph.global_response_norm(x, self.weight, self.bias, Self::EPSILON)
     }
 }
 
@@ -392,6 +447,25 @@ impl Pool {
         };
         match &self.hidden {
             Some(hidden) => ActivationFunction::Gelu.apply(hidden.forward(pooled, pass)),
+            None => pooled,
+        }
+    }
+
+    fn export(&self, x: Value, graph: &mut Graph) -> Value {
+        let x = match &self.map_norm {
+            Some(norm) => export_map_norm(norm, x, graph),
+            None => x,
+        };
+        let pooled = graph.global_average(x);
+        let pooled = match &self.pooled_norm {
+            Some(norm) => norm.export(pooled, graph),
+            None => pooled,
+        };
+        match &self.hidden {
+            Some(hidden) => {
+                let hidden = hidden.export(pooled, graph);
+                ActivationFunction::Gelu.export(hidden, graph)
+            }
             None => pooled,
         }
     }

@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::{Convention, FamilyConfig, check_depth, check_sizes};
 use crate::models::chain::{Activation, Block, Chain, Neighbor};
+use crate::models::graph::{Graph, Value};
 use crate::models::layers::{
     ActivationFunction, Branch, Classifier, Conv2d, ConvNorm, ConvShape, Padding, Pass, add_branch,
 };
@@ -197,6 +198,22 @@ impl Chain for EfficientNet {
             _ => self.head.forward(x, pass),
         }
     }
+
+    fn export_block(&self, block: usize, x: Value, graph: &mut Graph) -> Value {
+        if block == 0 {
+            return self.stem.export_activated(x, self.activation, graph);
+        }
+        if let Some(body) = self.body.get(block - 1) {
+            return body.export(x, graph);
+        }
+        match &self.conv_head {
+            Some(conv_head) if block == self.body.len() + 1 => {
+                let maps = conv_head.export_activated(x, self.activation, graph);
+                graph.global_average(maps)
+            }
+            _ => self.head.export(x, graph),
+        }
+    }
 }
 
 /// One block of the body: convolutions, an optional squeeze-and-excitation after the spatial one,
@@ -263,6 +280,23 @@ impl MobileBlock {
             (None, None) => x,
         }
     }
+
+    fn export(&self, x: Value, graph: &mut Graph) -> Value {
+        let shortcut = self.skip.then_some(x);
+        let x = self.activated.iter().fold(x, |x, layer| layer.export_activated(x, self.activation, graph));
+        let x = match &self.squeeze {
+            Some(squeeze) => squeeze.export(x, graph),
+            None => x,
+        };
+        let x = match &self.projection {
+            Some(projection) => projection.export(x, graph),
+            None => x,
+        };
+        match shortcut {
+            Some(shortcut) => graph.add(x, shortcut),
+            None => x,
+        }
+    }
 }
 
 /// Channel-wise gates computed from the pooled channels (arXiv 1709.01507).
@@ -286,5 +320,14 @@ impl SqueezeExcitation {
         let pooled = global_average(x.clone()).reshape([batch, 1, 1, channels]);
         let squeezed = self.activation.apply(self.reduce.forward(pooled, pass));
         x * sigmoid(self.expand.forward(squeezed, pass))
+    }
+
+    fn export(&self, x: Value, graph: &mut Graph) -> Value {
+        let pooled = graph.global_average_map(x);
+        let squeezed = self.reduce.export(pooled, graph);
+        let squeezed = self.activation.export(squeezed, graph);
+        let expanded = self.expand.export(squeezed, graph);
+        let gates = graph.sigmoid(expanded);
+        graph.multiply(x, gates)
     }
 }

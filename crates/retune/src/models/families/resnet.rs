@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::{FamilyConfig, check_depth, check_sizes};
 use crate::models::chain::{Activation, Block, Chain};
 use crate::models::dropping::depth_share;
+use crate::models::graph::{Graph, Value};
 use crate::models::layers::{ActivationFunction, Branch, Classifier, ConvNorm, ConvShape, Pass, average_pool_2};
 use crate::models::parameters::ParameterBuilder;
 
@@ -170,6 +171,16 @@ impl Chain for ResNet {
             None => self.head.forward(x, pass),
         }
     }
+
+    fn export_block(&self, block: usize, x: Value, graph: &mut Graph) -> Value {
+        if block == 0 {
+            return self.stem.export(x, graph);
+        }
+        match self.residuals.get(block - 1) {
+            Some(residual) => residual.export(x, graph),
+            None => self.head.export(x, graph),
+        }
+    }
 }
 
 /// Convolutions to a quarter of the size: one 7×7 or three 3×3, then max-pooling.
@@ -206,6 +217,12 @@ impl Stem {
             .iter()
             .fold(image, |x, convolution| convolution.forward_activated(x, ActivationFunction::Relu, pass));
         max_pool(x, 3, 2, 1)
+    }
+
+    fn export(&self, image: Value, graph: &mut Graph) -> Value {
+        let relu = ActivationFunction::Relu;
+        let x = self.convolutions.iter().fold(image, |x, convolution| convolution.export_activated(x, relu, graph));
+        graph.max_pool(x, 3, 2, 1)
     }
 }
 
@@ -249,6 +266,17 @@ impl Residual {
         };
         let dropped = Branch { share: self.drop_share, number: 0 };
         last.forward_onto(branch, shortcut, dropped, relu, pass)
+    }
+
+    fn export(&self, x: Value, graph: &mut Graph) -> Value {
+        let relu = ActivationFunction::Relu;
+        let (last, first) = self.branch.split_last().expect("a branch has two or three convolutions");
+        let branch = first.iter().fold(x, |x, convolution| convolution.export_activated(x, relu, graph));
+        let shortcut = match &self.shortcut {
+            Some(shortcut) => shortcut.export(x, graph),
+            None => x,
+        };
+        last.export_onto(branch, shortcut, relu, graph)
     }
 }
 
@@ -294,5 +322,13 @@ impl Shortcut {
             None => x,
         };
         self.projection.forward(x, pass)
+    }
+
+    fn export(&self, x: Value, graph: &mut Graph) -> Value {
+        let x = match self.average {
+            Some(stride) => graph.average_pool_2(x, stride),
+            None => x,
+        };
+        self.projection.export(x, graph)
     }
 }

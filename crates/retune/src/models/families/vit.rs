@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::{FamilyConfig, ImageSizes, check_depth, check_sizes};
 use crate::models::chain::{Activation, Block, Chain, Neighbor};
 use crate::models::dropping::depth_share;
+use crate::models::graph::{Graph, Value};
 use crate::models::layers::{
     ActivationFunction, Branch, Classifier, Conv2d, ConvShape, LayerNorm, Linear, Padding, Pass,
 };
@@ -216,6 +217,16 @@ impl Chain for ViT {
         }
     }
 
+    fn export_block(&self, block: usize, x: Value, graph: &mut Graph) -> Value {
+        let encoder_end = self.encoder.len() + 1;
+        match block {
+            0 => self.stem.export(x, graph),
+            block if block < encoder_end => self.encoder[block - 1].export(x, graph),
+            block if block == encoder_end => self.pool.export(x, graph),
+            _ => self.head.export(x, graph),
+        }
+    }
+
     fn class_token_and_mean(&self, x: &Activation, pass: &Pass) -> Option<Tensor<2>> {
         let has_token = self.has_class_token();
         has_token.then(|| self.pool.class_token_and_mean(x.clone().into_tokens(), pass))
@@ -295,6 +306,31 @@ impl Stem {
         parts.push(patches);
         Tensor::cat(parts, 1)
     }
+
+    fn export(&self, image: Value, graph: &mut Graph) -> Value {
+        let maps = self.projection.export(image, graph);
+        let patches = graph.tokens(maps);
+        let x = if self.embeds_prefix {
+            let tokens = self.export_prefix(patches, graph);
+            graph.add_embedding(tokens, self.position_embedding)
+        } else {
+            let patches = graph.add_embedding(patches, self.position_embedding);
+            self.export_prefix(patches, graph)
+        };
+        match &self.norm {
+            Some(norm) => norm.export(x, graph),
+            None => x,
+        }
+    }
+
+    /// The class token comes before the register tokens.
+    fn export_prefix(&self, patches: Value, graph: &mut Graph) -> Value {
+        let tokens = [(self.register_tokens, self.registers), (self.class_token, 1)];
+        tokens.into_iter().fold(patches, |x, (tokens, count)| match tokens {
+            Some(tokens) => graph.prepend(x, tokens, count),
+            None => x,
+        })
+    }
 }
 
 /// Pre-norm transformer block with optional layer scale.
@@ -336,6 +372,15 @@ impl EncoderBlock {
         let hidden = self.mlp.forward(self.norm2.forward(x.clone(), pass), pass);
         self.mlp.fc2.forward_onto(hidden, x, self.scale2, branch(1), pass)
     }
+
+    fn export(&self, x: Value, graph: &mut Graph) -> Value {
+        let normalized = self.norm1.export(x, graph);
+        let mixed = self.attention.export(normalized, graph);
+        let x = self.attention.projection.export_onto(mixed, x, self.scale1, graph);
+        let normalized = self.norm2.export(x, graph);
+        let hidden = self.mlp.export(normalized, graph);
+        self.mlp.fc2.export_onto(hidden, x, self.scale2, graph)
+    }
 }
 
 /// Multi-head self-attention.
@@ -376,6 +421,16 @@ impl Attention {
         };
         attention_of(query_norm.forward(part(0), pass), key_norm.forward(part(1), pass), part(2))
     }
+
+    fn export(&self, x: Value, graph: &mut Graph) -> Value {
+        let qkv = self.qkv.export(x, graph);
+        let [query, key, value] = graph.heads(qkv, self.heads);
+        let (query, key) = match &self.query_key_norm {
+            Some((query_norm, key_norm)) => (query_norm.export(query, graph), key_norm.export(key, graph)),
+            None => (query, key),
+        };
+        graph.attention([query, key, value])
+    }
 }
 
 /// Two linear layers with a nonlinearity between them.
@@ -399,6 +454,11 @@ impl Mlp {
     /// The hidden layer, before `fc2`.
     fn forward(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
         self.activation.apply(self.fc1.forward(x, pass))
+    }
+
+    fn export(&self, x: Value, graph: &mut Graph) -> Value {
+        let x = self.fc1.export(x, graph);
+        self.activation.export(x, graph)
     }
 }
 
@@ -449,6 +509,21 @@ impl Pool {
         };
         match &self.pooled_norm {
             Some(norm) => norm.forward(pooled, pass),
+            None => pooled,
+        }
+    }
+
+    fn export(&self, tokens: Value, graph: &mut Graph) -> Value {
+        let tokens = match &self.token_norm {
+            Some(norm) => norm.export(tokens, graph),
+            None => tokens,
+        };
+        let pooled = match self.pooling {
+            Pooling::Token => graph.token(tokens, 0),
+            Pooling::Average => graph.mean_token(tokens, self.prefix),
+        };
+        match &self.pooled_norm {
+            Some(norm) => norm.export(pooled, graph),
             None => pooled,
         }
     }

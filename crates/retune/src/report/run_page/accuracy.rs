@@ -12,7 +12,9 @@ fn content(record: &RunRecord, _: Sheets) -> Option<Section> {
     let groups = splits.values().any(|evaluation| evaluation.worst_group.is_some());
     let calibrated = record.predictions.is_some();
     let further = further(splits.values());
-    let mut columns = vec![("Set", false), ("Images", true), ("Accuracy", true), ("95 % interval", true)];
+    let several_labels = splits.values().any(Evaluation::is_of_several_labels);
+    let accuracy = if several_labels { "All labels right" } else { "Accuracy" };
+    let mut columns = vec![("Set", false), ("Images", true), (accuracy, true), ("95 % interval", true)];
     columns.extend([("Balanced accuracy", true)]);
     columns.extend(further.iter().map(|(heading, _)| (*heading, true)));
     columns.push(("Loss", true));
@@ -81,6 +83,8 @@ type Measure = (&'static str, fn(&Evaluation) -> Option<f64>);
 /// Measures that not every result has, each with its heading.
 fn further<'a>(evaluations: impl Iterator<Item = &'a Evaluation> + Clone) -> Vec<Measure> {
     let mut measures: Vec<Measure> = vec![
+        ("Mean average precision", |evaluation| evaluation.mean_average_precision),
+        ("Micro F1", |evaluation| evaluation.micro_f1),
         ("Top-5 accuracy", |evaluation| evaluation.top5_accuracy),
         ("Macro F1", |evaluation| evaluation.macro_f1),
         ("AUROC", |evaluation| evaluation.auroc),

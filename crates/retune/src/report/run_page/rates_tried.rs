@@ -5,10 +5,11 @@ use retune_figures::{Axis, Format};
 
 use super::descents::{Descent, named};
 use super::{RunRecord, RunSection, Sheets};
+use crate::inference::Evaluation;
 use crate::report::figures;
 use crate::report::page::{Cell, Column, Section, Table};
 use crate::report::verdict::{interval, percent};
-use crate::train::metrics::MetricsRow;
+use crate::train::metrics::{MetricsRow, score_name};
 use crate::train::{RunnerUp, Tried};
 
 pub(super) const SECTION: RunSection =
@@ -32,14 +33,16 @@ fn content(record: &RunRecord, _: Sheets) -> Option<Section> {
             faint: *rate != descent.chosen,
             ..Line::new(
                 Format::Number.text(*rate),
-                rows.iter().filter(|row| row.split == "val").map(|row| (row.epoch as f64, row.accuracy)).collect(),
+                rows.iter().filter(|row| row.split == "val").map(|row| (row.epoch as f64, row.score())).collect(),
             )
         };
         let mut lines: Vec<Line> = descent.rates.iter().map(line).collect();
         // Rates that diverged at once have no row on validation.
         lines.retain(|line| !line.points.is_empty());
-        let lines = figures::over_epochs(Axis::shares("accuracy on validation"), lines);
-        section = section.with(named("Accuracy", descent, &descents), lines);
+        let score = score_name(descent.rates.iter().flat_map(|(_, rows)| rows.iter().copied()));
+        let lines = figures::over_epochs(Axis::shares(format!("{score} on validation")), lines);
+        let heading = if score == "accuracy" { "Accuracy" } else { "Mean average precision" };
+        section = section.with(named(heading, descent, &descents), lines);
     }
     Some(section)
 }
@@ -48,9 +51,10 @@ fn content(record: &RunRecord, _: Sheets) -> Option<Section> {
 fn certainty(runner_up: &RunnerUp) -> String {
     let verdict = if runner_up.is_told_apart() { "tell" } else { "do not tell" };
     format!(
-        "The validation images {verdict} the chosen rate from the next, {:e}: the accuracies differ by {} after {} \
-         epochs, and their standard error is {}.",
+        "The validation images {verdict} the chosen rate from the next, {:e}: their {} differs by {} after {} epochs, \
+         with a standard error of {}.",
         runner_up.learning_rate,
+        runner_up.score,
         percent(runner_up.lead.abs()),
         runner_up.epochs,
         percent(runner_up.standard_error)
@@ -67,10 +71,13 @@ fn tried_table(tried: &[Tried]) -> Table {
         match &tried.validation {
             Some(found) => cells.extend([
                 Cell::number(tried.epoch.to_string(), tried.epoch as f64),
-                Cell::number(percent(found.accuracy), found.accuracy),
-                Cell {
-                    interval: Some(found.accuracy_interval),
-                    ..Cell::number(interval(found.accuracy_interval), found.accuracy)
+                Cell::number(percent(found.score()), found.score()),
+                match found.is_of_several_labels() {
+                    true => Cell::text("–"),
+                    false => Cell {
+                        interval: Some(found.accuracy_interval),
+                        ..Cell::number(interval(found.accuracy_interval), found.accuracy)
+                    },
                 },
                 Cell::number(format!("{:.3}", found.loss), found.loss),
             ]),
@@ -78,7 +85,10 @@ fn tried_table(tried: &[Tried]) -> Table {
         }
         cells
     };
-    let headings = ["Learning rate", "Epochs", "Best epoch", "Accuracy", "95 % interval", "Loss"];
+    let several_labels =
+        tried.iter().filter_map(|tried| tried.validation.as_ref()).any(Evaluation::is_of_several_labels);
+    let score = if several_labels { "Mean average precision" } else { "Accuracy" };
+    let headings = ["Learning rate", "Epochs", "Best epoch", score, "95 % interval", "Loss"];
     Table {
         columns: headings.map(|heading| Column { heading: heading.into(), number: true }).into(),
         rows: tried.iter().map(row).collect(),

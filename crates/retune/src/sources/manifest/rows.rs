@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::sources::DataError;
 use crate::sources::format::Labels;
-use crate::sources::label_sets::SEPARATOR;
+use crate::sources::label_sets::joined;
 
 /// The syntax of a manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,11 +130,6 @@ fn flag(name: &str, value: &str) -> Result<bool, String> {
              holds 0 or 1"
         )),
     }
-}
-
-/// Labels of an image as one text.
-fn joined(labels: &[&str]) -> String {
-    labels.join(&*SEPARATOR.encode_utf8(&mut [0; 4]))
 }
 
 /// Tells `each` row in turn.

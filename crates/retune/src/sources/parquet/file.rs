@@ -100,6 +100,11 @@ impl ParquetFile {
         entries.iter().find(|entry| entry.key == key)?.value.as_deref()
     }
 
+    /// The definition level of a value of a column that is there.
+    pub fn full_definition(&self, column: usize) -> i16 {
+        self.metadata.file_metadata().schema_descr().column(column).max_def_level()
+    }
+
     /// A reader of one column of a row group.
     ///
     /// The column's physical type must be that of `T`.
@@ -225,6 +230,14 @@ impl<'a> Column<'a> {
         let converted = self.description.converted_type();
         matches!(converted, Converted::UINT_8 | Converted::UINT_16 | Converted::UINT_32 | Converted::UINT_64)
             || matches!(self.description.logical_type_ref(), Some(LogicalType::Integer(kind)) if !kind.is_signed)
+    }
+
+    /// Whether it holds a list of single values for each row, and no list of lists.
+    pub fn is_list(self) -> bool {
+        let path = self.path();
+        // `NAME.list.element` and its kind, or `NAME.array` of older writers; a struct has other names there.
+        let is_of_lists = matches!(path, [_] | [_, _] | [_, _, _]);
+        is_of_lists && self.description.max_rep_level() == 1
     }
 
     /// Whether it is within a list.

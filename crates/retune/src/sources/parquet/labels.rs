@@ -9,6 +9,7 @@ use super::layout::LabelColumn;
 use super::scalars::Scalars;
 use crate::sources::DataError;
 use crate::sources::folder::sorted_classes;
+use crate::sources::label_sets::joined;
 
 /// The labels of a file's rows, as they are written.
 pub(super) enum Labels {
@@ -31,6 +32,22 @@ impl Labels {
                 Self::Numbers(known.collect(), names.clone())
             }
         })
+    }
+}
+
+impl Labels {
+    /// The same where an image may have several: a text may hold some, a missing one means none, and a named number is one
+    /// whole label.
+    pub fn of_several(self) -> Self {
+        let none = || Some(Arc::from(""));
+        match self {
+            Self::Names(texts) => Self::Names(texts.into_iter().map(|text| text.or_else(none)).collect()),
+            Self::Numbers(numbers, Some(names)) => {
+                let names: Vec<String> = names.iter().map(|name| joined(&[name])).collect();
+                Self::Numbers(numbers, Some(names))
+            }
+            other => other,
+        }
     }
 }
 

@@ -33,8 +33,8 @@ const LABEL_NAMES: [&str; 8] = ["label", "labels", "fine_label", "class", "class
 pub(super) struct Layout {
     pub image: ImageColumns,
     pub label: Option<LabelColumn>,
-    /// A column of labels that cannot be used, where there is no other.
-    pub label_lists: Option<String>,
+    /// A column of several labels for each image, where there is none of one label.
+    pub label_lists: Option<LabelListColumn>,
     pub split: Option<usize>,
     pub group: Option<(usize, ScalarKind)>,
 }
@@ -45,6 +45,14 @@ pub(super) enum ImageColumns {
     Encoded { name: String, bytes: usize, path: Option<usize> },
     /// In files of their own.
     Paths { name: String, path: usize },
+}
+
+/// A column of several labels for each image.
+pub(super) enum LabelListColumn {
+    /// Lists of text or numbers.
+    Lists(LabelColumn),
+    /// Lists of something else, structs, or lists of lists, under this name.
+    Other(String),
 }
 
 /// A column of labels.
@@ -123,10 +131,8 @@ pub(super) fn label_column(file: &ParquetFile) -> Result<Option<LabelColumn>, St
     let mut class_labels = class_labels(file);
     let column_named = |name: &str| file.columns().find(|column| column.path() == [name]);
     let by_name = LABEL_NAMES.iter().find_map(|name| column_named(name));
-    let column = by_name.or_else(|| match class_labels.len() {
-        1 => class_labels.keys().next().and_then(|name| column_named(name)),
-        _ => None,
-    });
+    let named: Vec<Column<'_>> = class_labels.keys().filter_map(|name| column_named(name)).collect();
+    let column = by_name.or_else(|| if let [only] = named[..] { Some(only) } else { None });
     let Some(column) = column else { return Ok(None) };
     let name = column.path()[0].clone();
     let kind = ScalarKind::of(column).ok_or_else(|| {
@@ -135,10 +141,27 @@ pub(super) fn label_column(file: &ParquetFile) -> Result<Option<LabelColumn>, St
     Ok(Some(LabelColumn { number: column.number, kind, names: class_labels.remove(&name), name }))
 }
 
-/// The column that would hold labels if it held one for each image, and not a list or a struct.
-fn label_lists(file: &ParquetFile) -> Option<String> {
-    let name = LABEL_NAMES.into_iter().find(|name| file.columns().any(|column| column.path()[0] == *name));
-    name.map(str::to_owned)
+/// The column that would hold labels if it held one for each image, and not a list or a struct. By its name, or the only
+/// one whose entries have names.
+fn label_lists(file: &ParquetFile) -> Option<LabelListColumn> {
+    let mut class_labels = class_labels(file);
+    let leaves_of = |name: &str| file.columns().filter(|column| column.path()[0] == name).collect::<Vec<_>>();
+    let by_name = LABEL_NAMES.into_iter().find(|name| !leaves_of(name).is_empty());
+    let by_names_of_classes = || match class_labels.len() {
+        1 => class_labels.keys().next().filter(|name| !leaves_of(name).is_empty()).map(String::as_str),
+        _ => None,
+    };
+    let name = by_name.or_else(by_names_of_classes)?.to_owned();
+    let lists = match leaves_of(&name)[..] {
+        [column] if column.is_list() => ScalarKind::of(column).map(|kind| (column.number, kind)),
+        _ => None,
+    };
+    Some(match lists {
+        Some((number, kind)) => {
+            LabelListColumn::Lists(LabelColumn { number, kind, names: class_labels.remove(&name), name })
+        }
+        None => LabelListColumn::Other(name),
+    })
 }
 
 /// The class names by column, from the metadata that the `datasets` library writes.
@@ -146,6 +169,9 @@ fn class_labels(file: &ParquetFile) -> BTreeMap<String, Vec<String>> {
     let parsed: Option<Value> = file.key_value("huggingface").and_then(|text| serde_json::from_str(text).ok());
     let features = parsed.as_ref().and_then(|document| document.pointer("/info/features")?.as_object());
     let names = |feature: &Value| {
+        // A list is written as `Sequence` or `List` with the feature of its entries, or as a list of that.
+        let of_entries = feature.get("feature").or_else(|| feature.as_array()?.first());
+        let feature = of_entries.unwrap_or(feature);
         if feature.get("_type")? != "ClassLabel" {
             return None;
         }

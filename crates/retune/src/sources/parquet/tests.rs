@@ -47,6 +47,44 @@ fn plain_binary_with_text_labels_splits_and_groups_is_read_too() {
     assert_eq!(all.samples.iter().map(|sample| color(sample)[0]).collect::<Vec<_>>(), [0, 10, 20, 30]);
 }
 
+/// The labels of each image of a file of lists, and all labels.
+fn label_lists(name: &str) -> Result<(Vec<Vec<String>>, Vec<String>), DataError> {
+    let source = DataSource::open_multi_label(fixture("lists").join(name))?;
+    let sets = crate::sources::LabelSets::of(&source.classes);
+    let of_image = |sample: &Sample| {
+        let labels = sets.of_class(sample.label.unwrap()).iter();
+        labels.map(|&label| sets.names()[label].clone()).collect()
+    };
+    Ok((source.all().samples.iter().map(of_image).collect(), sets.names().to_vec()))
+}
+
+/// The lists are those of the fixture's program.
+#[test]
+fn lists_of_labels_are_read_whatever_writes_them() {
+    for name in ["string.parquet", "large_string.parquet"] {
+        let (found, names) = label_lists(name).unwrap();
+        assert_eq!(names, ["cat", "dog", "pet, \"small\""], "{name}");
+        let expected = [&["cat"][..], &["cat", "dog"], &[], &[], &["pet, \"small\""], &["dog"]];
+        assert_eq!(found, expected, "{name}");
+    }
+    for name in ["int64.parquet", "int32.parquet", "uint8.parquet"] {
+        let (found, _) = label_lists(name).unwrap();
+        assert_eq!(found, [&["3"][..], &["3", "5"], &[], &[], &["7"], &["5"]], "{name}");
+    }
+    for name in ["datasets.parquet", "sequence.parquet", "python_list.parquet"] {
+        let (found, names) = label_lists(name).unwrap();
+        assert_eq!(names, ["ant", "bee, wild", "zebra"], "{name}");
+        assert_eq!(found, [&["zebra"][..], &["ant", "zebra"], &[], &["bee, wild"], &["ant"], &["zebra"]], "{name}");
+    }
+    for name in ["nested.parquet", "real.parquet"] {
+        let error = label_lists(name).unwrap_err().to_string();
+        assert!(error.contains("labels"), "{name}: {error}");
+    }
+    // Of one label each, the files are read as before, with a note.
+    let source = DataSource::open(fixture("lists").join("string.parquet")).unwrap();
+    assert!(matches!(source.notes[..], [DataNote::SeveralLabels { .. }]), "{:?}", source.notes);
+}
+
 /// The row's bytes as the fixture's program made them.
 fn expected_bytes(row: usize) -> Vec<u8> {
     vec![(row % 251) as u8; row % 7 + 1]

@@ -100,6 +100,22 @@ fn balanced_class_weights_find_scikit_learns_balanced_optimum() {
     }
 }
 
+/// What users give scikit-learn's `LogisticRegression(C=…)` on the features as they are; `fit_one` is compared with that
+/// above.
+#[test]
+fn the_inverse_strength_over_the_square_of_the_scale_is_scikit_learns_c() {
+    let fixture = Fixture::load();
+    let options = ProbeOptions { inverse_strengths: vec![0.1], solver: precise(None), ..Default::default() };
+    let probe = fixture.fit_path(&options).unwrap();
+    let c = probe.inverse_strength / probe.scale.powi(2);
+    let alone = fit_one(fixture.train(), &fixture.labels, fixture.classes, c, &precise(None)).unwrap();
+    let largest = alone.weight.iter().fold(0.0_f32, |largest, weight| largest.max(weight.abs()));
+    // Both descents end at a gradient of 1e-6 of its start, from different coordinates.
+    let far = probe.weight.iter().zip(&alone.weight).any(|(one, other)| (one - other).abs() > 1e-3 * largest);
+    assert!(!far, "{:?} {:?}", &probe.weight[..4], &alone.weight[..4]);
+    assert!((probe.scale - 1.0).abs() > 0.1, "the scale must matter: {}", probe.scale);
+}
+
 #[test]
 fn the_path_passes_through_scikit_learns_optima_on_scaled_features() {
     let fixture = Fixture::load();

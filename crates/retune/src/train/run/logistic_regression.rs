@@ -128,7 +128,7 @@ impl Run<'_> {
 }
 
 /// Fits a probe on features and labels, and chooses by others.
-pub(super) fn fit_probe(
+pub(in crate::train) fn fit_probe(
     task: &str,
     (train, train_labels): (FeatureMatrix, &[usize]),
     (validation, validation_labels): (FeatureMatrix, &[usize]),

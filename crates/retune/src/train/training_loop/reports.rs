@@ -96,12 +96,15 @@ impl Run<'_> {
     ) -> Result<(), TrainError> {
         let epochs = self.state.training.epoch;
         self.monitor.message(&format!(
-            "{}: accuracy {:.1} % on validation, loss {:.4}",
+            "{}: {} {:.1} % on validation, loss {:.4}",
             trial.task(epochs - 1, &self.state.training),
-            100.0 * validation.accuracy,
+            validation.score_name(),
+            100.0 * validation.score(),
             validation.loss
         ));
-        self.record(&trial.row(epochs, "val", validation.loss, validation.accuracy, seconds))
+        let row = trial.row(epochs, "val", validation.loss, validation.accuracy, seconds);
+        let mean_average_precision = validation.mean_average_precision;
+        self.record(&MetricsRow { mean_average_precision, ..row })
     }
 }
 

@@ -1,0 +1,90 @@
+//! Transposes of eight lines at a time.
+
+/// Lines that are transposed together.
+pub(crate) const LINES: usize = 8;
+
+/// `out[k · stride + line] = lines[line][k]` for every `k` of the lines.
+///
+/// # Panics
+/// If the lines differ in length, or `out` is too short.
+#[inline]
+pub(crate) fn transpose(lines: [&[f32]; LINES], out: &mut [f32], stride: usize) {
+    let depth = lines[0].len();
+    assert!(lines.iter().all(|line| line.len() == depth) && stride >= LINES, "lines of one length");
+    assert!(depth == 0 || (depth - 1) * stride + LINES <= out.len(), "a row for each value of the lines");
+    #[cfg(target_arch = "x86_64")]
+    let done = squares(lines, out, stride);
+    #[cfg(not(target_arch = "x86_64"))]
+    let done = 0;
+    for k in done..depth {
+        for (out, line) in out[k * stride..].iter_mut().zip(lines) {
+            *out = line[k];
+        }
+    }
+}
+
+/// Transposes eight values of each line at a time, where the machine has AVX; returns how many of each line.
+#[cfg(target_arch = "x86_64")]
+fn squares(lines: [&[f32]; LINES], out: &mut [f32], stride: usize) -> usize {
+    let depth = lines[0].len() / LINES * LINES;
+    if !is_x86_feature_detected!("avx") {
+        return 0;
+    }
+    for k in (0..depth).step_by(LINES) {
+        // SAFETY: the instructions are there; each line holds eight values from `k` on, and each of the eight rows of
+        // `out`, too (asserted by `transpose`).
+        unsafe { transpose_square(lines.map(|line| line.as_ptr().add(k)), out.as_mut_ptr().add(k * stride), stride) };
+    }
+    depth
+}
+
+/// # Safety
+/// The machine must have AVX; eight values must be readable at each line and writable at each of the eight rows.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx")]
+unsafe fn transpose_square(lines: [*const f32; LINES], out: *mut f32, stride: usize) {
+    use std::arch::x86_64::*;
+    // SAFETY: by the contract.
+    let halves = |line: usize, at: usize| unsafe {
+        let (low, high) = (_mm_loadu_ps(lines[line].add(at)), _mm_loadu_ps(lines[line + 4].add(at)));
+        _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(low), high)
+    };
+    for at in [0, 4] {
+        // Four values of the lines 0 to 3 in the low halves, of 4 to 7 in the high ones.
+        let (a, b, c, d) = (halves(0, at), halves(1, at), halves(2, at), halves(3, at));
+        let (ab_low, ab_high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+        let (cd_low, cd_high) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+        let rows = [
+            _mm256_shuffle_ps::<0b0100_0100>(ab_low, cd_low),
+            _mm256_shuffle_ps::<0b1110_1110>(ab_low, cd_low),
+            _mm256_shuffle_ps::<0b0100_0100>(ab_high, cd_high),
+            _mm256_shuffle_ps::<0b1110_1110>(ab_high, cd_high),
+        ];
+        for (row, &values) in rows.iter().enumerate() {
+            // SAFETY: by the contract.
+            unsafe { _mm256_storeu_ps(out.add((at + row) * stride), values) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LINES, transpose};
+
+    #[test]
+    fn values_of_every_depth_find_their_places() {
+        for depth in [0, 1, 7, 8, 9, 16, 37] {
+            let values: Vec<f32> = (0..LINES * depth).map(|value| value as f32).collect();
+            for stride in [LINES, 13, 32] {
+                let mut out = vec![-1.0; depth * stride];
+                transpose(std::array::from_fn(|line| &values[line * depth..][..depth]), &mut out, stride);
+                for (at, value) in out.into_iter().enumerate() {
+                    let (k, line) = (at / stride, at % stride);
+                    let expected = if line < LINES { (line * depth + k) as f32 } else { -1.0 };
+                    assert_eq!(value, expected, "value {k} of line {line}, stride {stride}");
+                }
+            }
+        }
+    }
+}
