@@ -14,11 +14,13 @@ mod failure;
 mod help;
 mod interrupt;
 mod output;
+mod processes;
 mod progress;
 
 use std::ffi::OsString;
-use std::panic;
+use std::panic::{self, AssertUnwindSafe};
 
+use retune::collective::Processes;
 use retune::pixels::decode;
 
 use crate::arguments::{Arguments, usage};
@@ -39,22 +41,26 @@ pub fn main(typed: &[OsString]) -> u8 {
         Ok(parsed) => parsed,
         Err(error) => return usage::report(&error),
     };
-    match panic::catch_unwind(|| run(arguments, &notes, typed)) {
+    let processes = processes::join(&arguments.command);
+    // Nothing that a panic may have left half-done is used after it.
+    let done = panic::catch_unwind(AssertUnwindSafe(|| run(arguments, &notes, typed, &processes)));
+    let status = match done {
         Ok(Ok(())) => 0,
-        Ok(Err(failure)) => failure.report(),
+        Ok(Err(failure)) => processes::report(&failure, &processes),
         // The hook has printed what happened.
         Err(_) => Failure::DEFECT,
-    }
+    };
+    processes::end(status, &processes)
 }
 
-fn run(arguments: Arguments, notes: &[String], typed: &[OsString]) -> Result<(), Failure> {
+fn run(arguments: Arguments, notes: &[String], typed: &[OsString], processes: &Processes) -> Result<(), Failure> {
     arguments.global.choose_kernels()?;
     if let Some(threads) = arguments.global.threads {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
         pool.map_err(|error| Failure::of_threads(threads, &error))?;
     }
-    interrupt::listen(!arguments.global.quiet)?;
-    let console = Console::of_terminal(&arguments.global, typed);
+    interrupt::listen(!arguments.global.quiet && processes.is_root())?;
+    let console = Console::of_terminal(&arguments.global, typed, processes);
     console.tell_notes_on_options(notes);
     commands::run(arguments.command, &console)
 }

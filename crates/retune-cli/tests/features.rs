@@ -86,6 +86,42 @@ fn an_interrupted_or_killed_extraction_ends_with_the_same_bytes() {
     }
 }
 
+/// A job array: shards of different formats, one of them killed and started again, put together.
+#[cfg(unix)]
+#[test]
+fn shards_of_a_job_array_make_the_bytes_of_one_extraction() {
+    let here = Workplace::new();
+    long_manifest(&here, 3001);
+    let line = |out: &str| format!("features --model {} --data long.csv --batch-size 3 --out {out}", model());
+    for format in FORMATS {
+        here.succeeds(&line(&format!("whole.{format}")));
+    }
+    here.succeeds(&format!("{} --shard 1/3", line("part-1.npz")));
+    let second = format!("{} --shard 2/3", line("part-2.parquet"));
+    let rows = here.path(".part-2.parquet.partial/rows");
+    let mut running = started(&here, &second, &rows, 1000);
+    running.kill().unwrap();
+    running.wait().unwrap();
+    let refusal = here.refuses("merge-features part-1.npz --out all.npz");
+    assert!(refusal.contains("2 shards are missing: 2/3, 3/3"), "{refusal}");
+    here.succeeds(&second);
+    let written = here.json(&format!("{} --shard 3/3 --json", line("part-3.safetensors")));
+    // 1,001 batches: 333, 334, and 334, the last of one image.
+    assert_eq!((written["shard"].as_str(), written["images"].as_u64()), (Some("3/3"), Some(1000)));
+    for format in FORMATS {
+        let line = format!("merge-features part-3.safetensors part-1.npz part-2.parquet --out all.{format} --json");
+        let merged = here.json(&line);
+        assert_eq!((merged["shards"].as_u64(), merged["images"].as_u64()), (Some(3), Some(3001)));
+        assert_eq!(here.file(&format!("all.{format}")), here.file(&format!("whole.{format}")), "{format}");
+    }
+    let refusal = here.refuses(&format!("{} --shard 4/3", line("part-4.npz")));
+    assert!(refusal.contains("must be the number of a shard and how many there are"), "{refusal}");
+    // Files of another length belong to other data.
+    here.succeeds(&format!("{} --shard 2/3", line("part-2.npz").replace("--batch-size 3", "--batch-size 4")));
+    let refusal = here.refuses("merge-features part-1.npz part-2.npz part-3.safetensors --out other.npz");
+    assert!(refusal.contains("do not belong together: one is of another batch size"), "{refusal}");
+}
+
 /// A limit on the size of files stands in for a full disk: large enough for a few rows, too small for all.
 #[cfg(unix)]
 #[test]

@@ -5,20 +5,26 @@
 //! images, and the file appears under its name only when it is whole.
 
 mod elements;
+mod listing;
+mod merge;
 mod npz;
 mod origin;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod partial;
 mod safetensors;
+mod shard;
 mod table;
 
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use self::listing::Listing;
+pub use self::merge::merge;
 use self::origin::Origin;
 use self::partial::Partial;
+pub use self::shard::{InvalidShard, Shard};
 use self::table::Arrays;
 pub use self::table::{FeatureTable, read};
 use crate::files::FileError;
@@ -26,7 +32,6 @@ use crate::inference::{self, Features, InferenceError, Layer};
 use crate::loading::Loader;
 use crate::models::Model;
 use crate::monitor::Monitor;
-use crate::sources::Dataset;
 
 /// Why features could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +51,50 @@ pub enum FeaturesError {
         /// What is wrong with it.
         problem: String,
     },
+    /// More shards than batches.
+    #[error("{shards} shards are too many for {images} images in batches of {batch_size}: there can be {}", .images.div_ceil(*.batch_size))]
+    TooManyShards {
+        /// The shards.
+        shards: usize,
+        /// The images.
+        images: usize,
+        /// Images in a batch.
+        batch_size: usize,
+    },
+    /// A file that is no shard.
+    #[error("{} is not a shard of an extraction: shards say which part of the images they hold", .0.display())]
+    NotAShard(PathBuf),
+    /// Shards of different extractions.
+    #[error("{} and {} do not belong together: one is of {difference}", .first.display(), .other.display())]
+    OtherShards {
+        /// A shard.
+        first: PathBuf,
+        /// One that does not belong to it.
+        other: PathBuf,
+        /// In what they differ.
+        difference: String,
+    },
+    /// The same shard twice.
+    #[error("{} and {} both hold shard {shard}", .first.display(), .second.display())]
+    SameShard {
+        /// A file.
+        first: PathBuf,
+        /// The other one.
+        second: PathBuf,
+        /// The shard.
+        shard: Shard,
+    },
+    /// Shards that were not named.
+    #[error("{}", missing(.shards, *.count))]
+    MissingShards {
+        /// The first of them.
+        shards: Vec<Shard>,
+        /// How many there are.
+        count: usize,
+    },
+    /// Nothing to put together.
+    #[error("there are no shards to merge")]
+    NoShards,
     /// Two extractions to one file.
     #[error("{}: another process is writing this file; wait for it or name another file", .0.display())]
     InUse(PathBuf),
@@ -61,13 +110,23 @@ impl FeaturesError {
     }
 }
 
+/// A sentence about shards that are missing.
+fn missing(shards: &[Shard], count: usize) -> String {
+    let named = shards.iter().map(Shard::to_string).collect::<Vec<_>>().join(", ");
+    match count - shards.len() {
+        0 if count == 1 => format!("shard {named} is missing"),
+        0 => format!("{count} shards are missing: {named}"),
+        more => format!("{count} shards are missing: {named}, and {more} more"),
+    }
+}
+
 /// A format of feature files: a file in this folder each.
 #[derive(Clone, Copy, Debug)]
 pub struct FeatureFormat {
     /// What the names of its files end in.
     pub extension: &'static str,
     /// Begins to write.
-    begin: for<'a> fn(&'a File, &'a Dataset) -> io::Result<Box<dyn Target + 'a>>,
+    begin: for<'a> fn(&'a File, &'a Listing) -> io::Result<Box<dyn Target + 'a>>,
     /// Reads what a file holds, or says what is wrong with it.
     read: fn(&Path) -> io::Result<Result<Arrays, String>>,
 }
@@ -134,15 +193,44 @@ pub fn write(
     path: &Path,
     monitor: &dyn Monitor,
 ) -> Result<FeatureShape, FeaturesError> {
-    let format = FeatureFormat::of(path)?;
-    if path.is_dir() {
-        return Err(FileError::new("write", path, io::ErrorKind::IsADirectory.into()).into());
+    write_rows(model, loader, layer, None, path, monitor)
+}
+
+/// As [`write`], for one shard of the images. [`merge`] makes of all shards the file that [`write`] writes.
+///
+/// # Errors
+/// As [`write`]; more shards than batches.
+pub fn write_shard(
+    model: &Model,
+    loader: &Loader,
+    layer: Layer,
+    shard: Shard,
+    path: &Path,
+    monitor: &dyn Monitor,
+) -> Result<FeatureShape, FeaturesError> {
+    let (shards, images, batch_size) = (shard.count(), loader.dataset().len(), loader.options().batch_size);
+    if shards > images.div_ceil(batch_size) {
+        return Err(FeaturesError::TooManyShards { shards, images, batch_size });
     }
-    let dataset = loader.dataset();
-    let origin = Origin::of(model, loader, layer);
-    let mut partial = Partial::open(path, &origin, dataset.len(), loader.options().batch_size, monitor)?;
-    let start = partial.batches();
-    let passed = inference::try_for_each_batch(model, loader, layer, start, "features", monitor, |batch, rows| {
+    write_rows(model, loader, layer, Some(shard), path, monitor)
+}
+
+fn write_rows(
+    model: &Model,
+    loader: &Loader,
+    layer: Layer,
+    shard: Option<Shard>,
+    path: &Path,
+    monitor: &dyn Monitor,
+) -> Result<FeatureShape, FeaturesError> {
+    let format = FeatureFormat::of(path)?;
+    check_is_no_folder(path)?;
+    let (dataset, size) = (loader.dataset(), loader.options().batch_size);
+    let origin = Origin::of(model, loader, layer, shard);
+    let images = origin.range();
+    let mut partial = Partial::open(path, &origin, images.len(), size, monitor)?;
+    let left = images.start / size + partial.batches()..images.end.div_ceil(size);
+    let passed = inference::try_for_each_batch(model, loader, layer, left, "features", monitor, |batch, rows| {
         partial.append(&origin, &rows, rows.len() / batch.n)
     });
     if let Err(error) = passed {
@@ -151,15 +239,26 @@ pub fn write(
         }
         return Err(error);
     }
+    let listing = Listing::of(dataset, &dataset.samples[images], &origin)
+        .map_err(|error| FileError::new("write", path, error.into()))?;
+    finish(partial, format, &listing)
+}
+
+fn check_is_no_folder(path: &Path) -> Result<(), FileError> {
+    if path.is_dir() { Err(FileError::new("write", path, io::ErrorKind::IsADirectory.into())) } else { Ok(()) }
+}
+
+/// Makes the file of all its rows.
+fn finish(partial: Partial, format: FeatureFormat, listing: &Listing) -> Result<FeatureShape, FeaturesError> {
     let width = partial.width();
     partial.finish(|file, rows| {
-        let mut target = (format.begin)(file, dataset)?;
+        let mut target = (format.begin)(file, listing)?;
         while let Some(rows) = rows.next()? {
             target.append(&rows, width)?;
         }
         target.finish()
     })?;
-    Ok(FeatureShape { images: dataset.len(), width })
+    Ok(FeatureShape { images: listing.len(), width })
 }
 
 /// Extracts the features of every image at `layer` into memory: what [`write`] writes to a file.
@@ -181,11 +280,6 @@ pub fn table(
         paths: dataset.samples.iter().map(|sample| sample.name.to_string()).collect(),
         classes: dataset.classes.clone(),
     })
-}
-
-/// The label as files hold it: −1 where it is unknown.
-fn stored_label(label: Option<usize>) -> i64 {
-    label.and_then(|label| i64::try_from(label).ok()).unwrap_or(-1)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod logits;
 mod metric;
 mod observed;
 mod predict;
+mod together;
 
 use std::ops::Range;
 
@@ -129,13 +130,14 @@ pub fn for_each_batch(
     monitor: &dyn Monitor,
     mut take: impl FnMut(&Batch, Vec<f32>),
 ) -> Result<(), InferenceError> {
-    try_for_each_batch(model, loader, layer, 0, task, monitor, |batch, rows| {
+    let all = 0..loader.batches_per_epoch();
+    try_for_each_batch(model, loader, layer, all, task, monitor, |batch, rows| {
         take(batch, rows);
         Ok(())
     })
 }
 
-/// As [`for_each_batch`], from the batch numbered `start_batch` on, until `take` fails.
+/// As [`for_each_batch`], for the batches of these numbers, until `take` fails.
 ///
 /// # Errors
 /// As [`for_each_batch`]; that of `take`.
@@ -143,17 +145,20 @@ pub fn try_for_each_batch<E: From<InferenceError>>(
     model: &Model,
     loader: &Loader,
     layer: Layer,
-    start_batch: usize,
+    numbers: Range<usize>,
     task: &str,
     monitor: &dyn Monitor,
     mut take: impl FnMut(&Batch, Vec<f32>) -> Result<(), E>,
 ) -> Result<(), E> {
+    if loader.options().processes.are_several() {
+        return together::try_for_each_batch(model, loader, layer, numbers, (task, monitor), take);
+    }
     let device = model.parameters.tensors()[0].device();
-    let images_before = (start_batch * loader.options().batch_size).min(loader.dataset().len());
-    monitor.start(task, loader.dataset().len());
-    monitor.advance(images_before);
+    let images_before = |batch: usize| (batch * loader.options().batch_size).min(loader.dataset().len());
+    monitor.start(task, images_before(numbers.end));
+    monitor.advance(images_before(numbers.start));
     let at_once = batches_at_once(loader);
-    let mut epoch = loader.epoch(0, Order::Sequential, start_batch);
+    let mut epoch = loader.epoch(0, Order::Sequential, numbers.start).take(numbers.len());
     loop {
         let batches = epoch.by_ref().take(at_once).collect::<Result<Vec<Batch>, _>>().map_err(InferenceError::from)?;
         if batches.is_empty() {
@@ -161,9 +166,7 @@ pub fn try_for_each_batch<E: From<InferenceError>>(
         }
         let mut rows = host_values(layer.output(model, images_of_all(&batches, &device)));
         let width = rows.len() / batches.iter().map(|batch| batch.n).sum::<usize>();
-        if let Some(at) = rows.iter().position(|value| !value.is_finite()) {
-            let index = batches[0].indices[0] + at / width;
-            let image = loader.dataset().samples[index].name.to_string();
+        if let Some(image) = not_finite(&rows, width, &batches[0], loader) {
             monitor.finish();
             return Err(InferenceError::NotFinite { image }.into());
         }
@@ -179,6 +182,12 @@ pub fn try_for_each_batch<E: From<InferenceError>>(
     monitor.finish();
     loader.tell_damaged(monitor);
     Ok(())
+}
+
+/// The image of the first row that is not finite; `first` is the batch that the rows begin with.
+fn not_finite(rows: &[f32], width: usize, first: &Batch, loader: &Loader) -> Option<String> {
+    let at = rows.iter().position(|value| !value.is_finite())?;
+    Some(loader.dataset().samples[first.indices[0] + at / width].name.to_string())
 }
 
 /// Where in a model features are taken.

@@ -34,6 +34,7 @@ pub use retune_random as random;
 
 pub mod advise;
 pub mod audit;
+pub mod collective;
 #[cfg(feature = "report")]
 pub mod compare;
 #[cfg(feature = "demo")]

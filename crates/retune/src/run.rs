@@ -24,6 +24,7 @@ mod temperature;
 
 use std::path::Path;
 
+use indexmap::IndexMap;
 use retune_kernels::operators;
 
 use self::card::ModelCard;
@@ -38,6 +39,7 @@ pub use self::options::{EvaluationSource, FitOptions, ModelSource, PlanSource, P
 pub use self::summary::{CurvePoint, Summary, curve, evaluation_loader, summarize};
 pub(crate) use self::summary::{evaluate_everywhere, evaluate_set, on_line, renewed};
 pub use self::temperature::{CalibrationErrors, TemperatureScaling};
+use crate::collective::Processes;
 use crate::files;
 use crate::files::lock::DirectoryLock;
 use crate::inference::{self, Metric};
@@ -46,9 +48,10 @@ use crate::models::{CONFIG_FILE, HeadInitialization, LoadNote, Model, ModelError
 use crate::monitor::Monitor;
 use crate::plan::Plan;
 use crate::sources::white_level::unused_range;
-use crate::sources::{Dataset, ReadImages};
+use crate::sources::{Dataset, LeftOut, ReadImages};
 use crate::train::estimate::{Estimate, ImageCounts, estimate};
 use crate::train::options::{BatchNormPolicy, Precision};
+use crate::train::together::{ByItself, Together};
 use crate::train::{self, Shared, TrainError, Trained, Trainer};
 
 pub(crate) const RUN_FILE: &str = "run.toml";
@@ -73,7 +76,12 @@ pub fn start(
     shared: Option<&Shared>,
     monitor: &dyn Monitor,
 ) -> Result<Summary, FitError> {
+    let processes = &options.train.processes;
     let check_free = || -> Result<(), FitError> {
+        // The directory is the business of the first process alone.
+        if !processes.is_root() {
+            return Ok(());
+        }
         DirectoryLock::check(out)?;
         match directory::is_taken(out) {
             true if out.join(RUN_FILE).is_file() => Err(FitError::OutputIsARun(out.to_owned())),
@@ -89,12 +97,9 @@ pub fn start(
         // The probe takes the place of whatever rows the head has kept.
         model.notes.retain(|note| !matches!(note, LoadNote::KnownClasses { .. }));
     }
-    let left_out = if options.skip_bad {
-        let unknown = ReadImages::default();
-        let read = shared.map_or(&unknown, Shared::read_images);
-        Some(data.leave_out_unreadable(&options.data, read, monitor)?)
-    } else {
-        None
+    let left_out = match options.skip_bad {
+        true => Some(leave_out(&mut data, options, shared, monitor)?),
+        false => None,
     };
 
     model.tell_notes(monitor);
@@ -115,20 +120,52 @@ pub fn start(
 
     // Another run may have begun there meanwhile.
     check_free()?;
-    files::create_folder(out)?;
-    let lock = DirectoryLock::acquire(out)?;
-    lock.warn_without_lock(monitor);
-    directory::tidy(out);
-    directory::record_command(out, command)?;
-    if let Some(left_out) = left_out {
-        directory::write_left_out(out, &left_out)?;
+    let _lock = match processes.is_root() {
+        true => {
+            files::create_folder(out)?;
+            let lock = DirectoryLock::acquire(out)?;
+            lock.warn_without_lock(monitor);
+            directory::tidy(out);
+            directory::record_command(out, command)?;
+            if let Some(left_out) = left_out {
+                directory::write_left_out(out, &left_out)?;
+            }
+            write_recipe(options, source, &plan, out)?;
+            Some(lock)
+        }
+        false => None,
+    };
+    RunDirectory { options, plan: &plan, data: &data, out, shared, monitor }.train_and_evaluate(model, false)
+}
+
+/// Leaves out what cannot be read; the first process reads every image, and tells the others.
+fn leave_out(
+    data: &mut FitData,
+    options: &FitOptions,
+    shared: Option<&Shared>,
+    monitor: &dyn Monitor,
+) -> Result<IndexMap<String, Vec<LeftOut>>, FitError> {
+    let processes = &options.train.processes;
+    if !processes.is_root() {
+        let left_out = processes.of_root(None).map_err(TrainError::from)?;
+        data.leave_out(&left_out, &options.data)?;
+        return Ok(left_out);
     }
+    let unknown = ReadImages::default();
+    let read = shared.map_or(&unknown, Shared::read_images);
+    let monitor = &ByItself { processes, monitor };
+    let left_out = data.leave_out_unreadable(&options.data, read, monitor)?;
+    Ok(processes.of_root(Some(left_out)).map_err(TrainError::from)?)
+}
+
+/// Writes the plan and the options of a run.
+fn write_recipe(options: &FitOptions, source: &PlanSource, plan: &Plan, out: &Path) -> Result<(), FitError> {
     let run_text = recorded(options, source)
         .map_err(|error| FitError::RunFile { path: out.join(RUN_FILE), reason: error.to_string() })?;
     let plan_text = plan.to_toml()?;
     files::write_atomically(&out.join(PLAN_FILE), |file| file.write_all(plan_text.as_bytes()))?;
     files::write_atomically(&out.join(RUN_FILE), |file| file.write_all(run_text.as_bytes()))?;
-    RunDirectory { options, plan: &plan, data: &data, out, shared, monitor }.train_and_evaluate(model, false)
+    Ok(())
 }
 
 /// What a run would do and take: its model before training, its plan, and an estimate from a step of each phase.
@@ -165,18 +202,40 @@ pub(crate) fn settled_plan(options: &FitOptions, plan: &PlanSource, model: &Mode
 /// # Errors
 /// As [`start`]; a directory that is no run.
 pub fn resume(out: &Path, shared: Option<&Shared>, monitor: &dyn Monitor) -> Result<Summary, FitError> {
-    let options = read_options(out)?;
+    resume_among(&Processes::default(), out, shared, monitor)
+}
+
+/// As [`resume`], by several processes, however many the run has had so far. All of them see the directory.
+///
+/// # Errors
+/// As [`resume`].
+pub fn resume_among(
+    processes: &Processes,
+    out: &Path,
+    shared: Option<&Shared>,
+    monitor: &dyn Monitor,
+) -> Result<Summary, FitError> {
+    let mut options = read_options(out)?;
+    options.train.processes = processes.clone();
     if let Some(summary) = finished(out)? {
         // It may have been killed between its summary and its pictures. Who holds the lock tidies by itself.
-        if let Ok(_lock) = DirectoryLock::acquire(out) {
+        if processes.is_root()
+            && let Ok(_lock) = DirectoryLock::acquire(out)
+        {
             directory::tidy(out);
             train::remove_checkpoint(out);
         }
         return Ok(summary);
     }
-    let lock = DirectoryLock::acquire(out)?;
-    lock.warn_without_lock(monitor);
-    directory::tidy(out);
+    let _lock = match processes.is_root() {
+        true => {
+            let lock = DirectoryLock::acquire(out)?;
+            lock.warn_without_lock(monitor);
+            directory::tidy(out);
+            Some(lock)
+        }
+        false => None,
+    };
     let plan = read_plan(out)?;
     let (model, data) = open_of_run(&options, out)?;
     let run = RunDirectory { options: &options, plan: &plan, data: &data, out, shared, monitor };
@@ -287,18 +346,24 @@ struct RunDirectory<'a> {
 impl RunDirectory<'_> {
     fn train_and_evaluate(&self, model: Model, resume: bool) -> Result<Summary, FitError> {
         let Self { options, plan, data, out, shared, monitor } = *self;
+        let processes = &options.train.processes;
+        let monitor: &dyn Monitor = &Together { processes, monitor };
+        let this = RunDirectory { monitor, ..*self };
         let mut trainer = Trainer::new(&data.train, &data.validation).options(options.train.clone()).directory(out);
         if let Some(shared) = shared {
             trainer = trainer.sharing(shared);
         }
         let trained = if resume { trainer.resume(plan, model, monitor)? } else { trainer.run(plan, model, monitor)? };
+        if !processes.is_root() {
+            return this.evaluate_for_root(&trained);
+        }
         trained.model.save(&out.join(MODEL_FOLDER))?;
         if let Some(adapters) = &trained.low_rank {
             adapters.save_for_peft(&trained.model, &out.join(ADAPTER_FOLDER)).map_err(TrainError::from)?;
         }
         let summary = match options.multi_label {
-            true => self.evaluate_labels(&trained)?,
-            false => self.evaluate_and_record(&trained)?,
+            true => this.evaluate_labels(&trained)?,
+            false => this.evaluate_and_record(&trained)?,
         };
         let temperature = summary.temperature.as_ref().map(|scaling| scaling.temperature);
         let config = trained.model.config().clone().with_temperature(temperature);
@@ -313,6 +378,22 @@ impl RunDirectory<'_> {
         // What only resuming needs would triple the run's size.
         train::remove_checkpoint(out);
         Ok(summary)
+    }
+
+    /// Takes part in the evaluation, of which the first process keeps the results.
+    fn evaluate_for_root(&self, trained: &Trained) -> Result<Summary, FitError> {
+        let Self { options, plan, data, monitor, .. } = *self;
+        if options.multi_label {
+            return self.evaluate_labels(trained);
+        }
+        let (model, train) = (&trained.model, &options.train);
+        let mut evaluate = |name: &str, dataset: &Dataset| {
+            let loader = evaluation_loader(dataset.clone(), model, train.batch_size, train.threads)?;
+            let loader = loader.among(&train.processes);
+            inference::evaluate_observed(model, &loader, &format!("evaluating {name}"), monitor, |_, _| ())
+        };
+        evaluate("val", &data.validation)?;
+        Ok(summary::summarize_by(plan, train, trained, data, monitor, &mut evaluate)?)
     }
 
     /// Evaluates the model, and keeps what it said of each image for the report.

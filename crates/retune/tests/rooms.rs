@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 /// The rooms of this crate. Each uses only those before it.
 const ROOMS: [&str; 22] = [
     "names",
+    "collective",
     "sources",
     "monitor",
     "files",

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::error::Error;
+use retune::features::{InvalidShard, Shard};
 use retune::names::closest;
 use retune::pixels::channels::Channels;
 use retune::pixels::input_size::{InputSize, InvalidInputSize};
@@ -78,6 +79,11 @@ pub fn crop_fraction(text: &str) -> Result<f64, String> {
 /// The height and width of images in pixels.
 pub fn input_size(text: &str) -> Result<InputSize, String> {
     text.parse().map_err(|error: InvalidInputSize| error.to_string())
+}
+
+/// A part of the images, as `I/N`.
+pub fn shard(text: &str) -> Result<Shard, String> {
+    text.parse().map_err(|error: InvalidShard| error.to_string())
 }
 
 /// The value of 16-bit images that is white.

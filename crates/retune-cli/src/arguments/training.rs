@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 
 use clap::Args;
+use retune::collective::Processes;
 use retune::inference::Metric;
 use retune::loading::mix::Mix;
 use retune::methods::{self, ProbePhase};
@@ -187,6 +188,7 @@ impl TrainingArguments {
                 views: self.views,
             },
             threads,
+            processes: Processes::default(),
         }
     }
 

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use indicatif::HumanCount;
-use retune::features::{self, FeatureFormat, FeatureTable};
+use retune::features::{self, FeatureFormat, FeatureTable, Shard};
 use retune::inference::Layer;
 use retune::models::Model;
 use serde::Serialize;
 
 use crate::arguments::data::DataArguments;
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
+use crate::arguments::parse;
 use crate::failure::Failure;
 use crate::output::Console;
 use crate::output::results::images_in_words;
@@ -25,6 +26,9 @@ pub struct FeaturesArguments {
     /// logits, or a name that `retune layers` lists
     #[arg(long, value_name = "NAME", default_value = "pooled")]
     layer: String,
+    /// Only part I of N of the images, for jobs that share the work; `retune merge-features` puts the parts together
+    #[arg(long, value_name = "I/N", value_parser = parse::shard)]
+    shard: Option<Shard>,
     #[command(flatten)]
     model: ModelArguments,
     #[command(flatten)]
@@ -37,6 +41,8 @@ pub struct FeaturesArguments {
 struct Document<'a> {
     path: &'a Path,
     layer: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shard: Option<Shard>,
     images: usize,
     width: usize,
 }
@@ -44,6 +50,9 @@ struct Document<'a> {
 impl FeaturesArguments {
     /// The features of every image in memory; of `model`, where it is loaded already.
     pub fn extract(&self, model: Option<&Model>, console: &Console) -> Result<FeatureTable, Failure> {
+        if self.shard.is_some() {
+            return Err(Failure::Mistake("--shard needs a file to write (--out)".to_owned()));
+        }
         let loaded;
         let model = match model {
             Some(model) => model,
@@ -61,14 +70,17 @@ impl FeaturesArguments {
 
 /// Writes the features of every image.
 pub fn run(arguments: &FeaturesArguments, console: &Console) -> Result<(), Failure> {
-    let FeaturesArguments { out, layer, .. } = arguments;
+    let FeaturesArguments { out, layer, shard, .. } = arguments;
     FeatureFormat::of(out)?;
     let model = arguments.model.load(&arguments.preprocessing.change(), console)?;
     let dataset = arguments.data.open_for(&model, console)?;
     let place = Layer::parse(layer, &model)?;
     let loader = arguments.data.batches.loader(dataset, &model, console)?;
-    let shape = features::write(&model, &loader, place, out, &console.progress)?;
-    let document = Document { path: out, layer, images: shape.images, width: shape.width };
+    let shape = match *shard {
+        Some(shard) => features::write_shard(&model, &loader, place, shard, out, &console.progress)?,
+        None => features::write(&model, &loader, place, out, &console.progress)?,
+    };
+    let document = Document { path: out, layer, shard: *shard, images: shape.images, width: shape.width };
     console.print(&document, || {
         let (images, width) = (images_in_words(shape.images), HumanCount(shape.width as u64));
         format!("features of {images} at '{layer}', {width} each: {}", out.display())

@@ -23,6 +23,7 @@ use crate::arguments::run::RunArguments;
 use crate::arguments::training::TrainingArguments;
 use crate::failure::Failure;
 use crate::output::{Console, results};
+use crate::processes;
 
 /// Options of `retune fit`.
 #[derive(Args)]
@@ -99,7 +100,9 @@ pub fn run(arguments: &FitArguments, console: &Console) -> Result<(), Failure> {
     }
     let out = arguments.out.as_deref().ok_or_else(|| missing("--out", "a run directory to write"));
     let run = arguments.resume.as_deref().map_or(out, Ok)?;
+    let is_root = console.processes.is_root();
     let logging = match (&arguments.resume, arguments.log_to) {
+        _ if !is_root => None,
         (None, None) => None,
         (None, Some(LogFormat::Tensorboard)) => Some(Logging::start(run, &console.progress)),
         // An interrupted run goes on as it began.
@@ -107,10 +110,16 @@ pub fn run(arguments: &FitArguments, console: &Console) -> Result<(), Failure> {
     };
     let monitor = logging.as_ref().map_or(&console.progress as &dyn Monitor, |logging| logging);
     let fitted = match arguments.resume {
-        Some(_) => run::resume(run, None, monitor),
+        Some(_) => {
+            processes::begin_together();
+            run::resume_among(&console.processes, run, None, monitor)
+        }
         None => start(arguments, run, console, monitor)?,
     };
     let summary = fitted.map_err(|error| failure(error, run))?;
+    if !is_root {
+        return Ok(());
+    }
     if let Some(logging) = logging {
         logging.finish(run, &summary);
     }
@@ -145,11 +154,13 @@ fn start(
     console: &Console,
     monitor: &dyn Monitor,
 ) -> Result<Result<Summary, FitError>, Failure> {
-    let (options, plan) = chosen(arguments, console)?;
+    let (mut options, plan) = chosen(arguments, console)?;
+    options.train.processes = console.processes.clone();
     console.detail(|| toml::to_string(&options).unwrap_or_default());
     let traces = Traces::before(out);
+    processes::begin_together();
     let fitted = run::start(&options, &plan, out, Some(&console.command_line.to_string()), None, monitor);
-    if fitted.as_ref().is_err_and(|error| !error.is_interruption()) {
+    if console.processes.is_root() && fitted.as_ref().is_err_and(|error| !error.is_interruption()) {
         traces.remove_unless_resumable(out);
     }
     Ok(fitted)

@@ -14,6 +14,7 @@ mod knn;
 mod layers;
 mod lr_find;
 mod man;
+mod merge_features;
 mod models;
 mod plan;
 mod predict;
@@ -61,6 +62,8 @@ pub enum Command {
     Export(Box<export::ExportArguments>),
     /// Extract the features of images at a layer
     Features(Box<features::FeaturesArguments>),
+    /// Put the shards of an extraction together
+    MergeFeatures(merge_features::MergeFeaturesArguments),
     /// Judge features by the votes of the nearest neighbors
     Knn(knn::KnnArguments),
     /// Judge features by a linear probe
@@ -101,6 +104,7 @@ pub fn run(command: Command, console: &Console) -> Result<(), Failure> {
         Command::Predict(arguments) => predict::run(&arguments, console),
         Command::Export(arguments) => export::run(*arguments, console),
         Command::Features(arguments) => features::run(&arguments, console),
+        Command::MergeFeatures(arguments) => merge_features::run(&arguments, console),
         Command::Knn(arguments) => knn::run(&arguments, console),
         Command::Probe(arguments) => probe::run(&arguments, console),
         Command::Umap(arguments) => umap::run(&arguments, console),

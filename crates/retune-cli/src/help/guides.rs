@@ -22,8 +22,20 @@ pub const GROUPS: &[(&str, &[&str])] = &[
 ];
 
 /// The other commands.
-pub const OTHERS: &[&str] =
-    &["advise", "lr-find", "wise-ft", "soup", "export", "verify", "layers", "knn", "probe", "completions", "man"];
+pub const OTHERS: &[&str] = &[
+    "advise",
+    "lr-find",
+    "wise-ft",
+    "soup",
+    "export",
+    "verify",
+    "layers",
+    "merge-features",
+    "knn",
+    "probe",
+    "completions",
+    "man",
+];
 
 /// What a newcomer types first.
 pub const FIRST_STEPS: [(&str, &str); 3] = [
@@ -243,8 +255,19 @@ pub const GUIDES: &[Guide] = &[
             ("out", "File to write: .npz, .parquet, or .safetensors"),
             ("batch_size", "Images per batch (default 32)"),
             ("skip_bad", "Skip images that cannot be read, and list them"),
+            ("shard", "Only part I/N of the images, for jobs that share them"),
         ],
         examples: &[("retune features --model run --data images --out features.npz", "")],
+    },
+    Guide {
+        command: "merge-features",
+        about: "Put the shards of an extraction together",
+        usage: "retune merge-features <SHARD>... --out <FILE>",
+        options: &[
+            ("shards", "All files of `retune features --shard`"),
+            ("out", "File to write: .npz, .parquet, or .safetensors"),
+        ],
+        examples: &[("retune merge-features part-*.npz --out features.npz", "")],
     },
     Guide {
         command: "knn",

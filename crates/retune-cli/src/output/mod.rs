@@ -18,6 +18,7 @@ use crate::arguments::GlobalArguments;
 use crate::command_line::CommandLine;
 use crate::failure::Failure;
 use crate::progress::Progress;
+use retune::collective::Processes;
 use retune::models::{LoadNote, Model};
 use retune::monitor::Monitor;
 use retune::sources::white_level::unused_range;
@@ -31,6 +32,8 @@ pub struct Console {
     pub threads: usize,
     /// What was typed.
     pub command_line: CommandLine,
+    /// The processes that train together.
+    pub processes: Processes,
     results: Results,
     verbose: bool,
     /// Notes on models that have been shown; some commands load a model several times.
@@ -57,10 +60,15 @@ enum Results {
 }
 
 impl Console {
-    /// The console of the program, as its options ask for.
-    pub fn of_terminal(options: &GlobalArguments, typed: &[OsString]) -> Self {
-        let results = if options.json { Results::Json } else { Results::Text };
-        Self::new(Progress::on_standard_error(options.quiet, options.verbose), results, options, typed)
+    /// The console of the program, as its options ask for. Of several processes, only the first one has a terminal.
+    pub fn of_terminal(options: &GlobalArguments, typed: &[OsString], processes: &Processes) -> Self {
+        let results = match (processes.is_root(), options.json) {
+            (false, _) => Results::Kept(Mutex::default()),
+            (true, true) => Results::Json,
+            (true, false) => Results::Text,
+        };
+        let progress = Progress::on_standard_error(options.quiet || !processes.is_root(), options.verbose);
+        Self { processes: processes.clone(), ..Self::new(progress, results, options, typed) }
     }
 
     /// The console of a command inside another program, which sees its progress and takes its results.
@@ -74,6 +82,7 @@ impl Console {
             progress,
             threads: options.thread_count(),
             command_line: CommandLine::new(typed),
+            processes: Processes::default(),
             results,
             verbose: options.verbose,
             told: Mutex::default(),
@@ -85,7 +94,8 @@ impl Console {
     pub fn silent() -> Self {
         let (verbose, results) = (false, Results::Text);
         let (progress, command_line) = (Progress::on_standard_error(true, verbose), CommandLine::new(&[]));
-        Self { progress, threads: 1, command_line, results, verbose, told: Mutex::default() }
+        let processes = Processes::default();
+        Self { progress, threads: 1, command_line, processes, results, verbose, told: Mutex::default() }
     }
 
     /// Prints a result: as JSON with `--json`, else as text.

@@ -10,23 +10,23 @@ use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
-use super::{FeatureFormat, Target, stored_label};
+use super::listing::Listing;
+use super::{FeatureFormat, Target};
 use crate::files;
-use crate::sources::Dataset;
 
 /// Arrays start at a multiple of this many bytes, so that they can be mapped into memory.
 const ALIGNMENT: usize = 64;
 
 pub(super) const FORMAT: FeatureFormat = FeatureFormat {
     extension: "npz",
-    begin: |file, dataset| Ok(Box::new(NpzFile::new(file, dataset))),
+    begin: |file, listing| Ok(Box::new(NpzFile::new(file, listing))),
     read: read::read,
 };
 
 /// An archive whose `features` are under way.
 struct NpzFile<'a> {
     archive: ZipWriter<OneFailure<BufWriter<&'a File>>>,
-    dataset: &'a Dataset,
+    listing: &'a Listing,
     begun: bool,
 }
 
@@ -65,16 +65,16 @@ impl<W: Seek> Seek for OneFailure<W> {
 }
 
 impl<'a> NpzFile<'a> {
-    fn new(file: &'a File, dataset: &'a Dataset) -> Self {
+    fn new(file: &'a File, listing: &'a Listing) -> Self {
         let file = OneFailure { file: BufWriter::with_capacity(1 << 20, file), failed: false };
-        Self { archive: ZipWriter::new(file), dataset, begun: false }
+        Self { archive: ZipWriter::new(file), listing, begun: false }
     }
 }
 
 impl Target for NpzFile<'_> {
     fn append(&mut self, rows: &[f32], width: usize) -> io::Result<()> {
         if !self.begun {
-            self.begin("features", "<f4", &[self.dataset.len(), width])?;
+            self.begin("features", "<f4", &[self.listing.len(), width])?;
             self.begun = true;
         }
         self.archive.write_all(&files::little_endian(rows))
@@ -84,13 +84,16 @@ impl Target for NpzFile<'_> {
         if !self.begun {
             self.begin("features", "<f4", &[0, 0])?;
         }
-        let dataset = self.dataset;
-        self.begin("labels", "<i8", &[dataset.len()])?;
-        for sample in &dataset.samples {
-            self.archive.write_all(&stored_label(sample.label).to_le_bytes())?;
+        let listing = self.listing;
+        self.begin("labels", "<i8", &[listing.len()])?;
+        for label in &listing.labels {
+            self.archive.write_all(&label.to_le_bytes())?;
         }
-        self.strings("paths", || dataset.samples.iter().map(|sample| &*sample.name))?;
-        self.strings("classes", || dataset.classes.iter().map(String::as_str))?;
+        self.strings("paths", || listing.paths.iter().map(|path| &**path))?;
+        self.strings("classes", || listing.classes.iter().map(String::as_str))?;
+        if let Some(origin) = listing.origin.as_deref() {
+            self.strings("origin", || std::iter::once(origin))?;
+        }
         self.archive.finish()?.flush()
     }
 }

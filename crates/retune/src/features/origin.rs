@@ -1,10 +1,12 @@
 //! What extracted features depend on.
 
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::shard::Shard;
 use crate::files;
 use crate::inference::Layer;
 use crate::loading::Loader;
@@ -25,10 +27,13 @@ pub(super) struct Origin {
     batch_size: usize,
     /// A transform is a function, which cannot be told from another: such rows are never put together.
     transformed: bool,
+    /// Which part of the images the rows are of, if not all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
 }
 
 impl Origin {
-    pub fn of(model: &Model, loader: &Loader, layer: Layer) -> Self {
+    pub fn of(model: &Model, loader: &Loader, layer: Layer, shard: Option<Shard>) -> Self {
         let options = loader.options();
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -40,7 +45,33 @@ impl Origin {
             images: loader.dataset().len(),
             batch_size: options.batch_size,
             transformed: options.transform.is_some(),
+            shard,
         }
+    }
+
+    /// That of all shards together.
+    pub fn whole(self) -> Self {
+        Self { shard: None, ..self }
+    }
+
+    /// The number of images of the whole dataset.
+    pub fn images(&self) -> usize {
+        self.images
+    }
+
+    /// The number of images in a batch.
+    pub fn batch_size(&self) -> usize {
+        self.batch_size.max(1)
+    }
+
+    /// The images that the rows are of.
+    pub fn range(&self) -> Range<usize> {
+        let Some(shard) = self.shard else { return 0..self.images };
+        let size = self.batch_size();
+        let batches = shard.batches(self.images.div_ceil(size));
+        // A damaged file may claim anything.
+        let before = |batch: usize| batch.saturating_mul(size).min(self.images);
+        before(batches.start)..before(batches.end)
     }
 
     /// What keeps rows of another origin from being used; `None` if nothing does.
@@ -54,6 +85,7 @@ impl Origin {
             (self.data == other.data && self.images == other.images, "other data"),
             (self.batch_size == other.batch_size, "another batch size"),
             (!self.transformed && !other.transformed, "transformed images"),
+            (self.shard == other.shard, "another part of the images"),
         ];
         parts.iter().find(|(is_equal, _)| !is_equal).map(|(_, difference)| *difference)
     }

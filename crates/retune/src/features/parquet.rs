@@ -18,8 +18,8 @@ use ::parquet::schema::parser::parse_message_type;
 use ::parquet::schema::types::ColumnPath;
 use serde_json::json;
 
-use super::{FeatureFormat, Target, stored_label};
-use crate::sources::{Dataset, Sample};
+use super::listing::Listing;
+use super::{FeatureFormat, Target};
 
 /// Labels and paths may be null as far as the schema goes, though none is: where they may not, `datasets` passes over
 /// the class names.
@@ -38,14 +38,14 @@ const VALUES_AT_ONCE: usize = 1 << 16;
 
 pub(super) const FORMAT: FeatureFormat = FeatureFormat {
     extension: "parquet",
-    begin: |file, dataset| Ok(Box::new(ParquetFeatures::new(file, dataset)?)),
+    begin: |file, listing| Ok(Box::new(ParquetFeatures::new(file, listing)?)),
     read: read::read,
 };
 
 /// A file whose rows are under way.
 struct ParquetFeatures<'a> {
     writer: SerializedFileWriter<&'a File>,
-    dataset: &'a Dataset,
+    listing: &'a Listing,
     /// Rows of the next row group.
     pending: Vec<f32>,
     width: usize,
@@ -54,7 +54,7 @@ struct ParquetFeatures<'a> {
 }
 
 impl<'a> ParquetFeatures<'a> {
-    fn new(file: &'a File, dataset: &'a Dataset) -> io::Result<Self> {
+    fn new(file: &'a File, listing: &'a Listing) -> io::Result<Self> {
         let features = ColumnPath::from(["features", "list", "element"].map(String::from).to_vec());
         let path = ColumnPath::from("path");
         let properties = WriterProperties::builder()
@@ -64,11 +64,11 @@ impl<'a> ParquetFeatures<'a> {
             .set_column_dictionary_enabled(features.clone(), false)
             .set_column_statistics_enabled(features, EnabledStatistics::None)
             .set_column_dictionary_enabled(path, false)
-            .set_key_value_metadata(Some(metadata(dataset)?));
+            .set_key_value_metadata(Some(metadata(listing)?));
         let begun = parse_message_type(SCHEMA)
             .and_then(|schema| SerializedFileWriter::new(file, Arc::new(schema), Arc::new(properties.build())));
         let writer = begun.map_err(into_io)?;
-        Ok(Self { writer, dataset, pending: Vec::new(), width: 0, written: 0 })
+        Ok(Self { writer, listing, pending: Vec::new(), width: 0, written: 0 })
     }
 }
 
@@ -99,7 +99,7 @@ impl Target for ParquetFeatures<'_> {
 impl ParquetFeatures<'_> {
     fn write_group(&mut self) -> ParquetResult<()> {
         let rows = self.pending.len() / self.width;
-        let samples = &self.dataset.samples[self.written..self.written + rows];
+        let group_rows = self.written..self.written + rows;
         let present = vec![1; rows];
         let mut group = self.writer.next_row_group()?;
         while let Some(mut column) = group.next_column()? {
@@ -111,12 +111,12 @@ impl ParquetFeatures<'_> {
                     })?;
                 }
                 ColumnWriter::Int64ColumnWriter(_) => {
-                    let labels: Vec<i64> = samples.iter().map(|sample| stored_label(sample.label)).collect();
-                    column.typed::<Int64Type>().write_batch(&labels, Some(&present), None)?;
+                    let labels = &self.listing.labels[group_rows.clone()];
+                    column.typed::<Int64Type>().write_batch(labels, Some(&present), None)?;
                 }
                 _ => {
-                    let path = |sample: &Sample| ByteArray::from(&*sample.name);
-                    let paths: Vec<ByteArray> = samples.iter().map(path).collect();
+                    let paths = self.listing.paths[group_rows.clone()].iter();
+                    let paths: Vec<ByteArray> = paths.map(|path| ByteArray::from(&**path)).collect();
                     column.typed::<ByteArrayType>().write_batch(&paths, Some(&present), None)?;
                 }
             }
@@ -143,19 +143,21 @@ fn write_lists(
         .try_for_each(|values| write(values, &definitions[..values.len()], &repetitions[..values.len()]))
 }
 
-fn metadata(dataset: &Dataset) -> io::Result<Vec<KeyValue>> {
+fn metadata(listing: &Listing) -> io::Result<Vec<KeyValue>> {
     let value = |dtype: &str| json!({ "dtype": dtype, "_type": "Value" });
-    let label = match &dataset.classes[..] {
+    let label = match &listing.classes[..] {
         [] => value("int64"),
         names => json!({ "names": names, "_type": "ClassLabel" }),
     };
     let features = json!({ "feature": value("float32"), "_type": "Sequence" });
     let columns = json!({ "features": features, "label": label, "path": value("string") });
     let huggingface = json!({ "info": { "features": columns } });
-    Ok(vec![
-        KeyValue::new("classes".to_owned(), serde_json::to_string(&dataset.classes)?),
+    let mut entries = vec![
+        KeyValue::new("classes".to_owned(), serde_json::to_string(&listing.classes)?),
         KeyValue::new("huggingface".to_owned(), huggingface.to_string()),
-    ])
+    ];
+    entries.extend(listing.origin.clone().map(|origin| KeyValue::new("origin".to_owned(), origin)));
+    Ok(entries)
 }
 
 /// The operating system's own error where there is one: a full disk is told by its kind.

@@ -11,29 +11,29 @@ use std::io::{self, BufWriter, Write};
 
 use serde_json::json;
 
-use super::{FeatureFormat, Target, stored_label};
+use super::listing::Listing;
+use super::{FeatureFormat, Target};
 use crate::files;
-use crate::sources::Dataset;
 
 /// Readers refuse a longer header.
 const LONGEST_HEADER: usize = 100_000_000;
 
 pub(super) const FORMAT: FeatureFormat = FeatureFormat {
     extension: "safetensors",
-    begin: |file, dataset| Ok(Box::new(SafetensorsFile::new(file, dataset))),
+    begin: |file, listing| Ok(Box::new(SafetensorsFile::new(file, listing))),
     read: read::read,
 };
 
 /// A file whose `features` are under way.
 struct SafetensorsFile<'a> {
     out: BufWriter<&'a File>,
-    dataset: &'a Dataset,
+    listing: &'a Listing,
     begun: bool,
 }
 
 impl<'a> SafetensorsFile<'a> {
-    fn new(file: &'a File, dataset: &'a Dataset) -> Self {
-        Self { out: BufWriter::with_capacity(1 << 20, file), dataset, begun: false }
+    fn new(file: &'a File, listing: &'a Listing) -> Self {
+        Self { out: BufWriter::with_capacity(1 << 20, file), listing, begun: false }
     }
 }
 
@@ -57,27 +57,30 @@ impl SafetensorsFile<'_> {
     /// Writes the header and the labels. Labels come first because tensors of wider types must.
     fn begin(&mut self, width: usize) -> io::Result<()> {
         self.begun = true;
-        self.out.write_all(&header(self.dataset, width)?)?;
-        for sample in &self.dataset.samples {
-            self.out.write_all(&stored_label(sample.label).to_le_bytes())?;
+        self.out.write_all(&header(self.listing, width)?)?;
+        for label in &self.listing.labels {
+            self.out.write_all(&label.to_le_bytes())?;
         }
         Ok(())
     }
 }
 
-fn header(dataset: &Dataset, width: usize) -> io::Result<Vec<u8>> {
-    let n = dataset.len();
-    let paths: Vec<&str> = dataset.samples.iter().map(|sample| &*sample.name).collect();
+fn header(listing: &Listing, width: usize) -> io::Result<Vec<u8>> {
+    let n = listing.len();
+    let paths: Vec<&str> = listing.paths.iter().map(|path| &**path).collect();
     let labels_end = n * size_of::<i64>();
     let features_end = labels_end + n * width * size_of::<f32>();
-    let document = json!({
+    let mut document = json!({
         "__metadata__": {
             "paths": serde_json::to_string(&paths)?,
-            "classes": serde_json::to_string(&dataset.classes)?,
+            "classes": serde_json::to_string(&listing.classes)?,
         },
         "labels": { "dtype": "I64", "shape": [n], "data_offsets": [0, labels_end] },
         "features": { "dtype": "F32", "shape": [n, width], "data_offsets": [labels_end, features_end] },
     });
+    if let Some(origin) = &listing.origin {
+        document["__metadata__"]["origin"] = origin.as_str().into();
+    }
     let mut text = serde_json::to_vec(&document)?;
     text.resize(text.len().next_multiple_of(size_of::<u64>()), b' ');
     if text.len() > LONGEST_HEADER {

@@ -54,11 +54,13 @@ pub(super) struct Arrays {
     pub labels: Option<Vec<i64>>,
     pub paths: Option<Vec<String>>,
     pub classes: Option<Vec<String>>,
+    /// What the rows depend on, in a shard.
+    pub origin: Option<String>,
 }
 
 impl Arrays {
     fn into_table(self) -> Result<FeatureTable, String> {
-        let Self { features, shape: [n, width], labels, paths, classes } = self;
+        let Self { features, shape: [n, width], labels, paths, classes, .. } = self;
         if n > 0 && width == 0 {
             return Err("the rows of `features` are empty".to_owned());
         }

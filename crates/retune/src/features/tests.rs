@@ -107,6 +107,81 @@ fn what_is_written_is_read_back_from_every_format() {
     }
 }
 
+fn shard(text: &str) -> Shard {
+    text.parse().unwrap()
+}
+
+/// The shards of five images in batches of two, in a format each.
+fn write_shards(model: &Model, loader: &Loader, folder: &Path) -> Vec<PathBuf> {
+    let parts = [("1/3", "f.npz"), ("2/3", "f.safetensors"), ("3/3", "f.parquet")];
+    let write = |(part, name): (&str, &str)| {
+        let path = folder.join(format!("{}-{name}", &part[..1]));
+        write_shard(model, loader, Layer::Pooled, shard(part), &path, &Silent).unwrap();
+        path
+    };
+    parts.map(write).to_vec()
+}
+
+/// Their order and formats do not matter, nor does an extraction that was interrupted.
+#[test]
+fn merged_shards_have_the_bytes_of_one_extraction() {
+    let (model, folder) = (model(), tempfile::tempdir().unwrap());
+    let loader = loader(&model);
+    let shards = write_shards(&model, &loader, folder.path());
+    let rows: Vec<usize> = shards.iter().map(|path| read(path).unwrap().len()).collect();
+    assert_eq!(rows, [2, 2, 1]);
+    assert_eq!(read(&shards[1]).unwrap().labels, [Some(0), Some(1)]);
+    let backwards: Vec<PathBuf> = shards.iter().rev().cloned().collect();
+    for name in NAMES {
+        let [whole, merged] = ["whole", "merged"].map(|part| folder.path().join(format!("{part}-{name}")));
+        write(&model, &loader, Layer::Pooled, &whole, &Silent).unwrap();
+        write(&model, &loader, Layer::Pooled, &merged, &StopsSoon::default()).unwrap_err();
+        let shape = merge(&backwards, &merged, &Silent).unwrap();
+        assert_eq!(shape, FeatureShape { images: 5, width: 12 });
+        assert_eq!(std::fs::read(&merged).unwrap(), std::fs::read(&whole).unwrap(), "{name}");
+    }
+    // Three shards, whole and merged, and nothing else.
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 9);
+}
+
+#[test]
+fn shards_that_do_not_make_a_whole_are_refused() {
+    let (model, folder) = (model(), tempfile::tempdir().unwrap());
+    let loader = loader(&model);
+    let shards = write_shards(&model, &loader, folder.path());
+    let out = folder.path().join("all.npz");
+    let refused = |shards: &[&PathBuf]| {
+        let shards: Vec<PathBuf> = shards.iter().map(|path| (*path).clone()).collect();
+        let sentence = merge(&shards, &out, &Silent).unwrap_err().to_string();
+        sentence.replace(&format!("{}/", folder.path().display()), "")
+    };
+    let [one, two, three] = [&shards[0], &shards[1], &shards[2]];
+    assert_eq!(refused(&[one, three]), "shard 2/3 is missing");
+    assert_eq!(refused(&[two]), "2 shards are missing: 1/3, 3/3");
+    assert_eq!(refused(&[one, two, one, three]), "1-f.npz and 1-f.npz both hold shard 1/3");
+
+    let other = |name: &str, layer: Layer, part: &str| {
+        let path = folder.path().join(name);
+        write_shard(&model, &loader, layer, shard(part), &path, &Silent).unwrap();
+        path
+    };
+    let logits = other("logits.npz", Layer::Logits, "2/3");
+    assert_eq!(
+        refused(&[one, &logits, three]),
+        "1-f.npz and logits.npz do not belong together: one is of another layer"
+    );
+    let half = other("half.npz", Layer::Pooled, "2/2");
+    let expected = "1-f.npz and half.npz do not belong together: one is of 2 shards, the other of 3";
+    assert_eq!(refused(&[one, &half]), expected);
+    let whole = folder.path().join("whole.npz");
+    write(&model, &loader, Layer::Pooled, &whole, &Silent).unwrap();
+    assert!(refused(&[one, &whole]).starts_with("whole.npz is not a shard of an extraction"));
+    assert!(!out.exists());
+
+    let many = write_shard(&model, &loader, Layer::Pooled, shard("1/4"), &out, &Silent).unwrap_err().to_string();
+    assert_eq!(many, "4 shards are too many for 5 images in batches of 2: there can be 3");
+}
+
 /// Asks to stop when it is asked for the second time.
 #[derive(Default)]
 struct StopsSoon(AtomicUsize);

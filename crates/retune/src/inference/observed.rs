@@ -1,7 +1,7 @@
 //! An evaluation that shows what the model computed for each image.
 
 use super::evaluation::Tally;
-use super::{InferenceError, images};
+use super::{InferenceError, images, together};
 use crate::loading::{Batch, Loader, Order};
 use crate::models::parameters::host_values;
 use crate::models::{Activation, Model};
@@ -32,8 +32,10 @@ pub fn evaluate_observed(
     if classes == 0 {
         return Err(InferenceError::NoClassifier);
     }
+    if loader.options().processes.are_several() {
+        return together::evaluate_observed(model, loader, (task, monitor), observe);
+    }
     let dataset = loader.dataset();
-    let (device, head) = (model.parameters.tensors()[0].device(), model.head());
     let mut tally = Tally::of_dataset(true, model, dataset)?;
     monitor.start(task, dataset.len());
     for batch in loader.epoch(0, Order::Sequential, 0) {
@@ -41,9 +43,7 @@ pub fn evaluate_observed(
         if monitor.canceled() {
             return Err(InferenceError::Interrupted);
         }
-        let body = model.forward_range(Activation::Map(images(&batch, &device)), 0..head);
-        let pooled = host_values(body.clone().pool());
-        let logits = host_values(model.forward_range(body, head..head + 1).flatten());
+        let (pooled, logits) = outputs(model, &batch);
         if let Some(at) = logits.iter().position(|value| !value.is_finite()) {
             let image = dataset.samples[batch.indices[at / classes]].name.to_string();
             return Err(InferenceError::NotFinite { image });
@@ -57,4 +57,12 @@ pub fn evaluate_observed(
     monitor.finish();
     loader.tell_damaged(monitor);
     Ok(tally.evaluation())
+}
+
+/// What the head sees of a batch, and what it makes of it.
+pub(super) fn outputs(model: &Model, batch: &Batch) -> (Vec<f32>, Vec<f32>) {
+    let (device, head) = (model.parameters.tensors()[0].device(), model.head());
+    let body = model.forward_range(Activation::Map(images(batch, &device)), 0..head);
+    let pooled = host_values(body.clone().pool());
+    (pooled, host_values(model.forward_range(body, head..head + 1).flatten()))
 }

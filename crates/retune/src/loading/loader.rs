@@ -24,6 +24,7 @@ use super::cache::{CacheOptions, ImageCache, Retention};
 use super::damaged::Damaged;
 use super::mix::Mix;
 use super::order::Order;
+use crate::collective::{Processes, Turns};
 use crate::monitor::Monitor;
 use crate::sources::{DataError, Dataset};
 
@@ -65,6 +66,8 @@ pub struct LoaderOptions {
     pub decode_limits: DecodeLimits,
     /// A change of every decoded image.
     pub transform: Option<ImageTransform>,
+    /// The processes that share the work on the images, where it can be shared.
+    pub processes: Processes,
 }
 
 impl LoaderOptions {
@@ -85,6 +88,7 @@ impl LoaderOptions {
             cache: CacheOptions::default(),
             decode_limits: DecodeLimits::default(),
             transform: None,
+            processes: Processes::default(),
         }
     }
 
@@ -187,8 +191,16 @@ impl Loader {
 
     /// The same loader with other draws of what is random: it shares the threads and the decoded images.
     pub(crate) fn reseeded(&self, seed: u64) -> Self {
+        self.with(LoaderOptions { seed, ..self.options().clone() })
+    }
+
+    /// The same loader for processes that share the work.
+    pub(crate) fn among(&self, processes: &Processes) -> Self {
+        self.with(LoaderOptions { processes: processes.clone(), ..self.options().clone() })
+    }
+
+    fn with(&self, options: LoaderOptions) -> Self {
         let pipeline = &*self.pipeline;
-        let options = LoaderOptions { seed, ..pipeline.options.clone() };
         Self { pipeline: Arc::new(Pipeline { options, ..pipeline.clone() }), pool: Arc::clone(&self.pool) }
     }
 
@@ -243,6 +255,13 @@ impl Loader {
     ///
     /// The batches are the same, bit for bit, as those that an epoch entered at batch 0 would yield.
     pub fn epoch(&self, epoch: u64, order: Order, start_batch: usize) -> Batches {
+        self.batches(epoch, order, (start_batch..self.batches_per_epoch()).collect(), None)
+    }
+
+    /// Starts loading the batches of these numbers of an epoch. Where processes take turns with the images of a batch, only
+    /// those of this process are loaded; the pixels of the others are zero.
+    pub(crate) fn batches(&self, epoch: u64, order: Order, numbers: Vec<usize>, turns: Option<Turns>) -> Batches {
+        let remaining = numbers.len();
         let (sender, receiver) = sync_channel(self.pipeline.options.prefetch);
         let canceled = Arc::new(AtomicBool::new(false));
         let producer = Producer {
@@ -250,12 +269,12 @@ impl Loader {
             pool: Arc::clone(&self.pool),
             canceled: Arc::clone(&canceled),
             epoch,
-            batches: start_batch..self.batches_per_epoch(),
+            numbers,
+            turns,
         };
         // A thread that cannot be started drops its end of the channel, which the iterator notices.
         let thread =
             std::thread::Builder::new().name("load".to_owned()).spawn(move || producer.run(order, &sender)).ok();
-        let remaining = self.batches_per_epoch().saturating_sub(start_batch);
         Batches { receiver: Some(receiver), thread, canceled, remaining }
     }
 }
@@ -307,16 +326,20 @@ struct Producer {
     pool: Arc<rayon::ThreadPool>,
     canceled: Arc<AtomicBool>,
     epoch: u64,
-    batches: std::ops::Range<usize>,
+    numbers: Vec<usize>,
+    turns: Option<Turns>,
 }
 
 impl Producer {
     fn run(self, order: Order, sender: &SyncSender<Result<Batch, DataError>>) {
         let indices = order.indices(self.pipeline.dataset.len(), &self.pipeline.labels, self.epoch);
         let batch_size = self.pipeline.options.batch_size;
-        let chunks = indices.chunks(batch_size).enumerate().take(self.batches.end).skip(self.batches.start);
-        for (number, indices) in chunks {
-            let batch = self.pool.install(|| self.pipeline.batch(self.epoch, number, indices, &self.canceled));
+        for &number in &self.numbers {
+            let indices = &indices[number * batch_size..indices.len().min((number + 1) * batch_size)];
+            let wanted = |position: usize| {
+                !self.canceled.load(Ordering::Relaxed) && self.turns.is_none_or(|turns| turns.include(position))
+            };
+            let batch = self.pool.install(|| self.pipeline.batch(self.epoch, number, indices, wanted));
             let failed = batch.is_err();
             let is_wanted = !self.canceled.load(Ordering::Relaxed) && sender.send(batch).is_ok();
             if failed || !is_wanted {
@@ -339,21 +362,27 @@ struct Pipeline {
 
 impl Pipeline {
     /// Makes one batch on the threads of the current pool. The error is that of the first image that
-    /// has one. The batch is not filled once `canceled` is set.
-    fn batch(&self, epoch: u64, number: usize, indices: &[usize], canceled: &AtomicBool) -> Result<Batch, DataError> {
+    /// has one. The pixels of images at positions that are not wanted stay zero.
+    fn batch(
+        &self,
+        epoch: u64,
+        number: usize,
+        indices: &[usize],
+        wanted: impl Fn(usize) -> bool + Sync,
+    ) -> Result<Batch, DataError> {
         let Preprocessing { width, height, channels, .. } = self.options.preprocessing;
         let (width, height) = (width as usize, height as usize);
         let image_size = channels.count() * height * width;
         let mut images = vec![0.0; indices.len() * image_size];
-        let load = |(output, &index): (&mut [f32], &usize)| {
-            if !canceled.load(Ordering::Relaxed) {
+        let load = |(position, (output, &index)): (usize, (&mut [f32], &usize))| {
+            if wanted(position) {
                 self.options.preprocessing.normalize_into(&self.input_image(epoch, index)?, output);
             }
             Ok(())
         };
         // All outcomes are collected before the first error is taken, so that it is always the same one.
         let outcomes: Vec<Result<(), DataError>> =
-            images.par_chunks_mut(image_size).zip(indices).with_max_len(1).map(load).collect();
+            images.par_chunks_mut(image_size).zip(indices).enumerate().with_max_len(1).map(load).collect();
         outcomes.into_iter().collect::<Result<(), _>>()?;
         Ok(self.labeled_batch(epoch, number, indices, images, [height, width]))
     }

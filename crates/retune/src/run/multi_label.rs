@@ -48,6 +48,7 @@ impl RunDirectory<'_> {
         let sets = inference::label_sets(model, validation)?.ok_or(InferenceError::NoClassifier)?;
         let loader = evaluation_loader(validation.clone(), model, options.train.batch_size, options.train.threads)
             .map_err(InferenceError::from)?;
+        let loader = loader.among(&options.train.processes);
         let (mut logits, mut classes) = (Vec::new(), Vec::new());
         inference::evaluate_each(model, &loader, "choosing thresholds", monitor, |class, row| {
             logits.extend_from_slice(row);

@@ -133,6 +133,7 @@ pub(crate) fn evaluate_set(
     monitor: &dyn Monitor,
 ) -> Result<Evaluation, InferenceError> {
     let loader = evaluation_loader(dataset.clone(), model, options.batch_size, options.threads)?;
+    let loader = loader.among(&options.processes);
     inference::evaluate_each(model, &loader, &format!("evaluating {name}"), monitor, |_, _| ())
 }
 

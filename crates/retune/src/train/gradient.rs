@@ -9,6 +9,7 @@ use retune_kernels::with_precision;
 use super::learning_rates::RateFactors;
 use super::loss::{Loss, Targets};
 use super::options::{BatchNormPolicy, Precision, TrainOptions};
+use crate::collective::parts;
 use crate::device;
 use crate::inference;
 use crate::loading::Batch;
@@ -100,23 +101,47 @@ pub(super) fn loss_gradients_of(
     entry: Option<Activation>,
     what: &Differentiation,
 ) -> LossGradients {
-    let device = model.parameters.tensors()[0].device();
-    let targets = what.loss.targets(batch, model.config().num_classes());
-    let entry = |images: Range<usize>| match &entry {
-        Some(entry) if images.len() == batch.n => entry.clone(),
-        Some(entry) => entry.examples(images),
-        None => {
-            let images = Activation::Map(inference::images_of(batch, images, &device));
-            model.forward_range(images, 0..first_trained(model, what.trained))
-        }
-    };
-    let part = |images: Range<usize>| {
-        let entry = entry(images.clone());
-        device::compute(&device, || differentiate(model, entry, Part { batch, images, targets: &targets }, what))
-    };
-    let size = what.at_once.map_or(batch.n, NonZeroUsize::get).clamp(1, batch.n.max(1));
-    let rest = (size..batch.n).step_by(size).map(|start| part(start..batch.n.min(start + size)));
-    rest.fold(part(0..size.min(batch.n)), LossGradients::plus)
+    let parts = BatchInParts::new(model, batch, entry, what);
+    let mut ranges = parts.ranges().into_iter();
+    let first = parts.gradients(ranges.next().unwrap_or(0..0));
+    ranges.map(|images| parts.gradients(images)).fold(first, LossGradients::plus)
+}
+
+/// A batch whose gradients are sums over its parts.
+pub(super) struct BatchInParts<'a> {
+    model: &'a Model,
+    batch: &'a Batch,
+    entry: Option<Activation>,
+    what: &'a Differentiation<'a>,
+    /// Those of the whole batch.
+    targets: Targets,
+}
+
+impl<'a> BatchInParts<'a> {
+    pub fn new(model: &'a Model, batch: &'a Batch, entry: Option<Activation>, what: &'a Differentiation<'a>) -> Self {
+        let targets = what.loss.targets(batch, model.config().num_classes());
+        Self { model, batch, entry, what, targets }
+    }
+
+    /// The images of each part, at least one part.
+    pub fn ranges(&self) -> Vec<Range<usize>> {
+        parts(self.batch.n, self.what.at_once.map_or(self.batch.n, NonZeroUsize::get))
+    }
+
+    /// What a part adds to the batch's mean loss, and to its gradients.
+    pub fn gradients(&self, images: Range<usize>) -> LossGradients {
+        let Self { model, batch, what, targets, .. } = self;
+        let device = model.parameters.tensors()[0].device();
+        let entry = match &self.entry {
+            Some(entry) if images.len() == batch.n => entry.clone(),
+            Some(entry) => entry.examples(images.clone()),
+            None => {
+                let images = Activation::Map(inference::images_of(batch, images.clone(), &device));
+                model.forward_range(images, 0..first_trained(model, what.trained))
+            }
+        };
+        device::compute(&device, || differentiate(model, entry, Part { batch, images, targets }, what))
+    }
 }
 
 /// Images of a batch that pass through the network together.

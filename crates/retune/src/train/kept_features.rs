@@ -44,7 +44,12 @@ impl KeptFeatures {
     ) -> Result<Self, TrainError> {
         let images = loader.dataset().len();
         let mut kept = Self { storage: Storage::Memory(Vec::new()), width: 0 };
-        inference::try_for_each_batch(model, loader, Layer::Pooled, 0, task, monitor, |batch, rows| {
+        let all = 0..loader.batches_per_epoch();
+        inference::try_for_each_batch(model, loader, Layer::Pooled, all, task, monitor, |batch, rows| {
+            // Only one process fits the probe.
+            if !loader.options().processes.is_root() {
+                return Ok(());
+            }
             if kept.width == 0 {
                 kept.width = rows.len() / batch.n.max(1);
                 kept.storage = Storage::new(images * kept.width, memory_bytes);

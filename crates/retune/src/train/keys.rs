@@ -9,10 +9,12 @@ use retune_pixels::corruption::Corruption;
 use retune_pixels::preprocess::Preprocessing;
 use serde::Serialize;
 
+use super::Trainer;
 use super::budget::Budget;
 use super::checkpoint::FORMAT;
 use super::optimizer::OptimizerOptions;
 use super::options::{BatchNormPolicy, Keep, Precision, Sampling, TrainOptions};
+use super::state::State;
 use crate::files;
 use crate::inference::Metric;
 use crate::loading::LoaderOptions;
@@ -151,6 +153,18 @@ fn samples_key(samples: &[Sample], before: u64) -> u64 {
         bytes.extend(sample.group.as_deref().unwrap_or_default().as_bytes());
         retune_random::hash(&bytes)
     })
+}
+
+/// What all processes of a run must begin with: plan, options, images, weights, and how far the run is.
+pub(super) fn start_key(trainer: &Trainer, plan: &Plan, state: &State) -> u64 {
+    let model = &state.model;
+    let device = model.parameters.tensors()[0].device();
+    let fused_kernels = retune_kernels::operators::are_enabled();
+    let State { outcomes, candidate, training, .. } = state;
+    let done = [outcomes.len(), *candidate, training.epoch, training.batch].map(|count| count as u64);
+    let recipe = recipe_key(plan, &trainer.options, model.config().preprocessing(), &device, fused_kernels);
+    let images = images_key(&trainer.train, &trainer.validation);
+    combined(&[&[recipe, images, body_key(model, model.blocks().len())][..], &done].concat())
 }
 
 /// What the activations before `block` depend on besides the images.

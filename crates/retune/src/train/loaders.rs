@@ -35,6 +35,7 @@ impl Loaders {
         let plain_options = LoaderOptions {
             threads: options.threads,
             seed: options.seed,
+            processes: options.processes.clone(),
             // One for all three, so that the memory of a run is what it was given.
             cache: CacheOptions { memory: MemoryBudget::of_bytes(options.cache_bytes), ..CacheOptions::default() },
             ..LoaderOptions::deterministic(model.config().preprocessing().clone(), options.batch_size)

@@ -5,11 +5,13 @@ use std::ops::Range;
 
 use indexmap::IndexMap;
 
-use super::gradient::{Differentiation, Gradients, loss_gradients};
+use super::gradient::{Differentiation, Gradients};
 use super::learning_rates::LearningRates;
 use super::loaders::Loaders;
 use super::loss::TrainingLoss;
+use super::shared_gradients::shared_gradients;
 use super::{TrainError, Trainer};
+use crate::collective::Processes;
 use crate::loading::{Batch, Order};
 use crate::models::{Model, ParameterSpec};
 use crate::monitor::Monitor;
@@ -36,14 +38,27 @@ pub fn measure_layers<E>(
     criterion: Criterion,
     layer: LayerKind,
 ) -> Result<LayerMeasures, E> {
-    measure_named(model, batches, what, criterion, |spec| layer_name(model, spec, layer))
+    let alone = Processes::default();
+    measure_named(model, batches, (what, &alone), criterion, |spec| layer_name(model, spec, layer))
+}
+
+/// The same by several processes that share each batch.
+pub(super) fn measure_shared_layers<E>(
+    model: &Model,
+    batches: impl IntoIterator<Item = Result<Batch, E>>,
+    what: &Differentiation,
+    adaptive: &Adaptive,
+    processes: &Processes,
+) -> Result<LayerMeasures, E> {
+    let name = |spec: &ParameterSpec| layer_name(model, spec, adaptive.layer);
+    measure_named(model, batches, (what, processes), adaptive.criterion, name)
 }
 
 /// The same for layers that `name` puts together.
 fn measure_named<E>(
     model: &Model,
     batches: impl IntoIterator<Item = Result<Batch, E>>,
-    what: &Differentiation,
+    (what, processes): (&Differentiation, &Processes),
     criterion: Criterion,
     name: impl Fn(&ParameterSpec) -> String,
 ) -> Result<LayerMeasures, E> {
@@ -56,7 +71,7 @@ fn measure_named<E>(
         .collect();
     let mut gatherer = Gatherer::new(criterion, specs.len());
     for batch in batches {
-        let found = loss_gradients(model, &batch?, what);
+        let found = shared_gradients(model, &batch?, None, what, processes);
         for (index, gradient) in found.gradients.iter().enumerate() {
             if let Some(gradient) = gradient {
                 gatherer.observe(index, gradient, &specs[index]);
@@ -114,7 +129,8 @@ impl Trainer {
         });
         let loss = TrainingLoss::of(self, model)?;
         let what = Differentiation::of(&rate_factors, &self.options, loss.loss());
-        let measured = measure_named(model, watched, &what, Criterion::RelativeGradientNorm, name)?;
+        let measured =
+            measure_named(model, watched, (&what, &Processes::default()), Criterion::RelativeGradientNorm, name)?;
         monitor.finish();
         let norm = |group: usize| measured.layers.get(&group.to_string()).copied().flatten();
         Ok((0..groups.len()).map(|group| norm(group).filter(|norm| norm.is_finite())).collect())

@@ -28,7 +28,9 @@ mod run;
 pub(crate) mod running_statistics;
 mod search;
 mod shared;
+mod shared_gradients;
 mod state;
+pub(crate) mod together;
 mod trainer;
 mod training_loop;
 
@@ -109,6 +111,35 @@ pub enum TrainError {
          TMPDIR names another place"
     )]
     ActivationsLost,
+    /// BatchNorm would normalize by less than a batch.
+    #[error(
+        "BatchNorm that follows the batches needs whole ones: an update has {batches}, and {processes} processes would cut \
+         them up; give an update as many batches as there are processes, or keep BatchNorm as it is"
+    )]
+    BatchNormInParts {
+        /// Batches of an update.
+        batches: usize,
+        /// Processes.
+        processes: usize,
+    },
+    /// Several processes keep no activations.
+    #[error("activations of frozen blocks cannot be kept in 16 bits by several processes, which keep none")]
+    HalfActivationsOfSeveral,
+    /// The processes would not work on the same run.
+    #[error("the processes do not see the same images, model, options, or checkpoint; give all of them the same files")]
+    ProcessesDiffer,
+    /// The processes computed different weights.
+    #[error(
+        "the processes have come to different weights in epoch {epoch}; do they run on processors of different kinds? Go on \
+         from the last checkpoint on processors of one kind"
+    )]
+    WeightsDiffer {
+        /// From 1.
+        epoch: usize,
+    },
+    /// What process 0 found has not reached the others.
+    #[error("what a process found cannot be told to the others: {0}")]
+    Untold(#[from] serde_json::Error),
     /// The user asked to stop. What a checkpoint keeps is in one; a pass over the images that only collects (features, kept
     /// activations, a soup's validation) begins anew.
     #[error("interrupted")]

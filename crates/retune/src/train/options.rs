@@ -6,11 +6,14 @@ pub use retune_kernels::Precision;
 use retune_pixels::augment::{AugmentPolicy, Augmentation};
 use serde::{Deserialize, Serialize};
 
+use super::TrainError;
 use super::budget::Budget;
 use super::optimizer::OptimizerOptions;
+use crate::collective::{Processes, Turns};
 use crate::inference::Metric;
 use crate::loading::Order;
 use crate::loading::mix::Mix;
+use crate::models::Model;
 
 /// What BatchNorm layers of trained blocks do. Those of frozen blocks never change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -160,6 +163,9 @@ pub struct TrainOptions {
     pub activations: ActivationOptions,
     /// Threads that decode images.
     pub threads: usize,
+    /// The processes that train together.
+    #[serde(skip)]
+    pub processes: Processes,
 }
 
 impl Default for TrainOptions {
@@ -187,6 +193,7 @@ impl Default for TrainOptions {
             precision: Precision::Float32,
             activations: ActivationOptions::default(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
+            processes: Processes::default(),
         }
     }
 }
@@ -197,9 +204,38 @@ impl TrainOptions {
         self.batch_size.saturating_mul(self.accumulate.get())
     }
 
-    /// Images that pass through the network at once, where an update has more.
+    /// Images that pass through the network at once, where an update has more: a batch where gradients of several add up,
+    /// and less where there are more processes than batches.
     pub(super) fn at_once(&self) -> Option<NonZeroUsize> {
-        NonZeroUsize::new(self.batch_size).filter(|_| self.accumulate.get() > 1)
+        let (batches, processes) = (self.accumulate.get(), self.processes.size());
+        match batches.max(processes) {
+            1 => None,
+            _ if batches >= processes => NonZeroUsize::new(self.batch_size),
+            _ => NonZeroUsize::new(self.images_of_update().div_ceil(processes)),
+        }
+    }
+
+    /// The images of an update that this process loads; `None` for all. Mixing needs the others, too.
+    pub(super) fn turns(&self) -> Option<Turns> {
+        let (rank, size) = (self.processes.rank(), self.processes.size());
+        let part = self.at_once()?.get();
+        (self.processes.are_several() && !self.mix.is_active()).then_some(Turns { part, rank, size })
+    }
+
+    /// Checks that several processes can train by these options.
+    ///
+    /// # Errors
+    /// The first option that they cannot follow together.
+    pub(super) fn check_processes(&self, model: &Model) -> Result<(), TrainError> {
+        let (batches, processes) = (self.accumulate.get(), self.processes.size());
+        let has_statistics = model.network().specs.iter().any(|spec| !spec.role.is_trainable());
+        if self.batch_norm == BatchNormPolicy::Train && has_statistics && batches < processes {
+            return Err(TrainError::BatchNormInParts { batches, processes });
+        }
+        if self.processes.are_several() && self.activations.half {
+            return Err(TrainError::HalfActivationsOfSeveral);
+        }
+        Ok(())
     }
 
     /// The order of images that `seed` gives.

@@ -16,7 +16,7 @@ use super::metrics::MetricsFile;
 use super::pacing::PhaseTime;
 use super::shared::Shared;
 use super::state::{State, Training};
-use super::{Line, PhaseOutcome, TrainError, Trained, Trainer};
+use super::{Line, PhaseOutcome, TrainError, Trained, Trainer, keys};
 use crate::inference::Metric;
 use crate::models::{Model, Parameters};
 use crate::monitor::{MetricsRow, Monitor};
@@ -59,6 +59,7 @@ impl<'a> Run<'a> {
         monitor: &'a dyn Monitor,
     ) -> Result<Self, TrainError> {
         let mut checkpoints = Checkpoints::new(trainer, plan, &model);
+        // All processes read the checkpoint; `with` waits for them before the first one writes another.
         let fresh = State::new(model, trainer.options.optimizer, plan.phases.first());
         let (state, done) = match &mut checkpoints {
             Some(checkpoints) if checkpoints.exist() => checkpoints.load(fresh, plan, &trainer.options)?,
@@ -75,7 +76,13 @@ impl<'a> Run<'a> {
         checkpoints: Option<Checkpoints>,
         done: WorkDone,
     ) -> Result<Self, TrainError> {
-        let metrics_path = trainer.directory.as_ref().map(|directory| directory.join("metrics.jsonl"));
+        let processes = &trainer.options.processes;
+        trainer.options.check_processes(&state.model)?;
+        if processes.are_several() && !processes.agree_on(keys::start_key(trainer, plan, &state)) {
+            return Err(TrainError::ProcessesDiffer);
+        }
+        let directory = trainer.directory.as_ref().filter(|_| processes.is_root());
+        let metrics_path = directory.map(|directory| directory.join("metrics.jsonl"));
         let metrics = MetricsFile::open(metrics_path.as_deref(), done.metrics_bytes)?;
         let shared = trainer.shared();
         let loaders = Loaders::new(trainer, &state.model, &shared)?;
@@ -116,6 +123,7 @@ impl<'a> Run<'a> {
         self.check_frozen()?;
         self.check_adapters();
         let seconds = self.seconds();
+        self.tell_time_together();
         let state = self.state;
         let line = match phases.last().map(|phase| &phase.solver) {
             Some(Solver::Interpolation(_)) => {
@@ -167,15 +175,29 @@ impl<'a> Run<'a> {
 
     /// Seconds of work, those before an interruption included.
     pub fn seconds(&self) -> f64 {
-        self.seconds_before + self.started.elapsed().as_secs_f64()
+        self.trainer.options.processes.seconds_of_root(self.seconds_before + self.started.elapsed().as_secs_f64())
     }
 
     /// Writes a checkpoint, if the run has a directory.
     pub fn save_checkpoint(&mut self) -> Result<(), TrainError> {
         let seconds = self.seconds();
         let Some(checkpoints) = &mut self.checkpoints else { return Ok(()) };
+        if !self.trainer.options.processes.is_root() {
+            return Ok(());
+        }
         self.metrics.sync()?;
         checkpoints.save(&self.state, WorkDone { metrics_bytes: self.metrics.bytes(), seconds })
+    }
+
+    /// Says how much of the time the processes spent on each other.
+    fn tell_time_together(&self) {
+        let processes = &self.trainer.options.processes;
+        if processes.are_several() {
+            let (together, all) = (processes.seconds(), self.started.elapsed().as_secs_f64());
+            let told =
+                format!("{together:.1} of {all:.1} seconds went into exchange between processes, waiting included");
+            self.monitor.detail(&told);
+        }
     }
 
     /// Forgets low-rank changes that, with the head, do not make the model out of the one that the run began with.

@@ -8,18 +8,19 @@ use std::time::Instant;
 use indexmap::IndexMap;
 
 use super::average::WeightAverage;
-use super::gradient::{Differentiation, LossGradients, add_l2_sp, clip_norm, loss_gradients_of, pull_to};
+use super::gradient::{Differentiation, LossGradients, add_l2_sp, clip_norm, pull_to};
 use super::learning_rates::{LearningRates, RateFactors};
 use super::loss::TrainingLoss;
 use super::low_rank::TrainedAdapters;
-use super::measured_rates::{LayerMeasures, measure_layers, of_parameters, squared_norms};
+use super::measured_rates::{LayerMeasures, measure_shared_layers, of_parameters, squared_norms};
 use super::optimizer::Optimizer;
 use super::options::{BatchNormPolicy, Keep};
 use super::run::Run;
 use super::running_statistics;
 use super::search::{Next, Tried};
+use super::shared_gradients::shared_gradients;
 use super::state::BestEpoch;
-use super::{Divergence, NotFinite, PhaseOutcome, TrainError};
+use super::{Divergence, NotFinite, PhaseOutcome, TrainError, keys};
 use crate::inference::{Evaluation, InferenceError};
 use crate::models::{Model, Parameters};
 use crate::plan::{Anchor, Averaging, Combine, Criterion, Gradient, Phase};
@@ -158,7 +159,7 @@ impl Run<'_> {
             let what = Differentiation::of(&rate_factors, &trainer.options, trial.loss.loss());
             let dropping = trainer.dropping(&self.state.model, epoch as u64, batch.number);
             let what = Differentiation { dropping, ..what };
-            let found = loss_gradients_of(&self.state.model, &batch, entry, &what);
+            let found = shared_gradients(&self.state.model, &batch, entry, &what, &trainer.options.processes);
             if !found.loss.is_finite() {
                 return diverged(NotFinite::Loss);
             }
@@ -204,6 +205,7 @@ impl Run<'_> {
         }
         monitor.finish();
         self.loaders.training.loader.tell_damaged(monitor);
+        self.check_weights_agree(epoch)?;
 
         // The end of the epoch.
         if trainer.options.batch_norm == BatchNormPolicy::Recalibrate {
@@ -249,9 +251,11 @@ impl Run<'_> {
                 return Ok(Some(planned));
             }
             let (view, order) = self.view_and_order(epoch as u64);
-            let batches = self.loaders.training.loader.epoch(view, order, 0).take(adaptive.batches);
-            let what = Differentiation::of(&planned, &self.trainer.options, trial.loss.loss());
-            let measures = measure_layers(&self.state.model, batches, &what, adaptive.criterion, adaptive.layer)?;
+            let (loader, options) = (&self.loaders.training.loader, &self.trainer.options);
+            let numbers = (0..loader.batches_per_epoch().min(adaptive.batches)).collect();
+            let batches = loader.batches(view, order, numbers, options.turns());
+            let what = Differentiation::of(&planned, options, trial.loss.loss());
+            let measures = measure_shared_layers(&self.state.model, batches, &what, adaptive, &options.processes)?;
             let measured = measures.rate_factors(adaptive);
             if measured.values().any(|rate_factor| !rate_factor.is_finite()) {
                 return Ok(None);
@@ -295,6 +299,15 @@ impl Run<'_> {
         let renewed = self.renewed(averaged, &self.state.phase_start)?;
         if let Some(average) = &mut self.state.training.average {
             average.parameters = renewed;
+        }
+        Ok(())
+    }
+
+    /// Checks that all processes have come to the same weights.
+    fn check_weights_agree(&self, epoch: usize) -> Result<(), TrainError> {
+        let (processes, model) = (&self.trainer.options.processes, &self.state.model);
+        if processes.are_several() && !processes.agree_on(keys::body_key(model, model.blocks().len())) {
+            return Err(TrainError::WeightsDiffer { epoch: epoch + 1 });
         }
         Ok(())
     }

@@ -37,6 +37,7 @@ fn arrays(file: File, bytes: u64) -> Result<Arrays, String> {
         labels: read_array(&mut archive, bytes, "labels", |array| array.integers())?,
         paths: read_array(&mut archive, bytes, "paths", |array| array.strings())?,
         classes: read_array(&mut archive, bytes, "classes", |array| array.strings())?,
+        origin: read_array(&mut archive, bytes, "origin", |array| array.strings())?.and_then(|mut texts| texts.pop()),
     })
 }
 

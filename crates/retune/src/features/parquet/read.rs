@@ -40,6 +40,7 @@ fn arrays(file: &ParquetFile) -> Result<Arrays, String> {
         labels: column_of(["label", "labels"]).map(|column| labels(file, column)).transpose()?,
         paths: column_of(["path", "paths"]).map(|column| paths(file, column)).transpose()?,
         classes,
+        origin: file.key_value("origin").map(str::to_owned),
     })
 }
 

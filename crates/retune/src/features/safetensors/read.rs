@@ -37,7 +37,8 @@ fn arrays(file: File, bytes: u64) -> Result<Arrays, String> {
         None => None,
     };
     let [paths, classes] = ["paths", "classes"].map(|name| tensors.strings(name));
-    Ok(Arrays { features, shape: [rows, columns], labels, paths: paths?, classes: classes? })
+    let origin = tensors.metadata.metadata().as_ref().and_then(|metadata| metadata.get("origin").cloned());
+    Ok(Arrays { features, shape: [rows, columns], labels, paths: paths?, classes: classes?, origin })
 }
 
 struct Tensors {

@@ -85,6 +85,7 @@ impl<'a> Recorder<'a> {
         let set = self.predictions.sets.len();
         self.predictions.sets.push(name.to_owned());
         let loader = evaluation_loader(dataset.clone(), self.model, self.options.batch_size, self.options.threads)?;
+        let loader = loader.among(&self.options.processes);
         let mut hardest = Hardest::default();
         let (mut confidences, mut logits) = (Confidences::default(), Vec::new());
         let share = Share::of(dataset.len(), self.images);

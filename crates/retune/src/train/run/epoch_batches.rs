@@ -35,7 +35,9 @@ impl Run<'_> {
         self.enter(rate_factors, view, passes)?;
         let loader = self.loaders.training.loader.clone();
         let Some(entered) = &self.entered else {
-            return Ok(Box::new(loader.epoch(view, order, start).map(|batch| Ok((batch?, None)))));
+            let numbers = (start..loader.batches_per_epoch()).collect();
+            let batches = loader.batches(view, order, numbers, self.trainer.options.turns());
+            return Ok(Box::new(batches.map(|batch| Ok((batch?, None)))));
         };
         let activations = entered.training.clone();
         let device = self.state.model.parameters.tensors()[0].device();
@@ -70,6 +72,8 @@ impl Run<'_> {
         let augments = !trainer.options.augmentation.is_deterministic();
         let view = if augments { view } else { 0 };
         let changes = trainer.options.mix.is_active() || (augments && options.views.is_none());
+        // Which images a process computes changes with the order of every epoch.
+        let changes = changes || trainer.options.processes.are_several();
         if block == 0 || block >= model.blocks().len() || options.memory_bytes == 0 || changes {
             self.entered = None;
             return Ok(());

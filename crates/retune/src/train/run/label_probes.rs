@@ -7,6 +7,7 @@ use crate::plan::{LogisticRegression, Phase};
 use crate::sources::{Dataset, LabelSets};
 use crate::train::metrics::MetricsRow;
 use crate::train::probe::{ProbeOptions, SolverOptions};
+use crate::train::together::ByItself;
 use crate::train::{PhaseOutcome, TrainError};
 
 impl Run<'_> {
@@ -30,13 +31,14 @@ impl Run<'_> {
             let has = |class: usize| usize::from(sets.of_class(class).binary_search(&label).is_ok());
             Ok(dataset.labels()?.into_iter().map(has).collect())
         };
+        let monitor = ByItself { processes: &self.trainer.options.processes, monitor: self.monitor };
         let (mut weight, mut bias, mut strengths) = (Vec::new(), Vec::new(), Vec::new());
         for (label, name) in sets.names().iter().enumerate() {
             let of_train = labels_of(&self.trainer.train, label)?;
             let of_validation = labels_of(&self.trainer.validation, label)?;
             let task = format!("linear probe of {name}");
             let probe =
-                fit_probe(&task, (train, &of_train[..]), (validation, &of_validation[..]), 2, &options, self.monitor)?;
+                fit_probe(&task, (train, &of_train[..]), (validation, &of_validation[..]), 2, &options, &monitor)?;
             let (without, with) = probe.weight.split_at(probe.weight.len() / 2);
             weight.extend(with.iter().zip(without).map(|(with, without)| with - without));
             bias.push(probe.bias[1] - probe.bias[0]);

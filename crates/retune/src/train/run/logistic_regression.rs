@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Run;
+use crate::files;
 use crate::inference::{self, Tally};
 use crate::monitor::Monitor;
 use crate::plan::{LogisticRegression, Phase};
@@ -12,6 +13,7 @@ use crate::train::kept_features::KeptFeatures;
 use crate::train::loaders::KeyedLoader;
 use crate::train::metrics::MetricsRow;
 use crate::train::probe::{self, FeatureMatrix, ProbeError, ProbeOptions};
+use crate::train::together::ByItself;
 use crate::train::{PhaseOutcome, TrainError};
 
 /// What the head sees of the images.
@@ -40,10 +42,40 @@ impl Run<'_> {
         let validation = features(&self.loaders.validation, memory_left, "features of validation images")?;
 
         let features = ProbeFeatures { train, validation };
+        let processes = &self.trainer.options.processes;
+        if !processes.are_several() {
+            return self.solve(phase, settings, features, started);
+        }
+        let outcome = if processes.is_root() { Some(self.solve(phase, settings, features, started)?) } else { None };
+        self.head_of_root(outcome)
+    }
+
+    /// Takes over what process 0 found, and its head.
+    fn head_of_root(&mut self, outcome: Option<PhaseOutcome>) -> Result<PhaseOutcome, TrainError> {
+        let processes = &self.trainer.options.processes;
+        let (weight, bias) = self.state.model.head_parameters().ok_or(inference::InferenceError::NoClassifier)?;
+        let parameters = &mut self.state.model.parameters;
+        for index in [weight, bias] {
+            let mut bytes = files::little_endian(&parameters.values(index));
+            processes.broadcast(&mut bytes);
+            parameters.set_values(index, files::from_little_endian(&bytes).collect());
+        }
+        Ok(processes.of_root(outcome)?)
+    }
+
+    fn solve(
+        &mut self,
+        phase: &Phase,
+        settings: &LogisticRegression,
+        features: ProbeFeatures,
+        started: Instant,
+    ) -> Result<PhaseOutcome, TrainError> {
+        let model = &self.state.model;
         if let Some(sets) = inference::label_sets(model, &self.trainer.train)? {
             return self.label_probes(phase, settings, &features, &sets);
         }
         let ProbeFeatures { train, validation } = features;
+        let monitor = &ByItself { processes: &self.trainer.options.processes, monitor: self.monitor };
         let train_labels = self.trainer.train.labels()?;
         let validation_labels = self.trainer.validation.labels()?;
         let options = ProbeOptions {
