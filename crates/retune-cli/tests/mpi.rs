@@ -47,7 +47,8 @@ const UPDATES: &str = "--batch-size 5 --accumulate 3 --class-weights balanced --
 fn results_do_not_depend_on_the_number_of_processes() {
     let here = workplace();
     for method in ["ft", "lp", "lp-ft", "surgical", "auto-rgn", "discriminative", "lora"] {
-        let line = |out: &str| format!("{} {UPDATES} --eval other=shifted --out {out}", fit(&format!("--method {method}")));
+        let line =
+            |out: &str| format!("{} {UPDATES} --eval other=shifted --out {out}", fit(&format!("--method {method}")));
         let alone = format!("{method}-1");
         here.succeeds(&line(&alone));
         for processes in [1, 2, 3] {
@@ -98,7 +99,10 @@ fn only_the_first_process_talks() {
     let refused = together(&here, 2, &format!("{} --bn train --no-report --out other", fit("--method ft")));
     let told = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(refused.status.code(), Some(2), "{told}");
-    assert!(told.contains("BatchNorm that follows the batches needs whole ones") && told.contains("--accumulate"), "{told}");
+    assert!(
+        told.contains("BatchNorm that follows the batches needs whole ones") && told.contains("--accumulate"),
+        "{told}"
+    );
 }
 
 /// The process of a job that has this rank.

@@ -186,7 +186,8 @@ impl<'a> Run<'a> {
         let processes = &self.trainer.options.processes;
         if processes.are_several() {
             let (together, all) = (processes.seconds(), self.started.elapsed().as_secs_f64());
-            let told = format!("{together:.1} of {all:.1} seconds went into exchange between processes, waiting included");
+            let told =
+                format!("{together:.1} of {all:.1} seconds went into exchange between processes, waiting included");
             self.monitor.detail(&told);
         }
     }
