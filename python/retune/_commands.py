@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import _arguments, _retune
+from . import _arguments, _ray, _retune
 from ._data import located
 from ._errors import Error
 from ._features import Features, Map, Similarity
@@ -159,9 +159,26 @@ def resume(
     return kind(document, text, path, tuple(held))
 
 
-def compare(model: Any = None, data: Any = None, *, out: Any = None, **options: Unpack[CompareOptions]) -> Comparison:
-    """Compares methods on the same data, in distribution and under shift. Finished runs in `out` are not repeated."""
+def compare(
+    model: Any = None,
+    data: Any = None,
+    *,
+    out: Any = None,
+    engine: str | None = None,
+    parts: int | None = None,
+    **options: Unpack[CompareOptions],
+) -> Comparison:
+    """Compares methods on the same data, in distribution and under shift. Finished runs in `out` are not repeated.
+
+    With `engine="ray"`, the machines of a Ray cluster make the runs, in `parts` tasks (as many as it has processors) that take
+    `threads` processors each (one). The tables are the same.
+    """
     session = _Session(model, data, options)
+    if engine is not None:
+        keywords = _on_cluster(session, engine)
+        out = keywords["out"] = os.path.abspath(_named(out, "out"))
+        _run_parts("compare", keywords, parts)
+        session.keywords = keywords
     document, text = session.run("compare", out=out)
     return Comparison(document, text, _outcome(out), tuple(session.held))
 
@@ -226,9 +243,33 @@ def predict(model: Any, images: Any, **options: Unpack[PredictOptions]) -> Predi
     return Predictions(*session.run("predict", images=paths))
 
 
-def features(model: Any, data: Any, *, layer: str = "pooled", out: Any = None, **options: Unpack[FeaturesOptions]) -> Features:
-    """The features of images at a layer, in memory; with `out`, also in a file (.npz, .parquet or .safetensors)."""
+def features(
+    model: Any,
+    data: Any,
+    *,
+    layer: str = "pooled",
+    out: Any = None,
+    engine: str | None = None,
+    parts: int | None = None,
+    **options: Unpack[FeaturesOptions],
+) -> Features:
+    """The features of images at a layer, in memory; with `out`, also in a file (.npz, .parquet or .safetensors).
+
+    With `engine="ray"`, the machines of a Ray cluster extract them into `out`, in `parts` tasks (as many as it has processors,
+    and at most as many as there are batches) that take `threads` processors each (one). The file is the same.
+    """
     session = _Session(model, data, {**options, "layer": layer})
+    if engine is not None:
+        keywords = _on_cluster(session, engine)
+        whole = Path(os.path.abspath(_named(out, "out")))
+        count = parts or _parts(keywords)
+        shards = [str(whole.with_name(f"{whole.stem}.part-{number}.npz")) for number in range(1, count + 1)]
+        _run_parts("features", keywords, count, shards)
+        _run("merge_features", {"shards": shards, "out": str(whole), "quiet": True})
+        found = Features._of_shards(shards, layer)
+        for shard in shards:
+            os.remove(shard)
+        return found
     if isinstance(model, Model) and out is None and not _changes_model(model, options):
         session.keywords = {name: value for name, value in session.keywords.items() if name not in model.options}
         typed = _arguments.line("features", {**session.keywords, "out": "features.npz"}, "features")
@@ -237,6 +278,46 @@ def features(model: Any, data: Any, *, layer: str = "pooled", out: Any = None, *
         session.run("features", out=out)
     typed = _arguments.line("features", {**session.keywords, "out": "features.npz"}, "features")
     return _features(_retune.features(typed, progress(options)), layer)
+
+
+def _named(value: Any, keyword: str) -> str:
+    if value is None:
+        raise Error(f"{keyword} is missing: a cluster needs a place that every machine sees")
+    return os.fspath(value)
+
+
+def _on_cluster(session: _Session, engine: str) -> dict[str, Any]:
+    """The keywords with paths that mean the same in every working directory."""
+    if engine != "ray":
+        raise Error(f"engine must be 'ray', not {engine!r}")
+    if any(held.lent is not None for held in session.held):
+        raise Error("a cluster reads images from files that every machine sees; these are in memory")
+
+    def absolute(location: Any) -> Any:
+        return os.path.abspath(location) if os.path.exists(location) else location
+
+    keywords = dict(session.keywords)
+    for keyword in {"model", "data"} & keywords.keys():
+        keywords[keyword] = absolute(keywords[keyword])
+    if isinstance(keywords.get("eval"), Mapping):
+        keywords["eval"] = {name: absolute(path) for name, path in keywords["eval"].items()}
+    return keywords
+
+
+def _parts(keywords: Mapping[str, Any]) -> int:
+    return max(1, _ray.processors() // int(keywords.get("threads") or 1))
+
+
+def _run_parts(function: str, keywords: Mapping[str, Any], parts: int | None, outs: Sequence[str] | None = None) -> None:
+    """Runs the shards of a command on a cluster; each writes to its own of `outs`, if there are any."""
+    threads, count = int(keywords.get("threads") or 1), parts or _parts(keywords)
+    commands = []
+    for number in range(1, count + 1):
+        further = {"shard": f"{number}/{count}", "threads": threads, "quiet": True}
+        if outs is not None:
+            further["out"] = outs[number - 1]
+        commands.append(_arguments.line(function, {**keywords, **further}, function))
+    _ray.run_parts(commands, threads)
 
 
 def _changes_model(model: Model, options: Mapping[str, Any]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +29,16 @@ class Features:
     paths: tuple[str, ...]
     classes: tuple[str, ...]
     layer: str
+
+    @classmethod
+    def _of_shards(cls, shards: Sequence[str], layer: str) -> Features:
+        """The features of all .npz files of an extraction, in their order."""
+        import numpy
+
+        parts = [numpy.load(shard) for shard in shards]
+        values, labels = (numpy.concatenate([part[key] for part in parts]) for key in ("features", "labels"))
+        paths = tuple(str(path) for part in parts for path in part["paths"])
+        return cls(values, labels, paths, tuple(str(name) for name in parts[0]["classes"]), layer)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         import numpy

@@ -34,6 +34,15 @@ def test_mistakes_are_sentences_about_keywords(backbone: str, photos: Path, run:
     assert not (tmp_path / "run").exists()
 
 
+def test_a_cluster_needs_files_that_every_machine_sees(backbone: str, photos: Path, arrays: tuple, tmp_path: Path) -> None:
+    with pytest.raises(retune.Error, match="these are in memory"):
+        retune.compare(backbone, arrays, out=tmp_path / "cluster", engine="ray")
+    with pytest.raises(retune.Error, match="engine must be 'ray', not 'slurm'"):
+        retune.features(backbone, photos, out=tmp_path / "features.npz", engine="slurm")
+    with pytest.raises(retune.Error, match="out is missing"):
+        retune.features(backbone, photos, engine="ray", parts=2)
+
+
 def test_what_is_missing_is_a_file_not_found_error(backbone: str, photos: Path, tmp_path: Path) -> None:
     for call in [
         lambda: retune.fit(backbone, tmp_path / "absent", out=tmp_path / "run"),

@@ -62,6 +62,37 @@ fn a_comparison_makes_runs_tables_and_pictures_and_repeats_nothing() {
     assert!(workplace.refuses("compare --resume data").contains("not a comparison"));
 }
 
+/// A text with its times, which differ from run to run, left out.
+fn without_times(text: &[u8]) -> String {
+    let text = String::from_utf8(text.to_vec()).unwrap();
+    text.lines().filter(|line| !line.contains("seconds")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn jobs_that_share_a_comparison_make_the_same_tables() {
+    let workplace = Workplace::new();
+    let line = compare("--methods lp,ft,norms --seeds 2 --no-report --out parts");
+    // More jobs than runs: one has nothing to do.
+    for (part, runs) in [("2/7", 1), ("7/7", 0), ("1/7", 1)] {
+        let made = workplace.json(&format!("{line} --shard {part} --json"));
+        assert_eq!(made["runs"].as_array().unwrap().len(), runs, "{part}");
+    }
+    assert_eq!(finished(&workplace, "parts").len(), 2);
+    assert!(!workplace.path("parts/comparison.json").exists());
+    let before = finished(&workplace, "parts");
+    let told = workplace.succeeds("compare --resume parts --shard 2/2 --no-report -q");
+    assert!(told.contains("part 2/2") && told.contains("retune compare --resume parts"), "{told}");
+    workplace.succeeds("compare --resume parts --shard 1/2 --no-report -q");
+    let after = finished(&workplace, "parts");
+    assert!(after.len() == 6 && before.iter().all(|run| after.contains(run)), "{after:?}");
+
+    workplace.succeeds("compare --resume parts --no-report -q");
+    workplace.succeeds(&line.replace("--out parts", "--out whole"));
+    let tables = |out: &str| without_times(&workplace.file(&format!("{out}/comparison.json")));
+    assert_eq!(tables("parts"), tables("whole"));
+    assert!(workplace.refuses(&format!("{line} --shard 3/2")).contains("such as 3/16"));
+}
+
 #[test]
 fn an_interrupted_comparison_goes_on_where_it_stopped() {
     let workplace = Workplace::new();

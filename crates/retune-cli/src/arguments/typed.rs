@@ -12,7 +12,8 @@ use super::given::GivenOptions;
 use super::method::{MethodChoice, MethodOptionArguments};
 
 /// What may be typed beside `--resume`: all else is as it was when the run or comparison began.
-const BESIDE_RESUME: [&str; 8] = ["resume", "no_report", "jobs", "json", "quiet", "verbose", "threads", "kernels"];
+const BESIDE_RESUME: [&str; 10] =
+    ["resume", "no_report", "log_to", "shard", "jobs", "json", "quiet", "verbose", "threads", "kernels"];
 
 /// Options of gradient descent, for which a method without any has no use.
 const OF_DESCENT: [&str; 28] = [

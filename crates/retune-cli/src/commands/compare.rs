@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use retune::compare::runner::{self, CompareError, CompareOptions};
+use retune::compare::runner::{self, CompareError, CompareOptions, Making};
 use retune::compare::{findings, table};
+use retune::features::Shard;
 use retune::methods::layers::LayerSelection;
 use retune::methods::{Method, MethodSpec};
 use retune::models::Model;
+use serde::Serialize;
 
 use crate::arguments::data::EvaluationArguments;
 use crate::arguments::method::{MethodChoice, MethodOptionArguments, choices_help};
@@ -48,12 +50,22 @@ pub struct CompareArguments {
     #[arg(long, value_name = "N", default_value = "1", value_parser = parse::count, help_heading = "Comparison",
           allow_hyphen_values = true)]
     jobs: usize,
+    /// Make only the runs of part I of N, for several jobs that share the directory; `--resume DIR` then makes the tables
+    #[arg(long, value_name = "I/N", value_parser = parse::shard, help_heading = "Comparison")]
+    shard: Option<Shard>,
     #[command(flatten)]
     method: MethodOptionArguments,
     #[command(flatten)]
     training: TrainingArguments,
     #[command(flatten)]
     preprocessing: PreprocessingArguments,
+}
+
+/// What one of several jobs has made.
+#[derive(Serialize)]
+struct ShardDocument<'a> {
+    shard: Shard,
+    runs: &'a [PathBuf],
 }
 
 /// Makes the runs and prints the table.
@@ -66,8 +78,18 @@ pub fn run(arguments: &CompareArguments, console: &Console) -> Result<(), Failur
         }
     };
     let command = arguments.resume.is_none().then(|| console.command_line.to_string());
-    let (jobs, pictures) = (arguments.jobs, !arguments.no_report);
-    let compared = runner::run(&options, out, command.as_deref(), jobs, pictures, &console.progress);
+    let pictures = !arguments.no_report;
+    let making = Making { jobs: arguments.jobs, pictures };
+    if let Some(shard) = arguments.shard {
+        let made = runner::run_shard(&options, out, command.as_deref(), shard, making, &console.progress);
+        let runs = made.map_err(|error| failure(error, out))?;
+        return console.print(&ShardDocument { shard, runs: &runs }, || {
+            let (count, out) = (runs.len(), out.display());
+            let next = format!("after all parts, `retune compare --resume {out}` makes the tables");
+            format!("part {shard} of the comparison has its {count} runs; {next}\n")
+        });
+    }
+    let compared = runner::run(&options, out, command.as_deref(), making, &console.progress);
     let comparison = compared.map_err(|error| failure(error, out))?;
     let report = if pictures { super::report::after_comparison(out, console)? } else { None };
     let runs = runner::read(out).map(|(_, runs)| runs).unwrap_or_default();

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::judgments::Judgments;
 use super::run_monitor::RunMonitor;
 use super::{Comparison, MethodRow, table};
+use crate::features::Shard;
 use crate::files::lock::{DirectoryLock, LOCK_FILE, LockError};
 use crate::files::{self, FileError};
 use crate::methods::{MethodOptions, MethodSpec};
@@ -243,9 +244,16 @@ impl Job<'_> {
     }
 }
 
-/// Makes the missing runs, `jobs` at once, and writes the tables. With `pictures`, also draws those of each run and of
-/// the comparison, and tells the monitor about pictures that cannot be drawn. `command` is kept as the command that was
-/// typed.
+/// How the runs of a comparison are made.
+#[derive(Clone, Copy, Debug)]
+pub struct Making {
+    /// Runs at the same time.
+    pub jobs: usize,
+    /// Whether to draw pictures of each run and of the comparison; the monitor hears of those that cannot be drawn.
+    pub pictures: bool,
+}
+
+/// Makes the missing runs and writes the tables. `command` is kept as the command that was typed.
 ///
 /// # Errors
 /// The first run that fails, or an interruption, after which the same call continues.
@@ -253,8 +261,7 @@ pub fn run(
     options: &CompareOptions,
     out: &Path,
     command: Option<&str>,
-    jobs: usize,
-    pictures: bool,
+    making: Making,
     monitor: &dyn Monitor,
 ) -> Result<Comparison, CompareError> {
     DirectoryLock::check(out)?;
@@ -262,45 +269,46 @@ pub fn run(
     options.claim(out)?;
     let lock = DirectoryLock::acquire(out)?;
     lock.warn_without_lock(monitor);
-    run::record_command(out, command).map_err(FitError::from).map_err(|error| CompareError::Fit(Box::new(error)))?;
-    let queue: VecDeque<Job> = options
+    let found = Crew::new(options, out, command, making, monitor)?.make(jobs(options, &without_seed, out))?;
+    let comparison = put_together(options, &found)?;
+    write(&comparison, out)?;
+    if making.pictures {
+        tell_missing(&draw(&comparison, out), monitor);
+    }
+    Ok(comparison)
+}
+
+/// Makes the missing runs of one shard, for several processes that share the directory, and no tables: [`run`] makes these of
+/// the finished runs. Returns the shard's runs.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_shard(
+    options: &CompareOptions,
+    out: &Path,
+    command: Option<&str>,
+    shard: Shard,
+    making: Making,
+    monitor: &dyn Monitor,
+) -> Result<Vec<PathBuf>, CompareError> {
+    let without_seed = options.check()?;
+    // Others work in the directory too; each run has a lock of its own.
+    options.claim(out)?;
+    let jobs = jobs(options, &without_seed, out).into_iter().enumerate();
+    let own: VecDeque<Job> = jobs.filter(|(index, _)| shard.deals(*index)).map(|(_, job)| job).collect();
+    let found = Crew::new(options, out, command, making, monitor)?.make(own)?;
+    Ok(found.into_iter().map(|found| found.run).collect())
+}
+
+/// All runs, seed by seed.
+fn jobs<'a>(options: &'a CompareOptions, without_seed: &BTreeSet<String>, out: &Path) -> VecDeque<Job<'a>> {
+    options
         .seeds
         .iter()
         .flat_map(|&seed| options.methods.iter().map(move |spec| (seed, spec)))
         .filter(|(seed, spec)| options.seeds.first() == Some(seed) || !without_seed.contains(&spec.label()))
         .map(|(seed, spec)| Job { spec, seed, out: run_directory(out, spec, seed) })
-        .collect();
-    let total = queue.len();
-    let crew = Crew {
-        options,
-        shared: SharedBySeed::new(options),
-        queue: Mutex::new(queue),
-        found: Mutex::new(Vec::new()),
-        failure: Mutex::new(None),
-        started: AtomicUsize::new(0),
-        told: Mutex::default(),
-        total,
-        alone: jobs <= 1,
-        jobs: jobs.max(1),
-        pictures,
-        monitor,
-    };
-    std::thread::scope(|scope| {
-        for _ in 1..jobs.min(total) {
-            scope.spawn(|| crew.work());
-        }
-        crew.work();
-    });
-    if let Some(failure) = crew.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        return Err(failure);
-    }
-    let found = crew.found.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let comparison = put_together(options, &found)?;
-    write(&comparison, out)?;
-    if pictures {
-        tell_missing(&draw(&comparison, out), monitor);
-    }
-    Ok(comparison)
+        .collect()
 }
 
 /// A run's directory. Its name is the label, changed into a name that every file system allows.
@@ -421,19 +429,59 @@ struct Crew<'a> {
     started: AtomicUsize,
     told: Mutex<BTreeSet<String>>,
     total: usize,
-    alone: bool,
     jobs: usize,
     pictures: bool,
     monitor: &'a dyn Monitor,
 }
 
-impl Crew<'_> {
+impl<'a> Crew<'a> {
+    fn new(
+        options: &'a CompareOptions,
+        out: &Path,
+        command: Option<&str>,
+        making: Making,
+        monitor: &'a dyn Monitor,
+    ) -> Result<Self, CompareError> {
+        run::record_command(out, command)
+            .map_err(FitError::from)
+            .map_err(|error| CompareError::Fit(Box::new(error)))?;
+        Ok(Self {
+            options,
+            shared: SharedBySeed::new(options),
+            queue: Mutex::default(),
+            found: Mutex::default(),
+            failure: Mutex::default(),
+            started: AtomicUsize::new(0),
+            told: Mutex::default(),
+            total: 0,
+            jobs: making.jobs.max(1),
+            pictures: making.pictures,
+            monitor,
+        })
+    }
+
+    /// Makes runs, resumes them, or reads their results.
+    fn make(mut self, jobs: VecDeque<Job<'a>>) -> Result<Vec<Found>, CompareError> {
+        self.total = jobs.len();
+        self.queue = Mutex::new(jobs);
+        std::thread::scope(|scope| {
+            for _ in 1..self.jobs.min(self.total) {
+                scope.spawn(|| self.work());
+            }
+            self.work();
+        });
+        match self.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(failure) => Err(failure),
+            None => Ok(self.found.into_inner().unwrap_or_else(PoisonError::into_inner)),
+        }
+    }
+
     fn work(&self) {
         loop {
             let failed = self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some();
             let job = self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
             let Some(job) = job.filter(|_| !failed) else { return };
-            match self.shared.with(job.seed, |shared| self.make(&job, shared)) {
+            match self.shared.with(job.seed, |shared| self.make_run(&job, shared)) {
                 Ok(summary) => {
                     let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
                     found.push(Found { label: job.spec.label(), seed: job.seed, summary, run: job.out.clone() });
@@ -450,7 +498,7 @@ impl Crew<'_> {
     }
 
     /// Makes a run, resumes it, or reads its results.
-    fn make(&self, job: &Job, shared: &Shared) -> Result<Summary, CompareError> {
+    fn make_run(&self, job: &Job, shared: &Shared) -> Result<Summary, CompareError> {
         let number = self.started.fetch_add(1, Ordering::Relaxed) + 1;
         let of_run = |source: FitError| CompareError::Run { run: job.name(), source: Box::new(source) };
         if run::finished(&job.out).map_err(of_run)?.is_some() {
@@ -462,7 +510,7 @@ impl Crew<'_> {
             return Ok(summary);
         }
         self.monitor.message(&format!("run {number} of {}: {}", self.total, job.name()));
-        let prefix = if self.alone { None } else { Some(job.name()) };
+        let prefix = (self.jobs > 1).then(|| job.name());
         let (runs_before, seconds_before) = {
             let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
             (found.len(), found.iter().map(|found| found.summary.seconds).sum())

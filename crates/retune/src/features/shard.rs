@@ -31,6 +31,11 @@ impl Shard {
         self.count
     }
 
+    /// Whether it has the thing at `index` of a list that is dealt out in turn.
+    pub fn deals(self, index: usize) -> bool {
+        index % self.count == self.number - 1
+    }
+
     /// All shards of as many, in their order.
     pub(super) fn siblings(self) -> impl Iterator<Item = Self> {
         (1..=self.count).map(move |number| Self { number, ..self })
@@ -91,6 +96,15 @@ mod tests {
         for text in ["", "3", "0/4", "5/4", "/4", "3/", "+1/4", "-1/4", "1/4/4", "a/b", "1.5/4", " 1/4"] {
             assert_eq!(text.parse::<Shard>(), Err(InvalidShard), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_dealt_out_goes_to_one_shard_each() {
+        let one = Shard { number: 1, count: 3 };
+        for index in 0..10 {
+            assert_eq!(one.siblings().filter(|shard| shard.deals(index)).count(), 1, "{index}");
+        }
+        assert!(one.deals(0) && one.deals(3) && !one.deals(1));
     }
 
     #[test]
