@@ -39,17 +39,28 @@ def sets_of(data, task):
     return {name: str(data / task / name) for name in folders if name not in ("train", "test")}
 
 
-def runs():
+# The second round: both methods with the search that followed from the first, on seeds that no rule has seen.
+SECOND_METHODS, SECOND_SEEDS = ["ft", "lp-ft"], range(6, 11)
+
+
+def runs(options):
+    if options.second:
+        yield from ((name, METHODS[name]) for name in SECOND_METHODS)
+        return
     yield from METHODS.items()
     for rate in RATES:
         yield f"lp-ft-{rate:g}", ["--method", "lp-ft", "--lr", f"{rate:g}"]
 
 
+def seeds_of(options):
+    return SECOND_SEEDS if options.second else range(options.seeds)
+
+
 def print_commands(options):
-    for tasks in [TASKS[:5], TASKS[5:]]:
-        for seed in range(options.seeds):
+    for tasks in [TASKS[:5]] if options.second else [TASKS[:5], TASKS[5:]]:
+        for seed in seeds_of(options):
             for task in tasks:
-                for name, arguments in runs():
+                for name, arguments in runs(options):
                     summary = options.out / task / str(seed) / f"{name}.json"
                     if summary.is_file():
                         continue
@@ -81,9 +92,9 @@ def read(options):
     """The runs of every task and seed that has all of them."""
     found = {}
     for task in TASKS:
-        for seed in range(options.seeds):
+        for seed in seeds_of(options):
             folder = options.out / task / str(seed)
-            names = [name for name, _ in runs()]
+            names = [name for name, _ in runs(options)]
             if all((folder / f"{name}.json").is_file() for name in names):
                 shifts = sets_of(options.data, task)
                 found[task, seed] = {name: Run(folder / f"{name}.json", shifts) for name in names}
@@ -137,8 +148,17 @@ def print_tables(options):
     found = read(options)
     tasks = [task for task in TASKS if any(key[0] == task for key in found)]
     print({task: sum(key[0] == task for key in found) for task in tasks}, "seeds")
-    sides = {"in distribution": lambda run: run.tested, "shifted": lambda run: run.shifted}
+    print_methods(SECOND_METHODS if options.second else METHODS, found, tasks)
+    if not options.second:
+        print_regret(found, tasks)
+        print_rates(found, tasks)
+    print_chosen(SECOND_METHODS if options.second else ["ft", "lp-ft", "auto-rgn"], found, tasks)
 
+
+SIDES = {"in distribution": lambda run: run.tested, "shifted": lambda run: run.shifted}
+
+
+def print_regret(found, tasks):
     print("\nRegret of lp-ft, in distribution / shifted")
     rules = {"default (halving)": lambda cell: cell["lp-ft"]}
     for name, rates in [("decades", DECADES), ("half decades in full", RATES)]:
@@ -150,30 +170,38 @@ def print_tables(options):
     before = rules["decades, accuracy"]
     rows = []
     for name, rule in rules.items():
-        values = [{key: regret(cell, rule(cell), side) for key, cell in found.items()} for side in sides.values()]
+        values = [{key: regret(cell, rule(cell), side) for key, cell in found.items()} for side in SIDES.values()]
         gains = [
             told({key: regret(cell, rule(cell), side) - regret(cell, before(cell), side) for key, cell in found.items()})
-            for side in sides.values()
+            for side in SIDES.values()
         ]
         means = " / ".join(f"{interval(value)[0]:.1f}" for value in values)
         cells = [f"{one} / {other}" for one, other in zip(*(by_task(value, found) for value in values))]
         rows.append([name, means, *gains, *cells])
     table(["rule", "mean regret", "against decades, ID", "against decades, shifted", *tasks], rows)
+    seconds = lambda choose: statistics.mean(choose(cell) for cell in found.values())
+    print("\nseconds: default", f"{seconds(lambda cell: cell['lp-ft'].seconds):.0f},",
+          "decades", f"{seconds(lambda cell: sum(cell[f'lp-ft-{rate:g}'].seconds for rate in DECADES)):.0f}")
 
+
+def print_methods(methods, found, tasks):
     print("\nAccuracy of each method at its defaults, in distribution / shifted")
     rows = []
-    for method in METHODS:
-        values = [{key: side(cell[method]) for key, cell in found.items()} for side in sides.values()]
+    for method in methods:
+        values = [{key: side(cell[method]) for key, cell in found.items()} for side in SIDES.values()]
         against = [
             told({key: side(cell[method]) - side(cell["ft"]) for key, cell in found.items()}) if method != "ft" else "–"
-            for side in sides.values()
+            for side in SIDES.values()
         ]
         means = " / ".join(f"{interval(value)[0]:.1f}" for value in values)
         cells = [f"{one} / {other}" for one, other in zip(*(by_task(value, found) for value in values))]
         rows.append([method, means, *against, *cells])
     table(["method", "mean", "against ft, ID", "against ft, shifted", *tasks], rows)
+
+
+def print_rates(found, tasks):
     print("\nauto-rgn (from a probe) against auto-rgn-zeros:",
-          *(told({key: side(cell["auto-rgn"]) - side(cell["auto-rgn-zeros"]) for key, cell in found.items()}) for side in sides.values()))
+          *(told({key: side(cell["auto-rgn"]) - side(cell["auto-rgn-zeros"]) for key, cell in found.items()}) for side in SIDES.values()))
 
     print("\nAccuracy of each rate of lp-ft, in distribution / shifted")
     rows = []
@@ -181,16 +209,15 @@ def print_tables(options):
         row = [task]
         for rate in RATES:
             cells = [cell[f"lp-ft-{rate:g}"] for key, cell in found.items() if key[0] == task]
-            row.append(" / ".join(f"{statistics.mean(side(run) for run in cells):.1f}" for side in sides.values()))
+            row.append(" / ".join(f"{statistics.mean(side(run) for run in cells):.1f}" for side in SIDES.values()))
         rows.append(row)
     table(["task", *(f"{rate:g}" for rate in RATES)], rows)
 
+
+def print_chosen(methods, found, tasks):
     print("\nChosen rates, by seed")
-    rows = [[task, *(" ".join(f"{found[key][method].rate:g}" for key in found if key[0] == task) for method in ["ft", "lp-ft", "auto-rgn"])] for task in tasks]
-    table(["task", "ft", "lp-ft", "auto-rgn"], rows)
-    seconds = lambda choose: statistics.mean(choose(cell) for cell in found.values())
-    print("\nseconds: default", f"{seconds(lambda cell: cell['lp-ft'].seconds):.0f},",
-          "decades", f"{seconds(lambda cell: sum(cell[f'lp-ft-{rate:g}'].seconds for rate in DECADES)):.0f}")
+    rows = [[task, *(" ".join(f"{found[key][method].rate:g}" for key in found if key[0] == task) for method in methods)] for task in tasks]
+    table(["task", *methods], rows)
 
 
 if __name__ == "__main__":
@@ -200,6 +227,7 @@ if __name__ == "__main__":
     parser.add_argument("--model", type=pathlib.Path)
     parser.add_argument("--data", type=pathlib.Path, required=True)
     parser.add_argument("--out", type=pathlib.Path, required=True)
+    parser.add_argument("--second", action="store_true", help="the second round")
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args()
     print_commands(options) if options.list else print_tables(options)

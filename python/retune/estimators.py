@@ -113,7 +113,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         The run.
     """
 
-    def __init__(self, model: Any = None, *, method: str = "lp-ft", out: Any = None, **options: Any) -> None:
+    def __init__(self, model: Any = None, *, method: str = "ft", out: Any = None, **options: Any) -> None:
         known = _arguments.commands()["fit"].options
         for name in options:
             if name not in known:

@@ -13,7 +13,7 @@ import retune
 
 
 def test_a_run_is_its_summary(run: retune.Run) -> None:
-    assert run.method == "lp-ft" and run.classes == ["green", "red"] and run.seed == 0
+    assert run.method == "ft" and run.classes == ["green", "red"] and run.seed == 0
     found = run.splits["deployed"]
     assert found.n == 12 and found.accuracy_interval[0] <= found.accuracy <= found.accuracy_interval[1]
     frame = run.to_pandas()

@@ -84,7 +84,7 @@ def test_every_option_is_in_the_help(command: str) -> None:
 def test_signatures_show_every_option() -> None:
     shown = inspect.signature(retune.fit).parameters
     assert {"model", "data", "lr", "warmup_epochs", "epochs", "method", "overwrite"} <= set(shown)
-    assert (shown["epochs"].default, shown["method"].default, shown["no_shuffle"].default) == (10, "lp-ft", False)
+    assert (shown["epochs"].default, shown["method"].default, shown["no_shuffle"].default) == (10, "ft", False)
     assert "warmup_epochs: Number of warm-up epochs" in (retune.fit.__doc__ or "")
 
 

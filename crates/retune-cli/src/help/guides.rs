@@ -62,7 +62,7 @@ pub const GUIDES: &[Guide] = &[
             ("data", "Class folders, .csv, Parquet, …, or hf:OWNER/NAME"),
             ("evaluations", "Another set to evaluate on; repeatable"),
             ("out", "Run directory to write"),
-            ("method", "lp, ft, lp-ft (default), surgical, lora, …"),
+            ("method", "ft (default), lp, lp-ft, surgical, lora, …"),
             ("epochs", "Passes over the training images (default 10)"),
             ("lr", "Learning rate; of several, validation chooses one"),
             ("augment", "Augmentation: none (default), flip, standard, …"),
@@ -120,7 +120,7 @@ pub const GUIDES: &[Guide] = &[
         options: &[
             ("model", "Folder, checkpoint, run, or hub name"),
             ("data", "Images, for an estimate of time and memory"),
-            ("method", "The method (default lp-ft)"),
+            ("method", "The method (default ft)"),
             ("epochs", "Passes over the training images (default 10)"),
             ("lr", "Learning rate; of several, validation chooses one"),
             ("first", "First layer to tune, for methods that take layers"),

@@ -59,8 +59,8 @@ methods! {
     lora: LORA,
 }
 
-/// The method to take where none is named.
-pub const DEFAULT: Method = Method::LP_FT;
+/// The method to take where none is named: the book's "The defaults, judged" says why it is this one.
+pub const DEFAULT: Method = Method::FT;
 
 /// A fine-tuning method.
 #[derive(Clone, Copy)]
