@@ -15,7 +15,7 @@ use serde_json::Value;
 #[test]
 fn lp_ft_end_to_end_and_what_can_be_done_with_its_run() {
     let here = Workplace::new();
-    let text = here.succeeds(&fit("--eval shifted=shifted --out run"));
+    let text = here.succeeds(&fit("--method lp-ft --eval shifted=shifted --out run"));
     for expected in ["lp-ft on resnet18", "accuracy", "val", "shifted", "run/model"] {
         assert!(text.contains(expected), "{expected}: {text}");
     }
@@ -185,7 +185,7 @@ fn newcomers_mistakes_get_one_sentence_and_leave_nothing() {
         ("fit --resume data".to_owned(), "not a run directory"),
         ("fit --resume data --seed 5".to_owned(), "--seed cannot change what --resume goes on with"),
         ("compare --resume data --methods lp".to_owned(), "--methods cannot change what --resume goes on with"),
-        (format!("fit --model {model} --data data --decay 0.5 --out new"), "--decay has no use with --method lp-ft"),
+        (format!("fit --model {model} --data data --decay 0.5 --out new"), "--decay has no use with --method ft"),
         (format!("plan --model {model} --method ulmfit --alpha 0.5"), "it is for wise-ft"),
         (format!("fit --model {model} --data data --plan plan.toml --lr 1 --out new"), "--lr has no use beside --plan"),
         (format!("predict --model {model} data --out p.txt"), ".csv or .json"),
@@ -228,7 +228,7 @@ fn a_plan_printed_as_toml_can_be_trained() {
     let treatment = |block: &str| table.lines().find(|line| line.starts_with(block)).unwrap().to_owned();
     assert!(treatment("stem").ends_with("frozen") && treatment("head").ends_with("to the optimum"), "{table}");
     let plan = here.json(&format!("plan --model {} --json", model()));
-    assert_eq!(plan["method"], "lp-ft");
+    assert_eq!(plan["method"], "ft");
     assert_eq!(plan["blocks"][0]["name"], "stem");
 }
 
@@ -248,12 +248,12 @@ fn a_run_can_be_made_again_from_its_options() {
 #[test]
 fn a_plan_says_how_long_it_would_take() {
     let here = Workplace::new();
-    let text = here.succeeds(&format!("plan --model {} --data data --epochs 2 --lr 1e-3", model()));
+    let text = here.succeeds(&format!("plan --model {} --data data --method lp-ft --epochs 2 --lr 1e-3", model()));
     for part in ["phase 1, linear probe", "phase 2, fine-tuning", "About ", "38 training, 10 validation", "an estimate"]
     {
         assert!(text.contains(part), "{part}: {text}");
     }
-    let estimate = here.json(&format!("{} --dry-run --json --out run", fit("")));
+    let estimate = here.json(&format!("{} --dry-run --json --out run", fit("--method lp-ft")));
     assert_eq!(estimate["estimate"]["phases"][1]["epochs"], 2);
     assert!(!here.path("run").exists());
     assert!(here.succeeds(&format!("plan --model {}", model())).contains("add --data"));

@@ -1,7 +1,6 @@
 //! Grad-CAM of every family against PyTorch's gradients. The fixture and the program that made it are in
 //! `tests/fixtures/grad_cam`.
 
-#[allow(dead_code, reason = "each test program uses its own part")]
 mod common;
 
 use burn::tensor::{Device, Tensor, TensorData};

@@ -288,7 +288,7 @@ pub const GUIDES: &[Guide] = &[
         options: &[
             ("features", "Features of the images to evaluate on"),
             ("train", "Features of labeled images to fit to"),
-            ("val", "Features that choose the penalty (default: part of --train)"),
+            ("val", "Features that choose the penalty (default: held out)"),
             ("save", "File to write the head to: .safetensors"),
             ("select", "Metric that chooses (default accuracy)"),
         ],

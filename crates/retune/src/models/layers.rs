@@ -37,6 +37,7 @@ pub struct Pass<'a> {
 }
 
 /// What a pass keeps of the last features whose places are those of the image.
+#[expect(clippy::large_enum_variant, reason = "a pass has one")]
 enum Watched {
     /// Nothing is kept.
     Unwanted,

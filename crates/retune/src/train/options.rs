@@ -140,7 +140,7 @@ pub struct TrainOptions {
     /// Which state a phase hands on.
     pub keep: Keep,
     /// The number by which validation chooses epochs, learning rates, averages, and the strength of a linear probe.
-    #[serde(default, skip_serializing_if = "Metric::is_default")]
+    #[serde(default)]
     pub select: Metric,
     /// Part of the target spread evenly over all classes.
     pub label_smoothing: f64,

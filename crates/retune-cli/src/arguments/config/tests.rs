@@ -131,7 +131,7 @@ fn what_is_typed_wins() {
     let [_, found] = from_file("--data D --sampling balanced", "--no-shuffle").unwrap();
     assert_eq!(found, recorded(&words("--data D --no-shuffle")).unwrap());
     // Another model is not of the architecture that the file's was, nor from scratch.
-    let [_, found] = from_file("--data D", "--model M").unwrap();
+    let [_, found] = from_file("--data D", "--model ../retune/tests/fixtures/models/resnet_basic").unwrap();
     assert!(!found.contains("architecture") && found.contains("from_scratch = false"), "{found}");
 }
 
