@@ -151,6 +151,7 @@ class CompareOptions(TypedDict, total=False):
     methods: str | Sequence[str] | None
     seeds: int | Sequence[int] | None
     jobs: int | None
+    shard: float | None
     epochs: int | None
     lr: float | str | Sequence[float] | None
     search: Literal['halving', 'full'] | None
@@ -254,6 +255,7 @@ class EvaluateOptions(TypedDict, total=False):
 class FeaturesOptions(TypedDict, total=False):
     """Options of `retune features`."""
 
+    shard: float | None
     arch: str | None
     from_scratch: bool | None
     classes: Path | None
@@ -287,6 +289,7 @@ class FitOptions(TypedDict, total=False):
     config: Path | None
     from_: Any | None
     dry_run: bool | None
+    log_to: Literal['tensorboard'] | None
     no_report: bool | None
     method: Literal['lp', 'ft', 'lp-ft', 'freeze-embed', 'surgical', 'auto-rgn', 'auto-snr', 'discriminative', 'ulmfit', 'wise-ft', 'uniform-soup', 'greedy-soup', 'l2-sp', 'norms', 'biases', 'lora'] | None
     plan: Any | None
