@@ -283,7 +283,7 @@ def features(
 def _named(value: Any, keyword: str) -> str:
     if value is None:
         raise Error(f"{keyword} is missing: a cluster needs a place that every machine sees")
-    return os.fspath(value)
+    return str(os.fspath(value))
 
 
 def _on_cluster(session: _Session, engine: str) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def test_tensorboard_reads_what_metrics_say(backbone: str, photos: Path, shifted
             assert [value for _, value in found] == pytest.approx([value for _, value in expected], rel=1e-6)
     assert "learning rate/head" in trained.Tags()["scalars"]
     result = series("result")
-    assert result.Scalars("accuracy/dark")[0].value == pytest.approx(run.summary["splits"]["dark"]["accuracy"], rel=1e-6)
+    assert result.Scalars("accuracy/dark")[0].value == pytest.approx(run.splits["dark"].accuracy, rel=1e-6)
     (image,) = result.Images("confusion/dark")
     assert image.encoded_image_string.startswith(b"\x89PNG") and image.width > 300 and image.height > 200
 
@@ -40,7 +40,7 @@ def test_the_hub_reads_the_model_card(run: retune.Run) -> None:
     card = hub.ModelCard.load(run.path / "model" / "README.md")
     assert card.data.library_name == "timm" and card.data.pipeline_tag == "image-classification"
     results = {result.dataset_split: result.metric_value for result in card.data.eval_results}
-    assert results == {name: found["accuracy"] for name, found in run.summary["splits"].items()}
+    assert results == {name: found.accuracy for name, found in run.splits.items()}
     assert "`green`, `red`" in card.text
 
 

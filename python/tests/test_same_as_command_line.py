@@ -104,7 +104,7 @@ def test_keywords_become_options() -> None:
 
 def test_every_function_of_the_command_line_has_a_python_one() -> None:
     functions = {name.replace("_", "-") for name in retune.__all__}
-    without = {"demo", "completions", "models", "layers", "report", "verify", "knn", "eval", "export", "man"}
+    without = {"demo", "completions", "models", "layers", "report", "verify", "knn", "probe", "merge-features", "eval", "export", "man"}
     assert set(_arguments.commands()) - without <= functions
 
 
