@@ -27,6 +27,8 @@ def interruption(advice: str) -> KeyboardInterrupt:
 
 _RESUME = re.compile(r"`retune (?:fit|compare) --resume ([^`]+)`")
 _COMMAND = re.compile(r"`retune ([a-z]+(?:-[a-z]+)*)(?: [^`]*)?`")
+#: What to type next, where no command line reaches the images: they are in this process.
+_WITHOUT_MEMORY = re.compile(r"(?m)^Next: [^\n]*\n  retune [^\n]*\bmemory:[^\n]*\n?")
 _OPTION = re.compile(r"(?<![\w-])--([a-z][a-z0-9]*(?:-[a-z0-9]+)*)(?: <[^>]*>| (\d[\w.]*\b|keep\b|last\b|full\b))?")
 
 
@@ -37,6 +39,8 @@ def in_python(sentence: str) -> str:
     'the run exists; choose another out, or resume it with `retune.resume("run")`'
     >>> in_python("the loss is not finite (--clip-norm 1, --head-init keep)")
     'the loss is not finite (clip_norm=1, head_init="keep")'
+    >>> in_python("Next: more:\\n  retune eval --data memory:1\\nNext: other:\\n  retune eval --data a")
+    'Next: other:\\n  retune eval --data a'
     """
 
     def option(match: re.Match[str]) -> str:
@@ -45,6 +49,12 @@ def in_python(sentence: str) -> str:
             return name
         return f"{name}={value}" if value[0].isdigit() else f'{name}="{value}"'
 
-    sentence = _RESUME.sub(r'`retune.resume("\1")`', sentence)
-    sentence = _COMMAND.sub(lambda match: f"`retune.{match[1].replace('-', '_')}`", sentence)
-    return _OPTION.sub(option, sentence)
+    def line(text: str) -> str:
+        # A command to type stays one.
+        if text.startswith("  retune "):
+            return text
+        text = _RESUME.sub(r'`retune.resume("\1")`', text)
+        text = _COMMAND.sub(lambda match: f"`retune.{match[1].replace('-', '_')}`", text)
+        return _OPTION.sub(option, text)
+
+    return "\n".join(line(text) for text in _WITHOUT_MEMORY.sub("", sentence).split("\n"))

@@ -108,9 +108,13 @@ fn next(audit: &Audit, better: Option<&AuditRow>, command: impl Fn(&str) -> Comm
     let mut sizes = [0.75, 1.15, 1.3].map(near).to_vec();
     sizes.retain(|size| *size != height);
     sizes.dedup();
+    let (audit, crops) = (command("audit"), "0.9,1");
+    // None is near a model of tiny images.
+    if sizes.is_empty() {
+        return Some(NextStep::new("try other crops", &audit.with("crop-pcts", crops)));
+    }
     let sizes = sizes.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
-    let audit = command("audit").with("sizes", sizes).with("crop-pcts", "0.9,1");
-    Some(NextStep::new("try other sizes and crops", &audit))
+    Some(NextStep::new("try other sizes and crops", &audit.with("sizes", sizes).with("crop-pcts", crops)))
 }
 
 fn written([height, width]: [u32; 2]) -> String {
@@ -178,5 +182,7 @@ mod tests {
         assert!(found.sentences[0].starts_with("No other resampling filter is significantly better"));
         assert_eq!(found.sentences[2], "Resampling filter nearest changes most predictions: 10.0 %.");
         assert!(found.next[0].command.ends_with("--sizes 160,256,288 --crop-pcts 0.9,1"), "{}", found.next[0].command);
+        let tiny = of(&Audit { n: 1000, minibatches: 1, rows: vec![row("own", 32, 780, [0.0, 0.0, 0.0])] }, typed);
+        assert!(tiny.next[0].command.ends_with("--crop-pct 1 --crop-pcts 0.9,1"), "{}", tiny.next[0].command);
     }
 }
