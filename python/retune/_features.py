@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._errors import Error
+from ._errors import Error, in_python
 from ._html import Page, escaped
 from ._results import Result, new_axes, pandas_module
 
@@ -186,4 +186,4 @@ class Similarity(Result):
         return axes
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escaped(self.text)}</pre>"
+        return f"<pre>{escaped(in_python(self.text))}</pre>"

@@ -263,7 +263,7 @@ class Comparison(Result):
     def _repr_html_(self) -> str:
         report = self.path / "report.html"
         link = f"<p><a href='{report.as_posix()}' target='_blank'>report</a></p>" if report.is_file() else ""
-        return f"<pre>{escaped(self.text)}</pre>{link}"
+        return f"<pre>{escaped(in_python(self.text))}</pre>{link}"
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -280,7 +280,7 @@ class Plan(Result):
         return path
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escaped(self.text)}</pre>"
+        return f"<pre>{escaped(in_python(self.text))}</pre>"
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -319,7 +319,7 @@ class Audit(Result):
         return pandas_module().json_normalize(self.document["rows"])
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escaped(self.text)}</pre>"
+        return f"<pre>{escaped(in_python(self.text))}</pre>"
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -341,7 +341,7 @@ class RateFinder(Result):
         return axes
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escaped(self.text)}</pre>"
+        return f"<pre>{escaped(in_python(self.text))}</pre>"
 
 
 @dataclass(frozen=True, repr=False, eq=False)
