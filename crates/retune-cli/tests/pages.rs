@@ -172,7 +172,7 @@ fn what_the_model_looked_at_can_be_switched_to() {
     let here = Workplace::new();
     // A model that has hardly learned anything is wrong or unsure.
     let line = format!(
-        "fit --model {} --data data --size 32 --method ft --head-init normal --epochs 1 --lr 1e-6 -q --out run",
+        "fit --model {} --data data --size 64 --method ft --head-init normal --epochs 1 --lr 1e-6 -q --out run",
         model()
     );
     here.succeeds(&line);

@@ -177,8 +177,10 @@ pub fn interpolation(curve: &[CurvePoint]) -> Plot {
 /// The images of highest loss of a set, with what the model said of them.
 fn hardest(title: &str, rows: &[&Prediction], classes: &[String], images: Vec<Vec<u8>>) -> Plot {
     let tile = |(row, image): (&&Prediction, Vec<u8>)| {
-        let said = format!("predicted {}, {}", classes[row.predicted], percent(row.probability));
-        Tile { image, caption: vec![classes[row.label].clone(), said], right: Some(row.predicted == row.label) }
+        // On lines of their own, because a tile has room for little more than a name.
+        let said = [format!("as {}", classes[row.predicted]), percent(row.probability)];
+        let caption = [classes[row.label].clone()].into_iter().chain(said).collect();
+        Tile { image, caption, right: Some(row.predicted == row.label) }
     };
     let tiles = rows.iter().zip(images).map(tile).collect();
     ContactSheet { title: title.to_owned(), tiles, side: 112.0 }.into()

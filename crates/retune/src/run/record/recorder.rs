@@ -236,6 +236,8 @@ fn heat_maps(model: &Model, images: &[HardImage]) -> Option<HeatMaps> {
     let of = |class: fn(&HardImage) -> usize| {
         let classes: Vec<usize> = images.iter().map(class).collect();
         let maps = catching_panics(|| grad_cam(model, &pixels, &classes)).flatten()?;
+        // A single place says nothing about where a model looks.
+        let maps = Some(maps).filter(|maps| maps.iter().any(|map| map.values.len() > 1))?;
         Some(maps.into_iter().map(GradCam::scaled).collect())
     };
     Some(HeatMaps { predicted: of(|image| image.predicted)?, label: of(|image| image.label)? })
