@@ -17,6 +17,8 @@ fit() {
         --eval shifted=images/shifted --head-init normal --out "$@" --quiet
 }
 fit ft --method ft --epochs 4 --lr 1e-3
+# A map of more than one place needs larger images than the demo's.
+fit larger --method ft --epochs 2 --lr 1e-3 --size 96
 fit auto-rgn --method auto-rgn --epochs 5 --lr 1e-3
 fit discriminative --method discriminative --decay 0.7 --epochs 4 --lr 1e-3
 "$retune" lr-find "${model[@]}" --data images/data --head-init normal --out lr-find --quiet
@@ -29,7 +31,7 @@ take() { "$python" "$here/gallery_picture.py" "$1" "$pictures/$2.png"; }
 take ft/plots/confusion_shifted.png confusion
 take ft/plots/calibration_shifted.png calibration
 take ft/plots/hardest_shifted.png hardest
-take ft/plots/heat_maps_shifted.png heat-maps
+take larger/plots/heat_maps_shifted.png heat-maps
 take ft/plots/loss.png loss
 take ft/plots/rates.png rates-ft
 take discriminative/plots/rates.png rates-discriminative
