@@ -70,7 +70,7 @@ def test_exceptions_are_pickled() -> None:
 INTERRUPTED = """
 import sys, retune
 try:
-    retune.fit(sys.argv[1], sys.argv[2], out=sys.argv[3], method="ft", lr=[1e-3, 1e-4], epochs=40, no_report=True)
+    retune.fit(sys.argv[1], sys.argv[2], out=sys.argv[3], method="ft", lr=[1e-3, 1e-4], epochs=120, no_report=True)
 except KeyboardInterrupt as interrupt:
     print("interrupted:", interrupt)
     sys.exit(7)
@@ -85,14 +85,14 @@ def test_an_interrupted_fit_goes_on_to_the_same_bytes(backbone: str, photos: Pat
     deadline = time.monotonic() + 60
     while not (out / "checkpoint").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
-    time.sleep(0.2)
+    # Long before the last of 240 epochs.
     child.send_signal(signal.SIGINT)
     said, _ = child.communicate(timeout=60)
     assert child.returncode == 7, said
     assert f'to continue, run `retune.resume("{out}")`' in said
     assert not (out / "summary.json").exists()
     resumed = retune.resume(out, quiet=True)
-    options = {"method": "ft", "lr": [1e-3, 1e-4], "epochs": 40, "no_report": True}
+    options = {"method": "ft", "lr": [1e-3, 1e-4], "epochs": 120, "no_report": True}
     whole = retune.fit(backbone, photos, out=tmp_path / "whole", quiet=True, **options)
     assert isinstance(resumed, retune.Run)
     for name in ("model/model.safetensors", "metrics.jsonl"):
