@@ -8,48 +8,81 @@ use serde::{Deserialize, Serialize};
 
 use crate::sources::DataNote;
 
-/// Receives progress; the command line draws bars from it.
+/// Receives progress; the command line draws bars from it. A monitor handles what it wants to, and the rest goes to its
+/// [`inner`](Self::inner) one, or nowhere.
 pub trait Monitor: Sync {
+    /// The monitor that hears of all that this one does not handle itself.
+    fn inner(&self) -> Option<&dyn Monitor> {
+        None
+    }
     /// A task of `total` images begins.
-    fn start(&self, task: &str, total: usize);
+    fn start(&self, task: &str, total: usize) {
+        if let Some(inner) = self.inner() {
+            inner.start(task, total);
+        }
+    }
     /// A task of `total` other things begins, such as `steps`.
-    fn start_counting(&self, task: &str, total: usize, _unit: &str) {
-        self.start(task, total);
+    fn start_counting(&self, task: &str, total: usize, unit: &str) {
+        match self.inner() {
+            Some(inner) => inner.start_counting(task, total, unit),
+            None => self.start(task, total),
+        }
     }
     /// That many of them are done.
-    fn advance(&self, units: usize);
+    fn advance(&self, units: usize) {
+        if let Some(inner) = self.inner() {
+            inner.advance(units);
+        }
+    }
     /// How long all that is planned will take from now on, judging by the epochs so far.
-    fn time_left(&self, _: Duration) {}
+    fn time_left(&self, left: Duration) {
+        if let Some(inner) = self.inner() {
+            inner.time_left(left);
+        }
+    }
     /// The task is done.
-    fn finish(&self);
+    fn finish(&self) {
+        if let Some(inner) = self.inner() {
+            inner.finish();
+        }
+    }
     /// Something that a user should read.
-    fn message(&self, text: &str);
+    fn message(&self, text: &str) {
+        if let Some(inner) = self.inner() {
+            inner.message(text);
+        }
+    }
     /// Something that a user should read who asked for every detail.
-    fn detail(&self, _: &str) {}
+    fn detail(&self, text: &str) {
+        if let Some(inner) = self.inner() {
+            inner.detail(text);
+        }
+    }
     /// Something about data that a user should hear.
     fn note(&self, note: &DataNote) {
-        self.message(&format!("note: {note}"));
+        match self.inner() {
+            Some(inner) => inner.note(note),
+            None => self.message(&format!("note: {note}")),
+        }
     }
     /// How well a model in training does, as `metrics.jsonl` has it: of each epoch and split, of each penalty of a probe, and
     /// of each share of an interpolation.
-    fn measured(&self, _: &MetricsRow) {}
+    fn measured(&self, row: &MetricsRow) {
+        if let Some(inner) = self.inner() {
+            inner.measured(row);
+        }
+    }
     /// Whether the user asked to stop; asked between batches.
-    fn canceled(&self) -> bool;
+    fn canceled(&self) -> bool {
+        self.inner().is_some_and(|inner| inner.canceled())
+    }
 }
 
 /// Reports nothing and never stops.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Silent;
 
-impl Monitor for Silent {
-    fn start(&self, _: &str, _: usize) {}
-    fn advance(&self, _: usize) {}
-    fn finish(&self) {}
-    fn message(&self, _: &str) {}
-    fn canceled(&self) -> bool {
-        false
-    }
-}
+impl Monitor for Silent {}
 
 /// Keeps what a user should read, for a program that shows it later, and never stops.
 #[derive(Debug, Default)]
@@ -63,14 +96,8 @@ impl Messages {
 }
 
 impl Monitor for Messages {
-    fn start(&self, _: &str, _: usize) {}
-    fn advance(&self, _: usize) {}
-    fn finish(&self) {}
     fn message(&self, text: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(text.to_owned());
-    }
-    fn canceled(&self) -> bool {
-        false
     }
 }
 

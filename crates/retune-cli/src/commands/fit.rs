@@ -121,7 +121,7 @@ pub fn run(arguments: &FitArguments, console: &Console) -> Result<(), Failure> {
         return Ok(());
     }
     if let Some(logging) = logging {
-        logging.finish(run, &summary);
+        logging.finish(&summary);
     }
     let report = if arguments.no_report { None } else { super::report::after_run(run, &summary, console)? };
     // What is found is part of the text, and of no number.

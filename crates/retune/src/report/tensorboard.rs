@@ -14,7 +14,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use indexmap::IndexMap;
 use retune_figures::FileFormat;
@@ -27,7 +27,6 @@ use crate::models::imagenet;
 use crate::monitor::{MetricsRow, Monitor};
 use crate::run::Summary;
 use crate::run::record::Predictions;
-use crate::sources::DataNote;
 use crate::train::metrics;
 
 /// The folder with a run's event files.
@@ -50,12 +49,10 @@ impl<'a> Logging<'a> {
         Self { monitor, log: Mutex::new(Some(Log::new(run))) }
     }
 
-    /// Of a run that goes on: what it has measured is logged anew.
+    /// Of a run that goes on: what it has measured is logged anew, once there is something to log, and so after the run has
+    /// taken its lock.
     pub fn resume(run: &Path, monitor: &'a dyn Monitor) -> Self {
-        let logging = Self::start(run, monitor);
-        let replayed = logging.with_log(|log| log.replay(run));
-        logging.tell(replayed);
-        logging
+        Self { monitor, log: Mutex::new(Some(Log { replays: true, ..Log::new(run) })) }
     }
 
     /// Whether a run is logged already.
@@ -64,14 +61,14 @@ impl<'a> Logging<'a> {
     }
 
     /// Logs what a finished run found.
-    pub fn finish(self, run: &Path, summary: &Summary) {
-        let logged = self.with_log(|log| log.result(run, summary));
+    pub fn finish(self, summary: &Summary) {
+        let logged = self.with_log(|log| log.result(summary));
         self.tell(logged);
     }
 
     fn with_log(&self, write: impl FnOnce(&mut Log) -> io::Result<()>) -> io::Result<()> {
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = log.as_mut().map_or(Ok(()), write);
+        let written = log.as_mut().map_or(Ok(()), |log| log.replay().and_then(|()| write(log)));
         if written.is_err() {
             *log = None;
         }
@@ -86,43 +83,23 @@ impl<'a> Logging<'a> {
 }
 
 impl Monitor for Logging<'_> {
-    fn start(&self, task: &str, total: usize) {
-        self.monitor.start(task, total);
+    fn inner(&self) -> Option<&dyn Monitor> {
+        Some(self.monitor)
     }
-    fn start_counting(&self, task: &str, total: usize, unit: &str) {
-        self.monitor.start_counting(task, total, unit);
-    }
-    fn advance(&self, units: usize) {
-        self.monitor.advance(units);
-    }
-    fn time_left(&self, left: Duration) {
-        self.monitor.time_left(left);
-    }
-    fn finish(&self) {
-        self.monitor.finish();
-    }
-    fn message(&self, text: &str) {
-        self.monitor.message(text);
-    }
-    fn detail(&self, text: &str) {
-        self.monitor.detail(text);
-    }
-    fn note(&self, note: &DataNote) {
-        self.monitor.note(note);
-    }
+
     fn measured(&self, row: &MetricsRow) {
         let logged = self.with_log(|log| log.row(row));
         self.tell(logged);
         self.monitor.measured(row);
     }
-    fn canceled(&self) -> bool {
-        self.monitor.canceled()
-    }
 }
 
 /// A run's event files.
 struct Log {
+    run: PathBuf,
     folder: PathBuf,
+    /// Whether the rows that the run has written down are still to be logged.
+    replays: bool,
     files: IndexMap<String, EventFile>,
     /// Rows that are there. A run that goes on from a checkpoint measures some of them again, to the same values.
     logged: HashSet<String>,
@@ -132,16 +109,25 @@ struct Log {
 
 impl Log {
     fn new(run: &Path) -> Self {
-        let folder = run.join(TENSORBOARD_FOLDER);
-        Self { folder, files: IndexMap::new(), logged: HashSet::new(), penalties: IndexMap::new() }
+        Self {
+            run: run.to_owned(),
+            folder: run.join(TENSORBOARD_FOLDER),
+            replays: false,
+            files: IndexMap::new(),
+            logged: HashSet::new(),
+            penalties: IndexMap::new(),
+        }
     }
 
-    /// Logs the rows that a run has written down, in the place of what it has logged.
-    fn replay(&mut self, run: &Path) -> io::Result<()> {
+    /// Logs the rows that a run has written down, in the place of what it has logged, if that is still to be done.
+    fn replay(&mut self) -> io::Result<()> {
+        if !std::mem::take(&mut self.replays) {
+            return Ok(());
+        }
         if self.folder.is_dir() {
             fs::remove_dir_all(&self.folder)?;
         }
-        let path = run.join("metrics.jsonl");
+        let path = self.run.join("metrics.jsonl");
         if !path.is_file() {
             return Ok(());
         }
@@ -184,7 +170,7 @@ impl Log {
     }
 
     /// Accuracy, loss, and confusion on each set.
-    fn result(&mut self, run: &Path, summary: &Summary) -> io::Result<()> {
+    fn result(&mut self, summary: &Summary) -> io::Result<()> {
         let step = summary.best_epoch;
         let numbers: Vec<(String, f64)> = summary
             .splits
@@ -192,7 +178,7 @@ impl Log {
             .flat_map(|(set, found)| [(format!("loss/{set}"), found.loss), (format!("accuracy/{set}"), found.accuracy)])
             .collect();
         self.file(RESULT)?.numbers(now(), step, &numbers)?;
-        let Some(predictions) = Predictions::read(run, &summary.classes).map_err(io::Error::other)? else {
+        let Some(predictions) = Predictions::read(&self.run, &summary.classes).map_err(io::Error::other)? else {
             return Ok(());
         };
         let classes = imagenet::shown(&summary.classes);
@@ -301,6 +287,18 @@ mod tests {
         let logging = Logging::resume(run.path(), &Silent);
         logging.measured(&second);
         assert_eq!(bytes(), whole);
+    }
+
+    /// The run may be another process's, or no run at all.
+    #[test]
+    fn nothing_is_touched_before_there_is_something_to_log() {
+        let run = tempfile::tempdir().unwrap();
+        let folder = run.path().join(TENSORBOARD_FOLDER);
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("events.out.tfevents.1.other"), "of another").unwrap();
+        let logging = Logging::resume(run.path(), &Silent);
+        drop(logging);
+        assert_eq!(files_below(&folder), ["events.out.tfevents.1.other"]);
     }
 
     #[test]
