@@ -1,10 +1,9 @@
 //! The bootstrap over images of the mean average precision: what it would have been on other images of the same kind.
 
-use rayon::prelude::*;
 use retune_random::resample_counts;
 
 use crate::multilabel::by_score;
-use crate::resampling::Resampled;
+use crate::resampling::{Resampled, of_each_run};
 
 /// What a run says of each label of each image, and which labels the image has: row-major, a row for each image.
 #[derive(Clone, Copy, Debug)]
@@ -32,12 +31,7 @@ pub fn mean_average_precisions(runs: &[LabelScores], resamples: usize, seed: u64
         let drawn = runs.iter().zip(&observed).map(|(run, observed)| mean(run, &counts).unwrap_or(*observed));
         drawn.collect()
     };
-    let resampled: Vec<Vec<f64>> = (0..resamples).into_par_iter().map(on_resample).collect();
-    let of_run = |(run, observed): (usize, f64)| Resampled {
-        observed,
-        resampled: resampled.iter().map(|values| values[run]).collect(),
-    };
-    observed.into_iter().enumerate().map(of_run).collect()
+    of_each_run(&observed, resamples, on_resample)
 }
 
 /// Images by their score for a label, the highest first, which no resample changes.

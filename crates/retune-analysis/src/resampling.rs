@@ -58,12 +58,21 @@ pub fn worst_group_accuracies(
         let lowest = runs.iter().zip(&observed).map(|(run, observed)| images.lowest(run, &counts).unwrap_or(*observed));
         lowest.collect()
     };
+    of_each_run(&observed, resamples, on_resample)
+}
+
+/// What was observed of each run, with what `on_resample` says of all runs on each resample by its number.
+pub(crate) fn of_each_run(
+    observed: &[f64],
+    resamples: usize,
+    on_resample: impl Fn(usize) -> Vec<f64> + Send + Sync,
+) -> Vec<Resampled> {
     let resampled: Vec<Vec<f64>> = (0..resamples).into_par_iter().map(on_resample).collect();
-    let of_run = |(run, observed): (usize, f64)| Resampled {
+    let of_run = |(run, &observed): (usize, &f64)| Resampled {
         observed,
         resampled: resampled.iter().map(|values| values[run]).collect(),
     };
-    observed.into_iter().enumerate().map(of_run).collect()
+    observed.iter().enumerate().map(of_run).collect()
 }
 
 /// Images ordered by their groups.

@@ -6,10 +6,7 @@ use ::parquet::basic::Type as PhysicalType;
 use ::parquet::data_type::{ByteArrayType, DataType, DoubleType, FloatType, Int32Type, Int64Type};
 
 use super::super::table::Arrays;
-use crate::sources::parquet::file::{Column, ParquetFile, guarded};
-
-/// Rows that are decoded at once.
-const ROWS_AT_ONCE: usize = 256;
+use crate::sources::parquet::file::{Column, ParquetFile};
 
 /// Reads the columns `features`, `label` (or `labels`) and `path` (or `paths`).
 pub(super) fn read(path: &Path) -> std::io::Result<Result<Arrays, String>> {
@@ -53,42 +50,28 @@ fn lists<T: DataType>(
     if !column.is_repeated() {
         return Err("the column `features` holds single numbers where lists are expected".to_owned());
     }
-    let (mut all, mut width) = (Vec::new(), None);
-    let (mut definitions, mut repetitions, mut values) = (Vec::new(), Vec::new(), Vec::new());
-    let mut row = 0;
-    for group in 0..file.groups() {
-        let mut reader = file.reader::<T>(group, column.number)?;
-        let mut left = file.rows(group);
-        while left > 0 {
-            definitions.clear();
-            repetitions.clear();
-            values.clear();
-            let wanted = left.min(ROWS_AT_ONCE);
-            let (records, ..) =
-                guarded(|| reader.read_records(wanted, Some(&mut definitions), Some(&mut repetitions), &mut values))?;
-            if records != wanted {
-                return Err(format!("the file is damaged: `features` ends {} rows early", left - records));
-            }
-            if definitions.iter().any(|&level| level != column.full_definition()) {
-                return Err(format!("`features` has an empty list or a null within the {wanted} rows from {row} on"));
-            }
-            let starts = repetitions.iter().enumerate().filter(|(_, level)| **level == 0).map(|(at, _)| at);
-            let starts: Vec<usize> = starts.chain([repetitions.len()]).collect();
-            for bounds in starts.windows(2) {
-                let length = bounds[1] - bounds[0];
-                if *width.get_or_insert(length) != length {
-                    let expected = width.unwrap_or_default();
-                    return Err(format!("`features` has {length} values in row {row} and {expected} in those before"));
-                }
-                row += 1;
-            }
-            all.extend(values.drain(..).map(&value));
-            if all.len() as u64 > file.most_values() {
-                return Err("the file is damaged: `features` has more values than it can hold".to_owned());
-            }
-            left -= records;
+    let (mut all, mut width, mut row) = (Vec::new(), None, 0);
+    file.for_each_lists::<T>(column.number, |read| {
+        if read.definitions.iter().any(|&level| level != column.full_definition()) {
+            let count = read.count;
+            return Err(format!("`features` has an empty list or a null within the {count} rows from {row} on"));
         }
-    }
+        let starts = read.repetitions.iter().enumerate().filter(|(_, level)| **level == 0).map(|(at, _)| at);
+        let starts: Vec<usize> = starts.chain([read.repetitions.len()]).collect();
+        for bounds in starts.windows(2) {
+            let length = bounds[1] - bounds[0];
+            if *width.get_or_insert(length) != length {
+                let expected = width.unwrap_or_default();
+                return Err(format!("`features` has {length} values in row {row} and {expected} in those before"));
+            }
+            row += 1;
+        }
+        all.extend(read.values.drain(..).map(&value));
+        if all.len() as u64 > file.most_values() {
+            return Err("the file is damaged: `features` has more values than it can hold".to_owned());
+        }
+        Ok(())
+    })?;
     Ok((all, width.unwrap_or(0)))
 }
 

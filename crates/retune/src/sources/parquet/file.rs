@@ -160,6 +160,49 @@ impl ParquetFile {
         let mut values = values.into_iter();
         Ok(definitions.into_iter().map(|level| if level == most { values.next() } else { None }).collect())
     }
+
+    /// Reads a column of lists, some rows at a time.
+    pub fn for_each_lists<T: DataType>(
+        &self,
+        column: usize,
+        mut visit: impl FnMut(&mut ListRows<T::T>) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let mut rows = ListRows { count: 0, definitions: Vec::new(), repetitions: Vec::new(), values: Vec::new() };
+        for group in 0..self.groups() {
+            let mut reader = self.reader::<T>(group, column)?;
+            let mut left = self.rows(group);
+            while left > 0 {
+                rows.count = left.min(ROWS_AT_ONCE);
+                rows.definitions.clear();
+                rows.repetitions.clear();
+                rows.values.clear();
+                let ListRows { count, definitions, repetitions, values } = &mut rows;
+                let (records, ..) =
+                    guarded(|| reader.read_records(*count, Some(definitions), Some(repetitions), values))?;
+                if records != *count || repetitions.first().is_some_and(|level| *level != 0) {
+                    return Err(format!("the file is damaged: row group {group} has no list for each of its rows"));
+                }
+                visit(&mut rows)?;
+                left -= rows.count;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Rows of lists that are decoded at once.
+const ROWS_AT_ONCE: usize = 256;
+
+/// Some rows of a column of lists, as Parquet keeps them.
+pub(crate) struct ListRows<V> {
+    /// Rows.
+    pub count: usize,
+    /// How far each entry, or list without entries, is defined: [`ParquetFile::full_definition`] where it has a value.
+    pub definitions: Vec<i16>,
+    /// 0 where a row begins.
+    pub repetitions: Vec<i16>,
+    /// The values of entries that have one.
+    pub values: Vec<V>,
 }
 
 /// A leaf column of a file.

@@ -4,14 +4,11 @@ use std::sync::Arc;
 
 use ::parquet::data_type::{ByteArrayType, DataType, Int32Type, Int64Type};
 
-use super::file::{ParquetFile, guarded};
+use super::file::ParquetFile;
 use super::layout::LabelColumn;
 use super::scalars::ScalarKind;
 use crate::sources::distinct::Distinct;
 use crate::sources::label_sets::joined;
-
-/// Rows that are read together.
-const ROWS_AT_ONCE: usize = 1024;
 
 /// The labels of every row as one text each; the empty text where a row has none. A null or an empty list has none, and
 /// entries that are null or negative do not count.
@@ -57,40 +54,26 @@ fn lists<T: DataType>(
     convert: impl Fn(T::T) -> Result<Option<String>, String>,
 ) -> Result<Vec<Vec<String>>, String> {
     let full = file.full_definition(column);
-    let (mut definitions, mut repetitions, mut values) = (Vec::new(), Vec::new(), Vec::new());
     let (mut rows, mut entries): (Vec<Vec<String>>, u64) = (Vec::new(), 0);
-    for group in 0..file.groups() {
-        let mut reader = file.reader::<T>(group, column)?;
-        let mut left = file.rows(group);
-        while left > 0 {
-            definitions.clear();
-            repetitions.clear();
-            values.clear();
-            let wanted = left.min(ROWS_AT_ONCE);
-            let (records, ..) =
-                guarded(|| reader.read_records(wanted, Some(&mut definitions), Some(&mut repetitions), &mut values))?;
-            if records != wanted || repetitions.first().is_some_and(|level| *level != 0) {
-                return Err(format!("the file is damaged: row group {group} has no list for each of its rows"));
+    file.for_each_lists::<T>(column, |read| {
+        let mut found = read.values.drain(..);
+        for (&definition, &repetition) in read.definitions.iter().zip(&read.repetitions) {
+            if repetition == 0 {
+                rows.push(Vec::new());
             }
-            let mut found = values.drain(..);
-            for (&definition, &repetition) in definitions.iter().zip(&repetitions) {
-                if repetition == 0 {
-                    rows.push(Vec::new());
-                }
-                if definition < full {
-                    continue;
-                }
-                let value = found.next().ok_or("the file is damaged: a list has fewer entries than it says")?;
-                let row = rows.len() - 1;
-                let label = convert(value).map_err(|problem| format!("row {row}: {problem}"))?;
-                entries += label.as_ref().map_or(0, |label| 1 + label.len() as u64);
-                if entries > file.most_values() {
-                    return Err("the file is damaged: it has more labels than it can hold".to_owned());
-                }
-                rows[row].extend(label);
+            if definition < full {
+                continue;
             }
-            left -= records;
+            let value = found.next().ok_or("the file is damaged: a list has fewer entries than it says")?;
+            let row = rows.len() - 1;
+            let label = convert(value).map_err(|problem| format!("row {row}: {problem}"))?;
+            entries += label.as_ref().map_or(0, |label| 1 + label.len() as u64);
+            if entries > file.most_values() {
+                return Err("the file is damaged: it has more labels than it can hold".to_owned());
+            }
+            rows[row].extend(label);
         }
-    }
+        Ok(())
+    })?;
     Ok(rows)
 }
