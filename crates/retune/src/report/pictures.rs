@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use retune_analysis::calibration::Calibration;
 use retune_figures::figure::{ContactSheet, Lines, Tile};
-use retune_figures::{Axis, Format};
+use retune_figures::Axis;
 use retune_pixels::decode::catching_panics;
 
 use super::confusion::Confusion;
 use super::figures;
 use super::heat_maps;
-use super::page::ColorBy;
+use super::page::{ColorBy, grouped};
 use super::plot::Plot;
 use super::run_page::described_map;
 use super::verdict::percent;
@@ -20,7 +20,7 @@ use crate::models::imagenet;
 use crate::run::PLOTS_FOLDER;
 use crate::run::record::{Prediction, Predictions, SampleMap, Samples, Sheet};
 use crate::run::{CurvePoint, Summary};
-use crate::train::metrics::{self, MetricsRow};
+use crate::train::metrics;
 
 /// A picture that could not be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,14 +91,12 @@ fn training(run: &Path, summary: &Summary, pictures: &mut Pictures) -> Result<()
         else {
             continue;
         };
-        let chosen: Vec<&MetricsRow> =
-            rows.iter().filter(|row| row.phase == outcome.phase && row.learning_rate == Some(rate)).collect();
         // Most plans have one phase of gradient descent; its files need no number.
         let only =
             summary.phases.iter().filter(|phase| phase.learning_rate.is_some() || phase.soup.is_some()).count() == 1;
         let suffix = if only { String::new() } else { format!("_{}", number + 1) };
-        let title = format!("{}, learning rate {}", outcome.phase, Format::Number.text(rate));
-        let rows = || chosen.iter().copied();
+        let title = format!("{}, learning rate {rate:e}", outcome.phase);
+        let rows = || metrics::in_full(&rows, &outcome.phase, rate);
         let kept = (outcome.epoch as f64, "kept".to_owned());
         pictures.add(&format!("loss{suffix}"), || {
             let lines = figures::by_split(rows(), Axis::new("loss"), |row| row.loss);
@@ -149,7 +147,7 @@ fn images(run: &Path, summary: &Summary, pictures: &mut Pictures) -> Result<(), 
     }
     let map = SampleMap::read(run)?.and_then(|places| described_map(&predictions, &places, &classes));
     if let Some(map) = map {
-        let title = format!("UMAP of {} images", map.x.len());
+        let title = format!("UMAP of {} images", grouped(map.x.len()));
         pictures.add("map", || map.figure(&title, ColorBy::Class).into());
     }
     Ok(())
