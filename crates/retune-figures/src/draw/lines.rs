@@ -11,6 +11,9 @@ use crate::{Drawing, Theme, font};
 
 /// Most lines that are named at their ends.
 const NAMED_AT_ENDS: usize = 6;
+/// The share of the width that a name takes, at most, and the room that it has on a phone.
+const NAME_SHARE: f64 = 0.32;
+const MIN_NAME: f64 = 130.0;
 /// Names that the legend has room for in one column.
 const COLUMN: usize = 30;
 /// Most points of a line that have a dot each.
@@ -37,7 +40,7 @@ pub(super) fn draw(figure: &Lines, mut canvas: Canvas) -> Drawing {
     let shown: Vec<usize> = (0..lines.len()).filter(|&index| lines[index].line.points.iter().any(is_finite)).collect();
     let top = heading(&mut canvas, &figure.title, width);
     let at_ends = shown.len() <= NAMED_AT_ENDS;
-    let names: Vec<String> = lines.iter().map(|line| fitted(&line.name, NAME, 0.32 * width)).collect();
+    let names: Vec<String> = lines.iter().map(|line| line.fitted((NAME_SHARE * width).max(MIN_NAME))).collect();
     let legend = Legend {
         entries: shown
             .iter()
