@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use retune_analysis::calibration::Calibration;
-use retune_figures::figure::{ContactSheet, Lines, Tile};
 use retune_figures::Axis;
+use retune_figures::figure::{ContactSheet, Lines, Tile};
 use retune_pixels::decode::catching_panics;
 
 use super::confusion::Confusion;
@@ -77,7 +77,9 @@ pub fn draw(run: &Path, summary: &Summary) -> Vec<MissingPicture> {
 fn draw_all(run: &Path, summary: &Summary, pictures: &mut Pictures) -> Result<(), FileError> {
     files::create_folder(&pictures.folder)?;
     if let Some(curve) = &summary.interpolation {
-        pictures.add("interpolation", || interpolation(curve));
+        let chosen = summary.phases.iter().rev().find_map(|phase| phase.alpha);
+        let title = format!("{} on {}: between linear probe and fine-tuning", summary.method, summary.architecture);
+        pictures.add("interpolation", || interpolation(&title, curve, chosen));
     }
     training(run, summary, pictures)?;
     images(run, summary, pictures)
@@ -135,13 +137,16 @@ fn images(run: &Path, summary: &Summary, pictures: &mut Pictures) -> Result<(), 
             });
         }
         let rows = predictions.hardest(set);
-        for (file, what, images) in [
-            ("hardest", "images of highest loss", &mut tiles),
-            ("heat_maps", "what spoke for the predicted class in images of highest loss", &mut maps),
+        let key = heat_maps::key();
+        for (file, what, images, key) in [
+            ("hardest", "images of highest loss", &mut tiles, None),
+            ("heat_maps", "Grad-CAM for the predicted class, images of highest loss", &mut maps, Some(key)),
         ] {
             let images: Vec<Vec<u8>> = images.take(rows.len()).collect();
             if !images.is_empty() {
-                pictures.add(&format!("{file}_{safe}"), || hardest(&title(what), &rows, &classes, images));
+                pictures.add(&format!("{file}_{safe}"), || {
+                    ContactSheet { key, ..hardest(&title(what), &rows, &classes, images) }.into()
+                });
             }
         }
     }
@@ -167,13 +172,13 @@ fn file_names(sets: &[String]) -> Vec<String> {
     names
 }
 
-/// Accuracy along a line of weights, for every set.
-pub fn interpolation(curve: &[CurvePoint]) -> Plot {
-    figures::interpolation("Between the two ends, in weights", curve).into()
+/// Accuracy along a line of weights, for every set, with a mark at the share that was chosen.
+pub fn interpolation(title: &str, curve: &[CurvePoint], chosen: Option<f64>) -> Plot {
+    figures::interpolation(title, curve, chosen).into()
 }
 
 /// The images of highest loss of a set, with what the model said of them.
-fn hardest(title: &str, rows: &[&Prediction], classes: &[String], images: Vec<Vec<u8>>) -> Plot {
+fn hardest(title: &str, rows: &[&Prediction], classes: &[String], images: Vec<Vec<u8>>) -> ContactSheet {
     let tile = |(row, image): (&&Prediction, Vec<u8>)| {
         // On lines of their own, because a tile has room for little more than a name.
         let said = [format!("as {}", classes[row.predicted]), percent(row.probability)];
@@ -181,7 +186,7 @@ fn hardest(title: &str, rows: &[&Prediction], classes: &[String], images: Vec<Ve
         Tile { image, caption, right: Some(row.predicted == row.label) }
     };
     let tiles = rows.iter().zip(images).map(tile).collect();
-    ContactSheet { title: title.to_owned(), tiles, side: 112.0 }.into()
+    ContactSheet { title: title.to_owned(), tiles, side: 112.0, key: None }
 }
 
 #[cfg(test)]
