@@ -143,7 +143,8 @@ mod tests {
     fn rates_that_differ_by_rounding_are_one_line() {
         // As two blocks of a run had them.
         let rates = [2.945_379_157_749_808_3e-5, 2.945_379_157_749_808_6e-5, 2.945e-5];
-        let layers: Vec<(String, f64)> = ["stem", "blocks.0", "head"].map(str::to_owned).into_iter().zip(rates).collect();
+        let layers: Vec<(String, f64)> =
+            ["stem", "blocks.0", "head"].map(str::to_owned).into_iter().zip(rates).collect();
         let found = RateLines::of([row(&layers)].iter());
         assert_eq!((found.lines.len(), found.of), (3, 2));
         assert!(found.lines[0].1 == found.lines[1].1 && found.lines[1].1 != found.lines[2].1);
