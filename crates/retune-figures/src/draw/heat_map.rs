@@ -89,7 +89,7 @@ pub(super) fn draw(figure: &HeatMap, mut canvas: Canvas) -> Drawing {
     let drawn = matrix.draw(&mut canvas, [EDGE, top]);
     let [_, top, right, bottom] = drawn.area;
     // The scale's title is as long as the scale, at most.
-    let title = font::width(&figure.value_label, NAME, false) + 4.0;
+    let title = font::width(&axis.label, NAME, false) + 4.0;
     let height = (bottom - top).max(title).clamp(60.0, SCALE);
     ColorScale::linear(axis, range, height).draw(&mut canvas, [right + 20.0, top, height]);
     let whole = (right + beside + EDGE).max(0.5 * width);

@@ -17,7 +17,7 @@ use super::verdict;
 use crate::files::{self, FileError};
 use crate::methods::{Method, MethodOptions};
 use crate::models::{CONFIG_FILE, ModelConfig, imagenet};
-use crate::plan::Plan;
+use crate::plan::{Plan, Solver};
 use crate::run::record::{LabelPredictions, Predictions, SampleMap, Samples, Sheet};
 use crate::run::{self, COMMAND_FILE, FitError, FitOptions, Summary};
 use crate::train::metrics::{self, MetricsRow};
@@ -269,7 +269,23 @@ impl RunRecord {
             ("Training time", duration(summary.seconds)),
             ("Seed", summary.seed.to_string()),
         ];
-        facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        facts.into_iter().chain(self.training_facts()).map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    /// How the model was trained, as far as that can be said in a word.
+    fn training_facts(&self) -> Vec<(&'static str, String)> {
+        let rate = self.summary.phases.iter().rev().find_map(|phase| phase.learning_rate);
+        let epochs = self.plan.phases.iter().rev().find_map(|phase| match &phase.solver {
+            Solver::Gradient(settings) => Some(settings.epochs),
+            Solver::LogisticRegression(_) | Solver::Interpolation(_) => None,
+        });
+        let facts = [
+            ("Learning rate", rate.map(|rate| format!("{rate:e}"))),
+            ("Epochs", epochs.map(|epochs| epochs.to_string())),
+            ("Batch size", epochs.map(|_| grouped(self.options.train.batch_size))),
+            ("Input size", self.preprocessing.as_ref().map(|found| format!("{}×{}", found.height, found.width))),
+        ];
+        facts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
 }
 

@@ -84,7 +84,7 @@ mod tests {
         let errors = |before: f64, after: f64| CalibrationErrors { before, after };
         let pairs = sets.iter().map(|name| (*name).clone());
         let scaling = TemperatureScaling {
-            temperature: 0.4835,
+            temperature: 0.4836,
             calibration_errors: pairs.zip([errors(0.1, 0.042), errors(0.349, 0.54), errors(0.333, 0.482)]).collect(),
         };
         let calibration = |name: &str| Calibration::measure((0..10).map(|at| (0.9, name != "sketch" || at < 2)));
