@@ -2,7 +2,7 @@
 
 use crate::canvas::{Canvas, Text, Tone};
 use crate::figure::{Point, Scatter};
-use crate::frame::{BELOW, EDGE, Frame, NAME, fitted, heading, nothing};
+use crate::frame::{BELOW, EDGE, Frame, NAME, READERS_FONT, fitted, heading, nothing};
 use crate::labels::Places;
 use crate::legend::{Legend, ROW, Swatch, marker};
 use crate::{Drawing, font};
@@ -109,7 +109,7 @@ fn places(
     }
     let mut found = Vec::new();
     for (point, name) in points.iter().zip(names) {
-        let width = font::width(name, NAME, false) + 2.0;
+        let width = READERS_FONT * font::width(name, NAME, false) + 2.0;
         let place = frame.place(point.x, point.y).filter(|_| !name.is_empty()).and_then(|[x, y]| {
             // Along a curve, a name that is not beside its point would be taken for that of another.
             if figure.joined { places.beside(x, y, width) } else { places.near(x, y, width) }

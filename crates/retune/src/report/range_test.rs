@@ -21,7 +21,7 @@ pub fn plot(tests: &[GroupTest], what: &str) -> Plot {
         y,
         lines: tests.iter().map(line).collect(),
         points: marked.collect(),
-        marks: tests.first().and_then(limit).into_iter().collect(),
+        marks: tests.first().and_then(|test| limit(test, several)).into_iter().collect(),
         ..Lines::default()
     }
     .into()
@@ -36,10 +36,11 @@ fn named(test: &GroupTest) -> String {
 }
 
 /// The rate that is certainly too large. A loss explodes only long after its curve has left the figure.
-fn limit(test: &GroupTest) -> Option<(f64, String)> {
+fn limit(test: &GroupTest, several: bool) -> Option<(f64, String)> {
     let above = test.curve.above_start().map(|rate| (rate, "loss above its start"));
     let (rate, what) = above.or(test.curve.too_large.map(|rate| (rate, "loss explodes")))?;
-    Some((rate, format!("{what}, {rate:.1e}")))
+    let of = if several { format!("{}: ", test.group) } else { String::new() };
+    Some((rate, format!("{of}{what}, {rate:.1e}")))
 }
 
 /// The losses that say something: from the least to a little more than at the start. Where a loss explodes, it would leave

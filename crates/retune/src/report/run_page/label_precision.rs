@@ -116,7 +116,9 @@ mod tests {
     fn labels_are_ordered_by_average_precision_and_an_absent_one_is_left_out() {
         let labels = ["sky", "sea", "sun"].map(str::to_owned);
         let with_third = |mut image: LabeledImage| {
-            (image.has.push(false), image.predicted.push(true), image.probabilities.push(0.6));
+            image.has.push(false);
+            image.predicted.push(true);
+            image.probabilities.push(0.6);
             image
         };
         let images = [
