@@ -68,12 +68,21 @@ pub fn paired_difference(differences: &[f64]) -> Estimate {
 /// trials: Newcombe's hybrid of Wilson's intervals (Newcombe 1998, *Statistics in Medicine* 17,
 /// 873–890, method 10).
 pub fn proportion_difference(one: (usize, usize), other: (usize, usize)) -> [f64; 2] {
-    let share = |(right, n): (usize, usize)| right as f64 / n.max(1) as f64;
-    let (p, q) = (share(one), share(other));
-    let ([p_low, p_high], [q_low, q_high]) = (wilson_interval(one.0, one.1), wilson_interval(other.0, other.1));
-    let difference = p - q;
-    let below = ((p - p_low).powi(2) + (q_high - q).powi(2)).sqrt();
-    let above = ((p_high - p).powi(2) + (q - q_low).powi(2)).sqrt();
+    let estimate = |(right, n): (usize, usize)| Estimate {
+        mean: right as f64 / n.max(1) as f64,
+        interval: wilson_interval(right, n),
+    };
+    estimate_difference(estimate(one), estimate(other))
+}
+
+/// The interval of the difference of two independent numbers from the interval of each, at their level: the method of
+/// variance estimates recovery, of which Newcombe's hybrid is a case (Zou & Donner 2008, *Statistics in Medicine* 27,
+/// 1693–1702).
+pub fn estimate_difference(one: Estimate, other: Estimate) -> [f64; 2] {
+    let ([one_low, one_high], [other_low, other_high]) = (one.interval, other.interval);
+    let difference = one.mean - other.mean;
+    let below = ((one.mean - one_low).powi(2) + (other_high - other.mean).powi(2)).sqrt();
+    let above = ((one_high - one.mean).powi(2) + (other.mean - other_low).powi(2)).sqrt();
     [difference - below, difference + above]
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::color::{self, SERIES};
+use crate::color::{self, MISSING, SERIES};
 use crate::font::{self, FAMILIES};
 use crate::{Drawing, Style, Theme};
 
@@ -80,6 +80,14 @@ impl Canvas {
 
     pub fn tone(&self, tone: Tone) -> &'static str {
         tone.paint(self.style.theme)
+    }
+
+    /// The color of a cell without a value, which is neither that of a value nor that of what lies behind.
+    pub fn missing(&self) -> &'static str {
+        match self.style.theme {
+            Theme::Light => MISSING,
+            Theme::Page => Tone::Grid.paint(Theme::Page),
+        }
     }
 
     /// The color of a series by its position. Pages may have other colors in the dark.

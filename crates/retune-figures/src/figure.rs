@@ -113,6 +113,8 @@ pub struct Scatter {
     pub diagonal: bool,
     /// Whether points are joined in order, as along a curve.
     pub joined: bool,
+    /// The points along a curve that are drawn larger and named beside them; all points if empty.
+    pub named: Vec<usize>,
 }
 
 /// A named point.
@@ -273,6 +275,20 @@ pub struct ContactSheet {
     pub tiles: Vec<Tile>,
     /// Side of an image in the drawing.
     pub side: f64,
+    /// What the colors that are painted over the images stand for.
+    pub key: Option<ColorKey>,
+}
+
+/// What colors stand for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ColorKey {
+    /// What the first color stands for.
+    pub low: String,
+    /// What the last color stands for.
+    pub high: String,
+    /// Colors from low to high, at equal steps.
+    pub colors: Vec<[u8; 3]>,
 }
 
 /// An image with its caption.

@@ -12,6 +12,9 @@ pub(crate) const TITLE: f64 = 15.0;
 pub(crate) const NAME: f64 = 12.0;
 pub(crate) const TICK: f64 = 11.5;
 
+/// How much wider than in the embedded font a text may be in that of a reader of a page, such as DejaVu Sans.
+pub(crate) const READERS_FONT: f64 = 1.14;
+
 /// A name that is at most `room` wide, by an ellipsis in its middle.
 pub(crate) fn fitted(name: &str, size: f64, room: f64) -> String {
     let whole = names::label(name, 60);
@@ -69,7 +72,8 @@ impl Frame {
         let [x_values, y_values] = values;
         let y = Scale::of(y_axis, y_values, (((bottom - top) / 44.0) as usize).clamp(3, 8)).placed([bottom, top]);
         let title = if y_axis.label.is_empty() { 0.0 } else { 20.0 };
-        let left = EDGE + title + widest(y.ticks.iter().map(|tick| tick.text.as_str()), TICK) + 8.0;
+        let ticks = READERS_FONT * widest(y.ticks.iter().map(|tick| tick.text.as_str()), TICK);
+        let left = EDGE + title + ticks + 8.0;
         let x = fitting(x_axis, &x_values, right - left).placed([left, right]);
         let frame = Self { x, y, area: [left, top, right, bottom] };
         frame.lines(canvas);

@@ -24,10 +24,29 @@ impl Places {
         self.taken.push(area);
     }
 
+    /// A line between two places is covered: the small boxes along it.
+    pub fn take_line(&mut self, from: [f64; 2], to: [f64; 2]) {
+        let steps = ((to[0] - from[0]).abs().max((to[1] - from[1]).abs()) / 6.0).ceil().clamp(1.0, 200.0);
+        for step in 0..=steps as usize {
+            let share = step as f64 / steps;
+            let [x, y] = [0, 1].map(|axis| from[axis] + share * (to[axis] - from[axis]));
+            self.take([x - 2.0, y - 2.0, x + 2.0, y + 2.0]);
+        }
+    }
+
     /// The lower left corner of a name of a width near a place, which is covered from then on; `None` where nothing is
     /// free.
     pub fn near(&mut self, x: f64, y: f64, width: f64) -> Option<[f64; 2]> {
-        let candidates = [9.0, 18.0, 30.0].into_iter().flat_map(|away| {
+        self.at_distances(&[9.0, 18.0, 30.0], [x, y], width)
+    }
+
+    /// The same so near that the name cannot be taken for that of another place.
+    pub fn beside(&mut self, x: f64, y: f64, width: f64) -> Option<[f64; 2]> {
+        self.at_distances(&[10.0, 14.0], [x, y], width)
+    }
+
+    fn at_distances(&mut self, distances: &[f64], [x, y]: [f64; 2], width: f64) -> Option<[f64; 2]> {
+        let candidates = distances.iter().flat_map(|&away| {
             let (right, left) = (x + away, x - away - width);
             let slant = 0.7 * away;
             [

@@ -222,7 +222,11 @@ fn log_ticks([low, high]: [f64; 2], most: usize) -> (Vec<Tick>, Vec<f64>) {
         all.filter(inside).collect()
     };
     let minor = if decades <= 5 { between(&[2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]) } else { Vec::new() };
-    let tick = |value: f64| Tick { value, text: log_text(value) };
+    let ticks = |values: Vec<f64>| -> Vec<Tick> {
+        // An axis writes all of its numbers in one way.
+        let as_powers = values.iter().any(|&value| !is_plain(value));
+        values.into_iter().map(|value| Tick { value, text: log_text(value, as_powers) }).collect()
+    };
     for factors in [&[1.0, 2.0, 5.0][..], &[1.0, 3.0][..]] {
         let values = between(factors);
         if values.len() <= most && decades <= 2 {
@@ -230,21 +234,29 @@ fn log_ticks([low, high]: [f64; 2], most: usize) -> (Vec<Tick>, Vec<f64>) {
                 // Less than a step of 1, 2, 5: the axis is as good as linear.
                 return (linear_ticks([10f64.powf(low), 10f64.powf(high)], most, Format::Number), Vec::new());
             }
-            return (values.into_iter().map(tick).collect(), minor);
+            return (ticks(values), minor);
         }
     }
     let every = decades.div_ceil(most.max(1)).max(1);
     let powers = (first..=last).filter(|power| power.rem_euclid(every as i32) == 0);
-    (powers.map(|power| tick(scaled(1.0, power))).collect(), minor)
+    (ticks(powers.map(|power| scaled(1.0, power)).collect()), minor)
 }
 
 fn scaled(factor: f64, power: i32) -> f64 {
     if power < 0 { factor / 10f64.powi(-power) } else { factor * 10f64.powi(power) }
 }
 
-fn log_text(value: f64) -> String {
-    let power = (value.log10() + 1e-9).floor() as i32;
-    if (-2..=4).contains(&power) { significant(value) } else { scientific(value, power - 2) }
+/// Whether a number is short without a power of ten.
+fn is_plain(value: f64) -> bool {
+    (-2..=4).contains(&power_of(value))
+}
+
+fn power_of(value: f64) -> i32 {
+    (value.log10() + 1e-9).floor() as i32
+}
+
+fn log_text(value: f64, as_power: bool) -> String {
+    if as_power { scientific(value, power_of(value) - 2) } else { significant(value) }
 }
 
 /// A number whose last digit is that of a power of ten.
@@ -339,7 +351,9 @@ mod tests {
         assert_eq!(texts(Axis::new(""), [0.0, 40_000.0]), ["0", "10,000", "20,000", "30,000", "40,000"]);
         assert_eq!(texts(Axis::new(""), [-1.0, 1.0]), ["−1.0", "−0.5", "0.0", "0.5", "1.0"]);
         assert_eq!(texts(Axis::log("rate"), [1e-7, 1.0]).len(), 4);
-        assert_eq!(texts(Axis::log("rate"), [1e-5, 1e-2]), ["10⁻⁵", "10⁻⁴", "10⁻³", "0.01"]);
+        assert_eq!(texts(Axis::log("rate"), [1e-5, 1e-2]), ["10⁻⁵", "10⁻⁴", "10⁻³", "10⁻²"]);
+        assert_eq!(texts(Axis::log("rate"), [1e-6, 100.0]), ["10⁻⁶", "10⁻⁴", "10⁻²", "10⁰", "10²"]);
+        assert_eq!(texts(Axis::log("C"), [0.01, 100.0]), ["0.01", "0.1", "1", "10", "100"]);
         assert_eq!(texts(Axis::log("rate"), [1e-3, 1e-3]), ["5×10⁻⁴", "10⁻³", "2×10⁻³"]);
         assert_eq!(texts(Axis::log("rate"), [0.1, 0.11]), ["0.100", "0.102", "0.104", "0.106", "0.108", "0.110"]);
     }

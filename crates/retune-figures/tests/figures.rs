@@ -157,6 +157,7 @@ fn sheet(count: usize) -> ContactSheet {
         title: "Highest loss on val".into(),
         tiles: names(count).into_iter().map(tile).collect(),
         side: 96.0,
+        key: None,
     }
 }
 

@@ -8,8 +8,8 @@ use retune::inference::{self, Evaluation, InferenceError, most_likely, softmax, 
 use retune::models::{Model, imagenet};
 use retune::pixels::preprocess::Preprocessing;
 use retune::report::confusion::{ClassAccuracy, Confusion};
-use retune::report::findings::{self, Findings, NextStep};
-use retune::run::{self, evaluation_split};
+use retune::report::findings::{self, Confidence, Findings, NextStep};
+use retune::run::{self, CalibrationErrors, TemperatureScaling, evaluation_split};
 use retune::similarity::feature_change::{self, FeatureChange};
 use retune::sources::{ClassMapping, Dataset, LabelSets};
 use serde::Serialize;
@@ -133,17 +133,28 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
         let tables = [
             results::table(&splits).to_string(),
             results::label_table(&splits),
-            if several_labels { String::new() } else { results::further_table(&splits, &calibration) },
+            if several_labels { String::new() } else { results::further_table(&splits, &calibration, temperature) },
             results::group_tables(&splits),
             results::class_tables(&classes),
         ];
         let mistakes = |set: &str| mistakes.get(set).filter(|_| !several_labels).cloned();
-        let found = findings::evaluated(&splits, |set| confidence.get(set).cloned(), mistakes);
+        let scaling = temperature.map(|temperature| scaling(temperature, &calibration));
+        let of_set = |set: &str| confidence.get(set).cloned();
+        let confidence = Confidence { calibration: &of_set, temperature, scaling: scaling.as_ref() };
+        let found = findings::evaluated(&splits, &confidence, mistakes);
         let next =
             if several_labels && arguments.per_class { Vec::new() } else { next(arguments, &console.command_line) };
         let findings = Findings { sentences: found, next };
         format!("{}{}{seen}\n{}", tables.concat(), moved(&feature_change), results::found(&findings))
     })
+}
+
+/// What the model's temperature does to calibration on these sets.
+fn scaling(temperature: f64, calibration: &IndexMap<String, CalibrationError>) -> TemperatureScaling {
+    let errors = |(name, error): (&String, &CalibrationError)| {
+        Some((name.clone(), CalibrationErrors { before: error.softmax, after: error.at_temperature? }))
+    };
+    TemperatureScaling { temperature, calibration_errors: calibration.iter().filter_map(errors).collect() }
 }
 
 /// What a model answers for each label of images that have several.

@@ -1,11 +1,12 @@
 //! `retune lr-find`: runs the learning-rate range test.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use retune::advise::learning_rate::{self, GroupTest};
 use retune::files;
 use retune::report::range_test;
+use retune::run::FitOptions;
 use retune::train::range_test::{RangeTestOptions, Suggestions};
 
 use crate::arguments::data::EvaluationArguments;
@@ -69,7 +70,7 @@ pub fn run(arguments: &LrFindArguments, console: &Console) -> Result<(), Failure
         files::create_folder(out)?;
         let text = serde_json::to_string_pretty(&tests).map_err(|error| Failure::Mistake(error.to_string()))?;
         files::write_atomically(&out.join("lr_find.json"), |file| file.write_all(text.as_bytes()))?;
-        let plot = range_test::plot(&tests);
+        let plot = range_test::plot(&tests, &what(&options));
         plot.save_both(out, "lr_find").map_err(|error| Failure::Mistake(error.to_string()))?;
     }
     console.print(&tests, || describe(&tests))
@@ -93,7 +94,7 @@ fn advice(found: Suggestions) -> String {
 
 fn describe(tests: &[GroupTest]) -> String {
     let columns =
-        [("trained", Align::Left), ("steep", Align::Right), ("valley", Align::Right), ("minimum", Align::Right)];
+        [("trained", Align::Left), ("steep", Align::Right), ("valley", Align::Right), ("minimum / 10", Align::Right)];
     let mut table = Table::new(columns);
     let rate = |rate: Option<f64>| rate.map_or_else(|| "–".to_owned(), |rate| format!("{rate:.1e}"));
     for test in tests {
@@ -101,9 +102,31 @@ fn describe(tests: &[GroupTest]) -> String {
         table.row([test.group.clone(), rate(found.steep), rate(found.valley), rate(found.minimum)]);
     }
     let advice = advice(tests.first().map(|test| test.suggestions).unwrap_or_default());
-    let too_large = tests.first().and_then(|test| test.curve.too_large);
-    let limit = too_large.map(|rate| format!("; at {rate:.1e} the loss explodes")).unwrap_or_default();
+    let limit = tests.first().map(|test| limit(test.curve.above_start(), test.curve.too_large)).unwrap_or_default();
     format!("{table}\n{advice}{limit}\n")
+}
+
+/// From where on rates are too large.
+fn limit(above_start: Option<f64>, too_large: Option<f64>) -> String {
+    match (above_start, too_large) {
+        (Some(above), Some(explodes)) if above < explodes => {
+            format!("; from {above:.1e} on the loss is above its start, and at {explodes:.1e} it explodes")
+        }
+        (Some(above), _) => format!("; from {above:.1e} on the loss is above its start"),
+        (None, Some(explodes)) => format!("; at {explodes:.1e} the loss explodes"),
+        (None, None) => String::new(),
+    }
+}
+
+/// What was trained on what, by the last parts of paths.
+fn what(options: &FitOptions) -> String {
+    let last =
+        |path: &Path| path.file_name().map_or_else(|| path.display().to_string(), |name| name.display().to_string());
+    let model = match (&options.model.path, &options.model.architecture) {
+        (Some(path), _) => last(path),
+        (None, architecture) => architecture.clone().unwrap_or_default(),
+    };
+    format!("{model} on {}", last(&options.data))
 }
 
 #[cfg(test)]
@@ -116,5 +139,10 @@ mod tests {
         assert!(advice(clear).starts_with("try --lr 3.0e-4, or let validation choose with --lr 1.0e-4,3.0e-4,9.0e-4"));
         assert!(advice(Suggestions { within_noise: true, ..clear }).contains("little more than it varies"));
         assert!(advice(Suggestions::default()).contains("the loss did not fall"));
+        assert_eq!(
+            limit(Some(3.3e-3), Some(8.9e-2)),
+            "; from 3.3e-3 on the loss is above its start, and at 8.9e-2 it explodes"
+        );
+        assert_eq!(limit(None, Some(1.0)) + &limit(None, None), "; at 1.0e0 the loss explodes");
     }
 }

@@ -114,7 +114,7 @@ pub fn run(arguments: &ProbeArguments, console: &Console) -> Result<(), Failure>
             "linear probe on {images}: inverse strength {strength:.2e} (scikit-learn's C {c:.2e} for the features as they \
              are)\n\n{}{}{head}",
             results::table(&splits),
-            results::further_table(&splits, &IndexMap::new())
+            results::further_table(&splits, &IndexMap::new(), None)
         )
     })
 }

@@ -69,7 +69,11 @@ pub fn run(arguments: &WiseFtArguments, console: &Console) -> Result<(), Failure
         files::create_folder(out)?;
         let text = serde_json::to_string_pretty(&curve.points).map_err(|error| Failure::Mistake(error.to_string()))?;
         files::write_atomically(&out.join("curve.json"), |file| file.write_all(text.as_bytes()))?;
-        let plot = report::pictures::interpolation(&curve.points);
+        let plot = report::pictures::interpolation(
+            "Along the line between two models",
+            &curve.points,
+            curve.best_on_validation(),
+        );
         plot.save_both(out, "curve").map_err(|error| Failure::Mistake(error.to_string()))?;
         let share = match arguments.save_alpha {
             Some(SavedShare::Share(share)) => Some(share),

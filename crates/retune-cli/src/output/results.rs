@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 use indicatif::HumanCount;
+use retune::figures::Format;
 use retune::inference::Evaluation;
 use retune::report::confusion::ClassAccuracy;
-use retune::report::findings::Findings;
+use retune::report::findings::{Findings, rates};
 use retune::run::{self, Hint, Summary};
-use retune::train::{BudgetCut, PhaseOutcome, RunnerUp, ShortenedTraining};
+use retune::train::{BudgetCut, PhaseOutcome, ShortenedTraining};
 use serde::Serialize;
 
 use super::color::bold;
@@ -58,18 +59,20 @@ pub struct CalibrationError {
     pub at_temperature: Option<f64>,
 }
 
-/// The other measures of each set.
+/// The other measures of each set, of a model that may have a temperature.
 pub fn further_table(
     splits: &IndexMap<String, Evaluation>,
     calibration: &IndexMap<String, CalibrationError>,
+    temperature: Option<f64>,
 ) -> String {
     let shown = |share: Option<f64>| share.map_or_else(|| "–".to_owned(), percent);
     let top5 = splits.values().any(|evaluation| evaluation.top5_accuracy.is_some());
+    let at_temperature = temperature.map(|at| format!("at temperature {}", Format::Number.text(at)));
     let mut columns = vec![("set", Align::Left), ("balanced accuracy", Align::Right)];
     columns.extend(top5.then_some(("top-5 accuracy", Align::Right)));
     columns.extend([("macro F1", Align::Right), ("AUROC", Align::Right), ("calibration error", Align::Right)]);
-    let scaled = calibration.values().any(|error| error.at_temperature.is_some());
-    columns.extend(scaled.then_some(("at temperature", Align::Right)));
+    let scaled = at_temperature.is_some();
+    columns.extend(at_temperature.as_deref().map(|heading| (heading, Align::Right)));
     let mut table = Table::new(columns);
     for (name, evaluation) in splits {
         let mut cells = vec![name.clone(), percent(evaluation.balanced_accuracy)];
@@ -156,7 +159,7 @@ pub fn summary(summary: &Summary, run: &Path, findings: &Findings) -> String {
         let (name, score) = (phase.validation.score_name(), percent(phase.validation.score()));
         text.push_str(&format!("  {}: {chosen}, {name} {score} on validation\n", phase.phase));
         text.extend(phase.cut.iter().map(|cut| format!("    {}\n", left_out(cut))));
-        text.extend(phase.runner_up().map(|runner_up| format!("    {}\n", certainty(&runner_up))));
+        text.extend(phase.runner_up().map(|runner_up| format!("    {}\n", rates::certainty(&runner_up))));
     }
     let found = found(findings);
     let tables = format!("{}{}", table(&summary.splits), label_table(&summary.splits));
@@ -233,26 +236,6 @@ fn left_out(cut: &BudgetCut) -> String {
     format!("cut to keep to the budget: {}", parts.collect::<Vec<_>>().join("; "))
 }
 
-/// How sure the choice of a learning rate is.
-fn certainty(runner_up: &RunnerUp) -> String {
-    let RunnerUp { learning_rate, epochs, lead, standard_error, score } = *runner_up;
-    let points = |share: f64| format!("{:.1}", 100.0 * share);
-    let apart = if runner_up.is_told_apart() { "more than" } else { "within" };
-    let by = match (lead, score) {
-        (0.0, "accuracy") => "as accurate".to_owned(),
-        (0.0.., "accuracy") => format!("{} points less accurate", points(lead)),
-        (_, "accuracy") => format!("{} points more accurate", points(-lead)),
-        (0.0, _) => format!("as good in {score}"),
-        (0.0.., _) => format!("{} points worse in {score}", points(lead)),
-        _ => format!("{} points better in {score}", points(-lead)),
-    };
-    let plural = if epochs == 1 { "" } else { "s" };
-    format!(
-        "the rate {learning_rate:e} was {by} after {epochs} epoch{plural}, {apart} one standard error ({})",
-        points(standard_error)
-    )
-}
-
 fn interval([low, high]: [f64; 2]) -> String {
     format!("{:.1}–{:.1} %", 100.0 * low, 100.0 * high)
 }
@@ -279,22 +262,6 @@ mod tests {
         assert_eq!(lines[0], bold("method  test, %"));
         assert_eq!(lines[1], format!("lp      {}", bold("90.0 (88–92) *")));
         assert_eq!(lines[2..], ["ft      80.0", "", "* best of the column"]);
-    }
-
-    #[test]
-    fn how_sure_a_rate_is_is_told_in_points() {
-        let runner_up =
-            RunnerUp { learning_rate: 3e-4, epochs: 2, lead: 0.01, standard_error: 0.03, score: "accuracy" };
-        let expected = "the rate 3e-4 was 1.0 points less accurate after 2 epochs, within one standard error (3.0)";
-        assert_eq!(certainty(&runner_up), expected);
-        let ahead = certainty(&RunnerUp { lead: -0.04, epochs: 1, ..runner_up });
-        assert_eq!(
-            ahead,
-            "the rate 3e-4 was 4.0 points more accurate after 1 epoch, more than one standard error (3.0)"
-        );
-        assert!(certainty(&RunnerUp { lead: 0.0, ..runner_up }).contains("was as accurate after"));
-        let of_labels = certainty(&RunnerUp { score: "mean average precision", ..runner_up });
-        assert!(of_labels.contains("was 1.0 points worse in mean average precision after 2 epochs"), "{of_labels}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Which classes are taken for which.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::matrix::{Cell, ColorScale, Matrix};
 use crate::canvas::{Anchor, Canvas, Text, Tone, widest};
@@ -49,7 +49,9 @@ pub(super) fn draw(figure: &Confusion, mut canvas: Canvas) -> Drawing {
         cells: cells(figure, classes, numbered),
         cell: [side; 2],
         room,
-        background: "#ffffff",
+        // Most cells have no image: they are not drawn one by one.
+        background: &color::hex(color::value(0.0)),
+        empty: (&without_images(figure, count), canvas.missing()),
     };
     let lists = left + side * count as f64 + beside + 24.0;
     let has_lists = !figure.rankings.is_empty();
@@ -84,6 +86,12 @@ fn color_scale(unit: &str, numbered: bool) -> ColorScale {
     }
     let tick = |percent: f64| ((percent / 100.0).sqrt(), format!("{percent} %"));
     ColorScale { label: unit.to_owned(), ticks: [0.0, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0].map(tick).into() }
+}
+
+/// Rows of classes that have no image here.
+fn without_images(figure: &Confusion, count: usize) -> Vec<usize> {
+    let known: BTreeSet<usize> = figure.counts.iter().filter(|count| count.2 > 0).map(|count| count.0).collect();
+    (0..count).filter(|row| !known.contains(row)).collect()
 }
 
 fn cells(figure: &Confusion, classes: &[String], numbered: bool) -> Vec<Cell> {

@@ -3,13 +3,17 @@
 use crate::Drawing;
 use crate::canvas::{Canvas, Text, Tone};
 use crate::embedded::address;
-use crate::figure::ContactSheet;
+use crate::figure::{ColorKey, ContactSheet};
 use crate::frame::{EDGE, TICK, fitted, heading, nothing};
+use crate::{color, font};
 
 /// Images that are drawn.
 const MAX: usize = 400;
 const GAP: f64 = 12.0;
 const LINE: f64 = 15.0;
+/// Width and height of the scale of colors, and the room that it takes above the images.
+const SCALE: [f64; 2] = [140.0, 10.0];
+const KEY: f64 = 26.0;
 /// Of answers that are right and wrong.
 const EDGES: [&str; 2] = ["#D55E00", "#009E73"];
 
@@ -24,6 +28,10 @@ pub(super) fn draw(figure: &ContactSheet, mut canvas: Canvas) -> Drawing {
     let side = if figure.side > 0.0 { figure.side } else { 96.0 }.clamp(24.0, 1024.0);
     let columns = (((width - 2.0 * EDGE + GAP) / (side + GAP)) as usize).clamp(1, tiles.len());
     let mut y = top;
+    if let Some(key) = figure.key.as_ref().filter(|key| !key.colors.is_empty()) {
+        color_key(&mut canvas, key, y);
+        y += KEY;
+    }
     for row in tiles.chunks(columns) {
         for (at, tile) in row.iter().enumerate() {
             let x = EDGE + at as f64 * (side + GAP);
@@ -45,4 +53,18 @@ pub(super) fn draw(figure: &ContactSheet, mut canvas: Canvas) -> Drawing {
     }
     let whole = (2.0 * EDGE + columns as f64 * (side + GAP) - GAP).max(0.5 * width);
     canvas.finish(whole, y - GAP + EDGE, &figure.title)
+}
+
+/// The colors in a row, between what the first and the last stand for.
+fn color_key(canvas: &mut Canvas, key: &ColorKey, top: f64) {
+    let [width, height] = SCALE;
+    let mut x = EDGE;
+    canvas.text(Text::at(x, top + height, &key.low, TICK), Tone::Muted);
+    x += font::width(&key.low, TICK, false) + 8.0;
+    let step = width / key.colors.len() as f64;
+    for (at, color) in key.colors.iter().enumerate() {
+        // A little more than its share leaves no seams.
+        canvas.rectangle([x + at as f64 * step, top, step + 0.4, height], &color::hex(*color));
+    }
+    canvas.text(Text::at(x + width + 8.0, top + height, &key.high, TICK), Tone::Muted);
 }

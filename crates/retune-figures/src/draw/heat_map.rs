@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use super::matrix::{Cell, ColorScale, Matrix};
 use crate::canvas::{Canvas, widest};
-use crate::color::{self, MISSING};
+use crate::color;
 use crate::figure::HeatMap;
-use crate::frame::{EDGE, TICK, fitted, heading, nothing};
+use crate::frame::{EDGE, NAME, TICK, fitted, heading, nothing};
 use crate::{Axis, Drawing, Format, font};
 
 /// Rows and columns that are drawn; more are put together.
@@ -81,13 +81,16 @@ pub(super) fn draw(figure: &HeatMap, mut canvas: Canvas) -> Drawing {
         cells,
         cell,
         room,
-        background: MISSING,
+        background: canvas.missing(),
+        empty: (&[], ""),
     };
     let whole = width.max(left + cell[0] * columns.len() as f64 + beside + EDGE);
     let top = heading(&mut canvas, &figure.title, whole);
     let drawn = matrix.draw(&mut canvas, [EDGE, top]);
     let [_, top, right, bottom] = drawn.area;
-    let height = (bottom - top).clamp(60.0, SCALE);
+    // The scale's title is as long as the scale, at most.
+    let title = font::width(&axis.label, NAME, false) + 4.0;
+    let height = (bottom - top).max(title).clamp(60.0, SCALE);
     ColorScale::linear(axis, range, height).draw(&mut canvas, [right + 20.0, top, height]);
     let whole = (right + beside + EDGE).max(0.5 * width);
     let description = format!("{}: {} by {} and {}", figure.title, figure.value_label, figure.y_label, figure.x_label);

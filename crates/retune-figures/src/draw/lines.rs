@@ -11,6 +11,9 @@ use crate::{Drawing, Theme, font};
 
 /// Most lines that are named at their ends.
 const NAMED_AT_ENDS: usize = 6;
+/// The share of the width that a name takes, at most, and the room that it has on a phone.
+const NAME_SHARE: f64 = 0.32;
+const MIN_NAME: f64 = 130.0;
 /// Names that the legend has room for in one column.
 const COLUMN: usize = 30;
 /// Most points of a line that have a dot each.
@@ -37,7 +40,7 @@ pub(super) fn draw(figure: &Lines, mut canvas: Canvas) -> Drawing {
     let shown: Vec<usize> = (0..lines.len()).filter(|&index| lines[index].line.points.iter().any(is_finite)).collect();
     let top = heading(&mut canvas, &figure.title, width);
     let at_ends = shown.len() <= NAMED_AT_ENDS;
-    let names: Vec<String> = lines.iter().map(|line| fitted(&line.name, NAME, 0.32 * width)).collect();
+    let names: Vec<String> = lines.iter().map(|line| line.fitted((NAME_SHARE * width).max(MIN_NAME))).collect();
     let legend = Legend {
         entries: shown
             .iter()
@@ -62,7 +65,9 @@ pub(super) fn draw(figure: &Lines, mut canvas: Canvas) -> Drawing {
     }
     vertical_marks(figure, &frame, rows, &mut canvas);
     let [left, right] = [frame.area[0], frame.area[2]];
-    canvas.clipped([left - 6.0, top - 6.0, right - left + 12.0, height + 12.0], |canvas| {
+    // Where an axis ends on purpose, lines that go on do not run into what stands above the plot.
+    let above = if figure.y.range.is_some() { 1.0 } else { 6.0 };
+    canvas.clipped([left - 6.0, top - above, right - left + 12.0, height + 2.0 * above], |canvas| {
         // What is not chosen lies behind.
         let (behind, before): (Vec<usize>, Vec<usize>) =
             shown.iter().rev().partition(|&&index| lines[index].line.faint);
@@ -191,17 +196,16 @@ fn path(pieces: &[Vec<[f64; 2]>]) -> String {
 fn name_ends(canvas: &mut Canvas, frame: &Frame, lines: &[Merged], looks: &[Look], shown: &[usize], names: &[String]) {
     let end = |index: usize| {
         let points = &lines[index].line.points;
-        let last = points
-            .iter()
-            .rev()
-            .filter(|point| is_finite(point))
-            .find_map(|&(x, y)| Some([frame.x.place(x)?, frame.y.place(y)?]));
+        let last = points.iter().rev().filter(|point| is_finite(point)).find_map(|&(x, y)| frame.place(x, y));
         last.unwrap_or([frame.area[2], frame.area[3]])
     };
     let ends: Vec<[f64; 2]> = shown.iter().map(|&index| end(index)).collect();
     let wanted: Vec<f64> = ends.iter().map(|end| end[1].clamp(frame.area[1], frame.area[3])).collect();
     let places = apart(&wanted, 16.0, [frame.area[1] + 4.0, frame.area[3] - 4.0]);
     for ((&index, [x, y]), place) in shown.iter().zip(ends).zip(places) {
+        if names[index].is_empty() {
+            continue;
+        }
         let right = frame.area[2];
         canvas.as_legend(index, &names[index], |canvas| {
             if (place - y).abs() > 3.0 || right - x > 12.0 {
@@ -260,14 +264,7 @@ fn points(figure: &Lines, frame: &Frame, lines: &[Merged], looks: &[Look], canva
     for merged in lines {
         let placed: Vec<[f64; 2]> = merged.line.points.iter().filter_map(|&(x, y)| frame.place(x, y)).collect();
         for pair in placed.windows(2) {
-            // A line covers the small boxes along it.
-            let steps =
-                ((pair[1][0] - pair[0][0]).abs().max((pair[1][1] - pair[0][1]).abs()) / 6.0).ceil().clamp(1.0, 200.0);
-            for step in 0..=steps as usize {
-                let share = step as f64 / steps;
-                let [x, y] = [0, 1].map(|axis| pair[0][axis] + share * (pair[1][axis] - pair[0][axis]));
-                places.take([x - 2.0, y - 2.0, x + 2.0, y + 2.0]);
-            }
+            places.take_line(pair[0], pair[1]);
         }
     }
     let marked: Vec<_> =
@@ -281,6 +278,9 @@ fn points(figure: &Lines, frame: &Frame, lines: &[Merged], looks: &[Look], canva
         let tip = canvas.tip(|| format!("{}\n{} {}", point.label, figure.x.label, figure.x.format.text(point.x)));
         let attributes = format!(r#"fill="{surface}" stroke="{}" stroke-width="2"{tip}"#, looks[index].color);
         canvas.path(&marker(0, x, y, 5.0), &attributes);
+        if point.label.is_empty() {
+            continue;
+        }
         let label = fitted(&point.label, TICK, 0.5 * (frame.area[2] - frame.area[0]));
         if let Some([left, base]) = places.near(x, y, font::width(&label, TICK, false)) {
             canvas.text(Text::at(left, base, &label, TICK).anchored(Anchor::Start), Tone::Ink);

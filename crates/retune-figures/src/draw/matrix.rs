@@ -41,6 +41,8 @@ pub(super) struct Matrix<'a> {
     pub room: f64,
     /// What is seen where there is no cell.
     pub background: &'a str,
+    /// Rows without any value, whose cells are not like others without a cell, and their color.
+    pub empty: (&'a [usize], &'a str),
 }
 
 /// Where a matrix was drawn.
@@ -62,6 +64,10 @@ impl Matrix<'_> {
         let (right, bottom) = (left + self.cell[0] * columns.len() as f64, top + self.cell[1] * rows.len() as f64);
         let area = [left, top, right, bottom];
         canvas.rectangle([left, top, right - left, bottom - top], self.background);
+        for &row in self.empty.0 {
+            let from = top + row as f64 * self.cell[1];
+            canvas.rectangle([left, from, right - left, self.cell[1]], self.empty.1);
+        }
         self.cells(canvas, area);
         upright(canvas, left - longest(&rows) - 17.0, [top, bottom.max(top + 60.0)], self.y_label);
         for (at, name) in rows.iter().enumerate().step_by(every(self.cell[1])) {

@@ -1,14 +1,20 @@
 //! Confidence against accuracy (Guo et al. 2017, *On Calibration of Modern Neural Networks*, figure 4).
 
-use crate::canvas::{Anchor, Canvas, Text, Tone};
+use crate::canvas::{Anchor, Canvas, Text, Tone, widest};
 use crate::figure::{Bin, Reliability};
-use crate::frame::{BELOW, EDGE, Frame, TICK, heading, nothing, upright};
+use crate::frame::{BELOW, EDGE, Frame, READERS_FONT, TICK, heading, nothing, upright};
 use crate::scale::Scale;
 use crate::{Axis, Drawing, Format};
 
 /// Side of the diagram, at most, and height of the histogram above it.
 const SIDE: f64 = 360.0;
 const HISTOGRAM: f64 = 64.0;
+/// Colors of the gaps between confidence and accuracy, by their series.
+const OVER: usize = 1;
+const UNDER: usize = 2;
+/// Height of a row of the legend, and the side of its colors.
+const ROW: f64 = 18.0;
+const SWATCH: f64 = 11.0;
 
 pub(super) fn draw(figure: &Reliability, mut canvas: Canvas) -> Drawing {
     let left = EDGE + 62.0;
@@ -31,7 +37,8 @@ pub(super) fn draw(figure: &Reliability, mut canvas: Canvas) -> Drawing {
     } else {
         note(&mut canvas, figure, &frame);
     }
-    canvas.finish(whole, bottom + BELOW, &format!("{}: accuracy by confidence", figure.title))
+    let end = legend(&mut canvas, figure, [bottom + BELOW, whole - EDGE]);
+    canvas.finish(whole, end + 4.0, &format!("{}: accuracy by confidence", figure.title))
 }
 
 fn bar(canvas: &mut Canvas, frame: &Frame, bin: &Bin, [left, across]: [f64; 2]) {
@@ -50,13 +57,53 @@ fn bar(canvas: &mut Canvas, frame: &Frame, bin: &Bin, [left, across]: [f64; 2]) 
             Format::Percent.text(bin.accuracy)
         )
     });
-    let [own, other] = [0, 1].map(|index| canvas.series(index));
     let inner = [left + 1.0, across - 2.0];
-    canvas.rectangle_with([inner[0], right, inner[1], zero - right], &own, &tip);
-    // What is missing, or too much.
     let (upper, lower) = (said.min(right), said.max(right));
-    let gap = format!(r#" fill-opacity="0.35" stroke="{other}" stroke-width="1"{tip}"#);
-    canvas.rectangle_with([inner[0] + 0.5, upper, inner[1] - 1.0, lower - upper], &other, &gap);
+    canvas.rectangle_with([inner[0], right, inner[1], zero - right], &canvas.series(0), &tip);
+    gap(canvas, [inner[0] + 0.5, upper, inner[1] - 1.0, lower - upper], bin.confidence > bin.accuracy, &tip);
+}
+
+/// Accuracy that is missing above a bar, or confidence that is missing in it.
+fn gap(canvas: &mut Canvas, area: [f64; 4], is_over: bool, tip: &str) {
+    let color = canvas.series(if is_over { OVER } else { UNDER });
+    let opacity = if is_over { 0.35 } else { 0.8 };
+    canvas.rectangle_with(
+        area,
+        &color,
+        &format!(r#" fill-opacity="{opacity}" stroke="{color}" stroke-width="1"{tip}"#),
+    );
+}
+
+/// What the colors of the bars stand for, as far as they occur, in as many rows as they need; returns where they end.
+fn legend(canvas: &mut Canvas, figure: &Reliability, [top, right]: [f64; 2]) -> f64 {
+    let [mut x, mut y] = [EDGE, top];
+    for (name, gap_of) in colors(figure) {
+        let room = SWATCH + 5.0 + READERS_FONT * widest(std::iter::once(name), TICK);
+        if x > EDGE && x + room > right {
+            [x, y] = [EDGE, y + ROW];
+        }
+        let swatch = [x, y + 2.5, SWATCH, SWATCH];
+        if gap_of != Some(true) {
+            canvas.rectangle(swatch, &canvas.series(0));
+        }
+        if let Some(is_over) = gap_of {
+            gap(canvas, swatch, is_over, "");
+        }
+        canvas.text(Text::at(x + SWATCH + 5.0, y + 12.0, name, TICK), Tone::Ink);
+        x += room + 14.0;
+    }
+    y + ROW
+}
+
+/// Names of the colors that occur; of a gap, whether it is one of too much confidence.
+fn colors(figure: &Reliability) -> Vec<(&'static str, Option<bool>)> {
+    let gaps = || figure.bins.iter().filter(|bin| bin.n > 0).map(|bin| bin.confidence - bin.accuracy);
+    let known = [
+        ("accuracy", None, gaps().next().is_some()),
+        ("overconfident by", Some(true), gaps().any(|gap| gap > 0.0)),
+        ("underconfident by", Some(false), gaps().any(|gap| gap < 0.0)),
+    ];
+    known.into_iter().filter(|(_, _, occurs)| *occurs).map(|(name, gap, _)| (name, gap)).collect()
 }
 
 fn histogram(canvas: &mut Canvas, figure: &Reliability, frame: &Frame, [top, bottom]: [f64; 2], total: usize) {
@@ -93,7 +140,7 @@ fn note(canvas: &mut Canvas, figure: &Reliability, frame: &Frame) {
         format!("confidence {}", Format::Percent.text(figure.confidence)),
         format!("accuracy {}", Format::Percent.text(figure.accuracy)),
     ];
-    let width = crate::canvas::widest(lines.iter().map(String::as_str), TICK) + 16.0;
+    let width = widest(lines.iter().map(String::as_str), TICK) + 16.0;
     let surface = canvas.tone(Tone::Surface);
     canvas.rectangle_with([left + 5.0, top + 5.0, width, 55.0], surface, r#" fill-opacity="0.88" rx="3""#);
     for (at, line) in lines.iter().enumerate() {

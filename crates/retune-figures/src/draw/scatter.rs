@@ -2,7 +2,7 @@
 
 use crate::canvas::{Canvas, Text, Tone};
 use crate::figure::{Point, Scatter};
-use crate::frame::{BELOW, EDGE, Frame, NAME, fitted, heading, nothing};
+use crate::frame::{BELOW, EDGE, Frame, NAME, READERS_FONT, fitted, heading, nothing};
 use crate::labels::Places;
 use crate::legend::{Legend, ROW, Swatch, marker};
 use crate::{Drawing, font};
@@ -17,7 +17,10 @@ pub(super) fn draw(figure: &Scatter, mut canvas: Canvas) -> Drawing {
     let points: Vec<&Point> = figure.points.iter().filter(|point| point.x.is_finite() && point.y.is_finite()).collect();
     let top = heading(&mut canvas, &figure.title, width);
     let height = (0.6 * width).clamp(240.0, 460.0);
-    let names: Vec<String> = points.iter().map(|point| fitted(&point.label, NAME, 0.32 * width)).collect();
+    let name = |(at, point): (usize, &&Point)| {
+        if is_named(figure, at) { fitted(&point.label, NAME, 0.32 * width) } else { String::new() }
+    };
+    let names: Vec<String> = points.iter().enumerate().map(name).collect();
     let beside = places(figure, &points, &names, [top, width - EDGE - 8.0, top + height], &canvas);
     let entry = |(index, name): (usize, &String)| (Swatch::Marker(index, canvas.series(index)), name.clone());
     let legend = Legend { entries: names.iter().enumerate().map(entry).collect() };
@@ -55,6 +58,11 @@ pub(super) fn draw(figure: &Scatter, mut canvas: Canvas) -> Drawing {
     }
     let description = format!("{}: {} against {}", figure.title, figure.y.label, figure.x.label);
     canvas.finish(whole, bottom + BELOW, &description)
+}
+
+/// Whether a point has its name beside it.
+fn is_named(figure: &Scatter, at: usize) -> bool {
+    !figure.joined || figure.named.is_empty() || figure.named.contains(&at)
 }
 
 fn values(points: &[&Point]) -> [Vec<f64>; 2] {
@@ -95,10 +103,17 @@ fn places(
             places.take([x - 1.0, high, x + 1.0, low]);
         }
     }
+    if figure.joined {
+        let placed: Vec<[f64; 2]> = points.iter().filter_map(|point| frame.place(point.x, point.y)).collect();
+        placed.windows(2).for_each(|pair| places.take_line(pair[0], pair[1]));
+    }
     let mut found = Vec::new();
     for (point, name) in points.iter().zip(names) {
-        let place =
-            frame.place(point.x, point.y).and_then(|[x, y]| places.near(x, y, font::width(name, NAME, false) + 2.0));
+        let width = READERS_FONT * font::width(name, NAME, false) + 2.0;
+        let place = frame.place(point.x, point.y).filter(|_| !name.is_empty()).and_then(|[x, y]| {
+            // Along a curve, a name that is not beside its point would be taken for that of another.
+            if figure.joined { places.beside(x, y, width) } else { places.near(x, y, width) }
+        });
         if place.is_none() && !figure.joined {
             return None;
         }
@@ -141,5 +156,10 @@ fn mark(canvas: &mut Canvas, figure: &Scatter, frame: &Frame, index: usize, poin
         )
     });
     let surface = canvas.tone(Tone::Surface);
-    canvas.path(&marker(shape, x, y, 5.0), &format!(r#"fill="{color}" stroke="{surface}" stroke-width="1"{tip}"#));
+    let radius = match (figure.named.is_empty(), is_named(figure, index)) {
+        (true, _) => 5.0,
+        (false, true) => 6.0,
+        (false, false) => 3.5,
+    };
+    canvas.path(&marker(shape, x, y, radius), &format!(r#"fill="{color}" stroke="{surface}" stroke-width="1"{tip}"#));
 }

@@ -83,16 +83,11 @@ impl Judgments {
                 let path = hash(row.path.as_bytes());
                 let before = seen.entry(path).and_modify(|count| *count += 1).or_default();
                 found.images.push(combine(path, *before));
-                found.scores.extend(row.probabilities.iter().map(|&probability| logit(probability)));
+                found.scores.extend(row.logits());
                 found.has.extend(row.has);
             }
             (name, found)
         });
         Self { sets: IndexMap::new(), labels: sets.collect() }
     }
-}
-
-/// The logit of a probability, which tells apart those near 1 that single precision does not.
-fn logit(probability: f64) -> f32 {
-    (probability.ln() - (-probability).ln_1p()) as f32
 }

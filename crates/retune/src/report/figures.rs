@@ -90,8 +90,8 @@ pub(super) fn reliability(title: &str, found: &Calibration) -> Reliability {
     }
 }
 
-/// Accuracy along a line of weights, for every set.
-pub(super) fn interpolation(title: &str, curve: &[CurvePoint]) -> Lines {
+/// Accuracy along a line of weights, for every set, with a mark at the share that was chosen.
+pub(super) fn interpolation(title: &str, curve: &[CurvePoint], chosen: Option<f64>) -> Lines {
     let sets = curve.first().map(|point| point.splits.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
     let score = curve.iter().flat_map(|point| point.splits.values()).next().map_or("accuracy", Evaluation::score_name);
     let line = |set: String| {
@@ -103,6 +103,7 @@ pub(super) fn interpolation(title: &str, curve: &[CurvePoint]) -> Lines {
         x: Axis::new("share of the fine-tuned weights, α"),
         y: Axis::shares(score),
         lines: sets.into_iter().map(line).collect(),
+        marks: chosen.map(|alpha| (alpha, "chosen".to_owned())).into_iter().collect(),
         ..Lines::default()
     }
 }

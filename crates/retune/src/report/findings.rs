@@ -2,11 +2,12 @@
 
 pub mod audit;
 pub mod map;
+pub mod rates;
 pub mod similarity;
 
 use serde::Serialize;
 
-pub use super::verdict::evaluated;
+pub use super::verdict::{Confidence, evaluated};
 pub use crate::run::command::{Command, quoted, typed};
 
 /// What was found, the most important first, and what to do next.
@@ -51,6 +52,13 @@ pub fn points(share: f64) -> String {
     format!("{:.1}", 100.0 * share).replace('-', "−")
 }
 
+/// How far one share is above another in percentage points, as a reader finds it by subtracting the two as they are
+/// written.
+pub fn points_between(low: f64, high: f64) -> String {
+    let tenths = |share: f64| format!("{:.1}", 100.0 * share).parse::<f64>().unwrap_or(f64::NAN);
+    points((tenths(high) - tenths(low)) / 100.0)
+}
+
 /// Words with commas, and `and` before the last.
 pub fn listed(words: &[String]) -> String {
     match words {
@@ -64,6 +72,13 @@ pub fn listed(words: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn differences_agree_with_the_numbers_beside_them() {
+        // 20.432 points, but 98.8 and 78.3 are shown.
+        assert_eq!(points_between(0.783_33, 0.987_65), "20.5");
+        assert_eq!(points_between(0.5, 0.25), "−25.0");
+    }
 
     #[test]
     fn sentences_come_first_and_commands_can_be_pasted() {

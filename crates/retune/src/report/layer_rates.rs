@@ -9,13 +9,17 @@ use crate::train::metrics::MetricsRow;
 /// Maximum number of lines in a picture, and of rows of a phase in a table.
 pub(super) const MAX: usize = 30;
 
+/// How far rates may be apart, as a share, and still count as equal: the mean over a schedule rounds differently with a
+/// layer's factor.
+const ROUNDING: f64 = 1e-9;
+
 /// A layer's rate at each epoch.
 pub(super) type Points = Vec<(f64, f64)>;
 
 /// The rates of each layer over epochs, from input to head. Where more than [`MAX`] of them differ, evenly many of the
 /// different ones are left out, but neither the first nor the last.
 pub(super) struct RateLines {
-    /// Names and points.
+    /// Names and points; lines that are equal but for rounding have the points of the first.
     pub lines: Vec<(String, Points)>,
     /// The different lines among them.
     pub shown: usize,
@@ -38,7 +42,7 @@ impl RateLines {
         let kinds: Vec<usize> = layers
             .values()
             .map(|points| {
-                different.iter().position(|known| *known == points).unwrap_or_else(|| {
+                different.iter().position(|known| are_equal(known, points)).unwrap_or_else(|| {
                     different.push(points);
                     different.len() - 1
                 })
@@ -46,13 +50,21 @@ impl RateLines {
             .collect();
         let of = different.len();
         let is_shown = |kind: &usize| of <= MAX || is_kept(*kind, of);
-        let lines = layers.iter().zip(&kinds).filter(|(_, kind)| is_shown(kind));
+        let lines = layers.keys().zip(&kinds).filter(|(_, kind)| is_shown(kind));
         Self {
-            lines: lines.map(|((name, points), _)| ((*name).to_owned(), points.clone())).collect(),
+            lines: lines.map(|(name, &kind)| ((*name).to_owned(), different[kind].clone())).collect(),
             shown: of.min(MAX),
             of,
         }
     }
+}
+
+/// Whether two lines differ by rounding alone.
+fn are_equal(one: &Points, other: &Points) -> bool {
+    let close = |(one, other): (&(f64, f64), &(f64, f64))| {
+        one.0 == other.0 && (one.1 - other.1).abs() <= ROUNDING * one.1.abs().max(other.1.abs())
+    };
+    one.len() == other.len() && one.iter().zip(other).all(close)
 }
 
 /// Whether the line at a position is one of the [`MAX`] that are spread evenly over `of`.
@@ -125,6 +137,17 @@ mod tests {
         assert_eq!((found.lines.len(), found.shown, found.of), (MAX, 1, 1));
         // Equal ones share a row of a table.
         assert_eq!(factor_rows(&few.iter().cloned().collect()), [("t0 … t29".to_owned(), 0.1..=0.1)]);
+    }
+
+    #[test]
+    fn rates_that_differ_by_rounding_are_one_line() {
+        // As two blocks of a run had them.
+        let rates = [2.945_379_157_749_808_3e-5, 2.945_379_157_749_808_6e-5, 2.945e-5];
+        let layers: Vec<(String, f64)> =
+            ["stem", "blocks.0", "head"].map(str::to_owned).into_iter().zip(rates).collect();
+        let found = RateLines::of([row(&layers)].iter());
+        assert_eq!((found.lines.len(), found.of), (3, 2));
+        assert!(found.lines[0].1 == found.lines[1].1 && found.lines[1].1 != found.lines[2].1);
     }
 
     #[test]

@@ -4,14 +4,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use retune_analysis::calibration::Calibration;
+use retune_figures::Axis;
 use retune_figures::figure::{ContactSheet, Lines, Tile};
-use retune_figures::{Axis, Format};
 use retune_pixels::decode::catching_panics;
 
 use super::confusion::Confusion;
 use super::figures;
 use super::heat_maps;
-use super::page::ColorBy;
+use super::page::{ColorBy, grouped};
 use super::plot::Plot;
 use super::run_page::described_map;
 use super::verdict::percent;
@@ -20,7 +20,7 @@ use crate::models::imagenet;
 use crate::run::PLOTS_FOLDER;
 use crate::run::record::{Prediction, Predictions, SampleMap, Samples, Sheet};
 use crate::run::{CurvePoint, Summary};
-use crate::train::metrics::{self, MetricsRow};
+use crate::train::metrics;
 
 /// A picture that could not be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +77,9 @@ pub fn draw(run: &Path, summary: &Summary) -> Vec<MissingPicture> {
 fn draw_all(run: &Path, summary: &Summary, pictures: &mut Pictures) -> Result<(), FileError> {
     files::create_folder(&pictures.folder)?;
     if let Some(curve) = &summary.interpolation {
-        pictures.add("interpolation", || interpolation(curve));
+        let chosen = summary.phases.iter().rev().find_map(|phase| phase.alpha);
+        let title = format!("{} on {}: between linear probe and fine-tuning", summary.method, summary.architecture);
+        pictures.add("interpolation", || interpolation(&title, curve, chosen));
     }
     training(run, summary, pictures)?;
     images(run, summary, pictures)
@@ -91,14 +93,12 @@ fn training(run: &Path, summary: &Summary, pictures: &mut Pictures) -> Result<()
         else {
             continue;
         };
-        let chosen: Vec<&MetricsRow> =
-            rows.iter().filter(|row| row.phase == outcome.phase && row.learning_rate == Some(rate)).collect();
         // Most plans have one phase of gradient descent; its files need no number.
         let only =
             summary.phases.iter().filter(|phase| phase.learning_rate.is_some() || phase.soup.is_some()).count() == 1;
         let suffix = if only { String::new() } else { format!("_{}", number + 1) };
-        let title = format!("{}, learning rate {}", outcome.phase, Format::Number.text(rate));
-        let rows = || chosen.iter().copied();
+        let title = format!("{}, learning rate {rate:e}", outcome.phase);
+        let rows = || metrics::in_full(&rows, &outcome.phase, rate);
         let kept = (outcome.epoch as f64, "kept".to_owned());
         pictures.add(&format!("loss{suffix}"), || {
             let lines = figures::by_split(rows(), Axis::new("loss"), |row| row.loss);
@@ -137,19 +137,22 @@ fn images(run: &Path, summary: &Summary, pictures: &mut Pictures) -> Result<(), 
             });
         }
         let rows = predictions.hardest(set);
-        for (file, what, images) in [
-            ("hardest", "images of highest loss", &mut tiles),
-            ("heat_maps", "what spoke for the predicted class in images of highest loss", &mut maps),
+        let key = heat_maps::key();
+        for (file, what, images, key) in [
+            ("hardest", "images of highest loss", &mut tiles, None),
+            ("heat_maps", "Grad-CAM for the predicted class, images of highest loss", &mut maps, Some(key)),
         ] {
             let images: Vec<Vec<u8>> = images.take(rows.len()).collect();
             if !images.is_empty() {
-                pictures.add(&format!("{file}_{safe}"), || hardest(&title(what), &rows, &classes, images));
+                pictures.add(&format!("{file}_{safe}"), || {
+                    ContactSheet { key, ..hardest(&title(what), &rows, &classes, images) }.into()
+                });
             }
         }
     }
     let map = SampleMap::read(run)?.and_then(|places| described_map(&predictions, &places, &classes));
     if let Some(map) = map {
-        let title = format!("UMAP of {} images", map.x.len());
+        let title = format!("UMAP of {} images", grouped(map.x.len()));
         pictures.add("map", || map.figure(&title, ColorBy::Class).into());
     }
     Ok(())
@@ -169,13 +172,13 @@ fn file_names(sets: &[String]) -> Vec<String> {
     names
 }
 
-/// Accuracy along a line of weights, for every set.
-pub fn interpolation(curve: &[CurvePoint]) -> Plot {
-    figures::interpolation("Between the two ends, in weights", curve).into()
+/// Accuracy along a line of weights, for every set, with a mark at the share that was chosen.
+pub fn interpolation(title: &str, curve: &[CurvePoint], chosen: Option<f64>) -> Plot {
+    figures::interpolation(title, curve, chosen).into()
 }
 
 /// The images of highest loss of a set, with what the model said of them.
-fn hardest(title: &str, rows: &[&Prediction], classes: &[String], images: Vec<Vec<u8>>) -> Plot {
+fn hardest(title: &str, rows: &[&Prediction], classes: &[String], images: Vec<Vec<u8>>) -> ContactSheet {
     let tile = |(row, image): (&&Prediction, Vec<u8>)| {
         // On lines of their own, because a tile has room for little more than a name.
         let said = [format!("as {}", classes[row.predicted]), percent(row.probability)];
@@ -183,7 +186,7 @@ fn hardest(title: &str, rows: &[&Prediction], classes: &[String], images: Vec<Ve
         Tile { image, caption, right: Some(row.predicted == row.label) }
     };
     let tiles = rows.iter().zip(images).map(tile).collect();
-    ContactSheet { title: title.to_owned(), tiles, side: 112.0 }.into()
+    ContactSheet { title: title.to_owned(), tiles, side: 112.0, key: None }
 }
 
 #[cfg(test)]

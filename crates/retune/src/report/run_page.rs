@@ -3,8 +3,11 @@
 mod descents;
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
+use indexmap::IndexMap;
 use retune_analysis::calibration::Calibration;
+use retune_analysis::intervals::Estimate;
 use retune_pixels::preprocess::Preprocessing;
 
 use super::findings::Findings;
@@ -14,8 +17,8 @@ use super::verdict;
 use crate::files::{self, FileError};
 use crate::methods::{Method, MethodOptions};
 use crate::models::{CONFIG_FILE, ModelConfig, imagenet};
-use crate::plan::Plan;
-use crate::run::record::{Predictions, SampleMap, Samples, Sheet};
+use crate::plan::{Plan, Solver};
+use crate::run::record::{LabelPredictions, Predictions, SampleMap, Samples, Sheet};
 use crate::run::{self, COMMAND_FILE, FitError, FitOptions, Summary};
 use crate::train::metrics::{self, MetricsRow};
 
@@ -30,6 +33,7 @@ macro_rules! sections {
 
 sections! {
     accuracy,
+    label_precision,
     map,
     confusion,
     hardest_classes,
@@ -128,8 +132,12 @@ pub struct RunRecord {
     pub summary: Summary,
     /// Its metrics by epoch.
     pub metrics: Vec<MetricsRow>,
-    /// Its predictions; `None` for runs from before predictions were kept.
+    /// Its predictions; `None` for runs from before predictions were kept, and where images have several labels.
     pub predictions: Option<Predictions>,
+    /// The same of a run on images with several labels.
+    pub labels: Option<LabelPredictions>,
+    /// The mean average precision on each set, once it was asked for: it takes many resamples.
+    mean_average_precisions: OnceLock<IndexMap<String, Estimate>>,
     /// Thumbnails of its images.
     pub samples: Samples,
     /// A map of its samples, if one was made.
@@ -164,6 +172,8 @@ impl RunRecord {
             command: read_command(run)?,
             method: run::read_method(run)?,
             samples: samples.unwrap_or_default(),
+            labels: LabelPredictions::read(run)?,
+            mean_average_precisions: OnceLock::new(),
             predictions,
             options,
             plan,
@@ -171,9 +181,11 @@ impl RunRecord {
         })
     }
 
-    /// The further sets, in the order of `--eval`.
+    /// The further sets, in the order of `--eval`, without one that stands for data as in training.
     pub fn shifted(&self) -> Vec<String> {
-        self.options.evaluations.iter().map(|source| source.name.clone()).collect()
+        let further: Vec<String> = self.options.evaluations.iter().map(|source| source.name.clone()).collect();
+        let own = verdict::in_distribution(&self.summary, &further).map(|(name, _)| name.clone());
+        further.into_iter().filter(|name| Some(name) != own.as_ref()).collect()
     }
 
     /// Confidence against accuracy on a set.
@@ -181,6 +193,13 @@ impl RunRecord {
         let predictions = self.predictions.as_ref()?;
         let set = predictions.sets.iter().position(|name| name == set)?;
         Calibration::measure(predictions.of_set(set).map(|row| (row.probability, row.predicted == row.label)))
+    }
+
+    /// The mean average precision on a set with its 95 % interval over images; `None` where images have one label.
+    pub fn mean_average_precision(&self, set: &str) -> Option<Estimate> {
+        let labels = self.labels.as_ref()?;
+        let found = self.mean_average_precisions.get_or_init(|| label_precision::means(labels));
+        found.get(set).copied()
     }
 
     /// What was found, and what to do next.
@@ -196,7 +215,7 @@ impl RunRecord {
         (page.verdict, page.next) = (sentences, next);
         page.facts = self.facts();
         page.sections = self.sections(&mut page, true, |_| true);
-        if self.predictions.is_none() {
+        if self.predictions.is_none() && self.labels.is_none() {
             page.verdict.push(
                 "This run is from before predictions were kept, so confusion, calibration, and images are missing."
                     .into(),
@@ -250,7 +269,23 @@ impl RunRecord {
             ("Training time", duration(summary.seconds)),
             ("Seed", summary.seed.to_string()),
         ];
-        facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        facts.into_iter().chain(self.training_facts()).map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    /// How the model was trained, as far as that can be said in a word.
+    fn training_facts(&self) -> Vec<(&'static str, String)> {
+        let rate = self.summary.phases.iter().rev().find_map(|phase| phase.learning_rate);
+        let epochs = self.plan.phases.iter().rev().find_map(|phase| match &phase.solver {
+            Solver::Gradient(settings) => Some(settings.epochs),
+            Solver::LogisticRegression(_) | Solver::Interpolation(_) => None,
+        });
+        let facts = [
+            ("Learning rate", rate.map(|rate| format!("{rate:e}"))),
+            ("Epochs", epochs.map(|epochs| epochs.to_string())),
+            ("Batch size", epochs.map(|_| grouped(self.options.train.batch_size))),
+            ("Input size", self.preprocessing.as_ref().map(|found| format!("{}×{}", found.height, found.width))),
+        ];
+        facts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
 }
 

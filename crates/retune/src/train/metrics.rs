@@ -14,6 +14,13 @@ impl MetricsRow {
     }
 }
 
+/// The rows of a phase that trained in full at a learning rate. A search also trains for a few epochs at each rate, the
+/// chosen one included; those rows are no part of its curve.
+pub fn in_full<'a>(rows: &'a [MetricsRow], phase: &'a str, rate: f64) -> impl Iterator<Item = &'a MetricsRow> + Clone {
+    let of_phase = rows.iter().filter(move |row| row.phase == phase && row.short_epochs.is_none());
+    of_phase.filter(move |row| row.learning_rate == Some(rate))
+}
+
 /// What the scores of rows are, for an axis.
 pub fn score_name<'a>(mut rows: impl Iterator<Item = &'a MetricsRow>) -> &'static str {
     if rows.any(|row| row.mean_average_precision.is_some()) { "mean average precision" } else { "accuracy" }
@@ -62,5 +69,28 @@ impl MetricsFile {
 
     pub fn bytes(&self) -> u64 {
         self.target.as_ref().and_then(|(_, file)| file.metadata().ok()).map_or(0, |data| data.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_runs_of_a_search_are_no_part_of_a_curve() {
+        let row = |phase: &str, epoch: usize, rate: f64, short: Option<usize>| -> MetricsRow {
+            let text = r#"{"phase":"","epoch":0,"step":1,"split":"val","loss":1.0,"accuracy":0.5,"seconds":1.0}"#;
+            let row: MetricsRow = serde_json::from_str(text).unwrap();
+            MetricsRow { phase: phase.into(), epoch, learning_rate: Some(rate), short_epochs: short, ..row }
+        };
+        let rows = [
+            row("fine-tuning", 1, 1e-3, Some(1)),
+            row("fine-tuning", 1, 3e-4, Some(1)),
+            row("fine-tuning", 1, 3e-4, None),
+            row("another", 2, 3e-4, None),
+            row("fine-tuning", 2, 3e-4, None),
+        ];
+        let epochs: Vec<usize> = in_full(&rows, "fine-tuning", 3e-4).map(|row| row.epoch).collect();
+        assert_eq!(epochs, [1, 2]);
     }
 }

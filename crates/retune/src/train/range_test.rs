@@ -84,6 +84,13 @@ impl Suggestions {
 const PAST: f64 = 0.98;
 
 impl RangeCurve {
+    /// The rate from which on the smoothed loss stays above that at the start; `None` where it never does.
+    pub fn above_start(&self) -> Option<f64> {
+        let start = self.points.first()?.smoothed;
+        let below = self.points.iter().rposition(|point| point.smoothed <= start)?;
+        self.points.get(below + 1).map(|point| point.rate)
+    }
+
     /// The rates that the curve suggests. The first tenth of the steps asked for and the last five
     /// are left out, as fastai does: at first the average knows too little, at last the loss explodes.
     pub fn suggestions(&self, options: &RangeTestOptions) -> Suggestions {
@@ -257,6 +264,13 @@ mod tests {
 
     fn all(steps: usize) -> RangeTestOptions {
         RangeTestOptions { steps, ..RangeTestOptions::default() }
+    }
+
+    #[test]
+    fn a_loss_that_stays_above_its_start_is_told_from_one_that_comes_back() {
+        let found = curve([2.0, 2.1, 1.5, 1.0, 1.9, 2.2, 3.0]).above_start().unwrap();
+        assert!((found.log10() + 6.5).abs() < 1e-9, "{found}");
+        assert_eq!(curve([2.0, 1.5, 1.9]).above_start(), None);
     }
 
     #[test]

@@ -55,12 +55,12 @@ struct Looks {
     /// Corners of each group's marker, of radius 1; none for a circle.
     shapes: [&'static [[f64; 2]]; 7],
     /// Colors of values from high to low, at equal steps, as they are painted over images.
-    values: [[u8; 3]; 9],
+    values: [[u8; 3]; heat_maps::STEPS],
 }
 
 impl Default for Looks {
     fn default() -> Self {
-        let values = std::array::from_fn(|step| heat_maps::color(1.0 - step as f64 / 8.0));
+        let values = std::array::from_fn(|step| heat_maps::color(1.0 - step as f64 / (heat_maps::STEPS - 1) as f64));
         Self { series: SERIES, others: OTHERS, shapes: SHAPES, values }
     }
 }

@@ -3,7 +3,7 @@
 use super::{RunRecord, RunSection, Sheets};
 use crate::inference::{Evaluation, GroupAccuracy};
 use crate::report::page::{Cell, Column, Section, Table, grouped};
-use crate::report::verdict::{interval, percent};
+use crate::report::verdict::{interval, percent, temperature};
 
 pub(super) const SECTION: RunSection = RunSection { id: "accuracy", title: "Accuracy", of_each_run: false, content };
 
@@ -13,26 +13,30 @@ fn content(record: &RunRecord, _: Sheets) -> Option<Section> {
     let calibrated = record.predictions.is_some();
     let further = further(splits.values());
     let several_labels = splits.values().any(Evaluation::is_of_several_labels);
-    let accuracy = if several_labels { "All labels right" } else { "Accuracy" };
-    let mut columns = vec![("Set", false), ("Images", true), (accuracy, true), ("95 % interval", true)];
-    columns.extend([("Balanced accuracy", true)]);
-    columns.extend(further.iter().map(|(heading, _)| (*heading, true)));
-    columns.push(("Loss", true));
-    columns.extend(calibrated.then_some(("Calibration error", true)));
     let scaling = record.summary.temperature.as_ref();
-    columns.extend(scaling.map(|_| ("At temperature", true)));
-    columns.extend(groups.then_some(("Worst group", true)));
+    let scaled = scaling.map(|scaling| format!("Calibration error at temperature {}", temperature(scaling.temperature)));
+    let mut headings = vec!["Images"];
+    if several_labels {
+        headings.extend(["Mean average precision", "95 % interval", "All labels right", "95 % interval"]);
+    } else {
+        headings.extend(["Accuracy", "95 % interval"]);
+    }
+    headings.push("Balanced accuracy");
+    headings.extend(further.iter().map(|(heading, _)| *heading));
+    headings.push("Loss");
+    headings.extend(calibrated.then_some("Calibration error"));
+    headings.extend(scaled.as_deref());
+    headings.extend(groups.then_some("Worst group"));
+    let numbers = headings.into_iter().map(|heading| (heading, true));
+    let columns = std::iter::once(("Set", false)).chain(numbers);
     let row = |(name, evaluation): (&String, &Evaluation)| {
-        let mut cells = vec![
-            Cell::text(name),
-            Cell::number(grouped(evaluation.n), evaluation.n as f64),
-            Cell::number(percent(evaluation.accuracy), evaluation.accuracy),
-            Cell {
-                interval: Some(evaluation.accuracy_interval),
-                ..Cell::number(interval(evaluation.accuracy_interval), evaluation.accuracy)
-            },
-            Cell::number(percent(evaluation.balanced_accuracy), evaluation.balanced_accuracy),
-        ];
+        let mut cells = vec![Cell::text(name), Cell::number(grouped(evaluation.n), evaluation.n as f64)];
+        if several_labels {
+            let estimate = record.mean_average_precision(name);
+            cells.extend(with_interval(evaluation.score(), estimate.map(|estimate| estimate.interval)));
+        }
+        cells.extend(with_interval(evaluation.accuracy, Some(evaluation.accuracy_interval)));
+        cells.push(share(Some(evaluation.balanced_accuracy)));
         cells.extend(further.iter().map(|(_, value)| share(value(evaluation))));
         cells.push(Cell::number(format!("{:.3}", evaluation.loss), evaluation.loss));
         if calibrated {
@@ -57,18 +61,17 @@ fn content(record: &RunRecord, _: Sheets) -> Option<Section> {
         cells
     };
     let table = Table {
-        columns: columns.into_iter().map(|(heading, number)| Column { heading: heading.into(), number }).collect(),
+        columns: columns.map(|(heading, number)| Column { heading: heading.into(), number }).collect(),
         rows: splits.iter().map(row).collect(),
         caption: scaling.map_or_else(String::new, |scaling| {
             format!(
-                "At temperature: the calibration error of the logits divided by {:.3}, which was fitted on val. These are \
-                 the probabilities that retune predict gives.",
-                scaling.temperature
+                "The temperature {} divides the logits and was fitted on val. The probabilities that retune predict gives \
+                 are at this temperature; the figures below are at temperature 1.",
+                temperature(scaling.temperature)
             )
         }),
     };
-    let note = "Validation chose rates, epochs, and checkpoints, so its own accuracy is slightly optimistic. The other sets \
-                did not influence any choice. Intervals are Wilson’s.";
+    let note = note(splits.len() > 1, several_labels);
     let grouped: Vec<_> = splits.iter().filter(|(_, evaluation)| evaluation.groups.len() > 1).collect();
     let section = SECTION.noted(note).wide().with(if grouped.is_empty() { "" } else { "All sets" }, table);
     let with_groups = |section: Section, (name, evaluation): (&String, &Evaluation)| {
@@ -77,13 +80,32 @@ fn content(record: &RunRecord, _: Sheets) -> Option<Section> {
     Some(grouped.into_iter().fold(section, with_groups))
 }
 
+fn note(has_others: bool, several_labels: bool) -> String {
+    let chosen = "Validation chose rates, epochs, and checkpoints, so its own accuracy is slightly optimistic.";
+    let others = if has_others { " The other sets did not influence any choice." } else { "" };
+    let intervals = if several_labels {
+        "Intervals of mean average precision come from the bootstrap over images; the others are Wilson’s."
+    } else {
+        "Intervals are Wilson’s."
+    };
+    format!("{chosen}{others} {intervals}")
+}
+
+/// A share, then its interval.
+fn with_interval(value: f64, range: Option<[f64; 2]>) -> [Cell; 2] {
+    let range = match range {
+        Some(range) => Cell { interval: Some(range), ..Cell::number(interval(range), value) },
+        None => Cell::text("–"),
+    };
+    [share(Some(value)), range]
+}
+
 /// A column of the table: its heading, and its value for a set.
 type Measure = (&'static str, fn(&Evaluation) -> Option<f64>);
 
 /// Measures that not every result has, each with its heading.
 fn further<'a>(evaluations: impl Iterator<Item = &'a Evaluation> + Clone) -> Vec<Measure> {
     let mut measures: Vec<Measure> = vec![
-        ("Mean average precision", |evaluation| evaluation.mean_average_precision),
         ("Micro F1", |evaluation| evaluation.micro_f1),
         ("Top-5 accuracy", |evaluation| evaluation.top5_accuracy),
         ("Macro F1", |evaluation| evaluation.macro_f1),

@@ -19,7 +19,7 @@ fn content(record: &RunRecord, _: Sheets) -> Option<Section> {
     for descent in &descents {
         let rows: Vec<&MetricsRow> = descent.chosen_rows().collect();
         if let Some(rates) = figures::layer_rates("", rows.into_iter()) {
-            few &= rates.lines.len() < 2;
+            few &= rates.lines.windows(2).all(|pair| pair[0].points == pair[1].points);
             section = section.with(named("Rates", descent, &descents), rates);
         }
     }

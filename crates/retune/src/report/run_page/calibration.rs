@@ -10,9 +10,11 @@ pub(super) const SECTION: RunSection =
 
 fn content(record: &RunRecord, _: Sheets) -> Option<Section> {
     let predictions = record.predictions.as_ref()?;
-    let note = "Predictions grouped by their probability. On the diagonal, the model is right as often as it says; below the \
-                diagonal, it is overconfident. The calibration error is the mean gap (Guo et al. 2017, 15 bins).";
-    let mut section = SECTION.noted(note);
+    let at = if record.summary.temperature.is_some() { " at temperature 1" } else { "" };
+    let mut section = SECTION.noted(format!(
+        "Predictions grouped by their probability{at}. On the diagonal, the model is right as often as it says; below the \
+         diagonal, it is overconfident. The calibration error is the mean gap (Guo et al. 2017, 15 bins)."
+    ));
     for name in &predictions.sets {
         if let Some(calibration) = record.calibration(name) {
             section = section.with(name, figures::reliability("", &calibration));

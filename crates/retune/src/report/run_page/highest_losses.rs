@@ -42,7 +42,7 @@ fn content(record: &RunRecord, sheets: Sheets) -> Option<Section> {
 fn overlays(sheets: [Option<usize>; 2]) -> Vec<Overlay> {
     let overlay = |(sheet, class): (Option<usize>, &str)| {
         let note = format!(
-            "Grad-CAM: bright places spoke for the {class} class, dark ones did not. An all dark image has no place that spoke for it."
+            "Grad-CAM: bright places raise the score of the {class} class, dark ones do not. In a gray image, no place does."
         );
         Some(Overlay { name: format!("Heat map: {class} class"), note, sheet: sheet? })
     };

@@ -33,10 +33,22 @@ pub struct LabeledImage {
     pub probabilities: Vec<f64>,
 }
 
+impl LabeledImage {
+    /// The logits of the probabilities, which tell apart those near 1 that single precision does not.
+    pub fn logits(&self) -> impl Iterator<Item = f32> + '_ {
+        self.probabilities.iter().map(|&probability| (probability.ln() - (-probability).ln_1p()) as f32)
+    }
+}
+
 impl LabelPredictions {
     /// Without any set.
     pub fn new(labels: Vec<String>) -> Self {
         Self { labels, sets: Vec::new() }
+    }
+
+    /// The images of a set.
+    pub fn of_set(&self, name: &str) -> Option<&[LabeledImage]> {
+        self.sets.iter().find(|(set, _)| set == name).map(|(_, images)| images.as_slice())
     }
 
     /// Adds a set by the logits of its images, row-major, in the order of the dataset.

@@ -8,8 +8,30 @@ function fill(node, attributes, children) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else node.setAttribute(name, value === true ? "" : value);
   }
-  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
+  const known = children.flat(Infinity).filter((child) => child !== null && child !== undefined);
+  node.append(...(VERBATIM.has(node.tagName) ? known : known.flatMap((child) => (typeof child === "string" ? unbroken(child) : child))));
   return node;
+}
+
+// Elements whose text is shown as it is: code, and those that take text alone.
+const VERBATIM = new Set(["PRE", "OPTION", "text", "title"]);
+
+// A number with what belongs to it: a name before it, an exponent, the end of a range, and its unit.
+const QUANTITY = /(?:\p{L} = )?[−-]?\d[\d.,]*(?:e-?\d+)?(?: ?%)?(?:–[−-]?\d[\d.,]*)?(?: (?:%|points?|s|min|h)(?!\p{L}))?/gu;
+
+// Text in which no line breaks within a quantity.
+function unbroken(text) {
+  const parts = [];
+  let end = 0;
+  for (const { 0: found, index } of text.matchAll(QUANTITY)) {
+    if (!/[ –-]/.test(found)) continue;
+    const whole = document.createElement("span");
+    whole.className = "whole";
+    whole.append(found);
+    parts.push(text.slice(end, index), whole);
+    end = index + found.length;
+  }
+  return [...parts, text.slice(end)].filter((part) => part !== "");
 }
 
 const element = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);

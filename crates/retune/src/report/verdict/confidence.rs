@@ -1,0 +1,103 @@
+//! Whether confidence can be trusted, and whether the temperature helps.
+
+use retune_analysis::calibration::Calibration;
+use retune_figures::Format;
+
+use super::percent;
+use crate::report::findings::listed;
+use crate::run::TemperatureScaling;
+
+/// The difference between confidence and accuracy above which it gets a sentence.
+const NOTABLE_GAP: f64 = 0.05;
+/// How much a temperature may raise the calibration error without a sentence.
+const NOTABLE_RISE: f64 = 0.02;
+/// Sets that are named beside the worst.
+const NAMED: usize = 3;
+
+/// What is known of a model's confidence on sets.
+pub struct Confidence<'a> {
+    /// Confidence against accuracy on a set.
+    pub calibration: &'a dyn Fn(&str) -> Option<Calibration>,
+    /// The temperature of the probabilities that this measures; `None` of a model that has none of its own.
+    pub temperature: Option<f64>,
+    /// The model's own temperature, with the calibration error without and with it.
+    pub scaling: Option<&'a TemperatureScaling>,
+}
+
+impl Confidence<'_> {
+    /// What there is to say of sets: where confidence is furthest from accuracy, and where the temperature hurts.
+    pub(super) fn sentences(&self, sets: &[&String]) -> Vec<String> {
+        [self.worst(sets), self.scaling.and_then(|scaling| harm(scaling, sets))].into_iter().flatten().collect()
+    }
+
+    fn worst(&self, sets: &[&String]) -> Option<String> {
+        let gaps = sets.iter().filter_map(|name| Some((name, (self.calibration)(name)?)));
+        let (name, found) = gaps.max_by(|one, other| one.1.expected_error.total_cmp(&other.1.expected_error))?;
+        if (found.confidence - found.accuracy).abs() <= NOTABLE_GAP {
+            return None;
+        }
+        let tone = if found.confidence > found.accuracy { "Overconfident" } else { "Underconfident" };
+        let at = self.temperature.map(|at| format!(" at temperature {}", written(at))).unwrap_or_default();
+        let (confidence, accuracy) = (percent(found.confidence), percent(found.accuracy));
+        Some(format!("{tone} on {name}{at}: mean confidence {confidence}, accuracy {accuracy}."))
+    }
+}
+
+/// A temperature fits the images that it was fitted on; under shift, it may make confidence worse.
+fn harm(scaling: &TemperatureScaling, sets: &[&String]) -> Option<String> {
+    let errors = |name: &&String| scaling.calibration_errors.get(*name).copied();
+    let rise = |name: &&String| errors(name).map_or(0.0, |errors| errors.after - errors.before);
+    let mut hurt: Vec<&String> = sets.iter().copied().filter(|name| rise(name) > NOTABLE_RISE).collect();
+    hurt.sort_by(|one, other| rise(other).total_cmp(&rise(one)));
+    let (worst, others) = hurt.split_first()?;
+    let errors = errors(worst)?;
+    let also = match others {
+        [] => String::new(),
+        few if few.len() <= NAMED => {
+            format!("; it also does on {}", listed(&few.iter().map(|name| (*name).clone()).collect::<Vec<_>>()))
+        }
+        many => format!("; it also does on {} other sets", many.len()),
+    };
+    Some(format!(
+        "Predictions have the temperature {}, fitted on validation, which raises the calibration error on {worst} from {} \
+         to {}{also}.",
+        written(scaling.temperature),
+        percent(errors.before),
+        percent(errors.after)
+    ))
+}
+
+/// A temperature with three digits.
+pub(crate) fn written(temperature: f64) -> String {
+    Format::Number.text(temperature)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::CalibrationErrors;
+
+    #[test]
+    fn the_temperature_of_the_confidence_is_named_and_its_harm_told() {
+        let sets = ["val", "sketch", "cartoon"].map(str::to_owned);
+        let sets: Vec<&String> = sets.iter().collect();
+        let errors = |before: f64, after: f64| CalibrationErrors { before, after };
+        let pairs = sets.iter().map(|name| (*name).clone());
+        let scaling = TemperatureScaling {
+            temperature: 0.4836,
+            calibration_errors: pairs.zip([errors(0.1, 0.042), errors(0.349, 0.54), errors(0.333, 0.482)]).collect(),
+        };
+        let calibration = |name: &str| Calibration::measure((0..10).map(|at| (0.9, name != "sketch" || at < 2)));
+        let confidence = Confidence { calibration: &calibration, temperature: Some(1.0), scaling: Some(&scaling) };
+        let expected = [
+            "Overconfident on sketch at temperature 1: mean confidence 90.0 %, accuracy 20.0 %.",
+            "Predictions have the temperature 0.484, fitted on validation, which raises the calibration error on sketch \
+             from 34.9 % to 54.0 %; it also does on cartoon.",
+        ];
+        assert_eq!(confidence.sentences(&sets), expected);
+        // Where it helps, there is nothing to say.
+        assert!(confidence.sentences(&sets[..1]).iter().all(|sentence| !sentence.contains("raises")));
+        let plain = Confidence { temperature: None, scaling: None, ..confidence };
+        assert_eq!(plain.sentences(&sets), ["Overconfident on sketch: mean confidence 90.0 %, accuracy 20.0 %."]);
+    }
+}
