@@ -168,7 +168,7 @@ fn finding(comparison: &Comparison, shift: &str) -> Option<String> {
     let best = shifted.methods.iter().find(|method| method.standing == Standing::Best)?;
     let default = shifted.methods.iter().find(|method| method.label == methods::DEFAULT.name)?;
     let (highest, own) = (best.estimate?.mean, default.estimate?.mean);
-    let lost = 100.0 * (highest - own);
+    let lost = points_between(own, highest);
     let beside = match (lost, default.standing) {
         (..0.05, _) => format!("the default, {}, is as good", default.label),
         (_, Standing::Worse) => format!("the default, {}, is {lost:.1} points lower", default.label),
@@ -229,8 +229,7 @@ fn surprises(runs: &[Summary], shift: &str) -> Vec<String> {
     let mut kinds: Vec<_> = kinds.into_iter().collect();
     kinds.sort_by(|one, other| other.1[0].0.total_cmp(&one.1[0].0));
     let sentence = |(kind, methods): (Surprise, Vec<(f64, String)>)| {
-        let named: Vec<String> =
-            methods.iter().map(|(size, method)| format!("{method} ({:.1} points)", 100.0 * size)).collect();
+        let named: Vec<String> = methods.iter().map(|(size, method)| format!("{method} ({size:.1} points)")).collect();
         let is = if named.len() == 1 { "is" } else { "are" };
         let [under, in_distribution] = kind.words();
         format!("{} {is} {under} than {} under {shift}, {in_distribution}.", listed(&named), default.method)
@@ -243,10 +242,17 @@ fn surprise(run: &Summary, default: &Summary) -> Option<(Surprise, f64)> {
     let gain = |set: &str| {
         let (own, other) = (run.splits.get(set)?, default.splits.get(set)?);
         let counts = |found: &Evaluation| ((found.accuracy * found.n as f64).round() as usize, found.n);
-        Some((own.accuracy - other.accuracy, proportion_difference(counts(own), counts(other))))
+        let points = points_between(other.accuracy, own.accuracy);
+        Some((points, proportion_difference(counts(own), counts(other))))
     };
     let ((_, on_test), (shifted, under_shift)) = (gain("test")?, gain("shifted")?);
     Some((Surprise::of(on_test, under_shift)?, shifted.abs()))
+}
+
+/// How far one share is above another in points, as a reader finds it by subtracting the two as tables show them.
+fn points_between(low: f64, high: f64) -> f64 {
+    let tenths = |share: f64| (1000.0 * share).round();
+    (tenths(high) - tenths(low)) / 10.0
 }
 
 /// Words with a capital at the start.

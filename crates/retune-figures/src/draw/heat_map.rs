@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::matrix::{Cell, ColorScale, Matrix};
+use super::matrix::{Cell, ColorScale, Matrix, NAME_GAP, SIDE_TITLE};
 use crate::canvas::{Canvas, widest};
 use crate::color::{self, MISSING};
 use crate::figure::HeatMap;
@@ -34,7 +34,8 @@ pub(super) fn draw(figure: &HeatMap, mut canvas: Canvas) -> Drawing {
         widest(names.iter().map(String::as_str), TICK)
     };
     let room = 0.3 * width;
-    let left = 2.0 * EDGE + 30.0 + longest(&rows, room);
+    let title = if figure.y_label.is_empty() { 0.0 } else { SIDE_TITLE };
+    let left = EDGE + title + longest(&rows, room) + NAME_GAP;
     let text = |value: f64| written(figure, value);
     let label =
         values.iter().flatten().flatten().map(|&value| font::width(&text(value), 11.0, false)).fold(0.0, f64::max);

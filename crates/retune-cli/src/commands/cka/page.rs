@@ -20,6 +20,9 @@ impl Document {
         page.verdict.extend(self.warnings().into_iter().map(sentence));
         page.facts = subject.facts();
         page.facts.extend(against.map(|against| ("Against".to_owned(), against.to_owned())));
+        // Of several layers, the views have the names.
+        let layer = if let [only] = self.matrices() { only.layer.clone() } else { None };
+        page.facts.extend(layer.map(|layer| ("Layer".to_owned(), layer)));
         page.facts.extend(self.matrices().first().map(facts).unwrap_or_default());
         let axes = against.map(|against| [&subject.model, against].map(|model| format!("layer of {}", last(model))));
         let maps = section_of(self.matrices().iter().map(|matrix| similarities(matrix, axes.clone())));
@@ -63,7 +66,6 @@ fn similarities(matrix: &CkaMatrix, axes: Option<[String; 2]>) -> Similarities {
 
 /// What was compared, and how.
 fn facts(matrix: &CkaMatrix) -> Vec<(String, String)> {
-    let layer = matrix.layer.clone().map(|layer| ("Layer".to_owned(), layer));
     let preprocessing =
         matrix.preprocessing.as_ref().map(|shared| ("Preprocessing of both models".to_owned(), shared.to_string()));
     let measured = [
@@ -71,7 +73,7 @@ fn facts(matrix: &CkaMatrix) -> Vec<(String, String)> {
         ("Estimator".to_owned(), matrix.estimator.to_string()),
         ("Kernel".to_owned(), matrix.kernel.to_string()),
     ];
-    layer.into_iter().chain(measured).chain(preprocessing).collect()
+    measured.into_iter().chain(preprocessing).collect()
 }
 
 /// The values that are asked for most, with their intervals.

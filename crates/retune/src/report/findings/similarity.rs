@@ -79,7 +79,7 @@ pub fn between_layers(matrix: &CkaMatrix, command: impl Fn(&str) -> Command, bas
     let cells: Vec<Cell> = (0..matrix.names.len().saturating_sub(1)).filter_map(pair).collect();
     let most_changed = least(&cells);
     let sentences = most_changed.map(|cell| format!("Features change most between {}: {}.", cell.name, cell.shown()));
-    let against = command("cka").with("against", base.unwrap_or("OTHER_MODEL"));
+    let against = command("cka").without(&["layers"]).with("against", base.unwrap_or("OTHER_MODEL"));
     let purpose = match base {
         Some(_) => "see what fine-tuning changed, against the model before it",
         None => "see what differs from another model",
@@ -173,7 +173,9 @@ mod tests {
     #[test]
     fn layers_and_filters() {
         let found = matrix(&["a", "b", "c"], &[&[1.0, 0.9, 0.1], &[0.9, 1.0, 0.6], &[0.1, 0.6, 1.0]]);
-        let layers = between_layers(&found, typed, None);
+        // Layers of one model and of two are not compared at once.
+        let layers = between_layers(&found, |to| typed(to).switch("layers"), None);
+        assert!(!layers.next[0].command.contains("--layers"));
         assert_eq!(layers.sentences, ["Features change most between b and c: CKA 0.60."]);
         assert!(layers.next[0].command.ends_with("--against OTHER_MODEL"));
         let of_run = between_layers(&found, typed, Some("base"));

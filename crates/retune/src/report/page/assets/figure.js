@@ -15,7 +15,7 @@ function drawFigure(view, pick) {
   const fit = () => show(Boolean(view.narrow) && figure.clientWidth < NARROW);
   whenResized(figure, fit);
   // Half of a sheet of paper is as wide as a phone, whatever the window's width.
-  addEventListener("beforeprint", () => show(Boolean(view.narrow) && !figure.closest("section.wide")));
+  addEventListener("beforeprint", () => show(Boolean(view.narrow) && !figure.matches("section.wide .view > *")));
   addEventListener("afterprint", fit);
   return figure;
 }
