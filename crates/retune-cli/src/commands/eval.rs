@@ -119,6 +119,7 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
     }
     let architecture = model.config().architecture();
     let preprocessing = before.as_ref().map(|_| preprocessing);
+    let typed = &console.command_line;
     let document = Document {
         architecture,
         splits: &splits,
@@ -139,11 +140,7 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
         ];
         let mistakes = |set: &str| mistakes.get(set).filter(|_| !several_labels).cloned();
         let found = findings::evaluated(&splits, |set| confidence.get(set).cloned(), mistakes);
-        let next = if several_labels && arguments.per_class {
-            Vec::new()
-        } else {
-            next(arguments, &splits, &console.command_line)
-        };
+        let next = if several_labels && arguments.per_class { Vec::new() } else { next(arguments, &splits, typed) };
         let findings = Findings { sentences: found, next };
         format!("{}{}{seen}\n{}", tables.concat(), moved(&feature_change), results::found(&findings))
     })
