@@ -15,6 +15,8 @@ use common::{Workplace, model};
 use serde_json::Value;
 
 const WIDTHS: [u64; 3] = [390, 768, 1440];
+/// Width of a sheet of A4 between its margins, in pixels of CSS.
+const PAPER: u64 = 718;
 const THEMES: [&str; 2] = ["light", "dark"];
 /// Height of the window before the page's own is known, and at most, in pixels.
 const HEIGHTS: [u64; 2] = [900, 16_000];
@@ -74,6 +76,18 @@ const PROBLEMS: &str = "
     for (const word of document.querySelectorAll('.words pre span')) {
       if (word.getClientRects().length > 1) found.push(`a word of a command is broken: ${word.textContent}`);
     }
+    // A number, its unit, and a range are read as one.
+    const walk = document.createTreeWalker(document.querySelector('header').parentElement, NodeFilter.SHOW_TEXT);
+    for (let node = walk.nextNode(); node; node = walk.nextNode()) {
+      if (node.parentElement.closest('svg, pre, script')) continue;
+      for (const match of node.data.matchAll(/\\d[\\d.]*\\s%|\\d\\u2060?–\\u2060?\\d/gu)) {
+        const range = document.createRange();
+        range.setStart(node, match.index);
+        range.setEnd(node, match.index + match[0].length);
+        const tops = new Set([...range.getClientRects()].map((box) => Math.round(box.top)));
+        if (tops.size > 1) found.push(`a number is broken: ${node.data.slice(0, 60)}`);
+      }
+    }
     for (const svg of document.querySelectorAll('figure svg')) {
       const frame = svg.getBoundingClientRect();
       const texts = [...svg.querySelectorAll('text')].map((text) => [text.textContent, text.getBoundingClientRect()])
@@ -88,6 +102,28 @@ const PROBLEMS: &str = "
       });
     }
     return [...new Set(found)]";
+
+/// Sections that stand above the one before them, or that the list of sections has elsewhere.
+const ORDER: &str = "
+    const sections = [...document.querySelectorAll('main > section')];
+    const found = sections.slice(1)
+      .filter((section, at) => section.getBoundingClientRect().top < sections[at].getBoundingClientRect().top - 1)
+      .map(({ id }) => `${id} stands above the section before it`);
+    const links = [...document.querySelectorAll('nav a')].map((link) => link.hash.slice(1));
+    if (links.length && links.join() !== sections.map(({ id }) => id).join()) found.push(`listed as ${links.join()}`);
+    return found";
+
+/// Tables that are wider than the sheet, and views whose name is not said where none can be chosen.
+const PAPER_PROBLEMS: &str = "
+    const found = [];
+    for (const table of document.querySelectorAll('table')) {
+      if (table.getBoundingClientRect().right > innerWidth + 1) found.push(`cut: ${table.textContent.slice(0, 40)}`);
+    }
+    for (const pick of document.querySelectorAll('section > .choice, section > .picker')) {
+      const name = pick.parentElement.querySelector('.view > .on-paper');
+      if (!name || !name.textContent || !name.offsetHeight) found.push(`without a name: ${pick.textContent.slice(0, 40)}`);
+    }
+    return found";
 
 /// Waits until the page has been drawn.
 const DRAWN: &str = "
@@ -124,6 +160,8 @@ fn pages_are_whole_at_every_width_in_light_and_dark() {
             }
             problems.extend(found.into_iter().map(|problem| format!("{name}, {width} wide, {theme}: {problem}")));
         }
+        problems.extend(texts(&browser.script(ORDER)).into_iter().map(|problem| format!("{name}: {problem}")));
+        problems.extend(on_paper(&browser, &page).into_iter().map(|problem| format!("{name}, on paper: {problem}")));
         // Findings come first, in sentences that end.
         let verdict =
             texts(&browser.script("return [...document.querySelectorAll('.verdict p')].map((p) => p.textContent)"));
@@ -131,6 +169,15 @@ fn pages_are_whole_at_every_width_in_light_and_dark() {
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));
     assert_eq!(browser.console(), Vec::<String>::new());
+}
+
+/// What of a page paper does not show.
+fn on_paper(browser: &Browser, page: &Path) -> Vec<String> {
+    browser.look([PAPER, HEIGHTS[0]], THEMES[0]);
+    browser.open(page);
+    browser.wait_for("document.documentElement.dataset.ready === 'yes'");
+    browser.as_if_printed();
+    texts(&browser.script(PAPER_PROBLEMS))
 }
 
 fn texts(list: &Value) -> Vec<String> {

@@ -9,7 +9,7 @@ mod matrix;
 mod merged;
 mod point_map;
 mod reliability;
-mod scatter;
+pub(crate) mod scatter;
 
 use crate::canvas::Canvas;
 use crate::{Drawing, Figure, Style};

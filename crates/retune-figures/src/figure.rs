@@ -117,6 +117,13 @@ pub struct Scatter {
     pub named: Vec<usize>,
 }
 
+impl Scatter {
+    /// Whether the diagonal is drawn: where it is asked for and the axes share some values.
+    pub fn shows_diagonal(&self) -> bool {
+        self.diagonal && crate::draw::scatter::has_diagonal(self)
+    }
+}
+
 /// A named point.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -167,6 +174,9 @@ pub struct HeatMap {
     pub values: Vec<Vec<Option<f64>>>,
     /// The values at the ends of the colors; the least and the largest if `None`.
     pub range: Option<[f64; 2]>,
+    /// Whether columns hold unlike measures, so that the colors of each are from 0 to its own largest value, and `range`
+    /// counts for nothing.
+    pub by_column: bool,
     /// How values are written.
     pub format: Format,
     /// Decimals of the values in cells; colors follow the number that is written.

@@ -39,6 +39,12 @@ impl Legend {
         columns.iter().map(column).sum::<f64>() + GAP * columns.len().saturating_sub(1) as f64
     }
 
+    /// The least height in which it is at most so wide; that of one column if there is none.
+    pub fn height_within(&self, width: f64) -> f64 {
+        let rows = (1..self.entries.len()).find(|&rows| self.width(ROW * rows as f64) <= width);
+        ROW * rows.unwrap_or(self.entries.len()).max(1) as f64
+    }
+
     /// Draws it from its upper left corner.
     pub fn draw(&self, canvas: &mut Canvas, [left, top]: [f64; 2], height: f64) {
         let mut left = left;

@@ -27,7 +27,7 @@ use crate::run::Summary;
 /// Results of several methods on the same data.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Comparison {
-    /// The set that represents data as in training: a test split, else `val`.
+    /// The set that represents data as in training: a test split, else a further set of the name `test`, else `val`.
     pub in_distribution: String,
     /// The additional sets, in the order given.
     pub shifted: Vec<String>,
@@ -197,7 +197,8 @@ impl Comparison {
     pub fn new(rows: Vec<MethodRow>, further: &[String]) -> Self {
         let sets: Vec<&String> =
             rows.iter().find_map(|row| row.runs.values().next()).map_or(Vec::new(), |run| run.splits.keys().collect());
-        let own_test = sets.iter().find(|set| set.as_str() != "val" && !further.contains(set));
+        let is_own = |set: &&&String| set.as_str() != "val" && !further.contains(set);
+        let own_test = sets.iter().find(is_own).or_else(|| sets.iter().find(|set| set.as_str() == "test"));
         let in_distribution = own_test.map_or_else(|| "val".to_owned(), |set| (*set).clone());
         let shifted: Vec<String> =
             sets.into_iter().filter(|set| **set != in_distribution && set.as_str() != "val").cloned().collect();
@@ -256,6 +257,18 @@ impl Comparison {
         self.rows.iter().map(|row| row.runs.len()).max().unwrap_or(0)
     }
 
+    /// The further set on which the best method does worst.
+    pub(crate) fn hardest_set(&self) -> Option<&String> {
+        let is_shifted =
+            |result: &&ColumnResult| !result.column.worst_group && result.column.set != self.in_distribution;
+        let best = |result: &ColumnResult| {
+            let means = result.methods.iter().filter_map(|method| Some(method.estimate?.mean));
+            means.fold(f64::NEG_INFINITY, f64::max)
+        };
+        let further = self.results.iter().filter(is_shifted);
+        further.min_by(|one, other| best(one).total_cmp(&best(other))).map(|result| &result.column.set)
+    }
+
     /// How each method stands in a column.
     pub fn standings(&self, column: &Column) -> Vec<Standing> {
         self.result(column).iter().map(|method| method.standing).collect()
@@ -289,6 +302,7 @@ impl Comparison {
                     x: Axis::shares(format!("{} on {}", self.score_name(), self.in_distribution)),
                     y: Axis::shares(format!("{} on {set}", self.score_name())),
                     points: self.result(&own).iter().zip(self.result(&shifted)).filter_map(point).collect(),
+                    diagonal: true,
                     ..Scatter::default()
                 };
                 (set.clone(), figure)

@@ -151,4 +151,9 @@ impl EvaluationArguments {
         };
         self.evaluations.iter().map(located).collect()
     }
+
+    /// The set of a name, with its path as it was typed.
+    pub fn named(&self, name: &str) -> Option<&EvaluationSource> {
+        self.evaluations.iter().find(|source| source.name == name)
+    }
 }

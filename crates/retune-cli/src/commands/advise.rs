@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use indicatif::HumanCount;
 use retune::advise::{self, Advice, AdviceOptions, AdviseError, Evidence, FULL, Reason, Trial, Tuned, Verdict};
+use retune::report::findings::listed;
 
 use crate::arguments::data::EvaluationArguments;
 use crate::arguments::location::locate_data;
@@ -213,17 +214,18 @@ fn three_digits(value: f64) -> String {
 fn paragraph(advice: &Advice) -> String {
     let verdict = &advice.verdict;
     let chosen = verdict.chosen.as_deref().map(part).unwrap_or_default();
-    let accuracy = |name: &str| {
-        let of = advice.candidates.iter().find(|evidence| evidence.candidate.name == name);
-        of.map_or(advice.full.as_ref(), |evidence| evidence.trial.as_ref()).map_or(0.0, |trial| trial.accuracy)
-    };
-    let best =
-        format!("In the trial, {} was best: {} right.", part(&verdict.by_trial), percent(accuracy(&verdict.by_trial)));
-    let others = verdict.standings.iter().filter(|other| !other.told_apart && other.name != verdict.by_trial);
+    let (bests, accuracy) = best_in_trial(advice);
+    let was = if bests.len() == 1 { "was" } else { "were equally" };
+    let named: Vec<String> = bests.iter().map(|name| part(name)).collect();
+    let best = format!("In the trial, {} {was} best: {} right.", listed(&named), percent(accuracy));
+    let others = verdict.standings.iter().filter(|other| !other.told_apart && !bests.contains(&other.name.as_str()));
     let equal: Vec<String> = others.map(|other| part(&other.name)).collect();
     let apart = match equal.as_slice() {
         [] => "Everything else is significantly worse (at 95 %, on the same images).".to_owned(),
-        names => format!("On these images {} cannot be told apart from it (at 95 %).", listed(names)),
+        names => {
+            let them = if bests.len() == 1 { "it" } else { "them" };
+            format!("On these images, {} cannot be told apart from {them} (at 95 %).", listed(names))
+        }
     };
     let conclusion = match verdict.reason {
         Reason::NothingHelps => return format!("{best} {}", left_as_it_is(verdict)),
@@ -234,6 +236,17 @@ fn paragraph(advice: &Advice) -> String {
         Reason::MostAccurateAmongEqual => format!("Take {chosen}, the most accurate part of the model among these."),
     };
     format!("{best} {apart} {conclusion}{}", alone(verdict))
+}
+
+/// What did best in the trial, first the one that the verdict names, with the accuracy of all of them.
+fn best_in_trial(advice: &Advice) -> (Vec<&str>, f64) {
+    let candidates = advice.candidates.iter().map(|evidence| (evidence.candidate.name.as_str(), &evidence.trial));
+    let tried = candidates.chain([(FULL, &advice.full)]);
+    let trials: Vec<(&str, f64)> = tried.filter_map(|(name, trial)| Some((name, trial.as_ref()?.accuracy))).collect();
+    let named = advice.verdict.by_trial.as_str();
+    let accuracy = trials.iter().find(|(name, _)| *name == named).map_or(0.0, |(_, accuracy)| *accuracy);
+    let equal = trials.iter().filter(|(name, own)| *own == accuracy && *name != named).map(|(name, _)| *name);
+    (std::iter::once(named).chain(equal).collect(), accuracy)
 }
 
 /// That the model is to be left as it is, and by how little the best trial is ahead.
@@ -263,13 +276,6 @@ fn alone(verdict: &Verdict) -> String {
 /// A candidate as a sentence names it.
 fn part(name: &str) -> String {
     if name == FULL { "tuning everything".to_owned() } else { name.to_owned() }
-}
-
-fn listed(names: &[String]) -> String {
-    match names {
-        [several @ .., last] if !several.is_empty() => format!("{} and {last}", several.join(", ")),
-        _ => names.concat(),
-    }
 }
 
 /// Whether what is chosen is to learn a new head and nothing else.
@@ -309,6 +315,5 @@ mod tests {
         let numbers = [2.071, 0.003_641, 12.34, 123.4, 0.0].map(three_digits);
         assert_eq!(numbers, ["2.07", "0.00364", "12.3", "123", "0.000000"]);
         assert_eq!((rates_about(1e-2), rates_about(1e-3)), ("3e-3,1e-2,3e-2".into(), "3e-4,1e-3,3e-3".into()));
-        assert_eq!(listed(&["a".to_owned(), "b".to_owned(), "c".to_owned()]), "a, b and c");
     }
 }

@@ -3,6 +3,7 @@
 use clap::Args;
 use indicatif::HumanCount;
 use retune::audit::{self, Audit, AuditRow, Share};
+use retune::figures::Format;
 use retune::figures::figure::HeatMap;
 use retune::models::Model;
 use retune::monitor::Monitor;
@@ -126,7 +127,7 @@ fn text(audit: &Audit) -> String {
         ("95 % interval", Align::Right),
         ("predictions changed", Align::Right),
         ("logits changed", Align::Right),
-        ("pixels, gray levels", Align::Right),
+        ("pixels changed, gray levels", Align::Right),
         ("CKA", Align::Right),
         ("95 % interval", Align::Right),
     ]);
@@ -184,17 +185,18 @@ fn csv(audit: &Audit) -> String {
 fn page(audit: &Audit, subject: &Subject, findings: &Findings) -> Page {
     let columns = [
         ("Preprocessing", false),
-        ("Accuracy", true),
-        ("Predictions changed", true),
+        ("Accuracy (95 % interval)", true),
+        ("Predictions changed (95 % interval)", true),
         ("Logits changed", true),
-        ("Pixels, gray levels", true),
-        ("CKA", true),
+        ("Pixels changed, gray levels", true),
+        ("CKA (95 % interval)", true),
     ];
     let share = |share: Option<Share>| {
-        share.map_or_else(
-            || Cell::text(none()),
-            |share| Cell { interval: Some(share.interval), ..Cell::number(percent(share.value), share.value) },
-        )
+        let cell = |Share { value, interval: [low, high] }: Share| Cell {
+            interval: Some([low, high]),
+            ..Cell::number(format!("{} ({:.1}–{:.1})", percent(value), 100.0 * low, 100.0 * high), value)
+        };
+        share.map_or_else(|| Cell::text(none()), cell)
     };
     let number = |value: Option<f64>, digits: usize| {
         value.map_or_else(|| Cell::text(none()), |value| Cell::number(format!("{value:.digits$}"), value))
@@ -206,7 +208,10 @@ fn page(audit: &Audit, subject: &Subject, findings: &Findings) -> Page {
             share(row.changed_predictions),
             number(row.logit_change, 3),
             number(row.pixel_difference, 2),
-            number(row.cka, 4),
+            match (row.cka, row.cka_interval) {
+                (Some(cka), Some([low, high])) => Cell::number(format!("{cka:.4} ({low:.4}–{high:.4})"), cka),
+                (cka, _) => number(cka, 4),
+            },
         ]
     };
     let table = page::Table {
@@ -217,18 +222,36 @@ fn page(audit: &Audit, subject: &Subject, findings: &Findings) -> Page {
     let mut page = Page::new(format!("Preprocessing audit of {}", subject.names()));
     page.facts = subject.facts();
     page.facts.push(("Images".into(), HumanCount(audit.n as u64).to_string()));
+    page.facts.extend(audit.rows.first().map(own_preprocessing).into_iter().flatten());
     (page.verdict, page.next) = (findings.sentences.clone(), findings.next.clone());
     page.verdict.extend(audit.resizing_changes_nothing().then(|| sentence(NO_DIFFERENCE)));
     let note = "Each preprocessing compared with the model’s own, which comes first.";
     page.sections.push(Section::new("Measures", note).wide().with("", table));
-    let note = "Every measure as a change, on one color scale.";
-    page.sections.push(Section::new("Changes", note).wide().with("", changes_map(audit, String::new())));
+    let note = "Every measure as a change in percent: accuracy lost (below 0, it rises), predictions that are others, the \
+                change of the logits as a share of their spread over classes, 1 − CKA, and the difference of the pixels as a \
+                share of their range. Measures are unlike, so each column has its own color scale, from no change to its \
+                largest.";
+    page.sections.push(Section::new("Changes", note).with("", changes_map(audit, String::new())));
     page
 }
 
-/// Every measure as a change that is 0 where nothing changes; NaN where it is unknown.
+/// The model's own preprocessing, with which the others are compared.
+fn own_preprocessing(own: &AuditRow) -> [(String, String); 3] {
+    let size = match own.size {
+        [height, width] if height == width => height.to_string(),
+        [height, width] => format!("{height}×{width}"),
+    };
+    let facts = [
+        ("Own filter", own.interpolation.to_string()),
+        ("Own input size", size),
+        ("Own crop fraction", own.crop_pct.to_string()),
+    ];
+    facts.map(|(name, value)| (name.to_owned(), value))
+}
+
+/// Every measure as a change that is 0 where nothing changes, as a share; NaN where it is unknown.
 fn changes(audit: &Audit) -> (Vec<String>, Vec<Vec<f64>>) {
-    let columns = ["accuracy lost", "predictions changed", "logits changed", "1 − CKA", "pixels, share of range"];
+    let columns = ["accuracy lost", "predictions", "logits", "1 − CKA", "pixels"];
     let own = audit.rows.first().and_then(|row| row.accuracy).map(|share| share.value);
     let changes = |row: &AuditRow| {
         let lost = own.zip(row.accuracy).map(|(own, share)| own - share.value);
@@ -253,15 +276,15 @@ fn changes(audit: &Audit) -> (Vec<String>, Vec<Vec<f64>>) {
 fn changes_map(audit: &Audit, title: String) -> HeatMap {
     let (columns, changes) = changes(audit);
     let finite = |row: &Vec<f64>| row.iter().map(|&change| change.is_finite().then_some(change)).collect();
-    let largest = changes.iter().flatten().copied().filter(|change| change.is_finite()).fold(0.0, f64::max);
     HeatMap {
         title,
-        value_label: "change; 0 is no change".into(),
+        value_label: "change".into(),
         rows: audit.rows.iter().map(|row| row.name.clone()).collect(),
         columns,
         values: changes.iter().map(finite).collect(),
-        range: Some([0.0, largest.max(1e-6)]),
-        decimals: 3,
+        by_column: true,
+        format: Format::Percent,
+        decimals: 1,
         ..HeatMap::default()
     }
 }

@@ -1,24 +1,25 @@
 //! `retune cka`: compares representations across resampling filters, layers, or models.
 
+mod page;
+
+use std::path::{Path, PathBuf};
+
 use clap::Args;
-use indicatif::HumanCount;
 use retune::inference::Layer;
 use retune::inference::layers::every_layer;
 use retune::models::Model;
 use retune::monitor::Monitor;
 use retune::pixels::resize::Interpolation;
-use retune::report::findings::{self, Findings};
-use retune::report::page::Page;
+use retune::report::findings::{self, Command, Findings, NextStep};
 use retune::report::plot::{Plot, table_map};
-use retune::report::similarity::{Missing, Similarities, section_of};
-use retune::similarity::{self, CkaMatrix, CkaOptions, UndefinedCell, View};
+use retune::run::{self, FitOptions};
+use retune::similarity::{self, CkaMatrix, CkaOptions, View};
 use serde::Serialize;
 
 use crate::arguments::cka::{ComparisonArguments, InterpolationArguments, SimilarityArguments};
 use crate::arguments::data::DataArguments;
-use crate::arguments::model::{ModelArguments, PreprocessingArguments};
+use crate::arguments::model::{ModelArguments, PreprocessingArguments, absolute};
 use crate::arguments::output_file::{OutputFile, csv_cell};
-use crate::command_line::CommandLine;
 use crate::failure::Failure;
 use crate::output::table::{Align, Table};
 use crate::output::{Console, Subject, results};
@@ -96,7 +97,7 @@ pub fn run(arguments: &CkaArguments, console: &Console) -> Result<(), Failure> {
         console.progress.message(&format!("note: {warning}"));
     }
     let subject = Subject::new(arguments.model.typed(), &arguments.data.data);
-    let findings = document.findings(model.config().preprocessing().interpolation, &console.command_line);
+    let findings = document.findings(arguments, model.config().preprocessing().interpolation, console);
     let against = arguments.against.as_deref();
     if let Some(out) = &arguments.out {
         out.write(|| document.plot(), &document, || document.csv(), || document.page(&subject, against, &findings))?;
@@ -127,6 +128,26 @@ fn between_interpolations(
             Document::Several { own, matrices }
         }
     })
+}
+
+/// The options of the run whose model is compared, and the model that it began with.
+fn base(arguments: &CkaArguments) -> Option<(FitOptions, PathBuf)> {
+    let options = run::read_options(arguments.model.run()?).ok()?;
+    let base = options.model.path.clone()?;
+    Some((options, base))
+}
+
+/// What to do with what fine-tuning changed: choose layers from the run's own training images, for these may be test
+/// images. Of two models that have nothing to do with each other, measure accuracy.
+fn after_models(arguments: &CkaArguments, command: impl Fn(&str) -> Command) -> NextStep {
+    let against = arguments.against.as_deref().map(|against| absolute(Path::new(against)));
+    match base(arguments).filter(|(_, base)| Some(base) == against.as_ref()) {
+        Some((options, _)) => {
+            let advise = Command::of_run("advise", &options, None).without(&["eval", "budget"]);
+            NextStep::new("measure which layers are worth tuning on the training images", &advise)
+        }
+        None => NextStep::new("measure accuracy on these images", &command("eval")),
+    }
 }
 
 fn view<'a>(name: &str, model: &'a Model) -> View<'a> {
@@ -184,7 +205,7 @@ impl Document {
                     let layer = matrix.layer.clone().unwrap_or_default();
                     table.row(std::iter::once(layer).chain(matrix.matrix[0][1..].iter().copied().map(number)));
                 }
-                format!("{}\n\nbetween {own}, the model's own, and:\n{table}", heading(&matrices[0]))
+                format!("{}\n\nbetween {own}, the model's own, and:\n{table}", heading(&matrices[0], None))
             }
         }
     }
@@ -211,36 +232,18 @@ impl Document {
     }
 
     /// What is most and least alike.
-    fn findings(&self, own: Interpolation, typed: &CommandLine) -> Findings {
-        let command = |to: &str| typed.turned_into(to);
+    fn findings(&self, arguments: &CkaArguments, own: Interpolation, console: &Console) -> Findings {
+        let command = |to: &str| console.command_line.turned_into(to);
         match self {
-            Self::One(matrix) if matrix.columns.is_some() => findings::similarity::between_models(matrix, command),
-            Self::One(matrix) if matrix.layer.is_none() => findings::similarity::between_layers(matrix, command),
+            Self::One(matrix) if matrix.columns.is_some() => {
+                findings::similarity::between_models(matrix, after_models(arguments, command))
+            }
+            Self::One(matrix) if matrix.layer.is_none() => {
+                let base = base(arguments).map(|(_, base)| findings::typed(&base));
+                findings::similarity::between_layers(matrix, command, base.as_deref())
+            }
             _ => findings::similarity::between_filters(self.matrices(), own.name(), command),
         }
-    }
-
-    fn page(&self, subject: &Subject, against: Option<&str>, findings: &Findings) -> Page {
-        let mut page = Page::new(match against {
-            Some(against) => format!("Similarity of features: {}, against {against}", subject.names()),
-            None => format!("Similarity of features: {}", subject.names()),
-        });
-        let first = self.matrices().first();
-        (page.verdict, page.next) = (findings.sentences.clone(), findings.next.clone());
-        page.verdict.extend(self.warnings().into_iter().map(sentence));
-        page.facts = subject.facts();
-        page.facts.extend(against.map(|against| ("Against".to_owned(), against.to_owned())));
-        page.facts.extend(first.map(facts).unwrap_or_default());
-        page.sections.push(section_of(self.matrices().iter().map(|matrix| Similarities {
-            names: matrix.names.clone(),
-            columns: matrix.columns.clone(),
-            matrix: matrix.matrix.clone(),
-            layer: matrix.layer.clone(),
-            n: matrix.n,
-            intervals: matrix.intervals.clone(),
-            undefined: matrix.undefined.iter().map(missing).collect(),
-        })));
-        page
     }
 
     fn plot(&self) -> Plot {
@@ -262,32 +265,11 @@ impl Document {
     }
 }
 
-/// What was compared, and how.
-fn facts(matrix: &CkaMatrix) -> Vec<(String, String)> {
-    let mut facts = vec![
-        ("Images".to_owned(), HumanCount(matrix.n as u64).to_string()),
-        ("Estimator".to_owned(), matrix.estimator.to_string()),
-        ("Kernel".to_owned(), matrix.kernel.to_string()),
-    ];
-    if matrix.columns.is_some() {
-        facts.push(("Rows".to_owned(), "of --model".to_owned()));
-        facts.push(("Columns".to_owned(), "of --against".to_owned()));
-    }
-    if let Some(preprocessing) = &matrix.preprocessing {
-        facts.push(("Images of both".to_owned(), preprocessing.to_string()));
-    }
-    facts
-}
-
 /// A note as a sentence of its own.
 pub fn sentence(note: &str) -> String {
     let mut characters = note.chars();
     let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
     format!("{first}{}.", characters.as_str())
-}
-
-fn missing(cell: &UndefinedCell) -> Missing {
-    Missing { row: cell.row.clone(), column: cell.column.clone(), reason: cell.reason.clone() }
 }
 
 /// A matrix as text, and its most asked-for part with intervals.
@@ -298,7 +280,7 @@ fn describe(matrix: &CkaMatrix) -> String {
     for (name, values) in matrix.names.iter().zip(&matrix.matrix) {
         table.row(std::iter::once(name.clone()).chain(values.iter().copied().map(number)));
     }
-    let mut text = heading(matrix);
+    let mut text = heading(matrix, matrix.layer.as_deref());
     if let Some(preprocessing) = &matrix.preprocessing {
         text.push_str(&format!("\nboth models see images at {preprocessing}"));
     }
@@ -315,9 +297,12 @@ fn describe(matrix: &CkaMatrix) -> String {
     text
 }
 
+/// A pair's name, with its value and interval where they exist.
+type Pair = (String, Option<f64>, Option<[f64; 2]>);
+
 /// The first row, where rows are columns (the model's own way of resizing against the others); same-named layers, where
 /// two models are compared.
-fn with_intervals(matrix: &CkaMatrix) -> Option<Table> {
+fn asked_for(matrix: &CkaMatrix) -> Vec<Pair> {
     let cells: Vec<(String, usize, usize)> = match (&matrix.columns, &matrix.layer) {
         (Some(columns), _) => {
             let same = |(row, name): (usize, &String)| {
@@ -332,25 +317,35 @@ fn with_intervals(matrix: &CkaMatrix) -> Option<Table> {
         }
         (None, None) => Vec::new(),
     };
-    if cells.is_empty() {
+    let found = |(name, row, column): (String, usize, usize)| {
+        let interval = matrix.intervals.get(row).and_then(|row| row[column]);
+        (name, matrix.matrix[row][column], interval)
+    };
+    cells.into_iter().map(found).collect()
+}
+
+/// The same as text.
+fn with_intervals(matrix: &CkaMatrix) -> Option<Table> {
+    let pairs = asked_for(matrix);
+    if pairs.is_empty() {
         return None;
     }
     let mut table = Table::new([("between", Align::Left), ("CKA", Align::Right), ("95 % interval", Align::Right)]);
-    for (name, row, column) in cells {
-        let interval = matrix.intervals.get(row).and_then(|row| row[column]);
+    for (name, value, interval) in pairs {
         let interval = interval.map(|[low, high]| format!("{low:.4}–{high:.4}")).unwrap_or_default();
-        let value = matrix.matrix[row][column].map_or_else(|| "–".to_owned(), |value| format!("{value:.4}"));
+        let value = value.map_or_else(|| "–".to_owned(), |value| format!("{value:.4}"));
         table.row([name, value, interval]);
     }
     Some(table)
 }
 
-fn heading(matrix: &CkaMatrix) -> String {
+/// What was computed; `at` is the layer, unless there are several.
+fn heading(matrix: &CkaMatrix, at: Option<&str>) -> String {
     let minibatches = match matrix.minibatches {
         1 => String::new(),
         count => format!(" in {count} minibatches of {}", matrix.n / count),
     };
-    let place = matrix.layer.as_ref().map(|layer| format!(" at {layer}")).unwrap_or_default();
+    let place = at.map(|layer| format!(" at {layer}")).unwrap_or_default();
     format!("{} CKA{place}, {} images{minibatches}", matrix.estimator, matrix.n)
 }
 

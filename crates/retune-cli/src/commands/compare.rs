@@ -9,6 +9,7 @@ use retune::features::Shard;
 use retune::methods::layers::LayerSelection;
 use retune::methods::{Method, MethodSpec};
 use retune::models::Model;
+use retune::report::run_page::read_command;
 use serde::Serialize;
 
 use crate::arguments::data::EvaluationArguments;
@@ -94,7 +95,9 @@ pub fn run(arguments: &CompareArguments, console: &Console) -> Result<(), Failur
     let report = if pictures { super::report::after_comparison(out, console)? } else { None };
     let runs = runner::read(out).map(|(_, runs)| runs).unwrap_or_default();
     let run = |label: &str| runs.iter().find(|(known, _)| known == label).map(|(_, run)| run.as_path());
-    let findings = findings::of(&comparison, run);
+    // A comparison that goes on was typed before.
+    let typed = command.or_else(|| read_command(out).ok().flatten());
+    let findings = findings::of(&comparison, run, typed.as_deref());
     console.print(&comparison.document(), || {
         let made = match (pictures, report) {
             (false, _) => "runs, tables",

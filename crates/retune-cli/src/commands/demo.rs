@@ -1,17 +1,19 @@
 //! `retune demo`: tries every method on two embedded tasks with a shift.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
 use retune::analysis::intervals::proportion_difference;
-use retune::compare::{self, Comparison, MethodRow, table};
+use retune::compare::{self, Comparison, MethodRow, Standing, table};
 use retune::demo::{self, Task};
 use retune::inference::Evaluation;
 use retune::methods::layers::LayerSelection;
 use retune::methods::{self, Layers, Method, MethodOptions, MethodSpec};
 use retune::models::{HeadInitialization, Model};
 use retune::monitor::Monitor;
-use retune::report::page::Page;
+use retune::report::findings::listed;
+use retune::report::page::{Page, Section};
 use retune::run::{self, FitError, Summary};
 use retune::train::options::TrainOptions;
 use retune::train::{Shared, TrainError, Trainer};
@@ -53,7 +55,8 @@ pub fn run(arguments: &DemoArguments, console: &Console) -> Result<(), Failure> 
             let summary = fit(&task, &spec, &backbone, arguments.seed, &shared, console)?;
             runs.push(Summary { method: spec.label(), ..summary });
         }
-        outcomes.push((task, Outcome::of(runs)));
+        let outcome = Outcome::of(runs, task.name);
+        outcomes.push((task, outcome));
     }
     let report = write(&page(&outcomes, &backbone), arguments, console)?;
     let results: Vec<TaskResults> =
@@ -132,7 +135,8 @@ fn describe(task: &Task, outcome: &Outcome) -> String {
     let first = sentences.next().map(|first| format!("{}\n", bold(first))).unwrap_or_default();
     let rest: String = sentences.map(|sentence| format!("{sentence}\n")).collect();
     let table = results::comparison(&table::rows(&outcome.comparison));
-    format!("{} ({images} training images)\n{}\n\n{table}\n{first}{rest}\n", task.name, task.title)
+    let name = capitalized(task.name);
+    format!("{name} ({images} training images)\n{}\n\n{table}\n{first}{rest}\n", task.title)
 }
 
 /// What came of a task.
@@ -144,77 +148,117 @@ struct Outcome {
 }
 
 impl Outcome {
-    fn of(runs: Vec<Summary>) -> Self {
+    /// What came of a task with a shift of this name.
+    fn of(runs: Vec<Summary>, shift: &str) -> Self {
         let row = |run: &Summary| {
             let mut row = MethodRow::new(&run.method);
             row.add(run.seed, run.clone(), None);
             row
         };
         let comparison = Comparison::new(runs.iter().map(row).collect(), &["shifted".to_owned()]);
-        let mut sentences: Vec<String> = finding(&runs).into_iter().collect();
-        sentences.extend(surprises(&runs));
+        let mut sentences: Vec<String> = finding(&comparison, shift).into_iter().collect();
+        sentences.extend(surprises(&runs, shift));
         Self { runs, comparison, sentences }
     }
 }
 
-/// Which method is best under shift, and how the default does beside it.
-fn finding(runs: &[Summary]) -> Option<String> {
-    let shifted = |run: &Summary| run.splits.get("shifted").map(|found| found.accuracy);
-    let best = runs.iter().max_by(|one, other| {
-        let accuracy = |run: &Summary| shifted(run).unwrap_or(f64::NEG_INFINITY);
-        accuracy(one).total_cmp(&accuracy(other))
-    })?;
-    let default = default_of(runs)?;
-    let (highest, own) = (shifted(best)?, shifted(default)?);
-    let lost = 100.0 * (highest - own);
-    let beside = match lost {
-        ..0.05 => format!("the default, {}, is as good", default.method),
-        _ => format!("the default, {}, is {lost:.1} points lower", default.method),
+/// Which method is best under a shift, and how the default does beside it.
+fn finding(comparison: &Comparison, shift: &str) -> Option<String> {
+    let shifted = comparison.results().iter().find(|result| result.column.set == "shifted")?;
+    let best = shifted.methods.iter().find(|method| method.standing == Standing::Best)?;
+    let default = shifted.methods.iter().find(|method| method.label == methods::DEFAULT.name)?;
+    let (highest, own) = (best.estimate?.mean, default.estimate?.mean);
+    let lost = points_between(own, highest);
+    let beside = match (lost, default.standing) {
+        (..0.05, _) => format!("the default, {}, is as good", default.label),
+        (_, Standing::Worse) => format!("the default, {}, is {lost:.1} points lower", default.label),
+        _ => format!("the default, {}, is {lost:.1} points lower, which is not significant", default.label),
     };
-    Some(format!("Highest accuracy under this shift: {}, {:.1} %; {beside}.", best.method, 100.0 * highest))
+    Some(format!("Under {shift}, {} is the most accurate, {:.1} %; {beside}.", best.label, 100.0 * highest))
 }
 
 fn default_of(runs: &[Summary]) -> Option<&Summary> {
     runs.iter().find(|run| run.method == methods::DEFAULT.name)
 }
 
-/// A sentence for each method that does significantly better or worse under shift than on data as in training, beside the
-/// default; the largest difference first.
-fn surprises(runs: &[Summary]) -> Vec<String> {
-    let Some(default) = default_of(runs) else { return Vec::new() };
-    let mut found: Vec<(f64, String)> = runs.iter().filter_map(|run| surprise(run, default)).collect();
-    found.sort_by(|one, other| other.0.total_cmp(&one.0));
-    found.into_iter().map(|(_, sentence)| sentence).collect()
+/// How a method does beside the default where that is surprising: significantly better or worse under the shift, and not
+/// so in distribution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Surprise {
+    WorseThoughAsGood,
+    WorseThoughBetter,
+    BetterThoughWorse,
+    BetterAndAsGood,
 }
 
-/// What is surprising in a method's row, with how large it is.
-fn surprise(run: &Summary, default: &Summary) -> Option<(f64, String)> {
+impl Surprise {
+    /// From the 95 % intervals of how much better a method is than the default.
+    fn of([own_low, own_high]: [f64; 2], [low, high]: [f64; 2]) -> Option<Self> {
+        let (is_worse, is_better) = (high < 0.0, low > 0.0);
+        match (own_high < 0.0, own_low > 0.0) {
+            (false, false) if is_worse => Some(Self::WorseThoughAsGood),
+            (false, true) if is_worse => Some(Self::WorseThoughBetter),
+            (true, _) if is_better => Some(Self::BetterThoughWorse),
+            (false, false) if is_better => Some(Self::BetterAndAsGood),
+            _ => None,
+        }
+    }
+
+    /// What is said of the methods under a shift, and in distribution.
+    fn words(self) -> [&'static str; 2] {
+        match self {
+            Self::WorseThoughAsGood => ["worse", "though as good in distribution"],
+            Self::WorseThoughBetter => ["worse", "though better in distribution"],
+            Self::BetterThoughWorse => ["better", "though worse in distribution"],
+            Self::BetterAndAsGood => ["better", "and as good in distribution"],
+        }
+    }
+}
+
+/// A sentence for each kind of surprise with the methods that it holds for; the largest difference first.
+fn surprises(runs: &[Summary], shift: &str) -> Vec<String> {
+    let Some(default) = default_of(runs) else { return Vec::new() };
+    let found = runs.iter().filter_map(|run| Some((surprise(run, default)?, run.method.clone())));
+    let mut kinds: BTreeMap<Surprise, Vec<(f64, String)>> = BTreeMap::new();
+    for ((kind, size), method) in found {
+        kinds.entry(kind).or_default().push((size, method));
+    }
+    for methods in kinds.values_mut() {
+        methods.sort_by(|one, other| other.0.total_cmp(&one.0));
+    }
+    let mut kinds: Vec<_> = kinds.into_iter().collect();
+    kinds.sort_by(|one, other| other.1[0].0.total_cmp(&one.1[0].0));
+    let sentence = |(kind, methods): (Surprise, Vec<(f64, String)>)| {
+        let named: Vec<String> = methods.iter().map(|(size, method)| format!("{method} ({size:.1} points)")).collect();
+        let is = if named.len() == 1 { "is" } else { "are" };
+        let [under, in_distribution] = kind.words();
+        format!("{} {is} {under} than {} under {shift}, {in_distribution}.", listed(&named), default.method)
+    };
+    kinds.into_iter().map(sentence).collect()
+}
+
+/// What is surprising in a method's row, with how large the difference under the shift is.
+fn surprise(run: &Summary, default: &Summary) -> Option<(Surprise, f64)> {
     let gain = |set: &str| {
         let (own, other) = (run.splits.get(set)?, default.splits.get(set)?);
         let counts = |found: &Evaluation| ((found.accuracy * found.n as f64).round() as usize, found.n);
-        Some((own.accuracy - other.accuracy, proportion_difference(counts(own), counts(other))))
+        let points = points_between(other.accuracy, own.accuracy);
+        Some((points, proportion_difference(counts(own), counts(other))))
     };
-    let ((on_test, [test_low, test_high]), (shifted, [low, high])) = (gain("test")?, gain("shifted")?);
-    let method = &run.method;
-    let points = |share: f64| format!("{:.1} points", 100.0 * share.abs());
-    let like = if test_low > 0.0 {
-        format!("is {} better than {} on images as in training", points(on_test), default.method)
-    } else if test_high < 0.0 {
-        format!("is {} worse than {} on images as in training", points(on_test), default.method)
-    } else {
-        format!("is as good as {} on images as in training", default.method)
-    };
-    // Better here and worse there, or a difference in one of them.
-    let sentence = if high < 0.0 && test_high >= 0.0 {
-        format!("{method} {like}, but {} worse under the shift.", points(shifted))
-    } else if low > 0.0 && test_high < 0.0 {
-        format!("{method} {like}, but {} better under the shift.", points(shifted))
-    } else if low > 0.0 && test_low <= 0.0 {
-        format!("{method} {like}, and {} better under the shift.", points(shifted))
-    } else {
-        return None;
-    };
-    Some((shifted.abs(), sentence))
+    let ((_, on_test), (shifted, under_shift)) = (gain("test")?, gain("shifted")?);
+    Some((Surprise::of(on_test, under_shift)?, shifted.abs()))
+}
+
+/// How far one share is above another in points, as a reader finds it by subtracting the two as tables show them.
+fn points_between(low: f64, high: f64) -> f64 {
+    let tenths = |share: f64| (1000.0 * share).round();
+    (tenths(high) - tenths(low)) / 10.0
+}
+
+/// Words with a capital at the start.
+fn capitalized(words: &str) -> String {
+    let mut letters = words.chars();
+    letters.next().map(|first| format!("{}{}", first.to_uppercase(), letters.as_str())).unwrap_or_default()
 }
 
 /// The page of both tasks.
@@ -222,12 +266,16 @@ fn page(outcomes: &[(Task, Outcome)], backbone: &Model) -> Page {
     let methods = outcomes.first().map_or(0, |(_, outcome)| outcome.runs.len());
     let mut page = Page::new(format!("Demo: {methods} methods on two shifted tasks"));
     for (task, outcome) in outcomes {
-        page.verdict.extend(outcome.sentences.iter().map(|sentence| format!("{}: {sentence}", task.name)));
+        page.verdict.extend(outcome.sentences.iter().cloned());
         let (mut table, scatter) = compare::page::sections(&outcome.comparison);
-        table.title = format!("{}: {}", task.name, table.title.to_lowercase());
         table.note = format!("{}. {}", task.title, table.note);
-        page.sections.push(table);
-        page.sections.extend(scatter);
+        // Across the whole page, so that a figure stays below its own table.
+        let sections = std::iter::once(table).chain(scatter.map(Section::wide));
+        let of_task = |section: Section| Section {
+            title: format!("{}: {}", capitalized(task.name), section.title.to_lowercase()),
+            ..section
+        };
+        page.sections.extend(sections.map(of_task));
     }
     page.facts = vec![
         ("Model".into(), format!("{}, embedded", backbone.config().architecture())),
@@ -261,18 +309,54 @@ mod tests {
             run("lp", 800, 700),
             run("ft", 900, 600),
             run("lp-ft", 900, 480),
+            run("wise-ft", 895, 490),
             run("same", 905, 610),
             run("worse", 700, 400),
             run("better", 905, 690),
+            run("overfitted", 950, 540),
         ];
-        let found = surprises(&runs);
         let expected = [
-            "lp-ft is as good as ft on images as in training, but 12.0 points worse under the shift.",
-            "lp is 10.0 points worse than ft on images as in training, but 10.0 points better under the shift.",
-            "better is as good as ft on images as in training, and 9.0 points better under the shift.",
+            "lp-ft (12.0 points) and wise-ft (11.0 points) are worse than ft under fog, though as good in distribution.",
+            "lp (10.0 points) is better than ft under fog, though worse in distribution.",
+            "better (9.0 points) is better than ft under fog, and as good in distribution.",
+            "overfitted (6.0 points) is worse than ft under fog, though better in distribution.",
         ];
-        assert_eq!(found, expected);
-        let best = finding(&runs).unwrap();
-        assert_eq!(best, "Highest accuracy under this shift: lp, 70.0 %; the default, ft, is 10.0 points lower.");
+        assert_eq!(surprises(&runs, "fog"), expected);
+    }
+
+    #[test]
+    fn the_default_is_called_lower_by_a_significant_difference_alone() {
+        let found = |runs: [Summary; 2]| Outcome::of(runs.into(), "fog").sentences.remove(0);
+        assert_eq!(
+            found([run("lp", 800, 700), run("ft", 900, 600)]),
+            "Under fog, lp is the most accurate, 70.0 %; the default, ft, is 10.0 points lower."
+        );
+        assert_eq!(
+            found([run("lp", 900, 610), run("ft", 900, 600)]),
+            "Under fog, lp is the most accurate, 61.0 %; the default, ft, is 1.0 points lower, which is not significant."
+        );
+        assert!(found([run("lp", 900, 600), run("ft", 900, 600)]).ends_with("; the default, ft, is as good."));
+    }
+
+    #[test]
+    fn each_figure_of_the_page_says_its_task() {
+        let outcome = |shift| Outcome::of(vec![run("lp", 800, 700), run("ft", 900, 600)], shift);
+        let tasks = [demo::subpopulation_shift().unwrap(), demo::input_shift().unwrap()];
+        let outcomes = tasks.map(|task| {
+            let outcome = outcome(task.name);
+            (task, outcome)
+        });
+        let page = page(&outcomes, &demo::backbone().unwrap());
+        let titles: Vec<&str> = page.sections.iter().map(|section| section.title.as_str()).collect();
+        assert_eq!(
+            titles,
+            [
+                "Subpopulation shift: accuracy",
+                "Subpopulation shift: in distribution and under shift",
+                "Input shift: accuracy",
+                "Input shift: in distribution and under shift",
+            ]
+        );
+        assert!(page.sections.iter().all(|section| section.wide));
     }
 }

@@ -119,6 +119,7 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
     }
     let architecture = model.config().architecture();
     let preprocessing = before.as_ref().map(|_| preprocessing);
+    let typed = &console.command_line;
     let document = Document {
         architecture,
         splits: &splits,
@@ -142,8 +143,7 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
         let of_set = |set: &str| confidence.get(set).cloned();
         let confidence = Confidence { calibration: &of_set, temperature, scaling: scaling.as_ref() };
         let found = findings::evaluated(&splits, &confidence, mistakes);
-        let next =
-            if several_labels && arguments.per_class { Vec::new() } else { next(arguments, &console.command_line) };
+        let next = if several_labels && arguments.per_class { Vec::new() } else { next(arguments, &splits, typed) };
         let findings = Findings { sentences: found, next };
         format!("{}{}{seen}\n{}", tables.concat(), moved(&feature_change), results::found(&findings))
     })
@@ -189,13 +189,26 @@ impl LabelAnswers {
 }
 
 /// What would say more about these images.
-fn next(arguments: &EvalArguments, typed: &CommandLine) -> Vec<NextStep> {
+fn next(arguments: &EvalArguments, splits: &IndexMap<String, Evaluation>, typed: &CommandLine) -> Vec<NextStep> {
     if arguments.per_class {
-        let purpose = "check whether other preprocessing would do better";
-        return vec![NextStep::new(purpose, &typed.turned_into("audit"))];
+        return vec![audit_of_worst(arguments, splits, typed)];
     }
     let per_class = typed.turned_into("eval").switch("per-class");
     vec![NextStep::new("see recall and precision of every class", &per_class)]
+}
+
+/// An audit of the set on which the model does worst.
+fn audit_of_worst(arguments: &EvalArguments, splits: &IndexMap<String, Evaluation>, typed: &CommandLine) -> NextStep {
+    let worst = splits.iter().min_by(|one, other| one.1.score().total_cmp(&other.1.score()));
+    let further = worst.and_then(|(name, _)| arguments.evaluations.named(name));
+    let audit = typed.turned_into("audit");
+    match further {
+        Some(set) => NextStep::new(
+            format!("check whether other preprocessing would do better on {}", set.name),
+            &audit.without(&["split"]).with("data", set.path.display().to_string()),
+        ),
+        None => NextStep::new("check whether other preprocessing would do better", &audit),
+    }
 }
 
 /// A line for each set on how far its features moved.

@@ -1,6 +1,7 @@
 //! `retune umap`: maps features in two dimensions.
 
 mod onto;
+mod page;
 
 use std::iter::repeat_n;
 use std::path::{Path, PathBuf};
@@ -17,9 +18,8 @@ use retune::inference::{Layer, most_likely};
 use retune::models::imagenet;
 use retune::monitor::Monitor;
 use retune::pixels::decode::DecodeLimits;
-use retune::report::findings::map::MapFacts;
-use retune::report::findings::{self, Findings, NextStep, listed};
-use retune::report::page::{ColorBy, Map, Page, Section};
+use retune::report::findings::map::{MapFacts, Placed};
+use retune::report::findings::{self, Findings, NextStep};
 use retune::report::plot::Plot;
 use retune::run::record::Thumbnails;
 use retune::sources::{ImageSource, SplitName};
@@ -33,7 +33,7 @@ use crate::arguments::output_file::{Format, OutputFile, csv_cell};
 use crate::arguments::parse::{self, named};
 use crate::command_line::CommandLine;
 use crate::failure::Failure;
-use crate::output::{Console, Subject, results};
+use crate::output::{Console, results};
 
 /// Neighbors over which a map is judged.
 const JUDGED_NEIGHBORS: usize = 15;
@@ -146,9 +146,9 @@ pub fn run(arguments: &UmapArguments, console: &Console) -> Result<(), Failure> 
     };
     let known = arguments.onto.as_ref().map(|map| KnownMap::read(map, &arguments.onto_features)).transpose()?;
     let new = images.labels.len();
-    let images = match &known {
+    let (images, placed) = match &known {
         Some(known) => images.after(known)?,
-        None => images,
+        None => (images, None),
     };
     let missing = |what: &str| Err(Failure::Mistake(format!("--color {}: {what}", arguments.color)));
     match arguments.color.as_str() {
@@ -178,10 +178,11 @@ pub fn run(arguments: &UmapArguments, console: &Console) -> Result<(), Failure> 
         trustworthiness: trust.flatten(),
         points: images.points(&layout),
     };
-    let findings =
-        images.findings(&options, document.trustworthiness, arguments.data.is_some().then_some(&console.command_line));
+    let title = page::title(document.images, placed.as_ref(), arguments);
+    let typed = arguments.data.is_some().then_some(&console.command_line);
+    let findings = images.findings(&options, document.trustworthiness, placed, typed);
     let map = images.map(&layout, &arguments.color);
-    let page = || images.page(map.clone(), &options, arguments, &findings);
+    let page = || images.page(title.clone(), map.clone(), &options, arguments, &findings);
     let plot = || Plot::from(map.figure(&format!("UMAP of {} images", document.images), map.colored_by));
     arguments.out.write(plot, &document, || csv(&document.points), page)?;
     console.print(&document, || {
@@ -198,24 +199,27 @@ pub fn run(arguments: &UmapArguments, console: &Console) -> Result<(), Failure> 
 }
 
 impl Images {
-    /// These images after those of a map, of which nothing but labels and paths is known.
-    fn after(self, known: &KnownMap) -> Result<Self, Failure> {
+    /// These images after those of a map, of which nothing but labels and paths is known, and what these have in common
+    /// with those.
+    fn after(self, known: &KnownMap) -> Result<(Self, Option<Placed>), Failure> {
         if self.width != known.width {
             let reason = format!("its images have {} features, the new ones {}", known.width, self.width);
             return Err(Failure::in_file(Path::new(&known.name), reason));
         }
+        let placed = known.compared(&self.features, &self.labels, &self.predictions, JUDGED_NEIGHBORS);
         let new = match self.files.is_empty() {
             true => vec!["new".to_owned(); self.labels.len()],
             false => self.files,
         };
-        Ok(Self {
+        let all = Self {
             features: [known.features.as_slice(), &self.features].concat(),
             width: self.width,
             labels: [known.labels.as_slice(), &self.labels].concat(),
             paths: [known.paths.as_slice(), &self.paths].concat(),
             files: vec![known.name.clone(); known.layout.len()].into_iter().chain(new).collect(),
             ..Self::default()
-        })
+        };
+        Ok((all, Some(placed)))
     }
 
     fn of_files(files: &[PathBuf]) -> Result<Self, Failure> {
@@ -323,7 +327,13 @@ impl Images {
 
     /// Whether classes are apart in the features, how often the model is right, and how good the map is.
     /// `typed` is the command line where it names the images.
-    fn findings(&self, options: &UmapOptions, trust: Option<f64>, typed: Option<&CommandLine>) -> Findings {
+    fn findings(
+        &self,
+        options: &UmapOptions,
+        trust: Option<f64>,
+        placed: Option<Placed>,
+        typed: Option<&CommandLine>,
+    ) -> Findings {
         let classes: Vec<String> = self.classes().into_iter().cloned().collect();
         let labels: Vec<Option<usize>> =
             self.labels.iter().map(|label| classes.binary_search(label.as_ref()?).ok()).collect();
@@ -337,65 +347,17 @@ impl Images {
             overlap,
             right: Some((right, answers.count())),
             trustworthiness: trust.map(|trust| (trust, JUDGED_NEIGHBORS)),
+            placed,
         };
         let mut findings = findings::map::of(&facts);
         if let Some(typed) = typed
-            && facts.right.is_some_and(|(_, of)| of > 0)
+            && (facts.right.is_some_and(|(_, of)| of > 0)
+                || facts.placed.as_ref().is_some_and(|new| new.predicted.1 > 0))
         {
             let eval = typed.turned_into("eval").switch("per-class");
             findings.next.push(NextStep::new("see recall and precision of every class", &eval));
         }
         findings
-    }
-
-    /// The map, without thumbnails.
-    fn map(&self, layout: &[[f32; 2]], color: &str) -> Map {
-        let classes = self.classes();
-        let class = |name: &String| classes.binary_search(&name).unwrap_or_default();
-        // What a set is called: the file that the images came from, else the split.
-        let set_of_each = if self.files.is_empty() { &self.splits } else { &self.files };
-        let mut sets = set_of_each.clone();
-        sets.dedup();
-        let set = |name: &String| sets.iter().position(|set| set == name).unwrap_or_default();
-        Map {
-            method: "UMAP (McInnes et al. 2018). Distances between distant clusters mean little.".into(),
-            x: layout.iter().map(|point| point[0]).collect(),
-            y: layout.iter().map(|point| point[1]).collect(),
-            label: self.labels.iter().map(|label| label.as_ref().map_or(-1, |label| class(label) as i64)).collect(),
-            set: set_of_each.iter().map(set).collect(),
-            predicted: self.predictions.iter().map(class).collect(),
-            path: self.paths.clone(),
-            sets: sets.clone(),
-            classes: classes.iter().map(|&name| name.clone()).collect(),
-            colored_by: match color {
-                "file" | "split" => ColorBy::Set,
-                "prediction" => ColorBy::Prediction,
-                "correctness" => ColorBy::Correctness,
-                _ => ColorBy::Class,
-            },
-            ..Map::default()
-        }
-    }
-
-    /// The interactive map.
-    fn page(&self, map: Map, options: &UmapOptions, arguments: &UmapArguments, findings: &Findings) -> Page {
-        let count = HumanCount(map.x.len() as u64);
-        let mut page = Page::new(format!("Map of {count} images: {}", origin(arguments)));
-        (page.verdict, page.next) = (findings.sentences.clone(), findings.next.clone());
-        page.facts = facts(arguments);
-        page.facts.extend([
-            ("Features of each image".into(), HumanCount(self.width as u64).to_string()),
-            ("Neighbors".into(), options.neighbors.to_string()),
-            ("Minimum distance".into(), options.minimum_distance.to_string()),
-            ("Metric".into(), options.metric.name().to_owned()),
-            ("Seed".into(), options.seed.to_string()),
-        ]);
-        // A sheet that cannot be made leaves a map without pictures.
-        let sheet = self.thumbnails.as_ref().and_then(|tiles| page.add_sheet(tiles.sheet().ok()?.into()));
-        let map = Map { sheet, ..map };
-        let note = "Drag to move, and scroll or pinch to zoom. Point at an image to see it. Click a class in the legend to hide its images.";
-        page.sections.push(Section::new("Map", note).wide().with("", map));
-        page
     }
 
     fn points(&self, layout: &[[f32; 2]]) -> Vec<Point> {
@@ -409,29 +371,6 @@ impl Images {
             prediction: self.predictions.get(row).cloned(),
         };
         layout.iter().enumerate().map(point).collect()
-    }
-}
-
-/// Where the features are from, in a few words.
-fn origin(arguments: &UmapArguments) -> String {
-    let name = |path: &Path| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    match &arguments.data {
-        Some(data) => Subject::new(arguments.model.typed(), data).names(),
-        None => listed(&arguments.features.iter().map(|path| name(path)).collect::<Vec<_>>()),
-    }
-}
-
-/// Where the features are from, in full.
-fn facts(arguments: &UmapArguments) -> Vec<(String, String)> {
-    match &arguments.data {
-        Some(data) => {
-            let layer = ("Layer".to_owned(), arguments.layer.clone());
-            Subject::new(arguments.model.typed(), data).facts().into_iter().chain([layer]).collect()
-        }
-        None => {
-            let files: Vec<String> = arguments.features.iter().map(|path| path.display().to_string()).collect();
-            vec![("Features".into(), files.join(", "))]
-        }
     }
 }
 

@@ -91,10 +91,16 @@ impl Browser {
         ]);
         for (command, parameters) in [
             ("Emulation.setDeviceMetricsOverride", metrics),
-            ("Emulation.setEmulatedMedia", json!({ "features": features })),
+            ("Emulation.setEmulatedMedia", json!({ "media": "", "features": features })),
         ] {
             self.post("/goog/cdp/execute", &json!({ "cmd": command, "params": parameters }));
         }
+    }
+
+    /// Lays the page out as on paper, until the next look.
+    pub fn as_if_printed(&self) {
+        let parameters = json!({ "media": "print" });
+        self.post("/goog/cdp/execute", &json!({ "cmd": "Emulation.setEmulatedMedia", "params": parameters }));
     }
 
     /// The window as a PNG file.

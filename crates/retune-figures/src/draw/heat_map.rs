@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::matrix::{Cell, ColorScale, Matrix};
+use super::matrix::{Cell, ColorScale, Matrix, NAME_GAP, SIDE_TITLE};
 use crate::canvas::{Canvas, widest};
 use crate::color;
 use crate::figure::HeatMap;
@@ -13,6 +13,8 @@ use crate::{Axis, Drawing, Format, font};
 const MAX_CELLS: usize = 400;
 /// Rows and columns with numbers, at most.
 const NUMBERED: usize = 24;
+/// How much wider than its place a figure with numbers may be.
+const MOST_SHRUNK: f64 = 1.3;
 /// Height of the scale of colors, at most.
 const SCALE: f64 = 300.0;
 
@@ -24,21 +26,25 @@ pub(super) fn draw(figure: &HeatMap, mut canvas: Canvas) -> Drawing {
         return canvas.finish(width, top + 80.0 + EDGE, &figure.title);
     }
     let (rows, columns, values) = thinned(figure);
-    let range = range(figure, &values);
-    let axis = Axis { label: figure.value_label.clone(), format: figure.format, ..Axis::default() };
+    let scales = Scales::of(figure, &values);
+    let (axis, range) = (scales.axis(figure), scales.range());
     let beside = 20.0 + ColorScale::linear(axis.clone(), range, SCALE).width();
     let longest = |names: &[String], room: f64| {
         let names: Vec<String> = names.iter().map(|name| fitted(name, TICK, room)).collect();
         widest(names.iter().map(String::as_str), TICK)
     };
     let room = 0.3 * width;
-    let left = 2.0 * EDGE + 30.0 + longest(&rows, room);
-    let numbered = rows.len() <= NUMBERED && columns.len() <= NUMBERED;
+    let title = if figure.y_label.is_empty() { 0.0 } else { SIDE_TITLE };
+    let left = EDGE + title + longest(&rows, room) + NAME_GAP;
     let text = |value: f64| written(figure, value);
     let label =
         values.iter().flatten().flatten().map(|&value| font::width(&text(value), 11.0, false)).fold(0.0, f64::max);
     let across = (width - left - beside - EDGE) / columns.len() as f64;
-    let least = if numbered { (label + 8.0).max(20.0) } else { 1.0 };
+    let wanted = (label + 8.0).max(20.0);
+    // A figure that is much wider than its place is shrunk, and its numbers are too small to read.
+    let fits = left + wanted * columns.len() as f64 + beside + EDGE <= MOST_SHRUNK * width;
+    let numbered = rows.len() <= NUMBERED && columns.len() <= NUMBERED && fits;
+    let least = if numbered { wanted } else { 1.0 };
     let cell = [
         across.clamp(least, 72.0),
         (across.min(420.0 / rows.len() as f64)).clamp(if numbered { 20.0 } else { 1.0 }, 30.0),
@@ -61,7 +67,7 @@ pub(super) fn draw(figure: &HeatMap, mut canvas: Canvas) -> Drawing {
             }
             let color = value.map(|value| {
                 let shown = if numbered { rounded(figure, value) } else { value };
-                color::value(if range[1] > range[0] { (shown - range[0]) / (range[1] - range[0]) } else { 0.5 })
+                color::value(scales.share(column, shown))
             });
             let said = value.map_or_else(|| "–".to_owned(), |value| figure.format.text(value));
             cells.push(Cell {
@@ -95,6 +101,50 @@ pub(super) fn draw(figure: &HeatMap, mut canvas: Canvas) -> Drawing {
     let whole = (right + beside + EDGE).max(0.5 * width);
     let description = format!("{}: {} by {} and {}", figure.title, figure.value_label, figure.y_label, figure.x_label);
     canvas.finish(whole.max(width.min(whole)), drawn.end.max(top + height) + EDGE, &description)
+}
+
+/// What the colors of a figure's columns stand for.
+enum Scales {
+    /// The same for all, from a value to another.
+    Shared([f64; 2]),
+    /// The largest value of each.
+    OfColumns(Vec<f64>),
+}
+
+impl Scales {
+    fn of(figure: &HeatMap, values: &[Vec<Option<f64>>]) -> Self {
+        if !figure.by_column {
+            return Self::Shared(range(figure, values));
+        }
+        let columns = values.first().map_or(0, Vec::len);
+        let finite = |column: usize| values.iter().filter_map(move |row| row[column]).filter(|value| value.is_finite());
+        Self::OfColumns((0..columns).map(|column| finite(column).fold(0.0, f64::max)).collect())
+    }
+
+    /// The place of a value on the scale of its column, from 0 to 1.
+    fn share(&self, column: usize, value: f64) -> f64 {
+        match self {
+            Self::Shared([low, high]) if high > low => (value - low) / (high - low),
+            Self::Shared(_) => 0.5,
+            Self::OfColumns(largest) if largest[column] > 0.0 => value / largest[column],
+            Self::OfColumns(_) => 0.0,
+        }
+    }
+
+    /// The values that the scale beside the cells shows.
+    fn range(&self) -> [f64; 2] {
+        match self {
+            Self::Shared(range) => *range,
+            Self::OfColumns(_) => [0.0, 1.0],
+        }
+    }
+
+    fn axis(&self, figure: &HeatMap) -> Axis {
+        match self {
+            Self::Shared(_) => Axis { label: figure.value_label.clone(), format: figure.format, ..Axis::default() },
+            Self::OfColumns(_) => Axis::shares("of the largest"),
+        }
+    }
 }
 
 /// The number that a cell says.
@@ -147,4 +197,45 @@ fn thinned(figure: &HeatMap) -> (Vec<String>, Vec<String>, Vec<Vec<Option<f64>>>
     let (rows, columns) = (names(&figure.rows, high), names(&figure.columns, wide));
     let values = (0..rows.len()).map(|row| (0..columns.len()).map(|column| value(row, column)).collect()).collect();
     (rows, columns, values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Figure, Style};
+
+    fn map(side: usize) -> HeatMap {
+        let names: Vec<String> = (0..side).map(|index| format!("layer{index}")).collect();
+        HeatMap {
+            rows: names.clone(),
+            columns: names,
+            values: (0..side)
+                .map(|row| (0..side).map(|column| Some((row * column) as f64 / 1000.0)).collect())
+                .collect(),
+            decimals: 2,
+            ..HeatMap::default()
+        }
+    }
+
+    #[test]
+    fn numbers_are_left_out_where_they_would_be_too_small() {
+        let numbers = |side: usize, width: f64| {
+            let svg = Figure::from(map(side)).draw(&Style::page(width)).svg().to_owned();
+            // The last cell's number; the scale of colors ends at it, with another number of decimals.
+            svg.contains(&format!(">{:.2}<", ((side - 1) * (side - 1)) as f64 / 1000.0))
+        };
+        assert!(numbers(5, 330.0) && numbers(21, 860.0));
+        assert!(!numbers(21, 330.0));
+    }
+
+    #[test]
+    fn unlike_columns_have_colors_of_their_own() {
+        let values = vec![vec![Some(0.0), Some(-0.5), None], vec![Some(0.01), Some(20.0), None]];
+        let figure = HeatMap { by_column: true, ..HeatMap::default() };
+        let scales = Scales::of(&figure, &values);
+        let shares = [scales.share(0, 0.01), scales.share(1, 10.0), scales.share(1, -0.5), scales.share(2, 1.0)];
+        assert_eq!(shares, [1.0, 0.5, -0.025, 0.0]);
+        let shared = Scales::of(&HeatMap::default(), &values);
+        assert_eq!((shared.share(0, 20.0), shared.share(1, -0.5)), (1.0, 0.0));
+    }
 }

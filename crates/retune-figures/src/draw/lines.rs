@@ -107,12 +107,14 @@ fn values(figure: &Lines) -> [Vec<f64>; 2] {
 
 fn look(canvas: &Canvas, figure: &Lines, lines: &[Merged], index: usize) -> Look {
     let faint = lines[index].line.faint;
-    let color = if figure.ordered { canvas.ordered(index, lines.len()) } else { canvas.series(index) };
+    // The place among all lines, so that a line has the same color as in other figures of the same lines.
+    let series = lines[index].members[0];
+    let color = if figure.ordered { canvas.ordered(index, lines.len()) } else { canvas.series(series) };
     // A second cue beside color; lines that have an order are told by their colors.
     let dash = match (faint, figure.ordered) {
         (true, _) => "4 3",
         (false, true) => "",
-        (false, false) => DASHES[index / 7 % DASHES.len()],
+        (false, false) => DASHES[series / 7 % DASHES.len()],
     };
     let width = if faint { 1.3 } else { 2.0 };
     Look { color, dash, width, opacity: if faint { 0.65 } else { 1.0 } }
@@ -285,5 +287,24 @@ fn points(figure: &Lines, frame: &Frame, lines: &[Merged], looks: &[Look], canva
         if let Some([left, base]) = places.near(x, y, font::width(&label, TICK, false)) {
             canvas.text(Text::at(left, base, &label, TICK).anchored(Anchor::Start), Tone::Ink);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Figure, Style};
+
+    #[test]
+    fn a_line_has_the_color_of_its_place_whatever_the_others_are() {
+        let line = |name: &str, points: &[(f64, f64)]| Line::new(name, points.to_vec());
+        let colors = |lines: Vec<Line>| {
+            let svg = Figure::from(Lines { lines, ..Lines::default() }).draw(&Style::default()).svg().to_owned();
+            crate::SERIES.map(|color| svg.contains(color))
+        };
+        let rising = [(1.0, 0.5), (2.0, 0.6)];
+        // The first has nothing to draw, and the second and third are the same.
+        let found = colors(vec![line("a", &[]), line("b", &rising), line("c", &rising), line("d", &[(1.0, 0.2)])]);
+        assert_eq!(found[..4], [false, true, false, true]);
     }
 }

@@ -13,6 +13,9 @@ use crate::scale::{Axis, Scale};
 const MAX_SHAPES: usize = 2_500;
 /// Length of a name that stands upright.
 const UPRIGHT: f64 = 130.0;
+/// Room that the title of the rows takes, and that between their names and the cells.
+pub(super) const SIDE_TITLE: f64 = 20.0;
+pub(super) const NAME_GAP: f64 = 7.0;
 /// Distance of two names.
 const NAME_DISTANCE: f64 = 14.0;
 
@@ -59,8 +62,8 @@ impl Matrix<'_> {
         let fits = |names: &[String], room: f64| names.iter().map(|name| fitted(name, TICK, room)).collect::<Vec<_>>();
         let (rows, columns) = (fits(self.rows, self.room), fits(self.columns, self.room.min(UPRIGHT)));
         let longest = |names: &[String]| widest(names.iter().map(String::as_str), TICK);
-        let title = if self.y_label.is_empty() { 0.0 } else { 20.0 };
-        let left = left + title + longest(&rows) + 7.0;
+        let title = if self.y_label.is_empty() { 0.0 } else { SIDE_TITLE };
+        let left = left + title + longest(&rows) + NAME_GAP;
         let (right, bottom) = (left + self.cell[0] * columns.len() as f64, top + self.cell[1] * rows.len() as f64);
         let area = [left, top, right, bottom];
         canvas.rectangle([left, top, right - left, bottom - top], self.background);

@@ -6,17 +6,49 @@ use super::{Basis, ColumnResult, Comparison, MethodResult, Standing};
 use crate::methods;
 use crate::report::findings::{Command, Findings, NextStep, listed, points, typed};
 use crate::report::page::grouped;
+use crate::run::command::with_value;
 
-/// The findings of a comparison; `run` is the directory of a method's first run, where that is known.
-pub fn of<'a>(comparison: &Comparison, run: impl Fn(&str) -> Option<&'a Path>) -> Findings {
+/// Seeds to compare over at least: with fewer, Student's quantile is large (12.7 for two, 2.8 for five).
+const SEEDS: usize = 5;
+
+/// The findings of a comparison. `run` is the directory of a method's first run, where that is known, and `command` what
+/// was typed for the comparison.
+pub fn of<'a>(comparison: &Comparison, run: impl Fn(&str) -> Option<&'a Path>, command: Option<&str>) -> Findings {
     let mut sentences = sentences(comparison);
     sentences.extend(default_method(comparison));
-    let best = comparison.results().iter().rfind(|result| !result.column.worst_group).and_then(best_of);
-    let next = best.and_then(|best| Some((best, run(&best.label)?))).map(|(best, run)| {
-        let purpose = format!("predict with the model of {}", best.label);
-        NextStep::new(purpose, &Command::new("predict").with("model", typed(run)).operand("IMAGES"))
-    });
+    let more_seeds = command.filter(|_| is_undecided(comparison)).and_then(|command| more_seeds(comparison, command));
+    let next = more_seeds.or_else(|| predict(comparison, run));
     Findings { sentences, next: next.into_iter().collect() }
+}
+
+/// To use the model that is best under the last shift.
+fn predict<'a>(comparison: &Comparison, run: impl Fn(&str) -> Option<&'a Path>) -> Option<NextStep> {
+    let best = comparison.results().iter().rfind(|result| !result.column.worst_group).and_then(best_of)?;
+    let command = Command::new("predict").with("model", typed(run(&best.label)?)).operand("IMAGES");
+    Some(NextStep::new(format!("predict with the model of {}", best.label), &command))
+}
+
+/// To repeat the comparison with more seeds; its finished runs stay. `None` where nothing depends on the seed.
+fn more_seeds(comparison: &Comparison, command: &str) -> Option<NextStep> {
+    let drawn = comparison.rows.iter().filter(|row| !row.without_seed).max_by_key(|row| row.runs.len())?;
+    let known: Vec<u64> = drawn.runs.keys().copied().collect();
+    let wanted = (2 * known.len()).max(SEEDS);
+    let others = (0..).filter(|seed| !known.contains(seed));
+    let mut seeds: Vec<u64> = known.iter().copied().chain(others).take(wanted).collect();
+    seeds.sort_unstable();
+    // A number stands for the seeds from 0 on.
+    let are_first = seeds.iter().copied().eq(0..wanted as u64);
+    let written =
+        if are_first { wanted.to_string() } else { seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(",") };
+    let command = with_value(command, &["seed", "seeds", "shard"], ("seeds", &written))?;
+    Some(NextStep { purpose: "narrow the intervals with more seeds".into(), command })
+}
+
+/// Whether no method is significantly worse than another on any set.
+fn is_undecided(comparison: &Comparison) -> bool {
+    let mut methods = comparison.results().iter().flat_map(|result| &result.methods);
+    methods.clone().any(|method| method.standing == Standing::NotSignificantlyWorse)
+        && methods.all(|method| method.standing != Standing::Worse)
 }
 
 fn best_of(result: &ColumnResult) -> Option<&MethodResult> {
@@ -30,7 +62,42 @@ pub(super) fn sentences(comparison: &Comparison) -> Vec<String> {
     let mut results: Vec<&ColumnResult> = comparison.results().iter().collect();
     results.sort_by(|one, other| accuracy(one).total_cmp(&accuracy(other)));
     let score = comparison.score_name();
-    results.into_iter().filter_map(|result| sentence(result, score)).collect()
+    // What holds for every set is said once.
+    match results.len() > 1 && is_undecided(comparison) {
+        true => {
+            let highest = results.into_iter().filter_map(|result| Some(format!("{}.", highest(result, score)?)));
+            std::iter::once(undecided(comparison)).chain(highest).collect()
+        }
+        false => results.into_iter().filter_map(|result| sentence(result, score)).collect(),
+    }
+}
+
+fn undecided(comparison: &Comparison) -> String {
+    let methods = comparison.rows.iter().filter(|row| !row.runs.is_empty()).count();
+    let seeds = match comparison.seeds() {
+        1 => "one seed".to_owned(),
+        several => format!("{several} seeds"),
+    };
+    let corrected = comparison.results().iter().all(|result| result.basis == Basis::Predictions);
+    let holm = if corrected { " after Holm's correction" } else { "" };
+    format!(
+        "The {methods} methods cannot be told apart with {seeds}: on no set is any of them significantly worse than the \
+         best{holm}."
+    )
+}
+
+/// The best methods in a column with their score, as a clause.
+fn highest(result: &ColumnResult, score: &str) -> Option<String> {
+    let bests = result.methods.iter().filter(|method| method.standing == Standing::Best);
+    let bests: Vec<String> = bests.map(|method| method.label.clone()).collect();
+    Some(format!("Highest {score} on {}: {}, {}", result.column.heading(), listed(&bests), shown(result)?))
+}
+
+/// The best score in a column with its interval.
+fn shown(result: &ColumnResult) -> Option<String> {
+    let estimate = best_of(result)?.estimate?;
+    let [mean, low, high] = [estimate.mean, estimate.interval[0], estimate.interval[1]].map(|share| 100.0 * share);
+    Some(format!("{mean:.1} % ({low:.1}–{high:.1} %)"))
 }
 
 fn sentence(result: &ColumnResult, score: &str) -> Option<String> {
@@ -40,15 +107,7 @@ fn sentence(result: &ColumnResult, score: &str) -> Option<String> {
     };
     let [bests, close, worse] = [Standing::Best, Standing::NotSignificantlyWorse, Standing::Worse].map(named);
     let heading = column.heading();
-    let estimate = best_of(result)?.estimate?;
-    let shown = format!(
-        "{:.1} % ({:.1}–{:.1} %)",
-        100.0 * estimate.mean,
-        100.0 * estimate.interval[0],
-        100.0 * estimate.interval[1]
-    );
-    let best = listed(&bests);
-    let highest = format!("Highest {score} on {heading}: {best}, {shown}");
+    let (highest, shown) = (highest(result, score)?, shown(result)?);
     let holm = if *basis == Basis::Predictions { " after Holm's correction" } else { "" };
     let is = |count: usize| if count == 1 { "is" } else { "are" };
     Some(match (close.len(), worse.len()) {

@@ -5,12 +5,14 @@ use retune_figures::figure::{Line, Lines, Scatter};
 use retune_pixels::preprocess::Preprocessing;
 
 use super::judgments::Judgments;
-use super::table::reading;
+use super::table::{Reading, SHARED_TIME, reading};
 use super::{Basis, ColumnResult, Comparison, MethodResult, MethodRow, Standing};
 use crate::report::findings::Findings;
 use crate::report::page::{self, Cell, Mark, Page, Section, Table, Text, grouped};
 use crate::report::run_page::{RunRecord, duration, sentence};
-use crate::train::metrics::score_name;
+use crate::run::Summary;
+use crate::train::PhaseOutcome;
+use crate::train::metrics::{MetricsRow, score_name};
 
 /// Maximum number of images on all maps of a page except the first one, so that the page opens quickly.
 const MAX_MAPPED: usize = 30_000;
@@ -34,13 +36,13 @@ pub fn page(comparison: &Comparison, runs: &[RunOf], command: Option<&str>) -> P
         _ => format!("{methods} methods compared over {seeds} seeds"),
     });
     let directory = |label: &str| runs.iter().find(|run| run.label == label).map(|run| run.record.directory.as_path());
-    let Findings { sentences, next } = super::findings::of(comparison, directory);
+    let Findings { sentences, next } = super::findings::of(comparison, directory, command);
     (page.verdict, page.next) = (sentences, next);
     page.verdict.extend(different_images(runs).map(|note| sentence(&note)));
     page.facts = facts(comparison, runs);
     page.sections.push(results(comparison));
     page.sections.extend(scatters(comparison));
-    page.sections.extend(curves(runs));
+    page.sections.extend(curves(comparison, runs));
     page.sections.extend(calibration(comparison, runs));
     page.sections.push(every_run(comparison, runs));
     let of_each_run = of_each_run(runs, &mut page);
@@ -102,11 +104,11 @@ fn results(comparison: &Comparison) -> Section {
         cells.push(Cell::number(duration(row.seconds()), row.seconds()));
         cells
     };
-    let (intervals, test) = reading(comparison);
+    let Reading { intervals, significance } = reading(comparison);
     let table = Table {
         columns: headings.into_iter().map(|(heading, number)| page::Column { heading, number }).collect(),
         rows: comparison.rows.iter().enumerate().map(row).collect(),
-        caption: format!("● best of the column, ○ not significantly worse. {}", test.replace('\n', " ").trim()),
+        caption: format!("● best of the column, ○ not significantly worse. {significance} {SHARED_TIME}"),
     };
     let title = if comparison.is_of_several_labels() { "Mean average precision" } else { "Accuracy" };
     Section::new(title, intervals.replace('\n', " ").trim()).wide().with("", table)
@@ -134,33 +136,34 @@ pub fn sections(comparison: &Comparison) -> (Section, Option<Section>) {
     (results(comparison), scatters(comparison))
 }
 
+/// A figure for each further set, that on which methods do worst first.
 fn scatters(comparison: &Comparison) -> Option<Section> {
-    let note = "Each mark is a method. Further right is better on data as in training; further up is better under shift. On \
-                the dashed line, both are equal.";
-    let mut section = Section::new("In distribution and under shift", note);
-    for (set, figure) in comparison.scatters() {
-        section = section.with(set, Scatter { title: String::new(), diagonal: true, ..figure });
+    let figures = comparison.scatters();
+    let own = &comparison.in_distribution;
+    let mut note =
+        format!("Each mark is a method. Further right is better on {own}; further up is better on the other set.");
+    // Far from equal accuracies, there is no line to explain.
+    match figures.iter().filter(|(_, figure)| figure.shows_diagonal()).count() {
+        0 => {}
+        some if some == figures.len() => note.push_str(" On the dashed line, both are equal."),
+        _ => note.push_str(" On the dashed line, where there is one, both are equal."),
     }
-    (!section.views.is_empty()).then_some(section)
+    let section =
+        figures.into_iter().fold(Section::new("In distribution and under shift", note), |section, (set, figure)| {
+            section.with(set, Scatter { title: String::new(), ..figure })
+        });
+    (!section.views.is_empty()).then(|| section.opened_at(comparison.hardest_set()))
 }
 
 /// Accuracy on validation by epoch, of each method's first run that descends.
-fn curves(runs: &[RunOf]) -> Option<Section> {
-    let mut lines: Vec<Line> = Vec::new();
-    for RunOf { label, record } in runs {
-        if lines.iter().any(|line| line.name == *label) {
-            continue;
-        }
-        let Some(phase) = record.summary.phases.iter().rev().find(|phase| phase.learning_rate.is_some()) else {
-            continue;
-        };
-        let rows = record
-            .metrics
-            .iter()
-            .filter(|row| row.phase == phase.phase && row.split == "val" && row.learning_rate == phase.learning_rate);
-        lines.push(Line::new(label.clone(), rows.map(|row| (row.epoch as f64, row.score())).collect()));
-    }
-    if lines.is_empty() {
+fn curves(comparison: &Comparison, runs: &[RunOf]) -> Option<Section> {
+    let of_method = |row: &MethodRow| {
+        let of_run = |run: &RunOf| curve(&run.record).filter(|_| run.label == row.label);
+        // A method without a curve keeps its place, so that every method has its color in all figures of the page.
+        Line::new(row.label.clone(), runs.iter().find_map(of_run).unwrap_or_default())
+    };
+    let lines: Vec<Line> = comparison.rows.iter().map(of_method).collect();
+    if lines.iter().all(|line| line.points.is_empty()) {
         return None;
     }
     let score = score_name(runs.iter().flat_map(|run| &run.record.metrics));
@@ -174,6 +177,24 @@ fn curves(runs: &[RunOf]) -> Option<Section> {
         ..Lines::default()
     };
     Some(Section::new("Learning curves", note).with("", view))
+}
+
+/// The score on validation by epoch at the rate that the last phase of gradient descent chose.
+fn curve(record: &RunRecord) -> Option<Vec<(f64, f64)>> {
+    let phase = last_descent(&record.summary)?;
+    // Short runs that only chose the rate are no part of the curve.
+    let is_shown = |row: &&MetricsRow| {
+        row.phase == phase.phase
+            && row.split == "val"
+            && row.learning_rate == phase.learning_rate
+            && row.short_epochs.is_none()
+    };
+    Some(record.metrics.iter().filter(is_shown).map(|row| (row.epoch as f64, row.score())).collect())
+}
+
+/// The last phase that has a learning rate; after it, weights may still be interpolated.
+fn last_descent(summary: &Summary) -> Option<&PhaseOutcome> {
+    summary.phases.iter().rfind(|phase| phase.learning_rate.is_some())
 }
 
 /// Mean calibration error over seeds, methods by sets.
@@ -221,9 +242,7 @@ fn every_run(comparison: &Comparison, runs: &[RunOf]) -> Section {
                 |found| Cell::number(format!("{:.1} %", 100.0 * found.score()), found.score()),
             ));
         }
-        let rate = summary.phases.iter().rev().find_map(|phase| phase.learning_rate);
-        cells.push(rate.map_or_else(|| Cell::text("–"), |rate| Cell::number(format!("{rate:e}"), rate)));
-        cells.push(Cell::number(summary.best_epoch.to_string(), summary.best_epoch as f64));
+        cells.extend(chosen(summary));
         cells
     };
     let table = Table {
@@ -236,6 +255,14 @@ fn every_run(comparison: &Comparison, runs: &[RunOf]) -> Section {
     };
     let note = "The results of each run, and the learning rate and epoch that validation chose in its last phase of gradient descent.";
     Section::new("Every run", note).wide().with("", table)
+}
+
+/// The learning rate and epoch of the last phase of gradient descent; dashes of a run without one.
+fn chosen(summary: &Summary) -> [Cell; 2] {
+    let Some((phase, rate)) = last_descent(summary).and_then(|phase| Some((phase, phase.learning_rate?))) else {
+        return [Cell::text("–"), Cell::text("–")];
+    };
+    [Cell::number(format!("{rate:e}"), rate), Cell::number(phase.epoch.to_string(), phase.epoch as f64)]
 }
 
 /// Whether a page with `mapped` images on maps has room for a map of `images` more. There is always room for one map.
@@ -288,4 +315,30 @@ pub fn comparison_of(runs: &[RunOf]) -> Comparison {
     }
     let further = runs.first().map(|run| run.record.shifted()).unwrap_or_default();
     Comparison::new(rows, &further)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary(phases: serde_json::Value) -> Summary {
+        let summary = serde_json::json!({ "method": "wise-ft", "architecture": "resnet18", "seed": 0, "best_epoch": 0,
+            "seconds": 1.0, "training_images": 10, "trained_parameters": 10, "classes": ["a", "b"], "phases": phases,
+            "splits": {} });
+        Summary::from_json(&summary.to_string()).unwrap()
+    }
+
+    #[test]
+    fn rate_and_epoch_are_of_the_same_phase() {
+        let judged = serde_json::json!({ "n": 4, "accuracy": 0.5, "accuracy_interval": [0.1, 0.9],
+            "balanced_accuracy": 0.5, "loss": 1.0 });
+        let probe =
+            serde_json::json!({ "phase": "linear probe", "inverse_strength": 0.1, "epoch": 0, "validation": judged });
+        let tuned =
+            serde_json::json!({ "phase": "fine-tuning", "learning_rate": 3e-4, "epoch": 7, "validation": judged });
+        let between = serde_json::json!({ "phase": "interpolation", "alpha": 0.5, "epoch": 0, "validation": judged });
+        let shown = |phases: serde_json::Value| chosen(&summary(phases)).map(|cell| cell.text);
+        assert_eq!(shown(serde_json::json!([probe, tuned, between])), ["3e-4", "7"]);
+        assert_eq!(shown(serde_json::json!([probe])), ["–", "–"]);
+    }
 }

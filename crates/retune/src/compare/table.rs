@@ -91,8 +91,8 @@ pub fn text(comparison: &Comparison) -> String {
 
 /// How to read the table.
 pub fn explanation(comparison: &Comparison) -> String {
-    let (intervals, test) = reading(comparison);
-    format!("{intervals}{test}")
+    let Reading { intervals, significance } = reading(comparison);
+    format!("{intervals}{significance}\nSeconds are training time. {SHARED_TIME}\n")
 }
 
 /// The table as Markdown. The best of a column is bold, and values that are not significantly worse are italic.
@@ -211,13 +211,23 @@ pub fn csv(comparison: &Comparison) -> io::Result<String> {
 /// Explanations below the table: the intervals, and which differences are significant.
 fn notes(comparison: &Comparison) -> String {
     let lines: String = sentences(comparison).into_iter().map(|finding| format!("{finding}\n")).collect();
-    let (intervals, test) = reading(comparison);
-    format!("{lines}{intervals}{test}")
+    format!("{lines}{}", explanation(comparison))
 }
 
-/// Explanations of the intervals and of significance.
-pub(super) fn reading(comparison: &Comparison) -> (String, String) {
-    let (mut intervals, significance) =
+/// What the intervals and the marks of a table mean.
+pub(super) struct Reading {
+    /// Of the intervals, a sentence a line.
+    pub intervals: String,
+    /// Of which differences are significant.
+    pub significance: String,
+}
+
+/// Why the times of runs are not those of runs alone.
+pub(super) const SHARED_TIME: &str =
+    "Runs share decoded images and features, and the first run that needs them pays for their time.";
+
+pub(super) fn reading(comparison: &Comparison) -> Reading {
+    let (mut intervals, mut significance) =
         if comparison.is_legacy() { of_accuracies(comparison) } else { of_predictions(comparison) };
     if comparison.is_of_several_labels() {
         intervals.push_str(
@@ -229,11 +239,10 @@ pub(super) fn reading(comparison: &Comparison) -> (String, String) {
             "There is no test split, so 'val' takes its place; 'val' also chose rates and epochs, so it is optimistic.\n",
         );
     }
-    let test = format!(
-        "{significance} Shifted sets did not influence any choice.\nSeconds are training \
-         time; runs share decoded images and features, and the first run that needs them pays for them.\n"
-    );
-    (intervals, test)
+    if !comparison.shifted.is_empty() {
+        significance.push_str(" Shifted sets did not influence any choice.");
+    }
+    Reading { intervals, significance }
 }
 
 fn of_predictions(comparison: &Comparison) -> (String, String) {
@@ -255,7 +264,7 @@ fn of_predictions(comparison: &Comparison) -> (String, String) {
         .results()
         .iter()
         .filter(|result| !result.column.worst_group)
-        .map(|result| format!("{} images of {}", grouped(result.images), result.column.set))
+        .map(|result| images_of(result, comparison))
         .collect();
     let over = if seeds > 1 { format!("{seeds} seeds, {}", images.join(", ")) } else { images.join(", ") };
     let significance = format!(
@@ -263,6 +272,15 @@ fn of_predictions(comparison: &Comparison) -> (String, String) {
          methods ({over})."
     );
     (intervals, significance)
+}
+
+/// How many images a set has; where each seed splits off others, how many those are together.
+fn images_of(result: &ColumnResult, comparison: &Comparison) -> String {
+    let set = &result.column.set;
+    let runs = comparison.rows.iter().flat_map(|row| row.runs.values());
+    let of_one_run = runs.filter_map(|run| Some(run.splits.get(set)?.n)).max().unwrap_or(0);
+    let together = if result.images > of_one_run { " (of all seeds' splits)" } else { "" };
+    format!("{} images of {set}{together}", grouped(result.images))
 }
 
 fn of_accuracies(comparison: &Comparison) -> (String, String) {

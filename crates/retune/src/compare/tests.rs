@@ -57,6 +57,46 @@ fn the_test_split_stands_for_training_data_and_val_where_there_is_none() {
 }
 
 #[test]
+fn a_further_set_called_test_stands_for_training_data_too() {
+    let mut row = MethodRow::new("lp");
+    row.add(0, run(0, &[("val", 0.9), ("sketch", 0.4), ("test", 0.8)]), None);
+    let found = Comparison::new(vec![row], &["sketch".to_owned(), "test".to_owned()]);
+    assert_eq!((found.in_distribution.as_str(), found.shifted.as_slice()), ("test", &["sketch".to_owned()][..]));
+    assert!(!table::text(&found).contains("no test split"));
+}
+
+#[test]
+fn what_holds_for_every_set_is_said_once_and_more_seeds_are_proposed() {
+    let two = |lead: f64| {
+        comparison(&[("lp", &[[0.90, 0.5], [0.93, 0.54]]), ("ft", &[[0.92, 0.5 + lead], [0.90, 0.54 + lead]])])
+    };
+    let typed = "retune compare --seeds 2 --data d --out both";
+    let run = |_: &str| Some(std::path::Path::new("both/runs/lp/seed-0"));
+    let found = findings::of(&two(0.01), run, Some(typed));
+    assert_eq!(
+        found.sentences[0],
+        "The 2 methods cannot be told apart with 2 seeds: on no set is any of them significantly worse than the best."
+    );
+    assert!(found.sentences[1..].iter().all(|sentence| !sentence.contains("significant")), "{found:?}");
+    assert_eq!(found.next[0].command, "retune compare --data d --out both --seeds 5");
+    // Where one is worse, each set has its own sentence, and the best model can be used.
+    let found = findings::of(&two(0.4), run, Some(typed));
+    assert!(found.sentences[1].ends_with("every other method is significantly worse."), "{found:?}");
+    assert!(found.next[0].command.starts_with("retune predict"), "{found:?}");
+}
+
+#[test]
+fn a_line_of_equal_accuracies_is_explained_where_it_is_drawn() {
+    let note = |shifted: f64| {
+        let rows = comparison(&[("lp", &[[0.90, shifted]]), ("ft", &[[0.95, shifted + 0.01]])]);
+        page::sections(&rows).1.unwrap().note
+    };
+    assert!(note(0.91).ends_with("On the dashed line, both are equal."), "{}", note(0.91));
+    assert!(!note(0.2).contains("dashed"), "{}", note(0.2));
+    assert!(note(0.2).contains("Further right is better on test"));
+}
+
+#[test]
 fn seeds_tell_what_differs() {
     let comparison = comparison(&[
         ("lp", &[[0.90, 0.80], [0.91, 0.81], [0.92, 0.79]]),
@@ -127,7 +167,9 @@ fn judged(label: &str, seeds: u64, wrong: impl Fn(u64, u64) -> bool) -> MethodRo
         let judgment = |image| Judgment { image, group: Some(image % 4), is_right: !wrong(seed, image) };
         let images: Vec<Judgment> = (0..400).map(judgment).collect();
         let right = images.iter().filter(|judgment| judgment.is_right).count();
-        row.add(seed, run(seed, &[("val", 0.5), ("test", right as f64 / 400.0)]), None);
+        let mut summary = run(seed, &[("val", 0.5), ("test", right as f64 / 400.0)]);
+        summary.splits["test"].n = 400;
+        row.add(seed, summary, None);
         row.judgments.insert(seed, Judgments { sets: [("test".to_owned(), images)].into(), ..Judgments::default() });
     }
     row

@@ -108,24 +108,30 @@ pub(super) fn interpolation(title: &str, curve: &[CurvePoint], chosen: Option<f6
     }
 }
 
-/// Values from 0 to 1 in cells, such as similarities. Colors end at 1 and start at the tenth below the least value, so that
-/// similarities that are all high can be told apart.
+/// Values from 0 to 1 in cells, such as similarities. Colors end at 1 and start at the tenth below the least value or, where
+/// similarities are all high, at the hundredth or thousandth, so that they can be told apart; so do the decimals.
 pub(super) fn shares(
     title: &str,
     value_label: &str,
     [rows, columns]: [&[String]; 2],
     values: Vec<Vec<Option<f64>>>,
 ) -> HeatMap {
-    let least = values.iter().flatten().flatten().copied().filter(|value| value.is_finite()).fold(0.9, f64::min);
+    let least = values.iter().flatten().flatten().copied().filter(|value| value.is_finite()).fold(0.999, f64::min);
+    let decimals = match least {
+        ..0.9 => 1,
+        ..0.99 => 2,
+        _ => 3,
+    };
+    let step = 10f64.powi(decimals);
     HeatMap {
         title: title.to_owned(),
         value_label: value_label.to_owned(),
         rows: rows.to_vec(),
         columns: columns.to_vec(),
         values,
-        range: Some([((10.0 * least).floor() / 10.0).max(0.0), 1.0]),
+        range: Some([((step * least).floor() / step).max(0.0), 1.0]),
         format: Format::Number,
-        decimals: 2,
+        decimals: decimals as usize + 1,
         ..HeatMap::default()
     }
 }
@@ -203,6 +209,14 @@ mod tests {
         let everything = Confusion { counts: cells.collect() };
         let (classes, _) = confused(10_000);
         assert!(Figure::from(confusion("", &classes, &everything)).draw(&Style::default()).svg().len() < 1_000_000);
+    }
+
+    #[test]
+    fn similarities_that_are_all_high_are_told_apart() {
+        let names = ["a".to_owned()];
+        let map = |value: f64| shares("", "", [&names, &names], vec![vec![Some(value)]]);
+        let looks = [0.42, 0.931, 0.9962, 1.0].map(|value| (map(value).range.unwrap()[0], map(value).decimals));
+        assert_eq!(looks, [(0.4, 2), (0.93, 3), (0.996, 4), (0.999, 4)]);
     }
 
     #[test]

@@ -61,11 +61,20 @@ pub fn points_between(low: f64, high: f64) -> String {
 
 /// Words with commas, and `and` before the last.
 pub fn listed(words: &[String]) -> String {
+    joined(words, "and")
+}
+
+/// Words with commas, and `or` before the last.
+pub fn alternatives(words: &[String]) -> String {
+    joined(words, "or")
+}
+
+fn joined(words: &[String], conjunction: &str) -> String {
     match words {
         [] => String::new(),
         [only] => only.clone(),
-        [one, other] => format!("{one} and {other}"),
-        [others @ .., last] => format!("{}, and {last}", others.join(", ")),
+        [one, other] => format!("{one} {conjunction} {other}"),
+        [others @ .., last] => format!("{}, {conjunction} {last}", others.join(", ")),
     }
 }
 

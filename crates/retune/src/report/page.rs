@@ -52,6 +52,9 @@ pub struct Section {
     pub title: String,
     /// What the views show and how to read them.
     pub note: String,
+    /// How to use them, which paper does not have.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub hint: String,
     /// Whether it takes the page's whole width.
     pub wide: bool,
     /// One, or several of which one is shown at a time.
@@ -115,13 +118,30 @@ impl Section {
     /// A section without any view yet.
     pub fn new(title: impl Into<String>, note: impl Into<String>) -> Self {
         let (title, note) = (title.into(), note.into());
-        Self { id: String::new(), title, note, wide: false, views: Vec::new(), open: 0, folded: false }
+        Self {
+            id: String::new(),
+            title,
+            note,
+            hint: String::new(),
+            wide: false,
+            views: Vec::new(),
+            open: 0,
+            folded: false,
+        }
     }
 
-    /// The same across the page's whole width; views that are added later are as wide.
+    /// The same across the page's whole width.
     #[must_use]
-    pub fn wide(self) -> Self {
+    pub fn wide(mut self) -> Self {
+        let widened = |NamedView { name, view }| NamedView { name, view: view.wide() };
+        self.views = self.views.into_iter().map(widened).collect();
         Self { wide: true, ..self }
+    }
+
+    /// The same with a word on how to use its views.
+    #[must_use]
+    pub fn hinted(self, hint: impl Into<String>) -> Self {
+        Self { hint: hint.into(), ..self }
     }
 
     /// The same with the view of this name shown first, if there is one.

@@ -17,6 +17,9 @@ pub struct Similarities {
     /// Names of the columns, where they differ from the rows'.
     #[serde(default)]
     pub columns: Option<Vec<String>>,
+    /// What the rows and the columns are, where their names do not say it.
+    #[serde(default)]
+    pub axes: Option<[String; 2]>,
     /// Values from 0 to 1; `None` where there is none.
     pub matrix: Vec<Vec<Option<f64>>>,
     /// The layer, where there is one.
@@ -74,12 +77,18 @@ pub fn section(path: &Path) -> Result<Section, FileError> {
     Ok(section_of(matrices))
 }
 
+/// Columns up to which a map takes half of the page.
+const FEW_COLUMNS: usize = 8;
+
 /// A heat map of each matrix.
 pub fn section_of(matrices: impl IntoIterator<Item = Similarities>) -> Section {
+    let matrices: Vec<Similarities> = matrices.into_iter().collect();
+    let columns = |matrix: &Similarities| matrix.columns.as_ref().unwrap_or(&matrix.names).len();
+    let is_wide = matrices.iter().any(|matrix| columns(matrix) > FEW_COLUMNS);
     let note = "Centered kernel alignment of features (Kornblith et al. 2019): 1 for the same structure, near 0 for unrelated \
                 features.";
-    let mut section = Section::new("Similarity of features", note).wide();
-    for Similarities { names, columns, matrix, layer, n, intervals, undefined } in matrices {
+    let mut section = Section::new("Similarity of features", note);
+    for Similarities { names, columns, axes, matrix, layer, n, intervals, undefined } in matrices {
         let columns = columns.unwrap_or_else(|| names.clone());
         let place = |cell: Missing| {
             let row = names.iter().position(|name| *name == cell.row)?;
@@ -92,10 +101,16 @@ pub fn section_of(matrices: impl IntoIterator<Item = Similarities>) -> Section {
                 notes.extend(interval.map(|[low, high]| (row, column, format!("95 % interval {low:.3}–{high:.3}"))));
             }
         }
-        let map = HeatMap { notes, ..figures::shares("", &format!("CKA, n = {n}"), [&names, &columns], matrix) };
+        let [y_label, x_label] = axes.unwrap_or_default();
+        let map = HeatMap {
+            notes,
+            x_label,
+            y_label,
+            ..figures::shares("", &format!("CKA, n = {n}"), [&names, &columns], matrix)
+        };
         section = section.with(layer.unwrap_or_default(), map);
     }
-    section
+    if is_wide { section.wide() } else { section }
 }
 
 #[cfg(test)]

@@ -237,6 +237,21 @@ fn value_in(command: &str, id: &str) -> Option<String> {
     place.and_then(|place| words.get(place + 1).cloned()).or_else(|| words.iter().find_map(with_value))
 }
 
+/// A typed command with a value of an option in the place of what it had of `names`. `None` of what a shell cannot read.
+pub(crate) fn with_value(command: &str, names: &[&str], (name, value): (&str, &str)) -> Option<String> {
+    let is_named = |word: &str| names.iter().any(|name| word.strip_prefix("--") == Some(name));
+    let has_value = |word: &str| word.split_once('=').is_some_and(|(name, _)| is_named(name));
+    let mut words = shlex::split(command)?;
+    let replaced = |(at, word): (usize, &String)| {
+        is_named(word) || has_value(word) || at.checked_sub(1).is_some_and(|before| is_named(&words[before]))
+    };
+    let dropped: Vec<bool> = words.iter().enumerate().map(replaced).collect();
+    let mut dropped = dropped.into_iter();
+    words.retain(|_| !dropped.next().unwrap_or(false));
+    words.extend([format!("--{name}"), value.to_owned()]);
+    Some(words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "))
+}
+
 fn of_layers(layers: &LayerSelection) -> Vec<(String, String)> {
     let end = |name: &str, layer: &Option<String>| layer.clone().map(|layer| (name.to_owned(), layer));
     match layers {
@@ -284,6 +299,15 @@ fn number(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_typed_command_gets_another_value() {
+        let with = |typed: &str| with_value(typed, &["seed", "seeds"], ("seeds", "5")).unwrap();
+        assert_eq!(with("retune compare --seeds 2 --data 'my images'"), "retune compare --data 'my images' --seeds 5");
+        assert_eq!(with("retune compare --seed=3 -o out"), "retune compare -o out --seeds 5");
+        assert_eq!(with("retune compare"), "retune compare --seeds 5");
+        assert_eq!(with_value("retune 'open", &[], ("seeds", "5")), None);
+    }
 
     #[test]
     fn an_option_takes_the_place_of_another_and_the_rest_stays() {

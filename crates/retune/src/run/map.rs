@@ -33,7 +33,7 @@ pub fn draw(run: &Path, monitor: &dyn Monitor) -> Result<(), FileError> {
         Ok(points) => {
             let method = format!(
                 "UMAP (McInnes et al. 2018): {} neighbors, minimum distance {}, {}, seed {}. \
-                 Distances between far groups mean little.",
+                 Distances between distant clusters mean little.",
                 options.neighbors,
                 options.minimum_distance,
                 options.metric.name(),

@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use retune::analysis::knn::Neighbors;
 use retune::analysis::umap::{Mapped, UmapError, UmapOptions, place};
 use retune::features;
 use retune::files;
+use retune::report::findings::map::Placed;
 use retune::run::record::{Predictions, SampleMap, read_features};
 use retune::run::{self, FitError};
 use serde::Deserialize;
@@ -114,6 +116,48 @@ impl KnownMap {
             known.paths.push(point.path);
         }
         Ok(known)
+    }
+
+    /// What new images have in common with those of the map, by the votes of the `neighbors` nearest (by cosine).
+    /// `labels` and `predictions` are those of the new images; predictions may be missing.
+    pub fn compared(
+        &self,
+        features: &[f32],
+        labels: &[Option<String>],
+        predictions: &[String],
+        neighbors: usize,
+    ) -> Placed {
+        let mut classes: Vec<&String> = self.labels.iter().flatten().collect();
+        classes.sort();
+        classes.dedup();
+        let class = |label: &Option<String>| classes.binary_search(&label.as_ref()?).ok();
+        let (mut rows, mut voters) = (Vec::new(), Vec::new());
+        for (row, label) in self.features.chunks_exact(self.width).zip(&self.labels) {
+            if let Some(class) = class(label) {
+                rows.extend_from_slice(row);
+                voters.push(class);
+            }
+        }
+        // At an infinite temperature, every vote counts the same.
+        let votes = Neighbors::new(&rows, self.width, &voters).votes(features, classes.len(), neighbors, f64::INFINITY);
+        let most = votes.chunks_exact(classes.len().max(1)).map(|votes| {
+            // Of equal ones, the first.
+            (0..votes.len()).rev().max_by(|&one, &other| votes[one].total_cmp(&votes[other]))
+        });
+        let voted = labels.iter().zip(most).filter(|(label, _)| label.is_some());
+        let predicted = labels.iter().zip(predictions).filter(|(label, _)| label.is_some());
+        let right = |(label, predicted): &(&Option<String>, &String)| label.as_ref() == Some(*predicted);
+        Placed {
+            images: labels.len(),
+            known: self.layout.len(),
+            map: self.name.clone(),
+            predicted: (predicted.clone().filter(right).count(), predicted.count()),
+            voted: (
+                voted.clone().filter(|(label, most)| class(label).is_some() && class(label) == *most).count(),
+                voted.count(),
+            ),
+            neighbors,
+        }
     }
 
     /// The places of new images on it.

@@ -1,6 +1,6 @@
 //! Whether images would better be prepared in another way, from an audit.
 
-use super::{Command, Findings, NextStep, listed, points};
+use super::{Command, Findings, NextStep, alternatives, listed, points};
 use crate::audit::{Audit, AuditRow};
 use crate::report::verdict::{interval, percent};
 
@@ -24,7 +24,7 @@ pub fn of(audit: &Audit, command: impl Fn(&str) -> Command) -> Findings {
             sentences.push(format!("Also better, in points: {}.", listed(&named.collect::<Vec<_>>())));
         }
     } else if own.accuracy.is_some() && !others.is_empty() {
-        let tried = kinds(own, others).join(" or ");
+        let tried = alternatives(&kinds(own, others));
         sentences.push(format!("No other {tried} is significantly better than the model's own preprocessing."));
     }
     if let Some(accuracy) = own.accuracy {
@@ -82,7 +82,7 @@ fn costliest(others: &[AuditRow]) -> Option<String> {
         return Some(format!("{} would cost most: {cost}; {share} of the predictions change.", called(row)));
     }
     let row = others.iter().max_by(|one, other| changed(one).total_cmp(&changed(other)))?;
-    (changed(row) > 0.0).then(|| format!("{} changes most predictions: {}.", called(row), percent(changed(row))))
+    (changed(row) > 0.0).then(|| format!("{} changes the most predictions: {}.", called(row), percent(changed(row))))
 }
 
 fn next(audit: &Audit, better: Option<&AuditRow>, command: impl Fn(&str) -> Command) -> Option<NextStep> {
@@ -102,7 +102,9 @@ fn next(audit: &Audit, better: Option<&AuditRow>, command: impl Fn(&str) -> Comm
     let [height, width] = own.size;
     let is_tried = audit.rows.iter().any(|row| row.size != own.size);
     if is_tried || height != width {
-        return None;
+        // Where preprocessing is not to blame, classes may be.
+        let eval = command("eval").switch("per-class");
+        return own.accuracy.map(|_| NextStep::new("see which classes the errors are in", &eval));
     }
     let near = |factor: f64| (((f64::from(height) * factor) / 32.0).round().max(1.0) * 32.0) as u32;
     let mut sizes = [0.75, 1.15, 1.3].map(near).to_vec();
@@ -180,8 +182,21 @@ mod tests {
         ];
         let found = of(&Audit { n: 1000, minibatches: 1, rows }, typed);
         assert!(found.sentences[0].starts_with("No other resampling filter is significantly better"));
-        assert_eq!(found.sentences[2], "Resampling filter nearest changes most predictions: 10.0 %.");
+        assert_eq!(found.sentences[2], "Resampling filter nearest changes the most predictions: 10.0 %.");
         assert!(found.next[0].command.ends_with("--sizes 160,256,288 --crop-pcts 0.9,1"), "{}", found.next[0].command);
+        let rows = vec![
+            row("bicubic (own)", 224, 780, [0.0, 0.0, 0.0]),
+            AuditRow { interpolation: Interpolation::Nearest, ..row("nearest", 224, 770, [-0.02, -0.01, 0.01]) },
+            row("size 256", 256, 782, [-0.01, 0.002, 0.01]),
+            AuditRow { crop_pct: 1.0, ..row("crop-pct 1", 224, 781, [-0.01, 0.001, 0.01]) },
+        ];
+        let tried = of(&Audit { n: 1000, minibatches: 1, rows }, typed);
+        assert_eq!(
+            tried.sentences[0],
+            "No other resampling filter, input size, or crop fraction is significantly better than the model's own \
+             preprocessing."
+        );
+        assert_eq!(tried.next[0].command, "retune eval --model run --data images --crop-pct 1 --per-class");
         let tiny = of(&Audit { n: 1000, minibatches: 1, rows: vec![row("own", 32, 780, [0.0, 0.0, 0.0])] }, typed);
         assert!(tiny.next[0].command.ends_with("--crop-pct 1 --crop-pcts 0.9,1"), "{}", tiny.next[0].command);
     }

@@ -17,6 +17,26 @@ pub struct MapFacts<'a> {
     pub right: Option<(usize, usize)>,
     /// Trustworthiness of the map, over how many neighbors.
     pub trustworthiness: Option<(f64, usize)>,
+    /// The images that are new on it.
+    pub placed: Option<Placed>,
+}
+
+/// Images that were placed on a map of others.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    /// How many.
+    pub images: usize,
+    /// The map's images.
+    pub known: usize,
+    /// What the map is called.
+    pub map: String,
+    /// Of those with a label and a prediction, how many are predicted right, and their number.
+    pub predicted: (usize, usize),
+    /// Of those with a label, how many get their own class from the votes of the nearest images of the map, and their
+    /// number.
+    pub voted: (usize, usize),
+    /// Images that vote.
+    pub neighbors: usize,
 }
 
 /// A map is as good as its features from this trustworthiness on.
@@ -24,7 +44,7 @@ const GOOD: f64 = 0.95;
 
 /// The findings; the next steps depend on where the features are from.
 pub fn of(facts: &MapFacts) -> Findings {
-    let mut sentences = Vec::new();
+    let mut sentences = facts.placed.as_ref().map(of_placed).unwrap_or_default();
     if let Some(overlap) = &facts.overlap {
         let (same, chance) = (percent(overlap.same), percent(overlap.chance));
         let k = overlap.neighbors;
@@ -55,9 +75,43 @@ pub fn of(facts: &MapFacts) -> Findings {
     Findings { sentences, next: Vec::new() }
 }
 
+/// What is known of the new images alone; the other sentences are about all.
+fn of_placed(placed: &Placed) -> Vec<String> {
+    let Placed { images, known, map, neighbors, .. } = placed;
+    let share = |(right, of): (usize, usize)| (of > 0).then(|| percent(right as f64 / of as f64));
+    let predicted =
+        share(placed.predicted).map(|share| format!("The model predicts {share} of the new images correctly."));
+    let voted = share(placed.voted).map(|share| {
+        format!("{share} of them get their own class from the votes of the {neighbors} nearest images of the map.")
+    });
+    let first = format!("{} new images are placed among the {} of {map}.", grouped(*images), grouped(*known));
+    std::iter::once(first).chain(predicted).chain(voted).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn new_images_on_a_map_are_told_of_first() {
+        let placed = Placed {
+            images: 300,
+            known: 1278,
+            map: "run".into(),
+            predicted: (87, 300),
+            voted: (90, 300),
+            neighbors: 15,
+        };
+        let facts = MapFacts { placed: Some(placed), right: Some((0, 0)), ..MapFacts::default() };
+        assert_eq!(
+            of(&facts).sentences,
+            [
+                "300 new images are placed among the 1,278 of run.",
+                "The model predicts 29.0 % of the new images correctly.",
+                "30.0 % of them get their own class from the votes of the 15 nearest images of the map.",
+            ]
+        );
+    }
 
     #[test]
     fn overlapping_classes_are_named() {
@@ -68,6 +122,7 @@ mod tests {
             overlap: Some(overlap),
             right: Some((9, 10)),
             trustworthiness: Some((0.98, 15)),
+            placed: None,
         };
         let found = of(&facts).sentences;
         assert_eq!(

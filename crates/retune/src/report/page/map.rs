@@ -66,6 +66,9 @@ struct Coloring {
 }
 
 impl Map {
+    /// How a page's map is used.
+    pub const HINT: &str = "Drag to move, and scroll or pinch to zoom. Point at an image to see it.";
+
     /// The figure of the map, as a file has it.
     pub fn figure(&self, title: &str, by: ColorBy) -> PointMap {
         let points = self.x.iter().zip(&self.y).map(|(&x, &y)| [x, y]).collect();

@@ -163,6 +163,33 @@ mod tests {
         }
     }
 
+    /// Relative luminance of `#rrggbb` (WCAG 2.2).
+    fn luminance(hex: &str) -> f64 {
+        let linear = [1, 3, 5].map(|at| {
+            let value = f64::from(u8::from_str_radix(&hex[at..at + 2], 16).unwrap()) / 255.0;
+            if value <= 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+        });
+        0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    }
+
+    #[test]
+    fn every_series_is_seen_on_a_dark_page() {
+        let value = |rule: &str, name: &str| {
+            rule.split_once(&format!("--{name}: ")).unwrap().1.split(';').next().unwrap().to_owned()
+        };
+        // One rule for readers whose system is dark, and one for those who choose it on the page.
+        let rules: Vec<&str> = STYLE.split("--dark: 1;").skip(1).collect();
+        assert_eq!(rules.len(), 2);
+        for rule in rules {
+            let surface = luminance(&value(rule, "surface"));
+            for series in 0..SERIES.len() {
+                let color = value(rule, &format!("series-{series}"));
+                // WCAG 2.2, 1.4.11: graphical objects have a contrast of 3 : 1.
+                assert!((luminance(&color) + 0.05) / (surface + 0.05) >= 3.0, "series {series}: {color}");
+            }
+        }
+    }
+
     #[test]
     fn hostile_names_stay_text() {
         let mut page = Page::new(HOSTILE);

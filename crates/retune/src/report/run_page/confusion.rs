@@ -19,8 +19,9 @@ pub(super) const SECTION: RunSection = RunSection { id: "confusion", title: "Con
 fn content(record: &RunRecord, sheets: Sheets) -> Option<Section> {
     let predictions = record.predictions.as_ref()?;
     let classes = &record.summary.classes;
-    let note = "Rows are true classes, columns are predictions. Point at a cell to see its counts; arrow keys move.";
-    let mut section = SECTION.noted(note).wide();
+    let note = "Rows are true classes, columns are predictions.";
+    let hint = "Point at a cell to see its counts; arrow keys move.";
+    let mut section = SECTION.noted(note).hinted(hint).wide();
     for (set, name) in predictions.sets.iter().enumerate() {
         let rows: Vec<&Prediction> = predictions.of_set(set).collect();
         let found = Confusion::count(rows.iter().map(|row| (row.label, row.predicted)));

@@ -12,9 +12,8 @@ fn content(record: &RunRecord, sheets: Sheets) -> Option<Section> {
     let (predictions, places) = (record.predictions.as_ref()?, record.map.as_ref()?);
     let map = described(predictions, places, &record.summary.classes)?;
     let map = Map { sheet: sheets.samples, ..map };
-    let note = "Each point is an image, placed by the features that the head sees: close points look alike to the model. Drag \
-                to move, and scroll or pinch to zoom. Point at an image to see it.";
-    Some(SECTION.noted(note).wide().with("", map))
+    let note = "Each point is an image, placed by the features that the head sees: close points look alike to the model.";
+    Some(SECTION.noted(note).hinted(Map::HINT).wide().with("", map))
 }
 
 /// The map of a run's samples, without thumbnails. `None` of a map of another run's samples, which says nothing about these.

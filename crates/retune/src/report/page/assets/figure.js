@@ -7,12 +7,16 @@ const NARROW = 460;
 function drawFigure(view, pick) {
   const figure = element("figure", { class: "drawn", tabindex: "0" });
   let narrow = null;
-  whenResized(figure, (width) => {
-    const wanted = Boolean(view.narrow) && width < NARROW;
+  const show = (wanted) => {
     if (wanted === narrow) return;
     narrow = wanted;
     figure.replaceChildren(...interactive(figure, wanted ? view.narrow : view.svg, pick));
-  });
+  };
+  const fit = () => show(Boolean(view.narrow) && figure.clientWidth < NARROW);
+  whenResized(figure, fit);
+  // Half of a sheet of paper is as wide as a phone, whatever the window's width.
+  addEventListener("beforeprint", () => show(Boolean(view.narrow) && !figure.matches("section.wide .view > *")));
+  addEventListener("afterprint", fit);
   return figure;
 }
 

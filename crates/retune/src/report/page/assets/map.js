@@ -234,7 +234,6 @@ function drawMap(view) {
     pixels = Math.min(devicePixelRatio || 1, 2);
     canvas.width = Math.round(width * pixels);
     canvas.height = Math.round(height * pixels);
-    canvas.style.height = `${height}px`;
     if (before) { camera.x += (width - before) / 2; makeStamps(); redraw(); } else { fit(); fit(false); }
   });
   whenRecolored(() => choose(modes.indexOf(mode)));

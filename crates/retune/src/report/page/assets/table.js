@@ -1,5 +1,15 @@
 // Rows that sort by a click on a heading.
 
+// Letters from which on the text of a cell is prose, and those that always stay in one piece.
+const LONG_CELL = 48;
+const PIECE = 18;
+// Columns from which on a table has small letters on paper.
+const MANY_COLUMNS = 10;
+
+// The text of a cell: where it has to, it breaks before a parenthesis, as in "94.9 % (74.3–99.2)".
+const cellText = (text) => (text.length > LONG_CELL ? [prose(text)] : text.split(/ (?=\()/).flatMap((piece, index) =>
+  [index ? " " : "", element("span", { class: piece.length > PIECE ? "loose" : "piece" }, prose(piece))]));
+
 function drawTable(view) {
   const body = element("tbody");
   const bar = ([low, high], value) => element("span", { class: "interval", "aria-hidden": "true" },
@@ -8,9 +18,9 @@ function drawTable(view) {
   const cellOf = (cell, index) => {
     const { number: isNumber } = view.columns[index];
     const mark = { best: ["●", "best"], tied: ["○", "not significantly worse than the best"] }[cell.mark];
-    return element(index === 0 ? "th" : "td", { class: [isNumber && "number", cell.text.length > 48 && "long", cell.mark].filter(Boolean).join(" ") || null, scope: index === 0 ? "row" : null },
+    return element(index === 0 ? "th" : "td", { class: [isNumber && "number", cell.text.length > LONG_CELL && "long", cell.mark].filter(Boolean).join(" ") || null, scope: index === 0 ? "row" : null },
       mark ? element("span", { class: "mark", title: mark[1], "aria-label": mark[1], role: "img" }, mark[0]) : null,
-      cell.text, cell.interval ? bar(cell.interval, cell.value) : null);
+      cellText(cell.text), cell.interval ? bar(cell.interval, cell.value) : null);
   };
   const rows = view.rows.map((cells) => ({ cells, row: element("tr", {}, cells.map(cellOf)) }));
   const key = (cell) => (cell.value === null ? cell.text : cell.value);
@@ -34,7 +44,7 @@ function drawTable(view) {
   });
   body.append(...rows.map(({ row }) => row));
   const scroll = element("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Table" },
-    element("table", {}, element("thead", {}, element("tr", {}, heads)), body));
+    element("table", { class: view.columns.length >= MANY_COLUMNS ? "many" : null }, element("thead", {}, element("tr", {}, heads)), body));
   const hint = element("p", { class: "hint", hidden: true }, "Scroll sideways for more columns →");
   const measure = () => {
     const more = scroll.scrollWidth > scroll.clientWidth + 1;
@@ -45,7 +55,7 @@ function drawTable(view) {
   whenResized(scroll, measure);
   scroll.addEventListener("scroll", measure, { passive: true });
   return element("div", {}, hint, element("div", { class: "fade" }, scroll),
-    view.caption ? element("p", { class: "caption" }, view.caption) : null);
+    view.caption ? element("p", { class: "caption" }, prose(view.caption)) : null);
 }
 
 const drawText = (view) => {
