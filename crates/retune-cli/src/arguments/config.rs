@@ -25,7 +25,7 @@ const METHOD: &str = "method";
 const LAYERS: [&str; 3] = ["first", "last", "layers"];
 
 /// What says more about a model's weights than its path, and means nothing for another path.
-const OF_THE_MODEL: [&str; 2] = ["arch", "from_scratch"];
+const OF_THE_MODEL: [&str; 3] = ["arch", "from_scratch", "classes"];
 
 /// The matches of a command line with the options of the file that `--config` names, and which options are given.
 ///
@@ -115,9 +115,7 @@ impl File<'_> {
                     return Err(format!("`{key}` is always {} on the command line, not {value}", default()));
                 }
             }
-            // What is typed wins.
-            Meaning::NotHere { id, .. } if self.given.is_typed(id) => {}
-            Meaning::NotHere { hint, .. } => return Err(format!("`{key}` cannot be taken from a file; {hint}")),
+            Meaning::Within(id) => options.extend(self.option(id, &self.path.display().to_string())),
         }
         Ok(())
     }
@@ -141,15 +139,8 @@ impl File<'_> {
         }
         let Some(value) = self.table.get(METHOD) else {
             let plan = self.path.with_file_name("plan.toml");
-            let choices = [METHOD, "epochs", "lr", "first", "last", "layers"];
-            let chooses = choices.into_iter().any(|id| self.given.is_typed(id));
-            return Ok(if plan.is_file() && !chooses {
-                self.option("plan", &plan.display().to_string())
-            } else {
-                None
-            }
-            .into_iter()
-            .collect());
+            let is_wanted = plan.is_file() && !self.given.is_typed(METHOD);
+            return Ok(is_wanted.then(|| self.option("plan", &plan.display().to_string())).flatten().into_iter().collect());
         };
         let table = value.as_table().ok_or("`method` must be a table, with `name`")?;
         let own = table.get("name").and_then(Value::as_str).unwrap_or(methods::DEFAULT.name);

@@ -105,7 +105,7 @@ pub fn plan(
     let rates = continuation.descent().learning_rates.clone();
     if given.has("plan") || given.has("method") {
         let head = HeadArguments { head_init: groups.training.head.head_init.or(Some(HeadInitialization::Keep)) };
-        return match method.source(&head)? {
+        return match method.source(&head, given)? {
             PlanSource::Method(method, mut options) if options.learning_rates.is_empty() => {
                 options.learning_rates = rates;
                 Ok(PlanSource::Method(method, options))
@@ -113,11 +113,7 @@ pub fn plan(
             other => Ok(other),
         };
     }
-    if let Some(other) = MethodArguments::first_that_needs_a_method(given) {
-        return Err(Failure::Mistake(format!(
-            "--{other} is part of a method; name --method too, or leave it out to go on with the run's own"
-        )));
-    }
+    MethodArguments::check_that_none_needs_a_method(given, "the run's own")?;
     let mut settings = continuation.descent().clone();
     method.change(given, &mut settings)?;
     Ok(PlanSource::Written(continuation.with_descent(settings).plan))

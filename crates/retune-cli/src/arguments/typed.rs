@@ -66,10 +66,10 @@ pub fn check(command: &Command, matches: &ArgMatches, given: &GivenOptions) -> R
     if resumes && let Some(other) = ids().find(|id| !BESIDE_RESUME.contains(id)) {
         return refuse(format!("--{} cannot change what --resume goes on with; leave it out", long(other)));
     }
-    let plan = of_command("plan") && typed("plan");
+    let of_plan = |is_given: bool| of_command("plan") && is_given;
     let of_methods = MethodOptionArguments::augment_args(Command::new("methods"));
     let of_method = |id: &str| id == "method" || of_methods.get_arguments().any(|own| own.get_id() == id);
-    if plan && let Some(other) = ids().find(|id| of_method(id)) {
+    if of_plan(typed("plan")) && let Some(other) = ids().find(|id| of_method(id)) {
         return refuse(format!(
             "--{} has no use beside --plan, whose file says all of that; leave it out",
             long(other)
@@ -77,7 +77,7 @@ pub fn check(command: &Command, matches: &ArgMatches, given: &GivenOptions) -> R
     }
     let methods = methods(matches);
     let goes_on = of_command("from") && command.get_name() == "fit" && typed("from");
-    if methods.is_empty() || plan || goes_on {
+    if methods.is_empty() || of_plan(given.has("plan")) || goes_on {
         return Ok(Vec::new());
     }
     let declared = methods::declared_options();

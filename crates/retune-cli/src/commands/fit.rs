@@ -139,7 +139,7 @@ pub fn run(arguments: &FitArguments, console: &Console) -> Result<(), Failure> {
 impl FitArguments {
     /// What a run with these options would record.
     pub fn recorded(&self) -> Result<String, Failure> {
-        let plan = self.method.source(&self.training.head)?;
+        let plan = self.method.source(&self.training.head, &self.given)?;
         let console = Console::silent();
         let groups = self.groups(self.data.as_deref().unwrap_or(Path::new("")));
         let mut options = groups.options(&console)?;
@@ -172,7 +172,7 @@ fn chosen(arguments: &FitArguments, console: &Console) -> Result<(FitOptions, Pl
         Some(run) => going_on(arguments, run, console)?,
         None => {
             let data = arguments.data.as_deref().ok_or_else(|| missing("--data", "the images to train on"))?;
-            let plan = arguments.method.source(&arguments.training.head)?;
+            let plan = arguments.method.source(&arguments.training.head, &arguments.given)?;
             (arguments.groups(data).options(console)?, plan)
         }
     };

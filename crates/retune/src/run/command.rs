@@ -66,7 +66,8 @@ impl Command {
                 let part = |name: &str| set.get(name).and_then(Value::as_str).unwrap_or_default();
                 command.also("eval", format!("{}={}", part("name"), self::typed(Path::new(part("path")))))
             }),
-            Meaning::NotHere { id, .. } => match typed.and_then(|typed| value_in(typed, id)) {
+            // The file of options has the content of the other one.
+            Meaning::Within(id) => match typed.and_then(|typed| value_in(typed, id).or_else(|| value_in(typed, "config"))) {
                 Some(value) => self.with(id, value),
                 None => self,
             },
@@ -284,6 +285,7 @@ fn number(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::ClassNames;
 
     #[test]
     fn an_option_takes_the_place_of_another_and_the_rest_stays() {
@@ -320,6 +322,23 @@ mod tests {
         assert_eq!(file("retune fit --model m --classes 'my classes.txt' --data d").unwrap(), "my classes.txt");
         assert_eq!(file("retune fit --classes=c.txt").unwrap(), "c.txt");
         assert_eq!(file("retune fit --data classes"), None);
+
+        let names = ClassNames::parse("cat\ndog", Path::new("c.txt")).unwrap();
+        let options = FitOptions {
+            data: "d".into(),
+            validation_fraction: 0.2,
+            split_by: SplitBy::default(),
+            head_initialization: HeadInitialization::Keep,
+            device: "cpu".to_owned(),
+            model: ModelSource { path: None, architecture: None, from_scratch: false, classes: Some(names) },
+            preprocessing: PreprocessingChange::default(),
+            train: TrainOptions::default(),
+            multi_label: false,
+            skip_bad: false,
+            evaluations: Vec::new(),
+        };
+        let command = |typed| Command::of_run("fit", &options, Some(typed)).to_string();
+        assert_eq!(command("retune fit --config run/run.toml"), "retune fit --classes run/run.toml --data d");
     }
 
     #[test]
