@@ -67,10 +67,12 @@ impl Command {
                 command.also("eval", format!("{}={}", part("name"), self::typed(Path::new(part("path")))))
             }),
             // The file of options has the content of the other one.
-            Meaning::Within(id) => match typed.and_then(|typed| value_in(typed, id).or_else(|| value_in(typed, "config"))) {
-                Some(value) => self.with(id, value),
-                None => self,
-            },
+            Meaning::Within(id) => {
+                match typed.and_then(|typed| value_in(typed, id).or_else(|| value_in(typed, "config"))) {
+                    Some(value) => self.with(id, value),
+                    None => self,
+                }
+            }
             Meaning::Switch { .. } | Meaning::Balanced(_) | Meaning::Elsewhere | Meaning::Fixed(_) => self,
         }
     }
@@ -177,6 +179,9 @@ impl fmt::Display for Command {
                 None => write!(formatter, " --{name}")?,
             }
         }
+        if self.operands.iter().any(|operand| operand.starts_with('-')) {
+            write!(formatter, " --")?;
+        }
         self.operands.iter().try_for_each(|operand| write!(formatter, " {}", quoted(operand)))
     }
 }
@@ -227,6 +232,12 @@ fn defaults(options: &FitOptions) -> FitOptions {
 fn entries(options: &FitOptions) -> Vec<(String, Value)> {
     // Every option can be written as TOML, or no run could have begun.
     keys::flattened(&Table::try_from(options).unwrap_or_default())
+}
+
+/// Whether a command that a shell reads has a switch.
+pub fn has_switch(command: &str, name: &str) -> bool {
+    let switch = format!("--{name}");
+    shlex::split(command).is_some_and(|words| words.iter().take_while(|word| *word != "--").any(|word| *word == switch))
 }
 
 /// The value of an option in a command that a shell reads.
@@ -301,6 +312,7 @@ mod tests {
         assert_eq!(command.with("eval", "c=z").to_string(), "retune eval --model run --eval c=z --size 96");
         let predict = Command::new("predict").with("model", "run").operand("a b.jpg");
         assert_eq!(predict.to_string(), "retune predict --model run 'a b.jpg'");
+        assert_eq!(Command::new("report").operand("-my").to_string(), "retune report -- -my");
         assert_eq!(Command::new("fit").with("lr", "-1").to_string(), "retune fit --lr=-1");
     }
 
@@ -339,6 +351,14 @@ mod tests {
         };
         let command = |typed| Command::of_run("fit", &options, Some(typed)).to_string();
         assert_eq!(command("retune fit --config run/run.toml"), "retune fit --classes run/run.toml --data d");
+    }
+
+    #[test]
+    fn a_switch_is_a_word_of_its_own() {
+        assert!(has_switch("retune fit --data d --no-report", "no-report"));
+        for command in ["retune fit --data=--no-report", "retune fit --data d", "retune fit -- --no-report"] {
+            assert!(!has_switch(command, "no-report"), "{command}");
+        }
     }
 
     #[test]
