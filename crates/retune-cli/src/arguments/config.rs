@@ -16,6 +16,8 @@ use retune::run::keys::{self, KEYS, Meaning};
 use toml::{Table, Value};
 
 use super::given::GivenOptions;
+use super::usage;
+use crate::failure::one_line;
 
 /// The name of the option.
 const CONFIG: &str = "config";
@@ -45,14 +47,15 @@ pub fn completed(
     let refused = |reason: String| Error::raw(ErrorKind::ValueValidation, reason);
     let text = files::read_text(path).map_err(|error| refused(error.to_string()))?;
     let in_file = |reason: String| refused(format!("{}: {reason}", path.display()));
-    let table: Table = toml::from_str(&text).map_err(|error| in_file(error.to_string()))?;
+    let table: Table = toml::from_str(&text).map_err(|error| in_file(one_line(&error.to_string())))?;
     let Some(subcommand) = command.find_subcommand(name) else { return Ok((matches, given)) };
     let method = found.try_get_one::<Method>(METHOD).ok().flatten().copied();
     let file = File { path, table: &table, command: subcommand, given: &given, method };
     let options = file.options().map_err(in_file)?;
     let place = line.iter().position(|argument| argument == name).map_or(line.len(), |place| place + 1);
     let line = [&line[..place], &options, &line[place..]].concat();
-    let matches = command.try_get_matches_from_mut(line)?;
+    // What was typed has been understood by itself.
+    let matches = command.try_get_matches_from_mut(line).map_err(|error| in_file(usage::reason(&error)))?;
     let given = match matches.subcommand() {
         Some((_, completed)) => given.with_file(completed),
         None => given,
@@ -139,8 +142,9 @@ impl File<'_> {
         }
         let Some(value) = self.table.get(METHOD) else {
             let plan = self.path.with_file_name("plan.toml");
-            let is_wanted = plan.is_file() && !self.given.is_typed(METHOD);
-            return Ok(is_wanted.then(|| self.option("plan", &plan.display().to_string())).flatten().into_iter().collect());
+            let wanted = Some(plan).filter(|plan| plan.is_file() && !self.given.is_typed(METHOD));
+            let option = wanted.and_then(|plan| self.option("plan", &plan.display().to_string()));
+            return Ok(option.into_iter().collect());
         };
         let table = value.as_table().ok_or("`method` must be a table, with `name`")?;
         let own = table.get("name").and_then(Value::as_str).unwrap_or(methods::DEFAULT.name);

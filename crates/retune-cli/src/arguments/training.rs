@@ -116,7 +116,7 @@ pub struct TrainingArguments {
     #[arg(long)]
     pub skip_bad: bool,
     /// Random seed
-    #[arg(long, value_name = "N", default_value = "0")]
+    #[arg(long, value_name = "N", default_value = "0", value_parser = parse::seed, allow_hyphen_values = true)]
     seed: u64,
 }
 

@@ -209,7 +209,8 @@ fn keys_that_no_run_has_are_refused_with_the_closest_one() {
         ("[method]\nname = \"fft\"", "did you mean 'ft'?"),
         ("[train]\nbatch_size = -3", "--batch-size"),
         ("[train.optimizer]\nepsilon = 1.0", "`train.optimizer.epsilon` is always"),
-        ("x = ", "run.toml: TOML parse error"),
+        ("x = ", "run.toml: TOML parse error at line 1, column 5: "),
+        ("[train]\nseed = \"x\"", "run.toml: invalid value 'x' for '--seed <N>': must be a whole number from 0 to"),
     ] {
         let error = refused(text);
         assert!(error.contains(expected), "{text}: {error}");
