@@ -6,6 +6,7 @@ use retune::models::HeadInitialization;
 use retune::plan::{Gradient, Plan, Solver};
 use retune::run::{Continuation, EvaluationSource, FitOptions, PlanSource};
 use retune::train::options::TrainOptions;
+use retune::wording::counted;
 
 use super::given::GivenOptions;
 use super::method::MethodArguments;
@@ -130,11 +131,10 @@ pub fn told(run: &Path, epochs_before: usize, plan: &PlanSource) -> String {
     let Some((phase, settings)) = descent else { return format!("goes on from {run} by another plan") };
     let Gradient { epochs, learning_rates, schedule, .. } = settings;
     let rates: Vec<String> = learning_rates.iter().map(|rate| format!("{rate:e}")).collect();
-    let plural = if *epochs == 1 { "" } else { "s" };
     format!(
-        "goes on from {run} after epoch {epochs_before}: {} for {epochs} epoch{plural} at learning rate {}, with a new {} \
-         schedule",
+        "goes on from {run} after epoch {epochs_before}: {} for {} at learning rate {}, with a new {} schedule",
         phase.name,
+        counted(*epochs, "epoch"),
         rates.join(", "),
         schedule.name()
     )

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use indicatif::HumanCount;
 use retune::advise::{self, Advice, AdviceOptions, AdviseError, Evidence, FULL, Reason, Trial, Tuned, Verdict};
+use retune::wording::listed;
 
 use crate::arguments::data::EvaluationArguments;
 use crate::arguments::location::locate_data;
@@ -263,13 +264,6 @@ fn alone(verdict: &Verdict) -> String {
 /// A candidate as a sentence names it.
 fn part(name: &str) -> String {
     if name == FULL { "tuning everything".to_owned() } else { name.to_owned() }
-}
-
-fn listed(names: &[String]) -> String {
-    match names {
-        [several @ .., last] if !several.is_empty() => format!("{} and {last}", several.join(", ")),
-        _ => names.concat(),
-    }
 }
 
 /// Whether what is chosen is to learn a new head and nothing else.

@@ -12,6 +12,7 @@ use retune::report::page::Page;
 use retune::report::plot::{Plot, table_map};
 use retune::report::similarity::{Missing, Similarities, section_of};
 use retune::similarity::{self, CkaMatrix, CkaOptions, UndefinedCell, View};
+use retune::wording;
 use serde::Serialize;
 
 use crate::arguments::cka::{ComparisonArguments, InterpolationArguments, SimilarityArguments};
@@ -96,7 +97,11 @@ pub fn run(arguments: &CkaArguments, console: &Console) -> Result<(), Failure> {
         console.progress.message(&format!("note: {warning}"));
     }
     let subject = Subject::new(arguments.model.typed(), &arguments.data.data);
-    let findings = document.findings(model.config().preprocessing().interpolation, &console.command_line);
+    let mut findings = document.findings(model.config().preprocessing().interpolation, &console.command_line);
+    // `audit` and `advise` are for images with one label.
+    if model.config().is_multi_label() && !arguments.layers {
+        findings.next.clear();
+    }
     let against = arguments.against.as_deref();
     if let Some(out) = &arguments.out {
         out.write(|| document.plot(), &document, || document.csv(), || document.page(&subject, against, &findings))?;
@@ -338,7 +343,7 @@ fn with_intervals(matrix: &CkaMatrix) -> Option<Table> {
     let mut table = Table::new([("between", Align::Left), ("CKA", Align::Right), ("95 % interval", Align::Right)]);
     for (name, row, column) in cells {
         let interval = matrix.intervals.get(row).and_then(|row| row[column]);
-        let interval = interval.map(|[low, high]| format!("{low:.4}–{high:.4}")).unwrap_or_default();
+        let interval = interval.map(|ends| wording::interval(ends, 4)).unwrap_or_default();
         let value = matrix.matrix[row][column].map_or_else(|| "–".to_owned(), |value| format!("{value:.4}"));
         table.row([name, value, interval]);
     }

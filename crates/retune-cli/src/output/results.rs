@@ -10,6 +10,7 @@ use retune::report::confusion::ClassAccuracy;
 use retune::report::findings::Findings;
 use retune::run::{self, Hint, Summary};
 use retune::train::{BudgetCut, PhaseOutcome, RunnerUp, ShortenedTraining};
+use retune::wording::counted;
 use serde::Serialize;
 
 use super::color::bold;
@@ -144,11 +145,11 @@ fn class_table(set: &str, classes: &[ClassAccuracy]) -> Table {
 /// The results of a run and the path of its model.
 pub fn summary(summary: &Summary, run: &Path, findings: &Findings) -> String {
     let mut text = format!(
-        "{} on {}: {} images, {} parameters trained, {}\n",
+        "{} on {}: {}, {} trained, {}\n",
         summary.method,
         summary.architecture,
-        HumanCount(summary.training_images as u64),
-        HumanCount(summary.trained_parameters as u64),
+        counted(summary.training_images, "image"),
+        counted(summary.trained_parameters, "parameter"),
         Rounded(Duration::try_from_secs_f64(summary.seconds).unwrap_or_default()),
     );
     for phase in &summary.phases {
@@ -246,21 +247,15 @@ fn certainty(runner_up: &RunnerUp) -> String {
         (0.0.., _) => format!("{} points worse in {score}", points(lead)),
         _ => format!("{} points better in {score}", points(-lead)),
     };
-    let plural = if epochs == 1 { "" } else { "s" };
     format!(
-        "the rate {learning_rate:e} was {by} after {epochs} epoch{plural}, {apart} one standard error ({})",
+        "the rate {learning_rate:e} was {by} after {}, {apart} one standard error ({})",
+        counted(epochs, "epoch"),
         points(standard_error)
     )
 }
 
 fn interval([low, high]: [f64; 2]) -> String {
     format!("{:.1}–{:.1} %", 100.0 * low, 100.0 * high)
-}
-
-/// A number of images, such as `1 image`.
-pub fn images_in_words(count: usize) -> String {
-    let noun = if count == 1 { "image" } else { "images" };
-    format!("{} {noun}", HumanCount(count as u64))
 }
 
 /// A share of 1 in percent.

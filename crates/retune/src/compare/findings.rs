@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{Basis, ColumnResult, Comparison, MethodResult, Standing};
 use crate::methods;
 use crate::report::findings::{Command, Findings, NextStep, listed, points, typed};
-use crate::report::page::grouped;
+use crate::wording::counted;
 
 /// The findings of a comparison; `run` is the directory of a method's first run, where that is known.
 pub fn of<'a>(comparison: &Comparison, run: impl Fn(&str) -> Option<&'a Path>) -> Findings {
@@ -73,7 +73,7 @@ fn default_method(comparison: &Comparison) -> Option<String> {
         (own.standing == Standing::Worse).then_some((lost, result))
     });
     let (lost, result) = behind.max_by(|one, other| one.0.total_cmp(&other.0))?;
-    let images = if result.images > 0 { format!(" ({} images)", grouped(result.images)) } else { String::new() };
+    let images = if result.images > 0 { format!(" ({})", counted(result.images, "image")) } else { String::new() };
     Some(format!(
         "The default method, {}, is {} points below the best on {}{images}.",
         methods::DEFAULT.name,

@@ -8,9 +8,10 @@ use super::judgments::Judgments;
 use super::table::reading;
 use super::{Basis, ColumnResult, Comparison, MethodResult, MethodRow, Standing};
 use crate::report::findings::Findings;
-use crate::report::page::{self, Cell, Mark, Page, Section, Table, Text, grouped};
+use crate::report::page::{self, Cell, Mark, Page, Section, Table, Text};
 use crate::report::run_page::{RunRecord, duration, sentence};
 use crate::train::metrics::score_name;
+use crate::wording::grouped;
 
 /// Maximum number of images on all maps of a page except the first one, so that the page opens quickly.
 const MAX_MAPPED: usize = 30_000;

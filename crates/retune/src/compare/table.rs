@@ -4,7 +4,7 @@ use std::io;
 
 use super::findings::sentences;
 use super::{Basis, ColumnResult, Comparison, MethodResult, MethodRow, Standing};
-use crate::report::page::grouped;
+use crate::wording::{counted, grouped};
 
 /// The cells of a comparison, as text.
 struct Cells {
@@ -255,7 +255,7 @@ fn of_predictions(comparison: &Comparison) -> (String, String) {
         .results()
         .iter()
         .filter(|result| !result.column.worst_group)
-        .map(|result| format!("{} images of {}", grouped(result.images), result.column.set))
+        .map(|result| format!("{} of {}", counted(result.images, "image"), result.column.set))
         .collect();
     let over = if seeds > 1 { format!("{seeds} seeds, {}", images.join(", ")) } else { images.join(", ") };
     let significance = format!(

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::imagenet;
 use crate::files::{self, FileError};
+use crate::wording::counted;
 
 /// Why a file does not name a model's classes.
 #[derive(Debug, thiserror::Error)]
@@ -24,7 +25,7 @@ pub enum ClassFileError {
         problem: String,
     },
     /// It names more or fewer classes than the model has.
-    #[error("{path} names {names} classes, and the model has {classes}", path = path.display())]
+    #[error("{path} names {names}, and the model has {classes}", path = path.display(), names = counted(*names, "class"))]
     Count {
         /// The file.
         path: PathBuf,

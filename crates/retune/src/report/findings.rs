@@ -8,6 +8,8 @@ use serde::Serialize;
 
 pub use super::verdict::evaluated;
 pub use crate::run::command::{Command, quoted, typed};
+pub use crate::wording::listed;
+use crate::wording::printable;
 
 /// What was found, the most important first, and what to do next.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -35,9 +37,9 @@ impl NextStep {
 }
 
 impl Findings {
-    /// The findings as text: a sentence a line, then each next step with its command below it.
+    /// The findings as text: a sentence a line, with control characters of names shown, then each next step with its command below it.
     pub fn text(&self) -> String {
-        let mut text: String = self.sentences.iter().map(|sentence| format!("{sentence}\n")).collect();
+        let mut text: String = self.sentences.iter().map(|sentence| printable(sentence, false) + "\n").collect();
         for NextStep { purpose, command } in &self.next {
             text.push_str(&format!("Next: {purpose}:\n  {command}\n"));
         }
@@ -51,16 +53,6 @@ pub fn points(share: f64) -> String {
     format!("{:.1}", 100.0 * share).replace('-', "−")
 }
 
-/// Words with commas, and `and` before the last.
-pub fn listed(words: &[String]) -> String {
-    match words {
-        [] => String::new(),
-        [only] => only.clone(),
-        [one, other] => format!("{one} and {other}"),
-        [others @ .., last] => format!("{}, and {last}", others.join(", ")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,7 +60,10 @@ mod tests {
     #[test]
     fn sentences_come_first_and_commands_can_be_pasted() {
         let step = NextStep::new("look at it", &Command::new("eval").with("data", "my images"));
-        let findings = Findings { sentences: vec!["It works.".into()], next: vec![step] };
-        assert_eq!(findings.text(), "It works.\nNext: look at it:\n  retune eval --data 'my images'\n");
+        let findings = Findings { sentences: vec!["It works on a\n\u{1b}[1mb.".into()], next: vec![step] };
+        assert_eq!(
+            findings.text(),
+            "It works on a\\n\\u{1b}[1mb.\nNext: look at it:\n  retune eval --data 'my images'\n"
+        );
     }
 }

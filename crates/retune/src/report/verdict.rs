@@ -6,12 +6,12 @@ use retune_analysis::intervals::proportion_difference;
 
 use super::confusion::Confusion;
 use super::findings::{Command, Findings, NextStep, listed, points, typed};
-use super::page::grouped;
 use super::run_page::{RunRecord, sentence};
 use crate::inference::Evaluation;
 use crate::methods::Method;
 use crate::plan::Solver;
 use crate::run::{FitOptions, Hint, Summary};
+use crate::wording::grouped;
 
 /// The difference between confidence and accuracy above which it gets a sentence.
 const NOTABLE_GAP: f64 = 0.05;
@@ -98,7 +98,8 @@ fn of_sets(
     }
     sentences.extend(others.iter().take(MAX_SETS).map(|(name, other)| against(name, other, own_name, own)));
     if let Some(more) = others.len().checked_sub(MAX_SETS).filter(|more| *more > 0) {
-        sentences.push(format!("{more} other sets are closer to {own_name}."));
+        let are = if more == 1 { "set is" } else { "sets are" };
+        sentences.push(format!("{more} other {are} closer to {own_name}."));
     }
     let gaps = names.into_iter().filter_map(|name| Some((name, calibration(name)?)));
     let worst = gaps.max_by(|one, other| one.1.expected_error.total_cmp(&other.1.expected_error));
@@ -123,7 +124,8 @@ fn of_several_labels((own_name, own): (&String, &Evaluation), mut others: Vec<(&
     };
     sentences.extend(others.iter().take(MAX_SETS).map(against));
     if let Some(more) = others.len().checked_sub(MAX_SETS).filter(|more| *more > 0) {
-        sentences.push(format!("{more} other sets have a higher one."));
+        let have = if more == 1 { "set has" } else { "sets have" };
+        sentences.push(format!("{more} other {have} a higher one."));
     }
     sentences
 }

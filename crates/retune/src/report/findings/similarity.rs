@@ -2,6 +2,7 @@
 
 use super::{Command, Findings, NextStep};
 use crate::similarity::CkaMatrix;
+use crate::wording;
 
 /// Below this, representations are called different.
 const ALIKE: f64 = 0.9;
@@ -21,7 +22,7 @@ impl Cell {
     }
 
     fn shown(&self) -> String {
-        let interval = self.interval.map(|[low, high]| format!(" (95 % interval {low:.2}–{high:.2})"));
+        let interval = self.interval.map(|ends| format!(" (95 % interval {})", wording::interval(ends, 2)));
         format!("CKA {:.2}{}", self.value, interval.unwrap_or_default())
     }
 }

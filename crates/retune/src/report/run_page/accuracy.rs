@@ -2,8 +2,9 @@
 
 use super::{RunRecord, RunSection, Sheets};
 use crate::inference::{Evaluation, GroupAccuracy};
-use crate::report::page::{Cell, Column, Section, Table, grouped};
+use crate::report::page::{Cell, Column, Section, Table};
 use crate::report::verdict::{interval, percent};
+use crate::wording::grouped;
 
 pub(super) const SECTION: RunSection = RunSection { id: "accuracy", title: "Accuracy", of_each_run: false, content };
 
