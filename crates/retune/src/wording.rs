@@ -9,7 +9,7 @@ pub fn counted(count: usize, noun: &str) -> String {
 
 fn plural(noun: &str) -> String {
     match noun.strip_suffix('y') {
-        _ if noun.ends_with(['s', 'x']) || noun.ends_with("ch") => format!("{noun}es"),
+        _ if noun.ends_with(['s', 'x']) || noun.ends_with("tch") => format!("{noun}es"),
         Some(stem) if !stem.ends_with(['a', 'e', 'o']) => format!("{stem}ies"),
         _ => format!("{noun}s"),
     }
@@ -96,9 +96,12 @@ mod tests {
 
     #[test]
     fn one_thing_is_singular() {
-        let found = [(0, "run"), (1, "run"), (2, "class"), (1, "class"), (12_345, "penalty"), (3, "day"), (2, "batch")]
-            .map(|(count, noun)| counted(count, noun));
-        assert_eq!(found, ["0 runs", "1 run", "2 classes", "1 class", "12,345 penalties", "3 days", "2 batches"]);
+        let one = ["run", "class", "batch"].map(|noun| counted(1, noun));
+        assert_eq!(one, ["1 run", "1 class", "1 batch"]);
+        let several = ["run", "class", "batch", "epoch", "day", "penalty"].map(|noun| counted(1200, noun));
+        let expected =
+            ["runs", "classes", "batches", "epochs", "days", "penalties"].map(|noun| format!("1,200 {noun}"));
+        assert_eq!((several, counted(0, "image").as_str()), (expected, "0 images"));
     }
 
     #[test]

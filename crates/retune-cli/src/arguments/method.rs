@@ -46,7 +46,7 @@ impl MethodArguments {
         let options = self.options.resolve(head)?;
         match (self.method.layers, &options.layers) {
             (Layers::Whole, LayerSelection::Range { .. } | LayerSelection::Set(_)) => Err(Failure::Mistake(format!(
-                "--method {} takes no layers; leave --first, --last and --layers out",
+                "--method {} takes no layers; leave --first, --last, and --layers out",
                 self.method
             ))),
             (Layers::Needed, LayerSelection::All) => Err(Failure::Mistake(format!(
@@ -342,7 +342,7 @@ mod tests {
 
     #[test]
     fn options_beside_a_files_plan_change_its_last_descent_and_nothing_else() {
-        let text = "method = \"surgical\"\n[[phase]]\nname = \"tune\"\nsolver = \"gradient\"\nblocks = [\"head\"]\nepochs = 2\n\
+        let text = "method = \"surgical\"\n[[phase]]\nname = \"tune\"\nsolver = \"gradient\"\nrate_factors = { head = 1.0 }\nepochs = 2\n\
                     learning_rates = [1e-3, 1e-2]\nwarmup_epochs = 0.5\n";
         let plan = Plan::from_toml(text).unwrap();
         assert_eq!(changed(&plan, "").unwrap(), plan);

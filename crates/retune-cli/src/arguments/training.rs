@@ -226,7 +226,7 @@ fn head_initialization(name: &str) -> Result<HeadInitialization, String> {
         "normal" => Ok(HeadInitialization::Normal),
         "probe" => Ok(HeadInitialization::Probe),
         "keep" => Ok(HeadInitialization::Keep),
-        _ => Err("expected known, zeros, normal, probe or keep".into()),
+        _ => Err("expected known, zeros, normal, probe, or keep".into()),
     }
 }
 

@@ -79,7 +79,7 @@ mod tests {
         let unknown = message(&["fit", "--epoch", "3"]);
         assert!(unknown.contains("'--epoch'") && unknown.contains("'--epochs'"), "{unknown}");
         let choice = message(&["fit", "--optimizer", "lion"]);
-        assert!(choice.contains("'--optimizer <NAME>'") && choice.contains("sgd, adam or adamw"), "{choice}");
+        assert!(choice.contains("'--optimizer <NAME>'") && choice.contains("sgd, adam, or adamw"), "{choice}");
         for text in [unknown, choice, message(&["features"])] {
             assert_eq!(text.lines().count(), 1, "{text}");
         }

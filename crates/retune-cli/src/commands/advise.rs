@@ -303,6 +303,5 @@ mod tests {
         let numbers = [2.071, 0.003_641, 12.34, 123.4, 0.0].map(three_digits);
         assert_eq!(numbers, ["2.07", "0.00364", "12.3", "123", "0.000000"]);
         assert_eq!((rates_about(1e-2), rates_about(1e-3)), ("3e-3,1e-2,3e-2".into(), "3e-4,1e-3,3e-3".into()));
-        assert_eq!(listed(&["a".to_owned(), "b".to_owned(), "c".to_owned()]), "a, b and c");
     }
 }

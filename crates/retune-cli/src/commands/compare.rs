@@ -102,7 +102,7 @@ pub fn run(arguments: &CompareArguments, console: &Console) -> Result<(), Failur
         let made = match (pictures, report) {
             (false, _) => "runs, tables",
             (true, None) => "runs, tables, pictures",
-            (true, Some(_)) => "runs, tables, pictures and report",
+            (true, Some(_)) => "runs, tables, pictures, and report",
         };
         let (table, explanation) = (results::comparison(&table::rows(&comparison)), table::explanation(&comparison));
         let found = results::found(&findings);

@@ -308,7 +308,7 @@ mod tests {
         {
             assert_eq!(code(name), shown);
         }
-        assert_eq!(prose("<i> a|b *x*\n"), r"&lt;i&gt; a\|b \*x\*\n");
+        assert_eq!(prose("<i> a|b *x*\n"), r"&lt;i&gt; a\|b \*x\*\\n");
 
         let config = ModelConfig::of_architecture("resnet18").unwrap().with_classes(&["a`b".into(), "c\nd".into()]);
         let splits = IndexMap::from([("<b>val".to_owned(), evaluation(0.5))]);
