@@ -1,15 +1,20 @@
 """What the Python package costs, beside timm and umap-learn in one process.
 
     OMP_NUM_THREADS=1 python benches/python.py [import features umap probe memory]
+    python benches/python.py soak        # an hour of fits, interrupts, and exceptions in one process
 
 Needs timm, torch, umap-learn and scikit-learn. The model is timm's resnet18 with random weights, on 1,000 noisy images of
 224×224.
 """
 
+import _thread
 import gc
+import os
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -142,8 +147,44 @@ def memory(folder):
     print("MiB after fits 1, 10, 20, …: " + ", ".join(f"{rows[n]:.0f}" for n in (0, 9, 19, 29, 39, 49, 59)))
 
 
+def soak(folder):
+    """Rounds of fits, an interrupted fit that goes on, exceptions, features, and maps; memory every five minutes."""
+    # A shell lets programs in the background ignore interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    task = retune.demo.subpopulation_shift()
+    model = retune.demo.backbone(folder / "soak-backbone")
+    minutes = float(os.environ.get("MINUTES", "60"))
+    started, rounds, interrupts, exceptions, reported = time.monotonic(), 0, 0, 0, -1
+    while (elapsed := (time.monotonic() - started) / 60) < minutes or rounds == 0:
+        out = folder / "soak-run"
+        retune.fit(model, task.train, epochs=1, lr=1e-3, out=out, overwrite=True, no_report=True, quiet=True)
+        timer = threading.Timer(0.2 + 0.1 * (rounds % 5), _thread.interrupt_main)
+        try:
+            timer.start()
+            retune.fit(model, task.train, epochs=20, lr=1e-3, out=out, overwrite=True, no_report=True, quiet=True)
+        except KeyboardInterrupt:
+            interrupts += 1
+        finally:
+            timer.cancel()
+        for wrong in (dict(lr=-1), dict(epochs=0), dict(batch_size="x")):
+            try:
+                retune.fit(model, task.train, out=out, quiet=True, **wrong)
+            except (retune.Error, ValueError, TypeError):
+                exceptions += 1
+        retune.umap(model.features(task.test, quiet=True), epochs=20)
+        gc.collect()
+        rounds += 1
+        if int(elapsed // 5) > reported:
+            reported = int(elapsed // 5)
+            print(
+                f"{elapsed:.0f} min: {rounds} rounds, {interrupts} interrupts, {exceptions} exceptions, "
+                f"{resident():.0f} MiB, {threading.active_count()} threads, {len(os.listdir('/proc/self/fd'))} files",
+                flush=True,
+            )
+
+
 if __name__ == "__main__":
     wanted = sys.argv[1:] or ["import", "features", "umap", "probe", "memory"]
     with tempfile.TemporaryDirectory() as name:
         for part in wanted:
-            {"import": lambda _: importing(), "features": features, "umap": umap, "probe": probe, "memory": memory}[part](Path(name))
+            {"import": lambda _: importing(), "features": features, "umap": umap, "probe": probe, "memory": memory, "soak": soak}[part](Path(name))

@@ -2,6 +2,8 @@
 //! tile of keys all queries on the way back, where the weights are computed again (Dao et al. 2022,
 //! arXiv 2205.14135, in what is kept: the logarithm of each row's sum).
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod backward;
 mod forward;
 mod tiles;
@@ -121,8 +123,15 @@ pub(crate) fn forward(heads: Heads, parts: &[f32], y: &SharedSlice, log_sums: &m
     let size = heads.output_len();
     assert_eq!((parts.len(), y.len()), (3 * size, size), "sizes of the attention");
     assert_eq!(log_sums.len(), heads.count() * heads.tokens, "sizes of the attention");
+    #[cfg(target_arch = "x86_64")]
+    let unit = amx::unit_for(heads);
     log_sums.par_chunks_mut(heads.tokens.max(1)).enumerate().for_each(|(head, log_sums)| {
         let [queries, keys, values] = [0, 1, 2].map(|part| Matrix::new(parts, heads.part(head, part)));
+        #[cfg(target_arch = "x86_64")]
+        if let Some(unit) = unit {
+            let y = Rows::new(y, heads.output(head));
+            return amx::ForwardHead { heads, queries, keys, values, y, log_sums }.run(unit);
+        }
         let (keys, values) = (keys.transposed(heads), values.columns(heads));
         let y = Rows::new(y, heads.output(head));
         dispatch(ForwardHead { heads, queries, keys: &keys, values: &values, y, log_sums });
@@ -148,11 +157,39 @@ pub(crate) fn backward(heads: Heads, forward: Forward, dparts: &SharedSlice) {
     assert_eq!((parts.len(), dparts.len()), (3 * size, 3 * size), "sizes of the attention");
     assert_eq!((y.len(), gradient.len()), (size, size), "sizes of the attention");
     assert_eq!(log_sums.len(), heads.count() * heads.tokens, "sizes of the attention");
+    #[cfg(target_arch = "x86_64")]
+    let unit = amx::unit_for(heads);
     (0..heads.count()).into_par_iter().for_each(|head| {
         let [queries, keys, values] = [0, 1, 2].map(|part| Matrix::new(parts, heads.part(head, part)));
         let [dqueries, dkeys, dvalues] = [0, 1, 2].map(|part| Rows::new(dparts, heads.part(head, part)));
         let [y, dy] = [y, gradient].map(|values| Matrix::new(values, heads.output(head)));
         let log_sums = &log_sums[head * heads.tokens..][..heads.tokens];
-        dispatch(BackwardHead { heads, queries, keys, values, y, dy, log_sums, dqueries, dkeys, dvalues });
+        let along = &along(heads, dy, y);
+        #[cfg(target_arch = "x86_64")]
+        if let Some(unit) = unit {
+            return amx::BackwardHead { heads, queries, keys, values, dy, along, log_sums, dqueries, dkeys, dvalues }
+                .run(unit);
+        }
+        dispatch(BackwardHead { heads, queries, keys, values, dy, along, log_sums, dqueries, dkeys, dvalues });
     });
+}
+
+/// `Σ dy · y` for each query.
+fn along(heads: Heads, dy: Matrix, y: Matrix) -> Vec<f32> {
+    let row = |matrix: Matrix<'_>, token: usize| matrix.start + token * matrix.stride;
+    let mut along = vec![0.0; heads.tokens];
+    for (token, along) in along.iter_mut().enumerate() {
+        let dy = &dy.values[row(dy, token)..][..heads.width];
+        let y = &y.values[row(y, token)..][..heads.width];
+        let mut sums = [0.0f32; 16];
+        let ((dy, dy_rest), (y, y_rest)) = (dy.as_chunks::<16>(), y.as_chunks::<16>());
+        for (dy, y) in dy.iter().zip(y) {
+            for index in 0..16 {
+                sums[index] += dy[index] * y[index];
+            }
+        }
+        let rest: f32 = dy_rest.iter().zip(y_rest).map(|(dy, y)| dy * y).sum();
+        *along = sums.iter().sum::<f32>() + rest;
+    }
+    along
 }

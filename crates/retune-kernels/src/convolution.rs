@@ -12,7 +12,7 @@ use crate::elementwise::dot;
 use crate::precision::Precision;
 use crate::product::{
     Axis, Destination, Epilogue, Gather, MatrixLayout, Part, Scale, Side, Source, Threads, TransposedProduct, Weights,
-    outer_products, transposed_product,
+    outer_products, suits_outer, transposed_product,
 };
 use crate::shared::{SharedSlice, filled};
 
@@ -44,6 +44,21 @@ pub struct ConvolutionShape {
 }
 
 impl ConvolutionShape {
+    /// A linear layer of as many rows.
+    pub fn linear(rows: usize, inputs: usize, outputs: usize) -> Self {
+        Self {
+            batch: 1,
+            input: (1, rows),
+            inputs,
+            outputs,
+            kernel: 1,
+            stride: 1,
+            vertical_padding: (0, 0),
+            horizontal_padding: (0, 0),
+            groups: 1,
+        }
+    }
+
     /// Height and width of the output.
     pub fn output(&self) -> (usize, usize) {
         let length = |input: usize, (before, after): (usize, usize)| {
@@ -257,17 +272,17 @@ pub fn weight_gradient(
     assert_eq!((x.len(), gradient.len()), (shape.input_len(), shape.output_len()), "sizes of the convolution");
     let mut dw = vec![0.0; shape.weight_len()];
     let mut sums = None;
+    let (left, right) = (Side { values: gradient, width: shape.outputs }, Side { values: x, width: shape.inputs });
     if shape.is_depthwise() {
         depthwise::weight_gradient(shape, x, gradient, &mut dw);
     } else if transforms(shape, precision) {
         let layout = Reading::Pixels(x).weight_layout(shape, 0);
         let shared = SharedSlice::new(&mut dw);
         winograd::weight_gradient(shape, x, gradient, |part| unpack(&part, layout, &shared));
-    } else if shape.is_linear() && precision == Precision::Float32 {
-        let (left, right) = (Side { values: gradient, width: shape.outputs }, Side { values: x, width: shape.inputs });
+    } else if shape.is_linear() && suits_outer(precision, shape.pixels(), left, right) {
         let of_outputs = sums.insert(vec![0.0; shape.outputs]);
         let (dw, of_outputs) = (SharedSlice::new(&mut dw), SharedSlice::new(of_outputs));
-        outer_products(shape.pixels(), left, right, &dw, &of_outputs, Threads::All);
+        outer_products(precision, shape.pixels(), left, right, &dw, &of_outputs, Threads::All);
     } else {
         let reading = Reading::new(shape, x);
         let shared = SharedSlice::new(&mut dw);

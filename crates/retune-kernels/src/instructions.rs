@@ -5,31 +5,48 @@ use std::sync::OnceLock;
 
 use pulp::{Arch, WithSimd};
 
-/// Whether the kernels keep to AVX2. It is decided once: weights that are packed for one width of vectors must never be
-/// multiplied with another.
-#[cfg(target_arch = "x86_64")]
-static KEPT_TO_AVX2: OnceLock<bool> = OnceLock::new();
+/// Instructions that the kernels may use, of those that the processor has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Instructions {
+    /// Vectors of 256 bits.
+    Avx2,
+    /// Vectors of 512 bits, and no matrix unit.
+    Avx512,
+    /// All, among them the matrix unit AMX.
+    All,
+}
 
-/// Keeps the kernels to AVX2, vectors of 256 bits, on processors that have AVX-512: for measuring what others would do, and
-/// for the bits that they compute. Returns whether they are: not where something was computed before, nor on processors of
-/// another kind.
-pub fn keep_to_avx2() -> bool {
+/// What the kernels keep to. It is decided once: weights that are packed for one width of vectors must never be multiplied with
+/// another.
+#[cfg(target_arch = "x86_64")]
+static KEPT_TO: OnceLock<Instructions> = OnceLock::new();
+
+/// Keeps the kernels to some of the processor's instructions: for measuring what others would do, and for the bits that they
+/// compute. Returns whether they are: not where something was computed before, nor on processors that lack them.
+pub fn keep_to(instructions: Instructions) -> bool {
     #[cfg(target_arch = "x86_64")]
-    return pulp::x86::V3::try_new().is_some() && *KEPT_TO_AVX2.get_or_init(|| true);
+    {
+        let has_them = match instructions {
+            Instructions::Avx2 => pulp::x86::V3::try_new().is_some(),
+            Instructions::Avx512 => pulp::x86::V4::try_new().is_some(),
+            Instructions::All => true,
+        };
+        has_them && *KEPT_TO.get_or_init(|| instructions) == instructions
+    }
     #[cfg(not(target_arch = "x86_64"))]
-    false
+    return instructions == Instructions::All;
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) fn kept_to_avx2() -> bool {
-    *KEPT_TO_AVX2.get_or_init(|| false)
+pub(crate) fn kept_to() -> Instructions {
+    *KEPT_TO.get_or_init(|| Instructions::All)
 }
 
 /// Runs `work`, compiled for the instruction set that the kernels use.
 #[inline]
 pub fn dispatch<W: WithSimd>(work: W) -> W::Output {
     #[cfg(target_arch = "x86_64")]
-    if kept_to_avx2()
+    if kept_to() == Instructions::Avx2
         && let Some(avx2) = pulp::x86::V3::try_new()
     {
         return pulp::Simd::vectorize(avx2, work);

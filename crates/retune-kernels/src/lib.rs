@@ -18,6 +18,6 @@ mod transpose;
 mod vectors;
 mod workspace;
 
-pub use instructions::{dispatch, keep_to_avx2};
-pub use precision::{Precision, multiplies_bfloat16, with_precision};
+pub use instructions::{Instructions, dispatch, keep_to};
+pub use precision::{Precision, bfloat16_pays, bfloat16_share_of_time, multiplies_bfloat16, with_precision};
 pub use row_products::row_products;

@@ -6,6 +6,8 @@
 //! registers while it walks over the taps, and only looks up where each source row lies.
 
 #[cfg(target_arch = "x86_64")]
+pub(crate) mod amx;
+#[cfg(target_arch = "x86_64")]
 mod bfloat16;
 mod gather;
 mod outer;
@@ -17,7 +19,7 @@ mod transposed;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use self::bfloat16::Unit as Bfloat16Unit;
 pub(crate) use self::gather::{Axis, Gather};
-pub(crate) use self::outer::{Side, outer_products};
+pub(crate) use self::outer::{Side, outer_products, suits_outer};
 use self::panels::panel_width;
 pub(crate) use self::panels::{MatrixLayout, Panels, Scale, widest_panel};
 pub(crate) use self::source::{Source, Weights};
@@ -44,6 +46,11 @@ const ROWS_OF_SMALL_TASK: usize = 96;
 /// Values of a task's rows that a second-level cache keeps while the task goes from panel to panel; 1 MiB.
 const VALUES_OF_TASK: usize = 1 << 18;
 
+/// Rows that one task computes.
+fn rows_of_task(depth: usize) -> usize {
+    (VALUES_OF_TASK / depth.max(1)).clamp(ROWS_OF_SMALL_TASK, ROWS_OF_TASK)
+}
+
 /// What becomes of the sums before they are written.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Epilogue<'a> {
@@ -64,21 +71,13 @@ pub(crate) struct Destination {
     pub stride: usize,
 }
 
-/// `destination[row] = epilogue(Σ_tap source[gather(row, tap)] · panels[tap])` for every row.
-pub(crate) fn product(
-    gather: &Gather,
-    source: &[f32],
-    panels: &Panels,
-    epilogue: Epilogue,
-    destination: &SharedSlice,
-    place: Destination,
-    threads: Threads,
-) {
-    assert!(gather.largest_offset() + panels.depth() <= source.len(), "every source row is inside the source");
+/// The output's rows: each the sum, over the taps, of a source row times that tap's panels. There must be a source row at
+/// every offset of the output's gather.
+fn product(source: &[f32], panels: &Panels, output: Output, threads: Threads) {
     let zeros = vec![0.0; panels.depth()];
     let factors = SingleFactors { source, panels, zeros: &zeros };
-    let output = Output { gather, epilogue, destination, place, columns: panels.columns() };
-    output.divide(panels.depth(), panels.count(), threads, |rows, panels| {
+    let division = (ROWS_OF_32_REGISTERS, rows_of_task(panels.depth()));
+    output.divide(division, panels.count(), threads, |rows, panels| {
         dispatch(Task { output, factors, rows, panels });
     });
 }
@@ -141,10 +140,11 @@ struct Output<'a> {
 }
 
 impl Output<'_> {
-    /// Divides the product among tasks: `work` gets the rows and panels of each.
+    /// Divides the product among tasks, each of whole tiles of rows, except for the last: `work` gets the rows and panels
+    /// of each.
     fn divide(
         &self,
-        depth: usize,
+        (rows_of_tile, rows_of_task): (usize, usize),
         panels: usize,
         threads: Threads,
         work: impl Fn(Range<usize>, Range<usize>) + Send + Sync,
@@ -152,18 +152,16 @@ impl Output<'_> {
         let rows = self.gather.rows();
         let Destination { offset, stride } = self.place;
         assert!(rows == 0 || offset + (rows - 1) * stride + self.columns <= self.destination.len());
-        let rows_of_task = (VALUES_OF_TASK / depth.max(1)).clamp(ROWS_OF_SMALL_TASK, ROWS_OF_TASK);
         let row_tasks = rows.div_ceil(rows_of_task).max(1);
         // With few rows the panels are divided too, so that every thread has work.
         let wanted = 4 * threads.count();
         let panel_tasks = wanted.div_ceil(row_tasks).clamp(1, panels.max(1));
         let share = |index: usize, count: usize, of: usize| index * of / count..(index + 1) * of / count;
-        // Whole tiles of rows, except for the last.
-        let tiles = rows.div_ceil(ROWS_OF_32_REGISTERS);
+        let tiles = rows.div_ceil(rows_of_tile);
         threads.for_each(row_tasks * panel_tasks, |task| {
             let (row_task, panel_task) = (task / panel_tasks, task % panel_tasks);
             let tiles = share(row_task, row_tasks, tiles);
-            let rows = tiles.start * ROWS_OF_32_REGISTERS..rows.min(tiles.end * ROWS_OF_32_REGISTERS);
+            let rows = tiles.start * rows_of_tile..rows.min(tiles.end * rows_of_tile);
             work(rows, share(panel_task, panel_tasks, panels));
         });
     }

@@ -37,6 +37,16 @@ impl<'a> SharedSlice<'a> {
         self.length
     }
 
+    /// Where the part from `start` on lies, for those that write some of its elements.
+    ///
+    /// # Panics
+    /// If it goes past the end.
+    #[inline(always)]
+    pub fn place(&self, start: usize, length: usize) -> *mut f32 {
+        assert!(start <= self.length && length <= self.length - start, "a part inside the slice");
+        self.start.wrapping_add(start)
+    }
+
     /// The part from `start` on.
     ///
     /// # Safety

@@ -5,8 +5,8 @@
 //!
 //! The arguments are the architecture, the images' side, the images in a batch, the first and the last layer trained
 //! (`layer1:head`; one name trains that layer alone, and `all` everything), the optimizer (`sgd` or `adamw`) and, to compare,
-//! `plain` to leave out the CPU kernels, `avx2` to keep them to it or `bfloat16` to multiply in it. A step is what `fit` does with a batch that is
-//! loaded: forward, backward, update. Prints the milliseconds of each step and, at the end, of its parts.
+//! `plain` to leave out the CPU kernels, `avx2` or `avx512` to keep them to it, or `bfloat16` to multiply in it. A step is
+//! what `fit` does with a batch that is loaded: forward, backward, update. Prints the milliseconds of each step and, at the end, of its parts.
 
 use std::error::Error;
 use std::io::{BufRead, Write};
@@ -19,6 +19,7 @@ use retune::pixels::preprocess::Preprocessing;
 use retune::train::optimizer::{Optimizer, OptimizerKind, OptimizerOptions};
 use retune::train::options::Precision;
 use retune::train::{Differentiation, Loss, loss_gradients};
+use retune_kernels::Instructions;
 
 #[global_allocator]
 static ALLOCATOR: retune_kernels::memory::KeepLargeBlocks = retune_kernels::memory::KeepLargeBlocks::new();
@@ -34,8 +35,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     if rest.iter().any(|argument| argument == "plain") {
         retune_kernels::operators::set_enabled(false);
     }
-    if rest.iter().any(|argument| argument == "avx2") && !retune_kernels::keep_to_avx2() {
-        return Err("this processor has no AVX2".into());
+    for (name, instructions) in [("avx2", Instructions::Avx2), ("avx512", Instructions::Avx512)] {
+        if rest.iter().any(|argument| argument == name) && !retune_kernels::keep_to(instructions) {
+            return Err(format!("this processor has no {name}").into());
+        }
     }
     let rounded = rest.iter().any(|argument| argument == "bfloat16");
     let precision = if rounded { Precision::Bfloat16 } else { Precision::Float32 };

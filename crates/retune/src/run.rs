@@ -110,8 +110,8 @@ pub fn start(
             "note: some classes have no validation image, so there is no AUROC to choose by: the loss chooses",
         );
     }
-    if options.train.precision == Precision::Bfloat16 && !retune_kernels::multiplies_bfloat16() {
-        monitor.message("note: this CPU has no instructions for bfloat16 (AVX-512 BF16); rounding costs time here");
+    if options.train.precision == Precision::Bfloat16 {
+        monitor.message(&note_on_bfloat16());
     }
     let has_statistics = model.network().specs.iter().any(|spec| !spec.role.is_trainable());
     if options.train.batch_norm != BatchNormPolicy::Frozen && !has_statistics {
@@ -289,6 +289,19 @@ pub fn finished(run: &Path) -> Result<Option<Summary>, FitError> {
     Summary::from_json(&files::read_text(&path)?)
         .map(Some)
         .map_err(|error| FitError::RunFile { path, reason: error.to_string() })
+}
+
+/// What bfloat16 saves on this processor, or costs.
+fn note_on_bfloat16() -> String {
+    if !retune_kernels::multiplies_bfloat16() {
+        return "note: this CPU has no instructions for bfloat16 (AVX-512 BF16); rounding costs time here".to_owned();
+    }
+    match retune_kernels::bfloat16_share_of_time() {
+        share if share < 1.0 => {
+            format!("bfloat16: matrix products take {:.0} % of the time of float32's", 100.0 * share)
+        }
+        share => format!("note: on this CPU, matrix products in bfloat16 take {share:.1} times as long as in float32"),
+    }
 }
 
 /// The pretrained model with a head for the data's classes, and the data. A head that is kept keeps

@@ -23,6 +23,7 @@ pub mod usage;
 use std::ffi::OsString;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
+use retune_kernels::Instructions;
 
 use crate::commands::Command;
 use crate::failure::Failure;
@@ -79,9 +80,9 @@ pub struct GlobalArguments {
     /// Number of compute threads, and of threads that decode images [default: number of processors]
     #[arg(long, global = true, value_name = "N", value_parser = parse::count, allow_hyphen_values = true)]
     pub threads: Option<usize>,
-    /// CPU operators: retune's own (fused), the same without AVX-512 (avx2), or the tensor library's (plain), for
-    /// comparison
-    #[arg(long, global = true, value_name = "NAME", default_value = "fused", value_parser = ["fused", "avx2", "plain"])]
+    /// CPU operators: retune's own (fused), the same without the matrix unit AMX (avx512) or without AVX-512 (avx2), or
+    /// the tensor library's (plain), for comparison and for the bits that another processor computes
+    #[arg(long, global = true, value_name = "NAME", default_value = "fused", value_parser = ["fused", "avx512", "avx2", "plain"])]
     pub kernels: String,
 }
 
@@ -89,8 +90,15 @@ impl GlobalArguments {
     /// Turns to the operators that `--kernels` names, for all of the process.
     pub fn choose_kernels(&self) -> Result<(), Failure> {
         retune_kernels::operators::set_enabled(self.kernels != "plain");
-        if self.kernels == "avx2" && !retune_kernels::keep_to_avx2() {
-            return Err(Failure::Mistake("--kernels avx2 needs a processor with AVX2".to_owned()));
+        let kept = match self.kernels.as_str() {
+            "avx2" => Some((Instructions::Avx2, "AVX2")),
+            "avx512" => Some((Instructions::Avx512, "AVX-512")),
+            _ => None,
+        };
+        if let Some((instructions, name)) = kept
+            && !retune_kernels::keep_to(instructions)
+        {
+            return Err(Failure::Mistake(format!("--kernels {} needs a processor with {name}", self.kernels)));
         }
         Ok(())
     }

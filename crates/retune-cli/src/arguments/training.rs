@@ -98,9 +98,10 @@ pub struct TrainingArguments {
     /// Memory for decoded images, in MiB; the rest goes to a temporary file
     #[arg(long, value_name = "N", default_value = "256")]
     cache_mb: u32,
-    /// Precision of matrix products in trained blocks; bfloat16 is faster on some CPUs with AVX-512 BF16
-    #[arg(long, value_name = "NAME", default_value = "float32", value_parser = named::<Precision>(["float32", "bfloat16"]))]
-    precision: Precision,
+    /// Precision of matrix products in trained blocks; auto measures which is faster on this CPU
+    #[arg(long, value_name = "NAME", default_value = "float32",
+          value_parser = Named::read_by(["float32", "bfloat16", "auto"], precision))]
+    precision: PrecisionChoice,
     /// Memory for activations of frozen blocks and for features of a linear probe, in MiB; the rest goes to a temporary
     /// file (activations up to 8 GiB or eight times N); with 0, no activations are kept
     #[arg(long, value_name = "N", default_value = "256")]
@@ -181,7 +182,7 @@ impl TrainingArguments {
             mix: Mix { mixup_alpha: self.mixup, cutmix_alpha: self.cutmix },
             checkpoint_every: self.checkpoint_every,
             cache_bytes: u64::from(self.cache_mb) << 20,
-            precision: self.precision,
+            precision: self.precision.chosen(),
             activations: ActivationOptions {
                 memory_bytes: u64::from(self.activation_mb) << 20,
                 half: self.half_activations,
@@ -201,6 +202,30 @@ impl TrainingArguments {
             (None, OptimizerKind::Sgd | OptimizerKind::Adam) => 0.0,
         };
         OptimizerOptions { kind: self.optimizer, momentum: self.momentum as f32, weight_decay, ..defaults }
+    }
+}
+
+/// The precision of products, or how it is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PrecisionChoice {
+    Always(Precision),
+    Faster,
+}
+
+impl PrecisionChoice {
+    fn chosen(self) -> Precision {
+        match self {
+            Self::Always(precision) => precision,
+            Self::Faster if retune_kernels::bfloat16_pays() => Precision::Bfloat16,
+            Self::Faster => Precision::Float32,
+        }
+    }
+}
+
+fn precision(name: &str) -> Result<PrecisionChoice, String> {
+    match name {
+        "auto" => Ok(PrecisionChoice::Faster),
+        name => name.parse().map(PrecisionChoice::Always),
     }
 }
 
@@ -251,6 +276,13 @@ mod tests {
         assert_eq!(options(&[]).optimizer.weight_decay, 0.05);
         assert_eq!(options(&["--optimizer", "sgd"]).optimizer.weight_decay, 0.0);
         assert_eq!(options(&["--optimizer", "sgd", "--weight-decay", "0.1"]).optimizer.weight_decay, 0.1);
+    }
+
+    #[test]
+    fn auto_is_the_precision_that_pays_on_this_machine() {
+        let fastest = if retune_kernels::bfloat16_pays() { Precision::Bfloat16 } else { Precision::Float32 };
+        assert_eq!(options(&["--precision", "auto"]).precision, fastest);
+        assert_eq!(options(&["--precision", "bfloat16"]).precision, Precision::Bfloat16);
     }
 
     #[test]

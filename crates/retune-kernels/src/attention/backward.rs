@@ -18,8 +18,9 @@ pub(super) struct BackwardHead<'a> {
     pub queries: Matrix<'a>,
     pub keys: Matrix<'a>,
     pub values: Matrix<'a>,
-    pub y: Matrix<'a>,
     pub dy: Matrix<'a>,
+    /// `Σ dy · y` for each query.
+    pub along: &'a [f32],
     pub log_sums: &'a [f32],
     pub dqueries: Rows<'a>,
     pub dkeys: Rows<'a>,
@@ -67,45 +68,22 @@ impl BackwardHead<'_> {
         let mut dscores = Workspace::new((together + ROWS) * stride);
         let mut dqueries = Workspace::new(tokens.next_multiple_of(ROWS) * packed.keys.count() * packed.keys.width());
         dqueries.fill(0.0);
-        let along = self.along();
         for block in (0..tokens).step_by(together.max(1)) {
             let end = tokens.min(block + together);
             for first in (block..end).step_by(ROWS) {
                 let count = (end - first).min(ROWS);
                 let dscores = &mut dscores[(first - block) * stride..];
                 if count <= 4 {
-                    self.tile::<S, 4>(simd, (first, count), &packed, &along, (&mut weights[..], dscores), stride);
+                    self.tile::<S, 4>(simd, (first, count), &packed, (&mut weights[..], dscores), stride);
                 } else if count <= 6 && ROWS > 6 {
-                    self.tile::<S, 6>(simd, (first, count), &packed, &along, (&mut weights[..], dscores), stride);
+                    self.tile::<S, 6>(simd, (first, count), &packed, (&mut weights[..], dscores), stride);
                 } else {
-                    self.tile::<S, ROWS>(simd, (first, count), &packed, &along, (&mut weights[..], dscores), stride);
+                    self.tile::<S, ROWS>(simd, (first, count), &packed, (&mut weights[..], dscores), stride);
                 }
             }
             add_to_queries::<S, ROWS>(simd, (block, end), (&dscores[..], stride), &packed.keys, &mut dqueries, tokens);
         }
         self.write_queries(simd, &dqueries, &packed.keys);
-    }
-
-    /// `Σ dy · y` for each query.
-    #[inline(always)]
-    fn along(&self) -> Vec<f32> {
-        let width = self.heads.width;
-        let row = |matrix: Matrix<'_>, token: usize| matrix.start + token * matrix.stride;
-        let mut along = vec![0.0; self.heads.tokens];
-        for (token, along) in along.iter_mut().enumerate() {
-            let dy = &self.dy.values[row(self.dy, token)..][..width];
-            let y = &self.y.values[row(self.y, token)..][..width];
-            let mut sums = [0.0f32; 16];
-            let ((dy, dy_rest), (y, y_rest)) = (dy.as_chunks::<16>(), y.as_chunks::<16>());
-            for (dy, y) in dy.iter().zip(y) {
-                for index in 0..16 {
-                    sums[index] += dy[index] * y[index];
-                }
-            }
-            let rest: f32 = dy_rest.iter().zip(y_rest).map(|(dy, y)| dy * y).sum();
-            *along = sums.iter().sum::<f32>() + rest;
-        }
-        along
     }
 
     /// The gradients of the keys and values of a tile; leaves those of its scores, a row for each key.
@@ -115,7 +93,6 @@ impl BackwardHead<'_> {
         simd: S,
         rows: (usize, usize),
         packed: &Packed,
-        along: &[f32],
         (weights, dscores): (&mut [f32], &mut [f32]),
         stride: usize,
     ) {
@@ -128,7 +105,7 @@ impl BackwardHead<'_> {
             // which are slow.
             let (dscores, past) = dscores.split_at_mut(self.heads.tokens);
             past.fill(0.0);
-            let each = weights.iter_mut().zip(dscores).zip(self.log_sums.iter().zip(along));
+            let each = weights.iter_mut().zip(dscores).zip(self.log_sums.iter().zip(self.along));
             for ((weight, dscore), (log_sum, along)) in each {
                 *weight = exp(factor * *weight - log_sum);
                 *dscore = factor * *weight * (*dscore - along);

@@ -66,7 +66,7 @@ impl ForwardHead<'_> {
 /// Turns the leading `count` scores into `exp(factor · (score − largest))`; returns the inverse of
 /// their sum, and the logarithm of the sum of `exp(factor · score)`. The rest of the row is lost.
 #[inline(always)]
-fn exponentials(row: &mut [f32], count: usize, factor: f32) -> (f32, f32) {
+pub(super) fn exponentials(row: &mut [f32], count: usize, factor: f32) -> (f32, f32) {
     const LANES: usize = 16;
     let row = &mut row[..count.next_multiple_of(LANES)];
     row[count..].fill(f32::NEG_INFINITY);

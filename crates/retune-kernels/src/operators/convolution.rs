@@ -77,17 +77,7 @@ pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, following: Follow
     let mut output_shape = x.dims();
     output_shape[D - 1] = outputs;
     let rows = output_shape[..D - 1].iter().product();
-    let shape = ConvolutionShape {
-        batch: 1,
-        input: (1, rows),
-        inputs,
-        outputs,
-        kernel: 1,
-        stride: 1,
-        vertical_padding: (0, 0),
-        horizontal_padding: (0, 0),
-        groups: 1,
-    };
+    let shape = ConvolutionShape::linear(rows, inputs, outputs);
     FusedConvolution::apply(shape, x, weight, following, output_shape.to_vec())
 }
 

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 use super::panels::{MatrixLayout, Scale, pack_panel};
 use super::{Factors, Task};
-use crate::instructions::kept_to_avx2;
+use crate::instructions::{Instructions, kept_to};
 use crate::precision::rounded;
 use crate::workspace::Workspace;
 
@@ -31,7 +31,11 @@ pub(crate) struct Unit(V4);
 impl Unit {
     /// The unit, if this machine has it and may use it.
     pub fn available() -> Option<Self> {
-        if kept_to_avx2() || !is_x86_feature_detected!("avx512bf16") { None } else { V4::try_new().map(Self) }
+        if kept_to() == Instructions::Avx2 || !is_x86_feature_detected!("avx512bf16") {
+            None
+        } else {
+            V4::try_new().map(Self)
+        }
     }
 
     /// Runs a product's task.
@@ -72,11 +76,6 @@ impl RoundedSource {
 
     pub fn unit(&self) -> Unit {
         self.unit
-    }
-
-    /// Number of values.
-    pub fn len(&self) -> usize {
-        self.values.len() - 1
     }
 }
 
@@ -143,10 +142,6 @@ impl PairPanels {
         self.depth
     }
 
-    pub fn columns(&self) -> usize {
-        self.columns
-    }
-
     /// Number of panels.
     pub fn count(&self) -> usize {
         self.columns.div_ceil(WIDTH)
@@ -174,6 +169,13 @@ pub(super) unsafe fn interleave(even: &[f32], odd: Option<&[f32]>, out: &mut [Ma
 #[inline]
 #[target_feature(enable = "avx512bf16,avx512f,avx512bw")]
 pub(super) fn pairs_of(even: __m512, odd: __m512) -> __m512i {
+    alternated(bits(_mm512_cvtne2ps_pbh(odd, even)))
+}
+
+/// The two halves of a vector of 16-bit values, one value of each in turn.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(super) fn alternated(halves: __m512i) -> __m512i {
     const ORDER: [u16; 32] = {
         let mut order = [0; 32];
         let mut at = 0;
@@ -185,12 +187,12 @@ pub(super) fn pairs_of(even: __m512, odd: __m512) -> __m512i {
     };
     // SAFETY: the order is a vector long.
     let order = unsafe { _mm512_loadu_si512(ORDER.as_ptr().cast()) };
-    _mm512_permutexvar_epi16(order, bits(_mm512_cvtne2ps_pbh(odd, even)))
+    _mm512_permutexvar_epi16(order, halves)
 }
 
 /// A vector of bfloat16 as plain bits.
 #[inline(always)]
-fn bits(values: __m512bh) -> __m512i {
+pub(super) fn bits(values: __m512bh) -> __m512i {
     // SAFETY: two types for the same 64 bytes, any of which are valid.
     unsafe { std::mem::transmute(values) }
 }

@@ -83,6 +83,8 @@ pub(crate) struct Gather {
     horizontal: Axis,
     start: usize,
     images_innermost: bool,
+    /// Whether most positions read all taps.
+    is_even: bool,
     /// Number and distance of the rows of a matrix, which has no axes.
     matrix: Option<(usize, usize)>,
 }
@@ -109,10 +111,10 @@ impl Gather {
         let positions = vertical.length * horizontal.length;
         // Where neighbors do not read the same taps, as in the gradient of a convolution that
         // strides, only the same place of other images does.
-        let uneven = !vertical.is_even() || !horizontal.is_even();
-        let images_innermost = images > 1 && (positions <= SMALL_MAP || uneven);
+        let is_even = vertical.is_even() && horizontal.is_even();
+        let images_innermost = images > 1 && (positions <= SMALL_MAP || !is_even);
         let (vertical, horizontal) = (vertical.scaled(line_stride), horizontal.scaled(row_stride));
-        Self { images, image_stride, vertical, horizontal, start, images_innermost, matrix: None }
+        Self { images, image_stride, vertical, horizontal, start, images_innermost, is_even, matrix: None }
     }
 
     /// The rows of a matrix, `stride` values apart, the first of which begins at `start`.
@@ -125,6 +127,7 @@ impl Gather {
             horizontal: axis(),
             start,
             images_innermost: false,
+            is_even: true,
             matrix: Some((rows, stride)),
         }
     }
@@ -141,6 +144,11 @@ impl Gather {
             return 1;
         }
         self.vertical.taps() * self.horizontal.taps()
+    }
+
+    /// Whether most rows read all taps.
+    pub fn is_even(&self) -> bool {
+        self.is_even
     }
 
     /// The largest offset of any source row.

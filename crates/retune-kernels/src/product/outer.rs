@@ -4,10 +4,13 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
+#[cfg(target_arch = "x86_64")]
+use super::amx;
 use super::panels::{panel_width, widest_panel};
 use super::threads::Threads;
 use super::{ROWS_OF_16_REGISTERS, ROWS_OF_32_REGISTERS};
 use crate::instructions::dispatch;
+use crate::precision::Precision;
 use crate::shared::SharedSlice;
 use crate::vectors::{load, store};
 use crate::workspace::Workspace;
@@ -27,13 +30,30 @@ pub(crate) struct Side<'a> {
     pub width: usize,
 }
 
+/// Whether `outer_products` computes a product of this precision: in bfloat16 only on the matrix unit.
+pub(crate) fn suits_outer(precision: Precision, rows: usize, left: Side, right: Side) -> bool {
+    precision == Precision::Float32 || unit_for(rows, left, right).is_some()
+}
+
+/// The matrix unit, if there is one and it computes this product.
+#[cfg(target_arch = "x86_64")]
+fn unit_for(rows: usize, left: Side, right: Side) -> Option<amx::Unit> {
+    amx::Unit::available().filter(|_| amx::suits_outer(rows, left, right))
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn unit_for(_: usize, _: Side, _: Side) -> Option<()> {
+    None
+}
+
 /// Sets `out`, `left.width × right.width`, to the sum of the rows' outer products, and `left_sums` to
 /// the sum of the left rows. Every element is a sum over the rows in their order, whatever the number
 /// of threads.
 ///
 /// # Panics
-/// If the sizes do not fit.
+/// If the sizes do not fit, or it is not for this to compute (see `suits_outer`).
 pub(crate) fn outer_products(
+    precision: Precision,
     rows: usize,
     left: Side,
     right: Side,
@@ -44,6 +64,11 @@ pub(crate) fn outer_products(
     assert_eq!((left.values.len(), right.values.len()), (rows * left.width, rows * right.width), "rows of both sides");
     assert_eq!(out.len(), left.width * right.width, "a value for each pair of columns");
     assert_eq!(left_sums.len(), left.width, "a sum for each column");
+    assert!(suits_outer(precision, rows, left, right), "bfloat16 on the matrix unit");
+    #[cfg(target_arch = "x86_64")]
+    if let Some(unit) = unit_for(rows, left, right) {
+        return amx::outer_products(unit, precision, rows, (left, right), (out, left_sums), threads);
+    }
     let panels = right.width.div_ceil(widest_panel());
     let groups = panels.div_ceil(PANELS_TOGETHER).max(1);
     let tiles = left.width.div_ceil(ROWS_OF_32_REGISTERS);
@@ -221,13 +246,21 @@ impl Task<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Side, Threads, outer_products};
+    use super::{Precision, Side, Threads, outer_products};
     use crate::shared::SharedSlice;
 
     /// The products and the sums of the left rows.
     fn computed(rows: usize, left: Side, right: Side, threads: Threads) -> (Vec<f32>, Vec<f32>) {
         let (mut out, mut sums) = (vec![f32::NAN; left.width * right.width], vec![f32::NAN; left.width]);
-        outer_products(rows, left, right, &SharedSlice::new(&mut out), &SharedSlice::new(&mut sums), threads);
+        outer_products(
+            Precision::Float32,
+            rows,
+            left,
+            right,
+            &SharedSlice::new(&mut out),
+            &SharedSlice::new(&mut sums),
+            threads,
+        );
         (out, sums)
     }
 

@@ -1,14 +1,17 @@
 //! The source of a product in either precision.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 
 use rayon::prelude::*;
 
 #[cfg(target_arch = "x86_64")]
-use super::bfloat16::{PairFactors, PairPanels, RoundedSource, Unit};
-use super::{Destination, Epilogue, Gather, MatrixLayout, Panels, Scale, Threads, product};
+use super::amx;
 #[cfg(target_arch = "x86_64")]
-use super::{Output, Task};
+use super::bfloat16::{PairFactors, PairPanels, RoundedSource, Unit};
+use super::{Destination, Epilogue, Gather, MatrixLayout, Output, Panels, Scale, Threads, product};
+#[cfg(target_arch = "x86_64")]
+use super::{ROWS_OF_32_REGISTERS, Task, rows_of_task};
 use crate::precision::{Precision, rounded};
 use crate::shared::SharedSlice;
 
@@ -23,29 +26,25 @@ pub(crate) struct Weights<'a> {
     pub scale: Scale<'a>,
 }
 
-/// Where a product reads its rows, in the precision in which it multiplies them.
-pub(crate) enum Source<'a> {
-    /// As they are.
-    Float32(&'a [f32]),
-    /// Rounded to bfloat16, for a machine without its instructions.
-    Rounded(Vec<f32>),
-    /// Rounded to bfloat16.
+/// Where a product reads its rows, and the precision in which it multiplies them.
+pub(crate) struct Source<'a> {
+    precision: Precision,
+    values: &'a [f32],
+    /// Rounded to bfloat16, once a product needs it.
+    rounded: OnceCell<Rounded>,
+}
+
+/// A source that is rounded to bfloat16.
+enum Rounded {
+    /// For a machine without its instructions.
+    Singles(Vec<f32>),
     #[cfg(target_arch = "x86_64")]
-    Bfloat16(RoundedSource),
+    Pairs(RoundedSource),
 }
 
 impl<'a> Source<'a> {
     pub fn new(precision: Precision, values: &'a [f32]) -> Self {
-        match precision {
-            Precision::Float32 => Self::Float32(values),
-            Precision::Bfloat16 => {
-                #[cfg(target_arch = "x86_64")]
-                if let Some(unit) = Unit::available() {
-                    return Self::Bfloat16(RoundedSource::new(unit, values));
-                }
-                Self::Rounded(round_all(values))
-            }
-        }
+        Self { precision, values, rounded: OnceCell::new() }
     }
 
     /// `destination[row] = epilogue(Σ_tap source[gather(row, tap)] · weights[tap])` for every row, on
@@ -59,31 +58,50 @@ impl<'a> Source<'a> {
         place: Destination,
     ) {
         let Weights { matrix, layout, scale } = weights;
-        let (source, panels) = match self {
-            Self::Float32(source) => (*source, Panels::pack(matrix, layout, scale, Threads::All)),
-            Self::Rounded(source) => {
-                let mut panels = Panels::pack(matrix, layout, scale, Threads::All);
-                panels.values_mut().iter_mut().for_each(|value| *value = rounded(*value));
-                (source.as_slice(), panels)
-            }
-            #[cfg(target_arch = "x86_64")]
-            Self::Bfloat16(source) => {
-                let unit = source.unit();
-                let panels = PairPanels::pack(unit, matrix, layout, scale);
-                assert!(
-                    gather.largest_offset() + panels.depth() <= source.len(),
-                    "every source row is inside the source"
-                );
-                let zeros = vec![0; panels.depth() + 1];
-                let factors = PairFactors { source, panels: &panels, zeros: &zeros };
-                let output = Output { gather, epilogue, destination, place, columns: panels.columns() };
-                return output.divide(panels.depth(), panels.count(), Threads::All, |rows, panels| {
-                    unit.run(Task { output, factors, rows, panels });
-                });
-            }
-        };
-        product(gather, source, &panels, epilogue, destination, place, Threads::All);
+        assert!(gather.largest_offset() + layout.depth <= self.values.len(), "every source row is inside the source");
+        let output = Output { gather, epilogue, destination, place, columns: layout.columns };
+        #[cfg(target_arch = "x86_64")]
+        if let Some(unit) = amx::Unit::available().filter(|_| amx::suits_rows(gather, layout)) {
+            return amx::row_products(unit, self.precision, self.values, weights, output);
+        }
+        let panels = || Panels::pack(matrix, layout, scale, Threads::All);
+        match self.precision {
+            Precision::Float32 => product(self.values, &panels(), output, Threads::All),
+            Precision::Bfloat16 => match self.rounded.get_or_init(|| Rounded::new(self.values)) {
+                Rounded::Singles(source) => {
+                    let mut panels = panels();
+                    panels.values_mut().iter_mut().for_each(|value| *value = rounded(*value));
+                    product(source, &panels, output, Threads::All);
+                }
+                #[cfg(target_arch = "x86_64")]
+                Rounded::Pairs(source) => product_of_pairs(source, weights, output),
+            },
+        }
     }
+}
+
+impl Rounded {
+    fn new(values: &[f32]) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(unit) = Unit::available() {
+            return Self::Pairs(RoundedSource::new(unit, values));
+        }
+        Self::Singles(round_all(values))
+    }
+}
+
+/// The product where the machine multiplies pairs of bfloat16.
+#[cfg(target_arch = "x86_64")]
+fn product_of_pairs(source: &RoundedSource, weights: Weights, output: Output) {
+    let Weights { matrix, layout, scale } = weights;
+    let unit = source.unit();
+    let panels = PairPanels::pack(unit, matrix, layout, scale);
+    let zeros = vec![0; panels.depth() + 1];
+    let factors = PairFactors { source, panels: &panels, zeros: &zeros };
+    let division = (ROWS_OF_32_REGISTERS, rows_of_task(panels.depth()));
+    output.divide(division, panels.count(), Threads::All, |rows, panels| {
+        unit.run(Task { output, factors, rows, panels });
+    });
 }
 
 /// The values of a weight gradient's side, rounded where the machine does not do so itself.

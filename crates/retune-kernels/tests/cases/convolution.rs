@@ -360,21 +360,21 @@ fn only_the_gradients_that_are_asked_for_are_computed() {
 
 proptest! {
     #[test]
-    fn linear_layers_are_burns(rows in 1usize..30, inputs in 1usize..50, outputs in 1usize..70, seed in 0u64..1 << 32) {
+    fn linear_layers_are_burns(rows in 1usize..30, inputs in 1usize..140, outputs in 1usize..140, seed in 0u64..1 << 32) {
         let x = tensor(&values(2 * rows * inputs, seed), [2, rows, inputs]);
         let weight = tensor(&values(outputs * inputs, seed + 1), [outputs, inputs]);
         let bias = tensor(&values(outputs, seed + 2), [outputs]);
         let fused = linear(x.clone(), weight.clone(), Following { shift: Some(bias.clone()), ..Following::default() });
         let plain = burn::tensor::module::linear(x.clone(), weight.clone().transpose(), Some(bias.clone()));
         let difference = host((fused.clone() - plain.clone()).abs().max().inner())[0];
-        // Sums of 50 products of magnitude below 1.
-        prop_assert!(difference < 1e-5);
+        // Sums of 140 products of magnitude below 1.
+        prop_assert!(difference < 3e-5);
         let factors = tensor(&values(2 * rows * outputs, seed + 3), [2, rows, outputs]);
         let of_fused = (fused * factors.clone()).sum().backward();
         let of_plain = (plain * factors).sum().backward();
         let largest = |a: Vec<f32>, b: Vec<f32>| a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         let gradient = |tensor: &Tensor<3>, of| host(tensor.grad(of).expect("a gradient"));
-        prop_assert!(largest(gradient(&x, &of_fused), gradient(&x, &of_plain)) < 1e-5);
+        prop_assert!(largest(gradient(&x, &of_fused), gradient(&x, &of_plain)) < 3e-5);
         let gradient = |tensor: &Tensor<2>, of| host(tensor.grad(of).expect("a gradient"));
         prop_assert!(largest(gradient(&weight, &of_fused), gradient(&weight, &of_plain)) < 3e-5);
         let gradient = |tensor: &Tensor<1>, of| host(tensor.grad(of).expect("a gradient"));

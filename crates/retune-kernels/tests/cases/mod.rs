@@ -4,11 +4,14 @@ mod convolution;
 mod operators;
 
 use burn::tensor::{Device, Tensor, TensorData};
+use retune_kernels::{Instructions, keep_to};
 
 /// Every test begins with this, most by asking for values: always the same instructions in one program of tests.
 fn choose_instructions() {
     if module_path!().starts_with("avx2") {
-        retune_kernels::keep_to_avx2();
+        keep_to(Instructions::Avx2);
+    } else if module_path!().starts_with("avx512") {
+        keep_to(Instructions::Avx512);
     }
 }
 

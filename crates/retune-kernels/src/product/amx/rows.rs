@@ -1,0 +1,210 @@
+//! The product of gathered rows and weights.
+
+use std::ops::Range;
+
+use pulp::x86::V4;
+use rayon::prelude::*;
+
+use super::parts::{Packed, clear_depths, pack_depths, pack_row};
+use super::{BLOCK, Block, Line, Place, TILE, Tiles, Unit};
+use crate::precision::Precision;
+use crate::product::panels::{MatrixLayout, Scale, pack_panel};
+use crate::product::source::Weights;
+use crate::product::{Epilogue, Gather, Output, Threads};
+use crate::workspace::Workspace;
+
+/// Bytes that the packed rows of a task take up, half of a second-level cache.
+const BYTES_OF_TASK: usize = 1 << 20;
+/// Steps of depths that all blocks of a task go through before any goes further.
+const STEPS_TOGETHER: usize = 24;
+
+/// Least depth of all taps and least columns of a product that goes to the unit. Below, blocks are mostly padding.
+const MIN_DEPTH: usize = 32;
+const MIN_COLUMNS: usize = 48;
+/// Most taps: their values are copied next to each other for every row.
+const MAX_TAPS: usize = 64;
+
+/// Whether the unit computes a product faster than vectors do. The number of rows does not matter, so that a row's result
+/// does not depend on it.
+pub(in crate::product) fn suits_rows(gather: &Gather, layout: MatrixLayout) -> bool {
+    let MatrixLayout { taps, depth, columns, .. } = layout;
+    taps * depth >= MIN_DEPTH && columns >= MIN_COLUMNS && (taps == 1 || taps <= MAX_TAPS && gather.is_even())
+}
+
+/// Computes the output's rows from those of `source`.
+pub(in crate::product) fn row_products(
+    unit: Unit,
+    precision: Precision,
+    source: &[f32],
+    weights: Weights,
+    output: Output,
+) {
+    match precision {
+        Precision::Float32 => products_of_parts::<3>(unit, source, weights, output),
+        Precision::Bfloat16 => products_of_parts::<1>(unit, source, weights, output),
+    }
+}
+
+fn products_of_parts<const PARTS: usize>(unit: Unit, source: &[f32], weights: Weights, output: Output) {
+    let right = pack_weights::<PARTS>(unit, weights);
+    let columns = weights.layout.columns.next_multiple_of(BLOCK);
+    let mut start = output.epilogue.shift.map_or_else(Vec::new, <[f32]>::to_vec);
+    start.resize(columns, 0.0);
+    let output = Output { epilogue: Epilogue { shift: None, ..output.epilogue }, ..output };
+    let task = Task { unit, output, source, depth: weights.layout.depth, start, right };
+    let rows_of_task = BYTES_OF_TASK / (task.right.steps().min(STEPS_TOGETHER) * PARTS * size_of::<Line>());
+    output.divide((BLOCK, rows_of_task), columns / BLOCK, Threads::All, |rows, panels| {
+        // SAFETY: the unit is there, and AVX-512 beside it.
+        unsafe { task.run(rows, panels) };
+    });
+}
+
+/// The weights in blocks of columns, the depths of all taps one after the other.
+fn pack_weights<const PARTS: usize>(_: Unit, weights: Weights) -> Packed<PARTS> {
+    let MatrixLayout { taps, depth, columns, .. } = weights.layout;
+    let mut packed = Packed::new(columns.div_ceil(BLOCK), taps * depth);
+    packed.blocks_mut().enumerate().par_bridge().for_each(|(panel, block)| {
+        // SAFETY: the unit is there, and AVX-512 beside it.
+        unsafe { pack_columns::<PARTS>(weights, panel * BLOCK..columns.min((panel + 1) * BLOCK), block) };
+    });
+    packed
+}
+
+/// Packs some columns of the weights.
+///
+/// # Safety
+/// The machine must have the instructions.
+#[target_feature(enable = "avx512bf16,avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
+unsafe fn pack_columns<const PARTS: usize>(weights: Weights, columns: Range<usize>, block: &mut [Line]) {
+    let Weights { matrix, layout, scale } = weights;
+    let (depth, count) = (layout.taps * layout.depth, columns.len());
+    if layout.taps == 1 && layout.column_stride == 1 && matches!(scale, Scale::None) {
+        let row = |k: usize| match k < depth {
+            true => &matrix[layout.start + k * layout.depth_stride..][columns.clone()],
+            false => &[],
+        };
+        for pair in 0..depth.div_ceil(2) {
+            pack_depths::<PARTS>(row(2 * pair), row(2 * pair + 1), pair, block);
+        }
+    } else {
+        let mut arranged = Workspace::new(depth * BLOCK);
+        pack_panel(matrix, layout, scale, columns, BLOCK, &mut arranged);
+        for (pair, two) in arranged.chunks(2 * BLOCK).enumerate() {
+            let (even, odd) = two.split_at(BLOCK);
+            pack_depths::<PARTS>(&even[..count], &odd[..count.min(odd.len())], pair, block);
+        }
+    }
+    clear_depths::<PARTS>(depth.div_ceil(2), block);
+}
+
+/// What all tasks of a product have in common.
+struct Task<'a, const PARTS: usize> {
+    unit: Unit,
+    output: Output<'a>,
+    source: &'a [f32],
+    /// Of a tap.
+    depth: usize,
+    /// What the sums of each column start with, for whole blocks.
+    start: Vec<f32>,
+    right: Packed<PARTS>,
+}
+
+impl<const PARTS: usize> Task<'_, PARTS> {
+    /// Computes some rows of some panels. With many steps, all blocks go through some of them before any goes through the
+    /// next, so that the factors of these stay in the cache.
+    ///
+    /// # Safety
+    /// The machine must have the instructions.
+    #[target_feature(enable = "avx512bf16,avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
+    unsafe fn run(&self, rows: Range<usize>, panels: Range<usize>) {
+        let (left, destinations) = self.pack(rows);
+        let tiles = Tiles::new(self.unit);
+        let steps = self.right.steps();
+        let mut sums = vec![Block::default(); if steps > STEPS_TOGETHER { panels.len() * left.blocks() } else { 1 }];
+        for first in (0..steps).step_by(STEPS_TOGETHER) {
+            let together = first..steps.min(first + STEPS_TOGETHER);
+            for panel in panels.clone() {
+                for (block, destinations) in destinations.chunks(BLOCK).enumerate() {
+                    let at = ((panel - panels.start) * left.blocks() + block) % sums.len();
+                    let between = sums[at].place();
+                    let from = if first == 0 { self.start(panel) } else { between };
+                    let is_last = together.end == steps;
+                    let direct = if is_last { self.direct(panel, destinations) } else { None };
+                    let left = left.steps_of(block, together.clone());
+                    let right = self.right.steps_of(panel, together.clone());
+                    // SAFETY: `from` is the start of a whole block's columns or a block; the sums go to a block, or to where
+                    // there is room for one.
+                    unsafe { tiles.multiply::<PARTS>(left, right, from, direct.unwrap_or(between)) };
+                    if is_last && direct.is_none() {
+                        self.finish(&sums[at], panel, destinations);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The same start for every row.
+    fn start(&self, panel: usize) -> Place {
+        Place { start: self.start[panel * BLOCK..][..BLOCK].as_ptr().cast_mut(), stride: 0 }
+    }
+
+    /// Where sums go that nothing more becomes of: the destination, if it has room for the whole block in neighboring rows.
+    #[inline(always)]
+    fn direct(&self, panel: usize, destinations: &[usize]) -> Option<Place> {
+        let Output { epilogue, place, columns, destination, .. } = self.output;
+        let is_whole = destinations.len() == BLOCK && (panel + 1) * BLOCK <= columns;
+        let neighbors = destinations.last()? - destinations[0] == BLOCK - 1;
+        let is_plain = epilogue.residual.is_none() && epilogue.limits.is_none() && !epilogue.accumulate;
+        (is_whole && neighbors && is_plain).then(|| {
+            let at = place.offset + destinations[0] * place.stride + panel * BLOCK;
+            Place { start: destination.place(at, (BLOCK - 1) * place.stride + BLOCK), stride: place.stride }
+        })
+    }
+
+    /// Writes a block of sums row by row.
+    #[inline(always)]
+    fn finish(&self, sums: &Block, panel: usize, destinations: &[usize]) {
+        let simd = V4::try_new().expect("AVX-512 is there with the unit");
+        let is_narrow = self.output.columns - panel * BLOCK <= TILE;
+        for (sums, row) in sums.0.iter().zip(destinations) {
+            let (vectors, _) = pulp::as_arrays::<16, _>(sums);
+            let [first, second] = [0, 1].map(|at| pulp::cast(vectors[at]));
+            if is_narrow {
+                self.output.finish(simd, [[first]], panel, &[*row]);
+            } else {
+                self.output.finish(simd, [[first, second]], panel, &[*row]);
+            }
+        }
+    }
+
+    /// Packs the source rows that a task's rows read, and returns them with the places where the sums go.
+    #[target_feature(enable = "avx512bf16,avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
+    fn pack(&self, rows: Range<usize>) -> (Packed<PARTS>, Vec<usize>) {
+        let gather = self.output.gather;
+        let (taps, depth) = (gather.taps(), self.depth);
+        let mut packed = Packed::new(rows.len().div_ceil(BLOCK), taps * depth);
+        let mut destinations = Vec::with_capacity(rows.len());
+        let zeros = vec![0.0; depth];
+        let mut windows = Workspace::new(if taps > 1 { BLOCK * taps * depth } else { 0 });
+        for (block, first) in packed.blocks_mut().zip(rows.clone().step_by(BLOCK)) {
+            let count = BLOCK.min(rows.end - first);
+            let places = gather.places::<BLOCK>(first, count);
+            destinations.extend_from_slice(&places.destination[..count]);
+            for tap in 0..taps {
+                let offsets = gather.offsets(&places, tap).unwrap_or([-1; BLOCK]);
+                for (row, &offset) in offsets[..count].iter().enumerate() {
+                    let values = if offset < 0 { &zeros } else { &self.source[offset as usize..][..depth] };
+                    if taps == 1 {
+                        pack_row::<PARTS>(values, row, block);
+                    } else {
+                        windows[(row * taps + tap) * depth..][..depth].copy_from_slice(values);
+                    }
+                }
+            }
+            for (row, window) in windows.chunks_exact((taps * depth).max(1)).take(count).enumerate() {
+                pack_row::<PARTS>(window, row, block);
+            }
+        }
+        (packed, destinations)
+    }
+}
