@@ -120,7 +120,10 @@ impl FromStr for Estimator {
 #[non_exhaustive]
 pub enum Undefined {
     /// Fewer images than the estimator needs.
-    #[error("{n} images are too few: the {estimator} estimator needs at least {needed}", needed = estimator.fewest_images())]
+    #[error(
+        "{n} {are} too few: the {estimator} estimator needs at least {needed}",
+        are = if *n == 1 { "image is" } else { "images are" }, needed = estimator.fewest_images()
+    )]
     TooFewImages {
         /// Images.
         n: usize,

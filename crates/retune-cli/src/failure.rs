@@ -2,7 +2,6 @@
 //!
 //! Errors of the library speak of values and files. The hints about options that could help are added here.
 
-use crate::output::table::printable;
 use crate::output::tell;
 use std::io;
 use std::path::Path;
@@ -15,6 +14,7 @@ use retune::inference::InferenceError;
 use retune::merge::MixError;
 use retune::models::ModelError;
 use retune::plan::PlanError;
+use retune::report::findings::Command;
 use retune::report::plot::PlotError;
 use retune::report::run_page::ReportError;
 use retune::run::FitError;
@@ -22,6 +22,7 @@ use retune::run::verify::VerifyError;
 use retune::similarity::ModelCkaError;
 use retune::sources::DataError;
 use retune::train::{NotFinite, TrainError};
+use retune::wording::{printable, refusal};
 
 /// Why a command ended early.
 #[derive(Debug)]
@@ -100,13 +101,13 @@ impl Failure {
     pub fn of_output(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::OutputClosed,
-            _ => Self::Mistake(format!("cannot write to standard output: {error}")),
+            _ => Self::Mistake(format!("cannot write to standard output: {}", refusal(error))),
         }
     }
 }
 
 /// A message of several lines as one. Parsers quote the source in the middle of theirs, which is left out.
-fn one_line(message: &str) -> String {
+pub fn one_line(message: &str) -> String {
     let is_quotation = |line: &&str| line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ').starts_with('|');
     let lines = message.lines().filter(|line| !is_quotation(line)).map(str::trim).filter(|line| !line.is_empty());
     printable(&lines.collect::<Vec<_>>().join(": "), false)
@@ -152,6 +153,9 @@ impl From<ModelCkaError> for Failure {
 impl From<FitError> for Failure {
     fn from(error: FitError) -> Self {
         match error {
+            FitError::Data(error @ DataError::Unlabeled { .. }) => {
+                Self::hinted(&error, "; if an image may have several labels, add --multi-label")
+            }
             FitError::Data(error) => error.into(),
             FitError::Model(error) => error.into(),
             error if error.is_interruption() => Self::Interrupted(None),
@@ -172,7 +176,7 @@ impl From<FitError> for Failure {
 fn hint(error: &FitError) -> String {
     let hint = match error {
         FitError::OutputIsARun(run) => {
-            return format!("; choose another --out, or resume the run with `retune fit --resume {}`", run.display());
+            return format!("; choose another --out, or resume the run with `{}`", resuming("fit", run));
         }
         FitError::OutputTaken(_) => "; choose another --out",
         FitError::Unfinished(run) => return resume(run),
@@ -221,7 +225,12 @@ fn hint_of_data(error: &DataError) -> &'static str {
 
 /// How to finish an unfinished run.
 fn resume(run: &Path) -> String {
-    format!("; resume it with `retune fit --resume {}`", run.display())
+    format!("; resume it with `{}`", resuming("fit", run))
+}
+
+/// The command that goes on with a run (`fit`) or comparison (`compare`).
+pub fn resuming(command: &str, directory: &Path) -> Command {
+    Command::new(command).with("resume", directory.display().to_string())
 }
 
 impl From<CompareError> for Failure {
@@ -283,7 +292,9 @@ impl From<ExportError> for Failure {
             ExportError::Model(ModelError::NoClassifier) => Self::hinted(&error, " (--output features)"),
             ExportError::Model(error) => error.into(),
             ExportError::Opset(_) | ExportError::OpsetCannotResize(_) => Self::hinted(&error, " (--opset)"),
-            ExportError::Interpolation(_) | ExportError::Opacity(_) => Self::hinted(&error, " (--with-preprocessing)"),
+            ExportError::Interpolation(_) | ExportError::Opacity(_) => {
+                Self::hinted(&error, " (leave out --with-preprocessing)")
+            }
             other => Self::Mistake(other.to_string()),
         }
     }
@@ -365,6 +376,9 @@ mod tests {
         assert_eq!(sentence(MixError::Unfinished(run())), expected);
         assert_eq!(sentence(VerifyError::Unfinished(run())), expected);
         assert_eq!(sentence(ReportError::Unfinished(run())), expected);
+        let odd = sentence(MixError::Unfinished("my run".into()));
+        assert!(odd.ends_with("`retune fit --resume 'my run'`"), "{odd}");
+        assert_eq!(resuming("compare", Path::new("-my")).to_string(), "retune compare --resume=-my");
         // The library itself speaks of no options.
         for error in [FitError::OutputIsARun(run()), taken(), FitError::NewHeadFrozen, FitError::NoBfloat16] {
             assert!(!error.to_string().contains("--"), "{error}");

@@ -1,4 +1,4 @@
-//! Ctrl-C: the first asks the work to stop at the next batch, the second stops at once.
+//! Signals. Ctrl-C: the first asks the work to stop at the next batch, the second stops at once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,6 +18,18 @@ pub fn listen(announce: bool) -> Result<(), Failure> {
         }
     };
     ctrlc::set_handler(handler).map_err(|error| Failure::Mistake(format!("cannot listen for Ctrl-C: {error}")))
+}
+
+/// Lets a write beyond the largest file that the shell allows (`ulimit -f`) fail as one to a full disk does, with a reason,
+/// and not end the program. To be called before the first thread starts.
+pub fn refuse_large_files() {
+    #[cfg(unix)]
+    {
+        let mut signals = nix::sys::signal::SigSet::empty();
+        signals.add(nix::sys::signal::Signal::SIGXFSZ);
+        // Where that is not possible, the program ends as it would have.
+        let _ = signals.thread_block();
+    }
 }
 
 /// Whether the user asked to stop.

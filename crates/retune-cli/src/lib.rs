@@ -36,6 +36,7 @@ pub fn main(typed: &[OsString]) -> u8 {
             tell(&format!("error: {defect}; please report this as a defect of retune"));
         }
     }));
+    interrupt::refuse_large_files();
     color::decide(typed);
     let (arguments, notes) = match Arguments::parse(typed) {
         Ok(parsed) => parsed,

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 use retune::monitor::{MetricsRow, Monitor};
 use retune::sources::DataNote;
+use retune::wording::printable;
 
 use crate::interrupt;
-use crate::output::table::printable;
 use crate::output::tell;
 
 /// Less time than this is not worth a word.

@@ -66,6 +66,13 @@ fn a_bad_image_stops_by_name_or_is_skipped_and_listed() {
     ] {
         here.succeeds(&line);
     }
+    let umap = "umap --model clean --data data -q --out u.csv";
+    assert!(here.refuses(umap).contains("cannot decode"));
+    here.succeeds(&format!("{umap} --skip-bad"));
+    assert_eq!(String::from_utf8(here.file("u.csv")).unwrap().lines().count(), 1 + 48);
+    assert!(here.refuses("predict --model clean data").contains("cannot decode"));
+    let predicted = here.json("predict --model clean data --skip-bad --json -q");
+    assert_eq!(predicted.as_array().unwrap().len(), 48);
 
     // What a manifest lists and is not there is as bad as what cannot be decoded.
     let listed = |at: usize| format!("data/{class}/{:02}.png,{class}\n", at / 2, class = ["green", "red"][at % 2]);

@@ -81,7 +81,10 @@ fn jobs_that_share_a_comparison_make_the_same_tables() {
     assert!(!workplace.path("parts/comparison.json").exists());
     let before = finished(&workplace, "parts");
     let told = workplace.succeeds("compare --resume parts --shard 2/2 --no-report -q");
-    assert!(told.contains("part 2/2") && told.contains("retune compare --resume parts"), "{told}");
+    assert!(told.contains("part 2/2") && told.contains("has its 3 runs"), "{told}");
+    assert!(told.contains("retune compare --resume parts"), "{told}");
+    let told = workplace.succeeds("compare --resume parts --shard 7/7 --no-report -q");
+    assert!(told.contains("part 7/7 of the comparison has no run;"), "{told}");
     workplace.succeeds("compare --resume parts --shard 1/2 --no-report -q");
     let after = finished(&workplace, "parts");
     assert!(after.len() == 6 && before.iter().all(|run| after.contains(run)), "{after:?}");
@@ -91,6 +94,33 @@ fn jobs_that_share_a_comparison_make_the_same_tables() {
     let tables = |out: &str| without_times(&workplace.file(&format!("{out}/comparison.json")));
     assert_eq!(tables("parts"), tables("whole"));
     assert!(workplace.refuses(&format!("{line} --shard 3/2")).contains("such as 3/16"));
+}
+
+/// Names of sets may hold any sign, and names of files may not.
+#[test]
+fn sets_whose_names_are_alike_have_pictures_of_their_own() {
+    let workplace = Workplace::new();
+    let line = compare("--eval a/b=shifted --eval a_b=shifted --methods lp --out it");
+    workplace.succeeds(&line);
+    let pictures = ["id_ood_shifted.svg", "id_ood_a_b.svg", "id_ood_a_b_2.svg"];
+    for picture in pictures {
+        assert!(!workplace.file(&format!("it/{picture}")).is_empty(), "{picture}");
+    }
+}
+
+/// One part of several goes on with this part.
+#[test]
+fn an_interrupted_part_of_a_comparison_says_how_to_go_on() {
+    let workplace = Workplace::new();
+    let options = "--methods ft --checkpoint-every 1 --shard 1/1 --no-report --out it";
+    let line = compare(options).replace("--epochs 2", "--epochs 20000").replace(" -q", "");
+    let mut child = workplace.command(&line).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    common::wait_for(&workplace.path("it/runs/ft/seed-0/checkpoint"), &mut child);
+    workplace.interrupt(&child);
+    let output = child.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(130), "{told}");
+    assert!(told.contains("`retune compare --resume it --shard 1/1`"), "{told}");
 }
 
 #[test]
@@ -108,7 +138,16 @@ fn an_interrupted_comparison_goes_on_where_it_stopped() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
     let before = finished(&workplace, "it");
     assert_eq!(before.len(), 1, "{before:?}");
+    // A folder of pictures is there when all of them are; one of half of them is begun anew.
+    let plots = workplace.path("it/runs/lp/seed-0/plots");
+    let pictures = || fs::read_dir(&plots).unwrap().count();
+    let all = pictures();
+    let partial = plots.with_extension("partial");
+    fs::rename(&plots, &partial).unwrap();
+    let first = fs::read_dir(&partial).unwrap().next().unwrap().unwrap().path();
+    fs::remove_file(first).unwrap();
     workplace.succeeds("compare --resume it -q");
+    assert_eq!((pictures(), partial.exists()), (all, false));
     let after = finished(&workplace, "it");
     assert!(after.len() == 2 && before.iter().all(|run| after.contains(run)));
 
@@ -186,6 +225,11 @@ fn weights_are_interpolated_and_averaged_and_rates_are_found() {
 
     let soup = workplace.json("soup run0 run1 --out soup --eval shifted=shifted -q --json");
     assert_eq!(soup["chosen"].as_array().unwrap().len(), 2);
+    assert!(workplace.refuses("soup run0 run1 ./run0 --out other -q").contains("./run0 is named twice"));
+    for (folder, holds) in [("run0", "holds a run"), ("data", "holds the data"), ("run0/run.toml", "is a file")] {
+        let line = format!("lr-find --model {} --data data --steps 2 --out {folder}", model());
+        assert!(workplace.refuses(&line).contains(&format!("{folder} {holds}; choose another --out")), "{folder}");
+    }
     let saved = workplace.json("eval --model soup --data shifted --json");
     assert_eq!(soup["results"]["soup"]["shifted"]["accuracy"], saved["splits"]["all"]["accuracy"]);
     // The seeds differ, so each run has trained on images that the other validates on.

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use common::{Workplace, fit, model};
+use serde_json::json;
 
 /// Whether a file of ONNX holds a text, such as a value of its metadata.
 fn holds(bytes: &[u8], text: &str) -> bool {
@@ -40,7 +41,7 @@ fn json_says_what_was_written() {
     let found = here.json(&line);
     assert_eq!((found["path"].as_str(), found["weights"].as_str()), (Some("model.onnx"), Some("model.onnx.data")));
     assert_eq!((found["opset"].as_u64(), found["output"]["name"].as_str()), (Some(20), Some("features")));
-    assert_eq!(found["input"]["shape"][0], "batch");
+    assert_eq!((&found["input"]["shape"][0], &found["input"]["shape"][1]), (&json!("batch"), &json!(3)));
     for file in ["model.onnx", "model.onnx.data"] {
         assert!(!here.file(file).is_empty());
     }
@@ -48,6 +49,9 @@ fn json_says_what_was_written() {
     fs::write(here.path("model.onnx"), "old").unwrap();
     here.succeeds(&line);
     assert!(here.file("model.onnx").len() > 100);
+    // With its weights in it, nothing of the one before stays beside it.
+    let found = here.json(&line.replace("--external-data", ""));
+    assert!(found["weights"].is_null() && !here.path("model.onnx.data").exists(), "{found}");
 }
 
 #[test]
@@ -57,13 +61,14 @@ fn mistakes_are_named_and_nothing_is_written() {
     let model = model();
     for (options, said) in [
         ("--out model.pt", "must end with .onnx"),
-        ("--out folder.onnx", "cannot write folder.onnx: is a directory"),
+        ("--out .onnx", "must end with .onnx, after a name"),
+        ("--out folder.onnx", "cannot write folder.onnx: it is a folder, not a file"),
         ("--out nowhere/model.onnx", "cannot write nowhere/model.onnx: no such file or folder"),
         ("--opset 16", "must be a whole number from 17 to 22"),
         ("--opset x", "must be a whole number from 17 to 22"),
         ("--opset 17 --with-preprocessing", "opset 17 cannot resize images as the model needs it; 18 can (--opset)"),
-        ("--interpolation lanczos --with-preprocessing", "(--with-preprocessing)"),
-        ("--in-chans 4 --with-preprocessing", "(--with-preprocessing)"),
+        ("--interpolation lanczos --with-preprocessing", "(leave out --with-preprocessing)"),
+        ("--in-chans 4 --with-preprocessing", "(leave out --with-preprocessing)"),
         ("--output scores", "logits"),
         ("--to torchscript", "onnx"),
         ("--model other", "cannot be used with"),
@@ -76,6 +81,9 @@ fn mistakes_are_named_and_nothing_is_written() {
     fs::write(here.path("preprocessor_config.json"), "{}").unwrap();
     let error = here.refuses(&format!("export {model} --crop-mode center"));
     assert!(error.contains("preprocessor_config.json describes another preprocessing"), "{error}");
+    fs::write(here.path("preprocessor_config.json"), "{").unwrap();
+    let error = here.refuses(&format!("export {model} --crop-mode center"));
+    assert!(error.contains("preprocessor_config.json is not JSON"), "{error}");
 }
 
 #[test]

@@ -114,6 +114,9 @@ fn shards_of_a_job_array_make_the_bytes_of_one_extraction() {
         assert_eq!((merged["shards"].as_u64(), merged["images"].as_u64()), (Some(3), Some(3001)));
         assert_eq!(here.file(&format!("all.{format}")), here.file(&format!("whole.{format}")), "{format}");
     }
+    let shards = "part-3.safetensors ./part-1.npz part-2.parquet";
+    let refusal = here.refuses(&format!("merge-features {shards} --out part-1.npz"));
+    assert!(refusal.contains("part-1.npz is one of the shards"), "{refusal}");
     let refusal = here.refuses(&format!("{} --shard 4/3", line("part-4.npz")));
     assert!(refusal.contains("must be the number of a shard and how many there are"), "{refusal}");
     // Files of another length belong to other data.

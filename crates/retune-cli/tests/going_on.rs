@@ -113,6 +113,30 @@ fn the_command_line_counts_more_than_a_file_and_that_more_than_the_run() {
     here.assert_same("plain", "again");
 }
 
+/// What a report suggests for a run of a written plan: its options with another rate.
+#[test]
+fn the_options_of_a_run_bring_its_plan_and_the_names_of_its_classes() {
+    let here = trained("--method surgical --first head");
+    here.succeeds("fit --from run --no-report -q --out further");
+    here.succeeds("fit --config further/run.toml --lr 0.25 --epochs 1 --no-report -q --out again");
+    let (before, after) = (text(&here, "further/plan.toml"), text(&here, "again/plan.toml"));
+    let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+    let changed = lines(&after).into_iter().filter(|line| !lines(&before).contains(line)).collect::<Vec<_>>();
+    assert_eq!(changed, ["epochs = 1", "learning_rates = [0.25]"]);
+    let message = here.refuses("fit --config further/run.toml --first stem --out other");
+    assert!(message.contains("--first is part of a method"), "{message}");
+    here.succeeds("fit --config further/run.toml --method lp --no-report -q --out lp");
+    assert!(text(&here, "lp/plan.toml").contains("method = \"lp\""));
+
+    fs::write(here.path("names.txt"), "ant\nbee\ncat\ngreen\nred\n").unwrap();
+    let named = fit("--classes names.txt --head-init keep --method ft --no-report -q --out named");
+    here.succeeds(&named);
+    fs::remove_file(here.path("names.txt")).unwrap();
+    here.succeeds("fit --config named/run.toml --no-report -q --out twin");
+    here.assert_same("named", "twin");
+    assert_eq!(text(&here, "named/run.toml"), text(&here, "twin/run.toml"));
+}
+
 #[test]
 fn a_run_that_goes_on_shows_its_plan_before_it_trains() {
     let here = trained("--method ft --batch-size 8");

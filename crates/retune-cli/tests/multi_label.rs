@@ -141,6 +141,30 @@ fn auroc_of_labels_can_choose() {
     assert!(summary["splits"]["val"]["auroc"].as_f64().unwrap() > 0.9, "{summary}");
 }
 
+/// Labels that an image has together are no class.
+#[test]
+fn features_of_images_with_several_labels_have_no_classes() {
+    let (here, _) = workplace();
+    let line = format!("fit --model {} --data list.csv --multi-label --method lp", model());
+    here.succeeds(&format!("{line} --no-report -q --out run"));
+    for format in ["npz", "safetensors"] {
+        here.succeeds(&format!("features --model run --data list.csv -q --out f.{format}"));
+        let table = retune::features::read(&here.path(&format!("f.{format}"))).unwrap();
+        assert_eq!((table.len(), table.classes.len()), (48, 0));
+        assert!(table.labels.iter().all(Option::is_none));
+    }
+    assert!(here.refuses("probe --train f.npz").contains("its images need labels"));
+    assert!(here.refuses("knn --train f.npz f.npz").contains("its images need labels"));
+    // `audit` and `advise` are for images with one label.
+    let text = here.succeeds("cka --model run --data list.csv --max-images 16 -q");
+    assert!(!text.contains("Next:"), "{text}");
+    let card = String::from_utf8(here.file("run/model/README.md")).unwrap();
+    assert!(card.contains("metrics:\n- mAP\n"), "{card}");
+    let report = here.run("report run");
+    let page = String::from_utf8(here.file("run/report.html")).unwrap();
+    assert!(report.status.success() && !page.contains("Penalties tried"));
+}
+
 #[test]
 fn what_does_not_go_together_is_refused() {
     let (here, _) = workplace();
@@ -164,4 +188,10 @@ fn what_does_not_go_together_is_refused() {
     fs::write(here.path("bad.csv"), "path,green,width\nphotos/00.png,1,0\nphotos/01.png,0,640\n").unwrap();
     let message = here.refuses(&format!("fit --model {} --data bad.csv --multi-label --out run", model()));
     assert!(message.contains("line 3: the column `width` holds 640"), "{message}");
+    fs::write(here.path("twice.csv"), "path,green,green\nphotos/00.png,1,0\nphotos/01.png,0,1\n").unwrap();
+    let message = here.refuses(&format!("fit --model {} --data twice.csv --multi-label --out run", model()));
+    assert!(message.contains("line 1: two columns are called `green`"), "{message}");
+    fs::write(here.path("one.csv"), "path,label\nphotos/00.png,green\nphotos/01.png,\nphotos/02.png,red\n").unwrap();
+    let message = here.refuses(&format!("fit --model {} --data one.csv --out run", model()));
+    assert!(message.contains("has no label") && message.contains("add --multi-label"), "{message}");
 }

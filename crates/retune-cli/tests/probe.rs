@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::fs;
+
 use common::{Workplace, model};
 use serde_json::{Value, json};
 
@@ -62,6 +64,12 @@ fn what_is_no_task_for_a_probe_is_refused() {
         here.succeeds(&format!("features --model {} --data {data} --out {data}.npz -q", model()));
     }
     here.succeeds(&format!("features --model {} --layer logits --data data --out wide.npz -q", model()));
+    fs::write(here.path("cut.npz"), &here.file("data.npz")[..400]).unwrap();
+    assert!(here.refuses("probe --train cut.npz").contains("one that is cut off or damaged"));
+    let weights = std::path::Path::new(&model()).join("model.safetensors").display().to_string();
+    let message = here.refuses(&format!("probe --train {weights}"));
+    assert!(message.contains("no tensor `features`") && message.contains(" more"), "{message}");
+    assert!(message.matches(".weight").count() <= 10, "{message}");
     for (line, sentence) in [
         ("probe --train one.npz", "a probe needs images of at least two classes"),
         ("probe --train data.npz other.npz", "'blue' is none of the classes of --train"),
@@ -69,6 +77,9 @@ fn what_is_no_task_for_a_probe_is_refused() {
         ("probe --train data.npz --save head.bin", "must end in .safetensors"),
         ("probe --train data.npz --val one.npz --val-fraction 0.3", "cannot be used with"),
         ("probe --train absent.npz", "absent.npz"),
+        ("probe --train data.npz --select map", "--select map is for images with several labels"),
+        ("probe --train data.npz --save absent/head.safetensors", "cannot write absent/head.safetensors"),
+        ("probe --train data.npz --seed x", "must be a whole number from 0 to"),
     ] {
         let message = here.refuses(line);
         assert!(message.contains(sentence), "{line}: {message}");

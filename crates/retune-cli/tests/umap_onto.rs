@@ -56,6 +56,11 @@ fn a_run_has_a_map_and_what_does_not_fit_is_refused() {
     }
     here.succeeds(&format!("features --model {} --data shifted --layer stem --out other.npz -q", model()));
     here.succeeds("umap --features old.npz --neighbors 5 --out map.csv -q");
+    // Labels that are none of the model's classes make no prediction right or wrong.
+    let text = here.succeeds(&format!("umap --model {} --data data --neighbors 5 --out other.csv -q", model()));
+    assert!(!text.contains("The model predicts") && !text.contains("retune eval"), "{text}");
+    let text = here.succeeds("umap --model run --data data --neighbors 5 --out own.csv -q");
+    assert!(text.contains("The model predicts") && text.contains("retune eval"), "{text}");
     fs::write(here.path("table.csv"), "a,b\n1,2\n").unwrap();
     for (line, sentence) in [
         ("--features new.npz --onto map.csv", "name the files that it was made of with --onto-features"),

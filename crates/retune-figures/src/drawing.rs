@@ -59,7 +59,7 @@ pub enum FileFormat {
 impl FileFormat {
     /// The endings of files that are known, as a sentence has them.
     pub const ENDINGS: &'static str =
-        if cfg!(feature = "pdf") { ".svg, .png, .jpg or .pdf" } else { ".svg, .png or .jpg" };
+        if cfg!(feature = "pdf") { ".svg, .png, .jpg, or .pdf" } else { ".svg, .png, or .jpg" };
 
     /// The format of a file by its name's ending; `None` if it stands for none.
     pub fn of(path: &Path) -> Option<Self> {

@@ -18,7 +18,7 @@ use std::str::FromStr;
 
 use retune_pixels::channels::Channels;
 use retune_pixels::resize::Interpolation;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 pub use preprocessor_config::PREPROCESSOR_FILE;
 
@@ -57,6 +57,9 @@ pub enum ExportError {
     /// Another preprocessing is already described beside the file.
     #[error("{path} describes another preprocessing; choose another folder, or remove it", path = .0.display())]
     PreprocessorTaken(PathBuf),
+    /// What lies beside the file under that name is no description at all.
+    #[error("{path} is not JSON, so it may be anything; choose another folder, or remove it", path = .0.display())]
+    PreprocessorUnreadable(PathBuf),
 }
 
 /// What the graph gives.
@@ -157,7 +160,16 @@ pub struct Port {
     /// Its name.
     pub name: &'static str,
     /// Its dimensions: a number, or the name of one that is free.
+    #[serde(serialize_with = "numbers_as_such")]
     pub shape: Vec<String>,
+}
+
+/// Dimensions that are numbers as numbers.
+fn numbers_as_such<S: Serializer>(shape: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(shape.iter().map(|dimension| match dimension.parse::<u64>() {
+        Ok(number) => serde_json::Value::from(number),
+        Err(_) => dimension.as_str().into(),
+    }))
 }
 
 /// Writes a model as an ONNX file, and `preprocessor_config.json` beside it unless the graph prepares images itself.
@@ -188,7 +200,11 @@ pub fn write_onnx(model: &Model, path: &Path, options: &OnnxOptions) -> Result<E
         preprocessor_config::check_vacant(path, text)?;
     }
     let document = onnx::Document::of(model, options)?;
+    let replaces = path.is_file();
     let weights = document.write(path, options.external_data)?;
+    if replaces && weights.is_none() {
+        onnx::remove_weights_beside(path)?;
+    }
     if let Some((path, text)) = &processor {
         preprocessor_config::write(path, text)?;
     }

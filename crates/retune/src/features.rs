@@ -1,7 +1,7 @@
 //! Writes the features of a dataset to a file that NumPy, PyTorch or Arrow opens, and reads such files back.
 //!
 //! All formats hold `features` (images × values, float32), `labels` (int64, −1 where unknown), `paths` (relative to
-//! the data's root) and `classes`. Rows are written as they are computed, so memory does not grow with the number of
+//! the data's root) and `classes`. Of a model for images with several labels, no label is known. Rows are written as they are computed, so memory does not grow with the number of
 //! images, and the file appears under its name only when it is whole.
 
 mod elements;
@@ -32,6 +32,7 @@ use crate::inference::{self, Features, InferenceError, Layer};
 use crate::loading::Loader;
 use crate::models::Model;
 use crate::monitor::Monitor;
+use crate::wording::alternatives;
 
 /// Why features could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +93,9 @@ pub enum FeaturesError {
         /// How many there are.
         count: usize,
     },
+    /// A file to write that is one of those to read.
+    #[error("{} is one of the shards: name another file to write", .0.display())]
+    OverAShard(PathBuf),
     /// Nothing to put together.
     #[error("there are no shards to merge")]
     NoShards,
@@ -142,8 +146,7 @@ const FORMATS: &[FeatureFormat] = &[
 /// The endings of files in these formats, for a sentence.
 fn known_endings() -> String {
     let endings: Vec<String> = FORMATS.iter().map(|format| format!(".{}", format.extension)).collect();
-    let (last, others) = endings.split_last().expect("npz and safetensors are built in");
-    format!("{} or {last}", others.join(", "))
+    alternatives(&endings)
 }
 
 /// A file that takes rows in their order.
@@ -239,7 +242,7 @@ fn write_rows(
         }
         return Err(error);
     }
-    let listing = Listing::of(dataset, &dataset.samples[images], &origin)
+    let listing = Listing::of(model, dataset, &dataset.samples[images], &origin)
         .map_err(|error| FileError::new("write", path, error.into()))?;
     finish(partial, format, &listing)
 }
@@ -276,9 +279,9 @@ pub fn table(
     Ok(FeatureTable {
         features: values,
         width: width.max(1),
-        labels: dataset.samples.iter().map(|sample| sample.label).collect(),
+        labels: listing::labels(model, &dataset.samples).collect(),
         paths: dataset.samples.iter().map(|sample| sample.name.to_string()).collect(),
-        classes: dataset.classes.clone(),
+        classes: listing::classes(model, dataset),
     })
 }
 

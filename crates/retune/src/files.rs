@@ -7,9 +7,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::wording::refusal;
+
 /// A file or folder could not be read or written.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {action} {path}: {reason}", path = path.display(), reason = describe(source))]
+#[error("cannot {action} {path}: {reason}", path = path.display(), reason = refusal(source))]
 pub struct FileError {
     action: &'static str,
     path: PathBuf,
@@ -30,17 +32,6 @@ impl FileError {
     /// Whether something could not be written, rather than read.
     pub fn is_of_writing(&self) -> bool {
         self.action != "read"
-    }
-}
-
-fn describe(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => "no such file or folder".into(),
-        io::ErrorKind::PermissionDenied => "permission denied".into(),
-        io::ErrorKind::StorageFull => "no space left on the disk".into(),
-        io::ErrorKind::QuotaExceeded => "the disk quota is used up".into(),
-        io::ErrorKind::FileTooLarge => "the file is larger than the system allows".into(),
-        _ => error.to_string(),
     }
 }
 
@@ -68,6 +59,24 @@ pub fn holds(folder: &Path, name: &str) -> Result<bool, FileError> {
     fs::metadata(folder).map_err(|error| FileError::new("read", folder, error))?;
     let path = folder.join(name);
     path.try_exists().map_err(|error| FileError::new("read", &path, error))
+}
+
+/// Whether two paths lead to the same file or folder; paths to nothing do not.
+pub fn are_same(one: &Path, other: &Path) -> bool {
+    fs::canonicalize(one).is_ok_and(|one| fs::canonicalize(other).is_ok_and(|other| one == other))
+}
+
+/// Checks that a file can be written, so that nothing is computed in vain. Leaves nothing behind.
+///
+/// # Errors
+/// A folder in its place, or a folder around it that is missing or may not be written to.
+pub fn check_writable(path: &Path) -> Result<(), FileError> {
+    let beside = beside(path);
+    let made = match path.is_dir() {
+        true => Err(io::ErrorKind::IsADirectory.into()),
+        false => File::create(&beside).and_then(|_| fs::remove_file(&beside)),
+    };
+    made.map_err(|error| FileError::new("write", path, error))
 }
 
 /// Makes a folder and those above it.
@@ -171,6 +180,23 @@ mod tests {
         assert!(failed.unwrap_err().to_string().ends_with("no space left on the disk"));
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_known_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("head.safetensors");
+        check_writable(&path).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        for (wrong, reason) in [(folder.path().join("no/head"), "no such file"), (folder.path().to_owned(), "a folder")]
+        {
+            let error = check_writable(&wrong).unwrap_err().to_string();
+            assert!(error.contains(reason), "{error}");
+        }
+        let other = folder.path().join("./head.safetensors");
+        assert!(!are_same(&path, &other));
+        fs::write(&path, "x").unwrap();
+        assert!(are_same(&path, &other) && !are_same(&path, folder.path()));
     }
 
     #[test]

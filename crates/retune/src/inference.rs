@@ -155,8 +155,7 @@ pub fn try_for_each_batch<E: From<InferenceError>>(
     }
     let device = model.parameters.tensors()[0].device();
     let images_before = |batch: usize| (batch * loader.options().batch_size).min(loader.dataset().len());
-    monitor.start(task, images_before(numbers.end));
-    monitor.advance(images_before(numbers.start));
+    monitor.start(task, images_before(numbers.end) - images_before(numbers.start));
     let at_once = batches_at_once(loader);
     let mut epoch = loader.epoch(0, Order::Sequential, numbers.start).take(numbers.len());
     loop {

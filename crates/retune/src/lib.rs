@@ -59,3 +59,4 @@ pub mod run;
 pub mod similarity;
 pub mod sources;
 pub mod train;
+pub mod wording;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use retune_pixels::preprocess::Preprocessing;
 
+use crate::files::are_same;
 use crate::inference::{Evaluation, InferenceError};
 use crate::methods::{Method, MethodOptions};
 use crate::models::{HeadInitialization, Model, ModelError};
@@ -46,6 +47,9 @@ pub enum MixError {
         /// How they differ.
         reason: String,
     },
+    /// The same run twice, which would count double.
+    #[error("{run} is named twice", run = .0.display())]
+    SameRun(PathBuf),
     /// A greedy soup chooses by images that some of its runs have trained on.
     #[error(
         "{one} and {other} held out different images for validation (their seeds differ and the data has no validation \
@@ -257,7 +261,7 @@ impl Soup {
     /// Runs should have started from the same weights, or their average is no model of use.
     ///
     /// # Errors
-    /// A run that is not finished, models that differ, no common validation images for a greedy
+    /// A run that is not finished or named twice, models that differ, no common validation images for a greedy
     /// soup; an interruption.
     pub fn make(
         runs: &[PathBuf],
@@ -265,6 +269,9 @@ impl Soup {
         further: &[EvaluationSource],
         monitor: &dyn Monitor,
     ) -> Result<Self, MixError> {
+        if let Some(twice) = (1..runs.len()).find(|&run| runs[..run].iter().any(|other| are_same(other, &runs[run]))) {
+            return Err(MixError::SameRun(runs[twice].clone()));
+        }
         let mut opened = runs.iter().map(|run| FinishedRun::open(run)).collect::<Result<Vec<_>, _>>()?;
         let first = &opened[0];
         for other in &opened[1..] {

@@ -63,7 +63,7 @@ fn a_note_says_what_became_of_the_stem() {
     );
     assert_eq!(
         note("vit", Channels::Rgba),
-        "model.safetensors: patch_embed.proj.weight is for 3 channels; the model takes 4, with their weights repeated, \
+        "model.safetensors: patch_embed.proj.weight is for 3 channels; the model takes 4, with these weights, repeated, \
          times 3/4"
     );
 }

@@ -21,7 +21,7 @@ pub struct ComparisonArguments {
     #[arg(long, value_name = "N", value_parser = parse::count, allow_hyphen_values = true)]
     max_images: Option<usize>,
     /// Random seed, for the choice of images and for the intervals
-    #[arg(long, value_name = "N", default_value = "0")]
+    #[arg(long, value_name = "N", default_value = "0", value_parser = parse::seed, allow_hyphen_values = true)]
     seed: u64,
     /// Memory for features and kernel matrices, in MiB; images that do not fit are compared in minibatches
     #[arg(long, value_name = "MIB", default_value = "1024", value_parser = parse::count, allow_hyphen_values = true)]

@@ -16,6 +16,8 @@ use retune::run::keys::{self, KEYS, Meaning};
 use toml::{Table, Value};
 
 use super::given::GivenOptions;
+use super::usage;
+use crate::failure::one_line;
 
 /// The name of the option.
 const CONFIG: &str = "config";
@@ -25,7 +27,7 @@ const METHOD: &str = "method";
 const LAYERS: [&str; 3] = ["first", "last", "layers"];
 
 /// What says more about a model's weights than its path, and means nothing for another path.
-const OF_THE_MODEL: [&str; 2] = ["arch", "from_scratch"];
+const OF_THE_MODEL: [&str; 3] = ["arch", "from_scratch", "classes"];
 
 /// The matches of a command line with the options of the file that `--config` names, and which options are given.
 ///
@@ -45,14 +47,15 @@ pub fn completed(
     let refused = |reason: String| Error::raw(ErrorKind::ValueValidation, reason);
     let text = files::read_text(path).map_err(|error| refused(error.to_string()))?;
     let in_file = |reason: String| refused(format!("{}: {reason}", path.display()));
-    let table: Table = toml::from_str(&text).map_err(|error| in_file(error.to_string()))?;
+    let table: Table = toml::from_str(&text).map_err(|error| in_file(one_line(&error.to_string())))?;
     let Some(subcommand) = command.find_subcommand(name) else { return Ok((matches, given)) };
     let method = found.try_get_one::<Method>(METHOD).ok().flatten().copied();
     let file = File { path, table: &table, command: subcommand, given: &given, method };
     let options = file.options().map_err(in_file)?;
     let place = line.iter().position(|argument| argument == name).map_or(line.len(), |place| place + 1);
     let line = [&line[..place], &options, &line[place..]].concat();
-    let matches = command.try_get_matches_from_mut(line)?;
+    // What was typed has been understood by itself.
+    let matches = command.try_get_matches_from_mut(line).map_err(|error| in_file(usage::reason(&error)))?;
     let given = match matches.subcommand() {
         Some((_, completed)) => given.with_file(completed),
         None => given,
@@ -115,9 +118,7 @@ impl File<'_> {
                     return Err(format!("`{key}` is always {} on the command line, not {value}", default()));
                 }
             }
-            // What is typed wins.
-            Meaning::NotHere { id, .. } if self.given.is_typed(id) => {}
-            Meaning::NotHere { hint, .. } => return Err(format!("`{key}` cannot be taken from a file; {hint}")),
+            Meaning::Within(id) => options.extend(self.option(id, &self.path.display().to_string())),
         }
         Ok(())
     }
@@ -141,15 +142,9 @@ impl File<'_> {
         }
         let Some(value) = self.table.get(METHOD) else {
             let plan = self.path.with_file_name("plan.toml");
-            let choices = [METHOD, "epochs", "lr", "first", "last", "layers"];
-            let chooses = choices.into_iter().any(|id| self.given.is_typed(id));
-            return Ok(if plan.is_file() && !chooses {
-                self.option("plan", &plan.display().to_string())
-            } else {
-                None
-            }
-            .into_iter()
-            .collect());
+            let wanted = Some(plan).filter(|plan| plan.is_file() && !self.given.is_typed(METHOD));
+            let option = wanted.and_then(|plan| self.option("plan", &plan.display().to_string()));
+            return Ok(option.into_iter().collect());
         };
         let table = value.as_table().ok_or("`method` must be a table, with `name`")?;
         let own = table.get("name").and_then(Value::as_str).unwrap_or(methods::DEFAULT.name);

@@ -6,6 +6,7 @@ use retune::models::HeadInitialization;
 use retune::plan::{Gradient, Plan, Solver};
 use retune::run::{Continuation, EvaluationSource, FitOptions, PlanSource};
 use retune::train::options::TrainOptions;
+use retune::wording::counted;
 
 use super::given::GivenOptions;
 use super::method::MethodArguments;
@@ -105,7 +106,7 @@ pub fn plan(
     let rates = continuation.descent().learning_rates.clone();
     if given.has("plan") || given.has("method") {
         let head = HeadArguments { head_init: groups.training.head.head_init.or(Some(HeadInitialization::Keep)) };
-        return match method.source(&head)? {
+        return match method.source(&head, given)? {
             PlanSource::Method(method, mut options) if options.learning_rates.is_empty() => {
                 options.learning_rates = rates;
                 Ok(PlanSource::Method(method, options))
@@ -113,11 +114,7 @@ pub fn plan(
             other => Ok(other),
         };
     }
-    if let Some(other) = MethodArguments::first_that_needs_a_method(given) {
-        return Err(Failure::Mistake(format!(
-            "--{other} is part of a method; name --method too, or leave it out to go on with the run's own"
-        )));
-    }
+    MethodArguments::check_that_none_needs_a_method(given, "the run's own")?;
     let mut settings = continuation.descent().clone();
     method.change(given, &mut settings)?;
     Ok(PlanSource::Written(continuation.with_descent(settings).plan))
@@ -134,11 +131,10 @@ pub fn told(run: &Path, epochs_before: usize, plan: &PlanSource) -> String {
     let Some((phase, settings)) = descent else { return format!("goes on from {run} by another plan") };
     let Gradient { epochs, learning_rates, schedule, .. } = settings;
     let rates: Vec<String> = learning_rates.iter().map(|rate| format!("{rate:e}")).collect();
-    let plural = if *epochs == 1 { "" } else { "s" };
     format!(
-        "goes on from {run} after epoch {epochs_before}: {} for {epochs} epoch{plural} at learning rate {}, with a new {} \
-         schedule",
+        "goes on from {run} after epoch {epochs_before}: {} for {} at learning rate {}, with a new {} schedule",
         phase.name,
+        counted(*epochs, "epoch"),
         rates.join(", "),
         schedule.name()
     )

@@ -1,6 +1,7 @@
 //! Options that select images.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +23,42 @@ pub fn open_source(path: &Path, console: &Console) -> Result<DataSource, Failure
     let source = DataSource::open(locate_data(path, console)?)?;
     console.tell_notes(&source);
     Ok(source)
+}
+
+/// The same where images that are listed and not there may be left out.
+pub fn open_source_with(path: &Path, skip_bad: bool, console: &Console) -> Result<DataSource, Failure> {
+    if !skip_bad {
+        return open_source(path, console);
+    }
+    let source = DataSource::open_with_missing_files(locate_data(path, console)?)?;
+    console.tell_notes(&source);
+    Ok(source)
+}
+
+/// Leaves out the images that cannot be read, tells which these are, and returns their positions. `data` is what the user
+/// called the images.
+pub fn leave_out_unreadable(
+    dataset: &mut Dataset,
+    data: impl Display,
+    console: &Console,
+) -> Result<Vec<usize>, Failure> {
+    let progress = &console.progress;
+    progress.start("reading every image", dataset.len());
+    let left_out = dataset.leave_out_unreadable(&DecodeLimits::default(), &ReadImages::default(), || {
+        progress.advance(1);
+        if progress.canceled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    let left_out = left_out.ok_or(Failure::Interrupted(None))?;
+    progress.finish();
+    for image in &left_out {
+        progress.message(&format!("left out: {}", image.reason));
+    }
+    match left_out.first() {
+        Some(first) if dataset.is_empty() => {
+            Err(Failure::Mistake(format!("no image in {data} can be read: check the first of them, {}", first.reason)))
+        }
+        _ => Ok(left_out.into_iter().map(|image| image.index).collect()),
+    }
 }
 
 /// The same for a model, which may be one for images with several labels.
@@ -81,30 +118,10 @@ impl DataArguments {
 
     /// The images that can be read, where others are to be left out.
     pub fn readable(&self, mut dataset: Dataset, console: &Console) -> Result<Dataset, Failure> {
-        if !self.skip_bad {
-            return Ok(dataset);
+        if self.skip_bad {
+            leave_out_unreadable(&mut dataset, self.data.display(), console)?;
         }
-        let progress = &console.progress;
-        progress.start("reading every image", dataset.len());
-        let left_out = dataset.leave_out_unreadable(&DecodeLimits::default(), &ReadImages::default(), || {
-            progress.advance(1);
-            if progress.canceled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
-        let left_out = left_out.ok_or(Failure::Interrupted(None))?;
-        progress.finish();
-        for image in &left_out {
-            progress.message(&format!("left out: {}", image.reason));
-        }
-        match left_out.first() {
-            Some(first) if dataset.is_empty() => {
-                let data = self.data.display();
-                Err(Failure::Mistake(format!(
-                    "no image in {data} can be read: check the first of them, {}",
-                    first.reason
-                )))
-            }
-            _ => Ok(dataset),
-        }
+        Ok(dataset)
     }
 
     /// The split that is read.

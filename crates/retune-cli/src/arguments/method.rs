@@ -9,7 +9,7 @@ use retune::files;
 use retune::methods::layers::LayerSelection;
 use retune::methods::{self, Layers, Method, MethodOptions, MethodSpec, ProbePhase, UnknownMethod};
 use retune::models::HeadInitialization;
-use retune::plan::{Averaging, Gradient, Plan, Schedule, Search, Warmup};
+use retune::plan::{Averaging, Gradient, Plan, Schedule, Search, Solver, Warmup};
 use retune::run::PlanSource;
 
 use super::declared::DeclaredOptionArguments;
@@ -33,10 +33,11 @@ pub struct MethodArguments {
 }
 
 impl MethodArguments {
-    /// Where the plan comes from, for a head that starts in this way.
-    pub fn source(&self, head: &HeadArguments) -> Result<PlanSource, Failure> {
+    /// Where the plan comes from, for a head that starts in this way. A plan that a file of options brings is changed by what
+    /// is `given` beside it.
+    pub fn source(&self, head: &HeadArguments, given: &GivenOptions) -> Result<PlanSource, Failure> {
         if let Some(path) = &self.plan {
-            let plan = read(path)?;
+            let plan = self.changed(read(path)?, path, given)?;
             return Ok(PlanSource::Written(match head.probe() {
                 ProbePhase::Always => plan.from_probe(),
                 ProbePhase::ByMethod | ProbePhase::Never => plan,
@@ -45,7 +46,7 @@ impl MethodArguments {
         let options = self.options.resolve(head)?;
         match (self.method.layers, &options.layers) {
             (Layers::Whole, LayerSelection::Range { .. } | LayerSelection::Set(_)) => Err(Failure::Mistake(format!(
-                "--method {} takes no layers; leave --first, --last and --layers out",
+                "--method {} takes no layers; leave --first, --last, and --layers out",
                 self.method
             ))),
             (Layers::Needed, LayerSelection::All) => Err(Failure::Mistake(format!(
@@ -62,12 +63,41 @@ impl MethodArguments {
     const OF_ANY_DESCENT: [&str; 9] =
         ["epochs", "lr", "search", "patience", "schedule", "warmup_epochs", "warmup", "ema", "swa_from"];
 
-    /// The first option that is given and means something to a method only, as the command line writes it.
-    pub fn first_that_needs_a_method(given: &GivenOptions) -> Option<String> {
+    /// Refuses options that are given and mean something to a method only; `instead` is what goes on without them.
+    ///
+    /// # Errors
+    /// The first such option.
+    pub fn check_that_none_needs_a_method(given: &GivenOptions, instead: &str) -> Result<(), Failure> {
+        match Self::given_ones(given).find(|id| !Self::OF_ANY_DESCENT.contains(&id.as_str())) {
+            Some(id) => Err(Failure::Mistake(format!(
+                "--{} is part of a method; name --method too, or leave it out to go on with {instead}",
+                id.replace('_', "-")
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// The options of methods that are given.
+    fn given_ones(given: &GivenOptions) -> impl Iterator<Item = String> {
         let command = MethodOptionArguments::augment_args(Command::new("method"));
-        let mut ids = command.get_arguments().map(|argument| argument.get_id().as_str());
-        let other = ids.find(|id| given.has(id) && !Self::OF_ANY_DESCENT.contains(id));
-        other.map(|id| id.replace('_', "-"))
+        let ids: Vec<String> = command.get_arguments().map(|argument| argument.get_id().to_string()).collect();
+        ids.into_iter().filter(|id| given.has(id))
+    }
+
+    /// A plan with what is given beside its file: the last descent changes, as the one that ends a run.
+    fn changed(&self, mut plan: Plan, path: &Path, given: &GivenOptions) -> Result<Plan, Failure> {
+        Self::check_that_none_needs_a_method(given, &format!("the plan of {}", path.display()))?;
+        let Some(first) = Self::given_ones(given).next() else { return Ok(plan) };
+        let descents = plan.phases.iter_mut().rev().find_map(|phase| match &mut phase.solver {
+            Solver::Gradient(settings) => Some(settings),
+            Solver::LogisticRegression(_) | Solver::Interpolation(_) => None,
+        });
+        let Some(settings) = descents else {
+            let reason = format!("it has no gradient descent that --{} could change", first.replace('_', "-"));
+            return Err(Failure::in_file(path, reason));
+        };
+        self.change(given, settings)?;
+        Ok(plan)
     }
 
     /// Changes a recorded descent by what is given.
@@ -82,13 +112,17 @@ impl MethodArguments {
         options.check_for(settings.epochs)?;
         if given.has("lr") {
             settings.learning_rates.clone_from(&options.lr);
+            // Rates that are named are trained in full.
+            settings.rungs.clear();
         }
         if let Some(search) = options.search {
             settings.rungs = search.rungs(settings.learning_rates.len(), settings.epochs);
         }
         settings.patience = options.patience.or(settings.patience);
         settings.schedule = options.schedule.unwrap_or(settings.schedule);
-        settings.warmup_epochs = options.warmup_epochs;
+        if given.has("warmup_epochs") {
+            settings.warmup_epochs = options.warmup_epochs;
+        }
         if given.has("warmup") {
             settings.warmup = options.warmup;
         }
@@ -270,7 +304,7 @@ pub fn choices_help() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
+    use clap::{CommandFactory, Parser};
 
     #[derive(Parser)]
     struct Line {
@@ -283,11 +317,42 @@ mod tests {
     fn options(line: &str) -> Result<MethodOptions, String> {
         let line = std::iter::once("fit").chain(line.split_whitespace());
         let parsed = Line::try_parse_from(line).unwrap_or_else(|error| panic!("{error}"));
-        match parsed.method.source(&parsed.head) {
+        match parsed.method.source(&parsed.head, &GivenOptions::default()) {
             Ok(PlanSource::Method(_, options)) => Ok(options),
             Ok(other) => panic!("{other:?}"),
             Err(failure) => Err(format!("{failure:?}")),
         }
+    }
+
+    /// The plan of a file beside options, as where a file of options brings it.
+    fn changed(plan: &Plan, options: &str) -> Result<Plan, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("plan.toml");
+        std::fs::write(&path, plan.to_toml().unwrap()).unwrap();
+        let words: Vec<&str> = ["fit"].into_iter().chain(options.split_whitespace()).collect();
+        let given = GivenOptions::typed_in(&Line::command().get_matches_from(&words));
+        let mut parsed = Line::parse_from(&words);
+        parsed.method.plan = Some(path);
+        match parsed.method.source(&parsed.head, &given) {
+            Ok(PlanSource::Written(plan)) => Ok(plan),
+            Ok(other) => panic!("{other:?}"),
+            Err(failure) => Err(format!("{failure:?}")),
+        }
+    }
+
+    #[test]
+    fn options_beside_a_files_plan_change_its_last_descent_and_nothing_else() {
+        let text = "method = \"surgical\"\n[[phase]]\nname = \"tune\"\nsolver = \"gradient\"\nrate_factors = { head = 1.0 }\nepochs = 2\n\
+                    learning_rates = [1e-3, 1e-2]\nwarmup_epochs = 0.5\n";
+        let plan = Plan::from_toml(text).unwrap();
+        assert_eq!(changed(&plan, "").unwrap(), plan);
+        let mut expected = plan.clone();
+        let Solver::Gradient(settings) = &mut expected.phases[0].solver else { panic!("{expected:?}") };
+        (settings.learning_rates, settings.epochs) = (vec![0.5], 4);
+        assert_eq!(changed(&plan, "--lr 0.5 --epochs 4").unwrap(), expected);
+        assert!(changed(&plan, "--first stem").unwrap_err().contains("--first is part of a method"));
+        let probe = Plan { method: "lp".to_owned(), phases: Vec::new() }.from_probe();
+        assert!(changed(&probe, "--lr 0.5").unwrap_err().contains("no gradient descent that --lr could change"));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use retune::sources::memory;
 
 use super::location::beside;
 use super::parse::{self, named};
-use crate::failure::Failure;
+use crate::failure::{Failure, resuming};
 use crate::output::Console;
 
 /// Which model.
@@ -119,7 +119,6 @@ fn locate(model: &str, console: &Console) -> Result<PathBuf, Failure> {
 
 /// Refuses what holds no model yet, or several, with what to do.
 fn check_finished(path: &Path) -> Result<(), Failure> {
-    let shown = path.display();
     if runner::is_comparison(path) {
         let found = runner::read(path).map(|(_, runs)| runs).unwrap_or_default();
         let example = found.first().map(|(_, run)| format!(", such as {}", run.display())).unwrap_or_default();
@@ -129,8 +128,8 @@ fn check_finished(path: &Path) -> Result<(), Failure> {
         ));
     }
     if run::read_options(path).is_ok() && run::finished(path).is_ok_and(|summary| summary.is_none()) {
-        let reason =
-            format!("{shown} is an unfinished run, without a model; resume it with `retune fit --resume {shown}`");
+        let (run, again) = (path.display(), resuming("fit", path));
+        let reason = format!("{run} is an unfinished run, without a model; resume it with `{again}`");
         return Err(Failure::Mistake(reason));
     }
     Ok(())

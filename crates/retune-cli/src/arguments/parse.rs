@@ -19,6 +19,11 @@ pub fn count(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&count| count > 0).ok_or_else(|| "must be a whole number above 0".to_owned())
 }
 
+/// What random choices start from.
+pub fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("must be a whole number from 0 to {}", u64::MAX))
+}
+
 /// A number above 0.
 pub fn positive(text: &str) -> Result<f64, String> {
     number(text, |value| value > 0.0, "must be a number above 0")
@@ -213,6 +218,10 @@ mod tests {
         assert!(crop_fraction("0.01").is_err());
         assert_eq!(crop_fraction("1"), Ok(1.0));
         assert_eq!((count("3"), count("0").is_err(), count("-2").is_err()), (Ok(3), true, true));
+        assert_eq!((seed("0"), seed(&u64::MAX.to_string())), (Ok(0), Ok(u64::MAX)));
+        for text in ["x", "-1", "100000000000000000000000"] {
+            assert!(seed(text).unwrap_err().contains("a whole number from 0 to"), "{text}");
+        }
         assert!(input_size("0").is_err() && input_size("100000").is_err());
         assert_eq!(input_size("64x256"), Ok(InputSize { height: 64, width: 256 }));
         assert!(white_level("0").is_err() && white_level("65536").is_err() && white_level("4095").is_ok());

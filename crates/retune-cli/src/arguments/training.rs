@@ -117,7 +117,7 @@ pub struct TrainingArguments {
     #[arg(long)]
     pub skip_bad: bool,
     /// Random seed
-    #[arg(long, value_name = "N", default_value = "0")]
+    #[arg(long, value_name = "N", default_value = "0", value_parser = parse::seed, allow_hyphen_values = true)]
     seed: u64,
 }
 
@@ -251,7 +251,7 @@ fn head_initialization(name: &str) -> Result<HeadInitialization, String> {
         "normal" => Ok(HeadInitialization::Normal),
         "probe" => Ok(HeadInitialization::Probe),
         "keep" => Ok(HeadInitialization::Keep),
-        _ => Err("expected known, zeros, normal, probe or keep".into()),
+        _ => Err("expected known, zeros, normal, probe, or keep".into()),
     }
 }
 

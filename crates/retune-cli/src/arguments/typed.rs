@@ -7,6 +7,7 @@ use clap::{ArgMatches, Args, Command};
 use retune::methods::{self, DeclaredOption, Method};
 use retune::train::optimizer::OptimizerKind;
 use retune::train::options::Keep;
+use retune::wording::listed;
 
 use super::given::GivenOptions;
 use super::method::{MethodChoice, MethodOptionArguments};
@@ -66,10 +67,12 @@ pub fn check(command: &Command, matches: &ArgMatches, given: &GivenOptions) -> R
     if resumes && let Some(other) = ids().find(|id| !BESIDE_RESUME.contains(id)) {
         return refuse(format!("--{} cannot change what --resume goes on with; leave it out", long(other)));
     }
-    let plan = of_command("plan") && typed("plan");
+    let of_plan = |is_given: bool| of_command("plan") && is_given;
     let of_methods = MethodOptionArguments::augment_args(Command::new("methods"));
     let of_method = |id: &str| id == "method" || of_methods.get_arguments().any(|own| own.get_id() == id);
-    if plan && let Some(other) = ids().find(|id| of_method(id)) {
+    if of_plan(typed("plan"))
+        && let Some(other) = ids().find(|id| of_method(id))
+    {
         return refuse(format!(
             "--{} has no use beside --plan, whose file says all of that; leave it out",
             long(other)
@@ -77,7 +80,7 @@ pub fn check(command: &Command, matches: &ArgMatches, given: &GivenOptions) -> R
     }
     let methods = methods(matches);
     let goes_on = of_command("from") && command.get_name() == "fit" && typed("from");
-    if methods.is_empty() || plan || goes_on {
+    if methods.is_empty() || of_plan(given.has("plan")) || goes_on {
         return Ok(Vec::new());
     }
     let declared = methods::declared_options();
@@ -128,9 +131,12 @@ fn methods(matches: &ArgMatches) -> Vec<Method> {
 
 /// That options have no use with something, if there are any.
 fn has_no_use(options: &[String], with: &str) -> Option<String> {
-    let (last, others) = options.split_last()?;
-    let listed = if others.is_empty() { last.clone() } else { format!("{} and {last}", others.join(", ")) };
-    Some(format!("{listed} {} no use with {with}", if others.is_empty() { "has" } else { "have" }))
+    let has = match options {
+        [] => return None,
+        [_] => "has",
+        _ => "have",
+    };
+    Some(format!("{} {has} no use with {with}", listed(options)))
 }
 
 #[cfg(test)]
@@ -152,7 +158,7 @@ mod tests {
     #[test]
     fn options_that_descent_shares_get_a_note_with_a_linear_probe() {
         let notes = checked("fit --model M --data D --out R --method lp --epochs 3 --lr 0.1 --bn train").unwrap();
-        let expected = "--epochs, --lr and --bn have no use with --method lp, which solves for the head alone";
+        let expected = "--epochs, --lr, and --bn have no use with --method lp, which solves for the head alone";
         assert_eq!(notes, [expected]);
         assert_eq!(checked("fit --model M --data D --out R --method lp --seed 3").unwrap(), [""; 0]);
         assert_eq!(checked("fit --model M --data D --out R --method lp-ft --epochs 3").unwrap(), [""; 0]);

@@ -31,8 +31,13 @@ pub fn report(error: &clap::Error) -> u8 {
 
 /// A mistake as a failure, for another program.
 pub fn failure(error: &clap::Error) -> Failure {
+    Failure::Mistake(reason(error))
+}
+
+/// What is wrong, in one line.
+pub fn reason(error: &clap::Error) -> String {
     let sentence = sentence(&error.render().to_string());
-    Failure::Mistake(sentence.strip_prefix("error: ").unwrap_or(&sentence).to_owned())
+    sentence.strip_prefix("error: ").unwrap_or(&sentence).to_owned()
 }
 
 /// Whether help was asked for by its long name, which shows every option.
@@ -74,7 +79,7 @@ mod tests {
         let unknown = message(&["fit", "--epoch", "3"]);
         assert!(unknown.contains("'--epoch'") && unknown.contains("'--epochs'"), "{unknown}");
         let choice = message(&["fit", "--optimizer", "lion"]);
-        assert!(choice.contains("'--optimizer <NAME>'") && choice.contains("sgd, adam or adamw"), "{choice}");
+        assert!(choice.contains("'--optimizer <NAME>'") && choice.contains("sgd, adam, or adamw"), "{choice}");
         for text in [unknown, choice, message(&["features"])] {
             assert_eq!(text.lines().count(), 1, "{text}");
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use indicatif::HumanCount;
 use retune::advise::{self, Advice, AdviceOptions, AdviseError, Evidence, FULL, Reason, Trial, Tuned, Verdict};
-use retune::report::findings::listed;
+use retune::wording::listed;
 
 use crate::arguments::data::EvaluationArguments;
 use crate::arguments::location::locate_data;

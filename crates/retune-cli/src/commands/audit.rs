@@ -15,6 +15,7 @@ use retune::report::plot::Plot;
 use retune::run::PreprocessingChange;
 use retune::similarity::View;
 use retune::sources::Dataset;
+use retune::wording::{counted, interval};
 
 use super::cka::sentence;
 use super::eval::with_model_classes;
@@ -143,14 +144,13 @@ fn text(audit: &Audit) -> String {
             row.logit_change.map_or_else(none, |change| format!("{change:.3}")),
             row.pixel_difference.map_or_else(none, |difference| format!("{difference:.2}")),
             row.cka.map_or_else(none, |cka| format!("{cka:.4}")),
-            row.cka_interval.map_or_else(none, |[low, high]| format!("{low:.4}–{high:.4}")),
+            row.cka_interval.map_or_else(none, |ends| interval(ends, 4)),
         ]);
         if row.accuracy.is_some_and(|share| share.value == best) {
             table.emphasize();
         }
     }
-    let images = if audit.n == 1 { "image" } else { "images" };
-    format!("{} {images}, compared with the model's own preprocessing\n\n{table}", HumanCount(audit.n as u64))
+    format!("{}, compared with the model's own preprocessing\n\n{table}", counted(audit.n, "image"))
 }
 
 fn none() -> String {
@@ -291,5 +291,5 @@ fn changes_map(audit: &Audit, title: String) -> HeatMap {
 
 /// The changes in a file.
 fn plot(audit: &Audit) -> Plot {
-    changes_map(audit, format!("Change by preprocessing, {} images", audit.n)).into()
+    changes_map(audit, format!("Change by preprocessing, {}", counted(audit.n, "image"))).into()
 }

@@ -14,6 +14,7 @@ use retune::report::findings::{self, Command, Findings, NextStep};
 use retune::report::plot::{Plot, table_map};
 use retune::run::{self, FitOptions};
 use retune::similarity::{self, CkaMatrix, CkaOptions, View};
+use retune::wording;
 use serde::Serialize;
 
 use crate::arguments::cka::{ComparisonArguments, InterpolationArguments, SimilarityArguments};
@@ -97,7 +98,11 @@ pub fn run(arguments: &CkaArguments, console: &Console) -> Result<(), Failure> {
         console.progress.message(&format!("note: {warning}"));
     }
     let subject = Subject::new(arguments.model.typed(), &arguments.data.data);
-    let findings = document.findings(arguments, model.config().preprocessing().interpolation, console);
+    let mut findings = document.findings(arguments, model.config().preprocessing().interpolation, console);
+    // `audit` and `advise` are for images with one label.
+    if model.config().is_multi_label() && !arguments.layers {
+        findings.next.clear();
+    }
     let against = arguments.against.as_deref();
     if let Some(out) = &arguments.out {
         out.write(|| document.plot(), &document, || document.csv(), || document.page(&subject, against, &findings))?;
@@ -332,7 +337,7 @@ fn with_intervals(matrix: &CkaMatrix) -> Option<Table> {
     }
     let mut table = Table::new([("between", Align::Left), ("CKA", Align::Right), ("95 % interval", Align::Right)]);
     for (name, value, interval) in pairs {
-        let interval = interval.map(|[low, high]| format!("{low:.4}–{high:.4}")).unwrap_or_default();
+        let interval = interval.map(|ends| wording::interval(ends, 4)).unwrap_or_default();
         let value = value.map_or_else(|| "–".to_owned(), |value| format!("{value:.4}"));
         table.row([name, value, interval]);
     }

@@ -10,6 +10,7 @@ use retune::methods::layers::LayerSelection;
 use retune::methods::{Method, MethodSpec};
 use retune::models::Model;
 use retune::report::run_page::read_command;
+use retune::wording::counted;
 use serde::Serialize;
 
 use crate::arguments::data::EvaluationArguments;
@@ -18,7 +19,7 @@ use crate::arguments::model::{ModelArguments, PreprocessingArguments};
 use crate::arguments::parse;
 use crate::arguments::run::RunArguments;
 use crate::arguments::training::TrainingArguments;
-use crate::failure::Failure;
+use crate::failure::{Failure, resuming};
 use crate::output::{Console, results};
 
 /// Options of `retune compare`.
@@ -72,7 +73,7 @@ struct ShardDocument<'a> {
 /// Makes the runs and prints the table.
 pub fn run(arguments: &CompareArguments, console: &Console) -> Result<(), Failure> {
     let (options, out) = match &arguments.resume {
-        Some(out) => (CompareOptions::read(out).map_err(|error| failure(error, out))?, out),
+        Some(out) => (CompareOptions::read(out)?, out),
         None => {
             let out = arguments.out.as_ref().ok_or_else(|| missing("--out", "a directory to write"))?;
             (options(arguments, console)?, out)
@@ -83,15 +84,17 @@ pub fn run(arguments: &CompareArguments, console: &Console) -> Result<(), Failur
     let making = Making { jobs: arguments.jobs, pictures };
     if let Some(shard) = arguments.shard {
         let made = runner::run_shard(&options, out, command.as_deref(), shard, making, &console.progress);
-        let runs = made.map_err(|error| failure(error, out))?;
+        let runs = made.map_err(|error| failure(error, out, Some(shard)))?;
         return console.print(&ShardDocument { shard, runs: &runs }, || {
-            let (count, out) = (runs.len(), out.display());
-            let next = format!("after all parts, `retune compare --resume {out}` makes the tables");
-            format!("part {shard} of the comparison has its {count} runs; {next}\n")
+            let next = format!("after all parts, `{}` makes the tables", resuming("compare", out));
+            match runs.len() {
+                0 => format!("part {shard} of the comparison has no run; {next}\n"),
+                count => format!("part {shard} of the comparison has its {}; {next}\n", counted(count, "run")),
+            }
         });
     }
     let compared = runner::run(&options, out, command.as_deref(), making, &console.progress);
-    let comparison = compared.map_err(|error| failure(error, out))?;
+    let comparison = compared.map_err(|error| failure(error, out, None))?;
     let report = if pictures { super::report::after_comparison(out, console)? } else { None };
     let runs = runner::read(out).map(|(_, runs)| runs).unwrap_or_default();
     let run = |label: &str| runs.iter().find(|(known, _)| known == label).map(|(_, run)| run.as_path());
@@ -102,7 +105,7 @@ pub fn run(arguments: &CompareArguments, console: &Console) -> Result<(), Failur
         let made = match (pictures, report) {
             (false, _) => "runs, tables",
             (true, None) => "runs, tables, pictures",
-            (true, Some(_)) => "runs, tables, pictures and report",
+            (true, Some(_)) => "runs, tables, pictures, and report",
         };
         let (table, explanation) = (results::comparison(&table::rows(&comparison)), table::explanation(&comparison));
         let found = results::found(&findings);
@@ -159,9 +162,14 @@ fn missing(option: &str, what: &str) -> Failure {
     Failure::Mistake(format!("{option} is missing; name {what}, or resume a comparison with --resume"))
 }
 
-fn failure(error: CompareError, out: &Path) -> Failure {
+fn failure(error: CompareError, out: &Path, shard: Option<Shard>) -> Failure {
     if error.is_interruption() {
-        Failure::Interrupted(Some(format!("to continue, run `retune compare --resume {}`", out.display())))
+        let again = match shard {
+            // The other parts are the work of others.
+            Some(shard) => resuming("compare", out).with("shard", shard.to_string()),
+            None => resuming("compare", out),
+        };
+        Failure::Interrupted(Some(format!("to continue, run `{again}`")))
     } else {
         error.into()
     }

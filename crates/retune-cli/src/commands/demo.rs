@@ -19,6 +19,7 @@ use retune::train::options::TrainOptions;
 use retune::train::{Shared, TrainError, Trainer};
 use serde::Serialize;
 
+use crate::arguments::parse;
 use crate::failure::Failure;
 use crate::output::color::bold;
 use crate::output::{Console, results};
@@ -30,7 +31,7 @@ const LEARNING_RATES: [f64; 2] = [1e-3, 3e-3];
 #[derive(Args)]
 pub struct DemoArguments {
     /// Random seed
-    #[arg(long, value_name = "N", default_value = "0")]
+    #[arg(long, value_name = "N", default_value = "0", value_parser = parse::seed, allow_hyphen_values = true)]
     seed: u64,
     /// Page to write [default: retune-demo.html in the folder for temporary files]
     #[arg(short, long, value_name = "FILE.html")]

@@ -54,7 +54,7 @@ fn onnx_file(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     match path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("onnx")) {
         true => Ok(path),
-        false => Err("must end with .onnx".to_owned()),
+        false => Err("must end with .onnx, after a name, as in model.onnx".to_owned()),
     }
 }
 

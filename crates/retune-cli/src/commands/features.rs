@@ -7,6 +7,7 @@ use indicatif::HumanCount;
 use retune::features::{self, FeatureFormat, FeatureTable, Shard};
 use retune::inference::Layer;
 use retune::models::Model;
+use retune::wording::counted;
 use serde::Serialize;
 
 use crate::arguments::data::DataArguments;
@@ -14,7 +15,6 @@ use crate::arguments::model::{ModelArguments, PreprocessingArguments};
 use crate::arguments::parse;
 use crate::failure::Failure;
 use crate::output::Console;
-use crate::output::results::images_in_words;
 
 /// Options of `retune features`.
 #[derive(Args)]
@@ -82,7 +82,7 @@ pub fn run(arguments: &FeaturesArguments, console: &Console) -> Result<(), Failu
     };
     let document = Document { path: out, layer, shard: *shard, images: shape.images, width: shape.width };
     console.print(&document, || {
-        let (images, width) = (images_in_words(shape.images), HumanCount(shape.width as u64));
+        let (images, width) = (counted(shape.images, "image"), HumanCount(shape.width as u64));
         format!("features of {images} at '{layer}', {width} each: {}", out.display())
     })
 }

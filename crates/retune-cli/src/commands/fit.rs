@@ -8,8 +8,9 @@ use retune::files::lock::DirectoryLock;
 use retune::models::ModelError;
 use retune::models::weights::WeightsError;
 use retune::monitor::Monitor;
-use retune::report::run_page::RunRecord;
+use retune::report::run_page::{RunRecord, read_command};
 use retune::report::tensorboard::Logging;
+use retune::run::command::has_switch;
 use retune::run::{self, Continuation, FitError, FitOptions, PlanSource, Summary};
 use retune::train::TrainError;
 use retune::train::budget::Budget;
@@ -21,7 +22,7 @@ use crate::arguments::method::MethodArguments;
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
 use crate::arguments::run::RunArguments;
 use crate::arguments::training::TrainingArguments;
-use crate::failure::Failure;
+use crate::failure::{Failure, resuming};
 use crate::output::{Console, results};
 use crate::processes;
 
@@ -123,7 +124,10 @@ pub fn run(arguments: &FitArguments, console: &Console) -> Result<(), Failure> {
     if let Some(logging) = logging {
         logging.finish(&summary);
     }
-    let report = if arguments.no_report { None } else { super::report::after_run(run, &summary, console)? };
+    let report = match arguments.no_report || begun_without_report(arguments.resume.as_deref()) {
+        true => None,
+        false => super::report::after_run(run, &summary, console)?,
+    };
     // What is found is part of the text, and of no number.
     let findings = RunRecord::read(run).map(|record| record.findings()).unwrap_or_default();
     if let Some(hint) = results::hint(&summary, run).filter(|_| console.is_json()) {
@@ -135,11 +139,17 @@ pub fn run(arguments: &FitArguments, console: &Console) -> Result<(), Failure> {
     })
 }
 
+/// Whether what goes on began without a report, which nobody has to say again.
+fn begun_without_report(resumed: Option<&Path>) -> bool {
+    let command = resumed.and_then(|directory| read_command(directory).ok().flatten());
+    command.is_some_and(|command| has_switch(&command, "no-report"))
+}
+
 #[cfg(test)]
 impl FitArguments {
     /// What a run with these options would record.
     pub fn recorded(&self) -> Result<String, Failure> {
-        let plan = self.method.source(&self.training.head)?;
+        let plan = self.method.source(&self.training.head, &self.given)?;
         let console = Console::silent();
         let groups = self.groups(self.data.as_deref().unwrap_or(Path::new("")));
         let mut options = groups.options(&console)?;
@@ -172,7 +182,7 @@ fn chosen(arguments: &FitArguments, console: &Console) -> Result<(FitOptions, Pl
         Some(run) => going_on(arguments, run, console)?,
         None => {
             let data = arguments.data.as_deref().ok_or_else(|| missing("--data", "the images to train on"))?;
-            let plan = arguments.method.source(&arguments.training.head)?;
+            let plan = arguments.method.source(&arguments.training.head, &arguments.given)?;
             (arguments.groups(data).options(console)?, plan)
         }
     };
@@ -203,10 +213,9 @@ fn missing(option: &str, what: &str) -> Failure {
 
 fn failure(error: FitError, run: &Path) -> Failure {
     if error.is_interruption() {
-        Failure::Interrupted(Some(format!("to continue, run `retune fit --resume {}`", run.display())))
+        Failure::Interrupted(Some(format!("to continue, run `{}`", resuming("fit", run))))
     } else if could_not_write(&error) && run::is_resumable(run) {
-        let run = run.display();
-        let advice = format!("the last checkpoint is intact: make room, then run `retune fit --resume {run}`");
+        let advice = format!("the last checkpoint is intact: make room, then run `{}`", resuming("fit", run));
         Failure::Mistake(format!("{error}; {advice}"))
     } else {
         error.into()

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use retune::advise::learning_rate::{self, GroupTest};
+use retune::compare::runner;
 use retune::files;
 use retune::report::range_test;
-use retune::run::FitOptions;
+use retune::run::{self, FitOptions};
 use retune::train::range_test::{RangeTestOptions, Suggestions};
 
 use crate::arguments::data::EvaluationArguments;
@@ -56,6 +57,7 @@ pub fn run(arguments: &LrFindArguments, console: &Console) -> Result<(), Failure
         let reason = format!("--from {} must be below --to {}", arguments.from, arguments.to);
         return Err(Failure::Mistake(reason));
     }
+    arguments.out.as_deref().map_or(Ok(()), |out| check_out(out, &arguments.data))?;
     let groups = RunArguments {
         data: &arguments.data,
         model: &arguments.model,
@@ -74,6 +76,18 @@ pub fn run(arguments: &LrFindArguments, console: &Console) -> Result<(), Failure
         plot.save_both(out, "lr_find").map_err(|error| Failure::Mistake(error.to_string()))?;
     }
     console.print(&tests, || describe(&tests))
+}
+
+/// Checks that the curves do not go where other files belong.
+fn check_out(out: &Path, data: &Path) -> Result<(), Failure> {
+    let holds = match () {
+        () if out.exists() && !out.is_dir() => "is a file",
+        () if run::read_options(out).is_ok() => "holds a run",
+        () if runner::is_comparison(out) => "holds a comparison",
+        () if files::are_same(out, data) => "holds the data",
+        () => return Ok(()),
+    };
+    Err(Failure::Mistake(format!("{} {holds}; choose another --out", out.display())))
 }
 
 fn advice(found: Suggestions) -> String {

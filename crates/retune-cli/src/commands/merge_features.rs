@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use indicatif::HumanCount;
 use retune::features;
+use retune::wording::counted;
 use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::output::Console;
-use crate::output::results::images_in_words;
 
 /// Options of `retune merge-features`.
 #[derive(Args)]
@@ -36,7 +36,7 @@ pub fn run(arguments: &MergeFeaturesArguments, console: &Console) -> Result<(), 
     let shape = features::merge(shards, out, &console.progress)?;
     let document = Document { path: out, shards: shards.len(), images: shape.images, width: shape.width };
     console.print(&document, || {
-        let (images, width) = (images_in_words(shape.images), HumanCount(shape.width as u64));
-        format!("features of {images}, {width} each, from {} shards: {}", shards.len(), out.display())
+        let (images, width) = (counted(shape.images, "image"), HumanCount(shape.width as u64));
+        format!("features of {images}, {width} each, from {}: {}", counted(shards.len(), "shard"), out.display())
     })
 }

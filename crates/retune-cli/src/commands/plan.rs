@@ -11,6 +11,7 @@ use retune::train::estimate::Estimate;
 use serde::Serialize;
 
 use crate::arguments::data::EvaluationArguments;
+use crate::arguments::given::GivenOptions;
 use crate::arguments::method::MethodArguments;
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
 use crate::arguments::run::RunArguments;
@@ -66,7 +67,7 @@ struct BlockSize<'a> {
 
 /// Prints the plan for the model.
 pub fn run(arguments: &PlanArguments, console: &Console) -> Result<(), Failure> {
-    let source = arguments.method.source(&arguments.training.head)?;
+    let source = arguments.method.source(&arguments.training.head, &GivenOptions::default())?;
     let Some(data) = arguments.data.as_deref() else {
         let model = arguments.model.load(&arguments.preprocessing.change(), console)?;
         let model = with_a_head(model, console)?;

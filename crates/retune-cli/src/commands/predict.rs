@@ -7,15 +7,15 @@ use retune::files;
 use retune::inference::{self, InferenceError, Layer, sigmoid, softmax_at};
 use retune::models::{Model, imagenet};
 use retune::sources::{DataNote, Dataset, Sample, memory};
+use retune::wording::{counted, listed};
 use serde::Serialize;
 
-use crate::arguments::data::{BatchArguments, open_source};
+use crate::arguments::data::{BatchArguments, leave_out_unreadable, open_source_with};
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
 use crate::arguments::output_file::{Format, OutputFile, csv_cell};
 use crate::arguments::parse;
 use crate::failure::Failure;
 use crate::output::Console;
-use crate::output::results::images_in_words;
 use crate::output::results::percent;
 use crate::output::table::{Align, Table};
 
@@ -35,6 +35,9 @@ pub struct PredictArguments {
     /// model's, which retune fit measures on validation; 1 if it has none]
     #[arg(long, value_name = "T", value_parser = parse::temperature, allow_hyphen_values = true)]
     temperature: Option<f64>,
+    /// Skip images that cannot be read, and list them [default: stop at the first]
+    #[arg(long)]
+    skip_bad: bool,
     #[command(flatten)]
     batches: BatchArguments,
     #[command(flatten)]
@@ -95,7 +98,11 @@ impl Probabilities {
 /// Prints the top classes of every image.
 pub fn run(arguments: &PredictArguments, console: &Console) -> Result<(), Failure> {
     arguments.out.as_ref().map_or(Ok(()), OutputFile::check)?;
-    let dataset = images(&arguments.images, console)?;
+    let mut dataset = images(&arguments.images, arguments.skip_bad, console)?;
+    if arguments.skip_bad {
+        let named: Vec<String> = arguments.images.iter().map(|path| path.display().to_string()).collect();
+        leave_out_unreadable(&mut dataset, listed(&named), console)?;
+    }
     let model = arguments.model.load(&arguments.preprocessing.change(), console)?;
     let classes = model.config().num_classes();
     if classes == 0 {
@@ -121,15 +128,15 @@ pub fn run(arguments: &PredictArguments, console: &Console) -> Result<(), Failur
         _ => files::write_atomically(&out.path, |file| file.write_all(csv(&predictions).as_bytes()))?,
     }
     console.print(&predictions, || {
-        format!("predictions for {}: {}", images_in_words(predictions.len()), out.path.display())
+        format!("predictions for {}: {}", counted(predictions.len(), "image"), out.path.display())
     })
 }
 
 /// All images at the paths, named as the user would name them.
-fn images(paths: &[PathBuf], console: &Console) -> Result<Dataset, Failure> {
+fn images(paths: &[PathBuf], skip_bad: bool, console: &Console) -> Result<Dataset, Failure> {
     let mut samples = Vec::new();
     for path in paths {
-        let found = open_source(path, console)?.all();
+        let found = open_source_with(path, skip_bad, console)?.all();
         // One image is called what the user called it; what a folder holds, by its path in it; what a list holds, by its
         // path beside the list; what is in memory, by its own name.
         let named = |sample: Sample| {

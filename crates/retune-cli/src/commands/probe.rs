@@ -4,16 +4,17 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use indexmap::IndexMap;
+use retune::files;
 use retune::inference::{Evaluation, Metric};
 use retune::monitor::Monitor;
 use retune::train::TrainError;
 use retune::train::probe::{LabeledFeatures, Probe, ProbeOptions};
+use retune::wording::counted;
 use serde::Serialize;
 
 use crate::arguments::feature_file::TrainingFeatures;
 use crate::arguments::parse::{self, named};
 use crate::failure::Failure;
-use crate::output::results::images_in_words;
 use crate::output::{Console, results};
 
 /// Options of `retune probe`.
@@ -37,7 +38,7 @@ pub struct ProbeArguments {
           value_parser = named::<Metric>(["accuracy", "balanced-accuracy", "macro-f1", "loss", "auroc"]))]
     select: Metric,
     /// Random seed of the images to hold out
-    #[arg(long, value_name = "N", default_value = "0")]
+    #[arg(long, value_name = "N", default_value = "0", value_parser = parse::seed, allow_hyphen_values = true)]
     seed: u64,
     /// Write the head to this .safetensors file: `weight` and `bias`, as torch.nn.Linear has them
     #[arg(long, value_name = "FILE")]
@@ -61,6 +62,11 @@ pub fn run(arguments: &ProbeArguments, console: &Console) -> Result<(), Failure>
     if let Some(path) = arguments.save.as_ref().filter(|path| path.extension().is_none_or(|end| end != "safetensors")) {
         return Err(Failure::Mistake(format!("--save {} must end in .safetensors", path.display())));
     }
+    if arguments.select == Metric::MeanAveragePrecision {
+        let reason = "--select map is for images with several labels, and a feature file knows one class of each image";
+        return Err(Failure::Mistake(reason.to_owned()));
+    }
+    arguments.save.as_deref().map_or(Ok(()), files::check_writable)?;
     let mut training = TrainingFeatures::read(&arguments.train)?;
     if training.classes < 2 {
         return Err(Failure::in_file(&arguments.train, "a probe needs images of at least two classes"));
@@ -79,6 +85,9 @@ pub fn run(arguments: &ProbeArguments, console: &Console) -> Result<(), Failure>
         Some(path) => (whole, alike(path)?),
         None => whole.held_out(&training.table, arguments.val_fraction, arguments.seed).map_err(failure)?,
     };
+    // Before anything is fit, so that nothing is fit in vain.
+    let named = |path: &PathBuf| Ok((path.display().to_string(), alike(path)?));
+    let others = arguments.features.iter().map(named).collect::<Result<Vec<_>, Failure>>()?;
     if validation.labels.is_empty() {
         let reason = "no class has two images, so none can be held out; name features to choose by with --val";
         return Err(Failure::in_file(&arguments.train, reason));
@@ -92,9 +101,7 @@ pub fn run(arguments: &ProbeArguments, console: &Console) -> Result<(), Failure>
     let probe =
         Probe::of_features(&train, &validation, training.classes, &options, &console.progress).map_err(failure)?;
     let mut splits = IndexMap::from([("val".to_owned(), probe.evaluation(&validation))]);
-    for path in &arguments.features {
-        splits.insert(path.display().to_string(), probe.evaluation(&alike(path)?));
-    }
+    splits.extend(others.iter().map(|(name, features)| (name.clone(), probe.evaluation(features))));
     if let Some(path) = &arguments.save {
         probe.save_head(path, &training.class_names())?;
     }
@@ -107,7 +114,7 @@ pub fn run(arguments: &ProbeArguments, console: &Console) -> Result<(), Failure>
         head: arguments.save.as_deref(),
     };
     console.print(&document, || {
-        let images = images_in_words(train.labels.len());
+        let images = counted(train.labels.len(), "image");
         let strength = probe.inverse_strength;
         let head = arguments.save.as_ref().map(|path| format!("\nhead: {}\n", path.display())).unwrap_or_default();
         format!(

@@ -8,6 +8,7 @@ use clap::Args;
 use retune::compare::page::{self, RunOf};
 use retune::compare::runner;
 use retune::monitor::Monitor;
+use retune::report::findings::Command;
 use retune::report::page::Page;
 use retune::report::pictures;
 use retune::report::run_page::{RunRecord, read_command};
@@ -72,7 +73,7 @@ fn of_run(run: &Path, console: &Console) -> Result<Page, Failure> {
 /// Writes the page and the pictures of a run that has just finished, and returns the page's path. A failure is reported
 /// and does not fail the run.
 pub fn after_run(run: &Path, summary: &Summary, console: &Console) -> Result<Option<PathBuf>, Failure> {
-    let again = format!("`retune report {}` writes it again", run.display());
+    let again = written_again(run);
     let page = run.join(REPORT_FILE);
     let written = made_or_told(&page, &again, console, || Ok(of_run(run, console)?.save(&page)?))?;
     let missing = pictures::draw(run, summary);
@@ -86,10 +87,15 @@ pub fn after_run(run: &Path, summary: &Summary, console: &Console) -> Result<Opt
 
 /// Writes the page of a comparison that has just finished, as [`after_run`] does.
 pub fn after_comparison(directory: &Path, console: &Console) -> Result<Option<PathBuf>, Failure> {
-    let again = format!("`retune report {}` writes it again", directory.display());
+    let again = written_again(directory);
     let page = directory.join(REPORT_FILE);
     let written = made_or_told(&page, &again, console, || Ok(of_comparison(directory, console)?.save(&page)?))?;
     Ok(written.then_some(page))
+}
+
+/// How to write what is missing.
+fn written_again(directory: &Path) -> String {
+    format!("`{}` writes it again", Command::new("report").operand(&directory.display().to_string()))
 }
 
 /// Whether `make` made a file. Failures are reported, even defects; only an interruption is passed on.

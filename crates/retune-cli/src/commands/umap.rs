@@ -7,7 +7,6 @@ use std::iter::repeat_n;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use indicatif::HumanCount;
 use retune::analysis::neighbors::Metric;
 use retune::analysis::overlap::overlap;
 use retune::analysis::trustworthiness::trustworthiness;
@@ -22,12 +21,13 @@ use retune::report::findings::map::{MapFacts, Placed};
 use retune::report::findings::{self, Findings, NextStep};
 use retune::report::plot::Plot;
 use retune::run::record::Thumbnails;
-use retune::sources::{ImageSource, SplitName};
+use retune::sources::{ImageSource, SampleList, SplitName};
+use retune::wording::counted;
 use serde::Serialize;
 
 use self::onto::KnownMap;
 use super::eval::with_model_classes;
-use crate::arguments::data::{BatchArguments, open_source};
+use crate::arguments::data::{BatchArguments, leave_out_unreadable, open_source_with};
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
 use crate::arguments::output_file::{Format, OutputFile, csv_cell};
 use crate::arguments::parse::{self, named};
@@ -52,6 +52,9 @@ pub struct UmapArguments {
     /// Split of --data to read [default: every image]
     #[arg(long, value_name = "NAME", conflicts_with = "features", help_heading = "Features")]
     split: Option<String>,
+    /// Skip images that cannot be read, and list them [default: stop at the first]
+    #[arg(long, conflicts_with = "features", help_heading = "Features")]
+    skip_bad: bool,
     /// Layer: input, pooled (what the head sees), cls+mean (a transformer's class token and the mean of its patches),
     /// logits, or a name that `retune layers` lists
     #[arg(long, value_name = "NAME", default_value = "pooled", help_heading = "Features")]
@@ -75,7 +78,7 @@ pub struct UmapArguments {
           help_heading = "Map")]
     metric: Metric,
     /// Random seed of the layout
-    #[arg(long, value_name = "N", default_value = "0", help_heading = "Map")]
+    #[arg(long, value_name = "N", default_value = "0", value_parser = parse::seed, allow_hyphen_values = true, help_heading = "Map")]
     seed: u64,
     /// Epochs of the layout [default: 500, or 200 for more than 10,000 images]
     #[arg(long, value_name = "N", value_parser = parse::count, allow_hyphen_values = true, help_heading = "Map")]
@@ -134,6 +137,8 @@ struct Images {
     files: Vec<String>,
     splits: Vec<String>,
     predictions: Vec<String>,
+    /// Whether predictions and labels are of the same classes, so that a prediction can be right.
+    is_matched: bool,
     thumbnails: Option<Thumbnails>,
 }
 
@@ -183,17 +188,18 @@ pub fn run(arguments: &UmapArguments, console: &Console) -> Result<(), Failure> 
     let findings = images.findings(&options, document.trustworthiness, placed, typed);
     let map = images.map(&layout, &arguments.color);
     let page = || images.page(title.clone(), map.clone(), &options, arguments, &findings);
-    let plot = || Plot::from(map.figure(&format!("UMAP of {} images", document.images), map.colored_by));
+    let plot = || Plot::from(map.figure(&format!("UMAP of {}", counted(document.images, "image")), map.colored_by));
     arguments.out.write(plot, &document, || csv(&document.points), page)?;
     console.print(&document, || {
         let trust = document.trustworthiness.map_or_else(String::new, |trust| {
             format!("\ntrustworthiness over {JUDGED_NEIGHBORS} neighbors: {trust:.4}")
         });
         let made = match &known {
-            Some(known) => format!("{new} images placed among {} of {}", known.layout.len(), known.name),
-            None => format!("map of {} images", HumanCount(document.images as u64)),
+            Some(known) => format!("{} placed among {} of {}", counted(new, "image"), known.layout.len(), known.name),
+            None => format!("map of {}", counted(document.images, "image")),
         };
-        let made = format!("{made}, {} features each: {}", document.width, arguments.out.path.display());
+        let width = counted(document.width, "feature");
+        let made = format!("{made}, {width} each: {}", arguments.out.path.display());
         format!("{}{made}{trust}", results::found(&findings))
     })
 }
@@ -253,8 +259,18 @@ impl Images {
 
     fn of_model(arguments: &UmapArguments, data: &Path, console: &Console) -> Result<Self, Failure> {
         let split = arguments.split.as_deref().map_or(SplitName::All, SplitName::from);
-        let source = open_source(data, console)?;
-        let dataset = source.split(&split)?;
+        let source = open_source_with(data, arguments.skip_bad, console)?;
+        let mut dataset = source.split(&split)?;
+        let mut splits: Vec<String> = Vec::new();
+        if split == SplitName::All && source.splits.len() > 1 {
+            let of_split = |(name, samples): (&SplitName, &SampleList)| repeat_n(name.to_string(), samples.len());
+            splits.extend(source.splits.iter().flat_map(of_split));
+        }
+        if arguments.skip_bad {
+            let left_out = leave_out_unreadable(&mut dataset, data.display(), console)?;
+            let mut place = 0..;
+            splits.retain(|_| place.next().is_some_and(|place| left_out.binary_search(&place).is_err()));
+        }
         let model = arguments.model.load(&arguments.preprocessing.change(), console)?;
         // Labels that the model does not know can be shown, but not be right or wrong.
         let (dataset, is_matched) = match with_model_classes(&dataset, &model, console) {
@@ -272,7 +288,7 @@ impl Images {
         let names = names.unwrap_or_default();
         let loader = arguments.batches.loader(dataset, &model, console)?;
         let dataset = loader.dataset();
-        let mut images = Self::default();
+        let mut images = Self { is_matched, ..Self::default() };
         let (mut features, mut predictions) = (Vec::new(), Vec::new());
         let mut thumbnails = wants_thumbnails(arguments).then(|| Thumbnails::for_images(dataset.len()));
         console.progress.start("features", dataset.len());
@@ -287,10 +303,7 @@ impl Images {
         })?;
         console.progress.finish();
         let name = |class: usize| names.get(class).cloned().unwrap_or_else(|| class.to_string());
-        if split == SplitName::All && source.splits.len() > 1 {
-            let splits = source.splits.iter();
-            images.splits = splits.flat_map(|(name, samples)| repeat_n(name.to_string(), samples.len())).collect();
-        }
+        images.splits = splits;
         images.thumbnails = thumbnails;
         images.width = features.len() / dataset.len();
         images.features = features;
@@ -345,7 +358,7 @@ impl Images {
         let facts = MapFacts {
             classes: &classes,
             overlap,
-            right: Some((right, answers.count())),
+            right: self.is_matched.then(|| (right, answers.count())),
             trustworthiness: trust.map(|trust| (trust, JUDGED_NEIGHBORS)),
             placed,
         };

@@ -6,6 +6,7 @@ use retune::plan::{
     Adaptive, Anchor, Averaging, Combine, Criterion, Gradient, HeadMeasure, Interpolation, LayerKind,
     LogisticRegression, LowRank, Phase, Plan, Rung, Schedule, Selection, Solver, Warmup,
 };
+use retune::wording::counted;
 
 use super::table::{Align, Table};
 
@@ -139,10 +140,7 @@ fn solver(solver: &Solver) -> String {
 
 fn descent(gradient: &Gradient) -> String {
     let Gradient { epochs, learning_rates, schedule, warmup_epochs, warmup, combine, .. } = gradient;
-    let epochs = match epochs {
-        1 => "1 epoch".to_owned(),
-        epochs => format!("{epochs} epochs"),
-    };
+    let epochs = counted(*epochs, "epoch");
     let names: Vec<String> = learning_rates.iter().map(|rate| format!("{rate:e}")).collect();
     let combined = match combine {
         Combine::Best => "best",
@@ -160,8 +158,11 @@ fn descent(gradient: &Gradient) -> String {
         Schedule::Slanted => "slanted triangle",
     };
     let climb = if *warmup == Warmup::Exponential { "exponential " } else { "" };
-    let warmup =
-        if *warmup_epochs > 0.0 { format!(" after {warmup_epochs} epochs of {climb}warm-up") } else { String::new() };
+    let warmup = match *warmup_epochs {
+        0.0 => String::new(),
+        1.0 => format!(" after 1 epoch of {climb}warm-up"),
+        epochs => format!(" after {epochs} epochs of {climb}warm-up"),
+    };
     format!("{epochs}, {rates}, {schedule}{warmup}")
 }
 
@@ -170,7 +171,7 @@ fn searched(gradient: &Gradient) -> String {
     let mut which = "all".to_owned();
     let mut stages = Vec::new();
     for Rung { epochs, keep, keep_largest } in &gradient.rungs {
-        stages.push(format!("{which} for {epochs} epoch{}", if *epochs == 1 { "" } else { "s" }));
+        stages.push(format!("{which} for {}", counted(*epochs, "epoch")));
         which = match (keep, keep_largest) {
             (1, _) => "the best".to_owned(),
             (2, true) => "the best and the largest about as good".to_owned(),
@@ -187,7 +188,10 @@ fn searched(gradient: &Gradient) -> String {
 fn extras(gradient: &Gradient) -> Vec<String> {
     let mut extras = Vec::new();
     if let Some(patience) = gradient.patience {
-        extras.push(format!("until {patience} epochs in a row are no better"));
+        extras.push(match patience {
+            1 => "until an epoch is no better".to_owned(),
+            epochs => format!("until {epochs} epochs in a row are no better"),
+        });
     }
     match gradient.parameters {
         Selection::All => {}

@@ -11,6 +11,7 @@ use retune::report::confusion::ClassAccuracy;
 use retune::report::findings::{Findings, rates};
 use retune::run::{self, Hint, Summary};
 use retune::train::{BudgetCut, PhaseOutcome, ShortenedTraining};
+use retune::wording::counted;
 use serde::Serialize;
 
 use super::color::bold;
@@ -147,11 +148,11 @@ fn class_table(set: &str, classes: &[ClassAccuracy]) -> Table {
 /// The results of a run and the path of its model.
 pub fn summary(summary: &Summary, run: &Path, findings: &Findings) -> String {
     let mut text = format!(
-        "{} on {}: {} images, {} parameters trained, {}\n",
+        "{} on {}: {}, {} trained, {}\n",
         summary.method,
         summary.architecture,
-        HumanCount(summary.training_images as u64),
-        HumanCount(summary.trained_parameters as u64),
+        counted(summary.training_images, "image"),
+        counted(summary.trained_parameters, "parameter"),
         Rounded(Duration::try_from_secs_f64(summary.seconds).unwrap_or_default()),
     );
     for phase in &summary.phases {
@@ -238,12 +239,6 @@ fn left_out(cut: &BudgetCut) -> String {
 
 fn interval([low, high]: [f64; 2]) -> String {
     format!("{:.1}–{:.1} %", 100.0 * low, 100.0 * high)
-}
-
-/// A number of images, such as `1 image`.
-pub fn images_in_words(count: usize) -> String {
-    let noun = if count == 1 { "image" } else { "images" };
-    format!("{} {noun}", HumanCount(count as u64))
 }
 
 /// A share of 1 in percent.

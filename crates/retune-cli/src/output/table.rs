@@ -1,5 +1,7 @@
 //! Tables of text, with headings in bold.
 
+use retune::wording::printable;
+
 use super::color::bold;
 
 /// On which side a column's cells are filled up.
@@ -40,17 +42,6 @@ impl Table {
     pub fn emphasize(&mut self) {
         self.emphasized.extend(self.rows.len().checked_sub(1));
     }
-}
-
-/// Text whose control characters are shown and not obeyed, as names of files may have any; `lines`
-/// lets line breaks be.
-pub fn printable(text: &str, lines: bool) -> String {
-    let shown = |character: char| match character {
-        '\n' if lines => character.to_string(),
-        character if character.is_control() => character.escape_default().to_string(),
-        character => character.to_string(),
-    };
-    if text.chars().any(char::is_control) { text.chars().map(shown).collect() } else { text.to_owned() }
 }
 
 impl std::fmt::Display for Table {

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use super::{Basis, ColumnResult, Comparison, MethodResult, Standing};
 use crate::methods;
-use crate::report::findings::{Command, Findings, NextStep, listed, points, typed};
-use crate::report::page::grouped;
+use crate::report::findings::{Command, Findings, NextStep, listed, points_between, typed};
 use crate::run::command::with_value;
+use crate::wording::counted;
 
 /// Seeds to compare over at least: with fewer, Student's quantile is large (12.7 for two, 2.8 for five).
 const SEEDS: usize = 5;
@@ -128,15 +128,14 @@ fn default_method(comparison: &Comparison) -> Option<String> {
     let behind = results.filter_map(|result| {
         let own = result.methods.iter().find(|method| method.label == methods::DEFAULT.name)?;
         let best = best_of(result)?.estimate?;
-        let lost = best.mean - own.estimate?.mean;
-        (own.standing == Standing::Worse).then_some((lost, result))
+        (own.standing == Standing::Worse).then_some((own.estimate?.mean, best.mean, result))
     });
-    let (lost, result) = behind.max_by(|one, other| one.0.total_cmp(&other.0))?;
-    let images = if result.images > 0 { format!(" ({} images)", grouped(result.images)) } else { String::new() };
+    let (own, best, result) = behind.max_by(|one, other| (one.1 - one.0).total_cmp(&(other.1 - other.0)))?;
+    let images = if result.images > 0 { format!(" ({})", counted(result.images, "image")) } else { String::new() };
     Some(format!(
         "The default method, {}, is {} points below the best on {}{images}.",
         methods::DEFAULT.name,
-        points(lost),
+        points_between(own, best),
         result.column.heading()
     ))
 }

@@ -367,9 +367,8 @@ fn draw(comparison: &Comparison, out: &Path) -> Vec<MissingPicture> {
     let mut pictures = Pictures::new(out.to_owned());
     let scatters = comparison.scatters();
     let only = scatters.len() == 1;
-    for (set, figure) in scatters {
-        let safe: String =
-            set.chars().map(|character| if character.is_ascii_alphanumeric() { character } else { '_' }).collect();
+    let sets: Vec<String> = scatters.iter().map(|(set, _)| set.to_string()).collect();
+    for ((_, figure), safe) in scatters.into_iter().zip(pictures::file_names(&sets)) {
         pictures.add(&if only { "id_ood".to_owned() } else { format!("id_ood_{safe}") }, || figure.into());
     }
     pictures.missing

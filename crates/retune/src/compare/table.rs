@@ -4,7 +4,7 @@ use std::io;
 
 use super::findings::sentences;
 use super::{Basis, ColumnResult, Comparison, MethodResult, MethodRow, Standing};
-use crate::report::page::grouped;
+use crate::wording::{counted, grouped};
 
 /// The cells of a comparison, as text.
 struct Cells {
@@ -280,7 +280,7 @@ fn images_of(result: &ColumnResult, comparison: &Comparison) -> String {
     let runs = comparison.rows.iter().flat_map(|row| row.runs.values());
     let of_one_run = runs.filter_map(|run| Some(run.splits.get(set)?.n)).max().unwrap_or(0);
     let together = if result.images > of_one_run { " (of all seeds' splits)" } else { "" };
-    format!("{} images of {set}{together}", grouped(result.images))
+    format!("{} of {set}{together}", counted(result.images, "image"))
 }
 
 fn of_accuracies(comparison: &Comparison) -> (String, String) {

@@ -6,6 +6,7 @@ mod preprocessing;
 mod writer;
 
 use std::ffi::OsStr;
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +23,8 @@ const MAX_WEIGHTS: usize = (1 << 31) - (1 << 26);
 
 /// Where weights outside of the graph's file begin: on a page, so that runtimes can map them into memory.
 const ALIGNMENT: usize = 4096;
+/// What the file with the weights ends in, after the name of the graph's.
+const WEIGHTS_EXTENSION: &str = "data";
 
 /// A file that is ready to be written.
 pub(super) struct Document {
@@ -78,7 +81,7 @@ impl Document {
                 io::Error::new(io::ErrorKind::InvalidFilename, "its name, which its weights share, is not Unicode");
             FileError::new("write", path, reason)
         })?;
-        let name = format!("{name}.data");
+        let name = format!("{name}.{WEIGHTS_EXTENSION}");
         let beside = path.with_file_name(&name);
         files::write_atomically(&beside, |file| {
             for weights in self.weights() {
@@ -121,6 +124,15 @@ impl Document {
             output: graph.output.clone(),
         });
         ModelProto { graph, ..self.model.without_graph() }
+    }
+}
+
+/// Removes the weights that the file of another export had beside it; there may be none.
+pub fn remove_weights_beside(path: &Path) -> Result<(), FileError> {
+    let beside = path.with_added_extension(WEIGHTS_EXTENSION);
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(FileError::new("remove", &beside, error)),
+        _ => Ok(()),
     }
 }
 

@@ -68,9 +68,13 @@ fn resample(interpolation: Interpolation) -> Option<u32> {
 pub(super) fn check_vacant(path: &Path, text: &str) -> Result<(), ExportError> {
     let parsed = |text: &str| serde_json::from_str::<Value>(text).ok();
     match files::read_text(path) {
-        Ok(found) if parsed(&found) == parsed(text) => Ok(()),
+        Ok(found) => match parsed(&found) {
+            None => Err(ExportError::PreprocessorUnreadable(path.to_owned())),
+            found if found == parsed(text) => Ok(()),
+            Some(_) => Err(ExportError::PreprocessorTaken(path.to_owned())),
+        },
         Err(error) if error.is_of_missing() => Ok(()),
-        _ => Err(ExportError::PreprocessorTaken(path.to_owned())),
+        Err(error) => Err(error.into()),
     }
 }
 

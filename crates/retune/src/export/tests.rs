@@ -238,7 +238,7 @@ fn what_cannot_be_exported_is_refused_and_nothing_is_written() {
     }
     let folder = tempfile::tempdir().unwrap();
     let error = write_onnx(&headless, folder.path(), &OnnxOptions { output: Output::Features, ..plain() });
-    assert!(error.unwrap_err().to_string().contains("is a directory"));
+    assert!(error.unwrap_err().to_string().contains("it is a folder"));
 }
 
 /// Preprocessing of squares of 224 pixels.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::origin::Origin;
+use crate::models::Model;
 use crate::sources::{Dataset, Sample};
 
 /// The labels and paths of rows, and what the labels mean.
@@ -17,12 +18,13 @@ pub(super) struct Listing {
 }
 
 impl Listing {
-    /// That of some of a dataset's images.
-    pub fn of(dataset: &Dataset, samples: &[Sample], origin: &Origin) -> serde_json::Result<Self> {
+    /// That of some of a dataset's images, as `model` sees their labels.
+    pub fn of(model: &Model, dataset: &Dataset, samples: &[Sample], origin: &Origin) -> serde_json::Result<Self> {
+        let labels = labels(model, samples);
         Ok(Self {
-            labels: samples.iter().map(|sample| stored_label(sample.label)).collect(),
+            labels: labels.map(stored_label).collect(),
             paths: samples.iter().map(|sample| sample.name.clone()).collect(),
-            classes: dataset.classes.clone(),
+            classes: classes(model, dataset),
             origin: origin.shard.map(|_| serde_json::to_string(origin)).transpose()?,
         })
     }
@@ -31,6 +33,17 @@ impl Listing {
     pub fn len(&self) -> usize {
         self.labels.len()
     }
+}
+
+/// The class of each image. An image that may have several labels has none that a class could stand for.
+pub(super) fn labels<'a>(model: &Model, samples: &'a [Sample]) -> impl Iterator<Item = Option<usize>> + use<'a> {
+    let has_class = !model.config().is_multi_label();
+    samples.iter().map(move |sample| sample.label.filter(|_| has_class))
+}
+
+/// What the labels mean.
+pub(super) fn classes(model: &Model, dataset: &Dataset) -> Vec<String> {
+    if model.config().is_multi_label() { Vec::new() } else { dataset.classes.clone() }
 }
 
 /// The label as files hold it: −1 where it is unknown.

@@ -9,7 +9,7 @@ use super::partial::Partial;
 use super::shard::Shard;
 use super::table::Arrays;
 use super::{FeatureFormat, FeatureShape, FeaturesError, check_is_no_folder, finish};
-use crate::files::FileError;
+use crate::files::{self, FileError};
 use crate::monitor::Monitor;
 
 /// Puts the shards of an extraction together, in whatever order they are named and whatever formats they have: `path`
@@ -23,6 +23,9 @@ use crate::monitor::Monitor;
 pub fn merge(shards: &[PathBuf], path: &Path, monitor: &dyn Monitor) -> Result<FeatureShape, FeaturesError> {
     let format = FeatureFormat::of(path)?;
     check_is_no_folder(path)?;
+    if shards.iter().any(|shard| files::are_same(shard, path)) {
+        return Err(FeaturesError::OverAShard(path.to_owned()));
+    }
     let Known { origin, order, listing, width } = check_all(shards)?;
 
     let size = origin.batch_size();

@@ -243,8 +243,8 @@ fn a_failure_leaves_nothing_behind() {
 #[test]
 fn other_formats_are_refused_by_name() {
     let refused = |path: &str| FeatureFormat::of(Path::new(path)).unwrap_err().to_string();
-    assert!(refused("f.csv").contains(".npz, .parquet or .safetensors"));
-    assert!(refused("features").contains(".npz, .parquet or .safetensors"));
+    assert!(refused("f.csv").contains(".npz, .parquet, or .safetensors"));
+    assert!(refused("features").contains(".npz, .parquet, or .safetensors"));
     assert_eq!(FeatureFormat::of(Path::new("f.parquet")).unwrap().extension, "parquet");
     assert_eq!(FeatureFormat::of(Path::new("F.NPZ")).unwrap().extension, "npz");
 }

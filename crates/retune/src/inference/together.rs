@@ -31,8 +31,7 @@ pub(super) fn try_for_each_batch<E: From<InferenceError>>(
     let mut listed = loader.epoch_without_images(0, Order::Sequential, numbers.start);
 
     let images_before = |batch: usize| (batch * loader.options().batch_size).min(loader.dataset().len());
-    monitor.start(task, images_before(numbers.end));
-    monitor.advance(images_before(numbers.start));
+    monitor.start(task, images_before(numbers.end) - images_before(numbers.start));
     for round in groups.chunks(processes.size()) {
         let own = round.get(processes.rank()).map_or(0, Range::len);
         let batches = loaded.by_ref().take(own).collect::<Result<Vec<Batch>, _>>().map_err(InferenceError::from)?;

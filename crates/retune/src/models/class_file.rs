@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::imagenet;
 use crate::files::{self, FileError};
+use crate::wording::counted;
 
 /// Why a file does not name a model's classes.
 #[derive(Debug, thiserror::Error)]
@@ -24,7 +25,7 @@ pub enum ClassFileError {
         problem: String,
     },
     /// It names more or fewer classes than the model has.
-    #[error("{path} names {names} classes, and the model has {classes}", path = path.display())]
+    #[error("{path} names {names}, and the model has {classes}", path = path.display(), names = counted(*names, "class"))]
     Count {
         /// The file.
         path: PathBuf,
@@ -58,7 +59,7 @@ impl ClassNames {
     /// `n01440764 tench, Tinca tinca`); a JSON list of names; or a JSON object from numbers to names
     /// (`{"0": "tench"}`), from names to numbers (`{"tench": 0}`) or from numbers to ids and names
     /// (`{"0": ["n01440764", "tench"]}`, as in `imagenet_class_index.json`). Of a model's configuration, its `label_names`
-    /// or `id2label` are taken.
+    /// or `id2label` are taken; of a `run.toml`, the names that the run's model was given.
     ///
     /// # Errors
     /// A file that cannot be read or has another form; an empty line between others; numbers that are not 0, 1, … .
@@ -72,6 +73,9 @@ impl ClassNames {
     /// As [`ClassNames::read`].
     pub fn parse(text: &str, path: &Path) -> Result<Self, ClassFileError> {
         let text = text.trim_start_matches('\u{feff}');
+        if let Some(names) = of_run(text) {
+            return Ok(names);
+        }
         let form = |problem: String| ClassFileError::Form { path: path.to_owned(), problem };
         let entries = if text.trim_start().starts_with(['[', '{']) {
             let value = serde_json::from_str(text).map_err(|error| form(format!("not JSON: {error}")))?;
@@ -87,6 +91,12 @@ impl ClassNames {
         let names = entries.into_iter().map(|entry| entry.name).collect();
         Ok(Self { file: path.to_owned(), names, descriptions })
     }
+}
+
+/// The names in the options of a run; `None` of any other text.
+fn of_run(text: &str) -> Option<ClassNames> {
+    let mut options: toml::Table = text.parse().ok()?;
+    options.get_mut("model")?.as_table_mut()?.remove("classes")?.try_into().ok()
 }
 
 fn of_lines(text: &str) -> Result<Vec<Entry>, String> {

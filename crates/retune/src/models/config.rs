@@ -451,7 +451,7 @@ fn preprocessing(cfg: &Map<String, Value>, channels: Channels, path: &str) -> Re
             .get("crop_mode")
             .and_then(Value::as_str)
             .and_then(|name| name.parse::<CropMode>().ok())
-            .ok_or_else(|| wrong("crop_mode", "center, squash or border"))?,
+            .ok_or_else(|| wrong("crop_mode", "center, squash, or border"))?,
         channels,
         mean: values("mean")?,
         std,

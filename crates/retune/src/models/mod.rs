@@ -52,6 +52,7 @@ use self::weights::WeightsError;
 use crate::device;
 use crate::files::{self, FileError};
 use crate::monitor::Monitor;
+use crate::wording::grouped;
 
 /// Name of the weights' file in a model directory.
 pub const WEIGHTS_FILE: &str = "model.safetensors";
@@ -91,7 +92,7 @@ pub enum ModelError {
     /// The file is too small for the model.
     #[error(
         "{path} has {bytes} bytes, too few for the {weights} weights of the architecture; is it cut off, or another's?",
-        path = path.display()
+        path = path.display(), bytes = grouped(*bytes as usize), weights = grouped(*weights as usize)
     )]
     TooFewWeights {
         /// The file.
@@ -528,7 +529,7 @@ fn check_weights_size(network: &Network, path: &Path) -> Result<(), ModelError> 
     let resampled = network.scalars(|spec| spec.name == "pos_embed");
     // The smallest floats have two bytes.
     if 2 * held > u128::from(bytes) || resampled > MAX_RESAMPLING * u128::from(bytes) {
-        return Err(ModelError::TooFewWeights { path: path.to_owned(), bytes, weights: held + resampled });
+        return Err(ModelError::TooFewWeights { path: path.to_owned(), bytes, weights: network.scalars(|_| true) });
     }
     Ok(())
 }

@@ -23,7 +23,7 @@ impl std::str::FromStr for Schedule {
 
     fn from_str(name: &str) -> Result<Self, String> {
         let known = Self::ALL.into_iter().find(|schedule| schedule.name() == name);
-        known.ok_or_else(|| "expected constant, linear, cosine or slanted".into())
+        known.ok_or_else(|| "expected constant, linear, cosine, or slanted".into())
     }
 }
 

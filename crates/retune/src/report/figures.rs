@@ -7,11 +7,11 @@ use retune_figures::{Axis, Format};
 
 use super::confusion::{Confusion, Hard, group_names, group_size};
 use super::layer_rates::RateLines;
-use super::page::grouped;
 use super::verdict::percent;
 use crate::inference::Evaluation;
 use crate::run::CurvePoint;
 use crate::train::metrics::MetricsRow;
+use crate::wording::grouped;
 
 /// Classes that a matrix tells everything of.
 const FEW: usize = 30;

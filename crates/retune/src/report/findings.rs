@@ -9,6 +9,8 @@ use serde::Serialize;
 
 pub use super::verdict::{Confidence, evaluated};
 pub use crate::run::command::{Command, quoted, typed};
+use crate::wording::printable;
+pub use crate::wording::{alternatives, listed};
 
 /// What was found, the most important first, and what to do next.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -36,9 +38,9 @@ impl NextStep {
 }
 
 impl Findings {
-    /// The findings as text: a sentence a line, then each next step with its command below it.
+    /// The findings as text: a sentence a line, with control characters of names shown, then each next step with its command below it.
     pub fn text(&self) -> String {
-        let mut text: String = self.sentences.iter().map(|sentence| format!("{sentence}\n")).collect();
+        let mut text: String = self.sentences.iter().map(|sentence| printable(sentence, false) + "\n").collect();
         for NextStep { purpose, command } in &self.next {
             text.push_str(&format!("Next: {purpose}:\n  {command}\n"));
         }
@@ -59,25 +61,6 @@ pub fn points_between(low: f64, high: f64) -> String {
     points((tenths(high) - tenths(low)) / 100.0)
 }
 
-/// Words with commas, and `and` before the last.
-pub fn listed(words: &[String]) -> String {
-    joined(words, "and")
-}
-
-/// Words with commas, and `or` before the last.
-pub fn alternatives(words: &[String]) -> String {
-    joined(words, "or")
-}
-
-fn joined(words: &[String], conjunction: &str) -> String {
-    match words {
-        [] => String::new(),
-        [only] => only.clone(),
-        [one, other] => format!("{one} {conjunction} {other}"),
-        [others @ .., last] => format!("{}, {conjunction} {last}", others.join(", ")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,7 +75,10 @@ mod tests {
     #[test]
     fn sentences_come_first_and_commands_can_be_pasted() {
         let step = NextStep::new("look at it", &Command::new("eval").with("data", "my images"));
-        let findings = Findings { sentences: vec!["It works.".into()], next: vec![step] };
-        assert_eq!(findings.text(), "It works.\nNext: look at it:\n  retune eval --data 'my images'\n");
+        let findings = Findings { sentences: vec!["It works on a\n\u{1b}[1mb.".into()], next: vec![step] };
+        assert_eq!(
+            findings.text(),
+            "It works on a\\n\\u{1b}[1mb.\nNext: look at it:\n  retune eval --data 'my images'\n"
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! Pictures of one run.
 
 use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use retune_analysis::calibration::Calibration;
@@ -11,7 +12,7 @@ use retune_pixels::decode::catching_panics;
 use super::confusion::Confusion;
 use super::figures;
 use super::heat_maps;
-use super::page::{ColorBy, grouped};
+use super::page::ColorBy;
 use super::plot::Plot;
 use super::run_page::described_map;
 use super::verdict::percent;
@@ -21,6 +22,7 @@ use crate::run::PLOTS_FOLDER;
 use crate::run::record::{Prediction, Predictions, SampleMap, Samples, Sheet};
 use crate::run::{CurvePoint, Summary};
 use crate::train::metrics;
+use crate::wording::counted;
 
 /// A picture that could not be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,11 +69,21 @@ impl Pictures {
 /// multipliers of adaptive rates, confusion, calibration, images of highest loss and what the model looked at in them of
 /// every set, the map of the images, and the curve of an interpolation, as far as the run has them. Returns those that could not be made; they do not fail the run.
 pub fn draw(run: &Path, summary: &Summary) -> Vec<MissingPicture> {
-    let mut pictures = Pictures::new(run.join(PLOTS_FOLDER));
-    if let Err(error) = draw_all(run, summary, &mut pictures) {
-        pictures.missing.push(MissingPicture { path: run.join(PLOTS_FOLDER), reason: error.to_string() });
-    }
-    pictures.missing
+    let folder = run.join(PLOTS_FOLDER);
+    // Whoever is killed meanwhile leaves no folder of this name, so that where there is one, it is whole.
+    let partial = run.join(format!("{PLOTS_FOLDER}.partial"));
+    let drawn_in = if folder.is_dir() { &folder } else { &partial };
+    let mut pictures = Pictures::new(drawn_in.clone());
+    let drawn = draw_all(run, summary, &mut pictures).and_then(|()| match *drawn_in == folder {
+        true => Ok(()),
+        false => fs::rename(&partial, &folder).map_err(|error| FileError::new("write", &folder, error)),
+    });
+    let missing = pictures.missing.into_iter().map(|missing| MissingPicture {
+        path: missing.path.strip_prefix(&partial).map(|picture| folder.join(picture)).unwrap_or(missing.path),
+        ..missing
+    });
+    let failed = drawn.err().map(|error| MissingPicture { path: folder.clone(), reason: error.to_string() });
+    missing.chain(failed).collect()
 }
 
 fn draw_all(run: &Path, summary: &Summary, pictures: &mut Pictures) -> Result<(), FileError> {
@@ -152,14 +164,14 @@ fn images(run: &Path, summary: &Summary, pictures: &mut Pictures) -> Result<(), 
     }
     let map = SampleMap::read(run)?.and_then(|places| described_map(&predictions, &places, &classes));
     if let Some(map) = map {
-        let title = format!("UMAP of {} images", grouped(map.x.len()));
+        let title = format!("UMAP of {}", counted(map.x.len(), "image"));
         pictures.add("map", || map.figure(&title, ColorBy::Class).into());
     }
     Ok(())
 }
 
 /// For each set, a unique part of a file name: its letters and digits, and a number if another set has the same.
-fn file_names(sets: &[String]) -> Vec<String> {
+pub(crate) fn file_names(sets: &[String]) -> Vec<String> {
     // Some file systems do not tell large letters from small ones.
     let taken = |names: &[String], name: &str| names.iter().any(|other| other.eq_ignore_ascii_case(name));
     let mut names: Vec<String> = Vec::with_capacity(sets.len());

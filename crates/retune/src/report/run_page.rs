@@ -12,7 +12,7 @@ use retune_pixels::preprocess::Preprocessing;
 
 use super::findings::Findings;
 use super::heat_maps;
-use super::page::{Page, PageSheet, Section, grouped};
+use super::page::{Page, PageSheet, Section};
 use super::verdict;
 use crate::files::{self, FileError};
 use crate::methods::{Method, MethodOptions};
@@ -21,6 +21,7 @@ use crate::plan::{Plan, Solver};
 use crate::run::record::{LabelPredictions, Predictions, SampleMap, Samples, Sheet};
 use crate::run::{self, COMMAND_FILE, FitError, FitOptions, Summary};
 use crate::train::metrics::{self, MetricsRow};
+use crate::wording::grouped;
 
 /// Makes the list of sections, of a file for each, in their order on the page.
 macro_rules! sections {

@@ -12,6 +12,7 @@ use crate::inference::Evaluation;
 use crate::methods::{Method, Paper};
 use crate::models::ModelConfig;
 use crate::train::PhaseOutcome;
+use crate::wording::printable;
 
 /// Name of the card's file.
 pub const CARD_FILE: &str = "README.md";
@@ -80,9 +81,10 @@ impl<'a> ModelCard<'a> {
         let base = base.map(|base| format!("base_model: {}\n", quoted(base))).unwrap_or_default();
         let results: Vec<Value> = self.splits.iter().map(|(set, evaluation)| self.result(set, evaluation)).collect();
         let index = json!([{ "name": self.name(), "results": results }]);
+        let metric = if self.config.is_multi_label() { "mAP" } else { "accuracy" };
         format!(
             "---\nlibrary_name: timm\npipeline_tag: image-classification\ntags:\n- image-classification\n- timm\n- \
-             retune\n{base}metrics:\n- accuracy\nmodel-index: {index}\n---\n"
+             retune\n{base}metrics:\n- {metric}\nmodel-index: {index}\n---\n"
         )
     }
 
@@ -101,9 +103,9 @@ impl<'a> ModelCard<'a> {
     }
 
     fn introduction(&self) -> String {
-        let begun = self.base.as_deref().map(|base| format!(", fine-tuned from `{base}`")).unwrap_or_default();
-        let (name, architecture) = (self.name(), self.config.architecture());
-        format!("# {name}\n\nAn image classifier: `{architecture}`{begun} on `{}` with retune.\n", self.data)
+        let begun = self.base.as_deref().map(|base| format!(", fine-tuned from {}", code(base))).unwrap_or_default();
+        let (name, architecture) = (prose(&self.name()), self.config.architecture());
+        format!("# {name}\n\nAn image classifier: `{architecture}`{begun} on {} with retune.\n", code(&self.data))
     }
 
     fn results(&self) -> String {
@@ -120,7 +122,7 @@ impl<'a> ModelCard<'a> {
             if let Some(precision) = evaluation.mean_average_precision {
                 measured = format!("{} % | {measured}", percent(precision));
             }
-            let set = cell(set);
+            let set = prose(set);
             text += &format!("| {set} | {} | {measured} | {:.3} |\n", evaluation.n, evaluation.loss);
         }
         if self.splits.contains_key("val") {
@@ -155,7 +157,7 @@ impl<'a> ModelCard<'a> {
         let kind = if self.config.is_multi_label() { "labels, of which an image may have several" } else { "classes" };
         match self.config.label_names() {
             Some(names) if names.len() <= MAX_CLASSES => {
-                let names: Vec<String> = names.iter().map(|name| format!("`{}`", name.replace('`', "'"))).collect();
+                let names: Vec<String> = names.iter().map(|name| code(name)).collect();
                 format!("## Classes\n\n{count} {kind}: {}.\n", names.join(", "))
             }
             _ => format!("## Classes\n\n{count} {kind}; `config.json` names them.\n"),
@@ -171,7 +173,7 @@ fn making(options: &FitOptions, summary: &Summary) -> Vec<String> {
             let paper = method.paper.map(|paper| format!(" ({})", cited(paper))).unwrap_or_default();
             format!("Method: `{method}`, {}{paper}", method.summary)
         }
-        None => format!("Method: `{}`, a plan written by hand", summary.method),
+        None => format!("Method: {}, a plan written by hand", code(&summary.method)),
     };
     let train = &options.train;
     let held_out =
@@ -206,7 +208,7 @@ fn phase(outcome: &PhaseOutcome) -> String {
     if outcome.epoch > 0 {
         facts.push(format!("weights after epoch {}", outcome.epoch));
     }
-    format!("Phase `{}`: {}", outcome.phase, facts.join(", "))
+    format!("Phase {}: {}", code(&outcome.phase), facts.join(", "))
 }
 
 fn cited(paper: Paper) -> String {
@@ -242,9 +244,26 @@ fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
 
-/// Text that leaves a table's row whole.
-fn cell(text: &str) -> String {
-    text.replace('|', "\\|").replace('\n', " ")
+/// Text that is neither markup nor HTML to Markdown, and leaves a heading or a table's row whole.
+fn prose(text: &str) -> String {
+    let escaped = |sign: char| match sign {
+        '&' => "&amp;".to_owned(),
+        '<' => "&lt;".to_owned(),
+        '>' => "&gt;".to_owned(),
+        '\\' | '|' | '`' | '*' | '[' | ']' => format!("\\{sign}"),
+        sign => sign.to_string(),
+    };
+    printable(text, false).chars().map(escaped).collect()
+}
+
+/// Text as Markdown's code, between more backticks than it has in a row (CommonMark 0.31, section 6.1).
+fn code(text: &str) -> String {
+    let text = printable(text, false);
+    let longest = text.split(|sign| sign != '`').map(str::len).max().unwrap_or_default();
+    let fence = "`".repeat(longest + 1);
+    // A space on both sides is left out by readers.
+    let space = if longest > 0 || text.trim().is_empty() { " " } else { "" };
+    format!("{fence}{space}{text}{space}{fence}")
 }
 
 #[cfg(test)]
@@ -280,6 +299,32 @@ mod tests {
         assert!(metadata.contains("base_model: \"timm/resnet18.a1_in1k\"\n"), "{metadata}");
         assert!(text.contains("| a\\|\"b | 10 | 50.0 % (40.0–60.0) | 0.500 |"), "{text}");
         assert!(text.contains("2 classes: `a|b`, `c`."), "{text}");
+    }
+
+    #[test]
+    fn names_of_any_sign_are_shown_as_they_are() {
+        for (name, shown) in
+            [("cat", "`cat`"), ("a`b", "`` a`b ``"), ("``", "``` `` ```"), ("a\n\u{1b}", r"`a\n\u{1b}`")]
+        {
+            assert_eq!(code(name), shown);
+        }
+        assert_eq!(prose("<i> a|b *x*\n"), r"&lt;i&gt; a\|b \*x\*\\n");
+
+        let config = ModelConfig::of_architecture("resnet18").unwrap().with_classes(&["a`b".into(), "c\nd".into()]);
+        let splits = IndexMap::from([("<b>val".to_owned(), evaluation(0.5))]);
+        let data = "my `pets` <x>".to_owned();
+        let text = ModelCard { config: &config, base: None, data, making: Vec::new(), splits: &splits }.text();
+        assert!(text.contains(r"2 classes: `` a`b ``, `c\nd`."), "{text}");
+        assert!(text.contains("# resnet18 on my \\`pets\\` &lt;x&gt;\n"), "{text}");
+        assert!(
+            text.contains("on `` my `pets` <x> `` with retune") && text.contains("| &lt;b&gt;val | 10 |"),
+            "{text}"
+        );
+        assert!(text.contains("\n- accuracy\nmodel-index"), "{text}");
+        let config = config.for_several_labels();
+        let text =
+            ModelCard { config: &config, base: None, data: "d".into(), making: Vec::new(), splits: &splits }.text();
+        assert!(text.contains("\n- mAP\nmodel-index"), "{text}");
     }
 
     #[test]

@@ -66,10 +66,13 @@ impl Command {
                 let part = |name: &str| set.get(name).and_then(Value::as_str).unwrap_or_default();
                 command.also("eval", format!("{}={}", part("name"), self::typed(Path::new(part("path")))))
             }),
-            Meaning::NotHere { id, .. } => match typed.and_then(|typed| value_in(typed, id)) {
-                Some(value) => self.with(id, value),
-                None => self,
-            },
+            // The file of options has the content of the other one.
+            Meaning::Within(id) => {
+                match typed.and_then(|typed| value_in(typed, id).or_else(|| value_in(typed, "config"))) {
+                    Some(value) => self.with(id, value),
+                    None => self,
+                }
+            }
             Meaning::Switch { .. } | Meaning::Balanced(_) | Meaning::Elsewhere | Meaning::Fixed(_) => self,
         }
     }
@@ -176,6 +179,9 @@ impl fmt::Display for Command {
                 None => write!(formatter, " --{name}")?,
             }
         }
+        if self.operands.iter().any(|operand| operand.starts_with('-')) {
+            write!(formatter, " --")?;
+        }
         self.operands.iter().try_for_each(|operand| write!(formatter, " {}", quoted(operand)))
     }
 }
@@ -226,6 +232,12 @@ fn defaults(options: &FitOptions) -> FitOptions {
 fn entries(options: &FitOptions) -> Vec<(String, Value)> {
     // Every option can be written as TOML, or no run could have begun.
     keys::flattened(&Table::try_from(options).unwrap_or_default())
+}
+
+/// Whether a command that a shell reads has a switch.
+pub fn has_switch(command: &str, name: &str) -> bool {
+    let switch = format!("--{name}");
+    shlex::split(command).is_some_and(|words| words.iter().take_while(|word| *word != "--").any(|word| *word == switch))
 }
 
 /// The value of an option in a command that a shell reads.
@@ -299,6 +311,7 @@ fn number(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::ClassNames;
 
     #[test]
     fn a_typed_command_gets_another_value() {
@@ -323,6 +336,7 @@ mod tests {
         assert_eq!(command.with("eval", "c=z").to_string(), "retune eval --model run --eval c=z --size 96");
         let predict = Command::new("predict").with("model", "run").operand("a b.jpg");
         assert_eq!(predict.to_string(), "retune predict --model run 'a b.jpg'");
+        assert_eq!(Command::new("report").operand("-my").to_string(), "retune report -- -my");
         assert_eq!(Command::new("fit").with("lr", "-1").to_string(), "retune fit --lr=-1");
     }
 
@@ -344,6 +358,31 @@ mod tests {
         assert_eq!(file("retune fit --model m --classes 'my classes.txt' --data d").unwrap(), "my classes.txt");
         assert_eq!(file("retune fit --classes=c.txt").unwrap(), "c.txt");
         assert_eq!(file("retune fit --data classes"), None);
+
+        let names = ClassNames::parse("cat\ndog", Path::new("c.txt")).unwrap();
+        let options = FitOptions {
+            data: "d".into(),
+            validation_fraction: 0.2,
+            split_by: SplitBy::default(),
+            head_initialization: HeadInitialization::Keep,
+            device: "cpu".to_owned(),
+            model: ModelSource { path: None, architecture: None, from_scratch: false, classes: Some(names) },
+            preprocessing: PreprocessingChange::default(),
+            train: TrainOptions::default(),
+            multi_label: false,
+            skip_bad: false,
+            evaluations: Vec::new(),
+        };
+        let command = |typed| Command::of_run("fit", &options, Some(typed)).to_string();
+        assert_eq!(command("retune fit --config run/run.toml"), "retune fit --classes run/run.toml --data d");
+    }
+
+    #[test]
+    fn a_switch_is_a_word_of_its_own() {
+        assert!(has_switch("retune fit --data d --no-report", "no-report"));
+        for command in ["retune fit --data=--no-report", "retune fit --data d", "retune fit -- --no-report"] {
+            assert!(!has_switch(command, "no-report"), "{command}");
+        }
     }
 
     #[test]

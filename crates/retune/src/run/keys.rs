@@ -26,13 +26,8 @@ pub enum Meaning {
     Elsewhere,
     /// The command line has no option for it, so it can only be the default.
     Fixed(fn() -> Value),
-    /// An option that takes a file, of which the key holds the content.
-    NotHere {
-        /// The option.
-        id: &'static str,
-        /// What can be done instead.
-        hint: &'static str,
-    },
+    /// An option that takes a file, of which the key holds the content: the file with the key will do.
+    Within(&'static str),
 }
 
 /// The keys of the table `method` besides the options that methods declare.
@@ -55,7 +50,7 @@ pub const KEYS: &[(&str, Meaning)] = &[
     ("model.path", Meaning::Option("model")),
     ("model.architecture", Meaning::Option("arch")),
     ("model.from_scratch", Meaning::Switch { id: "from_scratch", on: true }),
-    ("model.classes", Meaning::NotHere { id: "classes", hint: "name the model's classes with --classes FILE" }),
+    ("model.classes", Meaning::Within("classes")),
     ("data", Meaning::Option("data")),
     ("evaluations", Meaning::Sets("evaluations")),
     ("validation_fraction", Meaning::Option("val_fraction")),

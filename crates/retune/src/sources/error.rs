@@ -7,6 +7,7 @@ use retune_pixels::decode::DecodeError;
 
 use super::{DataNote, SplitName};
 use crate::names::suggestion;
+use crate::wording::{counted, refusal};
 
 impl DataError {
     /// Whether a file or folder that was named is not there.
@@ -44,7 +45,7 @@ pub enum DataError {
         reason: String,
     },
     /// The operating system refused a file or folder.
-    #[error("cannot read {}: {source}", .path.display())]
+    #[error("cannot read {}: {}", .path.display(), refusal(.source))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -167,8 +168,8 @@ pub enum DataError {
     },
     /// A number that goes beyond a model's classes.
     #[error(
-        "{} has the class `{class}`, but the model has {count} classes without names, whose numbers go from 0 to {}",
-        .path.display(), .count.saturating_sub(1)
+        "{} has the class `{class}`, but the model has {} without names, whose numbers go from 0 to {}",
+        .path.display(), counted(*.count, "class"), .count.saturating_sub(1)
     )]
     ClassNumber {
         /// The data's root.
@@ -179,7 +180,7 @@ pub enum DataError {
         count: usize,
     },
     /// A model without names of its classes has another number of them.
-    #[error("{} has {data} classes, and the model has {model} and does not name them", .path.display())]
+    #[error("{} has {}, and the model has {model} and does not name them", .path.display(), counted(*.data, "class"))]
     ClassCount {
         /// The data's root.
         path: PathBuf,
@@ -189,7 +190,7 @@ pub enum DataError {
         model: usize,
     },
     /// The data has no split of that name.
-    #[error("{} has no `{split}` split{}: it has {}", .path.display(), close(&.split.to_string(), .available), Listed(.available))]
+    #[error("{} has no `{split}` split{}: {}", .path.display(), close(&.split.to_string(), .available), Splits(.available))]
     NoSuchSplit {
         /// The data's root.
         path: PathBuf,
@@ -199,7 +200,7 @@ pub enum DataError {
         available: Vec<String>,
     },
     /// A label is no position in the list of classes.
-    #[error("{name} has the label {label}, and there {is} {classes} {noun}", is = if *classes == 1 { "is" } else { "are" }, noun = if *classes == 1 { "class" } else { "classes" })]
+    #[error("{name} has the label {label}, and there {} {}", if *.classes == 1 { "is" } else { "are" }, counted(*.classes, "class"))]
     NoSuchClass {
         /// The image.
         name: String,
@@ -380,6 +381,18 @@ impl fmt::Display for Listed<'_> {
     }
 }
 
+/// Which splits there are.
+struct Splits<'a>(&'a [String]);
+
+impl fmt::Display for Splits<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            [only] if *only == SplitName::All.to_string() => f.write_str("its images are not split"),
+            splits => write!(f, "it has {}", Listed(splits)),
+        }
+    }
+}
+
 /// A small number of classes in words: `no class`, or `the single class NAME`.
 struct Classes<'a>(&'a [String]);
 
@@ -404,6 +417,16 @@ mod tests {
         assert!(text.starts_with("c0, c1, "), "{text}");
         assert!(text.ends_with("c19 and 5 more"), "{text}");
         assert_eq!(Listed(&names[..2]).to_string(), "c0, c1");
+    }
+
+    #[test]
+    fn what_splits_there_are_is_told() {
+        let told = |available: &[SplitName]| {
+            let available = available.iter().map(SplitName::to_string).collect();
+            DataError::NoSuchSplit { path: "d".into(), split: SplitName::from("test"), available }.to_string()
+        };
+        assert_eq!(told(&[SplitName::All]), "d has no `test` split: its images are not split");
+        assert_eq!(told(&[SplitName::Train, SplitName::Validation]), "d has no `test` split: it has train, val");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::classes::quoted;
 use super::{ClassMatch, SplitName};
+use crate::wording::{counted, listed};
 
 /// Something about data that is worth a line, but does not stop anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -286,23 +287,16 @@ fn not_images(f: &mut fmt::Formatter<'_>, folders: &[(String, Vec<(String, usize
     f.write_str(" (convert them to JPEG or PNG)")
 }
 
-/// `1 image`, `2 images`.
-fn counted(count: usize, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
-}
-
 fn are(count: usize) -> &'static str {
     if count == 1 { "is" } else { "are" }
 }
 
-/// `a`, `a and b`, `a, b and c`; of many the first ones.
+/// `a`, `a and b`, `a, b, and c`; of many the first ones.
 fn enumerated(names: &[String]) -> String {
     const SHOWN: usize = 10;
     match names {
-        [] => String::new(),
-        [one] => one.clone(),
         many if many.len() > SHOWN => format!("{} and {} more", many[..SHOWN].join(", "), many.len() - SHOWN),
-        [others @ .., last] => format!("{} and {last}", others.join(", ")),
+        few => listed(few),
     }
 }
 

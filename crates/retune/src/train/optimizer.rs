@@ -36,7 +36,7 @@ impl std::str::FromStr for OptimizerKind {
             "sgd" => Self::Sgd,
             "adam" => Self::Adam,
             "adamw" => Self::AdamW,
-            _ => return Err("expected sgd, adam or adamw".into()),
+            _ => return Err("expected sgd, adam, or adamw".into()),
         })
     }
 }

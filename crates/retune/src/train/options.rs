@@ -37,7 +37,7 @@ impl std::str::FromStr for BatchNormPolicy {
             "frozen" => Self::Frozen,
             "train" => Self::Train,
             "recalibrate" => Self::Recalibrate,
-            _ => return Err("expected frozen, train or recalibrate".into()),
+            _ => return Err("expected frozen, train, or recalibrate".into()),
         })
     }
 }

@@ -11,6 +11,7 @@ use super::run::Run;
 use super::search::{self, Next, SearchLimits};
 use super::state::Training;
 use crate::plan::{Gradient, Solver};
+use crate::wording::counted;
 
 /// By how much an epoch may take longer than the one before it without going beyond the budget.
 const SLACK: f64 = 0.1;
@@ -181,8 +182,8 @@ impl Run<'_> {
         let now = self.state.training.epochs_in_all(settings);
         if now != before {
             let rate = settings.learning_rates[next.position];
-            let plural = if now == 1 { "" } else { "s" };
-            self.tell_of_budget(&format!("rate {rate:e} has time for {now} epoch{plural} of {}", settings.epochs));
+            let time = counted(now, "epoch");
+            self.tell_of_budget(&format!("rate {rate:e} has time for {time} of {}", settings.epochs));
         }
     }
 

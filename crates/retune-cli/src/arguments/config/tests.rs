@@ -135,6 +135,46 @@ fn what_is_typed_wins() {
     assert!(!found.contains("architecture") && found.contains("from_scratch = false"), "{found}");
 }
 
+/// The names are in the file, whatever has become of the one that they were read from.
+#[test]
+fn the_names_of_the_models_classes_come_from_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (names, options) = (folder.path().join("names.txt"), folder.path().join("run.toml"));
+    std::fs::write(&names, "my \"cat\"\ndog").unwrap();
+    let line = format!("--data D --head-init keep --classes {}", names.display());
+    let expected = recorded(&words(&line)).unwrap();
+    assert!(expected.contains("my \"cat\""), "{expected}");
+    std::fs::write(&options, &expected).unwrap();
+    std::fs::remove_file(names).unwrap();
+    let again = |beside: &str| {
+        let line = format!("retune fit --config {} {beside}", options.display());
+        recorded(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).unwrap()
+    };
+    assert_eq!(again(""), expected);
+    // Another model has names of its own.
+    let other = again("--model ../retune/tests/fixtures/models/resnet_basic");
+    assert!(!other.contains("names.txt"), "{other}");
+}
+
+/// Runs of a written plan have it beside their options. What is typed changes it; only another method takes its place.
+#[test]
+fn the_plan_beside_the_file_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.toml");
+    std::fs::write(&path, "data = \"D\"").unwrap();
+    std::fs::write(folder.path().join("plan.toml"), "").unwrap();
+    let keeps_plan = |beside: &str| {
+        let line = format!("retune fit --arch test_resnet --from-scratch --config {} {beside}", path.display());
+        let line: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+        let mut command = Arguments::command();
+        let matches = command.try_get_matches_from_mut(&line).unwrap();
+        let (_, given) = completed(&mut command, matches, line).unwrap();
+        given.has("plan") && !given.is_typed("plan")
+    };
+    assert!(["", "--lr 1e-2", "--epochs 3", "--first stem", "--ema 0.9"].into_iter().all(keeps_plan));
+    assert!(!keeps_plan("--method ft"));
+}
+
 /// An option of training without a key would make a run.toml that has it no file of options.
 #[test]
 fn every_option_of_training_has_a_key() {
@@ -148,7 +188,7 @@ fn every_option_of_training_has_a_key() {
                 known == id
             }
             Meaning::Switch { id: known, .. } => known == id,
-            Meaning::Elsewhere | Meaning::Fixed(_) | Meaning::NotHere { .. } => false,
+            Meaning::Elsewhere | Meaning::Fixed(_) | Meaning::Within(_) => false,
         };
         assert!(KEYS.iter().any(|(_, meaning)| is_of_it(meaning)), "{id}");
     }
@@ -169,7 +209,8 @@ fn keys_that_no_run_has_are_refused_with_the_closest_one() {
         ("[method]\nname = \"fft\"", "did you mean 'ft'?"),
         ("[train]\nbatch_size = -3", "--batch-size"),
         ("[train.optimizer]\nepsilon = 1.0", "`train.optimizer.epsilon` is always"),
-        ("x = ", "run.toml: TOML parse error"),
+        ("x = ", "run.toml: TOML parse error at line 1, column 5: "),
+        ("[train]\nseed = \"x\"", "run.toml: invalid value 'x' for '--seed <N>': must be a whole number from 0 to"),
     ] {
         let error = refused(text);
         assert!(error.contains(expected), "{text}: {error}");

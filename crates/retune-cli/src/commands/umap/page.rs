@@ -7,6 +7,7 @@ use retune::analysis::umap::UmapOptions;
 use retune::report::findings::map::Placed;
 use retune::report::findings::{Findings, listed};
 use retune::report::page::{ColorBy, Map, Page, Section};
+use retune::wording::counted;
 
 use super::{Images, UmapArguments};
 use crate::output::Subject;
@@ -73,10 +74,9 @@ impl Images {
 /// What the page is called.
 pub fn title(images: usize, placed: Option<&Placed>, arguments: &UmapArguments) -> String {
     let origin = origin(arguments);
-    let count = |images: usize| HumanCount(images as u64);
     match placed {
-        Some(placed) => format!("{} images on the map of {}: {origin}", count(placed.images), placed.map),
-        None => format!("Map of {} images: {origin}", count(images)),
+        Some(placed) => format!("{} on the map of {}: {origin}", counted(placed.images, "image"), placed.map),
+        None => format!("Map of {}: {origin}", counted(images, "image")),
     }
 }
 

@@ -6,9 +6,11 @@ use std::path::Path;
 
 use zip::ZipArchive;
 use zip::read::ZipFile;
+use zip::result::ZipError;
 
 use super::super::elements::{self, ByteOrder, Element};
 use super::super::table::Arrays;
+use crate::wording::first_of;
 
 /// The longest header that is read. NumPy itself refuses one of more than 10,000 bytes by default.
 const LONGEST_HEADER: usize = 1 << 16;
@@ -24,12 +26,16 @@ pub(super) fn read(path: &Path) -> io::Result<Result<Arrays, String>> {
 }
 
 fn arrays(file: File, bytes: u64) -> Result<Arrays, String> {
-    let damaged = |error: zip::result::ZipError| format!("not an .npz archive, or a damaged one: {error}");
+    let damaged = |error: ZipError| match error {
+        // The list of what is in the archive stands at its end.
+        ZipError::InvalidArchive(_) => "not an .npz archive, or one that is cut off or damaged".to_owned(),
+        other => format!("not an .npz archive, or a damaged one: {other}"),
+    };
     let mut archive = ZipArchive::new(BufReader::with_capacity(1 << 20, file)).map_err(damaged)?;
     let (features, shape) = read_array(&mut archive, bytes, "features", |array| array.floats())?.ok_or_else(|| {
         let names: Vec<String> =
             archive.file_names().filter_map(Result::ok).map(std::borrow::Cow::into_owned).collect();
-        format!("there is no array `features`: the archive holds {}", names.join(", "))
+        format!("there is no array `features`: the archive holds {}", first_of(&names))
     })?;
     Ok(Arrays {
         features,
@@ -51,7 +57,7 @@ fn read_array<T>(
     let of_array = |problem: String| format!("the array `{name}` {problem}");
     let mut entry = match archive.by_name(&format!("{name}.npy")) {
         Ok(entry) => entry,
-        Err(zip::result::ZipError::FileNotFound) => return Ok(None),
+        Err(ZipError::FileNotFound) => return Ok(None),
         Err(error) => return Err(of_array(format!("cannot be read: {error}"))),
     };
     let largest = match entry.compression() {

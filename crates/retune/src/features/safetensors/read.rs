@@ -10,6 +10,7 @@ use ::safetensors::tensor::{Metadata, TensorInfo};
 use super::super::elements::{self, ByteOrder, Element};
 use super::super::table::Arrays;
 use super::LONGEST_HEADER;
+use crate::wording::first_of;
 
 const LENGTH_BYTES: u64 = size_of::<u64>() as u64;
 
@@ -23,7 +24,7 @@ pub(super) fn read(path: &Path) -> io::Result<Result<Arrays, String>> {
 fn arrays(file: File, bytes: u64) -> Result<Arrays, String> {
     let mut tensors = Tensors::open(BufReader::with_capacity(1 << 20, file), bytes)?;
     let info = tensors.info("features").ok_or_else(|| {
-        format!("there is no tensor `features`: the file holds {}", tensors.metadata.offset_keys().join(", "))
+        format!("there is no tensor `features`: the file holds {}", first_of(&tensors.metadata.offset_keys()))
     })?;
     let [rows, columns] = info.shape[..] else {
         return Err(format!(
@@ -64,7 +65,8 @@ impl Tensors {
         let data_start = LENGTH_BYTES + length;
         let expected = data_start.saturating_add(metadata.data_len() as u64);
         if expected != bytes {
-            return Err(format!("the file has {bytes} bytes where its header announces {expected}"));
+            let cut_off = if bytes < expected { "it is cut off: " } else { "" };
+            return Err(format!("{cut_off}the file has {bytes} bytes where its header announces {expected}"));
         }
         Ok(Self { input, metadata, data_start })
     }

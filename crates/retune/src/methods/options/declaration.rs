@@ -175,7 +175,7 @@ impl fmt::Display for Kind {
             Self::Numbers(interval) => write!(formatter, "numbers {interval}, with commas"),
             Self::Range(interval) => write!(formatter, "two numbers {interval}, LOW..HIGH"),
             Self::Choice(names) => match names {
-                [others @ .., last] if !others.is_empty() => write!(formatter, "{} or {last}", others.join(", ")),
+                [others @ .., last] if !others.is_empty() => write!(formatter, "{}, or {last}", others.join(", ")),
                 names => formatter.write_str(&names.concat()),
             },
         }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use pytorch_reader::{DType, PickleValue, PytorchReader};
+use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, SafeTensors};
 
 use super::format::{self, Format};
@@ -62,7 +63,7 @@ impl Checkpoint {
         let (header, metadata) = SafeTensors::read_metadata(&content).map_err(|error| WeightsError::Unreadable {
             path: path.to_owned(),
             format: "safetensors",
-            reason: error.to_string(),
+            reason: reason(&error),
         })?;
         let data = header + size_of::<u64>();
         let stored = metadata.tensors().into_iter().map(|(name, info)| {
@@ -230,5 +231,16 @@ fn list_dictionaries(value: &PickleValue, path: &mut String, found: &mut BTreeSe
         }
         PickleValue::List(items) => items.iter().enumerate().for_each(|(at, value)| enter(&at.to_string(), value)),
         _ => {}
+    }
+}
+
+/// What is wrong with a `.safetensors` file.
+fn reason(error: &SafeTensorError) -> String {
+    match error {
+        SafeTensorError::MetadataIncompleteBuffer => "it is cut off, or longer than its header says".to_owned(),
+        SafeTensorError::HeaderTooSmall | SafeTensorError::InvalidHeaderLength => {
+            "it ends within its header".to_owned()
+        }
+        other => other.to_string(),
     }
 }

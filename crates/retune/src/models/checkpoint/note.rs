@@ -131,10 +131,13 @@ impl fmt::Display for LoadNote {
                 )
             }
             Self::InputChannels { file, tensor, from, to } => {
-                let how = if to > from { "repeated" } else { "the first of them" };
+                let weights = match to > from {
+                    true => "these weights, repeated".to_owned(),
+                    false => format!("the weights of the first {to}"),
+                };
                 write!(
                     formatter,
-                    "{file}: {tensor} is for {from} channels; the model takes {to}, with their weights {how}, times {from}/{to}"
+                    "{file}: {tensor} is for {from} channels; the model takes {to}, with {weights}, times {from}/{to}"
                 )
             }
             Self::KnownClasses { known, classes, dropped } => {

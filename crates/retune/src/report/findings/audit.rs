@@ -88,7 +88,8 @@ fn costliest(others: &[AuditRow]) -> Option<String> {
 fn next(audit: &Audit, better: Option<&AuditRow>, command: impl Fn(&str) -> Command) -> Option<NextStep> {
     let own = audit.rows.first()?;
     if let Some(row) = better {
-        let eval = command("eval").with("data", "OTHER_IMAGES");
+        // Other images have splits of their own, if any.
+        let eval = command("eval").without(&["split"]).with("data", "OTHER_IMAGES");
         let eval = if row.size != own.size {
             eval.with("size", written(row.size))
         } else if row.crop_pct != own.crop_pct {

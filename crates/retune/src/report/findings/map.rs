@@ -3,8 +3,8 @@
 use retune_analysis::overlap::Overlap;
 
 use super::Findings;
-use crate::report::page::grouped;
 use crate::report::verdict::percent;
+use crate::wording::grouped;
 
 /// What is known of the images of a map.
 #[derive(Clone, Debug, Default)]
@@ -61,7 +61,7 @@ pub fn of(facts: &MapFacts) -> Findings {
     }
     if let Some((right, of)) = facts.right.filter(|(_, of)| *of > 0) {
         let share = percent(right as f64 / of as f64);
-        sentences.push(format!("The model predicts {share} of these {} images correctly.", grouped(of)));
+        sentences.push(format!("The model predicts {share} of {} correctly.", these(of)));
     }
     if let Some((value, k)) = facts.trustworthiness {
         sentences.push(match value >= GOOD {
@@ -86,6 +86,11 @@ fn of_placed(placed: &Placed) -> Vec<String> {
     });
     let first = format!("{} new images are placed among the {} of {map}.", grouped(*images), grouped(*known));
     std::iter::once(first).chain(predicted).chain(voted).collect()
+}
+
+/// The images that are there.
+fn these(count: usize) -> String {
+    if count == 1 { "the 1 image".to_owned() } else { format!("these {} images", grouped(count)) }
 }
 
 #[cfg(test)]

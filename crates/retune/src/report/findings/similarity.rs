@@ -2,6 +2,7 @@
 
 use super::{Command, Findings, NextStep};
 use crate::similarity::CkaMatrix;
+use crate::wording;
 
 /// Below this, representations are called different.
 const ALIKE: f64 = 0.9;
@@ -27,7 +28,7 @@ impl Cell {
     fn shown(&self) -> String {
         // Near 1, two decimals are the same for everything.
         let decimals = if self.value >= NEARLY_EQUAL { 4 } else { 2 };
-        let interval = self.interval.map(|[low, high]| format!(" (95 % interval {low:.decimals$}–{high:.decimals$})"));
+        let interval = self.interval.map(|ends| format!(" (95 % interval {})", wording::interval(ends, decimals)));
         format!("CKA {:.decimals$}{}", self.value, interval.unwrap_or_default())
     }
 }

@@ -2,8 +2,9 @@
 
 use super::{RunRecord, RunSection, Sheets};
 use crate::inference::{Evaluation, GroupAccuracy};
-use crate::report::page::{Cell, Column, Section, Table, grouped};
+use crate::report::page::{Cell, Column, Section, Table};
 use crate::report::verdict::{interval, percent, temperature};
+use crate::wording::grouped;
 
 pub(super) const SECTION: RunSection = RunSection { id: "accuracy", title: "Accuracy", of_each_run: false, content };
 
@@ -14,7 +15,8 @@ fn content(record: &RunRecord, _: Sheets) -> Option<Section> {
     let further = further(splits.values());
     let several_labels = splits.values().any(Evaluation::is_of_several_labels);
     let scaling = record.summary.temperature.as_ref();
-    let scaled = scaling.map(|scaling| format!("Calibration error at temperature {}", temperature(scaling.temperature)));
+    let scaled =
+        scaling.map(|scaling| format!("Calibration error at temperature {}", temperature(scaling.temperature)));
     let mut headings = vec!["Images"];
     if several_labels {
         headings.extend(["Mean average precision", "95 % interval", "All labels right", "95 % interval"]);

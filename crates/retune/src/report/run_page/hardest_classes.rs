@@ -4,8 +4,9 @@ use retune_analysis::intervals::wilson_interval;
 
 use super::{FEW_CLASSES, RunRecord, RunSection, Sheets};
 use crate::report::confusion::{Confusion, Hard};
-use crate::report::page::{Cell, Column, Section, Table, grouped};
+use crate::report::page::{Cell, Column, Section, Table};
 use crate::report::verdict::{percent, worst_set};
+use crate::wording::grouped;
 
 /// Maximum number of rows in the table.
 const MAX_ROWS: usize = 100;

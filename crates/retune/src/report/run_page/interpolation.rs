@@ -60,9 +60,8 @@ mod tests {
 
     #[test]
     fn the_ends_and_the_chosen_model_are_named() {
-        let curve: Vec<CurvePoint> = [0.0, 0.25, 0.5, 0.75, 1.0]
-            .map(|alpha| CurvePoint { alpha, splits: indexmap::IndexMap::new() })
-            .to_vec();
+        let curve: Vec<CurvePoint> =
+            [0.0, 0.25, 0.5, 0.75, 1.0].map(|alpha| CurvePoint { alpha, splits: indexmap::IndexMap::new() }).to_vec();
         assert_eq!(marked(&curve, Some(0.5)), [0, 2, 4]);
         assert_eq!(marked(&curve, None), [0, 4]);
         assert_eq!([named(0.5, Some(0.5)), named(1.0, Some(0.5))], ["α = 0.5, chosen", "α = 1"]);

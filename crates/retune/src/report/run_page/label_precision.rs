@@ -8,17 +8,17 @@ use retune_analysis::resampling::RESAMPLES;
 use retune_analysis::two_way::TwoWay;
 
 use super::{RunRecord, RunSection, Sheets};
-use crate::report::page::{Cell, Column, Section, Table, grouped};
+use crate::report::page::{Cell, Column, Section, Table};
 use crate::report::verdict::{percent, worst_set};
 use crate::run::record::{LabelPredictions, LabeledImage};
+use crate::wording::grouped;
 
 /// Maximum number of rows in the table.
 const MAX_ROWS: usize = 100;
 /// Starts the resamples, the same as those of a comparison.
 const SEED: u64 = 0;
 
-pub(super) const SECTION: RunSection =
-    RunSection { id: "labels", title: "Labels", of_each_run: true, content };
+pub(super) const SECTION: RunSection = RunSection { id: "labels", title: "Labels", of_each_run: true, content };
 
 fn content(record: &RunRecord, _: Sheets) -> Option<Section> {
     let predictions = record.labels.as_ref()?;
@@ -121,14 +121,12 @@ mod tests {
             image.probabilities.push(0.6);
             image
         };
-        let images = [
-            image([true, true], [0.9, 0.2]),
-            image([true, false], [0.8, 0.7]),
-            image([false, true], [0.1, 0.6]),
-        ]
-        .map(with_third);
+        let images =
+            [image([true, true], [0.9, 0.2]), image([true, false], [0.8, 0.7]), image([false, true], [0.1, 0.6])]
+                .map(with_third);
         let rows = table(&labels, &images).rows;
-        let texts: Vec<Vec<&str>> = rows.iter().map(|row| row.iter().map(|cell| cell.text.as_str()).collect()).collect();
+        let texts: Vec<Vec<&str>> =
+            rows.iter().map(|row| row.iter().map(|cell| cell.text.as_str()).collect()).collect();
         // sklearn.metrics.average_precision_score([1, 0, 1], [0.2, 0.7, 0.6]) is 1/2 · 1/2 + 1/2 · 2/3.
         assert_eq!(texts[0], ["sea", "2", "58.3 %", "50.0 %", "50.0 %"]);
         assert_eq!(texts[1], ["sky", "2", "100.0 %", "100.0 %", "100.0 %"]);

@@ -12,7 +12,8 @@ fn content(record: &RunRecord, sheets: Sheets) -> Option<Section> {
     let (predictions, places) = (record.predictions.as_ref()?, record.map.as_ref()?);
     let map = described(predictions, places, &record.summary.classes)?;
     let map = Map { sheet: sheets.samples, ..map };
-    let note = "Each point is an image, placed by the features that the head sees: close points look alike to the model.";
+    let note =
+        "Each point is an image, placed by the features that the head sees: close points look alike to the model.";
     Some(SECTION.noted(note).hinted(Map::HINT).wide().with("", map))
 }
 

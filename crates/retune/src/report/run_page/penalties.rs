@@ -11,6 +11,10 @@ pub(super) const SECTION: RunSection =
     RunSection { id: "penalties", title: "Penalties tried", of_each_run: true, content };
 
 fn content(record: &RunRecord, _: Sheets) -> Option<Section> {
+    // Each label has a penalty of its own, and the run records none but those that were chosen.
+    if record.options.multi_label {
+        return None;
+    }
     let note = "The linear probe at every strength of its L2 penalty. Weak penalties are on the right.";
     let mut section = SECTION.noted(note);
     for phase in record.summary.phases.iter().filter(|phase| phase.inverse_strength.is_some()) {

@@ -6,6 +6,7 @@ use super::{RunRecord, RunSection, Sheets};
 use crate::plan::{Phase, Plan, Solver};
 use crate::report::layer_rates::factor_rows;
 use crate::report::page::{Cell, Column, Section, Table, Text};
+use crate::wording::counted;
 
 pub(super) const SECTION: RunSection =
     RunSection { id: "plan-and-options", title: "Plan and options", of_each_run: false, content };
@@ -44,7 +45,7 @@ fn phase_rows(phase: &Phase) -> Vec<Vec<Cell>> {
     };
     match &phase.solver {
         Solver::LogisticRegression(settings) => {
-            vec![row(format!("logistic regression at {} penalties", settings.strengths.len()), "head", None)]
+            vec![row(format!("logistic regression at {}", counted(settings.strengths.len(), "penalty")), "head", None)]
         }
         Solver::Interpolation(settings) => {
             let alphas: Vec<String> = settings.alphas.iter().map(f64::to_string).collect();
@@ -53,7 +54,8 @@ fn phase_rows(phase: &Phase) -> Vec<Vec<Cell>> {
         Solver::Gradient(settings) => {
             let rates: Vec<String> = settings.learning_rates.iter().map(|rate| format!("{rate:e}")).collect();
             let searched = if settings.rungs.is_empty() { "" } else { ", by successive halving" };
-            let how = format!("{} epochs of gradient descent at {}{searched}", settings.epochs, rates.join(", "));
+            let how =
+                format!("{} of gradient descent at {}{searched}", counted(settings.epochs, "epoch"), rates.join(", "));
             let rows = factor_rows(&settings.rate_factors).into_iter().enumerate();
             // Said once, it holds for the rows below.
             let how = |number: usize| if number == 0 { how.clone() } else { "same".to_owned() };

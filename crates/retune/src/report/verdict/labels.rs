@@ -31,7 +31,8 @@ pub(super) fn of(own: Named, mut others: Vec<Named>, estimate: impl Fn(&str) -> 
     }
     sentences.extend(others.iter().take(MAX_SETS).map(|other| against(*other, own, difference(other))));
     if let Some(more) = others.len().checked_sub(MAX_SETS).filter(|more| *more > 0) {
-        sentences.push(format!("{more} other sets have a higher one."));
+        let have = if more == 1 { "set has" } else { "sets have" };
+        sentences.push(format!("{more} other {have} a higher one."));
     }
     sentences.push(format!("All labels are right for {} of the images of {own_name}.", percent(own.1.accuracy)));
     sentences

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::percent;
 use crate::report::confusion::{Confusion, Hard};
 use crate::report::findings::listed;
-use crate::report::page::grouped;
+use crate::wording::grouped;
 
 /// Classes that are named; of more that matter, the first [`FEW`].
 const CLASSES: usize = 5;

@@ -25,7 +25,8 @@ pub(super) fn of(own: Named, mut others: Vec<Named>) -> Vec<String> {
     }
     sentences.extend(others.iter().take(MAX_SETS).map(|other| against(*other, own)));
     if let Some(more) = others.len().checked_sub(MAX_SETS).filter(|more| *more > 0) {
-        sentences.push(format!("{more} other sets are closer to {}.", own.0));
+        let are = if more == 1 { "set is" } else { "sets are" };
+        sentences.push(format!("{more} other {are} closer to {}.", own.0));
     }
     sentences
 }

@@ -224,7 +224,7 @@ fn what_is_passed_over_beside_splits_and_classes_is_told() {
     let source = open(root.path()).unwrap();
     let path = root.path().display();
     let expected = [
-        format!("{path} has train/, so holdout/, labels/ and 1 image beside them are not read"),
+        format!("{path} has train/, so holdout/, labels/, and 1 image beside them are not read"),
         format!("run in {path} is the output of an earlier command and no class"),
     ];
     assert_eq!(notes(&source), expected);

@@ -92,12 +92,17 @@ impl Columns {
         let label = find("label").or_else(|| find("labels"));
         let (split, group) = (find("split"), find("group"));
         let is_flag = |column: &usize| *column != path && ![split, group].contains(&Some(*column));
-        let flags = match (labels, label) {
+        let flags: Vec<(usize, String)> = match (labels, label) {
             (Labels::Several, None) => {
                 (0..names.len()).filter(is_flag).map(|column| (column, names[column].to_owned())).collect()
             }
             _ => Vec::new(),
         };
+        let is_twice =
+            |(place, (_, name)): &(usize, &(usize, String))| flags[..*place].iter().any(|(_, own)| own == name);
+        if let Some((_, (_, name))) = flags.iter().enumerate().find(is_twice) {
+            return Err(LineError { line: 1, problem: format!("two columns are called `{name}`") });
+        }
         Ok(Self { path, label, flags, split, group })
     }
 

@@ -42,7 +42,7 @@ pub(super) fn read(file: &ParquetFile, column: &LabelColumn) -> Result<Vec<Optio
             lists::<Int32Type>(file, *number, |value| of_number(value.cast_unsigned().into()))
         }
         ScalarKind::LongInteger => lists::<Int64Type>(file, *number, of_number),
-        _ => Err("a label is a text or a whole number".to_owned()),
+        _ => return Err(format!("column `{name}`: a label is a text or a whole number")),
     };
     rows.map(&mut texts).map_err(in_column)
 }
