@@ -348,7 +348,8 @@ mod tests {
         assert_eq!(changed(&plan, "").unwrap(), plan);
         let mut expected = plan.clone();
         let Solver::Gradient(settings) = &mut expected.phases[0].solver else { panic!("{expected:?}") };
-        (settings.learning_rates, settings.epochs) = (vec![0.5], 4);
+        // The warm-up keeps its share of the epochs.
+        (settings.learning_rates, settings.epochs, settings.warmup_epochs) = (vec![0.5], 4, 1.0);
         assert_eq!(changed(&plan, "--lr 0.5 --epochs 4").unwrap(), expected);
         assert!(changed(&plan, "--first stem").unwrap_err().contains("--first is part of a method"));
         let probe = Plan { method: "lp".to_owned(), phases: Vec::new() }.from_probe();
