@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -95,6 +94,12 @@ def _outcome(path: str | os.PathLike[str] | None) -> Path:
     return Path("" if path is None else path)
 
 
+def _remove(run: Path) -> None:
+    """Removes a run. It loses its name first, so that an interrupt leaves no half of a run in the way of the next."""
+    with tempfile.TemporaryDirectory(prefix=f".{run.name}-", dir=run.absolute().parent, ignore_cleanup_errors=True) as folder:
+        run.rename(Path(folder) / "run")
+
+
 def fit(
     model: Any = None,
     data: Any = None,
@@ -129,7 +134,7 @@ def fit(
     """
     session = _Session(model, data, options)
     if overwrite and out is not None and (Path(out) / "run.toml").is_file():
-        shutil.rmtree(out)
+        _remove(Path(out))
     plan = session.keywords.get("plan")
     with tempfile.TemporaryDirectory() as folder:
         if isinstance(plan, Plan):

@@ -47,7 +47,7 @@ class AdviseOptions(TypedDict, total=False):
     select: Literal['accuracy', 'balanced-accuracy', 'macro-f1', 'loss', 'auroc', 'map'] | None
     checkpoint_every: int | None
     cache_mb: int | None
-    precision: Literal['float32', 'bfloat16'] | None
+    precision: Literal['float32', 'bfloat16', 'auto'] | None
     activation_mb: int | None
     half_activations: bool | None
     views: int | None
@@ -65,7 +65,7 @@ class AdviseOptions(TypedDict, total=False):
     quiet: bool | None
     verbose: bool | None
     threads: int | None
-    kernels: Literal['fused', 'avx2', 'plain'] | None
+    kernels: Literal['fused', 'avx512', 'avx2', 'plain'] | None
 
 
 class AuditOptions(TypedDict, total=False):
@@ -98,7 +98,7 @@ class AuditOptions(TypedDict, total=False):
     quiet: bool | None
     verbose: bool | None
     threads: int | None
-    kernels: Literal['fused', 'avx2', 'plain'] | None
+    kernels: Literal['fused', 'avx512', 'avx2', 'plain'] | None
 
 
 class CkaOptions(TypedDict, total=False):
@@ -136,7 +136,7 @@ class CkaOptions(TypedDict, total=False):
     quiet: bool | None
     verbose: bool | None
     threads: int | None
-    kernels: Literal['fused', 'avx2', 'plain'] | None
+    kernels: Literal['fused', 'avx512', 'avx2', 'plain'] | None
 
 
 class CompareOptions(TypedDict, total=False):
@@ -203,7 +203,7 @@ class CompareOptions(TypedDict, total=False):
     select: Literal['accuracy', 'balanced-accuracy', 'macro-f1', 'loss', 'auroc', 'map'] | None
     checkpoint_every: int | None
     cache_mb: int | None
-    precision: Literal['float32', 'bfloat16'] | None
+    precision: Literal['float32', 'bfloat16', 'auto'] | None
     activation_mb: int | None
     half_activations: bool | None
     views: int | None
@@ -221,7 +221,7 @@ class CompareOptions(TypedDict, total=False):
     quiet: bool | None
     verbose: bool | None
     threads: int | None
-    kernels: Literal['fused', 'avx2', 'plain'] | None
+    kernels: Literal['fused', 'avx512', 'avx2', 'plain'] | None
 
 
 class EvaluateOptions(TypedDict, total=False):
@@ -249,7 +249,7 @@ class EvaluateOptions(TypedDict, total=False):
     quiet: bool | None
     verbose: bool | None
     threads: int | None
-    kernels: Literal['fused', 'avx2', 'plain'] | None
+    kernels: Literal['fused', 'avx512', 'avx2', 'plain'] | None
 
 
 class FeaturesOptions(TypedDict, total=False):
@@ -275,7 +275,7 @@ class FeaturesOptions(TypedDict, total=False):
     quiet: bool | None
     verbose: bool | None
     threads: int | None
-    kernels: Literal['fused', 'avx2', 'plain'] | None
+    kernels: Literal['fused', 'avx512', 'avx2', 'plain'] | None
 
 
 class FitOptions(TypedDict, total=False):
@@ -344,7 +344,7 @@ class FitOptions(TypedDict, total=False):
     select: Literal['accuracy', 'balanced-accuracy', 'macro-f1', 'loss', 'auroc', 'map'] | None
     checkpoint_every: int | None
     cache_mb: int | None
-    precision: Literal['float32', 'bfloat16'] | None
+    precision: Literal['float32', 'bfloat16', 'auto'] | None
     activation_mb: int | None
     half_activations: bool | None
     views: int | None
@@ -363,7 +363,7 @@ class FitOptions(TypedDict, total=False):
     quiet: bool | None
     verbose: bool | None
     threads: int | None
-    kernels: Literal['fused', 'avx2', 'plain'] | None
+    kernels: Literal['fused', 'avx512', 'avx2', 'plain'] | None
 
 
 class LoadOptions(TypedDict, total=False):
@@ -385,7 +385,7 @@ class LoadOptions(TypedDict, total=False):
     quiet: bool | None
     verbose: bool | None
     threads: int | None
-    kernels: Literal['fused', 'avx2', 'plain'] | None
+    kernels: Literal['fused', 'avx512', 'avx2', 'plain'] | None
 
 
 class LrFindOptions(TypedDict, total=False):
@@ -423,7 +423,7 @@ class LrFindOptions(TypedDict, total=False):
     select: Literal['accuracy', 'balanced-accuracy', 'macro-f1', 'loss', 'auroc', 'map'] | None
     checkpoint_every: int | None
     cache_mb: int | None
-    precision: Literal['float32', 'bfloat16'] | None
+    precision: Literal['float32', 'bfloat16', 'auto'] | None
     activation_mb: int | None
     half_activations: bool | None
     views: int | None
@@ -441,7 +441,7 @@ class LrFindOptions(TypedDict, total=False):
     quiet: bool | None
     verbose: bool | None
     threads: int | None
-    kernels: Literal['fused', 'avx2', 'plain'] | None
+    kernels: Literal['fused', 'avx512', 'avx2', 'plain'] | None
 
 
 class PlanOptions(TypedDict, total=False):
@@ -505,7 +505,7 @@ class PlanOptions(TypedDict, total=False):
     select: Literal['accuracy', 'balanced-accuracy', 'macro-f1', 'loss', 'auroc', 'map'] | None
     checkpoint_every: int | None
     cache_mb: int | None
-    precision: Literal['float32', 'bfloat16'] | None
+    precision: Literal['float32', 'bfloat16', 'auto'] | None
     activation_mb: int | None
     half_activations: bool | None
     views: int | None
@@ -523,7 +523,7 @@ class PlanOptions(TypedDict, total=False):
     quiet: bool | None
     verbose: bool | None
     threads: int | None
-    kernels: Literal['fused', 'avx2', 'plain'] | None
+    kernels: Literal['fused', 'avx512', 'avx2', 'plain'] | None
 
 
 class PredictOptions(TypedDict, total=False):
@@ -532,6 +532,7 @@ class PredictOptions(TypedDict, total=False):
     top: int | None
     out: Path | None
     temperature: float | str | None
+    skip_bad: bool | None
     batch_size: int | None
     arch: str | None
     from_scratch: bool | None
@@ -549,7 +550,7 @@ class PredictOptions(TypedDict, total=False):
     quiet: bool | None
     verbose: bool | None
     threads: int | None
-    kernels: Literal['fused', 'avx2', 'plain'] | None
+    kernels: Literal['fused', 'avx512', 'avx2', 'plain'] | None
 
 
 class SoupOptions(TypedDict, total=False):
@@ -561,7 +562,7 @@ class SoupOptions(TypedDict, total=False):
     quiet: bool | None
     verbose: bool | None
     threads: int | None
-    kernels: Literal['fused', 'avx2', 'plain'] | None
+    kernels: Literal['fused', 'avx512', 'avx2', 'plain'] | None
 
 
 class WiseFtOptions(TypedDict, total=False):
@@ -576,4 +577,4 @@ class WiseFtOptions(TypedDict, total=False):
     quiet: bool | None
     verbose: bool | None
     threads: int | None
-    kernels: Literal['fused', 'avx2', 'plain'] | None
+    kernels: Literal['fused', 'avx512', 'avx2', 'plain'] | None

@@ -77,6 +77,24 @@ except KeyboardInterrupt as interrupt:
 """
 
 
+def test_a_run_that_is_half_removed_is_not_in_the_way(
+    backbone: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"epochs": 1, "lr": 1e-3, "out": tmp_path / "run", "overwrite": True, "no_report": True, "quiet": True}
+    retune.fit(backbone, photos, **options)
+    with monkeypatch.context() as patch:
+
+        def interrupted(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        # What removes a temporary folder.
+        patch.setattr("shutil.rmtree", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            retune.fit(backbone, photos, **options)
+    assert not (tmp_path / "run").exists()
+    assert (retune.fit(backbone, photos, **options).path / "summary.json").is_file()
+
+
 def test_an_interrupted_fit_goes_on_to_the_same_bytes(backbone: str, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     child = subprocess.Popen(
