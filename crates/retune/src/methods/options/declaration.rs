@@ -8,6 +8,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::wording::alternatives;
+
 /// What is known of an option, whatever the type of its value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OptionDeclaration {
@@ -174,10 +176,10 @@ impl fmt::Display for Kind {
             Self::Number(interval) => write!(formatter, "a number {interval}"),
             Self::Numbers(interval) => write!(formatter, "numbers {interval}, with commas"),
             Self::Range(interval) => write!(formatter, "two numbers {interval}, LOW..HIGH"),
-            Self::Choice(names) => match names {
-                [others @ .., last] if !others.is_empty() => write!(formatter, "{}, or {last}", others.join(", ")),
-                names => formatter.write_str(&names.concat()),
-            },
+            Self::Choice(names) => {
+                let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+                formatter.write_str(&alternatives(&names))
+            }
         }
     }
 }

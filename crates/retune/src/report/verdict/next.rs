@@ -28,7 +28,8 @@ pub(super) fn next(record: &RunRecord, hint: Option<&Hint>) -> Vec<NextStep> {
             // An audit is not for images with several labels.
             if !record.options.multi_label {
                 let audit = of_model(record, "audit").with("data", typed(&set.path));
-                steps.push(NextStep::new("check whether other preprocessing would do better there", &audit));
+                let purpose = format!("check whether other preprocessing would do better on {}", set.name);
+                steps.push(NextStep::new(purpose, &audit));
             }
         }
         None if shifted.is_empty() => {
