@@ -258,7 +258,7 @@ def features(
     parts: int | None = None,
     **options: Unpack[FeaturesOptions],
 ) -> Features:
-    """The features of images at a layer, in memory; with `out`, also in a file (.npz, .parquet or .safetensors).
+    """The features of images at a layer, in memory; with `out`, also in a file (.npz, .parquet, or .safetensors).
 
     With `engine="ray"`, the machines of a Ray cluster extract them into `out`, in `parts` tasks (as many as it has processors,
     and at most as many as there are batches) that take `threads` processors each (one). The file is the same.

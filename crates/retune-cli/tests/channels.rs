@@ -43,7 +43,8 @@ fn a_run_keeps_its_channels() {
         here.succeeds(&format!("cka --model {run} --data shifted --out {run}.json"));
         here.succeeds(&format!("audit --model {run} --data shifted --out {run}.html"));
         here.succeeds(&format!("wise-ft {run} --out {run}-line"));
-        here.succeeds(&format!("soup {run} {run} --out {run}-soup"));
+        here.copy(&run, &format!("{run}-copy"));
+        here.succeeds(&format!("soup {run} {run}-copy --out {run}-soup"));
         here.succeeds(&format!("verify {run}"));
         here.succeeds(&format!("fit --resume {run}"));
     }

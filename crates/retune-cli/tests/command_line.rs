@@ -193,7 +193,7 @@ fn newcomers_mistakes_get_one_sentence_and_leave_nothing() {
         ("compare --resume nowhere".to_owned(), "cannot read nowhere: no such file or folder"),
         ("fit --resume data --lr 1".to_owned(), "--resume"),
         (format!("features --model {model} --data data --layer layer9 --out f.npz"), "layer9"),
-        (format!("features --model {model} --data data --out f.txt"), ".npz, .parquet or .safetensors"),
+        (format!("features --model {model} --data data --out f.txt"), ".npz, .parquet, or .safetensors"),
         (format!("features --model {model} --data data --out .npz"), ".npz"),
         (format!("features --model {model} --data spoiled --out f.npz"), "notes.png"),
         (format!("features --model {model} --data data --out absent/f.npz"), "absent/f.npz"),

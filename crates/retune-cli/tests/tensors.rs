@@ -93,7 +93,7 @@ fn what_does_nothing_is_told() {
     let here = Workplace::new();
     let output = here.run(&fit("--method lp --bn train --out probe"));
     assert!(output.status.success());
-    let expected = "note: --epochs, --lr and --bn have no use with --method lp, which solves for the head alone";
+    let expected = "note: --epochs, --lr, and --bn have no use with --method lp, which solves for the head alone";
     assert!(told(&output).lines().any(|line| line == expected), "{}", told(&output));
     let message = here.refuses(&fit("--method ft --granularity tensor --out new"));
     assert!(message.contains("--granularity has no use with --method ft"), "{message}");

@@ -32,6 +32,18 @@ impl Workplace {
         workplace
     }
 
+    /// Copies a folder with everything in it.
+    pub fn copy(&self, from: &str, to: &str) {
+        fs::create_dir_all(self.path(to)).unwrap();
+        for entry in fs::read_dir(self.path(from)).unwrap().map(Result::unwrap) {
+            let name = entry.file_name().into_string().unwrap();
+            match entry.file_type().unwrap().is_dir() {
+                true => self.copy(&format!("{from}/{name}"), &format!("{to}/{name}")),
+                false => drop(fs::copy(entry.path(), self.path(to).join(name)).unwrap()),
+            }
+        }
+    }
+
     pub fn path(&self, relative: &str) -> PathBuf {
         self.folder.path().join(relative)
     }

@@ -71,6 +71,6 @@ const drawText = (view) => {
   } }, "Copy");
   const words = view.text.trimEnd();
   // A command breaks between its words alone, so that no option is taken apart at a hyphen.
-  const text = element("pre", { tabindex: "0" }, view.words ? words.split(" ").flatMap((word, index) => [index ? " " : "", element("span", {}, word)]) : words);
+  const text = element("pre", { tabindex: "0" }, view.words ? words.split(" ").flatMap((word, index) => [index ? " " : "", element("span", {}, document.createTextNode(word))]) : words);
   return element("div", { class: view.words ? "text words" : "text" }, copy, text);
 };
