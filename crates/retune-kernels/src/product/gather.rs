@@ -84,6 +84,7 @@ pub(crate) struct Gather {
     start: usize,
     images_innermost: bool,
     /// Whether most positions read all taps.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only a matrix unit asks"))]
     is_even: bool,
     /// Number and distance of the rows of a matrix, which has no axes.
     matrix: Option<(usize, usize)>,
@@ -147,6 +148,7 @@ impl Gather {
     }
 
     /// Whether most rows read all taps.
+    #[cfg(target_arch = "x86_64")]
     pub fn is_even(&self) -> bool {
         self.is_even
     }
