@@ -393,6 +393,26 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_images_that_take_turns_go_where_they_belong() {
+        let Some(unit) = Unit::available() else { return };
+        // A block of 32 rows: sixteen places of two images, of which the first row and the last are the destination's.
+        let (depth, columns, rows) = (32, 64, 32);
+        let axis = || Axis::strided(4, 1);
+        let gather = Gather::new(2, 16 * depth, (axis(), 4 * depth), (axis(), depth), 0);
+        let layout =
+            MatrixLayout { taps: 1, depth, columns, start: 0, tap_stride: 0, depth_stride: columns, column_stride: 1 };
+        let (source, matrix) = (values(rows * depth, 15), values(depth * columns, 16));
+        let mut out = vec![f32::NAN; rows * columns];
+        let destination = SharedSlice::new(&mut out);
+        let place = Destination { offset: 0, stride: columns };
+        let output =
+            Output { gather: &gather, epilogue: Epilogue::default(), destination: &destination, place, columns };
+        let weights = Weights { matrix: &matrix, layout, scale: Scale::None };
+        rows::row_products(unit, Precision::Float32, &source, weights, output);
+        assert_eq!(out, products(Some(unit), Precision::Float32, (&source, &matrix), depth));
+    }
+
+    #[test]
     fn outer_products_are_those_of_double_precision_on_any_number_of_threads() {
         let Some(unit) = Unit::available() else { return };
         for (count, of_left, of_right) in [(1, 1, 1), (7, 33, 17), (256, 32, 64), (300, 50, 90), (1000, 70, 600)] {

@@ -153,7 +153,8 @@ impl<const PARTS: usize> Task<'_, PARTS> {
     fn direct(&self, panel: usize, destinations: &[usize]) -> Option<Place> {
         let Output { epilogue, place, columns, destination, .. } = self.output;
         let is_whole = destinations.len() == BLOCK && (panel + 1) * BLOCK <= columns;
-        let neighbors = destinations.last()? - destinations[0] == BLOCK - 1;
+        // Rows of several images that take turns may begin and end like neighbors.
+        let neighbors = destinations.is_sorted_by(|one, next| one + 1 == *next);
         let is_plain = epilogue.residual.is_none() && epilogue.limits.is_none() && !epilogue.accumulate;
         (is_whole && neighbors && is_plain).then(|| {
             let at = place.offset + destinations[0] * place.stride + panel * BLOCK;
