@@ -84,15 +84,39 @@ struct Given {
 impl Given {
     fn new(case: &Case) -> Self {
         let [y, x, weight] = case.sizes();
-        Self {
+        let mut given = Self {
             x: values(x, case.seed),
             weight: values(weight, case.seed + 1),
             scale: values(case.outputs, case.seed + 2),
             shift: values(case.outputs, case.seed + 3),
             residual: values(y, case.seed + 4),
             gradient: values(y, case.seed + 5),
+        };
+        // A sum so close to a limit that single precision may fall on its other side has no say.
+        if let Some((low, high)) = case.limits {
+            let (_, free) = sums(case, &given);
+            let is_near = |value: f64, limit: f32| (value - f64::from(limit)).abs() < 1e-4;
+            for (gradient, value) in given.gradient.iter_mut().zip(free) {
+                if is_near(value, low) || is_near(value, high) {
+                    *gradient = 0.0;
+                }
+            }
         }
+        given
     }
+}
+
+/// The sums of products, and what becomes of them before the limits, in double precision.
+fn sums(case: &Case, given: &Given) -> (Vec<f64>, Vec<f64>) {
+    let mut sums = vec![0.0; case.sizes()[0]];
+    case.products(|to, from, tap| sums[to] += f64::from(given.x[from]) * f64::from(given.weight[tap]));
+    let of_output = |values: &[f32], at: usize| f64::from(values[at % case.outputs]);
+    let free = sums.iter().enumerate().map(|(at, sum)| {
+        let scaled = if case.scaled { sum * of_output(&given.scale, at) + of_output(&given.shift, at) } else { *sum };
+        scaled + if case.residual { f64::from(given.residual[at]) } else { 0.0 }
+    });
+    let free = free.collect();
+    (sums, free)
 }
 
 /// An output and the gradients of the inputs.
@@ -107,13 +131,9 @@ struct Found<T> {
 
 fn in_double_precision(case: &Case, given: &Given) -> Found<f64> {
     let [ys, xs, weights] = case.sizes();
-    let mut sums = vec![0.0; ys];
+    let (sums, free) = sums(case, given);
     let (x, weight) = (&given.x, &given.weight);
-    case.products(|to, from, tap| sums[to] += f64::from(x[from]) * f64::from(weight[tap]));
     let scale = |at: usize| if case.scaled { f64::from(given.scale[at % case.outputs]) } else { 1.0 };
-    let shift = |at: usize| if case.scaled { f64::from(given.shift[at % case.outputs]) } else { 0.0 };
-    let residual = |at: usize| if case.residual { f64::from(given.residual[at]) } else { 0.0 };
-    let free: Vec<f64> = (0..ys).map(|at| sums[at] * scale(at) + shift(at) + residual(at)).collect();
     let (low, high) = case.limits.map_or((f64::NEG_INFINITY, f64::INFINITY), |(low, high)| (low.into(), high.into()));
     let mut found = Found {
         y: free.iter().map(|value| value.clamp(low, high)).collect(),
@@ -124,7 +144,6 @@ fn in_double_precision(case: &Case, given: &Given) -> Found<f64> {
         residual: vec![0.0; ys],
     };
     for at in 0..ys {
-        // A sum so close to a limit that single precision may fall on its other side has no say.
         let passes = free[at] > low && free[at] < high;
         found.residual[at] = if passes { f64::from(given.gradient[at]) } else { 0.0 };
         found.shift[at % case.outputs] += found.residual[at];
