@@ -123,18 +123,14 @@ pub(crate) fn forward(heads: Heads, parts: &[f32], y: &SharedSlice, log_sums: &m
     let size = heads.output_len();
     assert_eq!((parts.len(), y.len()), (3 * size, size), "sizes of the attention");
     assert_eq!(log_sums.len(), heads.count() * heads.tokens, "sizes of the attention");
-    #[cfg(target_arch = "x86_64")]
-    let unit = amx::unit_for(heads);
     log_sums.par_chunks_mut(heads.tokens.max(1)).enumerate().for_each(|(head, log_sums)| {
         let [queries, keys, values] = [0, 1, 2].map(|part| Matrix::new(parts, heads.part(head, part)));
+        let head = ForwardHead { heads, queries, keys, values, y: Rows::new(y, heads.output(head)), log_sums };
         #[cfg(target_arch = "x86_64")]
-        if let Some(unit) = unit {
-            let y = Rows::new(y, heads.output(head));
-            return amx::ForwardHead { heads, queries, keys, values, y, log_sums }.run(unit);
+        if let Some(unit) = amx::unit_for(heads) {
+            return head.run_on(unit);
         }
-        let (keys, values) = (keys.transposed(heads), values.columns(heads));
-        let y = Rows::new(y, heads.output(head));
-        dispatch(ForwardHead { heads, queries, keys: &keys, values: &values, y, log_sums });
+        dispatch(head);
     });
 }
 
@@ -157,20 +153,18 @@ pub(crate) fn backward(heads: Heads, forward: Forward, dparts: &SharedSlice) {
     assert_eq!((parts.len(), dparts.len()), (3 * size, 3 * size), "sizes of the attention");
     assert_eq!((y.len(), gradient.len()), (size, size), "sizes of the attention");
     assert_eq!(log_sums.len(), heads.count() * heads.tokens, "sizes of the attention");
-    #[cfg(target_arch = "x86_64")]
-    let unit = amx::unit_for(heads);
     (0..heads.count()).into_par_iter().for_each(|head| {
         let [queries, keys, values] = [0, 1, 2].map(|part| Matrix::new(parts, heads.part(head, part)));
         let [dqueries, dkeys, dvalues] = [0, 1, 2].map(|part| Rows::new(dparts, heads.part(head, part)));
         let [y, dy] = [y, gradient].map(|values| Matrix::new(values, heads.output(head)));
         let log_sums = &log_sums[head * heads.tokens..][..heads.tokens];
         let along = &along(heads, dy, y);
+        let head = BackwardHead { heads, queries, keys, values, dy, along, log_sums, dqueries, dkeys, dvalues };
         #[cfg(target_arch = "x86_64")]
-        if let Some(unit) = unit {
-            return amx::BackwardHead { heads, queries, keys, values, dy, along, log_sums, dqueries, dkeys, dvalues }
-                .run(unit);
+        if let Some(unit) = amx::unit_for(heads) {
+            return head.run_on(unit);
         }
-        dispatch(BackwardHead { heads, queries, keys, values, dy, along, log_sums, dqueries, dkeys, dvalues });
+        dispatch(head);
     });
 }
 

@@ -23,6 +23,23 @@ pub(crate) fn transpose(lines: [&[f32]; LINES], out: &mut [f32], stride: usize) 
     }
 }
 
+/// The same for any number of lines, of which `row` gives each.
+///
+/// # Panics
+/// As [`transpose`].
+#[inline]
+pub(crate) fn transpose_rows<'a>(count: usize, row: impl Fn(usize) -> &'a [f32], out: &mut [f32], stride: usize) {
+    let whole = count / LINES * LINES;
+    for first in (0..whole).step_by(LINES) {
+        transpose(std::array::from_fn(|line| row(first + line)), &mut out[first..], stride);
+    }
+    for line in whole..count {
+        for (k, value) in row(line).iter().enumerate() {
+            out[k * stride + line] = *value;
+        }
+    }
+}
+
 /// Transposes eight values of each line at a time, where the machine has AVX; returns how many of each line.
 #[cfg(target_arch = "x86_64")]
 fn squares(lines: [&[f32]; LINES], out: &mut [f32], stride: usize) -> usize {
@@ -70,7 +87,19 @@ unsafe fn transpose_square(lines: [*const f32; LINES], out: *mut f32, stride: us
 
 #[cfg(test)]
 mod tests {
-    use super::{LINES, transpose};
+    use super::{LINES, transpose, transpose_rows};
+
+    #[test]
+    fn rows_of_any_number_find_their_places() {
+        for (count, depth) in [(0, 3), (1, 2), (7, 5), (8, 5), (21, 13)] {
+            let values: Vec<f32> = (0..count * depth).map(|value| value as f32).collect();
+            let mut out = vec![-1.0; count * depth];
+            transpose_rows(count, |line| &values[line * depth..][..depth], &mut out, count);
+            for (at, value) in out.into_iter().enumerate() {
+                assert_eq!(value, ((at % count) * depth + at / count) as f32, "{count} rows of {depth}, at {at}");
+            }
+        }
+    }
 
     #[test]
     fn values_of_every_depth_find_their_places() {

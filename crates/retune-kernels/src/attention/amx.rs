@@ -1,10 +1,11 @@
 //! Both passes on the matrix unit, by blocks of 32 queries or keys.
 
-use super::forward::exponentials;
+use super::backward::BackwardHead;
+use super::forward::{ForwardHead, exponentials};
 use super::{Heads, Matrix, Rows};
 use crate::exponential::exp;
-use crate::product::amx::{BLOCK, Block, Packed, Place, STEP, Tiles, Unit, clear_depths, pack_depths, pack_row};
-use crate::transpose::{LINES, transpose};
+use crate::product::amx::{BLOCK, Block, Packed, Place, STEP, Tiles, Unit, pack_columns, pack_depths, pack_row};
+use crate::transpose::transpose_rows;
 use crate::workspace::Workspace;
 
 /// Parts of a factor: floats.
@@ -22,18 +23,9 @@ pub(super) fn unit_for(heads: Heads) -> Option<Unit> {
     (heads.tokens >= MIN_TOKENS && heads.width >= MIN_WIDTH).then(Unit::available).flatten()
 }
 
-/// A head to compute.
-pub(super) struct ForwardHead<'a> {
-    pub heads: Heads,
-    pub queries: Matrix<'a>,
-    pub keys: Matrix<'a>,
-    pub values: Matrix<'a>,
-    pub y: Rows<'a>,
-    pub log_sums: &'a mut [f32],
-}
-
 impl ForwardHead<'_> {
-    pub fn run(mut self, unit: Unit) {
+    /// Computes it on the unit.
+    pub fn run_on(mut self, unit: Unit) {
         // SAFETY: the unit is there, and AVX-512 beside it.
         unsafe { self.run_with_unit(unit) }
     }
@@ -62,21 +54,6 @@ impl ForwardHead<'_> {
     }
 }
 
-/// A head to differentiate.
-pub(super) struct BackwardHead<'a> {
-    pub heads: Heads,
-    pub queries: Matrix<'a>,
-    pub keys: Matrix<'a>,
-    pub values: Matrix<'a>,
-    pub dy: Matrix<'a>,
-    /// `Σ dy · y` for each query.
-    pub along: &'a [f32],
-    pub log_sums: &'a [f32],
-    pub dqueries: Rows<'a>,
-    pub dkeys: Rows<'a>,
-    pub dvalues: Rows<'a>,
-}
-
 /// Right sides of the products with all queries.
 struct Queries {
     /// A column for each query.
@@ -88,7 +65,8 @@ struct Queries {
 }
 
 impl BackwardHead<'_> {
-    pub fn run(&self, unit: Unit) {
+    /// Differentiates it on the unit.
+    pub fn run_on(&self, unit: Unit) {
         // SAFETY: the unit is there, and AVX-512 beside it.
         unsafe { self.run_with_unit(unit) }
     }
@@ -136,7 +114,7 @@ impl BackwardHead<'_> {
                 }
             }
         }
-        self.write_queries(&dqueries, stride);
+        self.write_turned_queries(&dqueries, stride);
     }
 
     /// The gradients of the keys and values of a block; leaves those of its scores, a row for each key, zeros in those that
@@ -178,7 +156,7 @@ impl BackwardHead<'_> {
     }
 
     /// Writes rows from a row for each channel.
-    fn write_queries(&self, channels: &[f32], stride: usize) {
+    fn write_turned_queries(&self, channels: &[f32], stride: usize) {
         let Heads { tokens, width, .. } = self.heads;
         let mut row = Workspace::new(width);
         for token in 0..tokens {
@@ -237,14 +215,7 @@ impl<'a> Matrix<'a> {
         let mut packed = Side::new(width.div_ceil(BLOCK), tokens);
         for (block, lines) in packed.blocks_mut().enumerate() {
             let columns = block * BLOCK..width.min((block + 1) * BLOCK);
-            let row = |token: usize| match token < tokens {
-                true => &self.row(heads, token)[columns.clone()],
-                false => &[],
-            };
-            for pair in 0..tokens.div_ceil(2) {
-                pack_depths::<PARTS>(row(2 * pair), row(2 * pair + 1), pair, lines);
-            }
-            clear_depths::<PARTS>(tokens.div_ceil(2), lines);
+            pack_columns::<PARTS>(tokens, |token| &self.row(heads, token)[columns.clone()], lines);
         }
         packed
     }
@@ -257,14 +228,7 @@ impl<'a> Matrix<'a> {
         let turned = self.turned(heads, stride);
         let mut packed = Side::new(stride / BLOCK, width);
         for (block, lines) in packed.blocks_mut().enumerate() {
-            let row = |channel: usize| match channel < width {
-                true => &turned[channel * stride + block * BLOCK..][..BLOCK],
-                false => &[],
-            };
-            for pair in 0..width.div_ceil(2) {
-                pack_depths::<PARTS>(row(2 * pair), row(2 * pair + 1), pair, lines);
-            }
-            clear_depths::<PARTS>(width.div_ceil(2), lines);
+            pack_columns::<PARTS>(width, |channel| &turned[channel * stride + block * BLOCK..][..BLOCK], lines);
         }
         packed
     }
@@ -288,15 +252,7 @@ impl<'a> Matrix<'a> {
     fn turned(self, heads: Heads, stride: usize) -> Workspace {
         let Heads { tokens, width, .. } = heads;
         let mut turned = Workspace::new(width * stride);
-        let whole = tokens / LINES * LINES;
-        for first in (0..whole).step_by(LINES) {
-            transpose(std::array::from_fn(|line| self.row(heads, first + line)), &mut turned[first..], stride);
-        }
-        for token in whole..tokens {
-            for (channel, value) in self.row(heads, token).iter().enumerate() {
-                turned[channel * stride + token] = *value;
-            }
-        }
+        transpose_rows(tokens, |token| self.row(heads, token), &mut turned, stride);
         turned
     }
 }

@@ -12,11 +12,17 @@ use crate::workspace::Workspace;
 pub(super) struct ForwardHead<'a> {
     pub heads: Heads,
     pub queries: Matrix<'a>,
-    /// Columns of the keys' transpose.
-    pub keys: &'a Panels,
-    pub values: &'a Panels,
+    pub keys: Matrix<'a>,
+    pub values: Matrix<'a>,
     pub y: Rows<'a>,
     pub log_sums: &'a mut [f32],
+}
+
+/// The other sides of its products.
+struct Packed {
+    /// Columns of the keys' transpose.
+    keys: Panels,
+    values: Panels,
 }
 
 impl WithSimd for ForwardHead<'_> {
@@ -35,31 +41,39 @@ impl WithSimd for ForwardHead<'_> {
 impl ForwardHead<'_> {
     #[inline(always)]
     fn run<S: Simd, const ROWS: usize>(&mut self, simd: S) {
-        let stride = row_stride(self.keys);
+        let packed = Packed { keys: self.keys.transposed(self.heads), values: self.values.columns(self.heads) };
+        let stride = row_stride(&packed.keys);
         let mut scores = Workspace::new(ROWS * stride);
         for first in (0..self.heads.tokens).step_by(ROWS) {
             let count = (self.heads.tokens - first).min(ROWS);
             if count <= 4 {
-                self.tile::<S, 4>(simd, (first, count), &mut scores, stride);
+                self.tile::<S, 4>(simd, (first, count), &packed, &mut scores, stride);
             } else if count <= 6 && ROWS > 6 {
-                self.tile::<S, 6>(simd, (first, count), &mut scores, stride);
+                self.tile::<S, 6>(simd, (first, count), &packed, &mut scores, stride);
             } else {
-                self.tile::<S, ROWS>(simd, (first, count), &mut scores, stride);
+                self.tile::<S, ROWS>(simd, (first, count), &packed, &mut scores, stride);
             }
         }
     }
 
     #[inline(always)]
-    fn tile<S: Simd, const ROWS: usize>(&mut self, simd: S, rows: (usize, usize), scores: &mut [f32], stride: usize) {
+    fn tile<S: Simd, const ROWS: usize>(
+        &mut self,
+        simd: S,
+        rows: (usize, usize),
+        packed: &Packed,
+        scores: &mut [f32],
+        stride: usize,
+    ) {
         let (first, count) = rows;
-        self.queries.tile_times::<S, ROWS>(simd, rows, self.keys, scores, stride);
+        self.queries.tile_times::<S, ROWS>(simd, rows, &packed.keys, scores, stride);
         let mut inverses = [0.0; ROWS];
         let log_sums = &mut self.log_sums[first..first + count];
         for ((row, log_sum), inverse) in scores.chunks_exact_mut(stride).zip(log_sums).zip(&mut inverses) {
             (*inverse, *log_sum) = exponentials(row, self.heads.tokens, self.heads.factor());
         }
         // SAFETY: every head has rows of its own.
-        unsafe { self.y.set_to_tile_times::<S, ROWS>(simd, rows, (&*scores, stride), self.values, inverses) };
+        unsafe { self.y.set_to_tile_times::<S, ROWS>(simd, rows, (&*scores, stride), &packed.values, inverses) };
     }
 }
 

@@ -15,8 +15,10 @@ use std::arch::asm;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 
+use pulp::x86::V4;
+
 pub(super) use self::outer::{outer_products, suits_outer};
-pub(crate) use self::parts::{Packed, clear_depths, pack_depths, pack_row};
+pub(crate) use self::parts::{Packed, pack_columns, pack_depths, pack_row};
 pub(super) use self::rows::{row_products, suits_rows};
 use crate::instructions::{Instructions, kept_to};
 
@@ -45,19 +47,19 @@ impl Default for Block {
 
 /// Proof that this process may use the unit, and AVX-512 with bfloat16 beside it.
 #[derive(Clone, Copy)]
-pub(crate) struct Unit(());
+pub(crate) struct Unit {
+    /// The vectors.
+    simd: V4,
+}
 
 impl Unit {
     /// The unit, if this machine has it, the operating system allows its use, and the kernels are not kept from it.
     pub fn available() -> Option<Self> {
-        static AVAILABLE: OnceLock<bool> = OnceLock::new();
-        let available = AVAILABLE.get_or_init(|| {
-            kept_to() == Instructions::All
-                && super::Bfloat16Unit::available().is_some()
-                && has_unit()
-                && system_allows()
-        });
-        available.then_some(Self(()))
+        static AVAILABLE: OnceLock<Option<Unit>> = OnceLock::new();
+        *AVAILABLE.get_or_init(|| {
+            let simd = V4::try_new().filter(|_| super::Bfloat16Unit::available().is_some())?;
+            (kept_to() == Instructions::All && has_unit() && system_allows()).then_some(Self { simd })
+        })
     }
 }
 
@@ -128,7 +130,7 @@ macro_rules! products {
 /// Loads what the sums start with, runs the instructions of a step for every step, each `$bytes` long on either side, and
 /// stores the sums.
 macro_rules! multiply {
-    ($left:expr, $right:expr, $steps:expr, $from:expr, $to:expr, $bytes:literal, $($step:expr),+) => {
+    (($left:expr, $right:expr, $steps:expr), ($from:expr, $to:expr), $bytes:literal, $($step:expr),+) => {
         asm!(
             "tileloadd tmm0, [{from} + {from_stride}]",
             "tileloadd tmm1, [{from} + {from_stride} + 64]",
@@ -204,11 +206,8 @@ impl Tiles {
         unsafe {
             if PARTS == 1 {
                 multiply!(
-                    left,
-                    right,
-                    steps,
-                    from,
-                    to,
+                    (left, right, steps),
+                    (from, to),
                     "2048",
                     left_part!("0", "1024"),
                     right_part!("0", "1024"),
@@ -217,11 +216,8 @@ impl Tiles {
             } else {
                 // The smallest products first; from one to the next, one part changes.
                 multiply!(
-                    left,
-                    right,
-                    steps,
-                    from,
-                    to,
+                    (left, right, steps),
+                    (from, to),
                     "6144",
                     left_part!("4096", "5120"),
                     right_part!("0", "1024"),

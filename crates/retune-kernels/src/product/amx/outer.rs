@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 
-use super::parts::{Packed, clear_depths, pack_depths, pack_row};
+use super::parts::{Packed, pack_columns, pack_row};
 use super::{BLOCK, Block, Place, STEP, Tiles, Unit};
 use crate::precision::Precision;
 use crate::product::outer::Side;
 use crate::product::threads::Threads;
 use crate::shared::SharedSlice;
-use crate::transpose::{LINES, transpose};
+use crate::transpose::transpose_rows;
 use crate::workspace::Workspace;
 
 /// Rows that are packed together.
@@ -130,15 +130,8 @@ impl Task<'_> {
     fn pack_right<const PARTS: usize>(&self, rows: Range<usize>, packed: &mut Packed<PARTS>) {
         for (at, block) in self.right_blocks.clone().zip(packed.blocks_mut()) {
             let columns = at * BLOCK..self.right.width.min((at + 1) * BLOCK);
-            let row = |row: usize| match rows.contains(&row) {
-                true => &self.right.values[row * self.right.width..][columns.clone()],
-                false => &[],
-            };
-            for pair in 0..rows.len().div_ceil(2) {
-                let first = rows.start + 2 * pair;
-                pack_depths::<PARTS>(row(first), row(first + 1), pair, block);
-            }
-            clear_depths::<PARTS>(rows.len().div_ceil(2), block);
+            let row = |at: usize| &self.right.values[(rows.start + at) * self.right.width..][columns.clone()];
+            pack_columns::<PARTS>(rows.len(), row, block);
         }
     }
 
@@ -152,24 +145,14 @@ impl Task<'_> {
         packed: &mut Packed<PARTS>,
     ) {
         let columns = at * BLOCK..self.left.width.min((at + 1) * BLOCK);
-        let row = |row: usize| &self.left.values[row * self.left.width..][columns.clone()];
-        let (length, whole) = (rows.len(), rows.len() / LINES * LINES);
-        for (at, first) in rows.clone().step_by(LINES).take(whole / LINES).enumerate() {
-            transpose(std::array::from_fn(|line| row(first + line)), &mut turned[at * LINES..], length.max(LINES));
-        }
-        for at in whole..length {
-            for (column, value) in row(rows.start + at).iter().enumerate() {
-                turned[column * length + at] = *value;
-            }
-        }
-        for block in packed.blocks_mut() {
-            for (column, values) in turned.chunks_exact(length.max(1)).take(columns.len()).enumerate() {
-                pack_row::<PARTS>(values, column, block);
-            }
+        let row = |at: usize| &self.left.values[(rows.start + at) * self.left.width..][columns.clone()];
+        transpose_rows(rows.len(), row, turned, rows.len());
+        for (column, values) in turned.chunks_exact(rows.len()).take(columns.len()).enumerate() {
+            pack_row::<PARTS>(values, column, packed.only_block_mut());
         }
         if let Some(left_sums) = self.left_sums {
             let mut sums = [0.0f32; BLOCK];
-            for at in rows.clone() {
+            for at in 0..rows.len() {
                 sums.iter_mut().zip(row(at)).for_each(|(sum, value)| *sum += value);
             }
             // SAFETY: tasks that sum have different columns of the left side.

@@ -101,9 +101,16 @@ pub(crate) fn pack_depths<const PARTS: usize>(even: &[f32], odd: &[f32], pair: u
     }
 }
 
-/// Clears the pairs of depths from `pair` to the end of the last step.
-pub(crate) fn clear_depths<const PARTS: usize>(pair: usize, block: &mut [Line]) {
-    for pair in pair..block.len() / (PARTS * BLOCK) * TILE {
+/// Packs a block of the right side: `row` gives the values of a depth, one for every column.
+#[inline]
+#[target_feature(enable = "avx512bf16,avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
+pub(crate) fn pack_columns<'a, const PARTS: usize>(depth: usize, row: impl Fn(usize) -> &'a [f32], block: &mut [Line]) {
+    for pair in 0..depth.div_ceil(2) {
+        let odd = if 2 * pair + 1 < depth { row(2 * pair + 1) } else { &[] };
+        pack_depths::<PARTS>(row(2 * pair), odd, pair, block);
+    }
+    // Up to the end of the last step there are zeros.
+    for pair in depth.div_ceil(2)..block.len() / (PARTS * BLOCK) * TILE {
         let lines = &mut block[pair / TILE * PARTS * BLOCK..][..PARTS * BLOCK];
         for lines in lines.chunks_exact_mut(TILE) {
             lines[pair % TILE] = Line([0; STEP]);

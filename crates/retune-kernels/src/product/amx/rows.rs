@@ -2,10 +2,9 @@
 
 use std::ops::Range;
 
-use pulp::x86::V4;
 use rayon::prelude::*;
 
-use super::parts::{Packed, clear_depths, pack_depths, pack_row};
+use super::parts::{Packed, pack_columns, pack_row};
 use super::{BLOCK, Block, Line, Place, TILE, Tiles, Unit};
 use crate::precision::Precision;
 use crate::product::panels::{MatrixLayout, Scale, pack_panel};
@@ -65,7 +64,7 @@ fn pack_weights<const PARTS: usize>(_: Unit, weights: Weights) -> Packed<PARTS> 
     let mut packed = Packed::new(columns.div_ceil(BLOCK), taps * depth);
     packed.blocks_mut().enumerate().par_bridge().for_each(|(panel, block)| {
         // SAFETY: the unit is there, and AVX-512 beside it.
-        unsafe { pack_columns::<PARTS>(weights, panel * BLOCK..columns.min((panel + 1) * BLOCK), block) };
+        unsafe { pack_some::<PARTS>(weights, panel * BLOCK..columns.min((panel + 1) * BLOCK), block) };
     });
     packed
 }
@@ -75,26 +74,16 @@ fn pack_weights<const PARTS: usize>(_: Unit, weights: Weights) -> Packed<PARTS> 
 /// # Safety
 /// The machine must have the instructions.
 #[target_feature(enable = "avx512bf16,avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
-unsafe fn pack_columns<const PARTS: usize>(weights: Weights, columns: Range<usize>, block: &mut [Line]) {
+unsafe fn pack_some<const PARTS: usize>(weights: Weights, columns: Range<usize>, block: &mut [Line]) {
     let Weights { matrix, layout, scale } = weights;
     let (depth, count) = (layout.taps * layout.depth, columns.len());
     if layout.taps == 1 && layout.column_stride == 1 && matches!(scale, Scale::None) {
-        let row = |k: usize| match k < depth {
-            true => &matrix[layout.start + k * layout.depth_stride..][columns.clone()],
-            false => &[],
-        };
-        for pair in 0..depth.div_ceil(2) {
-            pack_depths::<PARTS>(row(2 * pair), row(2 * pair + 1), pair, block);
-        }
-    } else {
-        let mut arranged = Workspace::new(depth * BLOCK);
-        pack_panel(matrix, layout, scale, columns, BLOCK, &mut arranged);
-        for (pair, two) in arranged.chunks(2 * BLOCK).enumerate() {
-            let (even, odd) = two.split_at(BLOCK);
-            pack_depths::<PARTS>(&even[..count], &odd[..count.min(odd.len())], pair, block);
-        }
+        let row = |k: usize| &matrix[layout.start + k * layout.depth_stride..][columns.clone()];
+        return pack_columns::<PARTS>(depth, row, block);
     }
-    clear_depths::<PARTS>(depth.div_ceil(2), block);
+    let mut arranged = Workspace::new(depth * BLOCK);
+    pack_panel(matrix, layout, scale, columns, BLOCK, &mut arranged);
+    pack_columns::<PARTS>(depth, |k| &arranged[k * BLOCK..][..count], block);
 }
 
 /// What all tasks of a product have in common.
@@ -165,7 +154,7 @@ impl<const PARTS: usize> Task<'_, PARTS> {
     /// Writes a block of sums row by row.
     #[inline(always)]
     fn finish(&self, sums: &Block, panel: usize, destinations: &[usize]) {
-        let simd = V4::try_new().expect("AVX-512 is there with the unit");
+        let simd = self.unit.simd;
         let is_narrow = self.output.columns - panel * BLOCK <= TILE;
         for (sums, row) in sums.0.iter().zip(destinations) {
             let (vectors, _) = pulp::as_arrays::<16, _>(sums);
