@@ -31,7 +31,7 @@ use self::card::ModelCard;
 pub use self::continuation::Continuation;
 pub use self::data::{FitData, evaluation_split, warn_of_training_images};
 pub(crate) use self::directory::open_of_run;
-pub use self::directory::{COMMAND_FILE, is_resumable, record_command};
+pub use self::directory::{COMMAND_FILE, is_resumable, read_command, record_command};
 pub use self::error::FitError;
 pub use self::hint::Hint;
 use self::multi_label::class_names;

@@ -56,6 +56,17 @@ pub fn first_of(names: &[String]) -> String {
     }
 }
 
+/// Words with a capital at the start.
+pub fn capitalized(words: &str) -> String {
+    let mut letters = words.chars();
+    letters.next().map(|first| format!("{}{}", first.to_uppercase(), letters.as_str())).unwrap_or_default()
+}
+
+/// Words as a sentence of their own.
+pub fn sentence(words: &str) -> String {
+    if words.is_empty() { String::new() } else { format!("{}.", capitalized(words)) }
+}
+
 /// An interval; a dash between its ends would be taken for a sign where one of them is negative.
 pub fn interval([low, high]: [f64; 2], decimals: usize) -> String {
     let end = |value: f64| format!("{value:.decimals$}").replace('-', "−");
@@ -112,6 +123,12 @@ mod tests {
         let names: Vec<String> = (0..12).map(|name| name.to_string()).collect();
         assert_eq!(first_of(&names), "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, and 2 more");
         assert_eq!(first_of(&names[..10]), "0, 1, 2, 3, 4, 5, 6, 7, 8, 9");
+    }
+
+    #[test]
+    fn sentences_begin_with_a_capital_and_end() {
+        assert_eq!((capitalized("input shift"), capitalized("")), ("Input shift".into(), String::new()));
+        assert_eq!((sentence("über all"), sentence("")), ("Über all.".into(), String::new()));
     }
 
     #[test]

@@ -15,9 +15,8 @@ use retune::report::plot::Plot;
 use retune::run::PreprocessingChange;
 use retune::similarity::View;
 use retune::sources::Dataset;
-use retune::wording::{counted, interval};
+use retune::wording::{counted, interval, sentence};
 
-use super::cka::sentence;
 use super::eval::with_model_classes;
 use crate::arguments::cka::{ComparisonArguments, InterpolationArguments};
 use crate::arguments::data::DataArguments;
@@ -209,7 +208,7 @@ fn page(audit: &Audit, subject: &Subject, findings: &Findings) -> Page {
             number(row.logit_change, 3),
             number(row.pixel_difference, 2),
             match (row.cka, row.cka_interval) {
-                (Some(cka), Some([low, high])) => Cell::number(format!("{cka:.4} ({low:.4}–{high:.4})"), cka),
+                (Some(cka), Some(ends)) => Cell::number(format!("{cka:.4} ({})", interval(ends, 4)), cka),
                 (cka, _) => number(cka, 4),
             },
         ]
@@ -227,10 +226,10 @@ fn page(audit: &Audit, subject: &Subject, findings: &Findings) -> Page {
     page.verdict.extend(audit.resizing_changes_nothing().then(|| sentence(NO_DIFFERENCE)));
     let note = "Each preprocessing compared with the model’s own, which comes first.";
     page.sections.push(Section::new("Measures", note).wide().with("", table));
-    let note = "Every measure as a change in percent: accuracy lost (below 0, it rises), predictions that are others, the \
+    let note = "Every measure as a change in percent: the accuracy lost (below 0, it rises), the predictions that change, the \
                 change of the logits as a share of their spread over classes, 1 − CKA, and the difference of the pixels as a \
-                share of their range. Measures are unlike, so each column has its own color scale, from no change to its \
-                largest.";
+                share of their range. The measures differ in kind, so each column has its own color scale, from no change to \
+                its largest value.";
     page.sections.push(Section::new("Changes", note).with("", changes_map(audit, String::new())));
     page
 }

@@ -270,13 +270,6 @@ impl Document {
     }
 }
 
-/// A note as a sentence of its own.
-pub fn sentence(note: &str) -> String {
-    let mut characters = note.chars();
-    let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
-    format!("{first}{}.", characters.as_str())
-}
-
 /// A matrix as text, and its most asked-for part with intervals.
 fn describe(matrix: &CkaMatrix) -> String {
     let mut columns = vec![("".to_owned(), Align::Left)];

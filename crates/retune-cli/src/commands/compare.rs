@@ -9,7 +9,7 @@ use retune::features::Shard;
 use retune::methods::layers::LayerSelection;
 use retune::methods::{Method, MethodSpec};
 use retune::models::Model;
-use retune::report::run_page::read_command;
+use retune::run;
 use retune::wording::counted;
 use serde::Serialize;
 
@@ -99,7 +99,7 @@ pub fn run(arguments: &CompareArguments, console: &Console) -> Result<(), Failur
     let runs = runner::read(out).map(|(_, runs)| runs).unwrap_or_default();
     let run = |label: &str| runs.iter().find(|(known, _)| known == label).map(|(_, run)| run.as_path());
     // A comparison that goes on was typed before.
-    let typed = command.or_else(|| read_command(out).ok().flatten());
+    let typed = command.or_else(|| run::read_command(out).ok().flatten());
     let findings = findings::of(&comparison, run, typed.as_deref());
     console.print(&comparison.document(), || {
         let made = match (pictures, report) {

@@ -12,11 +12,12 @@ use retune::methods::layers::LayerSelection;
 use retune::methods::{self, Layers, Method, MethodOptions, MethodSpec};
 use retune::models::{HeadInitialization, Model};
 use retune::monitor::Monitor;
-use retune::report::findings::listed;
+use retune::report::findings::{points, shown_difference};
 use retune::report::page::{Page, Section};
 use retune::run::{self, FitError, Summary};
 use retune::train::options::TrainOptions;
 use retune::train::{Shared, TrainError, Trainer};
+use retune::wording::{capitalized, listed};
 use serde::Serialize;
 
 use crate::arguments::parse;
@@ -169,13 +170,17 @@ fn finding(comparison: &Comparison, shift: &str) -> Option<String> {
     let best = shifted.methods.iter().find(|method| method.standing == Standing::Best)?;
     let default = shifted.methods.iter().find(|method| method.label == methods::DEFAULT.name)?;
     let (highest, own) = (best.estimate?.mean, default.estimate?.mean);
-    let lost = points_between(own, highest);
+    let lost = shown_difference(own, highest);
     let beside = match (lost, default.standing) {
-        (..0.05, _) => format!("the default, {}, is as good", default.label),
-        (_, Standing::Worse) => format!("the default, {}, is {lost:.1} points lower", default.label),
-        _ => format!("the default, {}, is {lost:.1} points lower, which is not significant", default.label),
+        (..0.0005, _) => "is as good".to_owned(),
+        (_, Standing::Worse) => format!("is {} points lower", points(lost)),
+        _ => format!("is {} points lower, which is not significant", points(lost)),
     };
-    Some(format!("Under {shift}, {} is the most accurate, {:.1} %; {beside}.", best.label, 100.0 * highest))
+    let (best, default) = (&best.label, &default.label);
+    Some(format!(
+        "Under {shift}, {best} is the most accurate, {:.1} %; the default, {default}, {beside}.",
+        100.0 * highest
+    ))
 }
 
 fn default_of(runs: &[Summary]) -> Option<&Summary> {
@@ -230,7 +235,8 @@ fn surprises(runs: &[Summary], shift: &str) -> Vec<String> {
     let mut kinds: Vec<_> = kinds.into_iter().collect();
     kinds.sort_by(|one, other| other.1[0].0.total_cmp(&one.1[0].0));
     let sentence = |(kind, methods): (Surprise, Vec<(f64, String)>)| {
-        let named: Vec<String> = methods.iter().map(|(size, method)| format!("{method} ({size:.1} points)")).collect();
+        let named: Vec<String> =
+            methods.iter().map(|(size, method)| format!("{method} ({} points)", points(*size))).collect();
         let is = if named.len() == 1 { "is" } else { "are" };
         let [under, in_distribution] = kind.words();
         format!("{} {is} {under} than {} under {shift}, {in_distribution}.", listed(&named), default.method)
@@ -243,23 +249,11 @@ fn surprise(run: &Summary, default: &Summary) -> Option<(Surprise, f64)> {
     let gain = |set: &str| {
         let (own, other) = (run.splits.get(set)?, default.splits.get(set)?);
         let counts = |found: &Evaluation| ((found.accuracy * found.n as f64).round() as usize, found.n);
-        let points = points_between(other.accuracy, own.accuracy);
-        Some((points, proportion_difference(counts(own), counts(other))))
+        let difference = shown_difference(other.accuracy, own.accuracy);
+        Some((difference, proportion_difference(counts(own), counts(other))))
     };
     let ((_, on_test), (shifted, under_shift)) = (gain("test")?, gain("shifted")?);
     Some((Surprise::of(on_test, under_shift)?, shifted.abs()))
-}
-
-/// How far one share is above another in points, as a reader finds it by subtracting the two as tables show them.
-fn points_between(low: f64, high: f64) -> f64 {
-    let tenths = |share: f64| (1000.0 * share).round();
-    (tenths(high) - tenths(low)) / 10.0
-}
-
-/// Words with a capital at the start.
-fn capitalized(words: &str) -> String {
-    let mut letters = words.chars();
-    letters.next().map(|first| format!("{}{}", first.to_uppercase(), letters.as_str())).unwrap_or_default()
 }
 
 /// The page of both tasks.

@@ -8,7 +8,7 @@ use retune::files::lock::DirectoryLock;
 use retune::models::ModelError;
 use retune::models::weights::WeightsError;
 use retune::monitor::Monitor;
-use retune::report::run_page::{RunRecord, read_command};
+use retune::report::run_page::RunRecord;
 use retune::report::tensorboard::Logging;
 use retune::run::command::has_switch;
 use retune::run::{self, Continuation, FitError, FitOptions, PlanSource, Summary};
@@ -141,7 +141,7 @@ pub fn run(arguments: &FitArguments, console: &Console) -> Result<(), Failure> {
 
 /// Whether what goes on began without a report, which nobody has to say again.
 fn begun_without_report(resumed: Option<&Path>) -> bool {
-    let command = resumed.and_then(|directory| read_command(directory).ok().flatten());
+    let command = resumed.and_then(|directory| run::read_command(directory).ok().flatten());
     command.is_some_and(|command| has_switch(&command, "no-report"))
 }
 

@@ -80,12 +80,16 @@ pub fn run(arguments: &LrFindArguments, console: &Console) -> Result<(), Failure
 
 /// Checks that the curves do not go where other files belong.
 fn check_out(out: &Path, data: &Path) -> Result<(), Failure> {
-    let holds = match () {
-        () if out.exists() && !out.is_dir() => "is a file",
-        () if run::read_options(out).is_ok() => "holds a run",
-        () if runner::is_comparison(out) => "holds a comparison",
-        () if files::are_same(out, data) => "holds the data",
-        () => return Ok(()),
+    let holds = if out.exists() && !out.is_dir() {
+        "is a file"
+    } else if run::read_options(out).is_ok() {
+        "holds a run"
+    } else if runner::is_comparison(out) {
+        "holds a comparison"
+    } else if files::are_same(out, data) {
+        "holds the data"
+    } else {
+        return Ok(());
     };
     Err(Failure::Mistake(format!("{} {holds}; choose another --out", out.display())))
 }

@@ -11,7 +11,7 @@ use retune::monitor::Monitor;
 use retune::report::findings::Command;
 use retune::report::page::Page;
 use retune::report::pictures;
-use retune::report::run_page::{RunRecord, read_command};
+use retune::report::run_page::RunRecord;
 use retune::run::map;
 use retune::run::{self, Summary};
 use serde::Serialize;
@@ -136,7 +136,7 @@ fn of_comparison(directory: &Path, console: &Console) -> Result<Page, Failure> {
         Ok(RunOf { label, record: RunRecord::read(&run)? })
     };
     let runs = runs.into_iter().map(read).collect::<Result<Vec<_>, Failure>>()?;
-    let command = read_command(directory)?;
+    let command = run::read_command(directory)?;
     Ok(page::page(&comparison, &runs, command.as_deref()))
 }
 

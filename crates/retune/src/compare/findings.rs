@@ -4,9 +4,9 @@ use std::path::Path;
 
 use super::{Basis, ColumnResult, Comparison, MethodResult, Standing};
 use crate::methods;
-use crate::report::findings::{Command, Findings, NextStep, listed, points_between, typed};
+use crate::report::findings::{Command, Findings, NextStep, points_between, typed};
 use crate::run::command::with_value;
-use crate::wording::counted;
+use crate::wording::{counted, listed};
 
 /// Seeds to compare over at least: with fewer, Student's quantile is large (12.7 for two, 2.8 for five).
 const SEEDS: usize = 5;

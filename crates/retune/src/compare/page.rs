@@ -9,11 +9,11 @@ use super::table::{Reading, SHARED_TIME, reading};
 use super::{Basis, ColumnResult, Comparison, MethodResult, MethodRow, Standing};
 use crate::report::findings::Findings;
 use crate::report::page::{self, Cell, Mark, Page, Section, Table, Text};
-use crate::report::run_page::{RunRecord, duration, sentence};
+use crate::report::run_page::{RunRecord, duration};
 use crate::run::Summary;
 use crate::train::PhaseOutcome;
 use crate::train::metrics::{MetricsRow, score_name};
-use crate::wording::grouped;
+use crate::wording::{grouped, sentence};
 
 /// Maximum number of images on all maps of a page except the first one, so that the page opens quickly.
 const MAX_MAPPED: usize = 30_000;

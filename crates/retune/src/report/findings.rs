@@ -10,7 +10,6 @@ use serde::Serialize;
 pub use super::verdict::{Confidence, evaluated};
 pub use crate::run::command::{Command, quoted, typed};
 use crate::wording::printable;
-pub use crate::wording::{alternatives, listed};
 
 /// What was found, the most important first, and what to do next.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -57,8 +56,13 @@ pub fn points(share: f64) -> String {
 /// How far one share is above another in percentage points, as a reader finds it by subtracting the two as they are
 /// written.
 pub fn points_between(low: f64, high: f64) -> String {
-    let tenths = |share: f64| format!("{:.1}", 100.0 * share).parse::<f64>().unwrap_or(f64::NAN);
-    points((tenths(high) - tenths(low)) / 100.0)
+    points(shown_difference(low, high))
+}
+
+/// The same as a share.
+pub fn shown_difference(low: f64, high: f64) -> f64 {
+    let shown = |share: f64| format!("{:.1}", 100.0 * share).parse::<f64>().unwrap_or(f64::NAN);
+    (shown(high) - shown(low)) / 100.0
 }
 
 #[cfg(test)]

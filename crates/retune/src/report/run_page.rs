@@ -19,7 +19,7 @@ use crate::methods::{Method, MethodOptions};
 use crate::models::{CONFIG_FILE, ModelConfig, imagenet};
 use crate::plan::{Plan, Solver};
 use crate::run::record::{LabelPredictions, Predictions, SampleMap, Samples, Sheet};
-use crate::run::{self, COMMAND_FILE, FitError, FitOptions, Summary};
+use crate::run::{self, FitError, FitOptions, Summary};
 use crate::train::metrics::{self, MetricsRow};
 use crate::wording::grouped;
 
@@ -170,7 +170,7 @@ impl RunRecord {
             preprocessing: ModelConfig::read(&run.join("model").join(CONFIG_FILE))
                 .ok()
                 .map(|config| config.preprocessing().clone()),
-            command: read_command(run)?,
+            command: run::read_command(run)?,
             method: run::read_method(run)?,
             samples: samples.unwrap_or_default(),
             labels: LabelPredictions::read(run)?,
@@ -288,21 +288,6 @@ impl RunRecord {
         ];
         facts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
-}
-
-/// The command that made a run or comparison, where that was kept.
-///
-/// # Errors
-/// A file that cannot be read.
-pub fn read_command(directory: &Path) -> Result<Option<String>, FileError> {
-    let path = directory.join(COMMAND_FILE);
-    if path.is_file() { files::read_text(&path).map(Some) } else { Ok(None) }
-}
-
-/// Words as a sentence.
-pub(crate) fn sentence(words: &str) -> String {
-    let mut letters = words.chars();
-    letters.next().map(|first| format!("{}{}.", first.to_uppercase(), letters.as_str())).unwrap_or_default()
 }
 
 /// Seconds in words.

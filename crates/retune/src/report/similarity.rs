@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::figures;
 use super::page::Section;
 use crate::files::{self, FileError};
+use crate::wording;
 
 /// The parts of a matrix of `retune cka` that a heat map shows.
 #[derive(Clone, Debug, Deserialize)]
@@ -98,7 +99,9 @@ pub fn section_of(matrices: impl IntoIterator<Item = Similarities>) -> Section {
         let mut notes: Vec<(usize, usize, String)> = undefined.into_iter().filter_map(place).collect();
         for (row, intervals) in intervals.iter().enumerate() {
             for (column, interval) in intervals.iter().enumerate() {
-                notes.extend(interval.map(|[low, high]| (row, column, format!("95 % interval {low:.3}–{high:.3}"))));
+                notes.extend(
+                    interval.map(|ends| (row, column, format!("95 % interval {}", wording::interval(ends, 3)))),
+                );
             }
         }
         let [y_label, x_label] = axes.unwrap_or_default();

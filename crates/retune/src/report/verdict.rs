@@ -6,6 +6,7 @@ mod mistakes;
 mod next;
 mod sets;
 
+use crate::wording::sentence;
 use indexmap::IndexMap;
 
 pub use self::confidence::Confidence;
@@ -13,7 +14,7 @@ pub(crate) use self::confidence::written as temperature;
 use self::sets::Named;
 use super::confusion::Confusion;
 use super::findings::Findings;
-use super::run_page::{RunRecord, sentence};
+use super::run_page::RunRecord;
 use crate::inference::Evaluation;
 use crate::run::Summary;
 

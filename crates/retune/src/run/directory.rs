@@ -30,6 +30,15 @@ pub fn record_command(directory: &Path, command: Option<&str>) -> Result<(), Fil
     }
 }
 
+/// The command that made a run or comparison, where that was kept.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn read_command(directory: &Path) -> Result<Option<String>, FileError> {
+    let path = directory.join(COMMAND_FILE);
+    if path.is_file() { files::read_text(&path).map(Some) } else { Ok(None) }
+}
+
 /// Whether something is in the way of a new run. What a run leaves that was killed before its options
 /// were written is not: nothing could go on with it.
 pub(super) fn is_taken(out: &Path) -> bool {

@@ -5,8 +5,9 @@ use retune::report::findings::Findings;
 use retune::report::page::{Cell, Column, Page, Section, Table};
 use retune::report::similarity::{Missing, Similarities, section_of};
 use retune::similarity::{CkaMatrix, UndefinedCell};
+use retune::wording::{self, sentence};
 
-use super::{Document, asked_for, sentence};
+use super::{Document, Pair, asked_for};
 use crate::output::Subject;
 
 impl Document {
@@ -79,9 +80,9 @@ fn facts(matrix: &CkaMatrix) -> Vec<(String, String)> {
 /// The values that are asked for most, with their intervals.
 fn intervals(matrix: &CkaMatrix) -> Option<Section> {
     let pairs = asked_for(matrix);
-    let row = |(name, value, interval): &(String, Option<f64>, Option<[f64; 2]>)| {
+    let row = |(name, value, interval): &Pair| {
         let number = |value: f64| Cell::number(format!("{value:.4}"), value);
-        let interval = interval.map(|[low, high]| Cell::number(format!("{low:.4}–{high:.4}"), low));
+        let interval = interval.map(|ends| Cell::number(wording::interval(ends, 4), ends[0]));
         vec![
             Cell::text(name),
             value.map_or_else(|| Cell::text("–"), number),

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use indicatif::HumanCount;
 use retune::analysis::umap::UmapOptions;
+use retune::report::findings::Findings;
 use retune::report::findings::map::Placed;
-use retune::report::findings::{Findings, listed};
 use retune::report::page::{ColorBy, Map, Page, Section};
-use retune::wording::counted;
+use retune::wording::{counted, listed};
 
 use super::{Images, UmapArguments};
 use crate::output::Subject;

@@ -1,8 +1,9 @@
 //! Whether images would better be prepared in another way, from an audit.
 
-use super::{Command, Findings, NextStep, alternatives, listed, points};
+use super::{Command, Findings, NextStep, points};
 use crate::audit::{Audit, AuditRow};
 use crate::report::verdict::{interval, percent};
+use crate::wording::{alternatives, listed};
 
 /// Other ways that are named beside the best.
 const NAMED: usize = 3;

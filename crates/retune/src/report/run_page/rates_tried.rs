@@ -4,7 +4,7 @@ use retune_figures::Axis;
 use retune_figures::figure::Line;
 
 use super::descents::{Descent, named};
-use super::{RunRecord, RunSection, Sheets, sentence};
+use super::{RunRecord, RunSection, Sheets};
 use crate::inference::Evaluation;
 use crate::report::figures;
 use crate::report::findings::rates;
@@ -12,6 +12,7 @@ use crate::report::page::{Cell, Column, Section, Table};
 use crate::report::verdict::{interval, percent};
 use crate::train::metrics::{MetricsRow, score_name};
 use crate::train::{PhaseOutcome, Tried};
+use crate::wording::sentence;
 
 pub(super) const SECTION: RunSection =
     RunSection { id: "rates-tried", title: "Learning rates tried", of_each_run: true, content };

@@ -4,8 +4,8 @@ use retune_analysis::calibration::Calibration;
 use retune_figures::Format;
 
 use super::percent;
-use crate::report::findings::listed;
 use crate::run::TemperatureScaling;
+use crate::wording::listed;
 
 /// The difference between confidence and accuracy above which it gets a sentence.
 const NOTABLE_GAP: f64 = 0.05;

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 
 use super::percent;
 use crate::report::confusion::{Confusion, Hard};
-use crate::report::findings::listed;
-use crate::wording::grouped;
+use crate::wording::{grouped, listed};
 
 /// Classes that are named; of more that matter, the first [`FEW`].
 const CLASSES: usize = 5;
