@@ -2,7 +2,7 @@
 
     OUT/data/CLASS/*.png       a thousand images to train and validate on
     OUT/test/CLASS/*.png       others like them
-    OUT/shifted/CLASS/*.png    noisy, blurred or of low contrast
+    OUT/shifted/CLASS/*.png    noisy, blurred, or of low contrast
     OUT/backbone               the pretrained model
 
 They are the "input shift" of crates/retune/src/demo.rs. Needs Pillow.

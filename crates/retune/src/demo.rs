@@ -112,7 +112,7 @@ pub fn input_shift() -> Result<Task, DataError> {
     at_test.extend(corrupted);
     Ok(Task {
         name: "input shift",
-        title: "Ten garments; the shifted images are noisy, blurred or of low contrast",
+        title: "Ten garments; the shifted images are noisy, blurred, or of low contrast",
         train: dataset(&tiles, 0, TRAINING_IMAGES, &GARMENTS, own),
         test: dataset(&tiles, FIRST_TEST_IMAGE, tiles.len(), &GARMENTS, own),
         shifted: dataset(&at_test, FIRST_TEST_IMAGE, at_test.len(), &GARMENTS, own),

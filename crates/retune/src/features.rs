@@ -1,8 +1,8 @@
 //! Writes the features of a dataset to a file that NumPy, PyTorch or Arrow opens, and reads such files back.
 //!
-//! All formats hold `features` (images × values, float32), `labels` (int64, −1 where unknown), `paths` (relative to
-//! the data's root) and `classes`. Of a model for images with several labels, no label is known. Rows are written as they are computed, so memory does not grow with the number of
-//! images, and the file appears under its name only when it is whole.
+//! All formats hold `features` (images × values, float32), `labels` (int64, −1 where unknown), `paths` (relative to the data's
+//! root) and `classes`. Of a model for images with several labels, no label is known. Rows are written as they are computed, so
+//! memory does not grow with the number of images, and the file appears under its name only when it is whole.
 
 mod elements;
 mod listing;

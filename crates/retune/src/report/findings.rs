@@ -37,7 +37,8 @@ impl NextStep {
 }
 
 impl Findings {
-    /// The findings as text: a sentence a line, with control characters of names shown, then each next step with its command below it.
+    /// The findings as text: a sentence a line, with control characters of names shown, then each next step with its command
+    /// below it.
     pub fn text(&self) -> String {
         let mut text: String = self.sentences.iter().map(|sentence| printable(sentence, false) + "\n").collect();
         for NextStep { purpose, command } in &self.next {

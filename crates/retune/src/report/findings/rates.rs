@@ -2,6 +2,7 @@
 
 use super::points;
 use crate::train::RunnerUp;
+use crate::wording::counted;
 
 /// How the best of the other rates did beside the chosen one, as a clause without a period.
 pub fn certainty(runner_up: &RunnerUp) -> String {
@@ -15,11 +16,8 @@ pub fn certainty(runner_up: &RunnerUp) -> String {
         (0.0.., _) => format!("{} points worse in {score}", points(lead)),
         _ => format!("{} points better in {score}", points(-lead)),
     };
-    let plural = if epochs == 1 { "" } else { "s" };
-    format!(
-        "the rate {learning_rate:e} was {by} after {epochs} epoch{plural}, {apart} one standard error ({})",
-        points(standard_error)
-    )
+    let (after, error) = (counted(epochs, "epoch"), points(standard_error));
+    format!("the rate {learning_rate:e} was {by} after {after}, {apart} one standard error ({error})")
 }
 
 #[cfg(test)]

@@ -4,11 +4,8 @@ const whole = (value) => value.toLocaleString("en-US", { maximumFractionDigits: 
 
 const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
 
-// Text as it is set: a number stays with its unit, a range is in one piece, and apostrophes are curly.
-const prose = (text) => text
-  .replace(/(\d) (?=%|points?\b)/g, "$1\u00a0")
-  .replace(/(\d)–(?=\d)/g, "$1\u2060–\u2060")
-  .replace(/(\p{L})'(?=\p{L})/gu, "$1’");
+// Text with curly apostrophes.
+const prose = (text) => text.replace(/(\p{L})'(?=\p{L})/gu, "$1’");
 
 // Three significant digits; powers of ten where zeros would be many.
 function number(value) {
