@@ -54,13 +54,13 @@ fn harm(scaling: &TemperatureScaling, sets: &[&String]) -> Option<String> {
     let also = match others {
         [] => String::new(),
         few if few.len() <= NAMED => {
-            format!("; it also does on {}", listed(&few.iter().map(|name| (*name).clone()).collect::<Vec<_>>()))
+            format!("; the error also rises on {}", listed(&few.iter().map(|name| (*name).clone()).collect::<Vec<_>>()))
         }
-        many => format!("; it also does on {} other sets", many.len()),
+        many => format!("; the error also rises on {} other sets", many.len()),
     };
     Some(format!(
-        "Predictions have the temperature {}, fitted on validation, which raises the calibration error on {worst} from {} \
-         to {}{also}.",
+        "Predicted probabilities use temperature {}, fitted on validation, which raises the calibration error on {worst} from \
+         {} to {}{also}.",
         written(scaling.temperature),
         percent(errors.before),
         percent(errors.after)
@@ -91,8 +91,8 @@ mod tests {
         let confidence = Confidence { calibration: &calibration, temperature: Some(1.0), scaling: Some(&scaling) };
         let expected = [
             "Overconfident on sketch at temperature 1: mean confidence 90.0 %, accuracy 20.0 %.",
-            "Predictions have the temperature 0.484, fitted on validation, which raises the calibration error on sketch \
-             from 34.9 % to 54.0 %; it also does on cartoon.",
+            "Predicted probabilities use temperature 0.484, fitted on validation, which raises the calibration error on \
+             sketch from 34.9 % to 54.0 %; the error also rises on cartoon.",
         ];
         assert_eq!(confidence.sentences(&sets), expected);
         // Where it helps, there is nothing to say.
