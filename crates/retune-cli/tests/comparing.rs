@@ -89,7 +89,10 @@ fn jobs_that_share_a_comparison_make_the_same_tables() {
     let after = finished(&workplace, "parts");
     assert!(after.len() == 6 && before.iter().all(|run| after.contains(run)), "{after:?}");
 
+    // A process killed while it wrote the tables.
+    std::fs::write(workplace.path("parts/comparison.json.partial-1-0"), "{").unwrap();
     workplace.succeeds("compare --resume parts --no-report -q");
+    assert!(!workplace.path("parts/comparison.json.partial-1-0").exists());
     workplace.succeeds(&line.replace("--out parts", "--out whole"));
     let tables = |out: &str| without_times(&workplace.file(&format!("{out}/comparison.json")));
     assert_eq!(tables("parts"), tables("whole"));

@@ -77,6 +77,20 @@ fn killed_at_any_moment_and_resumed_a_run_ends_with_the_same_bytes() {
 }
 
 #[test]
+fn pictures_of_a_killed_process_are_drawn_anew() {
+    let here = Workplace::new();
+    here.succeeds(&fit("--method lp --out run -q"));
+    let drawn = || here.listing().into_iter().filter(|path| path.starts_with(here.path("run"))).collect::<Vec<_>>();
+    let whole = drawn();
+    fs::rename(here.path("run/plots"), here.path("run/plots.partial")).unwrap();
+    for name in ["half.png.partial-1-0", "of_another_version.png"] {
+        fs::write(here.path(&format!("run/plots.partial/{name}")), "half").unwrap();
+    }
+    here.succeeds("fit --resume run -q");
+    assert_eq!(drawn(), whole);
+}
+
+#[test]
 fn sigterm_writes_a_checkpoint_and_says_how_to_go_on() {
     let here = Workplace::new();
     let mut running = spawn(here.command(&endless("run")));

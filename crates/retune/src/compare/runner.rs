@@ -269,6 +269,7 @@ pub fn run(
     options.claim(out)?;
     let lock = DirectoryLock::acquire(out)?;
     lock.warn_without_lock(monitor);
+    files::remove_partials(out);
     let found = Crew::new(options, out, command, making, monitor)?.make(jobs(options, &without_seed, out))?;
     let comparison = put_together(options, &found)?;
     write(&comparison, out)?;

@@ -73,6 +73,8 @@ pub fn draw(run: &Path, summary: &Summary) -> Vec<MissingPicture> {
     // Whoever is killed meanwhile leaves no folder of this name, so that where there is one, it is whole.
     let partial = run.join(format!("{PLOTS_FOLDER}.partial"));
     let drawn_in = if folder.is_dir() { &folder } else { &partial };
+    // What a killed process drew there, half a file of it perhaps, is no part of this run's pictures.
+    let _ = fs::remove_dir_all(&partial);
     let mut pictures = Pictures::new(drawn_in.clone());
     let drawn = draw_all(run, summary, &mut pictures).and_then(|()| match *drawn_in == folder {
         true => Ok(()),
