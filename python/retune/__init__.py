@@ -47,6 +47,7 @@ from ._results import (
     Soup,
 )
 from ._retune import __version__
+from ._tuning import Trial, Tuning, tune
 
 if TYPE_CHECKING:
     from .estimators import UMAP, Classifier
@@ -77,6 +78,8 @@ __all__ = [
     "Similarity",
     "Soup",
     "Tensor",
+    "Trial",
+    "Tuning",
     "__version__",
     "advise",
     "audit",
@@ -95,6 +98,7 @@ __all__ = [
     "resize",
     "resume",
     "soup",
+    "tune",
     "umap",
     "wise_ft",
 ]
@@ -112,6 +116,7 @@ for _function, _command in [
     (plan, "plan"),
     (predict, "predict"),
     (soup, "soup"),
+    (tune, "fit"),
     (umap, "umap"),
     (wise_ft, "wise-ft"),
 ]:
