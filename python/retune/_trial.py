@@ -9,24 +9,21 @@ import json
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from . import _arguments, _retune
-from ._commands import OnEpoch, _Session, fit, resume
+from ._commands import _Session
 from ._errors import Error
 from ._results import Plan, Run
 
 #: What says in a report that the run is complete, and why it never will be.
 FINISHED, FAILURE = "finished", "failure"
-#: Options of `resume` that say how to compute and not what.
-_OF_RESUME = ("threads", "quiet", "verbose", "no_report", "kernels")
-#: Seconds to wait for a run to write the checkpoint of an epoch that it has measured.
-_PATIENCE = 300.0
+#: Options that say how a run is computed and not what it is.
+_OF_RESUME = ("threads", "verbose", "no_report", "kernels")
 
 
 @dataclass(frozen=True)
@@ -38,47 +35,36 @@ class Task:
     #: Options of `retune.fit`, without those of the space.
     options: Mapping[str, Any]
 
-    def fit(self, config: Mapping[str, Any], out: Path, on_epoch: OnEpoch | None) -> Run:
+    def fit(self, config: Mapping[str, Any], out: Path, progress: Any) -> None:
         """A run with the options of a trial."""
-        options = {**self.options, **config}
-        return fit(options.pop("model", self.model), self.data, out=out, on_epoch=on_epoch, **options)
-
-    def resume(self, out: Path, on_epoch: OnEpoch | None = None) -> Run:
-        """The rest of a run."""
-        # Images in memory must be where the run expects them.
-        held = _Session(None, self.data, {"eval": self.options.get("eval")})
-        options = {name: value for name, value in self.options.items() if name in _OF_RESUME}
-        resume(out, on_epoch=on_epoch, **options)
-        del held
-        return Run.read(out)
-
-    def begin(self, config: Mapping[str, Any], out: Path) -> None:
-        """A run that stops at its first batch, with a checkpoint."""
         options = {**self.options, **config}
         session = _Session(options.pop("model", self.model), self.data, options)
         with tempfile.TemporaryDirectory() as folder:
             if isinstance(session.keywords.get("plan"), Plan):
                 session.keywords["plan"] = session.keywords["plan"].save(Path(folder) / "plan.toml")
-            typed = _arguments.line("fit", {**session.keywords, "out": out})
-            try:
-                _retune.run(typed, _Stop(out))
-            except _Begun:
-                pass
+            # A quiet run does not say what it starts.
+            _retune.run(_arguments.line("fit", {**session.keywords, "out": out, "quiet": None}), progress)
+
+    def resume(self, out: Path, progress: Any = None) -> None:
+        """The rest of a run."""
+        # Images in memory must be where the run expects them.
+        held = _Session(None, self.data, {"eval": self.options.get("eval")})
+        options = {name: value for name, value in self.options.items() if name in _OF_RESUME}
+        _retune.run(_arguments.line("fit", {"resume": out, **options}), progress)
+        del held
 
 
 class _Begun(Exception):
     """The run is under way."""
 
 
-class _Stop:
-    """Stops a run as soon as its directory says what it is."""
+class _Silent:
+    """What a run tells, for nobody."""
 
-    def __init__(self, run: Path) -> None:
-        self._run = run
+    #: The run waits until `start` returns.
+    in_step = True
 
-    def start(self, task: str, total: int) -> None:
-        if (self._run / "run.toml").is_file():
-            raise _Begun
+    def start(self, task: str, total: int) -> None: ...
 
     def advance(self, units: int) -> None: ...
 
@@ -87,6 +73,17 @@ class _Stop:
     def message(self, text: str) -> None: ...
 
     def measured(self, row: str) -> None: ...
+
+
+class _Stop(_Silent):
+    """Stops a run as soon as its directory says what it is; it leaves a checkpoint of its first batch."""
+
+    def __init__(self, run: Path) -> None:
+        self._run = run
+
+    def start(self, task: str, total: int) -> None:
+        if (self._run / "run.toml").is_file():
+            raise _Begun
 
 
 def train(config: dict[str, Any], task: Task) -> None:
@@ -98,14 +95,14 @@ def train(config: dict[str, Any], task: Task) -> None:
         out = Path(folder) / "run"
         try:
             if checkpoint is None:
-                task.fit(config, out, _Reports(out, config, task).on_epoch)
+                task.fit(config, out, _Reports(out, config, task))
             else:
                 with checkpoint.as_directory() as kept:
                     take_over(Path(kept), config, out, task)
-                task.resume(out, _Reports(out, config, task).on_epoch)
+                task.resume(out, _Reports(out, config, task))
         except Error as error:
             # A mistake or a divergence is what the trial found: it would find the same again.
-            tune.report({"val_accuracy": 0.0, "val_loss": float("inf"), FINISHED: False, FAILURE: str(error)})
+            tune.report({"val_accuracy": 0.0, "val_loss": float("inf"), FINISHED: False, FAILURE: str(error), "done": True})
             return
         with kept_run(config) as (folder_of_checkpoint, to):
             _copy(out, to)
@@ -120,48 +117,49 @@ def _of_run(run: Run) -> dict[str, Any]:
         found[f"{name}_loss"], found[f"{name}_accuracy"] = split.loss, split.accuracy
         if split.mean_average_precision is not None:
             found[f"{name}_mean_average_precision"] = split.mean_average_precision
-    return {**found, "epoch": run.document["best_epoch"], FINISHED: True}
+    # No scheduler has a say any more in what is `done`.
+    return {**found, "epoch": run.document["best_epoch"], FINISHED: True, "done": True}
 
 
-@dataclass
-class _Reports:
-    """Reports each epoch with a checkpoint, but for the last, which the run reports when it is complete."""
+class _Reports(_Silent):
+    """Reports each epoch, with the checkpoint that follows it, before the next one begins. A scheduler may end the trial there.
 
-    out: Path
-    config: Mapping[str, Any]
-    task: Task
-    #: Rows of `metrics.jsonl`.
-    rows: int = field(init=False)
-    training: Mapping[str, Any] = field(init=False, default_factory=dict)
+    The last epoch is not reported: the run is, when it is complete.
+    """
 
-    def __post_init__(self) -> None:
-        metrics = self.out / "metrics.jsonl"
-        self.rows = metrics.read_bytes().count(b"\n") if metrics.is_file() else 0
+    def __init__(self, out: Path, config: Mapping[str, Any], task: Task) -> None:
+        self._out, self._config = out, config
+        self._epochs = epochs({**task.options, **config})
+        self._training: Mapping[str, Any] = {}
+        self._due: dict[str, Any] | None = None
 
-    def on_epoch(self, row: dict[str, Any]) -> None:
-        """What `retune.fit` calls."""
-        from ray import tune
-
-        self.rows += 1
-        if row["split"] == "train":
-            self.training = row
+    def measured(self, row: str) -> None:
+        measured = json.loads(row)
+        if measured["split"] == "train":
+            self._training = measured
         # A linear probe has no epochs, and a short training at a rate that is only tried is none of the trial's.
-        is_epoch = row.get("learning_rate") is not None and row.get("short_epochs") is None
-        if row["split"] != "val" or not is_epoch or row["epoch"] >= epochs({**self.task.options, **self.config}):
+        is_epoch = measured.get("learning_rate") is not None and measured.get("short_epochs") is None
+        if measured["split"] != "val" or not is_epoch or measured["epoch"] >= self._epochs:
             return
-        metrics = {
-            "val_loss": row["loss"],
-            "val_accuracy": row["accuracy"],
-            "train_loss": self.training.get("loss"),
-            "train_accuracy": self.training.get("accuracy"),
-            "epoch": row["epoch"],
+        self._due = {
+            "val_loss": measured["loss"],
+            "val_accuracy": measured["accuracy"],
+            "train_loss": self._training.get("loss"),
+            "train_accuracy": self._training.get("accuracy"),
+            "epoch": measured["epoch"],
             FINISHED: False,
         }
-        if row.get("mean_average_precision") is not None:
-            metrics["val_mean_average_precision"] = row["mean_average_precision"]
-        with kept_run(self.config) as (folder, to):
-            is_kept = keep(self.out, to, self.rows)
-            tune.report(metrics, checkpoint=tune.Checkpoint.from_directory(folder) if is_kept else None)
+        if measured.get("mean_average_precision") is not None:
+            self._due["val_mean_average_precision"] = measured["mean_average_precision"]
+
+    def start(self, task: str, total: int) -> None:
+        from ray import tune
+
+        metrics, self._due = self._due, None
+        if metrics is not None:
+            with kept_run(self._config) as (folder, to):
+                _copy(self._out, to)
+                tune.report(metrics, checkpoint=tune.Checkpoint.from_directory(folder))
 
 
 def epochs(options: Mapping[str, Any]) -> int:
@@ -182,42 +180,15 @@ def _as_json(config: Mapping[str, Any]) -> str:
     return json.dumps(config, sort_keys=True, default=str)
 
 
-def keep(run: Path, to: Path, rows: int) -> bool:
-    """Copies a run that is under way, as of a checkpoint that knows `rows` rows of its metrics. False if none comes."""
-    deadline = time.monotonic() + _PATIENCE
-    while time.monotonic() < deadline:
-        if _copy_of_checkpoint(run / "checkpoint", to / "checkpoint"):
-            known = _progress(to)["done"]["metrics_bytes"]
-            metrics = (run / "metrics.jsonl").read_bytes()[:known]
-            if metrics.count(b"\n") >= rows:
-                (to / "metrics.jsonl").write_bytes(metrics)
-                for file in run.iterdir():
-                    if file.suffix in (".toml", ".txt", ".json"):
-                        shutil.copy2(file, to)
-                return True
-        shutil.rmtree(to, ignore_errors=True)
-        time.sleep(0.01)
-    return False
-
-
-def _copy_of_checkpoint(folder: Path, to: Path) -> bool:
-    """Copies a folder that the run replaces as a whole from time to time; whether that did not come between."""
-    try:
-        before = folder.stat().st_ino
-        _copy(folder, to)
-        return folder.stat().st_ino == before
-    except (FileNotFoundError, shutil.Error):
-        return False
-
-
 def _copy(folder: Path, to: Path) -> None:
-    """Copies a folder by links where the file system knows them: no file in it is ever written again."""
+    """Copies a run that waits, by links where the file system knows them: it writes to no file again but to one."""
 
     def link(file: str, copy: str) -> None:
+        if os.path.basename(file) == "metrics.jsonl":
+            shutil.copy2(file, copy)
+            return
         try:
             os.link(file, copy)
-        except FileNotFoundError:
-            raise
         except OSError:
             shutil.copy2(file, copy)
 
@@ -230,7 +201,10 @@ def take_over(kept: Path, config: Mapping[str, Any], out: Path, task: Task) -> N
     if is_own or (kept / "run" / "summary.json").is_file():
         shutil.copytree(kept / "run", out)
     else:
-        task.begin(config, out)
+        try:
+            task.fit(config, out, _Stop(out))
+        except _Begun:
+            pass
         adopt(kept / "run", out)
 
 
@@ -240,7 +214,8 @@ def complete(kept: Path, config: Mapping[str, Any], out: Path, task: Task) -> Ru
     if isinstance({**task.options, **config}.get("lr"), (int, float)):
         config = {**config, "epochs": progress["epoch"]}
     take_over(kept, config, out, task)
-    return task.resume(out)
+    task.resume(out)
+    return Run.read(out)
 
 
 def adopt(other: Path, run: Path) -> None:

@@ -235,6 +235,8 @@ def tune(
                 mode=mode,
                 scheduler=_scheduler(of_ray, scheduler, space, task.options),
                 search_alg=of_ray.create_searcher(search_alg) if isinstance(search_alg, str) else search_alg,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
                 **_named(max_concurrent_trials=max_concurrent, time_budget_s=time_budget),
             ),
             run_config=dataclasses.replace(given, name=name, storage_path=parent),
@@ -322,7 +324,7 @@ def _scheduler(of_ray: Any, scheduler: Any, space: Mapping[str, Any], options: M
         domains = of_ray.search.sample.Domain
         mutations = {name: value for name, value in space.items() if isinstance(value, domains)}
         return of_ray.schedulers.PopulationBasedTraining(
-            time_attr="training_iteration", perturbation_interval=max(1, most // 6), hyperparam_mutations=mutations
+            time_attr="training_iteration", perturbation_interval=max(1, most // 4), hyperparam_mutations=mutations
         )
     return of_ray.create_scheduler(scheduler)
 
@@ -354,6 +356,10 @@ def _of_checkpoint(checkpoint: str | None) -> dict[str, Any] | None:
         return None
     found: dict[str, Any] = json.loads(file.read_text())
     return found
+
+
+def _trial_name(trial: Any) -> str:
+    return f"trial-{trial.trial_id}"
 
 
 def _name(result: Any) -> str:
