@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import _arguments, demo
+from . import _arguments, demo, ray
 from ._commands import (
     advise,
     audit,
@@ -95,6 +95,7 @@ __all__ = [
     "lr_find",
     "plan",
     "predict",
+    "ray",
     "resize",
     "resume",
     "soup",

@@ -90,6 +90,8 @@ def train(config: dict[str, Any], task: Task) -> None:
     """The function that Ray Tune runs for each trial."""
     from ray import tune
 
+    # Ray Tune reuses this process for the next trial once this one has come to its end, which takes a batch and a checkpoint.
+    os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", "600")
     checkpoint = tune.get_checkpoint()
     with tempfile.TemporaryDirectory(prefix="retune-", dir=os.getcwd(), ignore_cleanup_errors=True) as folder:
         out = Path(folder) / "run"
