@@ -9,8 +9,8 @@ from typing import Any
 from . import _retune
 from ._errors import Error
 
-#: How often Ray starts a part again that was lost with its machine.
-_RETRIES = 20
+#: Ray starts a part again however often its machine is lost. A part that fails by itself is not tried again.
+_RETRIES = -1
 
 
 def run_parts(commands: Sequence[Sequence[str]], threads: int) -> list[str | None]:

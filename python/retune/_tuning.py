@@ -230,7 +230,7 @@ def tune(
             trainable,
             param_space=space,
             tune_config=dataclasses.replace(
-                tune_config or of_ray.TuneConfig(num_samples=num_samples, reuse_actors=True),
+                tune_config or of_ray.TuneConfig(num_samples=num_samples),
                 metric=metric,
                 mode=mode,
                 scheduler=_scheduler(of_ray, scheduler, space, task.options),
