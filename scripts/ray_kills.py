@@ -1,6 +1,6 @@
 """Work on a Ray cluster of three nodes of which one is killed at random moments, again and again: book/src/guide/clusters.md.
 
-    python scripts/ray_kills.py [--kills 50] [--seed 0]
+    python scripts/ray_kills.py [--kills 50] [--seed 0] [--seconds 3 14] [--work comparison parts dataset search]
 
 A comparison, features by parts, features of a data set of Ray, and a search take turns until as many nodes are lost; each
 killed node is replaced. Prints a line for each piece of work, and ends with status 1 if one of them is not as one process
@@ -30,14 +30,11 @@ import retune
 
 METHODS, SEEDS = ["ft", "lp-ft"], 2
 RATES = [1e-3, 3e-3, 1e-2]
-#: Seconds between two kills: enough for a worker process to start and get some work done.
-LEAST, MOST = 3.0, 14.0
 NODE = {"num_cpus": 1, "object_store_memory": 100_000_000}
 
 
 def kill(cluster: Cluster, nodes: list, draws: random.Random) -> None:
-    """Kills a node at a random moment, and starts another in its place."""
-    time.sleep(draws.uniform(LEAST, MOST))
+    """Kills a node, and starts another in its place."""
     place = draws.randrange(len(nodes))
     cluster.remove_node(nodes[place], allow_graceful=False)
     nodes[place] = cluster.add_node(**NODE)
@@ -98,6 +95,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
+    # Between two kills, a worker process must have time to start and to get some work done.
+    parser.add_argument("--seconds", type=float, nargs=2, default=[3.0, 14.0])
+    parser.add_argument("--work", nargs="+", default=["comparison", "parts", "dataset", "search"])
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="retune-kills-"))
     work = Work(folder)
@@ -106,7 +106,7 @@ def main() -> None:
     nodes = [cluster.add_node(**NODE) for _ in range(2)]
     ray.init(address=cluster.address, log_to_driver=False)
     draws, started, kills = random.Random(arguments.seed), time.monotonic(), 0
-    kinds: list[Callable[[Path], bool]] = [work.comparison, work.parts, work.dataset, work.search]
+    kinds: list[Callable[[Path], bool]] = [getattr(work, name) for name in arguments.work]
     done: list[bool] = []
 
     def in_turns() -> None:
@@ -125,6 +125,7 @@ def main() -> None:
     worker = threading.Thread(target=in_turns)
     worker.start()
     while kills < arguments.kills and worker.is_alive():
+        time.sleep(draws.uniform(*arguments.seconds))
         kill(cluster, nodes, draws)
         kills += 1
     worker.join()

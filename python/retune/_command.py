@@ -33,15 +33,19 @@ def on_cluster(command: str, typed: list[str]) -> int:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("-o", "--out")
     known, others = parser.parse_known_args(typed)
+    if known.engine.split("://")[0] != "ray":
+        return _mistake(f"--engine is ray or ray://HOST:PORT, not {known.engine}")
+    if known.out is None:
+        return _mistake("--out is missing: a cluster needs a place that every machine sees")
     try:
-        if known.engine.split("://")[0] != "ray":
-            raise Error(f"--engine is ray or ray://HOST:PORT, not {known.engine}")
-        if known.out is None:
-            raise Error("--out is missing: a cluster needs a place that every machine sees")
         return _in_parts(command, others, known)
     except Error as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _mistake(str(error))
+
+
+def _mistake(sentence: str) -> int:
+    print(f"error: {sentence}", file=sys.stderr)
+    return 2
 
 
 def _in_parts(command: str, typed: list[str], known: argparse.Namespace) -> int:

@@ -50,7 +50,7 @@ def cluster(address: str | None = None) -> Any:
     try:
         import ray
     except ImportError:
-        raise Error("this needs Ray: pip install 'ray[tune,data]'") from None
+        raise Error("this needs Ray: pip install 'ray[data,tune]'") from None
     if not ray.is_initialized():
         ray.init(address=address)
     return ray

@@ -363,4 +363,4 @@ def _trial_name(trial: Any) -> str:
 
 
 def _name(result: Any) -> str:
-    return os.path.basename(os.path.normpath(result.path))
+    return str(os.path.basename(os.path.normpath(result.path)))
