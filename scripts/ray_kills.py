@@ -30,7 +30,7 @@ import retune
 
 METHODS, SEEDS = ["ft", "lp-ft"], 2
 RATES = [1e-3, 3e-3, 1e-2]
-NODE = {"num_cpus": 1, "object_store_memory": 100_000_000}
+NODE = {"num_cpus": 1, "object_store_memory": 300_000_000}
 
 
 def kill(cluster: Cluster, nodes: list, draws: random.Random) -> None:

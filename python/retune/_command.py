@@ -32,6 +32,7 @@ def on_cluster(command: str, typed: list[str]) -> int:
     parser.add_argument("--parts", type=int)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("-o", "--out")
+    parser.add_argument("-q", "--quiet", action="store_true")
     known, others = parser.parse_known_args(typed)
     if known.engine.split("://")[0] != "ray":
         return _mistake(f"--engine is ray or ray://HOST:PORT, not {known.engine}")
@@ -62,10 +63,11 @@ def _in_parts(command: str, typed: list[str], known: argparse.Namespace) -> int:
         [[command, *sized, "--shard", f"{number}/{count}", "--out", str(out)] for number, out in enumerate(outs, 1)],
         known.threads,
     )
+    last = ["--out", str(whole), *(["--quiet"] if known.quiet else [])]
     if command == "compare":
         # Every run is there: what is left are the tables.
-        return _retune.main(["retune", command, *typed, "--out", str(whole)])
-    status = _retune.main(["retune", "merge-features", *map(str, outs), "--out", str(whole)])
+        return _retune.main(["retune", command, *typed, *last])
+    status = _retune.main(["retune", "merge-features", *map(str, outs), *last])
     if status == 0:
         for out in outs:
             os.remove(out)

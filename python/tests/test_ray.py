@@ -26,7 +26,7 @@ def cluster() -> Iterator[Any]:
     ray = pytest.importorskip("ray")
     pytest.importorskip("ray.tune")
     pytest.importorskip("ray.data")
-    ray.init("local", num_cpus=2, object_store_memory=100_000_000, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=2, object_store_memory=300_000_000, include_dashboard=False, log_to_driver=False)
     yield ray
     ray.shutdown()
 
