@@ -331,9 +331,9 @@ def _scheduler(of_ray: Any, scheduler: Any, space: Mapping[str, Any], options: M
 
 def _found(grid: Any, path: str, metric: str, mode: str, task: Task) -> Tuning:
     trials = tuple(_trial(result) for result in grid)
-    running = [trial for trial in grid._experiment_analysis.trials if not trial.is_finished()]
+    running = len(grid) - grid.num_terminated - grid.num_errors
     if running:
-        raise KeyboardInterrupt(f"{len(running)} trials are not done; the same call of retune.tune goes on with them")
+        raise KeyboardInterrupt(f"{running} trials are not done; the same call of retune.tune goes on with them")
     failures = [trial.failure for trial in trials if trial.failure is not None]
     if trials and len(failures) == len(trials):
         raise Error(f"every trial failed; the first: {failures[0]}")

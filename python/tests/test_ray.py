@@ -229,6 +229,63 @@ def test_a_search_finds_what_fits_find(cluster: Any, backbone: str, photos: Path
     assert files == {path: path.stat().st_mtime_ns for path in (tmp_path / "search").rglob("model.safetensors")}
 
 
+def test_a_trial_of_a_population_takes_over_a_better_one(cluster: Any, backbone: str, photos: Path, tmp_path: Path) -> None:
+    from ray import tune
+
+    rates = [1e-6, 3e-3]
+    population = tune.schedulers.PopulationBasedTraining(
+        time_attr="training_iteration",
+        perturbation_interval=2,
+        hyperparam_mutations={"lr": rates},
+        quantile_fraction=0.5,
+        synch=True,
+    )
+    found = retune.tune(
+        backbone,
+        photos,
+        {"lr": tune.grid_search(rates)},
+        out=tmp_path / "search",
+        num_samples=1,
+        metric="val_loss",
+        scheduler=population,
+        **OPTIONS,
+    )
+    assert [trial.state for trial in found.trials] == ["finished"] * 2
+    runs = [retune.Run.read(Path(trial.checkpoint or "") / "run") for trial in found.trials]
+    # After two epochs, the trial at 1e-6 goes on from the other one, whose rows it has from then on.
+    assert [{row["learning_rate"] for row in run.metrics if row["epoch"] <= 2} for run in runs] == [{3e-3}] * 2
+    assert all(max(row["epoch"] for row in run.metrics) == 4 for run in runs)
+
+
+SEARCH = """
+import sys, ray, retune
+from ray import tune
+ray.init("local", num_cpus=2, object_store_memory=300_000_000, include_dashboard=False, log_to_driver=False)
+space = {"lr": tune.grid_search([1e-3, 3e-3])}
+retune.tune(*sys.argv[1:3], space, out=sys.argv[3], num_samples=1, scheduler=None, method="ft", epochs=40, no_report=True)
+"""
+
+
+def test_a_search_whose_process_was_killed_goes_on(cluster: Any, backbone: str, photos: Path, tmp_path: Path) -> None:
+    from ray import tune
+
+    out = tmp_path / "search"
+    child = subprocess.Popen([sys.executable, "-c", SEARCH, backbone, str(photos), str(out)], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(out.glob("trial-*/checkpoint_*")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    child.kill()
+    child.wait()
+    begun = {path.name for path in out.glob("trial-*")}
+    options = {**OPTIONS, "epochs": 40}
+    space = {"lr": tune.grid_search([1e-3, 3e-3])}
+    found = retune.tune(backbone, photos, space, out=out, num_samples=1, scheduler=None, **options)
+    assert [trial.state for trial in found.trials] == ["finished"] * 2 and begun <= {trial.name for trial in found.trials}
+    for trial in found.trials:
+        alone = retune.fit(backbone, photos, out=tmp_path / trial.name, **trial.options, **options)
+        assert weights(Path(trial.checkpoint or "") / "run") == weights(alone.path)
+
+
 def test_images_in_memory_are_searched_and_stopped_trials_completed(
     cluster: Any, backbone: str, arrays: tuple[Any, Any], tmp_path: Path
 ) -> None:
