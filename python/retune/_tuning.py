@@ -208,7 +208,7 @@ def tune(
     """
     space = dict(space or {})
     _check(space, options)
-    ray = cluster()
+    cluster()
     from ray import tune as of_ray
 
     task = _task(model, data, dict(options))
@@ -242,7 +242,6 @@ def tune(
             run_config=dataclasses.replace(given, name=name, storage_path=parent),
         )
     grid = tuner.fit()
-    del ray
     return _found(grid, path, metric, mode, task)
 
 

@@ -69,7 +69,7 @@ impl Watched {
     }
 
     /// Waits until Python has seen all that was sent.
-    fn catch_up(&self) {
+    fn wait_for_python(&self) {
         let (reached, seen) = mpsc::channel();
         self.send(Event::Reached(reached));
         // Nothing ever comes: the other end is dropped.
@@ -87,7 +87,7 @@ impl Monitor for Watched {
         *locked(&self.done) = Arc::clone(&done);
         self.send(Event::Start { task: task.to_owned(), total, done });
         if self.in_step {
-            self.catch_up();
+            self.wait_for_python();
         }
     }
 
@@ -141,7 +141,7 @@ impl Display<'_> {
             Event::Measured(row) => {
                 progress.call_method1("measured", (row,))?;
             }
-            Event::Reached(_) => {}
+            Event::Reached(seen) => drop(seen),
         }
         Ok(())
     }
