@@ -52,5 +52,8 @@ def cluster(address: str | None = None) -> Any:
     except ImportError:
         raise Error("this needs Ray: pip install 'ray[data,tune]'") from None
     if not ray.is_initialized():
-        ray.init(address=address)
+        try:
+            ray.init(address=address)
+        except ConnectionError as error:
+            raise Error(f"no Ray cluster answers{f' at {address}' if address else ''}: {error}") from None
     return ray
