@@ -144,3 +144,93 @@ impl<'a> Rows<'a> {
         any.then_some(sources)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Unit;
+    use crate::convolution::{ConvolutionShape, weight_gradient};
+    use crate::precision::{Precision, rounded};
+
+    fn values(count: usize, seed: u32) -> Vec<f32> {
+        let mut state = seed.wrapping_mul(0x9E37_79B9) | 1;
+        let next = || {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            state as i32 as f32 / 2f32.powi(31)
+        };
+        std::iter::repeat_with(next).take(count).collect()
+    }
+
+    /// The gradient in double precision, and for each element the magnitudes that it adds up.
+    fn expected(shape: &ConvolutionShape, x: &[f32], gradient: &[f32]) -> Vec<(f64, f64)> {
+        let ((height, width), (rows, columns)) = (shape.input, shape.output());
+        let mut sums = vec![(0.0, 0.0); shape.weight_len()];
+        let place = |at: usize, tap: usize, padding: usize, length: usize| {
+            (at * shape.stride + tap).checked_sub(padding).filter(|at| *at < length)
+        };
+        let pixels = shape.batch * rows * columns;
+        for (pixel, tap) in (0..pixels).flat_map(|pixel| (0..shape.kernel * shape.kernel).map(move |tap| (pixel, tap)))
+        {
+            let (image, y, x_at) = (pixel / (rows * columns), pixel / columns % rows, pixel % columns);
+            let line = place(y, tap / shape.kernel, shape.vertical_padding.0, height);
+            let column = place(x_at, tap % shape.kernel, shape.horizontal_padding.0, width);
+            let Some((line, column)) = line.zip(column) else { continue };
+            let source = &x[((image * height + line) * width + column) * shape.inputs..][..shape.inputs];
+            for (output, &g) in gradient[pixel * shape.outputs..][..shape.outputs].iter().enumerate() {
+                for (input, &value) in source.iter().enumerate() {
+                    let sum = &mut sums[(output * shape.inputs + input) * shape.kernel * shape.kernel + tap];
+                    let term = f64::from(g) * f64::from(value);
+                    *sum = (sum.0 + term, sum.1 + term.abs());
+                }
+            }
+        }
+        sums
+    }
+
+    #[test]
+    fn gradients_of_windows_are_those_of_double_precision_on_any_number_of_threads() {
+        if Unit::available().is_none() {
+            return;
+        }
+        // Depths and columns below, at, and above whole blocks; one group of rows and several; more columns than a task has.
+        for (batch, side, inputs, outputs, kernel, stride) in [
+            (2, 9, 40, 72, 3, 2),
+            (1, 5, 33, 48, 3, 2),
+            (3, 18, 32, 64, 2, 1),
+            (1, 4, 64, 530, 3, 2),
+            (2, 21, 70, 50, 1, 2),
+        ] {
+            let padding = (kernel / 2, kernel / 2);
+            let shape = ConvolutionShape {
+                batch,
+                input: (side, side + 1),
+                inputs,
+                outputs,
+                kernel,
+                stride,
+                vertical_padding: padding,
+                horizontal_padding: padding,
+                groups: 1,
+            };
+            let (x, gradient) = (values(shape.input_len(), 1), values(shape.output_len(), 2));
+            for precision in [Precision::Float32, Precision::Bfloat16] {
+                let computed = |threads| {
+                    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+                    pool.install(|| weight_gradient(&shape, &x, &gradient, None, None, precision).weight)
+                };
+                let found = computed(1);
+                let round = |values: &[f32]| match precision {
+                    Precision::Float32 => values.to_vec(),
+                    Precision::Bfloat16 => values.iter().map(|value| rounded(*value)).collect(),
+                };
+                for (found, (sum, magnitude)) in found.iter().zip(expected(&shape, &round(&x), &round(&gradient))) {
+                    // Sums of 32 bits, of up to a thousand products in steps of 32.
+                    let close = (f64::from(*found) - sum).abs() <= 2f64.powi(-20) * magnitude;
+                    assert!(close, "{shape:?} {precision:?}: {found} {sum}");
+                }
+                assert!([2, 5].into_iter().all(|threads| computed(threads) == found), "{shape:?} on several threads");
+            }
+        }
+    }
+}
