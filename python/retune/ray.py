@@ -190,9 +190,10 @@ def _shards(out: str) -> Any:
         def prepare(self) -> None:
             """Makes the folder, without what an attempt left in it that was lost."""
             self.system.create_dir(self.folder, recursive=True)
-            for file in self.system.get_file_info(fs.FileSelector(self.folder)):
-                if file.base_name == _SUCCESS:
-                    raise Error(f"{out} exists; choose another out")
+            files = self.system.get_file_info(fs.FileSelector(self.folder))
+            if any(file.base_name == _SUCCESS for file in files):
+                raise Error(f"{out} exists; choose another out")
+            for file in files:
                 if file.base_name.startswith("part-"):
                     self.system.delete_file(file.path)
 

@@ -98,8 +98,8 @@ def test_a_batch_without_images_is_refused(backbone: str) -> None:
 
 def test_a_data_set_becomes_one_folder_of_rows(cluster: Any, backbone: str, photos: Path, tmp_path: Path) -> None:
     alone = retune.features(backbone, photos, quiet=True)
-    files = [{"path": str(photos / path), "label": path.split("/")[0]} for path in alone.paths]
-    images, out = cluster.data.from_items(files, override_num_blocks=5), tmp_path / "features"
+    rows = [{"path": str(photos / path), "label": path.split("/")[0]} for path in alone.paths]
+    images, out = cluster.data.from_items(rows, override_num_blocks=5), tmp_path / "features"
     out.mkdir()
     # What an attempt left that was lost.
     (out / "part-00000000-000000.parquet").write_bytes(b"half")
@@ -107,8 +107,10 @@ def test_a_data_set_becomes_one_folder_of_rows(cluster: Any, backbone: str, phot
     assert found.values.tobytes() == alone.values.tobytes()
     assert found.classes == alone.classes and (found.labels == alone.labels).all()
     assert [Path(path) for path in found.paths] == [photos / path for path in alone.paths]
+    files = sorted(out.iterdir())
     with pytest.raises(retune.Error, match="exists; choose another out"):
         retune.features(backbone, images, out=out, engine="ray")
+    assert sorted(out.iterdir()) == files
     # The program reads each file.
     file = next(out.glob("*.parquet"))
     program("umap", "--features", file, "--out", tmp_path / "map.csv", "--neighbors", 2, "--quiet")
