@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import _arguments, demo
+from . import _arguments, demo, ray
 from ._commands import (
     advise,
     audit,
@@ -47,6 +47,7 @@ from ._results import (
     Soup,
 )
 from ._retune import __version__
+from ._tuning import Trial, Tuning, tune
 
 if TYPE_CHECKING:
     from .estimators import UMAP, Classifier
@@ -77,6 +78,8 @@ __all__ = [
     "Similarity",
     "Soup",
     "Tensor",
+    "Trial",
+    "Tuning",
     "__version__",
     "advise",
     "audit",
@@ -92,9 +95,11 @@ __all__ = [
     "lr_find",
     "plan",
     "predict",
+    "ray",
     "resize",
     "resume",
     "soup",
+    "tune",
     "umap",
     "wise_ft",
 ]
@@ -112,6 +117,7 @@ for _function, _command in [
     (plan, "plan"),
     (predict, "predict"),
     (soup, "soup"),
+    (tune, "fit"),
     (umap, "umap"),
     (wise_ft, "wise-ft"),
 ]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import _arguments, _ray, _retune
+from . import _arguments, _ray, _retune, ray
 from ._data import located
 from ._errors import Error
 from ._features import Features, Map, Similarity
@@ -262,7 +262,13 @@ def features(
 
     With `engine="ray"`, the machines of a Ray cluster extract them into `out`, in `parts` tasks (as many as it has processors,
     and at most as many as there are batches) that take `threads` processors each (one). The file is the same.
+
+    `data` may then also be a `ray.data.Dataset` with a column of images, as `retune.ray.Extractor` finds it, or a location such
+    as `s3://bucket/photos`, a folder, a Parquet file, or a WebDataset's `.tar`, which Ray reads. `out` is a folder of Parquet
+    files, in the order of the data set, and `parts` the most actors.
     """
+    if engine is not None and ray.is_dataset(data):
+        return _of_dataset(model, data, layer, out, engine, parts, dict(options))
     session = _Session(model, data, {**options, "layer": layer})
     if engine is not None:
         keywords = _on_cluster(session, engine)
@@ -285,6 +291,29 @@ def features(
     return _features(_retune.features(typed, progress(options)), layer)
 
 
+def _of_dataset(
+    model: Any, data: Any, layer: str, out: Any, engine: str, parts: int | None, options: dict[str, Any]
+) -> Features:
+    """Features of a data set of Ray in the folder `out`."""
+    _check_engine(engine)
+    folder = _named(out, "out")
+    folder = folder if "://" in folder else os.path.abspath(folder)
+    path, options = of_model(model, options)
+    if path is not None and os.path.exists(path):
+        path = os.path.abspath(path)
+    sizes = {"threads": int(options.pop("threads", None) or 1), "batch_size": int(options.pop("batch_size", None) or 32)}
+    for name in {"data", "out"} | (_arguments.commands()["features"].options.keys() - _arguments.commands()["layers"].options):
+        if options.pop(name, None) is not None:
+            raise Error(f"{name} has no use with a data set of Ray")
+    ray.extract(path, data, folder, actors=parts or _parts(sizes), layer=layer, **sizes, **options)
+    return Features._of_folder(folder, layer)
+
+
+def _check_engine(engine: str) -> None:
+    if engine != "ray":
+        raise Error(f"engine must be 'ray', not {engine!r}")
+
+
 def _named(value: Any, keyword: str) -> str:
     if value is None:
         raise Error(f"{keyword} is missing: a cluster needs a place that every machine sees")
@@ -293,8 +322,7 @@ def _named(value: Any, keyword: str) -> str:
 
 def _on_cluster(session: _Session, engine: str) -> dict[str, Any]:
     """The keywords with paths that mean the same in every working directory."""
-    if engine != "ray":
-        raise Error(f"engine must be 'ray', not {engine!r}")
+    _check_engine(engine)
     if any(held.lent is not None for held in session.held):
         raise Error("a cluster reads images from files that every machine sees; these are in memory")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,6 +40,20 @@ class Features:
         values, labels = (numpy.concatenate([part[key] for part in parts]) for key in ("features", "labels"))
         paths = tuple(str(path) for part in parts for path in part["paths"])
         return cls(values, labels, paths, tuple(str(name) for name in parts[0]["classes"]), layer)
+
+    @classmethod
+    def _of_folder(cls, folder: str, layer: str) -> Features:
+        """The features of a folder of Parquet files, or of a location with them."""
+        import numpy
+        from pyarrow import fs, parquet
+
+        system, place = fs.FileSystem.from_uri(folder)
+        files = sorted(file.path for file in system.get_file_info(fs.FileSelector(place)) if file.extension == "parquet")
+        table = parquet.read_table(files, filesystem=system)
+        values = table.column("features").combine_chunks().flatten().to_numpy().reshape(len(table), -1)
+        labels = table.column("label").to_numpy().astype(numpy.int64)
+        classes = tuple(json.loads(parquet.read_schema(files[0], filesystem=system).metadata[b"classes"]))
+        return cls(values, labels, tuple(table.column("path").to_pylist()), classes, layer)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         import numpy

@@ -2,7 +2,8 @@
 //!
 //! Python sees signals only on its own thread, and only while that thread runs Python. So the caller's thread lets go of the
 //! interpreter, looks up twenty times a second, calls what shows progress, and tells the work to stop if Python was
-//! interrupted. The work itself never waits for the interpreter.
+//! interrupted. The work itself never waits for the interpreter, unless what shows progress asks for that: it then sees each
+//! task before the work does any of it.
 
 use std::ffi::OsString;
 use std::iter;
@@ -23,6 +24,8 @@ use crate::failure;
 
 /// How often Python looks up from waiting.
 const LOOK: Duration = Duration::from_millis(50);
+/// The attribute of what shows progress for which the work waits.
+const IN_STEP: &str = "in_step";
 /// As much as the main thread of a program has.
 const STACK_BYTES: usize = 8 << 20;
 
@@ -45,6 +48,8 @@ enum Event {
     Message(String),
     /// A row of metrics, as JSON.
     Measured(String),
+    /// Everything before has been handed on once this is dropped.
+    Reached(Sender<()>),
 }
 
 /// The work's side.
@@ -53,12 +58,22 @@ struct Watched {
     /// What is done of the current task.
     done: Mutex<Arc<AtomicUsize>>,
     canceled: Arc<AtomicBool>,
+    /// Whether a task begins only when Python knows of it.
+    in_step: bool,
 }
 
 impl Watched {
     fn send(&self, event: Event) {
         // Nobody listens any more only if the waiting thread has panicked.
         let _ = locked(&self.events).send(event);
+    }
+
+    /// Waits until Python has seen all that was sent.
+    fn wait_for_python(&self) {
+        let (reached, seen) = mpsc::channel();
+        self.send(Event::Reached(reached));
+        // Nothing ever comes: the other end is dropped.
+        let _ = seen.recv();
     }
 }
 
@@ -71,6 +86,9 @@ impl Monitor for Watched {
         let done = Arc::new(AtomicUsize::new(0));
         *locked(&self.done) = Arc::clone(&done);
         self.send(Event::Start { task: task.to_owned(), total, done });
+        if self.in_step {
+            self.wait_for_python();
+        }
     }
 
     fn advance(&self, units: usize) {
@@ -98,7 +116,7 @@ impl Monitor for Watched {
 }
 
 /// The waiting thread's side: hands events on to a Python object with `start(task, total)`, `advance(units)`, `finish()`,
-/// `message(text)` and `measured(row)`, a row as JSON.
+/// `message(text)` and `measured(row)`, a row as JSON. If it has the attribute `in_step`, a task waits for its `start` to return.
 struct Display<'py> {
     progress: Option<Bound<'py, PyAny>>,
     done: Arc<AtomicUsize>,
@@ -123,6 +141,7 @@ impl Display<'_> {
             Event::Measured(row) => {
                 progress.call_method1("measured", (row,))?;
             }
+            Event::Reached(seen) => drop(seen),
         }
         Ok(())
     }
@@ -158,7 +177,8 @@ pub fn run<T: Send>(
     let canceled = Arc::new(AtomicBool::new(false));
     let nothing = Arc::new(AtomicUsize::new(0));
     let done = Mutex::new(Arc::clone(&nothing));
-    let watched = Watched { events: Mutex::new(events), done, canceled: Arc::clone(&canceled) };
+    let in_step = progress.as_ref().is_some_and(|progress| progress.hasattr(IN_STEP).unwrap_or(false));
+    let watched = Watched { events: Mutex::new(events), done, canceled: Arc::clone(&canceled), in_step };
     let mut display = Display { progress, done: nothing, shown: 0 };
     thread::scope(|scope| {
         let builder = Builder::new().name("retune".to_owned()).stack_size(STACK_BYTES);
