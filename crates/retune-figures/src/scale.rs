@@ -305,6 +305,11 @@ fn significant(value: f64) -> String {
 }
 
 /// A whole number with a comma after every three digits.
+/// A number of things, such as `1 point` or `20 points`.
+pub(crate) fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 fn grouped(value: f64) -> String {
     let digits = format!("{:.0}", value.abs());
     let mut text = if value < 0.0 && digits != "0" { "−".to_owned() } else { String::new() };

@@ -210,8 +210,10 @@ impl fmt::Display for DataNote {
                 };
                 write!(
                     f,
-                    "{shared} of the {groups} groups in {split} are in train too, such as `{example}`; if the images of a \
-                     group are alike, as those of one patient, accuracy on {split} is too high: {remedy}"
+                    "{shared} of the {} in {split} {} in train too, such as `{example}`; if the images of a \
+                     group are alike, as those of one patient, accuracy on {split} is too high: {remedy}",
+                    counted(*groups, "group"),
+                    if *shared == 1 { "is" } else { "are" },
                 )
             }
             Self::NotValidated { classes } => {

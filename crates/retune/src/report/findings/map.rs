@@ -4,7 +4,7 @@ use retune_analysis::overlap::Overlap;
 
 use super::Findings;
 use crate::report::verdict::percent;
-use crate::wording::grouped;
+use crate::wording::{counted, grouped};
 
 /// What is known of the images of a map.
 #[derive(Clone, Debug, Default)]
@@ -84,7 +84,8 @@ fn of_placed(placed: &Placed) -> Vec<String> {
     let voted = share(placed.voted).map(|share| {
         format!("{share} of them get their own class from the votes of the {neighbors} nearest images of the map.")
     });
-    let first = format!("{} new images are placed among the {} of {map}.", grouped(*images), grouped(*known));
+    let are = if *images == 1 { "is" } else { "are" };
+    let first = format!("{} {are} placed among the {} of {map}.", counted(*images, "new image"), grouped(*known));
     std::iter::once(first).chain(predicted).chain(voted).collect()
 }
 
