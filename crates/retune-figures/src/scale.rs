@@ -346,6 +346,11 @@ mod tests {
     }
 
     #[test]
+    fn one_thing_is_singular() {
+        assert_eq!([0, 1, 20].map(|count| counted(count, "point")), ["0 points", "1 point", "20 points"]);
+    }
+
+    #[test]
     fn ticks_are_those_a_person_would_choose() {
         assert_eq!(texts(Axis::new("").within([0.0, 1.0]), [0.0; 2]), ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
         assert_eq!(texts(Axis::integers("epoch"), [1.0, 3.0]), ["1", "2", "3"]);

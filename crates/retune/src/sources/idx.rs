@@ -284,7 +284,8 @@ fn open_labels(path: &Path, images: usize) -> Result<Vec<u8>, DataError> {
     let bad = |problem| DataError::Idx { path: path.to_owned(), problem };
     let labels = read_labels(BufReader::new(file)).map_err(bad)?;
     if labels.len() != images {
-        return Err(bad(format!("{} and {} do not match", counted(labels.len(), "label"), counted(images, "image"))));
+        let (count, fit) = (counted(labels.len(), "label"), if labels.len() == 1 { "does" } else { "do" });
+        return Err(bad(format!("{count} {fit} not fit the {}", counted(images, "image"))));
     }
     Ok(labels)
 }

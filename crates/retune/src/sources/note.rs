@@ -311,6 +311,16 @@ mod tests {
     }
 
     #[test]
+    fn one_shared_group_is_singular() {
+        let note = |shared, groups| {
+            let (split, example) = (SplitName::Validation, "ward 3".to_owned());
+            DataNote::SharedGroups { split, groups, shared, example, avoidable: true }.to_string()
+        };
+        assert!(note(1, 1).starts_with("1 of the 1 group in val is in train too, such as `ward 3`"), "{}", note(1, 1));
+        assert!(note(2, 5).starts_with("2 of the 5 groups in val are in train too"), "{}", note(2, 5));
+    }
+
+    #[test]
     fn files_that_are_no_images_are_counted_by_folder_and_ending() {
         let dog = ("dog".to_owned(), vec![("heic".to_owned(), 5), ("avif".to_owned(), 5)]);
         let one = DataNote::NotImages { folders: vec![dog.clone()] };

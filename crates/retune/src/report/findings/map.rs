@@ -120,6 +120,13 @@ mod tests {
     }
 
     #[test]
+    fn one_new_image_is_singular() {
+        let placed =
+            Placed { images: 1, known: 20, map: "run".into(), predicted: (0, 0), voted: (0, 0), neighbors: 15 };
+        assert_eq!(of_placed(&placed), ["1 new image is placed among the 20 of run."]);
+    }
+
+    #[test]
     fn overlapping_classes_are_named() {
         let classes = ["cat", "dog"].map(str::to_owned);
         let overlap = Overlap { neighbors: 15, same: 0.8, chance: 0.5, pairs: vec![(1, 0, 0.3)] };
