@@ -39,7 +39,9 @@ def collage(column, tiles, first_label, random):
         garment = column.crop((0, int(tile) * SIDE, SIDE, (int(tile) + 1) * SIDE))
         picture.paste(garment, (int(corner) % 2 * SIDE, int(corner) // 2 * SIDE))
         shown.add(GARMENTS[labels[first_label + int(tile)]])
-    return picture, shown
+    # So that collages without a garment are not all the same.
+    background = random.integers(0, 80) + random.normal(0, 8, (2 * SIDE, 2 * SIDE, 1))
+    return Image.fromarray(np.maximum(picture, background.clip(0, 255)).astype(np.uint8)), shown
 
 
 def write(out, name, count, column, tiles, first_label, random, wrong=None):
