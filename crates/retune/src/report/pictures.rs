@@ -197,13 +197,21 @@ fn images_of_labels(run: &Path, labels: &LabelPredictions, pictures: &mut Pictur
     Ok(())
 }
 
-/// The images of highest loss of a set, each with the labels that it has and those that the model gives it.
+/// Lines below an image about labels that the model missed or gave wrongly.
+const MAX_MISTAKES: usize = 3;
+
+/// The images of highest loss of a set, each with its labels and what the model said wrongly of them.
 fn hardest_of_labels(title: &str, rows: &[&LabeledImage], labels: &[String], images: Vec<Vec<u8>>) -> ContactSheet {
     let tile = |(row, image): (&&LabeledImage, Vec<u8>)| {
-        let listed = |names: Vec<String>| if names.is_empty() { "no label".to_owned() } else { names.join(", ") };
-        let has = listed(row.names(labels, |label| row.has[label]));
-        let predicted = listed(row.names(labels, |label| row.predicted[label]));
-        Tile { image, caption: vec![has, format!("as {predicted}")], right: Some(row.is_right()) }
+        let has = if row.has.contains(&true) { row.listed(labels) } else { "no label".to_owned() };
+        let missed = row.missed().into_iter().map(|label| format!("missed: {}", labels[label]));
+        let wrong = row.wrongly_given().into_iter().map(|label| format!("wrong: {}", labels[label]));
+        let mut mistakes: Vec<String> = missed.chain(wrong).collect();
+        if mistakes.len() > MAX_MISTAKES {
+            let more = mistakes.split_off(MAX_MISTAKES - 1).len();
+            mistakes.push(format!("{more} more"));
+        }
+        Tile { image, caption: [vec![has], mistakes].concat(), right: Some(row.is_right()) }
     };
     let tiles = rows.iter().zip(images).map(tile).collect();
     ContactSheet { title: title.to_owned(), tiles, side: 112.0, key: None }

@@ -36,7 +36,7 @@ fn is_worth_a_look(image: &LabeledImage) -> bool {
 fn item(tile: usize, image: &LabeledImage, labels: &[String]) -> GalleryItem {
     GalleryItem {
         tile,
-        label: image.names(labels, |label| image.has[label]).join(", "),
+        label: image.listed(labels),
         mistakes: Some(mistakes(image, labels)),
         loss: image.loss(),
         path: image.path.clone(),
@@ -46,17 +46,10 @@ fn item(tile: usize, image: &LabeledImage, labels: &[String]) -> GalleryItem {
 
 /// What the model said wrongly of an image, the surest first.
 fn mistakes(image: &LabeledImage, labels: &[String]) -> LabelMistakes {
-    let of = |has: bool| {
-        let mut found: Vec<(String, f64)> = (0..labels.len())
-            .filter(|&label| image.has[label] == has && image.predicted[label] != has)
-            .map(|label| (labels[label].clone(), image.probabilities[label]))
-            .collect();
-        found.sort_by(|one, other| one.1.total_cmp(&other.1));
-        found
+    let named = |positions: Vec<usize>| {
+        positions.into_iter().map(|label| (labels[label].clone(), image.probabilities[label])).collect()
     };
-    let (missed, mut wrong) = (of(true), of(false));
-    wrong.reverse();
-    LabelMistakes { missed, wrong }
+    LabelMistakes { missed: named(image.missed()), wrong: named(image.wrongly_given()) }
 }
 
 #[cfg(test)]

@@ -61,9 +61,28 @@ impl LabeledImage {
         (0..self.has.len()).map(|label| self.loss_of(label)).sum()
     }
 
-    /// Names of the labels that `on` picks by their positions.
-    pub fn names(&self, labels: &[String], on: impl Fn(usize) -> bool) -> Vec<String> {
-        labels.iter().enumerate().filter(|(label, _)| on(*label)).map(|(_, name)| name.clone()).collect()
+    /// The names of the labels that it has, of all `labels`, with commas.
+    pub fn listed(&self, labels: &[String]) -> String {
+        let names: Vec<&str> = labels.iter().zip(&self.has).filter(|(_, has)| **has).map(|(name, _)| &**name).collect();
+        names.join(", ")
+    }
+
+    /// Labels that it has and the model does not give it, the least probable first.
+    pub fn missed(&self) -> Vec<usize> {
+        let mut found = self.positions(|label| self.has[label] && !self.predicted[label]);
+        found.sort_by(|&one, &other| self.probabilities[one].total_cmp(&self.probabilities[other]));
+        found
+    }
+
+    /// Labels that the model gives it and it does not have, the most probable first.
+    pub fn wrongly_given(&self) -> Vec<usize> {
+        let mut found = self.positions(|label| self.predicted[label] && !self.has[label]);
+        found.sort_by(|&one, &other| self.probabilities[other].total_cmp(&self.probabilities[one]));
+        found
+    }
+
+    fn positions(&self, on: impl Fn(usize) -> bool) -> Vec<usize> {
+        (0..self.has.len()).filter(|&label| on(label)).collect()
     }
 
     /// Whether the model is right about every label.
