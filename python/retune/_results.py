@@ -78,6 +78,8 @@ class Evaluation:
     #: Of images that may have several labels.
     micro_f1: float | None = None
     mean_average_precision: float | None = None
+    #: 95 % (bootstrap over images), where it was measured.
+    mean_average_precision_interval: tuple[float, float] | None = None
     #: Each with its name, n and accuracy.
     groups: tuple[Mapping[str, Any], ...] = ()
     worst_group: Mapping[str, Any] | None = None
@@ -86,6 +88,8 @@ class Evaluation:
     def of(cls, document: Mapping[str, Any]) -> Evaluation:
         known = {name: value for name, value in document.items() if name in cls.__dataclass_fields__}
         known["accuracy_interval"] = tuple(known["accuracy_interval"])
+        if known.get("mean_average_precision_interval"):
+            known["mean_average_precision_interval"] = tuple(known["mean_average_precision_interval"])
         known["groups"] = tuple(known.get("groups") or ())
         return cls(**known)
 

@@ -154,7 +154,7 @@ pub enum CkaError {
         width: usize,
     },
     /// The two are not of the same images.
-    #[error("features of {one} images cannot be compared with features of {other}: CKA needs the same images")]
+    #[error("features of {one} and of {other} images cannot be compared: CKA needs the same images")]
     Images {
         /// Images of the first.
         one: usize,

@@ -2,8 +2,10 @@
 
 use retune_random::resample_counts;
 
+use crate::intervals::Estimate;
 use crate::multilabel::by_score;
-use crate::resampling::{Resampled, of_each_run};
+use crate::resampling::{RESAMPLES, Resampled, of_each_run};
+use crate::two_way::TwoWay;
 
 /// What a run says of each label of each image, and which labels the image has: row-major, a row for each image.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +34,18 @@ pub fn mean_average_precisions(runs: &[LabelScores], resamples: usize, seed: u64
         drawn.collect()
     };
     of_each_run(&observed, resamples, on_resample)
+}
+
+/// The mean average precision of one run, with its 95 % interval over images like these. `seed` starts the resamples.
+pub fn mean_average_precision(run: LabelScores, seed: u64) -> Estimate {
+    let images = run.has.len() / run.labels.max(1);
+    TwoWay::of(&mean_average_precisions(&[run], RESAMPLES, seed), images).accuracy()
+}
+
+/// How much higher the mean average precision of one run is than that of another on the same images, with its 95 %
+/// interval. The resamples of both must begin with the same seed, so that each holds the same images for both.
+pub fn precision_difference(one: &Resampled, other: &Resampled, images: usize) -> Estimate {
+    TwoWay::of(&[one.minus(other)], images).difference().0
 }
 
 /// Images by their score for a label, the highest first, which no resample changes.
@@ -107,6 +121,24 @@ mod tests {
         };
         // The label without a positive does not count.
         assert!((found[0].observed - (of(0) + of(1)) / 2.0).abs() < 1e-15);
+    }
+
+    #[test]
+    fn intervals_lie_about_what_they_are_of() {
+        let (scores, has) = run();
+        let of = |scores: &[f32]| mean_average_precisions(&[LabelScores { scores, has: &has, labels: 3 }], 200, 0);
+        let better: Vec<f32> =
+            scores.iter().zip(&has).map(|(score, has)| if *has { score + 4.0 } else { *score }).collect();
+        let (plain, better) = (of(&scores).remove(0), of(&better).remove(0));
+        let lead = precision_difference(&better, &plain, 40);
+        assert!((lead.mean - (better.observed - plain.observed)).abs() < 1e-12);
+        assert!(lead.interval[0] > 0.0 && lead.interval[0] < lead.mean && lead.mean < lead.interval[1], "{lead:?}");
+        // A run is not better than itself, and one image more on which the two differ keeps that from being certain.
+        let none = precision_difference(&plain, &plain, 40);
+        assert!(none.mean == 0.0 && none.interval[0] < 0.0 && none.interval[1] > 0.0, "{none:?}");
+        let Estimate { mean, interval: [low, high] } =
+            mean_average_precision(LabelScores { scores: &scores, has: &has, labels: 3 }, 0);
+        assert!(mean == plain.observed && low < mean && mean < high && low > 0.0 && high < 1.0, "{low} {high}");
     }
 
     #[test]

@@ -1,44 +1,15 @@
 //! Images with several labels, from training to predictions.
 
 mod common;
+#[allow(dead_code, reason = "each test program uses its own part")]
+#[path = "common/labels.rs"]
+mod labels;
 
 use std::fs;
 
-use common::{Workplace, model};
+use common::model;
+use labels::{list, workplace};
 use serde_json::{Value, json};
-
-/// `photos/` with green, red, both, and neither, 12 of each; the labels of each image in order.
-fn photos(here: &Workplace) -> Vec<(String, [bool; 2])> {
-    let mut images = Vec::new();
-    for number in 0..48u32 {
-        let [green, red] = [number % 2 == 1, number / 2 % 2 == 1];
-        let image = image::RgbImage::from_fn(32, 32, |x, y| {
-            let noise = ((x * 7 + y * 13 + number * 29) % 50) as u8;
-            let bright = |on: bool| if on { 200 - noise } else { noise };
-            image::Rgb([bright(red), bright(green), 30])
-        });
-        let name = format!("photos/{number:02}.png");
-        fs::create_dir_all(here.path("photos")).unwrap();
-        image.save(here.path(&name)).unwrap();
-        images.push((name, [green, red]));
-    }
-    images
-}
-
-fn list(images: &[(String, [bool; 2])]) -> String {
-    let row = |(name, [green, red]): &(String, [bool; 2])| {
-        let labels = [green.then_some("green"), red.then_some("red")];
-        format!("{name},{}\n", labels.into_iter().flatten().collect::<Vec<_>>().join("|"))
-    };
-    format!("path,labels\n{}", images.iter().map(row).collect::<String>())
-}
-
-fn workplace() -> (Workplace, Vec<(String, [bool; 2])>) {
-    let here = Workplace::new();
-    let images = photos(&here);
-    fs::write(here.path("list.csv"), list(&images)).unwrap();
-    (here, images)
-}
 
 #[test]
 fn every_label_is_learned_and_stored_with_its_threshold() {
@@ -69,7 +40,7 @@ fn every_label_is_learned_and_stored_with_its_threshold() {
         // What is stored evaluates to the same, by the stored thresholds.
         let found = here.json(&format!("eval --model {run} --data columns.csv --json"));
         let stored = &summary["splits"]["columns"];
-        for number in ["accuracy", "micro_f1", "macro_f1", "mean_average_precision"] {
+        for number in ["accuracy", "micro_f1", "macro_f1", "mean_average_precision", "auroc", "loss"] {
             assert_eq!(found["splits"]["all"][number], stored[number], "{run}: {number}");
         }
         here.succeeds(&format!("verify {run} -q"));
@@ -89,7 +60,6 @@ fn every_label_is_learned_and_stored_with_its_threshold() {
     assert!(text.contains("all labels right") && text.contains("Mean average precision on all is"), "{text}");
     let text = here.succeeds("eval --model tuned --data list.csv --per-class -q");
     assert!(text.contains("green") && text.contains("recall") && !text.contains("--per-class"), "{text}");
-    assert!(here.refuses("audit --model tuned --data list.csv").contains("gives an image several labels"));
     here.succeeds("features --model tuned --data list.csv --out features.npz -q");
 }
 
@@ -155,9 +125,8 @@ fn features_of_images_with_several_labels_have_no_classes() {
     }
     assert!(here.refuses("probe --train f.npz").contains("its images need labels"));
     assert!(here.refuses("knn --train f.npz f.npz").contains("its images need labels"));
-    // `audit` and `advise` are for images with one label.
     let text = here.succeeds("cka --model run --data list.csv --max-images 16 -q");
-    assert!(!text.contains("Next:"), "{text}");
+    assert!(text.contains("Next:") && text.contains("audit --model run"), "{text}");
     let card = String::from_utf8(here.file("run/model/README.md")).unwrap();
     assert!(card.contains("metrics:\n- mAP\n"), "{card}");
     let report = here.run("report run");
@@ -180,8 +149,6 @@ fn what_does_not_go_together_is_refused() {
     }
     let message = here.refuses(&format!("fit --model {} --data data --method ft --select map --out run", model()));
     assert!(message.contains("mean average precision is a measure of images with several labels"), "{message}");
-    let advise = format!("advise --model {} --data list.csv --multi-label", model());
-    assert!(here.refuses(&advise).contains("too coarse where images have several labels"));
     fs::write(here.path("none.csv"), "path,labels\nphotos/00.png,\nphotos/01.png,\n").unwrap();
     let message = here.refuses(&format!("fit --model {} --data none.csv --multi-label --out run", model()));
     assert!(message.contains("no training image in") && message.contains("has a label"), "{message}");

@@ -6,6 +6,9 @@
 #[path = "common/browser.rs"]
 mod browser;
 mod common;
+#[allow(dead_code, reason = "each test program uses its own part")]
+#[path = "common/labels.rs"]
+mod labels;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -50,8 +53,16 @@ fn pages(here: &Workplace) -> Vec<(&'static str, PathBuf)> {
     here.succeeds(&format!("cka --model run --against {model} --data data --out models.html -q"));
     here.succeeds("audit --model run --data shifted --sizes 24,48 --crop-pcts 0.8 --out audit.html -q");
     here.succeeds("umap --model run --data data --out umap.html -q");
+    let images = labels::photos(here);
+    fs::write(here.path("list.csv"), labels::list(&images)).unwrap();
+    labels::disputed(here, &images);
+    let line = format!("fit --model {model} --data list.csv --multi-label --eval disputed=disputed.csv --size 32");
+    here.succeeds(&format!("{line} --method lp -q --out labels"));
+    here.succeeds("audit --model labels --data disputed.csv --sizes 24,48 --out audit_labels.html -q");
     let pages = [
         ("run", "run/report.html"),
+        ("labels", "labels/report.html"),
+        ("audit_labels", "audit_labels.html"),
         ("compare", "both/report.html"),
         ("cka_filters", "filters.html"),
         ("cka_models", "models.html"),
@@ -211,6 +222,54 @@ fn a_line_and_a_class_can_be_shown_alone() {
     assert_eq!(shown(), own.as_u64().unwrap());
     browser.script("document.querySelector('.map-side .only').click()");
     assert_eq!(shown(), all);
+    assert_eq!(browser.console(), Vec::<String>::new());
+}
+
+/// A map of images with several labels tells of the label that is chosen, and the pointer's card names what is wrong.
+#[test]
+fn a_label_can_be_chosen_on_the_map() {
+    let here = Workplace::new();
+    let images = labels::photos(&here);
+    fs::write(here.path("list.csv"), labels::list(&images)).unwrap();
+    labels::disputed(&here, &images);
+    let line = format!("fit --model {} --data list.csv --multi-label --eval disputed=disputed.csv", model());
+    here.succeeds(&format!("{line} --size 32 --method lp -q --out run"));
+    let Some(browser) = Browser::start() else { return };
+    browser.open(&here.path("run/report.html"));
+    browser.wait_for("document.documentElement.dataset.ready === 'yes'");
+    browser.wait_for("document.querySelector('.map-side .legend .count')");
+    let counts =
+        "return [...document.querySelectorAll('.map-side .legend .count')].map((count) => Number(count.textContent))";
+    // By hand from the page's own data.
+    let expected = |label: &str| {
+        browser.script(&format!(
+            "const map = JSON.parse(document.getElementById('data').textContent).sections.flatMap((s) => s.views).find((v) => v.kind === 'map');
+             const label = map.classes.indexOf('{label}');
+             const states = map.label_sets.has.map((has, at) => [has.includes(label), map.label_sets.predicted[at].includes(label)].join());
+             return ['true,true', 'true,false', 'false,true', 'false,false'].map((state) => states.filter((other) => other === state).length)"
+        ))
+    };
+    for label in ["red", "green"] {
+        browser.script(&format!(
+            "const select = document.querySelector('.map-side select');
+             select.value = [...select.options].find((option) => option.textContent === '{label}').value;
+             select.dispatchEvent(new Event('change'))"
+        ));
+        assert_eq!(browser.script(counts), expected(label), "{label}");
+    }
+    // Only what is missed.
+    browser.script("document.querySelectorAll('.map-side .only')[1].click()");
+    let shown = browser.script("return Number(document.querySelector('.stage canvas').dataset.shown)");
+    assert_eq!(shown, expected("green")[1]);
+    // Another coloring has no label to choose.
+    browser.script("[...document.querySelectorAll('.map-side .choice button')].find((one) => one.textContent === 'Correctness').click()");
+    assert_eq!(browser.script("return document.querySelector('.map-side .picker').offsetHeight"), 0);
+    // The gallery's captions name what was missed and what was given wrongly.
+    let said =
+        browser.script("return [...document.querySelectorAll('.gallery .said')].map((line) => line.textContent)");
+    let said = texts(&said);
+    assert!(said.iter().any(|line| line.starts_with("✗missed: ")), "{said:?}");
+    assert!(said.iter().any(|line| line.starts_with("✗wrong: ")), "{said:?}");
     assert_eq!(browser.console(), Vec::<String>::new());
 }
 

@@ -305,6 +305,11 @@ fn significant(value: f64) -> String {
 }
 
 /// A whole number with a comma after every three digits.
+/// A number of things, such as `1 point` or `20 points`.
+pub(crate) fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 fn grouped(value: f64) -> String {
     let digits = format!("{:.0}", value.abs());
     let mut text = if value < 0.0 && digits != "0" { "−".to_owned() } else { String::new() };
@@ -338,6 +343,11 @@ mod tests {
 
     fn texts(axis: Axis, values: [f64; 2]) -> Vec<String> {
         Scale::of(&axis, values, 6).ticks.into_iter().map(|tick| tick.text).collect()
+    }
+
+    #[test]
+    fn one_thing_is_singular() {
+        assert_eq!([0, 1, 20].map(|count| counted(count, "point")), ["0 points", "1 point", "20 points"]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use retune::sources::memory::{self, Lent};
 use retune::sources::{DataError, Dataset, ImageSource, ImageStore, Sample, SplitName, StoredImage};
+use retune::wording::counted;
 
 use crate::failure::{self, IntoPython, unreadable};
 
@@ -166,7 +167,7 @@ impl ArrayImages {
 
 impl fmt::Debug for ArrayImages {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} images of {}×{}×{}", self.n, self.height, self.width, self.channels)
+        write!(formatter, "{} of {}×{}×{}", counted(self.n, "image"), self.height, self.width, self.channels)
     }
 }
 

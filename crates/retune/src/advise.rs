@@ -16,6 +16,7 @@
 //! `book/src/measurements/analysis.md`.
 
 mod candidates;
+mod judgment;
 pub mod learning_rate;
 mod similarity;
 mod trial;
@@ -37,9 +38,10 @@ use crate::models::{HeadInitialization, Model};
 use crate::monitor::Monitor;
 use crate::plan::PlanError;
 use crate::run::{self, FitData, FitError, FitOptions};
-use crate::sources::split::{SplitFractions, stratified_split};
-use crate::sources::{DataError, Dataset, ReadImages};
+use crate::sources::split::{SplitFractions, by_rarest_label, stratified_split};
+use crate::sources::{DataError, Dataset, LabelSets, ReadImages};
 use crate::train::{Shared, TrainError, Trained, Trainer};
+use crate::wording::counted;
 
 /// What progress calls the model before any tuning.
 const AS_IT_IS: &str = "the model as it is";
@@ -86,23 +88,27 @@ pub enum AdviseError {
     Fit(#[from] FitError),
     /// The source's images have nothing to do with the target's.
     #[error(
-        "{path} shares no image and no class ('{class}', …) with the data: name the same classes, or advise without a \
+        "{path} shares no image and no {kind} ('{class}', …) with the data: name the same classes, or advise without a \
          source", path = path.display()
     )]
     SourceUnrelated {
         /// The source.
         path: PathBuf,
-        /// A class of the target.
+        /// What its images are of: a class, or a combination of labels.
+        kind: &'static str,
+        /// One of the target.
         class: String,
     },
     /// There are too few source images to compare.
     #[error(
-        "{path} and the data have {found} pairs of images of the same class, but the comparison needs {needed}: add source \
-         images of each class, or advise without a source", path = path.display()
+        "{path} and the data have {pairs} of images of the same {kind}, but the comparison needs {needed}: add source \
+         images of each {kind}, or advise without a source", path = path.display(), pairs = counted(*.found, "pair")
     )]
     FewPairs {
         /// The source.
         path: PathBuf,
+        /// What the images of a pair share: a class, or a combination of labels.
+        kind: &'static str,
         /// Pairs there are.
         found: usize,
         /// Pairs needed.
@@ -210,13 +216,14 @@ pub fn advise(options: &FitOptions, advice: &AdviceOptions, monitor: &dyn Monito
         data.leave_out_unreadable(&options.data, &ReadImages::default(), monitor)?;
     }
     let seed = options.train.seed;
+    let of_labels = options.multi_label;
     let data = FitData {
-        train: proportional(&data.train, advice.trial_images, seed)?,
-        validation: proportional(&data.validation, advice.held_out_images, seed)?,
+        train: proportional(&data.train, advice.trial_images, of_labels, seed)?,
+        validation: proportional(&data.validation, advice.held_out_images, of_labels, seed)?,
         evaluations: Vec::new(),
         notes: Vec::new(),
     };
-    let pairs = advice.source.as_ref().map(|path| similarity::pair(path, &data.train, seed)).transpose()?;
+    let pairs = advice.source.as_ref().map(|path| similarity::pair(path, &data.train, of_labels, seed)).transpose()?;
     let candidates = candidates::of(&model, advice.candidates);
     let new_head = options.head_initialization != HeadInitialization::Keep;
     let target = Target { model: &model, data: &data, options, advice, new_head, shared: Shared::default(), monitor };
@@ -225,7 +232,7 @@ pub fn advise(options: &FitOptions, advice: &AdviceOptions, monitor: &dyn Monito
         true => None,
         false => Some(run::evaluate_set(&model, AS_IT_IS, &data.validation, &options.train, monitor)?),
     };
-    let untuned_right = untuned.as_ref().map(|_| target.right(&model, AS_IT_IS)).transpose()?;
+    let untuned_judgment = untuned.as_ref().map(|_| target.judged(&model, AS_IT_IS)).transpose()?;
     let norms = target.gradient_norms(&candidates)?;
     let compared = pairs.map(|pairs| target.compare(&pairs, &candidates)).transpose()?;
     let (pairing, input_similarity, similarities) = match compared {
@@ -246,7 +253,7 @@ pub fn advise(options: &FitOptions, advice: &AdviceOptions, monitor: &dyn Monito
         })
         .collect();
     let verdict =
-        verdict::decide(&candidates, input_similarity.as_ref(), full.as_ref(), untuned_right.as_deref(), new_head);
+        verdict::decide(&candidates, input_similarity.as_ref(), full.as_ref(), untuned_judgment.as_ref(), new_head);
     let verdict = verdict.ok_or_else(|| AdviseError::AllDiverged(advice.trial_rates.clone()))?;
     Ok(Advice {
         architecture: model.config().architecture().to_owned(),
@@ -263,13 +270,20 @@ pub fn advise(options: &FitOptions, advice: &AdviceOptions, monitor: &dyn Monito
     })
 }
 
-/// About `count` images with the classes in the proportions that they have; all where there are no more.
-fn proportional(images: &Dataset, count: usize, seed: u64) -> Result<Dataset, DataError> {
+/// About `count` images with the classes in the proportions that they have; all where there are no more. An image with
+/// several labels counts as one of its rarest label, as where validation images are held out: most combinations of labels
+/// have too few images to be divided.
+fn proportional(images: &Dataset, count: usize, of_labels: bool, seed: u64) -> Result<Dataset, DataError> {
     if images.len() <= count {
         return Ok(images.clone());
     }
     let fractions = SplitFractions { validation: count as f64 / images.len() as f64, test: 0.0 };
-    Ok(images.select(&stratified_split(&images.samples, fractions, seed)?.validation))
+    if !of_labels {
+        return Ok(images.select(&stratified_split(&images.samples, fractions, seed)?.validation));
+    }
+    let sets = LabelSets::of(&images.classes);
+    let strata = by_rarest_label(&images.samples, &sets, &sets.counts(&images.class_counts()));
+    Ok(images.select(&stratified_split(&strata, fractions, seed)?.validation))
 }
 
 /// What evidence is gathered from.

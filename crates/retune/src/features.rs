@@ -32,7 +32,7 @@ use crate::inference::{self, Features, InferenceError, Layer};
 use crate::loading::Loader;
 use crate::models::Model;
 use crate::monitor::Monitor;
-use crate::wording::alternatives;
+use crate::wording::{alternatives, counted};
 
 /// Why features could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +53,8 @@ pub enum FeaturesError {
         problem: String,
     },
     /// More shards than batches.
-    #[error("{shards} shards are too many for {images} images in batches of {batch_size}: there can be {}", .images.div_ceil(*.batch_size))]
+    #[error("{shards} shards are too many for {} in batches of {batch_size}: there can be {}",
+            counted(*.images, "image"), .images.div_ceil(*.batch_size))]
     TooManyShards {
         /// The shards.
         shards: usize,

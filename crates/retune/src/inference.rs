@@ -30,6 +30,7 @@ use crate::models::parameters::host_values;
 use crate::models::{Activation, Model, ModelError};
 use crate::monitor::Monitor;
 use crate::sources::DataError;
+use crate::wording::counted;
 
 /// Logits that are kept for the ranks of images, 256 MiB of them.
 const MAX_LOGITS: usize = 1 << 26;
@@ -58,7 +59,8 @@ pub enum InferenceError {
     UnnamedLabels,
     /// A label that is none of the model's classes.
     #[error(
-        "the image {image} has class number {label}, and the model has {classes} classes; is it a model of other classes?"
+        "the image {image} has class number {label}, and the model has {}; is it a model of other classes?",
+        counted(*classes, "class")
     )]
     LabelBeyond {
         /// The image.

@@ -17,6 +17,7 @@ use crate::sources::SplitName;
 use crate::train::average::average;
 use crate::train::options::TrainOptions;
 use crate::train::{Line, TrainError, Trainer};
+use crate::wording::counted;
 
 /// Why models could not be mixed.
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +108,7 @@ fn check_alike(one: (&Path, &Model), other: (&Path, &Model)) -> Result<(), MixEr
         return different(format!("{} is not {}", first.architecture(), second.architecture()));
     }
     if first.num_classes() != second.num_classes() {
-        return different(format!("{} classes are not {}", first.num_classes(), second.num_classes()));
+        return different(format!("{} are not {}", counted(first.num_classes(), "class"), second.num_classes()));
     }
     // A model that names no classes leaves it to the other's.
     if let Some((first, second)) = first.label_names().zip(second.label_names())

@@ -93,19 +93,10 @@ pub struct DataArguments {
 }
 
 impl DataArguments {
-    /// Opens the data and picks the split.
-    pub fn open(&self, console: &Console) -> Result<Dataset, Failure> {
-        self.open_with(false, console)
-    }
-
-    /// The same for a model, which may be one for images with several labels.
+    /// Opens the data for a model, which may be one for images with several labels, and picks the split.
     pub fn open_for(&self, model: &Model, console: &Console) -> Result<Dataset, Failure> {
-        self.open_with(model.config().is_multi_label(), console)
-    }
-
-    fn open_with(&self, several_labels: bool, console: &Console) -> Result<Dataset, Failure> {
         let path = locate_data(&self.data, console)?;
-        let source = match (several_labels, self.skip_bad) {
+        let source = match (model.config().is_multi_label(), self.skip_bad) {
             (false, true) => DataSource::open_with_missing_files(&path)?,
             (false, false) => DataSource::open(&path)?,
             (true, true) => DataSource::open_multi_label_with_missing_files(&path)?,

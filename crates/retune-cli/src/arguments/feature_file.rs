@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use retune::features::{self, FeatureTable};
+use retune::wording::counted;
 
 use crate::failure::Failure;
 
@@ -37,7 +38,8 @@ impl TrainingFeatures {
     pub fn read_alike(&self, path: &Path) -> Result<(FeatureTable, Vec<usize>), Failure> {
         let table = features::read(path)?;
         if table.width != self.table.width {
-            let reason = format!("its images have {} features, those of --train {}", table.width, self.table.width);
+            let reason =
+                format!("its images have {}, those of --train {}", counted(table.width, "feature"), self.table.width);
             return Err(Failure::in_file(path, reason));
         }
         let labels = self.known_labels(&table).map_err(|reason| Failure::in_file(path, reason))?;

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use indicatif::HumanCount;
 use retune::advise::{self, Advice, AdviceOptions, AdviseError, Evidence, FULL, Reason, Trial, Tuned, Verdict};
-use retune::wording::listed;
+use retune::analysis::intervals::Estimate;
+use retune::wording::{counted, listed};
 
 use crate::arguments::data::EvaluationArguments;
 use crate::arguments::location::locate_data;
@@ -96,11 +97,6 @@ impl From<AdviseError> for Failure {
 /// Gathers the evidence, writes it and prints what follows.
 pub fn run(arguments: &AdviseArguments, console: &Console) -> Result<(), Failure> {
     arguments.out.as_ref().map_or(Ok(()), OutputFile::check)?;
-    if arguments.training.multi_label {
-        let reason = "advise tells trials apart by the share of images that are right, which is too coarse where images have \
-                      several labels; `retune compare --multi-label --methods surgical-each` tries each part of the model";
-        return Err(Failure::Mistake(reason.to_owned()));
-    }
     let groups = RunArguments {
         data: &arguments.data,
         model: &arguments.model,
@@ -129,13 +125,13 @@ pub fn run(arguments: &AdviseArguments, console: &Console) -> Result<(), Failure
 
 fn text(advice: &Advice, command_line: &CommandLine) -> String {
     let untuned =
-        advice.untuned.as_ref().map(|untuned| format!("; the model as it is: {} right", percent(untuned.accuracy)));
+        advice.untuned.as_ref().map(|untuned| format!("; the model as it is: {}", told(advice, untuned.score())));
     let head = if advice.new_head { "; the new head trains along in every trial" } else { "" };
     let mut text = format!(
-        "{}: trials on {} training images, judged on {} held-out images{}{head}\n\n{}\n{}\n",
+        "{}: trials on {}, judged on {}{}{head}\n\n{}\n{}\n",
         advice.architecture,
-        HumanCount(advice.trial_images as u64),
-        HumanCount(advice.held_out_images as u64),
+        counted(advice.trial_images, "training image"),
+        counted(advice.held_out_images, "held-out image"),
         untuned.unwrap_or_default(),
         table(advice),
         paragraph(advice),
@@ -151,7 +147,7 @@ fn table(advice: &Advice) -> Table {
         ("tuned", Align::Left),
         ("parameters", Align::Right),
         ("gradient / weights", Align::Right),
-        ("trial", Align::Right),
+        (if of_labels(advice) { "trial, mAP" } else { "trial" }, Align::Right),
         ("95 % interval", Align::Right),
         ("learning rate", Align::Right),
         ("seconds", Align::Right),
@@ -193,8 +189,8 @@ fn row(
     }
     match trial {
         Some(trial) => {
-            let [low, high] = trial.accuracy_interval;
-            cells.push(percent(trial.accuracy));
+            let Estimate { mean, interval: [low, high] } = trial.score();
+            cells.push(percent(mean));
             cells.push(format!("{:.1}–{:.1} %", 100.0 * low, 100.0 * high));
             cells.push(format!("{:e}", trial.learning_rate));
             cells.push(format!("{:.1}", trial.seconds));
@@ -214,10 +210,10 @@ fn three_digits(value: f64) -> String {
 fn paragraph(advice: &Advice) -> String {
     let verdict = &advice.verdict;
     let chosen = verdict.chosen.as_deref().map(part).unwrap_or_default();
-    let (bests, accuracy) = best_in_trial(advice);
+    let (bests, score) = best_in_trial(advice);
     let was = if bests.len() == 1 { "was" } else { "were equally" };
     let named: Vec<String> = bests.iter().map(|name| part(name)).collect();
-    let best = format!("In the trial, {} {was} best: {} right.", listed(&named), percent(accuracy));
+    let best = format!("In the trial, {} {was} best: {}.", listed(&named), told(advice, score));
     let others = verdict.standings.iter().filter(|other| !other.told_apart && !bests.contains(&other.name.as_str()));
     let equal: Vec<String> = others.map(|other| part(&other.name)).collect();
     let apart = match equal.as_slice() {
@@ -233,20 +229,38 @@ fn paragraph(advice: &Advice) -> String {
         Reason::EverythingAlone => "No part of the model comes close, so tune everything.".to_owned(),
         Reason::HeadSuffices => "The new head alone does as well, so train a linear probe.".to_owned(),
         Reason::GradientsAmongEqual => format!("Of these, take {chosen}, which the gradients point to."),
+        Reason::MostAccurateAmongEqual if of_labels(advice) => {
+            format!("Take {chosen}, the part of the model with the highest precision among these.")
+        }
         Reason::MostAccurateAmongEqual => format!("Take {chosen}, the most accurate part of the model among these."),
     };
     format!("{best} {apart} {conclusion}{}", alone(verdict))
 }
 
-/// What did best in the trial, first the one that the verdict names, with the accuracy of all of them.
+/// Whether images have several labels.
+fn of_labels(advice: &Advice) -> bool {
+    let trials = advice.candidates.iter().filter_map(|evidence| evidence.trial.as_ref()).chain(&advice.full);
+    trials.into_iter().any(|trial| trial.mean_average_precision.is_some())
+}
+
+/// A score in words.
+fn told(advice: &Advice, score: f64) -> String {
+    match of_labels(advice) {
+        true => format!("mean average precision {}", percent(score)),
+        false => format!("{} right", percent(score)),
+    }
+}
+
+/// What did best in the trial, first the one that the verdict names, with the score of all of them.
 fn best_in_trial(advice: &Advice) -> (Vec<&str>, f64) {
     let candidates = advice.candidates.iter().map(|evidence| (evidence.candidate.name.as_str(), &evidence.trial));
     let tried = candidates.chain([(FULL, &advice.full)]);
-    let trials: Vec<(&str, f64)> = tried.filter_map(|(name, trial)| Some((name, trial.as_ref()?.accuracy))).collect();
+    let trials: Vec<(&str, f64)> =
+        tried.filter_map(|(name, trial)| Some((name, trial.as_ref()?.score().mean))).collect();
     let named = advice.verdict.by_trial.as_str();
-    let accuracy = trials.iter().find(|(name, _)| *name == named).map_or(0.0, |(_, accuracy)| *accuracy);
-    let equal = trials.iter().filter(|(name, own)| *own == accuracy && *name != named).map(|(name, _)| *name);
-    (std::iter::once(named).chain(equal).collect(), accuracy)
+    let score = trials.iter().find(|(name, _)| *name == named).map_or(0.0, |(_, score)| *score);
+    let equal = trials.iter().filter(|(name, own)| *own == score && *name != named).map(|(name, _)| *name);
+    (std::iter::once(named).chain(equal).collect(), score)
 }
 
 /// That the model is to be left as it is, and by how little the best trial is ahead.

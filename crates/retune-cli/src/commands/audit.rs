@@ -5,6 +5,7 @@ use indicatif::HumanCount;
 use retune::audit::{self, Audit, AuditRow, Share};
 use retune::figures::Format;
 use retune::figures::figure::HeatMap;
+use retune::inference;
 use retune::models::Model;
 use retune::monitor::Monitor;
 use retune::pixels::input_size::InputSize;
@@ -59,12 +60,7 @@ pub fn run(arguments: &AuditArguments, console: &Console) -> Result<(), Failure>
     arguments.out.as_ref().map_or(Ok(()), OutputFile::check)?;
     let change = arguments.preprocessing.change();
     let model = arguments.model.load(&change, console)?;
-    if model.config().is_multi_label() {
-        let reason = "audit compares the one class that a model gives each image, and this model gives an image several \
-                      labels; `retune eval` with --interpolation or --crop-mode measures it with other preprocessing";
-        return Err(Failure::Mistake(reason.to_owned()));
-    }
-    let dataset = arguments.data.open(console)?;
+    let dataset = arguments.data.open_for(&model, console)?;
     console.tell_unused_range(&dataset, &model);
     let dataset = comparable(dataset, &model, console);
 
@@ -106,46 +102,59 @@ const NO_DIFFERENCE: &str =
 
 /// The dataset with labels that the model's classes can be compared with, or without any.
 fn comparable(dataset: Dataset, model: &Model, console: &Console) -> Dataset {
-    let aligned = with_model_classes(&dataset, model, console).and_then(|aligned| {
+    let several_labels = model.config().is_multi_label();
+    let matched = || match several_labels {
+        // Combinations of labels need no match: their labels get one where they are compared.
+        true => inference::label_sets(model, &dataset).map(|_| dataset.clone()).map_err(Failure::from),
+        false => with_model_classes(&dataset, model, console),
+    };
+    let aligned = matched().and_then(|aligned| {
         aligned.labels()?;
         Ok(aligned)
     });
     aligned.unwrap_or_else(|failure| {
         if let Ok(reason) = failure.into_reason() {
-            console.progress.message(&format!("note: accuracy is not measured: {reason}"));
+            let what = if several_labels { "mean average precision" } else { "accuracy" };
+            console.progress.message(&format!("note: {what} is not measured: {reason}"));
         }
         let mut unlabeled = dataset;
+        unlabeled.classes.clear();
         unlabeled.samples.iter_mut().for_each(|sample| sample.label = None);
         unlabeled
     })
 }
 
 fn text(audit: &Audit) -> String {
-    let mut table = Table::new([
-        ("preprocessing", Align::Left),
-        ("accuracy", Align::Right),
-        ("95 % interval", Align::Right),
-        ("predictions changed", Align::Right),
+    let several_labels = audit.several_labels;
+    let mut columns = vec![("preprocessing", Align::Left)];
+    columns.push((if several_labels { "mAP" } else { "accuracy" }, Align::Right));
+    columns.push(("95 % interval", Align::Right));
+    columns.extend(several_labels.then_some(("all labels right", Align::Right)));
+    columns.extend([
+        (if several_labels { "labels changed" } else { "predictions changed" }, Align::Right),
         ("logits changed", Align::Right),
         ("pixels changed, gray levels", Align::Right),
         ("CKA", Align::Right),
         ("95 % interval", Align::Right),
     ]);
+    let mut table = Table::new(columns);
+    let best = audit.rows.iter().filter_map(AuditRow::score).map(|share| share.value).fold(0.0, f64::max);
     for row in &audit.rows {
-        let best = audit.rows.iter().filter_map(|row| row.accuracy).map(|share| share.value).fold(0.0, f64::max);
-        table.row([
-            row.name.clone(),
-            row.accuracy.map_or_else(none, |share| percent(share.value)),
-            row.accuracy.map_or_else(none, |Share { interval: [low, high], .. }| {
-                format!("{:.1}–{:.1} %", 100.0 * low, 100.0 * high)
-            }),
+        let mut cells = vec![row.name.clone()];
+        cells.push(row.score().map_or_else(none, |share| percent(share.value)));
+        cells.push(row.score().map_or_else(none, |Share { interval: [low, high], .. }| {
+            format!("{:.1}–{:.1} %", 100.0 * low, 100.0 * high)
+        }));
+        cells.extend(several_labels.then(|| row.accuracy.map_or_else(none, |share| percent(share.value))));
+        cells.extend([
             row.changed_predictions.map_or_else(none, |share| percent(share.value)),
             row.logit_change.map_or_else(none, |change| format!("{change:.3}")),
             row.pixel_difference.map_or_else(none, |difference| format!("{difference:.2}")),
             row.cka.map_or_else(none, |cka| format!("{cka:.4}")),
             row.cka_interval.map_or_else(none, |ends| interval(ends, 4)),
         ]);
-        if row.accuracy.is_some_and(|share| share.value == best) {
+        table.row(cells);
+        if row.score().is_some_and(|share| share.value == best) {
             table.emphasize();
         }
     }
@@ -158,8 +167,12 @@ fn none() -> String {
 
 fn csv(audit: &Audit) -> String {
     let mut text = "preprocessing,interpolation,height,width,crop_pct,n,accuracy,accuracy_low,accuracy_high,\
-                    changed_predictions,logit_change,pixel_difference,cka,cka_low,cka_high\n"
+                    changed_predictions,logit_change,pixel_difference,cka,cka_low,cka_high"
         .to_owned();
+    if audit.several_labels {
+        text.push_str(",mean_average_precision,mean_average_precision_low,mean_average_precision_high");
+    }
+    text.push('\n');
     for row in &audit.rows {
         let AuditRow { interpolation, size: [height, width], crop_pct, .. } = row;
         let known = format!("{},{interpolation},{height},{width},{crop_pct},{}", csv_cell(&row.name), audit.n);
@@ -174,7 +187,15 @@ fn csv(audit: &Audit) -> String {
             row.cka_interval.map(|[low, _]| low),
             row.cka_interval.map(|[_, high]| high),
         ];
-        let measured = measured.map(|value| value.map(|value| value.to_string()).unwrap_or_default());
+        let precision = row.mean_average_precision;
+        let precision = [
+            precision.map(|share| share.value),
+            precision.map(|share| share.interval[0]),
+            precision.map(|share| share.interval[1]),
+        ];
+        let measured = measured.into_iter().chain(precision.into_iter().filter(|_| audit.several_labels));
+        let measured: Vec<String> =
+            measured.map(|value| value.map(|value| value.to_string()).unwrap_or_default()).collect();
         text.push_str(&format!("{known},{}\n", measured.join(",")));
     }
     text
@@ -182,14 +203,15 @@ fn csv(audit: &Audit) -> String {
 
 /// The table, and every measure of change as a heat map.
 fn page(audit: &Audit, subject: &Subject, findings: &Findings) -> Page {
-    let columns = [
-        ("Preprocessing", false),
-        ("Accuracy (95 % interval)", true),
-        ("Predictions changed (95 % interval)", true),
-        ("Logits changed", true),
-        ("Pixels changed, gray levels", true),
-        ("CKA (95 % interval)", true),
-    ];
+    let several_labels = audit.several_labels;
+    let mut columns = vec![("Preprocessing", false)];
+    columns.extend(several_labels.then_some(("Mean average precision (95 % interval)", true)));
+    columns.push((if several_labels { "All labels right (95 % interval)" } else { "Accuracy (95 % interval)" }, true));
+    columns.push((
+        if several_labels { "Labels changed (95 % interval)" } else { "Predictions changed (95 % interval)" },
+        true,
+    ));
+    columns.extend([("Logits changed", true), ("Pixels changed, gray levels", true), ("CKA (95 % interval)", true)]);
     let share = |share: Option<Share>| {
         let cell = |Share { value, interval: [low, high] }: Share| Cell {
             interval: Some([low, high]),
@@ -201,8 +223,9 @@ fn page(audit: &Audit, subject: &Subject, findings: &Findings) -> Page {
         value.map_or_else(|| Cell::text(none()), |value| Cell::number(format!("{value:.digits$}"), value))
     };
     let row = |row: &AuditRow| {
-        vec![
-            Cell::text(&row.name),
+        let mut cells = vec![Cell::text(&row.name)];
+        cells.extend(several_labels.then(|| share(row.mean_average_precision)));
+        cells.extend([
             share(row.accuracy),
             share(row.changed_predictions),
             number(row.logit_change, 3),
@@ -211,10 +234,14 @@ fn page(audit: &Audit, subject: &Subject, findings: &Findings) -> Page {
                 (Some(cka), Some(ends)) => Cell::number(format!("{cka:.4} ({})", interval(ends, 4)), cka),
                 (cka, _) => number(cka, 4),
             },
-        ]
+        ]);
+        cells
     };
     let table = page::Table {
-        columns: columns.map(|(heading, number)| page::Column { heading: heading.into(), number }).into(),
+        columns: columns
+            .into_iter()
+            .map(|(heading, number)| page::Column { heading: heading.into(), number })
+            .collect(),
         rows: audit.rows.iter().map(row).collect(),
         caption: String::new(),
     };
@@ -226,10 +253,16 @@ fn page(audit: &Audit, subject: &Subject, findings: &Findings) -> Page {
     page.verdict.extend(audit.resizing_changes_nothing().then(|| sentence(NO_DIFFERENCE)));
     let note = "Each preprocessing compared with the model’s own, which comes first.";
     page.sections.push(Section::new("Measures", note).wide().with("", table));
-    let note = "Every measure as a change in percent: the accuracy lost (below 0, it rises), the predictions that change, the \
-                change of the logits as a share of their spread over classes, 1 − CKA, and the difference of the pixels as a \
-                share of their range. The measures differ in kind, so each column has its own color scale, from no change to \
-                its largest value.";
+    let (predictions, spread) = match several_labels {
+        true => ("the images whose predicted labels change", "over images"),
+        false => ("the predictions that change", "over classes"),
+    };
+    let note = format!(
+        "Every measure as a change in percent: the {} lost (below 0, it rises), {predictions}, the change of the logits as a \
+         share of their spread {spread}, 1 − CKA, and the difference of the pixels as a share of their range. The measures \
+         differ in kind, so each column has its own color scale, from no change to its largest value.",
+        audit.score_name()
+    );
     page.sections.push(Section::new("Changes", note).with("", changes_map(audit, String::new())));
     page
 }
@@ -250,10 +283,12 @@ fn own_preprocessing(own: &AuditRow) -> [(String, String); 3] {
 
 /// Every measure as a change that is 0 where nothing changes, as a share; NaN where it is unknown.
 fn changes(audit: &Audit) -> (Vec<String>, Vec<Vec<f64>>) {
-    let columns = ["accuracy lost", "predictions", "logits", "1 − CKA", "pixels"];
-    let own = audit.rows.first().and_then(|row| row.accuracy).map(|share| share.value);
+    let (lost, predictions) =
+        if audit.several_labels { ("mAP lost", "labels") } else { ("accuracy lost", "predictions") };
+    let columns = [lost, predictions, "logits", "1 − CKA", "pixels"];
+    let own = audit.rows.first().and_then(AuditRow::score).map(|share| share.value);
     let changes = |row: &AuditRow| {
-        let lost = own.zip(row.accuracy).map(|(own, share)| own - share.value);
+        let lost = own.zip(row.score()).map(|(own, share)| own - share.value);
         let changes = [
             lost,
             row.changed_predictions.map(|share| share.value),

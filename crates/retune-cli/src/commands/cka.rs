@@ -14,7 +14,7 @@ use retune::report::findings::{self, Command, Findings, NextStep};
 use retune::report::plot::{Plot, table_map};
 use retune::run::{self, FitOptions};
 use retune::similarity::{self, CkaMatrix, CkaOptions, View};
-use retune::wording;
+use retune::wording::{self, counted};
 use serde::Serialize;
 
 use crate::arguments::cka::{ComparisonArguments, InterpolationArguments, SimilarityArguments};
@@ -98,11 +98,7 @@ pub fn run(arguments: &CkaArguments, console: &Console) -> Result<(), Failure> {
         console.progress.message(&format!("note: {warning}"));
     }
     let subject = Subject::new(arguments.model.typed(), &arguments.data.data);
-    let mut findings = document.findings(arguments, model.config().preprocessing().interpolation, console);
-    // `audit` and `advise` are for images with one label.
-    if model.config().is_multi_label() && !arguments.layers {
-        findings.next.clear();
-    }
+    let findings = document.findings(arguments, model.config().preprocessing().interpolation, console);
     let against = arguments.against.as_deref();
     if let Some(out) = &arguments.out {
         out.write(|| document.plot(), &document, || document.csv(), || document.page(&subject, against, &findings))?;
@@ -256,14 +252,14 @@ impl Document {
         match self {
             Self::One(matrix) => {
                 let place = matrix.layer.as_ref().map(|layer| format!(" at {layer}")).unwrap_or_default();
-                let title = format!("CKA{place}, {} images", matrix.n);
+                let title = format!("CKA{place}, {}", counted(matrix.n, "image"));
                 let rows: Vec<Vec<f64>> = matrix.matrix.iter().map(|row| values(row)).collect();
                 table_map(&title, "CKA", &matrix.names, matrix.column_names(), &rows)
             }
             Self::Several { own, matrices } => {
                 let layers: Vec<String> = matrices.iter().filter_map(|matrix| matrix.layer.clone()).collect();
                 let rows: Vec<Vec<f64>> = matrices.iter().map(|matrix| values(&matrix.matrix[0][1..])).collect();
-                let title = format!("CKA with {own}, {} images", matrices[0].n);
+                let title = format!("CKA with {own}, {}", counted(matrices[0].n, "image"));
                 table_map(&title, "CKA", &layers, &matrices[0].names[1..], &rows)
             }
         }
@@ -290,7 +286,9 @@ fn describe(matrix: &CkaMatrix) -> String {
     reasons.dedup();
     for reason in reasons {
         let cells = matrix.undefined.iter().filter(|cell| cell.reason == reason);
-        text.push_str(&format!("\n{} values are undefined: {reason}", cells.count()));
+        let count = cells.count();
+        let are = if count == 1 { "is" } else { "are" };
+        text.push_str(&format!("\n{} {are} undefined: {reason}", counted(count, "value")));
     }
     text
 }
@@ -344,7 +342,7 @@ fn heading(matrix: &CkaMatrix, at: Option<&str>) -> String {
         count => format!(" in {count} minibatches of {}", matrix.n / count),
     };
     let place = at.map(|layer| format!(" at {layer}")).unwrap_or_default();
-    format!("{} CKA{place}, {} images{minibatches}", matrix.estimator, matrix.n)
+    format!("{} CKA{place}, {}{minibatches}", matrix.estimator, counted(matrix.n, "image"))
 }
 
 fn number(value: Option<f64>) -> String {

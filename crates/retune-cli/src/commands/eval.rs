@@ -3,15 +3,17 @@
 use clap::Args;
 use indexmap::IndexMap;
 use retune::analysis::calibration::Calibration;
+use retune::analysis::intervals::Estimate;
+use retune::analysis::label_resampling::{self, LabelScores};
 use retune::analysis::multilabel::LabelCounts;
 use retune::inference::{self, Evaluation, InferenceError, most_likely, softmax, softmax_at};
 use retune::models::{Model, imagenet};
 use retune::pixels::preprocess::Preprocessing;
 use retune::report::confusion::{ClassAccuracy, Confusion};
 use retune::report::findings::{self, Confidence, Findings, NextStep};
-use retune::run::{self, CalibrationErrors, TemperatureScaling, evaluation_split};
+use retune::run::{self, CalibrationErrors, EvaluationSource, TemperatureScaling, evaluation_split};
 use retune::similarity::feature_change::{self, FeatureChange};
-use retune::sources::{ClassMapping, Dataset, LabelSets};
+use retune::sources::{ClassMapping, Dataset, LabelSets, SplitName};
 use serde::Serialize;
 
 use crate::arguments::data::{DataArguments, EvaluationArguments, open_source_for};
@@ -61,13 +63,10 @@ struct Document<'a> {
 pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> {
     let model = arguments.model.load(&arguments.preprocessing.change(), console)?;
     let several_labels = model.config().is_multi_label();
-    let mut sets = vec![(arguments.data.split_name().to_string(), arguments.data.open_for(&model, console)?)];
-    for source in arguments.evaluations.sources(console)? {
-        if source.name == sets[0].0 {
-            let reason =
-                format!("--eval {0}= has the same name as the set of --data; choose another name", source.name);
-            return Err(Failure::Mistake(reason));
-        }
+    let further = arguments.evaluations.sources(console)?;
+    let own = set_name(&arguments.data.split_name(), &further)?;
+    let mut sets = vec![(own, arguments.data.open_for(&model, console)?)];
+    for source in further {
         let dataset = evaluation_split(&open_source_for(&model, &source.path, console)?)?;
         sets.push((source.name, arguments.data.readable(dataset, console)?));
     }
@@ -97,7 +96,12 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
             scaled.extend(temperature.map(|temperature| (softmax_at(temperature, logits)[class], class == label)));
             answers.push((label, class));
         };
-        splits.insert(name.clone(), inference::evaluate_each(&model, &loader, &task, &console.progress, answer)?);
+        let mut evaluation = inference::evaluate_each(&model, &loader, &task, &console.progress, answer)?;
+        evaluation.mean_average_precision_interval = evaluation
+            .mean_average_precision
+            .and_then(|_| labels.as_ref()?.mean_average_precision())
+            .map(|found| found.interval);
+        splits.insert(name.clone(), evaluation);
         let error = |found: &Calibration| found.expected_error;
         let (plain, scaled) = (Calibration::measure(confidences), Calibration::measure(scaled));
         if let Some(softmax) = plain.as_ref().map(error) {
@@ -143,8 +147,7 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
         let of_set = |set: &str| confidence.get(set).cloned();
         let confidence = Confidence { calibration: &of_set, temperature, scaling: scaling.as_ref() };
         let found = findings::evaluated(&splits, &confidence, mistakes);
-        let next = if several_labels && arguments.per_class { Vec::new() } else { next(arguments, &splits, typed) };
-        let findings = Findings { sentences: found, next };
+        let findings = Findings { sentences: found, next: next(arguments, &splits, typed) };
         format!("{}{}{seen}\n{}", tables.concat(), moved(&feature_change), results::found(&findings))
     })
 }
@@ -157,11 +160,31 @@ fn scaling(temperature: f64, calibration: &IndexMap<String, CalibrationError>) -
     TemperatureScaling { temperature, calibration_errors: calibration.iter().filter_map(errors).collect() }
 }
 
+/// The name of the set of `--data`: its split or, where nothing is picked, `all`. A further set may have that name too;
+/// then all images are called `data`, so that no two sets share a name.
+fn set_name(split: &SplitName, further: &[EvaluationSource]) -> Result<String, Failure> {
+    let is_free = |name: &str| further.iter().all(|source| source.name != name);
+    let own = split.to_string();
+    let names = if *split == SplitName::All { vec![own.as_str(), "data"] } else { vec![own.as_str()] };
+    names.into_iter().find(|name| is_free(name)).map(str::to_owned).ok_or_else(|| {
+        Failure::Mistake(format!("--eval {own}= has the same name as the set of --data; choose another name"))
+    })
+}
+
+/// Starts the resamples of an interval, the same as those of a comparison and of a run's report.
+const SEED: u64 = 0;
+/// Scores that are kept for an interval, 256 MiB of them.
+const MAX_SCORES: usize = 1 << 26;
+
 /// What a model answers for each label of images that have several.
 struct LabelAnswers {
     sets: LabelSets,
     thresholds: Vec<f64>,
     counts: Vec<LabelCounts>,
+    /// The logit of each label, and whether the image has it, a row for each image; none of more than [`MAX_SCORES`].
+    scores: Vec<f32>,
+    has: Vec<bool>,
+    keeps: bool,
 }
 
 impl LabelAnswers {
@@ -170,7 +193,9 @@ impl LabelAnswers {
         let of_sets = |sets: LabelSets| {
             let labels = sets.names().len();
             let thresholds = inference::thresholds(model, labels);
-            Self { sets, thresholds, counts: vec![LabelCounts::default(); labels] }
+            let counts = vec![LabelCounts::default(); labels];
+            let keeps = dataset.len().saturating_mul(labels) <= MAX_SCORES;
+            Self { sets, thresholds, counts, scores: Vec::new(), has: Vec::new(), keeps }
         };
         Ok(inference::label_sets(model, dataset)?.map(of_sets))
     }
@@ -178,8 +203,20 @@ impl LabelAnswers {
     fn add(&mut self, class: usize, logits: &[f32]) {
         let has = self.sets.of_class(class);
         for (label, (&logit, counts)) in logits.iter().zip(&mut self.counts).enumerate() {
-            counts.add(has.contains(&label), inference::sigmoid(logit) >= self.thresholds[label]);
+            let has = has.contains(&label);
+            counts.add(has, inference::sigmoid(logit) >= self.thresholds[label]);
+            if self.keeps {
+                self.scores.push(logit);
+                self.has.push(has);
+            }
         }
+    }
+
+    /// The mean average precision with its 95 % interval over images.
+    fn mean_average_precision(&self) -> Option<Estimate> {
+        let labels = self.sets.names().len();
+        let run = LabelScores { scores: &self.scores, has: &self.has, labels };
+        self.keeps.then(|| label_resampling::mean_average_precision(run, SEED))
     }
 
     fn of_each(&self) -> Vec<ClassAccuracy> {
@@ -194,7 +231,9 @@ fn next(arguments: &EvalArguments, splits: &IndexMap<String, Evaluation>, typed:
         return vec![audit_of_worst(arguments, splits, typed)];
     }
     let per_class = typed.turned_into("eval").switch("per-class");
-    vec![NextStep::new("see recall and precision of every class", &per_class)]
+    let several_labels = splits.values().any(Evaluation::is_of_several_labels);
+    let each = if several_labels { "label" } else { "class" };
+    vec![NextStep::new(format!("see recall and precision of every {each}"), &per_class)]
 }
 
 /// An audit of the set on which the model does worst.
@@ -265,4 +304,22 @@ fn matched(
         matched.push((name, dataset));
     }
     Ok(matched)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_images_are_called_data_beside_a_set_that_is_called_all() {
+        let further = |names: &[&str]| -> Vec<EvaluationSource> {
+            names.iter().map(|&name| EvaluationSource { name: name.into(), path: "images".into() }).collect()
+        };
+        let of = |split: &str, names: &[&str]| set_name(&SplitName::from(split), &further(names)).ok();
+        assert_eq!(of("all", &["shifted", "data"]).as_deref(), Some("all"));
+        assert_eq!(of("all", &["all"]).as_deref(), Some("data"));
+        assert_eq!(of("all", &["data", "all"]), None);
+        assert_eq!(of("test", &["all"]).as_deref(), Some("test"));
+        assert_eq!(of("test", &["test"]), None);
+    }
 }

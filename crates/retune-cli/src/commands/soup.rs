@@ -6,6 +6,7 @@ use clap::Args;
 use indexmap::IndexMap;
 use retune::inference::Evaluation;
 use retune::merge::Soup;
+use retune::wording::counted;
 use serde::Serialize;
 
 use crate::arguments::data::EvaluationArguments;
@@ -49,7 +50,8 @@ pub fn run(arguments: &SoupArguments, console: &Console) -> Result<(), Failure> 
     soup.save(&arguments.out)?;
     let document = Document { chosen: &soup.chosen, results: &soup.results };
     console.print(&document, || {
-        let count = format!("{} of {} runs are in the soup", soup.chosen.len(), arguments.runs.len());
+        let are = if soup.chosen.len() == 1 { "is" } else { "are" };
+        let count = format!("{} of {} {are} in the soup", soup.chosen.len(), counted(arguments.runs.len(), "run"));
         format!("{}\n{count}; model: {}\n", table(&soup.results), arguments.out.display())
     })
 }

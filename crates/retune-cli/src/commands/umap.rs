@@ -209,7 +209,7 @@ impl Images {
     /// with those.
     fn after(self, known: &KnownMap) -> Result<(Self, Option<Placed>), Failure> {
         if self.width != known.width {
-            let reason = format!("its images have {} features, the new ones {}", known.width, self.width);
+            let reason = format!("its images have {}, the new ones {}", counted(known.width, "feature"), self.width);
             return Err(Failure::in_file(Path::new(&known.name), reason));
         }
         let placed = known.compared(&self.features, &self.labels, &self.predictions, JUDGED_NEIGHBORS);
@@ -238,7 +238,8 @@ impl Images {
         for path in files {
             let table = features::read(path)?;
             if images.width > 0 && table.width != images.width {
-                let reason = format!("its images have {} features, those before {}", table.width, images.width);
+                let reason =
+                    format!("its images have {}, those before {}", counted(table.width, "feature"), images.width);
                 return Err(Failure::in_file(path, reason));
             }
             images.width = table.width;

@@ -92,12 +92,18 @@ pub fn label_table(splits: &IndexMap<String, Evaluation>) -> String {
     if splits.values().all(|evaluation| evaluation.micro_f1.is_none()) {
         return String::new();
     }
-    let measures = ["mAP", "micro F1", "macro F1", "AUROC"].map(|measure| (measure, Align::Right));
-    let mut table = Table::new(std::iter::once(("set", Align::Left)).chain(measures));
+    let intervals = splits.values().any(|evaluation| evaluation.mean_average_precision_interval.is_some());
+    let mut columns = vec![("set", Align::Left), ("mAP", Align::Right)];
+    columns.extend(intervals.then_some(("95 % interval", Align::Right)));
+    columns.extend(["micro F1", "macro F1", "AUROC"].map(|measure| (measure, Align::Right)));
+    let mut table = Table::new(columns);
     for (name, evaluation) in splits {
         let Evaluation { mean_average_precision, micro_f1, macro_f1, auroc, .. } = evaluation;
-        let shares = [mean_average_precision, micro_f1, macro_f1, auroc].map(|share| shown(*share));
-        table.row(std::iter::once(name.clone()).chain(shares));
+        let mut cells = vec![name.clone(), shown(*mean_average_precision)];
+        let of_precision = evaluation.mean_average_precision_interval.map(interval);
+        cells.extend(intervals.then(|| of_precision.unwrap_or_else(|| "–".to_owned())));
+        cells.extend([micro_f1, macro_f1, auroc].map(|share| shown(*share)));
+        table.row(cells);
     }
     format!("\n{table}")
 }

@@ -9,6 +9,7 @@ use crate::figure::PointMap;
 use crate::frame::{EDGE, NAME, fitted, heading, nothing};
 use crate::legend::{Legend, ROW, Swatch, stamp};
 use crate::looks::{Look, MAX_IN_FILES, looks};
+use crate::scale::counted;
 
 /// Points from which places that look the same are drawn once.
 const MANY: usize = 20_000;
@@ -47,7 +48,7 @@ pub(super) fn draw(figure: &PointMap, mut canvas: Canvas) -> Drawing {
     order.sort_by_key(|group| group.order);
     for group in order {
         let data = outlines(group, place, radius, count > MANY);
-        let tip = canvas.tip(|| format!("{}\n{} points", group.name, group.members.len()));
+        let tip = canvas.tip(|| format!("{}\n{}", group.name, counted(group.members.len(), "point")));
         canvas.path(&data, &format!(r#"fill="{}" fill-opacity="0.8"{tip}"#, group.color));
     }
     if groups.is_empty() {
@@ -55,7 +56,7 @@ pub(super) fn draw(figure: &PointMap, mut canvas: Canvas) -> Drawing {
     }
     legend.draw(&mut canvas, [EDGE + across + 20.0, top], height);
     let whole = if groups.is_empty() { width } else { EDGE + across + 20.0 + legend.width(height) + EDGE };
-    canvas.finish(whole, top + height + EDGE, &format!("{}: {count} points", figure.title))
+    canvas.finish(whole, top + height + EDGE, &format!("{}: {}", figure.title, counted(count, "point")))
 }
 
 /// Groups with points, in the order of the legend.

@@ -3,7 +3,7 @@
 use crate::canvas::{Anchor, Canvas, Text, Tone, widest};
 use crate::figure::{Bin, Reliability};
 use crate::frame::{BELOW, EDGE, Frame, READERS_FONT, TICK, heading, nothing, upright};
-use crate::scale::Scale;
+use crate::scale::{Scale, counted};
 use crate::{Axis, Drawing, Format};
 
 /// Side of the diagram, at most, and height of the histogram above it.
@@ -51,8 +51,8 @@ fn bar(canvas: &mut Canvas, frame: &Frame, bin: &Bin, [left, across]: [f64; 2]) 
     };
     let tip = canvas.tip(|| {
         format!(
-            "{} images\nconfidence {}\naccuracy {}",
-            bin.n,
+            "{}\nconfidence {}\naccuracy {}",
+            counted(bin.n, "image"),
             Format::Percent.text(bin.confidence),
             Format::Percent.text(bin.accuracy)
         )
@@ -121,7 +121,7 @@ fn histogram(canvas: &mut Canvas, figure: &Reliability, frame: &Frame, [top, bot
     let across = (right - left) / figure.bins.len().max(1) as f64;
     for (index, bin) in figure.bins.iter().enumerate().filter(|(_, bin)| bin.n > 0) {
         let Some(height) = scale.place(share(bin)) else { continue };
-        let tip = canvas.tip(|| format!("{} images\n{}", bin.n, Format::Percent.text(share(bin))));
+        let tip = canvas.tip(|| format!("{}\n{}", counted(bin.n, "image"), Format::Percent.text(share(bin))));
         canvas.rectangle_with(
             [left + index as f64 * across + 1.0, height, across - 2.0, bottom - height],
             "#8A909A",

@@ -1,6 +1,6 @@
 //! How alike source and target images are to the model, block after block.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use rand::seq::index;
@@ -12,7 +12,7 @@ use super::{AdviseError, Candidate, Target};
 use crate::inference::Layer;
 use crate::inference::layers::{Positions, for_each_batch_at};
 use crate::run::evaluation_loader;
-use crate::sources::{DataSource, Dataset};
+use crate::sources::{DataSource, Dataset, LabelSets};
 
 /// The most pairs that are compared: kernel matrices grow with their square.
 const MAX_PAIRS: usize = 1000;
@@ -153,18 +153,38 @@ pub(super) struct Pairs {
 }
 
 /// Pairs a source's images with the target's.
-pub(super) fn pair(path: &Path, target: &Dataset, seed: u64) -> Result<Pairs, AdviseError> {
-    let source = DataSource::open(path)?.all();
-    let pairs = same_images(&source, target).unwrap_or_else(|| same_class(&source, target, seed));
-    let found = pairs.source.len();
-    if found == 0 && pairs.kind == Pairing::SameClass && !share_a_class(&source, target) {
-        let class = target.classes.first().cloned().unwrap_or_default();
-        return Err(AdviseError::SourceUnrelated { path: path.to_owned(), class });
+pub(super) fn pair(path: &Path, target: &Dataset, of_labels: bool, seed: u64) -> Result<Pairs, AdviseError> {
+    let (source, target) = match of_labels {
+        // The same labels may be in another order, or in columns of their own.
+        true => (by_sorted_labels(&DataSource::open_multi_label(path)?.all()), by_sorted_labels(target)),
+        false => (DataSource::open(path)?.all(), target.clone()),
+    };
+    let pairs = same_images(&source, &target).unwrap_or_else(|| same_class(&source, &target, seed));
+    let kind = if of_labels { "combination of labels" } else { "class" };
+    let (found, path) = (pairs.source.len(), path.to_owned());
+    if found == 0 && pairs.kind == Pairing::SameClass && !share_a_class(&source, &target) {
+        let class = target.classes.iter().find(|class| !class.is_empty()).cloned().unwrap_or_default();
+        return Err(AdviseError::SourceUnrelated { path, kind, class });
     }
     if found < MIN_PAIRS {
-        return Err(AdviseError::FewPairs { path: path.to_owned(), found, needed: MIN_PAIRS });
+        return Err(AdviseError::FewPairs { path, kind, found, needed: MIN_PAIRS });
     }
     Ok(pairs)
+}
+
+/// The same images with classes that name their labels in one order, one after the other.
+fn by_sorted_labels(images: &Dataset) -> Dataset {
+    let sets = LabelSets::of(&images.classes);
+    let names = |class: usize| sets.of_class(class).iter().map(|&label| sets.names()[label].as_str());
+    let named = |class: usize| names(class).collect::<Vec<_>>().join(", ");
+    let of_class: Vec<String> = (0..images.classes.len()).map(named).collect();
+    // Two spellings of one combination are one class.
+    let classes: Vec<String> = of_class.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect();
+    let mut sorted = Dataset { classes, ..images.clone() };
+    for sample in sorted.samples.iter_mut() {
+        sample.label = sample.label.and_then(|label| sorted.classes.binary_search(of_class.get(label)?).ok());
+    }
+    sorted
 }
 
 /// Every target image with the source image from the same file; `None` unless all have one.
@@ -263,6 +283,21 @@ mod tests {
         used.sort_unstable();
         used.dedup();
         assert_eq!(used.len(), 6);
+    }
+
+    #[test]
+    fn combinations_of_labels_are_the_same_however_they_are_written() {
+        let target = named(&[0, 0, 1, 2], &["cat|dog", "dog|cat", ""]);
+        let source = named(&[0, 0, 0, 0, 0, 0, 1, 1], &["['dog', 'cat']", "['dog']"]);
+        let (source, target) = (by_sorted_labels(&source), by_sorted_labels(&target));
+        assert_eq!(
+            (&target.classes[..], &source.classes[..]),
+            (&["", "cat, dog"].map(str::to_owned)[..], &["cat, dog", "dog"].map(str::to_owned)[..])
+        );
+        let labels: Vec<Option<usize>> = target.samples.iter().map(|sample| sample.label).collect();
+        assert_eq!(labels, [Some(1), Some(1), Some(1), Some(0)]);
+        // Six images with both give three pairs and their references.
+        assert_eq!(same_class(&source, &target, 1).target.len(), 3);
     }
 
     #[test]

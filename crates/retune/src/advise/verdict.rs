@@ -7,9 +7,9 @@
 //! head, which trains in every trial, if it does by itself what nothing beats. Likeness to the source only informs: by itself it pointed to the right part too rarely where
 //! that was measured (`book/src/measurements/analysis.md`).
 
-use retune_analysis::intervals::matched_difference;
 use serde::Serialize;
 
+use super::judgment::Judgment;
 use super::{Evidence, Similarity, Trial};
 
 /// A fall of similarity that points to a block. Where none falls as much, what has changed is not the images.
@@ -55,9 +55,9 @@ pub enum Reason {
 pub struct Standing {
     /// The candidate, or `ft`.
     pub name: String,
-    /// Share of the held-out images by which the best is ahead.
+    /// Share of the held-out images by which the best is ahead; where images have several labels, mean average precision.
     pub behind: f64,
-    /// Its 95 % interval (Agresti & Min 2005), of the same images under both.
+    /// Its 95 % interval (Agresti & Min 2005; of mean average precision, by the bootstrap), of the same images under both.
     pub interval: [f64; 2],
     /// Whether the interval leaves out 0.
     pub told_apart: bool,
@@ -92,21 +92,20 @@ pub const FULL: &str = "ft";
 /// Name of the model as it is.
 pub const UNTUNED: &str = "untuned";
 
-/// Decides; `None` where every trial diverged. `untuned` says of each held-out image whether the model as it is gets it
-/// right.
+/// Decides; `None` where every trial diverged. `untuned` is what the model as it is says of the held-out images.
 pub(super) fn decide(
     candidates: &[Evidence],
     input: Option<&Similarity>,
     full: Option<&Trial>,
-    untuned: Option<&[bool]>,
+    untuned: Option<&Judgment>,
     new_head: bool,
 ) -> Option<Verdict> {
     let of_candidates =
         candidates.iter().filter_map(|evidence| Some((&*evidence.candidate.name, evidence.trial.as_ref()?)));
     let trials: Vec<(&str, &Trial)> = of_candidates.chain(full.map(|full| (FULL, full))).collect();
     let (leader, best) = best_of(trials.iter().copied())?;
-    let standings: Vec<Standing> = trials.iter().map(|(name, trial)| standing(name, &trial.right, best)).collect();
-    let untuned = untuned.map(|right| standing(UNTUNED, right, best));
+    let standings: Vec<Standing> = trials.iter().map(|(name, trial)| standing(name, &trial.judgment, best)).collect();
+    let untuned = untuned.map(|judgment| standing(UNTUNED, judgment, best));
     let gradients = by_gradients(candidates);
     let near = |name: &str| standings.iter().any(|standing| standing.name == name && !standing.told_apart);
     let parts: Vec<(&str, &Trial)> = trials.iter().copied().filter(|(name, _)| *name != FULL && near(name)).collect();
@@ -142,16 +141,16 @@ pub(super) fn decide(
     })
 }
 
-/// The most accurate, then of lower loss, then the one nearest the input.
+/// The one with the highest score, then of lower loss, then the one nearest the input.
 fn best_of<'a>(trials: impl Iterator<Item = (&'a str, &'a Trial)>) -> Option<(&'a str, &'a Trial)> {
     trials.reduce(|best, other| {
-        let order = other.1.accuracy.total_cmp(&best.1.accuracy).then(best.1.loss.total_cmp(&other.1.loss));
+        let order = other.1.score().mean.total_cmp(&best.1.score().mean).then(best.1.loss.total_cmp(&other.1.loss));
         if order.is_gt() { other } else { best }
     })
 }
 
-fn standing(name: &str, right: &[bool], best: &Trial) -> Standing {
-    let difference = matched_difference(&best.right, right);
+fn standing(name: &str, judgment: &Judgment, best: &Trial) -> Standing {
+    let difference = best.judgment.ahead_of(judgment);
     Standing {
         name: name.to_owned(),
         behind: difference.mean,
@@ -187,6 +186,11 @@ mod tests {
     use super::super::Candidate;
     use super::*;
 
+    /// The first `right` of 500 images are right.
+    fn judgment(right: usize) -> Judgment {
+        Judgment::Classes((0..500).map(|image| image < right).collect())
+    }
+
     /// A trial in which the first `right` of 500 images are right.
     fn trial(right: usize) -> Trial {
         Trial {
@@ -194,8 +198,10 @@ mod tests {
             epoch: 1,
             accuracy: right as f64 / 500.0,
             accuracy_interval: [0.0, 1.0],
+            mean_average_precision: None,
+            mean_average_precision_interval: None,
             loss: 1.0,
-            right: (0..500).map(|image| image < right).collect(),
+            judgment: judgment(right),
             seconds: 0.0,
         }
     }
@@ -245,8 +251,8 @@ mod tests {
     #[test]
     fn a_model_that_no_trial_improves_by_more_than_chance_is_left_alone() {
         let told = |untuned: usize| {
-            let right: Vec<bool> = (0..500).map(|image| image < untuned).collect();
-            let verdict = decide(&evidence(&[("stem", None, None, 400)]), None, None, Some(&right), false).unwrap();
+            let untuned = judgment(untuned);
+            let verdict = decide(&evidence(&[("stem", None, None, 400)]), None, None, Some(&untuned), false).unwrap();
             (verdict.tuned, verdict.reason, verdict.untuned.unwrap().behind)
         };
         assert_eq!(told(400), (Tuned::Nothing, Reason::NothingHelps, 0.0));

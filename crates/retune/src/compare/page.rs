@@ -13,7 +13,7 @@ use crate::report::run_page::{RunRecord, duration};
 use crate::run::Summary;
 use crate::train::PhaseOutcome;
 use crate::train::metrics::{MetricsRow, score_name};
-use crate::wording::{grouped, sentence};
+use crate::wording::{counted, grouped, sentence};
 
 /// Maximum number of images on all maps of a page except the first one, so that the page opens quickly.
 const MAX_MAPPED: usize = 30_000;
@@ -33,8 +33,8 @@ pub fn page(comparison: &Comparison, runs: &[RunOf], command: Option<&str>) -> P
     let methods = comparison.rows.len();
     let seeds = comparison.seeds();
     let mut page = Page::new(match (methods, seeds) {
-        (_, 0 | 1) => format!("{methods} methods compared"),
-        _ => format!("{methods} methods compared over {seeds} seeds"),
+        (_, 0 | 1) => format!("{} compared", counted(methods, "method")),
+        _ => format!("{} compared over {seeds} seeds", counted(methods, "method")),
     });
     let directory = |label: &str| runs.iter().find(|run| run.label == label).map(|run| run.record.directory.as_path());
     let Findings { sentences, next } = super::findings::of(comparison, directory, command);

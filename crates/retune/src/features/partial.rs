@@ -16,6 +16,7 @@ use crate::files::lock;
 use crate::files::{self, FileError};
 use crate::monitor::Monitor;
 use crate::sources::positional::{read_exact_at, write_all_at};
+use crate::wording::counted;
 
 const HASH_BYTES: u64 = size_of::<u64>() as u64;
 
@@ -100,7 +101,7 @@ impl Partial {
             ));
         }
         if partial.batches > 0 {
-            monitor.message(&format!("going on after {} of {images} images", partial.images()));
+            monitor.message(&format!("going on after {} of {}", partial.images(), counted(images, "image")));
         }
         partial.forget_incomplete().map_err(unwritable)?;
         Ok(partial)

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use crate::sources::folder::{is_image, split_of_folder};
 use crate::sources::shards::{is_parquet, sharded};
+use crate::wording::counted;
 
 /// The name of the configuration that is taken where none is named.
 const DEFAULT: &str = "default";
@@ -150,7 +151,7 @@ fn in_words(names: &[&str], archives: &[&str]) -> String {
     match (archives, names) {
         ([], []) => " (it is empty)".to_owned(),
         ([first, ..], _) => format!(" ({first} is another archive)"),
-        ([], [first, ..]) => format!(" ({} files, such as {first})", names.len()),
+        ([], [first, ..]) => format!(" ({}, such as {first})", counted(names.len(), "file")),
     }
 }
 

@@ -1,7 +1,7 @@
 //! How good a model is on labeled images: accuracy with its interval, balanced accuracy, loss and the worst group.
 
 use retune_analysis::classification::{ClassCounts, macro_f1, one_vs_rest_auroc};
-use retune_analysis::intervals::wilson_interval;
+use retune_analysis::intervals::{Estimate, wilson_interval};
 use serde::{Deserialize, Serialize};
 
 use super::label_tally::{LabelTally, label_sets};
@@ -46,6 +46,9 @@ pub struct Evaluation {
     /// count as right where all of their labels are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mean_average_precision: Option<f64>,
+    /// Its 95 % interval over images, where it was measured: it takes many resamples, so training does without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_average_precision_interval: Option<[f64; 2]>,
     /// The accuracy of every group, the lowest first, where samples belong to groups.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupAccuracy>,
@@ -77,6 +80,11 @@ impl Evaluation {
     /// precision. All labels of an image are seldom right.
     pub fn score(&self) -> f64 {
         self.mean_average_precision.filter(|_| self.is_of_several_labels()).unwrap_or(self.accuracy)
+    }
+
+    /// The mean average precision with its interval, where that was measured.
+    pub fn mean_average_precision_estimate(&self) -> Option<Estimate> {
+        Some(Estimate { mean: self.mean_average_precision?, interval: self.mean_average_precision_interval? })
     }
 
     /// What [`Self::score`] is.
@@ -345,6 +353,7 @@ impl Tally {
             macro_f1: macro_f1(self.classes.into_values()),
             micro_f1: None,
             mean_average_precision: None,
+            mean_average_precision_interval: None,
             auroc: self.ranks.and_then(|ranks| one_vs_rest_auroc(&ranks.logits, width, &ranks.labels)),
             groups,
         }

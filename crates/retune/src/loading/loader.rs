@@ -27,6 +27,7 @@ use super::order::Order;
 use crate::collective::{Processes, Turns};
 use crate::monitor::Monitor;
 use crate::sources::{DataError, Dataset};
+use crate::wording::counted;
 
 /// Keeps the draws for a batch apart from the draws for the images in it.
 const MIX_KEY: u64 = 0x6d69_7869_6e67_0003;
@@ -111,8 +112,8 @@ impl LoaderOptions {
         }
         if self.drop_last && dataset.len() < self.batch_size {
             return refuse(format!(
-                "dropping incomplete batches leaves none of {} images in batches of {}: lower the batch size",
-                dataset.len(),
+                "dropping incomplete batches leaves none of {} in batches of {}: lower the batch size",
+                counted(dataset.len(), "image"),
                 self.batch_size
             ));
         }

@@ -12,10 +12,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
-pub use self::map::{ColorBy, Map};
+pub use self::map::{ColorBy, LabelSetsOfPoints, Map};
 pub use self::sheet::PageSheet;
 pub use self::views::{
-    Cell, Column, Confusions, Gallery, GalleryItem, Mark, Overlay, PageFigure, Pair, Table, Text, View,
+    Cell, Column, Confusions, Gallery, GalleryItem, LabelMistakes, Mark, Overlay, PageFigure, Pair, Table, Text, View,
 };
 use super::findings::NextStep;
 use crate::files::{self, FileError};

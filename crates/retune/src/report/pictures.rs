@@ -14,12 +14,12 @@ use super::figures;
 use super::heat_maps;
 use super::page::ColorBy;
 use super::plot::Plot;
-use super::run_page::described_map;
+use super::run_page::{described_label_map, described_map};
 use super::verdict::percent;
 use crate::files::{self, FileError};
 use crate::models::imagenet;
 use crate::run::PLOTS_FOLDER;
-use crate::run::record::{Prediction, Predictions, SampleMap, Samples, Sheet};
+use crate::run::record::{LabelPredictions, LabeledImage, Prediction, Predictions, SampleMap, Samples, Sheet};
 use crate::run::{CurvePoint, Summary};
 use crate::train::metrics;
 use crate::wording::counted;
@@ -130,6 +130,9 @@ fn training(run: &Path, summary: &Summary, pictures: &mut Pictures) -> Result<()
 
 /// Confusion and calibration of every set, and the map of the samples, where the run has what they need.
 fn images(run: &Path, summary: &Summary, pictures: &mut Pictures) -> Result<(), FileError> {
+    if let Some(labels) = LabelPredictions::read(run)? {
+        return images_of_labels(run, &labels, pictures);
+    }
     let Some(predictions) = Predictions::read(run, &summary.classes)? else { return Ok(()) };
     let classes = imagenet::shown(&summary.classes);
     let samples = Samples::read(run, &predictions)?;
@@ -170,6 +173,48 @@ fn images(run: &Path, summary: &Summary, pictures: &mut Pictures) -> Result<(), 
         pictures.add("map", || map.figure(&title, ColorBy::Class).into());
     }
     Ok(())
+}
+
+/// The images of highest loss of every set and the map of the samples, where images have several labels.
+fn images_of_labels(run: &Path, labels: &LabelPredictions, pictures: &mut Pictures) -> Result<(), FileError> {
+    let samples = Samples::read_of_labels(run, labels)?;
+    let mut tiles = samples.hardest.and_then(|sheet| sheet.tiles()).unwrap_or_default().into_iter();
+    let names: Vec<String> = labels.sets.iter().map(|(name, _)| name.clone()).collect();
+    for ((set, name), safe) in names.iter().enumerate().zip(file_names(&names)) {
+        let rows = labels.hardest(set);
+        let images: Vec<Vec<u8>> = tiles.by_ref().take(rows.len()).collect();
+        if !images.is_empty() {
+            let title = format!("{name}: images of highest loss");
+            pictures
+                .add(&format!("hardest_{safe}"), || hardest_of_labels(&title, &rows, &labels.labels, images).into());
+        }
+    }
+    let map = SampleMap::read(run)?.and_then(|places| described_label_map(labels, &places));
+    if let Some(map) = map {
+        let title = format!("UMAP of {}", counted(map.x.len(), "image"));
+        pictures.add("map", || map.figure(&title, ColorBy::Correctness).into());
+    }
+    Ok(())
+}
+
+/// Lines below an image about labels that the model missed or gave wrongly.
+const MAX_MISTAKES: usize = 3;
+
+/// The images of highest loss of a set, each with its labels and what the model said wrongly of them.
+fn hardest_of_labels(title: &str, rows: &[&LabeledImage], labels: &[String], images: Vec<Vec<u8>>) -> ContactSheet {
+    let tile = |(row, image): (&&LabeledImage, Vec<u8>)| {
+        let has = if row.has.contains(&true) { row.listed(labels) } else { "no label".to_owned() };
+        let missed = row.missed().into_iter().map(|label| format!("missed: {}", labels[label]));
+        let wrong = row.wrongly_given().into_iter().map(|label| format!("wrong: {}", labels[label]));
+        let mut mistakes: Vec<String> = missed.chain(wrong).collect();
+        if mistakes.len() > MAX_MISTAKES {
+            let more = mistakes.split_off(MAX_MISTAKES - 1).len();
+            mistakes.push(format!("{more} more"));
+        }
+        Tile { image, caption: [vec![has], mistakes].concat(), right: Some(row.is_right()) }
+    };
+    let tiles = rows.iter().zip(images).map(tile).collect();
+    ContactSheet { title: title.to_owned(), tiles, side: 112.0, key: None }
 }
 
 /// For each set, a unique part of a file name: its letters and digits, and a number if another set has the same.

@@ -36,10 +36,12 @@ sections! {
     accuracy,
     label_precision,
     map,
+    label_map,
     confusion,
     hardest_classes,
     calibration,
     highest_losses,
+    highest_label_losses,
     interpolation,
     learning_curves,
     rates_tried,
@@ -49,6 +51,7 @@ sections! {
     plan_and_options,
 }
 
+pub(super) use self::label_map::described as described_label_map;
 pub(super) use self::map::described as described_map;
 
 /// A section of a run's page.
@@ -162,7 +165,12 @@ impl RunRecord {
         let plan = Plan::from_toml(&files::read_text(&run.join("plan.toml"))?).map_err(FitError::from)?;
         let predictions = Predictions::read(run, &summary.classes)?;
         summary.classes = imagenet::shown(&summary.classes);
-        let samples = predictions.as_ref().map(|predictions| Samples::read(run, predictions)).transpose()?;
+        let labels = LabelPredictions::read(run)?;
+        let samples = match (&predictions, &labels) {
+            (Some(predictions), _) => Samples::read(run, predictions)?,
+            (None, Some(labels)) => Samples::read_of_labels(run, labels)?,
+            (None, None) => Samples::default(),
+        };
         Ok(Self {
             directory: run.to_owned(),
             metrics: metrics::read(&run.join("metrics.jsonl"))?,
@@ -172,8 +180,8 @@ impl RunRecord {
                 .map(|config| config.preprocessing().clone()),
             command: run::read_command(run)?,
             method: run::read_method(run)?,
-            samples: samples.unwrap_or_default(),
-            labels: LabelPredictions::read(run)?,
+            samples,
+            labels,
             mean_average_precisions: OnceLock::new(),
             predictions,
             options,
@@ -243,6 +251,10 @@ impl RunRecord {
 
     /// Images whose features are kept, which a map would show.
     pub fn sampled_images(&self) -> usize {
+        // Older runs on images with several labels keep none.
+        if let Some(labels) = self.labels.as_ref().filter(|_| self.samples.thumbnails.is_some()) {
+            return labels.sampled().len();
+        }
         let predictions = self.predictions.iter().flat_map(|predictions| &predictions.rows);
         predictions.filter(|row| row.sample.is_some()).count()
     }

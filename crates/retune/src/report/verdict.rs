@@ -80,7 +80,7 @@ pub fn evaluated(
     let Some(own) = splits.iter().next() else { return Vec::new() };
     let others: Vec<Named> = splits.iter().skip(1).collect();
     if own.1.is_of_several_labels() {
-        return labels::of(own, others, |_| None);
+        return labels::of(own, others, |set| splits.get(set)?.mean_average_precision_estimate());
     }
     let names: Vec<&String> = splits.keys().collect();
     let mut sentences = [sets::of(own, others), confidence.sentences(&names)].concat();

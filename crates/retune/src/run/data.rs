@@ -13,6 +13,7 @@ use crate::sources::{
     ClassList, ClassMapping, DataError, DataNote, DataSource, Dataset, LeftOut, ReadImages, SplitName, TrainingSets,
 };
 use crate::train::TrainError;
+use crate::wording::counted;
 
 /// Datasets of a fit, their labels in the order of the model's classes.
 #[derive(Clone, Debug)]
@@ -197,10 +198,11 @@ fn warn_of_images_in<'a>(train: &Dataset, sets: impl Iterator<Item = (&'a str, &
         }
         if let Some(example) = shared.first() {
             monitor.message(&format!(
-                "warning: {} of the {} images of '{name}' are also training images, such as {} ({} there): what it says \
+                "warning: {} of the {} of '{name}' {}, such as {} ({} there): what it says \
                  about new images is too good",
                 shared.len(),
-                dataset.len(),
+                counted(dataset.len(), "image"),
+                if shared.len() == 1 { "is also a training image" } else { "are also training images" },
                 example.first,
                 example.second,
             ));

@@ -1,9 +1,9 @@
 //! Runs on images with several labels: what they cannot be combined with, and the thresholds that they choose.
 
-use super::record::LabelPredictions;
+use super::record::LabelRecorder;
 use super::summary::summarize_by;
 use super::{FitData, FitError, FitOptions, RunDirectory, Summary, evaluation_loader};
-use crate::inference::{self, Evaluation, InferenceError, Metric};
+use crate::inference::{self, InferenceError, Metric};
 use crate::models::{HeadInitialization, Model};
 use crate::sources::{Dataset, LabelSets};
 use crate::train::Trained;
@@ -41,7 +41,8 @@ pub(super) fn class_names(options: &FitOptions, data: &FitData, pretrained: &Mod
 }
 
 impl RunDirectory<'_> {
-    /// Chooses the labels' thresholds on validation, and evaluates the model on every set by them.
+    /// Chooses the labels' thresholds on validation, evaluates the model on every set by them, and keeps what it said of
+    /// each image for the report.
     pub(super) fn evaluate_labels(&self, trained: &Trained) -> Result<Summary, FitError> {
         let Self { options, plan, data, monitor, .. } = *self;
         let (model, validation) = (&trained.model, &data.validation);
@@ -56,21 +57,15 @@ impl RunDirectory<'_> {
         })?;
         let thresholds = inference::best_thresholds(&logits, &classes, &sets);
         let model = model.clone().with_thresholds(thresholds.clone());
-        let mut predictions = LabelPredictions::new(sets.names().to_vec());
-        let mut evaluate = |name: &str, dataset: &Dataset| -> Result<Evaluation, InferenceError> {
-            let sets = inference::label_sets(&model, dataset)?.ok_or(InferenceError::NoClassifier)?;
-            let loader = evaluation_loader(dataset.clone(), &model, options.train.batch_size, options.train.threads)?;
-            let mut logits = Vec::new();
-            let task = format!("evaluating {name}");
-            let found =
-                inference::evaluate_each(&model, &loader, &task, monitor, |_, row| logits.extend_from_slice(row))?;
-            predictions.add(name, dataset, &logits, &sets, &thresholds);
-            Ok(found)
-        };
-        let of_validation = evaluate("val", validation)?;
+        let mut recorder = LabelRecorder::new(&model, &options.train, data, monitor);
+        let of_validation = recorder.evaluate("val", validation)?;
+        let mut evaluate = |name: &str, dataset: &Dataset| recorder.evaluate(name, dataset);
         let mut summary = summarize_by(plan, &options.train, trained, data, monitor, &mut evaluate)?;
         summary.splits.insert("val".to_owned(), of_validation);
-        predictions.write(self.out)?;
+        // Only the first process observes the images.
+        if options.train.processes.is_root() {
+            recorder.write(self.out)?;
+        }
         summary.classes = sets.names().to_vec();
         summary.thresholds = Some(thresholds);
         Ok(summary)

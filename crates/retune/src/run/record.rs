@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! predictions.csv               a row for each image of val and every further set, and what the model said of it
-//! label_predictions.csv         instead of all of these, of a run on images with several labels
+//! label_predictions.csv         in its place, of a run on images with several labels, which has no heat maps
 //! samples/features.safetensors  what the head sees of up to 10,000 of them, `features` [n, width] in float16
 //! samples/thumbnails.jpg        the same images, small, in a square grid, row by row
 //! samples/hardest.jpg           the images of highest loss in each set, larger
@@ -11,7 +11,9 @@
 //! ```
 
 mod heat_maps;
+mod kept;
 mod label_predictions;
+mod label_recorder;
 mod map;
 mod predictions;
 mod recorder;
@@ -20,13 +22,15 @@ mod tiles;
 
 pub use self::heat_maps::HeatMaps;
 pub use self::label_predictions::{LABEL_PREDICTIONS_FILE, LabelPredictions, LabeledImage};
+pub(super) use self::label_recorder::LabelRecorder;
 pub use self::map::SampleMap;
 pub use self::predictions::{Prediction, Predictions};
 pub(super) use self::recorder::Recorder;
 pub use self::samples::{Samples, read_features};
 pub use self::tiles::{Sheet, Thumbnails, columns};
 
-/// Most images whose features and thumbnails are kept, over all sets of a run.
+/// Most images whose features and thumbnails are kept, over all sets of a run. Runs on images with several labels do not
+/// store which these are, so another number would have to leave theirs as it is.
 pub const MAX_SAMPLES: usize = 10_000;
 
 /// Images of highest loss that are kept of each set.

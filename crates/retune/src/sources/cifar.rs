@@ -21,6 +21,7 @@ use super::pickle::{Bytes, Pickle};
 use super::positional::read_exact_at;
 use super::source::{DataSource, Sample, SplitName};
 use super::{DataError, DataNote};
+use crate::wording::counted;
 
 const SIDE: u32 = 32;
 const PIXELS: usize = (SIDE * SIDE) as usize;
@@ -249,7 +250,11 @@ impl CifarImages {
         let number = |label: i64| u8::try_from(label).map_err(|_| bad(format!("a label is {label}")));
         let labels: Vec<u8> = pickle.integers(key).map_err(bad)?.into_iter().map(number).collect::<Result<_, _>>()?;
         if labels.len() != count {
-            return Err(bad(format!("{} labels do not fit the {count} images", labels.len())));
+            return Err(bad(format!(
+                "{} and {} do not match",
+                counted(labels.len(), "label"),
+                counted(count, "image")
+            )));
         }
         let pixels = match pickle.elements(data) {
             Bytes::InFile(range) => {

@@ -19,6 +19,7 @@ use super::format::{Format, Reading};
 use super::image::{ImageSource, ImageStore, StoredImage};
 use super::positional::read_exact_at;
 use super::source::{DataSource, Sample, SampleList, SplitName};
+use crate::wording::counted;
 
 /// Decompressed images up to this size stay in memory; larger ones go to an unnamed temporary file.
 const MAX_BYTES_IN_MEMORY: u64 = 256 << 20;
@@ -221,7 +222,7 @@ fn read_labels(mut input: impl BufRead) -> Result<Vec<u8>, String> {
         input.take((count as u64).saturating_add(1)).read_to_end(&mut labels).map_err(damaged)?;
         if labels.len() != count {
             let actual = if labels.len() > count { "more".to_owned() } else { labels.len().to_string() };
-            return Err(format!("the header announces {count} labels and the file has {actual}"));
+            return Err(format!("the header announces {} and the file has {actual}", counted(count, "label")));
         }
         Ok(labels)
     }
@@ -283,7 +284,8 @@ fn open_labels(path: &Path, images: usize) -> Result<Vec<u8>, DataError> {
     let bad = |problem| DataError::Idx { path: path.to_owned(), problem };
     let labels = read_labels(BufReader::new(file)).map_err(bad)?;
     if labels.len() != images {
-        return Err(bad(format!("{} labels do not fit the {images} images beside them", labels.len())));
+        let (count, fit) = (counted(labels.len(), "label"), if labels.len() == 1 { "does" } else { "do" });
+        return Err(bad(format!("{count} {fit} not fit the {}", counted(images, "image"))));
     }
     Ok(labels)
 }

@@ -210,8 +210,10 @@ impl fmt::Display for DataNote {
                 };
                 write!(
                     f,
-                    "{shared} of the {groups} groups in {split} are in train too, such as `{example}`; if the images of a \
-                     group are alike, as those of one patient, accuracy on {split} is too high: {remedy}"
+                    "{shared} of the {} in {split} {} in train too, such as `{example}`; if the images of a \
+                     group are alike, as those of one patient, accuracy on {split} is too high: {remedy}",
+                    counted(*groups, "group"),
+                    if *shared == 1 { "is" } else { "are" },
                 )
             }
             Self::NotValidated { classes } => {
@@ -306,6 +308,16 @@ mod tests {
 
     fn texts<const N: usize>(names: [&str; N]) -> Vec<String> {
         names.map(str::to_owned).to_vec()
+    }
+
+    #[test]
+    fn one_shared_group_is_singular() {
+        let note = |shared, groups| {
+            let (split, example) = (SplitName::Validation, "ward 3".to_owned());
+            DataNote::SharedGroups { split, groups, shared, example, avoidable: true }.to_string()
+        };
+        assert!(note(1, 1).starts_with("1 of the 1 group in val is in train too, such as `ward 3`"), "{}", note(1, 1));
+        assert!(note(2, 5).starts_with("2 of the 5 groups in val are in train too"), "{}", note(2, 5));
     }
 
     #[test]

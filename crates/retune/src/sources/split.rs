@@ -111,6 +111,14 @@ pub fn stratified_split(samples: &[Sample], fractions: SplitFractions, seed: u64
     Ok(split)
 }
 
+/// The samples with the rarest of their labels as their class, and a class behind all labels for those that have none of
+/// them. `counts` are the images of each label.
+pub(crate) fn by_rarest_label(samples: &[Sample], sets: &LabelSets, counts: &[usize]) -> Vec<Sample> {
+    let rarest = |class: usize| sets.of_class(class).iter().copied().min_by_key(|&label| (counts[label], label));
+    let class = |class: usize| rarest(class).unwrap_or(counts.len());
+    samples.iter().map(|sample| Sample { label: sample.label.map(class), ..sample.clone() }).collect()
+}
+
 /// The positions of each class's samples, in the order of the hashes of their names.
 fn ranked_by_class(samples: &[Sample], key: u64) -> BTreeMap<Option<usize>, Vec<usize>> {
     let mut classes: BTreeMap<Option<usize>, Vec<usize>> = BTreeMap::new();
@@ -235,11 +243,7 @@ impl DataSource {
             let (train, validation) = (self.split(name)?, self.split(&SplitName::Validation)?);
             return Ok(TrainingSets { train, validation, notes: Vec::new() });
         }
-        let rarest = |class: usize| sets.of_class(class).iter().copied().min_by_key(|&label| (counts[label], label));
-        let mut strata = samples.clone();
-        for sample in strata.iter_mut() {
-            sample.label = sample.label.map(|class| rarest(class).unwrap_or(counts.len()));
-        }
+        let strata = by_rarest_label(samples, &sets, &counts);
         let fractions = SplitFractions { validation: validation_fraction, test: 0.0 };
         let split = match by {
             SplitBy::Image => stratified_split(&strata, fractions, seed)?,

@@ -7,8 +7,9 @@ use retune::analysis::umap::{Mapped, UmapError, UmapOptions, place};
 use retune::features;
 use retune::files;
 use retune::report::findings::map::Placed;
-use retune::run::record::{Predictions, SampleMap, read_features};
+use retune::run::record::{LabelPredictions, Predictions, SampleMap, read_features};
 use retune::run::{self, FitError};
+use retune::wording::counted;
 use serde::Deserialize;
 
 use crate::failure::Failure;
@@ -71,6 +72,12 @@ impl KnownMap {
                 paths[sample].clone_from(&row.path);
             }
         }
+        // Labels that an image has together are no class, which neighbors could vote for.
+        if let Some(predictions) = LabelPredictions::read(run)? {
+            for ((_, image), path) in predictions.sampled().into_iter().zip(&mut paths) {
+                path.clone_from(&image.path);
+            }
+        }
         let name = run.display().to_string();
         Ok(Self { name, features: features.values, width: features.width, layout, labels, paths })
     }
@@ -89,7 +96,8 @@ impl KnownMap {
         for path in feature_files {
             let table = features::read(path)?;
             if known.width > 0 && table.width != known.width {
-                let reason = format!("its images have {} features, those before {}", table.width, known.width);
+                let reason =
+                    format!("its images have {}, those before {}", counted(table.width, "feature"), known.width);
                 return Err(Failure::in_file(path, reason));
             }
             known.width = table.width;
@@ -98,8 +106,8 @@ impl KnownMap {
         }
         if points.len() != paths.len() {
             let reason = format!(
-                "it has {} images, and --onto-features {}; name the files that the map was made of",
-                points.len(),
+                "it has {}, and --onto-features {}; name the files that the map was made of",
+                counted(points.len(), "image"),
                 paths.len()
             );
             return Err(Failure::in_file(map, reason));
@@ -163,7 +171,7 @@ impl KnownMap {
     /// The places of new images on it.
     pub fn place(&self, features: &[f32], width: usize, options: &UmapOptions) -> Result<Vec<[f32; 2]>, Failure> {
         if width != self.width {
-            let reason = format!("its images have {} features, the new ones {width}", self.width);
+            let reason = format!("its images have {}, the new ones {width}", counted(self.width, "feature"));
             return Err(Failure::in_file(Path::new(&self.name), reason));
         }
         let mapped = Mapped { features: &self.features, width, layout: &self.layout };

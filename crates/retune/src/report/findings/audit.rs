@@ -3,7 +3,7 @@
 use super::{Command, Findings, NextStep, points};
 use crate::audit::{Audit, AuditRow};
 use crate::report::verdict::{interval, percent};
-use crate::wording::{alternatives, listed};
+use crate::wording::{alternatives, capitalized, listed};
 
 /// Other ways that are named beside the best.
 const NAMED: usize = 3;
@@ -18,32 +18,32 @@ pub fn of(audit: &Audit, command: impl Fn(&str) -> Command) -> Findings {
         sentences.push(format!(
             "{} would be better than the model's own preprocessing: {}.",
             called(best),
-            beside(best)
+            beside(audit, best)
         ));
         if !rest.is_empty() {
             let named = rest.iter().take(NAMED).map(|row| format!("{} (+{})", row.name, points(gained(row))));
             sentences.push(format!("Also better, in points: {}.", listed(&named.collect::<Vec<_>>())));
         }
-    } else if own.accuracy.is_some() && !others.is_empty() {
+    } else if own.score().is_some() && !others.is_empty() {
         let tried = alternatives(&kinds(own, others));
         sentences.push(format!("No other {tried} is significantly better than the model's own preprocessing."));
     }
-    if let Some(accuracy) = own.accuracy {
-        let (value, range) = (percent(accuracy.value), interval(accuracy.interval));
-        sentences.push(format!("Accuracy with the model's own preprocessing is {value} (95 % interval {range})."));
+    if let Some(score) = own.score() {
+        let (name, value, range) = (capitalized(audit.score_name()), percent(score.value), interval(score.interval));
+        sentences.push(format!("{name} with the model's own preprocessing is {value} (95 % interval {range})."));
     }
-    sentences.extend(costliest(others));
+    sentences.extend(costliest(audit, others));
     Findings { sentences, next: next(audit, better.first().copied(), command).into_iter().collect() }
 }
 
-/// How much more accurate the model is than with its own preprocessing.
+/// How much better the model is than with its own preprocessing, by its score.
 fn gained(row: &AuditRow) -> f64 {
-    row.accuracy_difference.map_or(0.0, |difference| difference.mean)
+    row.score_difference().map_or(0.0, |difference| difference.mean)
 }
 
-/// The 95 % interval of that; from 0 to 0 where accuracy is not known.
+/// The 95 % interval of that; from 0 to 0 where the score is not known.
 fn gain(row: &AuditRow) -> [f64; 2] {
-    row.accuracy_difference.map_or([0.0; 2], |difference| difference.interval)
+    row.score_difference().map_or([0.0; 2], |difference| difference.interval)
 }
 
 /// A row's name at the start of a sentence.
@@ -55,11 +55,11 @@ fn called(row: &AuditRow) -> String {
     }
 }
 
-fn beside(row: &AuditRow) -> String {
-    let accuracy = row.accuracy.map(|share| percent(share.value)).unwrap_or_default();
+fn beside(audit: &Audit, row: &AuditRow) -> String {
+    let (name, score) = (audit.score_name(), row.score().map(|share| percent(share.value)).unwrap_or_default());
     let ([low, high], by) = (gain(row), gained(row));
     let (word, by, low, high) = if by < 0.0 { ("lower", -by, -high, -low) } else { ("higher", by, low, high) };
-    format!("accuracy {accuracy}, {} points {word} (95 % interval {}–{})", points(by), points(low), points(high))
+    format!("{name} {score}, {} points {word} (95 % interval {}–{})", points(by), points(low), points(high))
 }
 
 /// What was tried besides the model's own way.
@@ -73,17 +73,25 @@ fn kinds(own: &AuditRow, others: &[AuditRow]) -> Vec<String> {
     kinds.into_iter().filter(|(differs, _)| *differs).map(|(_, kind)| kind.to_owned()).collect()
 }
 
-/// What costs most: accuracy if that falls significantly, else the most changed predictions.
-fn costliest(others: &[AuditRow]) -> Option<String> {
+/// What costs most: the score if that falls significantly, else the most changed predictions.
+fn costliest(audit: &Audit, others: &[AuditRow]) -> Option<String> {
     let changed = |row: &AuditRow| row.changed_predictions.map_or(0.0, |share| share.value);
     let falls =
         others.iter().filter(|row| gain(row)[1] < 0.0).min_by(|one, other| gained(one).total_cmp(&gained(other)));
     if let Some(row) = falls {
-        let (cost, share) = (beside(row), percent(changed(row)));
-        return Some(format!("{} would cost most: {cost}; {share} of the predictions change.", called(row)));
+        let (cost, share) = (beside(audit, row), percent(changed(row)));
+        let change = match audit.several_labels {
+            true => format!("the predicted labels of {share} of the images change"),
+            false => format!("{share} of the predictions change"),
+        };
+        return Some(format!("{} would cost most: {cost}; {change}.", called(row)));
     }
     let row = others.iter().max_by(|one, other| changed(one).total_cmp(&changed(other)))?;
-    (changed(row) > 0.0).then(|| format!("{} changes the most predictions: {}.", called(row), percent(changed(row))))
+    let (name, share) = (called(row), percent(changed(row)));
+    (changed(row) > 0.0).then(|| match audit.several_labels {
+        true => format!("{name} changes the most predictions: the labels of {share} of the images."),
+        false => format!("{name} changes the most predictions: {share}."),
+    })
 }
 
 fn next(audit: &Audit, better: Option<&AuditRow>, command: impl Fn(&str) -> Command) -> Option<NextStep> {
@@ -106,7 +114,11 @@ fn next(audit: &Audit, better: Option<&AuditRow>, command: impl Fn(&str) -> Comm
     if is_tried || height != width {
         // Where preprocessing is not to blame, classes may be.
         let eval = command("eval").switch("per-class");
-        return own.accuracy.map(|_| NextStep::new("see which classes the errors are in", &eval));
+        let purpose = match audit.several_labels {
+            true => "see recall and precision of every label",
+            false => "see which classes the errors are in",
+        };
+        return own.score().map(|_| NextStep::new(purpose, &eval));
     }
     let near = |factor: f64| (((f64::from(height) * factor) / 32.0).round().max(1.0) * 32.0) as u32;
     let mut sizes = [0.75, 1.15, 1.3].map(near).to_vec();
@@ -147,6 +159,8 @@ mod tests {
             crop_pct: 0.875,
             accuracy: Some(Share { value: right as f64 / 1000.0, interval: wilson_interval(right, 1000) }),
             accuracy_difference: Some(Estimate { mean, interval: [low, high] }),
+            mean_average_precision: None,
+            mean_average_precision_difference: None,
             changed_predictions: Some(Share { value: 0.1, interval: [0.08, 0.12] }),
             logit_change: None,
             pixel_difference: None,
@@ -164,7 +178,7 @@ mod tests {
             row("size 256", 256, 800, [0.008, 0.02, 0.03]),
             row("size 160", 160, 690, [-0.11, -0.09, -0.07]),
         ];
-        let found = of(&Audit { n: 1000, minibatches: 1, rows }, typed);
+        let found = of(&Audit { n: 1000, minibatches: 1, several_labels: false, rows }, typed);
         assert_eq!(
             found.sentences[0],
             "Input size 288 would be better than the model's own preprocessing: accuracy 81.2 %, 3.2 points higher (95 % \
@@ -182,7 +196,7 @@ mod tests {
             row("bicubic (own)", 224, 780, [0.0, 0.0, 0.0]),
             AuditRow { interpolation: Interpolation::Nearest, ..row("nearest", 224, 770, [-0.02, -0.01, 0.01]) },
         ];
-        let found = of(&Audit { n: 1000, minibatches: 1, rows }, typed);
+        let found = of(&Audit { n: 1000, minibatches: 1, several_labels: false, rows }, typed);
         assert!(found.sentences[0].starts_with("No other resampling filter is significantly better"));
         assert_eq!(found.sentences[2], "Resampling filter nearest changes the most predictions: 10.0 %.");
         assert!(found.next[0].command.ends_with("--sizes 160,256,288 --crop-pcts 0.9,1"), "{}", found.next[0].command);
@@ -192,14 +206,41 @@ mod tests {
             row("size 256", 256, 782, [-0.01, 0.002, 0.01]),
             AuditRow { crop_pct: 1.0, ..row("crop-pct 1", 224, 781, [-0.01, 0.001, 0.01]) },
         ];
-        let tried = of(&Audit { n: 1000, minibatches: 1, rows }, typed);
+        let tried = of(&Audit { n: 1000, minibatches: 1, several_labels: false, rows }, typed);
         assert_eq!(
             tried.sentences[0],
             "No other resampling filter, input size, or crop fraction is significantly better than the model's own \
              preprocessing."
         );
         assert_eq!(tried.next[0].command, "retune eval --model run --data images --crop-pct 1 --per-class");
-        let tiny = of(&Audit { n: 1000, minibatches: 1, rows: vec![row("own", 32, 780, [0.0, 0.0, 0.0])] }, typed);
+        let tiny = of(
+            &Audit { n: 1000, minibatches: 1, several_labels: false, rows: vec![row("own", 32, 780, [0.0, 0.0, 0.0])] },
+            typed,
+        );
         assert!(tiny.next[0].command.ends_with("--crop-pct 1 --crop-pcts 0.9,1"), "{}", tiny.next[0].command);
+    }
+
+    #[test]
+    fn several_labels_are_told_by_mean_average_precision() {
+        let of_labels = |row: AuditRow| AuditRow {
+            mean_average_precision: row.accuracy,
+            mean_average_precision_difference: row.accuracy_difference,
+            accuracy: Some(Share { value: 0.1, interval: [0.05, 0.15] }),
+            accuracy_difference: Some(Estimate { mean: 0.0, interval: [-0.01, 0.01] }),
+            ..row
+        };
+        let rows = vec![
+            of_labels(row("bicubic (own)", 224, 780, [0.0, 0.0, 0.0])),
+            of_labels(row("size 288", 288, 812, [0.018, 0.032, 0.046])),
+            of_labels(row("size 160", 160, 690, [-0.11, -0.09, -0.07])),
+        ];
+        let found = of(&Audit { n: 1000, minibatches: 1, several_labels: true, rows }, typed);
+        assert_eq!(
+            found.sentences[0],
+            "Input size 288 would be better than the model's own preprocessing: mean average precision 81.2 %, 3.2 points \
+             higher (95 % interval 1.8–4.6)."
+        );
+        assert!(found.sentences[1].starts_with("Mean average precision with the model's own preprocessing is 78.0 %"));
+        assert!(found.sentences[2].ends_with("the predicted labels of 10.0 % of the images change."), "{found:?}");
     }
 }

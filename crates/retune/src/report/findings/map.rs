@@ -4,7 +4,7 @@ use retune_analysis::overlap::Overlap;
 
 use super::Findings;
 use crate::report::verdict::percent;
-use crate::wording::grouped;
+use crate::wording::{counted, grouped};
 
 /// What is known of the images of a map.
 #[derive(Clone, Debug, Default)]
@@ -84,7 +84,8 @@ fn of_placed(placed: &Placed) -> Vec<String> {
     let voted = share(placed.voted).map(|share| {
         format!("{share} of them get their own class from the votes of the {neighbors} nearest images of the map.")
     });
-    let first = format!("{} new images are placed among the {} of {map}.", grouped(*images), grouped(*known));
+    let are = if *images == 1 { "is" } else { "are" };
+    let first = format!("{} {are} placed among the {} of {map}.", counted(*images, "new image"), grouped(*known));
     std::iter::once(first).chain(predicted).chain(voted).collect()
 }
 
@@ -116,6 +117,13 @@ mod tests {
                 "30.0 % of them get their own class from the votes of the 15 nearest images of the map.",
             ]
         );
+    }
+
+    #[test]
+    fn one_new_image_is_singular() {
+        let placed =
+            Placed { images: 1, known: 20, map: "run".into(), predicted: (0, 0), voted: (0, 0), neighbors: 15 };
+        assert_eq!(of_placed(&placed), ["1 new image is placed among the 20 of run."]);
     }
 
     #[test]

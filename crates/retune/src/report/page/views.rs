@@ -188,6 +188,9 @@ pub struct Gallery {
     pub items: Vec<GalleryItem>,
     /// Other pictures of the same images, to switch to.
     pub overlays: Vec<Overlay>,
+    /// Whether images have several labels.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub of_labels: bool,
 }
 
 /// Other pictures of a gallery's images, with values painted over them.
@@ -206,18 +209,30 @@ pub struct Overlay {
 pub struct GalleryItem {
     /// Its place in the sheet.
     pub tile: usize,
-    /// Its class.
+    /// Its class; its labels, where images have several.
     pub label: String,
+    /// What the model says wrongly of its labels, in the place of classes and their probabilities.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mistakes: Option<LabelMistakes>,
     /// The most likely class.
     pub predicted: String,
     /// The probability of the most likely class.
     pub probability: f64,
     /// The probability of its class.
     pub label_probability: f64,
-    /// Cross-entropy.
+    /// Cross-entropy; of several labels, the sum of their binary cross-entropies.
     pub loss: f64,
     /// Its path.
     pub path: String,
+}
+
+/// Labels about which a model is wrong, with their probabilities.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct LabelMistakes {
+    /// Labels that the image has and the model does not give it.
+    pub missed: Vec<(String, f64)>,
+    /// Labels that the model gives the image and it does not have.
+    pub wrong: Vec<(String, f64)>,
 }
 
 /// Text in a monospaced font.

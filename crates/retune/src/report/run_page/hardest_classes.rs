@@ -6,7 +6,7 @@ use super::{FEW_CLASSES, RunRecord, RunSection, Sheets};
 use crate::report::confusion::{Confusion, Hard};
 use crate::report::page::{Cell, Column, Section, Table};
 use crate::report::verdict::{percent, worst_set};
-use crate::wording::grouped;
+use crate::wording::{counted, grouped};
 
 /// Maximum number of rows in the table.
 const MAX_ROWS: usize = 100;
@@ -39,12 +39,12 @@ fn content(record: &RunRecord, _: Sheets) -> Option<Section> {
             ]
         };
         let columns = [("Class", false), ("Images", true), ("Recall", true), ("Most often confused with", false)];
-        let (shown, mistaken) = (grouped(hard.len().min(MAX_ROWS)), grouped(hard.len()));
+        let (shown, mistaken) = (grouped(hard.len().min(MAX_ROWS)), counted(hard.len(), "class"));
         let table = Table {
             columns: columns.into_iter().map(|(heading, number)| Column { heading: heading.into(), number }).collect(),
             rows: hard.iter().take(MAX_ROWS).map(row).collect(),
             caption: format!(
-                "{shown} of {mistaken} classes with mistakes, of {} with images here. The prediction for every image \
+                "{shown} of {mistaken} with mistakes, of {} with images here. The prediction for every image \
                  is in predictions.csv in the run's directory.",
                 grouped(images)
             ),

@@ -25,6 +25,7 @@ fn content(record: &RunRecord, sheets: Sheets) -> Option<Section> {
         let item = |(position, row): (usize, &&Prediction)| GalleryItem {
             tile: first + position,
             label: classes[row.label].clone(),
+            mistakes: None,
             predicted: classes[row.predicted].clone(),
             probability: row.probability,
             label_probability: row.label_probability,
@@ -33,7 +34,7 @@ fn content(record: &RunRecord, sheets: Sheets) -> Option<Section> {
         };
         let items = rows.iter().enumerate().filter(|(_, row)| row.loss >= MIN_LOSS).map(item).collect();
         first += rows.len();
-        section = section.with(name, Gallery { sheet, items, overlays: overlays.clone() });
+        section = section.with(name, Gallery { sheet, items, overlays: overlays.clone(), of_labels: false });
     }
     Some(section.opened_at(worst_set(&record.summary)))
 }

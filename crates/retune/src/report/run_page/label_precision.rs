@@ -2,10 +2,8 @@
 
 use indexmap::IndexMap;
 use retune_analysis::intervals::Estimate;
-use retune_analysis::label_resampling::{LabelScores, mean_average_precisions};
+use retune_analysis::label_resampling::{LabelScores, mean_average_precision};
 use retune_analysis::multilabel::average_precision;
-use retune_analysis::resampling::RESAMPLES;
-use retune_analysis::two_way::TwoWay;
 
 use super::{RunRecord, RunSection, Sheets};
 use crate::report::page::{Cell, Column, Section, Table};
@@ -82,7 +80,11 @@ fn table(labels: &[String], images: &[LabeledImage]) -> Table {
     Table {
         columns: columns.into_iter().map(|(heading, number)| Column { heading: heading.into(), number }).collect(),
         rows: rows.iter().take(MAX_ROWS).map(Measured::cells).collect(),
-        caption: if left_out > 0 { format!("{} labels do better.", grouped(left_out)) } else { String::new() },
+        caption: match left_out {
+            0 => String::new(),
+            1 => "1 label does better.".to_owned(),
+            _ => format!("{} labels do better.", grouped(left_out)),
+        },
     }
 }
 
@@ -93,8 +95,7 @@ pub(super) fn means(predictions: &LabelPredictions) -> IndexMap<String, Estimate
         let scores: Vec<f32> = images.iter().flat_map(LabeledImage::logits).collect();
         let has: Vec<bool> = images.iter().flat_map(|image| image.has.iter().copied()).collect();
         let run = LabelScores { scores: &scores, has: &has, labels };
-        let resampled = mean_average_precisions(&[run], RESAMPLES, SEED);
-        (name.clone(), TwoWay::of(&resampled, images.len()).accuracy())
+        (name.clone(), mean_average_precision(run, SEED))
     };
     predictions.sets.iter().filter(|(_, images)| !images.is_empty()).map(of_set).collect()
 }

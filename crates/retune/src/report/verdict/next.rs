@@ -25,12 +25,9 @@ pub(super) fn next(record: &RunRecord, hint: Option<&Hint>) -> Vec<NextStep> {
         Some(set) => {
             let purpose = "see which method loses least under this shift";
             steps.push(NextStep::new(purpose, &comparison(record)));
-            // An audit is not for images with several labels.
-            if !record.options.multi_label {
-                let audit = of_model(record, "audit").with("data", typed(&set.path));
-                let purpose = format!("check whether other preprocessing would do better on {}", set.name);
-                steps.push(NextStep::new(purpose, &audit));
-            }
+            let audit = of_model(record, "audit").with("data", typed(&set.path));
+            let purpose = format!("check whether other preprocessing would do better on {}", set.name);
+            steps.push(NextStep::new(purpose, &audit));
         }
         None if shifted.is_empty() => {
             let eval = of_model(record, "eval").with("data", "NEW_IMAGES");

@@ -9,6 +9,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use super::{HEAT_MAPS_FILE, SAMPLES_FOLDER};
 use crate::files::{self, FileError};
 use crate::inference::GradCam;
+use crate::wording::counted;
 
 /// Grad-CAM of some images, each map scaled to 1.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -69,7 +70,7 @@ impl HeatMaps {
                 (Dtype::F16, &[n, height, width]) if n == count && height * width > 0 => {
                     Ok(maps_of(tensor.data(), height, width))
                 }
-                _ => Err(invalid(format!("'{name}' does not hold float16 maps of {count} images"))),
+                _ => Err(invalid(format!("'{name}' does not hold float16 maps of {}", counted(count, "image")))),
             }
         };
         Ok(Some(Self { predicted: maps(NAMES[0])?, label: maps(NAMES[1])? }))

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use super::HARDEST;
+use super::kept::Share;
 use crate::files::{self, FileError};
 use crate::inference;
-use crate::sources::{Dataset, LabelSets};
 
 /// The file, in a run directory.
 pub const LABEL_PREDICTIONS_FILE: &str = "label_predictions.csv";
@@ -34,6 +35,61 @@ pub struct LabeledImage {
 }
 
 impl LabeledImage {
+    /// What a model says by its logits, and the `labels` (ascending positions) that the image has.
+    pub fn of(path: String, labels: &[usize], logits: &[f32], thresholds: &[f64]) -> Self {
+        let probabilities: Vec<f64> = logits.iter().map(|&logit| inference::sigmoid(logit)).collect();
+        Self {
+            path,
+            has: (0..logits.len()).map(|label| labels.binary_search(&label).is_ok()).collect(),
+            predicted: probabilities.iter().zip(thresholds).map(|(found, least)| found >= least).collect(),
+            probabilities,
+        }
+    }
+
+    /// The binary cross-entropy of a label. A probability that rounds to 0 or 1 counts as the number next to it, so that
+    /// every loss is finite.
+    pub fn loss_of(&self, label: usize) -> f64 {
+        let found = self.probabilities[label];
+        match self.has[label] {
+            true => -found.max(f64::MIN_POSITIVE).ln(),
+            false => -(-found.min(1.0 - f64::EPSILON / 2.0)).ln_1p(),
+        }
+    }
+
+    /// The sum of the labels' binary cross-entropies.
+    pub fn loss(&self) -> f64 {
+        (0..self.has.len()).map(|label| self.loss_of(label)).sum()
+    }
+
+    /// The names of the labels that it has, of all `labels`, with commas.
+    pub fn listed(&self, labels: &[String]) -> String {
+        let names: Vec<&str> = labels.iter().zip(&self.has).filter(|(_, has)| **has).map(|(name, _)| &**name).collect();
+        names.join(", ")
+    }
+
+    /// Labels that it has and the model does not give it, the least probable first.
+    pub fn missed(&self) -> Vec<usize> {
+        let mut found = self.positions(|label| self.has[label] && !self.predicted[label]);
+        found.sort_by(|&one, &other| self.probabilities[one].total_cmp(&self.probabilities[other]));
+        found
+    }
+
+    /// Labels that the model gives it and it does not have, the most probable first.
+    pub fn wrongly_given(&self) -> Vec<usize> {
+        let mut found = self.positions(|label| self.predicted[label] && !self.has[label]);
+        found.sort_by(|&one, &other| self.probabilities[other].total_cmp(&self.probabilities[one]));
+        found
+    }
+
+    fn positions(&self, on: impl Fn(usize) -> bool) -> Vec<usize> {
+        (0..self.has.len()).filter(|&label| on(label)).collect()
+    }
+
+    /// Whether the model is right about every label.
+    pub fn is_right(&self) -> bool {
+        self.has == self.predicted
+    }
+
     /// The logits of the probabilities, which tell apart those near 1 that single precision does not.
     pub fn logits(&self) -> impl Iterator<Item = f32> + '_ {
         self.probabilities.iter().map(|&probability| (probability.ln() - (-probability).ln_1p()) as f32)
@@ -51,20 +107,27 @@ impl LabelPredictions {
         self.sets.iter().find(|(set, _)| set == name).map(|(_, images)| images.as_slice())
     }
 
-    /// Adds a set by the logits of its images, row-major, in the order of the dataset.
-    pub fn add(&mut self, name: &str, dataset: &Dataset, logits: &[f32], sets: &LabelSets, thresholds: &[f64]) {
-        let rows = logits.chunks_exact(self.labels.len().max(1)).zip(&dataset.samples);
-        let image = |(row, sample): (&[f32], &crate::sources::Sample)| {
-            let probabilities: Vec<f64> = row.iter().map(|&logit| inference::sigmoid(logit)).collect();
-            let own = sample.label.map_or(&[][..], |class| sets.of_class(class));
-            LabeledImage {
-                path: sample.name.to_string(),
-                has: (0..row.len()).map(|label| own.binary_search(&label).is_ok()).collect(),
-                predicted: probabilities.iter().zip(thresholds).map(|(found, least)| found >= least).collect(),
-                probabilities,
-            }
+    /// The images whose features and thumbnails a run keeps, in their order: each with the position of its set.
+    pub fn sampled(&self) -> Vec<(usize, &LabeledImage)> {
+        let all = self.sets.iter().map(|(_, images)| images.len()).sum();
+        let of_set = |(set, (_, images)): (usize, &'_ (String, Vec<LabeledImage>))| {
+            let share = Share::of(images.len(), all);
+            (0..images.len())
+                .filter(move |&image| share.takes(image))
+                .map(move |image| (set, image))
+                .collect::<Vec<_>>()
         };
-        self.sets.push((name.to_owned(), rows.map(image).collect()));
+        let places = self.sets.iter().enumerate().flat_map(of_set);
+        places.map(|(set, image)| (set, &self.sets[set].1[image])).collect()
+    }
+
+    /// A set's images of highest loss, the highest first and of equal ones the first.
+    pub fn hardest(&self, set: usize) -> Vec<&LabeledImage> {
+        let Some((_, images)) = self.sets.get(set) else { return Vec::new() };
+        let mut losses: Vec<(f64, &LabeledImage)> = images.iter().map(|image| (image.loss(), image)).collect();
+        losses.sort_by(|one, other| other.0.total_cmp(&one.0));
+        losses.truncate(HARDEST);
+        losses.into_iter().map(|(_, image)| image).collect()
     }
 
     /// The labels that are on, as a JSON list, since a label may hold any character.
@@ -137,6 +200,32 @@ impl LabelPredictions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn losses_are_binary_cross_entropies_and_finite() {
+        let image = LabeledImage::of("a".into(), &[0, 2], &[1.0, -2.0, -0.5], &[0.5, 0.5, 0.3]);
+        assert_eq!((&image.has[..], &image.predicted[..]), (&[true, false, true][..], &[true, false, true][..]));
+        // ln(1 + e^−x) where the image has the label, ln(1 + eˣ) where it does not.
+        let expected = [(-1.0f64).exp(), (-2.0f64).exp(), 0.5f64.exp()].map(f64::ln_1p);
+        assert!((0..3).all(|label| (image.loss_of(label) - expected[label]).abs() < 1e-12));
+        assert!((image.loss() - expected.iter().sum::<f64>()).abs() < 1e-12 && image.is_right());
+        let sure = LabeledImage::of("b".into(), &[0], &[-800.0, 800.0], &[0.5, 0.5]);
+        assert!(sure.loss().is_finite() && sure.loss_of(0) > 700.0 && sure.loss_of(1) > 36.0, "{}", sure.loss());
+    }
+
+    #[test]
+    fn the_hardest_come_first_and_few_images_are_all_sampled() {
+        let image = |logit: f32| LabeledImage::of(logit.to_string(), &[0], &[logit], &[0.5]);
+        let images = |logits: &[f32]| logits.iter().map(|&logit| image(logit)).collect::<Vec<_>>();
+        let sets = vec![("val".to_owned(), images(&[3.0, -1.0, 0.0])), ("test".to_owned(), images(&[2.0]))];
+        let predictions = LabelPredictions { labels: vec!["a".into()], sets };
+        let paths: Vec<&str> = predictions.hardest(0).iter().map(|image| image.path.as_str()).collect();
+        assert_eq!(paths, ["-1", "0", "3"]);
+        let sampled: Vec<(usize, &str)> =
+            predictions.sampled().iter().map(|(set, image)| (*set, image.path.as_str())).collect();
+        assert_eq!(sampled, [(0, "3"), (0, "-1"), (0, "0"), (1, "2")]);
+        assert!(predictions.hardest(2).is_empty());
+    }
 
     #[test]
     fn any_label_survives_the_file() {

@@ -1,22 +1,18 @@
 //! Evaluation that keeps what the model said of each image.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::{Tensor, TensorData};
-use half::f16;
 use indexmap::IndexMap;
 use retune_analysis::calibration::Calibration;
 use retune_analysis::temperature;
 use retune_pixels::decode::catching_panics;
 
 use super::heat_maps::HeatMaps;
-use super::samples::write_features;
-use super::tiles::{SHEET_BYTES, Tiles, image_of, side_for};
-use super::{
-    HARDEST, HARDEST_FILE, HARDEST_SIDE, MAX_SAMPLES, Prediction, Predictions, SAMPLES_FOLDER, THUMBNAILS_FILE,
-};
-use crate::files::{self, FileError};
+use super::kept::{Hardest, KeptImages, Share};
+use super::tiles::{Tiles, image_of};
+use super::{HARDEST_SIDE, Prediction, Predictions};
+use crate::files::FileError;
 use crate::inference::{
     Evaluation, GradCam, InferenceError, Outputs, cross_entropy, evaluate_observed, grad_cam, most_likely, softmax,
     softmax_at,
@@ -33,13 +29,8 @@ pub(in crate::run) struct Recorder<'a> {
     model: &'a Model,
     options: &'a TrainOptions,
     monitor: &'a dyn Monitor,
-    /// Images of all sets together.
-    images: usize,
     predictions: Predictions,
-    features: Vec<f16>,
-    thumbnails: Tiles,
-    thumbnail_side: u32,
-    hardest: Tiles,
+    kept: KeptImages,
     /// Those of the hardest images; `None` once a set has none.
     heat_maps: Option<HeatMaps>,
     /// That of the first set, which is the one for validation; `None` before, and if there is none.
@@ -52,19 +43,12 @@ const MAX_LOGITS: usize = 1 << 26;
 
 impl<'a> Recorder<'a> {
     pub fn new(model: &'a Model, options: &'a TrainOptions, data: &FitData, monitor: &'a dyn Monitor) -> Self {
-        let further: usize = data.evaluations.iter().map(|(_, dataset)| dataset.len()).sum();
-        let images = data.validation.len() + further;
-        let thumbnail_side = side_for(images.min(MAX_SAMPLES));
         Self {
             model,
             options,
             monitor,
-            images,
             predictions: Predictions::default(),
-            features: Vec::new(),
-            thumbnails: Tiles::new(thumbnail_side),
-            thumbnail_side,
-            hardest: Tiles::new(HARDEST_SIDE),
+            kept: KeptImages::of(data),
             heat_maps: Some(HeatMaps::default()),
             temperature: None,
             calibration_errors: IndexMap::new(),
@@ -88,7 +72,7 @@ impl<'a> Recorder<'a> {
         let loader = loader.among(&self.options.processes);
         let mut hardest = Hardest::default();
         let (mut confidences, mut logits) = (Confidences::default(), Vec::new());
-        let share = Share::of(dataset.len(), self.images);
+        let share = self.kept.share(dataset.len());
         let (model, monitor) = (self.model, self.monitor);
         let evaluation =
             evaluate_observed(model, &loader, &format!("evaluating {name}"), monitor, |batch, outputs| {
@@ -111,7 +95,7 @@ impl<'a> Recorder<'a> {
         }
         self.calibration_errors.extend(confidences.errors().map(|errors| (name.to_owned(), errors)));
         let hardest: Vec<HardImage> = hardest.into_images().collect();
-        hardest.iter().for_each(|image| self.hardest.push(&image.tile));
+        hardest.iter().for_each(|image| self.kept.add_hardest(&image.tile));
         let of_set = self.heat_maps.as_ref().and_then(|_| heat_maps(model, &hardest));
         self.heat_maps = self.heat_maps.take().zip(of_set).map(|(maps, of_set)| maps.followed_by(of_set));
         Ok(evaluation)
@@ -136,14 +120,8 @@ impl<'a> Recorder<'a> {
             let probabilities = softmax(logits);
             let normalized = &batch.images[row * pixels..(row + 1) * pixels];
             let image = || image_of(normalized, preprocessing);
-            let sample = share.takes(index).then(|| {
-                let features = &outputs.pooled[row * width..(row + 1) * width];
-                // Values beyond float16 are kept as its largest: a map tells no difference.
-                let narrow = |&value: &f32| f16::from_f32(value.clamp(f16::MIN.to_f32(), f16::MAX.to_f32()));
-                self.features.extend(features.iter().map(narrow));
-                self.thumbnails.push(&Tiles::tile(&image(), self.thumbnail_side));
-                self.thumbnails.len() - 1
-            });
+            let features = &outputs.pooled[row * width..(row + 1) * width];
+            let sample = share.takes(index).then(|| self.kept.add(features, &image()));
             hardest.offer(loss, index, || {
                 let tile = Tiles::tile(&image(), HARDEST_SIDE);
                 HardImage { tile, normalized: normalized.to_vec(), predicted, label }
@@ -169,15 +147,7 @@ impl<'a> Recorder<'a> {
     pub fn write(self, run: &Path) -> Result<(), FileError> {
         let classes = self.model.config().label_names().unwrap_or_default();
         self.predictions.write(run, &classes)?;
-        let folder = run.join(SAMPLES_FOLDER);
-        files::create_folder(&folder)?;
-        let count = self.thumbnails.len();
-        write_features(&folder, &self.features, self.features.len() / count.max(1))?;
-        for (name, tiles) in [(THUMBNAILS_FILE, &self.thumbnails), (HARDEST_FILE, &self.hardest)] {
-            let path = folder.join(name);
-            let jpeg = tiles.jpeg(SHEET_BYTES).map_err(|error| FileError::new("write", &path, error))?;
-            files::write_atomically(&path, |file| file.write_all(&jpeg))?;
-        }
+        self.kept.write(run)?;
         self.heat_maps.map_or(Ok(()), |maps| maps.write(run))
     }
 }
@@ -201,24 +171,6 @@ impl Confidences {
     fn errors(self) -> Option<CalibrationErrors> {
         let error = |confidences| Some(Calibration::measure(confidences)?.expected_error);
         Some(CalibrationErrors { before: error(self.before)?, after: error(self.after)? })
-    }
-}
-
-/// Which images of a set are kept: every one, or evenly spread ones where there are too many.
-#[derive(Clone, Copy)]
-struct Share {
-    images: usize,
-    kept: usize,
-}
-
-impl Share {
-    fn of(images: usize, all: usize) -> Self {
-        let kept = if all <= MAX_SAMPLES { images } else { images * MAX_SAMPLES / all };
-        Self { images, kept }
-    }
-
-    fn takes(self, index: usize) -> bool {
-        index * self.kept / self.images < (index + 1) * self.kept / self.images
     }
 }
 
@@ -250,64 +202,4 @@ struct HardImage {
     normalized: Vec<f32>,
     predicted: usize,
     label: usize,
-}
-
-/// The images of highest loss that went by, of equal ones the first.
-struct Hardest<T> {
-    /// By order of loss; a loss is not negative, so that its bits are in order too.
-    images: BTreeMap<(u64, std::cmp::Reverse<usize>), T>,
-}
-
-impl<T> Default for Hardest<T> {
-    fn default() -> Self {
-        Self { images: BTreeMap::new() }
-    }
-}
-
-impl<T> Hardest<T> {
-    fn offer(&mut self, loss: f64, index: usize, image: impl FnOnce() -> T) {
-        let key = (loss.max(0.0).to_bits(), std::cmp::Reverse(index));
-        let full = self.images.len() == HARDEST;
-        if full && self.images.first_key_value().is_some_and(|(least, _)| *least > key) {
-            return;
-        }
-        self.images.insert(key, image());
-        if full {
-            self.images.pop_first();
-        }
-    }
-
-    fn into_images(self) -> impl Iterator<Item = T> {
-        self.images.into_values().rev()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn too_many_images_are_sampled_evenly() {
-        for (images, all) in [(7, 10_000), (6_000, 30_000), (24_001, 30_000), (1, 1_000_000)] {
-            let share = Share::of(images, all);
-            let taken: Vec<usize> = (0..images).filter(|&index| share.takes(index)).collect();
-            assert_eq!(taken.len(), share.kept);
-            let gaps = taken.windows(2).map(|pair| pair[1] - pair[0]);
-            let (least, most) = (gaps.clone().min().unwrap_or(1), gaps.max().unwrap_or(1));
-            assert!(most - least <= 1, "{images} of {all}: {least} to {most}");
-        }
-    }
-
-    #[test]
-    fn the_hardest_are_kept_in_order() {
-        let mut hardest = Hardest::default();
-        for index in 0..100usize {
-            let loss = (index * 37 % 50) as f64 / 10.0;
-            hardest.offer(loss, index, || index);
-        }
-        let kept: Vec<usize> = hardest.into_images().collect();
-        let mut expected: Vec<usize> = (0..100).collect();
-        expected.sort_by_key(|&index| (std::cmp::Reverse(index * 37 % 50), index));
-        assert_eq!(kept, expected[..HARDEST]);
-    }
 }

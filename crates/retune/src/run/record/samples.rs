@@ -8,7 +8,9 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::heat_maps::HeatMaps;
 use super::tiles::{Sheet, columns};
-use super::{FEATURES_FILE, HARDEST_FILE, HARDEST_SIDE, Predictions, SAMPLES_FOLDER, THUMBNAILS_FILE};
+use super::{
+    FEATURES_FILE, HARDEST_FILE, HARDEST_SIDE, LabelPredictions, Predictions, SAMPLES_FOLDER, THUMBNAILS_FILE,
+};
 use crate::files::{self, FileError};
 use crate::inference::Features;
 
@@ -29,9 +31,22 @@ impl Samples {
     /// # Errors
     /// A file that cannot be read or is no picture.
     pub fn read(run: &Path, predictions: &Predictions) -> Result<Self, FileError> {
-        let folder = run.join(SAMPLES_FOLDER);
         let kept = predictions.rows.iter().filter(|row| row.sample.is_some()).count();
         let hardest = (0..predictions.sets.len()).map(|set| predictions.hardest(set).len()).sum();
+        Self::read_files(run, kept, hardest)
+    }
+
+    /// The same of a run on images with several labels.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_of_labels(run: &Path, predictions: &LabelPredictions) -> Result<Self, FileError> {
+        let hardest = (0..predictions.sets.len()).map(|set| predictions.hardest(set).len()).sum();
+        Self::read_files(run, predictions.sampled().len(), hardest)
+    }
+
+    fn read_files(run: &Path, kept: usize, hardest: usize) -> Result<Self, FileError> {
+        let folder = run.join(SAMPLES_FOLDER);
         Ok(Self {
             thumbnails: read_sheet(&folder.join(THUMBNAILS_FILE), kept, None)?,
             hardest: read_sheet(&folder.join(HARDEST_FILE), hardest, Some(HARDEST_SIDE))?,

@@ -21,6 +21,7 @@ use super::file::ParquetFile;
 use crate::sources::DataError;
 use crate::sources::image::{ImageStore, StoredImage, read_limited};
 use crate::sources::positional::{read_exact_at, write_all_at};
+use crate::wording::counted;
 
 /// Encoded images that stay in memory, in bytes.
 const MEMORY_BYTES: u64 = 256 << 20;
@@ -219,7 +220,10 @@ impl EncodedImages {
     fn of(values: &[Option<ByteArray>], most: u64) -> Result<Self, String> {
         let bytes = values.iter().flatten().fold(0u64, |sum, value| sum.saturating_add(value.len() as u64));
         if bytes > most {
-            return Err(format!("the file is damaged: it announces {bytes} bytes in {} images", values.len()));
+            return Err(format!(
+                "the file is damaged: it announces {bytes} bytes in {}",
+                counted(values.len(), "image")
+            ));
         }
         let mut images = Self { weight: bytes, ..Self::default() };
         for value in values {

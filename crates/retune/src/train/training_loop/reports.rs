@@ -14,6 +14,7 @@ use crate::train::options::{BatchNormPolicy, TrainOptions};
 use crate::train::run::Run;
 use crate::train::search;
 use crate::train::state::Training;
+use crate::wording::counted;
 
 impl Trial<'_> {
     /// What `epoch` (from 0) of a training is called.
@@ -118,7 +119,11 @@ pub(super) fn describe(adaptive: &Adaptive, rate_factors: &IndexMap<String, f64>
     };
     if adaptive.threshold.is_some() {
         let on = rate_factors.values().filter(|value| **value > 0.0).count();
-        return format!("{on} of {} layers train by their {name}", rate_factors.len());
+        return {
+            let (layers, verb) =
+                (counted(rate_factors.len(), "layer"), if on == 1 { "trains by its" } else { "train by their" });
+            format!("{on} of {layers} {verb} {name}")
+        };
     }
     let mut sorted: Vec<(&String, &f64)> = rate_factors.iter().collect();
     sorted.sort_by(|one, other| other.1.total_cmp(one.1));

@@ -14,11 +14,17 @@ function drawMap(view) {
   const side = element("div", { class: "map-side" });
   const status = element("p", { class: "status", "aria-live": "polite" });
   const has = (list) => list.length === points.count;
-  const right = (index) => view.label[index] === view.predicted[index];
+  const labels = view.label_sets;
+  const same = (one, other) => one.length === other.length && one.every((label, at) => label === other[at]);
+  const right = (index) => (labels ? same(labels.has[index], labels.predicted[index]) : view.label[index] === view.predicted[index]);
+  let chosenLabel = view.colored_label ?? 0;
+  // In the order of the legend: has the label and is predicted to, has it, is predicted to, neither.
+  const ofLabel = (index) => (labels.has[index].includes(chosenLabel) ? 0 : 2) + (labels.predicted[index].includes(chosenLabel) ? 0 : 1);
   // The group of a point in each coloring; what groups look like, the data says.
   const groupOf = {
     Class: (index) => (view.label[index] < 0 ? view.classes.length : view.label[index]), Set: (index) => view.set[index],
-    Prediction: (index) => view.predicted[index], Correctness: (index) => (view.label[index] < 0 ? 2 : right(index) ? 0 : 1),
+    Prediction: (index) => view.predicted[index], Correctness: (index) => (!labels && view.label[index] < 0 ? 2 : right(index) ? 0 : 1),
+    Label: ofLabel,
   };
   const modes = view.colorings.map((coloring) => ({ ...coloring, of: groupOf[coloring.name] }));
   if (!modes.length) modes.push({ name: "Image", entries: ["image"], looks: [{ name: "image", groups: [0], count: points.count, shape: 0, series: 0, order: 0 }], of: () => 0 });
@@ -47,14 +53,20 @@ function drawMap(view) {
   const place = (index) => [points.x[index] * camera.scale + camera.x, points.y[index] * camera.scale + camera.y];
   const radius = () => (points.count > 4000 ? 2.6 : points.count > 1200 ? 3.2 : 4.4) * Math.min(2, (camera.scale / fitted) ** 0.3);
 
+  const countEntries = ({ entries, of }) => {
+    const counts = new Array(entries.length).fill(0);
+    for (let point = 0; point < points.count; point += 1) counts[of(point)] += 1;
+    return counts;
+  };
+
   // What is drawn, the first below the next: the looks of the data. What is found by its name gets looks of its own from
   // among many that share one.
   const listed = () => {
-    const look = ({ name, groups, count, shape, series }, at) => ({ members: groups, name, count, mark: shape, color: () => (series === null ? looks.others : colorOf(series)), at });
+    const counted = mode.name === "Label" ? countEntries(mode) : null;
+    const look = ({ name, groups, count, shape, series }, at) => ({ members: groups, name, count: counted ? counted[groups[0]] : count, mark: shape, color: () => (series === null ? looks.others : colorOf(series)), at });
     const order = (one, other) => mode.looks[one.at].order - mode.looks[other.at].order;
     if (!mode.query) return mode.looks.map(look).sort(order);
-    const counts = new Array(mode.entries.length).fill(0);
-    for (let point = 0; point < points.count; point += 1) counts[mode.of(point)] += 1;
+    const counts = countEntries(mode);
     const present = mode.entries.map((_, entry) => entry).filter((entry) => counts[entry]);
     const category = (members, name, mark, color) => ({ members, name, mark, color, count: members.reduce((sum, entry) => sum + counts[entry], 0) });
     const found = present.filter((entry) => matches(mode, entry));
@@ -106,6 +118,16 @@ function drawMap(view) {
   };
   const pan = (dx, dy) => { camera.x += dx; camera.y += dy; redraw(); };
 
+  // The labels of an image, and what the model says wrongly of them.
+  const labelLines = (index) => {
+    const [has, predicted] = [labels.has[index], labels.predicted[index]];
+    const names = (list, without) => list.filter((label) => !without.includes(label)).map((label) => view.classes[label]).join(", ");
+    const [missed, wrong] = [names(has, predicted), names(predicted, has)];
+    const line = (sign, text) => element("p", {}, element("span", { class: sign === "✓" ? "right" : "wrong" }, `${sign} `), text);
+    return [element("p", { class: "head" }, names(has, []) || "no label"), missed || wrong ? null : line("✓", "all labels"),
+      missed ? line("✗", `missed: ${missed}`) : null, wrong ? line("✗", `wrong: ${wrong}`) : null];
+  };
+
   const hover = (index, x, y) => {
     if (index !== hovered) redraw();
     hovered = index;
@@ -115,6 +137,7 @@ function drawMap(view) {
     const tile = view.tile.length ? view.tile[index] : index;
     const picture = view.sheet === null || tile < 0 ? null : thumbnail(view.sheet, tile, 96, view.path[index] || "image");
     tooltip.show(x, y, element("div", { class: "card" }, picture, element("div", {},
+      labels ? labelLines(index) : null,
       label === null ? null : element("p", { class: "head" }, label),
       has(view.predicted) ? element("p", {}, element("span", { class: label === null ? "" : right(index) ? "right" : "wrong" }, label === null ? "" : right(index) ? "✓ " : "✗ "),
         `${view.classes[view.predicted[index]]}${has(view.probability) ? ` ${percent(view.probability[index], 0)}` : ""}`) : null,
@@ -145,8 +168,16 @@ function drawMap(view) {
     mode.query = search.value.trim().toLowerCase();
     list();
   } });
+  const labelChoice = labels ? element("select", { "aria-label": "Label", onchange: (event) => {
+    chosenLabel = Number(event.target.value);
+    labelOnPaper.textContent = `Label: ${view.classes[chosenLabel]}`;
+    list();
+  } }, view.classes.map((name, at) => element("option", { value: at, selected: at === chosenLabel }, name))) : null;
+  const labelOnPaper = element("p", { class: "on-paper" }, labels ? `Label: ${view.classes[chosenLabel]}` : "");
+  const labelPicker = labels ? element("label", { class: "picker" }, "Label ", labelChoice) : null;
   const choose = (index) => {
     mode = modes[index];
+    if (labelPicker) labelPicker.hidden = labelOnPaper.hidden = mode.name !== "Label";
     search.hidden = mode.entries.length <= FEW_ENTRIES;
     search.value = mode.query;
     list();
@@ -243,6 +274,6 @@ function drawMap(view) {
 
   const tool = (text, label, act) => element("button", { type: "button", "aria-label": label, title: label, onclick: act }, text);
   stage.append(element("div", { class: "tools" }, tool("+", "Zoom in", () => zoom(1.5)), tool("−", "Zoom out", () => zoom(1 / 1.5)), tool("⤢", "Show everything", () => fit())));
-  side.append(element("h3", {}, "Color by"), choice("Color by", modes.map(({ name }) => name), modes.indexOf(mode), choose), search, entries, element("div", { class: "row" }, status, all));
+  side.append(element("h3", {}, "Color by"), choice("Color by", modes.map(({ name }) => name), modes.indexOf(mode), choose), ...(labelPicker ? [labelPicker, labelOnPaper] : []), search, entries, element("div", { class: "row" }, status, all));
   return element("figure", { class: "map" }, stage, side, element("figcaption", {}, view.method));
 }
