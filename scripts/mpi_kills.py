@@ -6,7 +6,9 @@
 Needs a program that was built with the feature `mpi`, Open MPI's `mpirun`, NumPy, safetensors, and the fixtures of the
 repository. Each run is killed several times, each time a process of any rank by SIGKILL. Its rows of metrics must be those
 of an uninterrupted run. Its model must have the same bytes where the book promises that (the number of processes stays, or
-each has whole batches), and else be within 1e-4 of the distance that training went.
+each has whole batches). Otherwise, running statistics must be within 1e-5 of the distance that training moved them, and
+weights within 1e-2 of theirs: rounding in another place now and then changes which value of a window is largest. A step that
+was lost or made twice would move either by more. (With a head of zeros, hardly a weight would move at this rate.)
 """
 
 import argparse
@@ -67,13 +69,19 @@ def places(run: Path) -> list[tuple]:
     return [(row["phase"], row["epoch"], row["step"], row["split"]) for row in rows(run)]
 
 
-def distance(one: Path, other: Path, start: Path) -> float:
-    """Norm of the difference of two models to the norm of what training changed, the new head left out."""
+def distances(one: Path, other: Path, start: Path) -> list[float]:
+    """Norm of the difference of two models to the norm of what training changed: weights, without the new head, and
+    running statistics."""
     one, other = (load_file(run / "model/model.safetensors") for run in (one, other))
     start = load_file(start / "model.safetensors")
-    names = [name for name in start if start[name].shape == one[name].shape and start[name].ndim > 0]
-    norm = lambda a, b: np.sqrt(sum(np.sum((a[name].astype(np.float64) - b[name]) ** 2) for name in names))
-    return float(norm(one, other) / norm(other, start))
+
+    def distance(are_statistics: bool) -> float:
+        names = [name for name in start if start[name].ndim > 0 and start[name].shape == one[name].shape]
+        names = [name for name in names if (".running_" in name) == are_statistics]
+        norm = lambda a, b: np.sqrt(sum(np.sum((a[name].astype(np.float64) - b[name]) ** 2) for name in names))
+        return float(norm(one, other) / norm(other, start))
+
+    return [distance(False), distance(True)]
 
 
 def main() -> int:
@@ -96,7 +104,7 @@ def main() -> int:
             processes = draw.choice([2, 3])
             rounds += 1
             line = f"fit -q --model {MODELS / model} --data {folder / 'data'} --epochs 5 --checkpoint-every 1 --no-report"
-            line = f"{line} --bn train --optimizer sgd --lr 1e-2 --save last --threads 1 {options} --seed {rounds} --out"
+            line = f"{line} --bn train --head-init normal --optimizer sgd --lr 1e-4 --save last --threads 1 {options} --seed {rounds} --out"
             whole, broken = folder / "whole", folder / "broken"
             begun = time.monotonic()
             command = mpirun(processes, [retune, *line.split(), whole])
@@ -128,10 +136,11 @@ def main() -> int:
             weights = [(run / "model/model.safetensors").read_bytes() for run in (whole, broken)]
             same = rows(whole) == rows(broken) and weights[0] == weights[1]
             must_be_same = has_whole_batches or set(sizes) == {processes}
-            apart = distance(broken, whole, MODELS / model)
-            good = places(broken) == places(whole) and (same if must_be_same else apart < 1e-4)
+            weights_apart, statistics_apart = distances(broken, whole, MODELS / model)
+            good = same if must_be_same else weights_apart < 1e-2 and statistics_apart < 1e-5
+            good = good and places(broken) == places(whole)
             struck += kills
-            verdict = "the same bytes" if same else f"{apart:.1e} apart"
+            verdict = "the same bytes" if same else f"{weights_apart:.1e} and {statistics_apart:.1e} apart"
             print(
                 f"{model} {options}, {'-'.join(map(str, sizes))} processes: {kills} kills, {verdict}"
                 f"{'' if good else ': WRONG'} ({struck} so far)",

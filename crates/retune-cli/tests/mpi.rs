@@ -105,39 +105,50 @@ fn only_the_first_process_talks() {
     assert!(told.contains("cannot be kept in 16 bits") && told.contains("--half-activations"), "{told}");
 }
 
-/// Updates of one batch of 20 images, which the processes cut up, and of 14 at the end of an epoch.
-const CUT: &str = "--batch-size 20 --bn train --optimizer sgd --save last --threads 1 --no-report";
+/// Updates of one batch of 20 images, which the processes cut up. With a head of zeros, hardly a weight would move.
+const CUT: &str = "--batch-size 20 --bn train --head-init normal --optimizer sgd --save last --threads 1 --no-report";
 
-/// Norm of the difference of two runs' weights and statistics to norm of the movement of the second.
-fn distance(here: &Workplace, one: &str, other: &str) -> f64 {
-    let values = |folder: std::path::PathBuf| -> Vec<f64> {
+/// Norm of the difference of two runs to norm of the movement of the second: of the weights, and of the statistics.
+fn distances(here: &Workplace, one: &str, other: &str) -> [f64; 2] {
+    let of_kind = |folder: std::path::PathBuf, are_statistics: bool| -> Vec<f64> {
         let tensors = read_tensors(&folder.join("model.safetensors")).unwrap();
         // The head is another one than the pretrained model's.
         let body = tensors.into_iter().filter(|(name, _)| !name.starts_with("fc."));
-        body.flat_map(|(_, tensor)| tensor.values.into_iter().map(f64::from)).collect()
+        let kind = body.filter(|(name, _)| name.contains(".running_") == are_statistics);
+        kind.flat_map(|(_, tensor)| tensor.values.into_iter().map(f64::from)).collect()
     };
-    let of_run = |run: &str| values(here.path(&format!("{run}/model")));
-    let (one, other, start) = (of_run(one), of_run(other), values(model().into()));
     let norm = |apart: &[f64], from: &[f64]| -> f64 {
         assert_eq!(apart.len(), from.len());
         apart.iter().zip(from).map(|(one, other)| (one - other).powi(2)).sum::<f64>().sqrt()
     };
-    norm(&one, &other) / norm(&other, &start)
+    [false, true].map(|are_statistics| {
+        let of_run = |run: &str| of_kind(here.path(&format!("{run}/model")), are_statistics);
+        let (one, other, start) = (of_run(one), of_run(other), of_kind(model().into(), are_statistics));
+        norm(&one, &other) / norm(&other, &start)
+    })
 }
 
-/// Of another order of sums in single precision, 6e-8, a dozen layers and steps make less than 1e-5 of the movement.
+/// How far apart weights and statistics may be. Of another order of sums in single precision, 6e-8, a dozen layers and steps
+/// make a few 1e-7 of the movement of statistics. Weights can differ more: where two values of a window, or a value and
+/// zero, are almost equal, rounding decides which way a gradient goes. A step that is lost or made twice would be 3e-2.
+const TOLERANCES: [f64; 2] = [1e-2, 1e-5];
+
+fn are_close(distances: [f64; 2]) -> bool {
+    distances.iter().zip(TOLERANCES).all(|(distance, tolerance)| *distance < tolerance)
+}
+
 #[test]
 fn batch_norm_sees_batches_whole_that_are_cut_up() {
     let here = workplace();
-    let line = |out: &str| format!("{} {CUT} --out {out}", fit("--method ft").replace("1e-3", "1e-2"));
+    let line = |out: &str| format!("{} {CUT} --out {out}", fit("--method ft").replace("1e-3", "1e-4"));
     here.succeeds(&line("alone"));
     for processes in [2, 3] {
         let (once, again) = (format!("{processes}"), format!("{processes}-again"));
         succeeds(&here, processes, &line(&once));
         succeeds(&here, processes, &line(&again));
         here.assert_same(&once, &again);
-        let distance = distance(&here, &once, "alone");
-        assert!(distance > 0.0 && distance < 1e-5, "{processes} processes: {distance:e}");
+        let distances = distances(&here, &once, "alone");
+        assert!(are_close(distances), "{processes} processes: {distances:?}");
         here.succeeds(&format!("verify {once}"));
     }
 }
@@ -195,7 +206,7 @@ fn after_a_process_was_killed_any_number_goes_on() {
 fn after_a_process_that_shared_a_batch_was_killed_any_number_goes_on() {
     let here = workplace();
     let line = |out: &str| {
-        let line = fit("--method ft").replace("--epochs 2", "--epochs 12").replace("1e-3", "1e-2");
+        let line = fit("--method ft").replace("--epochs 2", "--epochs 12").replace("1e-3", "1e-4");
         format!("{line} {CUT} --checkpoint-every 1 --out {out}")
     };
     succeeds(&here, 2, &line("whole"));
@@ -211,9 +222,8 @@ fn after_a_process_that_shared_a_batch_was_killed_any_number_goes_on() {
         if goes_on_with == 2 {
             here.assert_same("whole", &out);
         } else {
-            // Six times as many steps as above.
-            let distance = distance(&here, &out, "whole");
-            assert!(distance < 1e-4, "{goes_on_with} processes: {distance:e}");
+            let distances = distances(&here, &out, "whole");
+            assert!(are_close(distances), "{goes_on_with} processes: {distances:?}");
         }
     }
 }

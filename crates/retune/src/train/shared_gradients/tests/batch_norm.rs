@@ -51,9 +51,14 @@ fn distances(one: &Moved, other: &Moved) -> [f64; 2] {
     })
 }
 
-/// A dozen steps in single precision through a dozen layers make a few 1e-6 of another order of sums. What counts is the
-/// movement: the weights themselves would hide any mistake.
-const TOLERANCE: f64 = 1e-5;
+/// How far apart weights and statistics may be, of the movement: the weights themselves would hide any mistake. Of another
+/// order of sums in single precision, 6e-8, a dozen layers and steps make a few 1e-6. Weights have more room: where two values
+/// of a window, or a value and zero, are almost equal, rounding decides which way a gradient goes.
+const TOLERANCES: [f64; 2] = [1e-4, 1e-5];
+
+fn are_close(distances: [f64; 2]) -> bool {
+    distances.iter().zip(TOLERANCES).all(|(distance, tolerance)| *distance < tolerance)
+}
 
 /// 22 images in batches of 8 and 5 and 10 leave last ones of 6, 2, and 2: three processes have parts of 3 and 3 and none,
 /// and two of them have none.
@@ -67,10 +72,7 @@ fn parts_of_a_batch_are_normalized_by_the_whole() {
             for size in [2, 3] {
                 let together = moved_together(size, name, "ft", &options);
                 let distances = distances(&together, &alone);
-                assert!(
-                    distances.iter().all(|distance| (0.0..TOLERANCE).contains(distance)),
-                    "{name}, batches of {batch_size}, {size} processes: {distances:?}"
-                );
+                assert!(are_close(distances), "{name}, batches of {batch_size}, {size} processes: {distances:?}");
                 assert!(moved_together(size, name, "ft", &options) == together, "a repetition");
             }
         }
@@ -78,7 +80,10 @@ fn parts_of_a_batch_are_normalized_by_the_whole() {
     // What parts that are normalized by themselves would give is far from that.
     let parts = moved("resnet_basic", "ft", &following(4, 2));
     let distances = distances(&parts, &moved("resnet_basic", "ft", &following(8, 1)));
-    assert!(distances.iter().all(|&distance| distance > 100.0 * TOLERANCE), "{distances:?}");
+    assert!(
+        distances.iter().zip(TOLERANCES).all(|(distance, tolerance)| *distance > 100.0 * tolerance),
+        "{distances:?}"
+    );
 }
 
 /// Each of the batches of an update has statistics of its own, as in one process, and so has a measure of rates.
@@ -98,7 +103,7 @@ fn batches_that_add_up_are_normalized_one_by_one_and_so_are_those_of_a_measure()
         let (alone, together) =
             (moved("resnet_basic", method, &options), moved_together(3, "resnet_basic", method, &options));
         let distances = distances(&together, &alone);
-        assert!(distances.iter().all(|distance| (0.0..TOLERANCE).contains(distance)), "{method}: {distances:?}");
+        assert!(are_close(distances), "{method}: {distances:?}");
     }
 }
 
@@ -108,7 +113,7 @@ fn a_last_batch_of_one_image_changes_no_statistics() {
     let options = following(7, 1);
     let distances =
         distances(&moved_together(2, "resnet_basic", "ft", &options), &moved("resnet_basic", "ft", &options));
-    assert!(distances.iter().all(|distance| (0.0..TOLERANCE).contains(distance)), "{distances:?}");
+    assert!(are_close(distances), "{distances:?}");
 }
 
 /// With a batch for each process, nothing is shared.
