@@ -9,6 +9,8 @@ use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, TryLockError};
 
+mod pages;
+
 /// Smaller blocks are left to the system's allocator.
 const SMALLEST: usize = 1 << 16;
 /// Sizes between one power of two and the next; a block is at most an eighth larger than asked for.
@@ -41,8 +43,8 @@ const RETURNED: libc::c_int = 1 << 20;
 /// assert_eq!(vec![0.0f32; 1 << 20].as_ptr(), address);
 /// ```
 pub struct KeepLargeBlocks {
-    /// Addresses of the free blocks of each size.
-    free: [Mutex<Vec<usize>>; CLASSES],
+    /// The free blocks of each size.
+    free: [Mutex<Free>; CLASSES],
     free_bytes: AtomicUsize,
     used_bytes: AtomicUsize,
     most_used_bytes: AtomicUsize,
@@ -54,6 +56,13 @@ pub struct KeepLargeBlocks {
     missed_bytes: AtomicUsize,
     /// Bytes held beyond the slack.
     more_bytes: AtomicUsize,
+}
+
+/// Addresses of free blocks.
+struct Free {
+    kept: Vec<usize>,
+    /// Without memory, which was given back to the system.
+    empty: Vec<usize>,
 }
 
 /// Sees to it that a large block that the system's allocator gets back is given back to the system. GNU's raises the size
@@ -73,7 +82,7 @@ impl KeepLargeBlocks {
     #[allow(clippy::new_without_default, reason = "a static needs a constant function")]
     pub const fn new() -> Self {
         Self {
-            free: [const { Mutex::new(Vec::new()) }; CLASSES],
+            free: [const { Mutex::new(Free { kept: Vec::new(), empty: Vec::new() }) }; CLASSES],
             free_bytes: AtomicUsize::new(0),
             used_bytes: AtomicUsize::new(0),
             most_used_bytes: AtomicUsize::new(0),
@@ -93,7 +102,7 @@ impl KeepLargeBlocks {
             self.more_bytes.fetch_add(most_used / 4, Ordering::Relaxed);
         }
         // A lock that is held for long (or poisoned) means one more block from the system.
-        let address = locked(&self.free[class.index]).and_then(|mut free| free.pop());
+        let address = locked(&self.free[class.index]).and_then(|mut free| free.kept.pop());
         match address {
             Some(address) => {
                 self.free_bytes.fetch_sub(class.size, Ordering::Relaxed);
@@ -116,13 +125,34 @@ impl KeepLargeBlocks {
         // The largest first: few blocks make much room.
         for (index, free) in self.free.iter().enumerate().rev() {
             while self.free_bytes.load(Ordering::Relaxed) > limit {
-                let Some(address) = free.try_lock().ok().and_then(|mut free| free.pop()) else { break };
+                let Some(address) = free.try_lock().ok().and_then(|mut free| free.kept.pop()) else { break };
                 let class = Class::at(index);
                 self.free_bytes.fetch_sub(class.size, Ordering::Relaxed);
                 self.given_back[index].store(self.asked.load(Ordering::Relaxed), Ordering::Relaxed);
-                // SAFETY: a kept block was allocated with the layout of its class, and is in no list now.
-                unsafe { System.dealloc(ptr::with_exposed_provenance_mut(address), class.layout()) };
+                // SAFETY: a kept block is one of its class, and is in no list now.
+                unsafe { self.release(class, ptr::with_exposed_provenance_mut(address)) };
             }
+        }
+    }
+
+    /// A block that was not kept, and whether it is cleared; null where there is no room.
+    fn make(&self, class: Class) -> (*mut u8, bool) {
+        match locked(&self.free[class.index]).and_then(|mut free| free.empty.pop()) {
+            Some(address) => (ptr::with_exposed_provenance_mut(address), false),
+            None => (pages::new(class.size), true),
+        }
+    }
+
+    /// Gives the memory of a block back to the system.
+    ///
+    /// # Safety
+    /// The block must be one of the class, and nobody may use it any more.
+    unsafe fn release(&self, class: Class, block: *mut u8) {
+        // SAFETY: by the contract.
+        let remains = unsafe { pages::release(block, class.size) };
+        // Without the lock the address is lost, of which there are many.
+        if let (true, Some(mut free)) = (remains, locked(&self.free[class.index])) {
+            free.empty.push(block.expose_provenance());
         }
     }
 
@@ -130,14 +160,14 @@ impl KeepLargeBlocks {
     fn keep(&self, class: Class, block: *mut u8) -> bool {
         self.used_bytes.fetch_sub(class.size, Ordering::Relaxed);
         let Some(mut free) = locked(&self.free[class.index]) else { return false };
-        free.push(block.expose_provenance());
+        free.kept.push(block.expose_provenance());
         self.free_bytes.fetch_add(class.size, Ordering::Relaxed);
         true
     }
 }
 
 /// A list, unless another thread holds it for long. Never waits: what a list does under its lock may need memory too.
-fn locked(list: &Mutex<Vec<usize>>) -> Option<MutexGuard<'_, Vec<usize>>> {
+fn locked(list: &Mutex<Free>) -> Option<MutexGuard<'_, Free>> {
     for _ in 0..TRIES {
         match list.try_lock() {
             Ok(free) => return Some(free),
@@ -173,23 +203,17 @@ impl Class {
         let power = 1usize << (16 + index / STEPS);
         Self { index, size: power + index % STEPS * (power / STEPS) }
     }
-
-    fn layout(self) -> Layout {
-        // Sizes are checked by `of`; an alignment of a cache line suits every layout it accepts.
-        Layout::from_size_align(self.size, 64).expect("a size that `of` has accepted")
-    }
 }
 
-// SAFETY: blocks come from the system's allocator, each with the layout of its class, which is at
-// least as large and as aligned as the layout asked for and is found again from that layout when the
-// block is freed. A free block is in exactly one list, so it is handed out once.
+// SAFETY: blocks of a class come from the system with the class's size, which is at least that of the layout asked for and is
+// found again from that layout when the block is freed; they are aligned like pages. A free block is in exactly one list, so it
+// is handed out once.
 unsafe impl GlobalAlloc for KeepLargeBlocks {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         match Class::of(layout) {
             // SAFETY: the caller's promise is passed on.
             None => unsafe { System.alloc(layout) },
-            // SAFETY: a class's size is never zero.
-            Some(class) => self.take(class).unwrap_or_else(|| unsafe { System.alloc(class.layout()) }),
+            Some(class) => self.take(class).unwrap_or_else(|| self.make(class).0),
         }
     }
 
@@ -198,15 +222,12 @@ unsafe impl GlobalAlloc for KeepLargeBlocks {
             // SAFETY: the caller's promise is passed on.
             return unsafe { System.alloc_zeroed(layout) };
         };
-        match self.take(class) {
-            Some(block) => {
-                // SAFETY: the block holds at least as many bytes as the layout.
-                unsafe { block.write_bytes(0, layout.size()) };
-                block
-            }
-            // SAFETY: a class's size is never zero.
-            None => unsafe { System.alloc_zeroed(class.layout()) },
+        let (block, is_cleared) = self.take(class).map_or_else(|| self.make(class), |block| (block, false));
+        if !is_cleared {
+            // SAFETY: the block holds at least as many bytes as the layout.
+            unsafe { block.write_bytes(0, layout.size()) };
         }
+        block
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
@@ -215,8 +236,8 @@ unsafe impl GlobalAlloc for KeepLargeBlocks {
             None => unsafe { System.dealloc(block, layout) },
             Some(class) => {
                 if !self.keep(class, block) {
-                    // SAFETY: blocks of a class were allocated with its layout.
-                    unsafe { System.dealloc(block, class.layout()) };
+                    // SAFETY: the layout is in its class; the caller has no further use for it.
+                    unsafe { self.release(class, block) };
                 }
             }
         }

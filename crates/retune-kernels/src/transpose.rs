@@ -47,12 +47,21 @@ fn squares(lines: [&[f32]; LINES], out: &mut [f32], stride: usize) -> usize {
     if !is_x86_feature_detected!("avx") {
         return 0;
     }
-    for k in (0..depth).step_by(LINES) {
-        // SAFETY: the instructions are there; each line holds eight values from `k` on, and each of the eight rows of
-        // `out`, too (asserted by `transpose`).
-        unsafe { transpose_square(lines.map(|line| line.as_ptr().add(k)), out.as_mut_ptr().add(k * stride), stride) };
-    }
+    // SAFETY: the instructions are there; each line holds that many values, and each row of `out` eight (asserted by
+    // `transpose`).
+    unsafe { transpose_squares(lines.map(<[f32]>::as_ptr), depth, out.as_mut_ptr(), stride) };
     depth
+}
+
+/// # Safety
+/// The machine must have AVX; `depth` values must be readable at each line, and eight writable at each of `depth` rows.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx")]
+unsafe fn transpose_squares(lines: [*const f32; LINES], depth: usize, out: *mut f32, stride: usize) {
+    for k in (0..depth).step_by(LINES) {
+        // SAFETY: by the contract.
+        unsafe { transpose_square(lines.map(|line| line.add(k)), out.add(k * stride), stride) };
+    }
 }
 
 /// # Safety

@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 
-/// Most free blocks that a thread keeps.
-const KEPT: usize = 4;
+/// Most free blocks that a thread keeps: more than a kernel uses at once. With fewer, every use would grow one and clear it.
+const KEPT: usize = 16;
 
 thread_local! {
     static FREE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };

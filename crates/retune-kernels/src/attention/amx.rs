@@ -158,13 +158,11 @@ impl BackwardHead<'_> {
     /// Writes rows from a row for each channel.
     fn write_turned_queries(&self, channels: &[f32], stride: usize) {
         let Heads { tokens, width, .. } = self.heads;
-        let mut row = Workspace::new(width);
-        for token in 0..tokens {
-            for (channel, value) in row.iter_mut().enumerate() {
-                *value = channels[channel * stride + token];
-            }
+        let mut rows = Workspace::new(tokens * width);
+        transpose_rows(width, |channel| &channels[channel * stride..][..tokens], &mut rows, width);
+        for (token, row) in rows.chunks_exact(width).enumerate() {
             // SAFETY: every head has rows of its own.
-            unsafe { self.dqueries.row(token, width) }.copy_from_slice(&row);
+            unsafe { self.dqueries.row(token, width) }.copy_from_slice(row);
         }
     }
 }

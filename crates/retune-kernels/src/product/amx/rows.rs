@@ -109,6 +109,9 @@ impl<const PARTS: usize> Task<'_, PARTS> {
         let (left, destinations) = self.pack(rows);
         let tiles = Tiles::new(self.unit);
         let steps = self.right.steps();
+        // Rows of several images that take turns may begin and end like neighbors.
+        let are_neighbors: Vec<bool> =
+            destinations.chunks(BLOCK).map(|rows| rows.is_sorted_by(|one, next| one + 1 == *next)).collect();
         let mut sums = vec![Block::default(); if steps > STEPS_TOGETHER { panels.len() * left.blocks() } else { 1 }];
         for first in (0..steps).step_by(STEPS_TOGETHER) {
             let together = first..steps.min(first + STEPS_TOGETHER);
@@ -118,7 +121,8 @@ impl<const PARTS: usize> Task<'_, PARTS> {
                     let between = sums[at].place();
                     let from = if first == 0 { self.start(panel) } else { between };
                     let is_last = together.end == steps;
-                    let direct = if is_last { self.direct(panel, destinations) } else { None };
+                    let goes_direct = is_last && are_neighbors[block];
+                    let direct = if goes_direct { self.direct(panel, destinations) } else { None };
                     let left = left.steps_of(block, together.clone());
                     let right = self.right.steps_of(panel, together.clone());
                     // SAFETY: `from` is the start of a whole block's columns or a block; the sums go to a block, or to where
@@ -137,15 +141,13 @@ impl<const PARTS: usize> Task<'_, PARTS> {
         Place { start: self.start[panel * BLOCK..][..BLOCK].as_ptr().cast_mut(), stride: 0 }
     }
 
-    /// Where sums go that nothing more becomes of: the destination, if it has room for the whole block in neighboring rows.
+    /// Where sums of neighboring rows go that nothing more becomes of: the destination, if it has room for the whole block.
     #[inline(always)]
     fn direct(&self, panel: usize, destinations: &[usize]) -> Option<Place> {
         let Output { epilogue, place, columns, destination, .. } = self.output;
         let is_whole = destinations.len() == BLOCK && (panel + 1) * BLOCK <= columns;
-        // Rows of several images that take turns may begin and end like neighbors.
-        let neighbors = destinations.is_sorted_by(|one, next| one + 1 == *next);
         let is_plain = epilogue.residual.is_none() && epilogue.limits.is_none() && !epilogue.accumulate;
-        (is_whole && neighbors && is_plain).then(|| {
+        (is_whole && is_plain).then(|| {
             let at = place.offset + destinations[0] * place.stride + panel * BLOCK;
             Place { start: destination.place(at, (BLOCK - 1) * place.stride + BLOCK), stride: place.stride }
         })
