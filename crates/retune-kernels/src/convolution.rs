@@ -316,7 +316,7 @@ pub fn weight_gradient(
 /// Writes a part of a weight gradient where the weight keeps it.
 fn unpack(part: &Part, layout: MatrixLayout, weight: &SharedSlice) {
     let MatrixLayout { taps, start, tap_stride, depth_stride, column_stride, .. } = layout;
-    let depths = part.depths.len();
+    let (depths, strides) = (part.depths.len(), part.strides);
     for block in (0..depths).step_by(16) {
         for (lane, column) in part.columns.clone().enumerate() {
             for k in block..depths.min(block + 16) {
@@ -324,7 +324,7 @@ fn unpack(part: &Part, layout: MatrixLayout, weight: &SharedSlice) {
                 for tap in 0..taps {
                     // SAFETY: parts differ in their columns or depths, so their elements do too.
                     let out = unsafe { weight.part(at + tap * tap_stride, 1) };
-                    out[0] = part.values[(tap * depths + k) * part.width + lane];
+                    out[0] = part.values[tap * strides.tap + k * strides.depth + lane * strides.column];
                 }
             }
         }

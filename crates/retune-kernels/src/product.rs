@@ -24,7 +24,7 @@ use self::panels::panel_width;
 pub(crate) use self::panels::{MatrixLayout, Panels, Scale, widest_panel};
 pub(crate) use self::source::{Source, Weights};
 pub(crate) use self::threads::Threads;
-pub(crate) use self::transposed::{Part, TransposedProduct, transposed_product};
+pub(crate) use self::transposed::{Part, Strides, TransposedProduct, transposed_product};
 
 use std::ops::Range;
 

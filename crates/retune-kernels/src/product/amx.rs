@@ -10,6 +10,7 @@
 mod outer;
 mod parts;
 mod rows;
+mod transposed;
 
 use std::arch::asm;
 use std::marker::PhantomData;
@@ -20,6 +21,7 @@ use pulp::x86::V4;
 pub(super) use self::outer::{outer_products, suits_outer};
 pub(crate) use self::parts::{Packed, pack_columns, pack_depths, pack_row};
 pub(super) use self::rows::{row_products, suits_rows};
+pub(super) use self::transposed::{division, run_transposed, suits_transposed};
 use crate::instructions::{Instructions, kept_to};
 
 /// Rows of a tile, and columns of a tile of sums.

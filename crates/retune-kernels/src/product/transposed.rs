@@ -8,6 +8,8 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 #[cfg(target_arch = "x86_64")]
+use super::amx;
+#[cfg(target_arch = "x86_64")]
 use super::bfloat16::{Unit, WIDTH};
 use super::gather::Gather;
 use super::panels::{panel_width, widest_panel};
@@ -19,6 +21,8 @@ use crate::precision::Precision;
 /// Rows whose gradients are packed together; 16 KiB with the widest vectors, so that a first-level
 /// cache holds them and the lines of the source that a step reads.
 const ROWS_TOGETHER: usize = 128;
+/// Depths of a tile of sums where there are 32 registers.
+const DEPTHS_OF_TILE: usize = 12;
 
 /// A weight gradient to compute.
 #[derive(Clone, Copy)]
@@ -41,28 +45,75 @@ pub(crate) struct TransposedProduct<'a> {
 pub(crate) struct Part<'a> {
     pub columns: Range<usize>,
     pub depths: Range<usize>,
-    /// `taps × depths × width`, of which the leading `columns` count.
+    /// As `strides` tell.
     pub values: &'a [f32],
+    pub strides: Strides,
+}
+
+/// How far apart the values of a part are.
+#[derive(Clone, Copy)]
+pub(crate) struct Strides {
+    /// From a tap to the next.
+    pub tap: usize,
+    pub depth: usize,
+    pub column: usize,
+}
+
+impl Strides {
+    /// Of `taps × depths × width`.
+    pub fn columns_innermost(depths: usize, width: usize) -> Self {
+        Self { tap: depths * width, depth: width, column: 1 }
+    }
+
+    /// Of `taps × width × depths`.
+    fn depths_innermost(depths: usize, width: usize) -> Self {
+        Self { tap: depths * width, depth: 1, column: depths }
+    }
+}
+
+/// How a weight gradient is divided among tasks.
+pub(super) struct Division {
+    /// Depths by which it is divided.
+    pub depths: usize,
+    /// Most columns of a task, for which its sums have room.
     pub width: usize,
+    /// Strides of the sums of that many depths and of that width.
+    pub strides: fn(usize, usize) -> Strides,
+}
+
+impl Division {
+    /// That of vectors.
+    fn of_tiles(width: usize) -> Self {
+        Self { depths: DEPTHS_OF_TILE, width, strides: Strides::columns_innermost }
+    }
+
+    /// That of blocks of so many depths.
+    pub fn of_blocks(depths: usize, width: usize) -> Self {
+        Self { depths, width, strides: Strides::depths_innermost }
+    }
 }
 
 /// Computes the gradient part by part and hands each to `sink`. Every element is a sum over the rows
 /// in their order, whatever the number of threads.
 pub(crate) fn transposed_product(product: TransposedProduct, threads: Threads, sink: impl Fn(Part) + Send + Sync) {
     #[cfg(target_arch = "x86_64")]
+    if let Some(unit) = amx::Unit::available().filter(|_| amx::suits_transposed(&product)) {
+        return divide(product, amx::division(&product), threads, |task| amx::run_transposed(unit, task), sink);
+    }
+    #[cfg(target_arch = "x86_64")]
     if let Some(unit) = Unit::available().filter(|_| product.precision == Precision::Bfloat16) {
-        return divide(product, WIDTH, threads, |task| pairs::run(unit, task), sink);
+        return divide(product, Division::of_tiles(WIDTH), threads, |task| pairs::run(unit, task), sink);
     }
     let rounds = product.precision == Precision::Bfloat16;
     let (source, gradient) = (rounded_if(rounds, product.source), rounded_if(rounds, product.gradient));
     let product = TransposedProduct { source: &source, gradient: &gradient, ..product };
-    divide(product, widest_panel(), threads, |task| dispatch(task), sink);
+    divide(product, Division::of_tiles(widest_panel()), threads, |task| dispatch(task), sink);
 }
 
-/// Divides the product among tasks, each of some depths and of as many columns as `width`.
+/// Divides the product among tasks.
 fn divide(
     product: TransposedProduct,
-    width: usize,
+    Division { depths: block, width, strides }: Division,
     threads: Threads,
     work: impl Fn(Task) + Send + Sync,
     sink: impl Fn(Part) + Send + Sync,
@@ -72,25 +123,29 @@ fn divide(
     let panels = columns.div_ceil(width);
     // Where there are few panels the depth is divided as well, so that every thread has work.
     let wanted = if threads.count() == 1 { 1 } else { 2 * threads.count() };
-    let depth_tasks = wanted.div_ceil(panels.max(1)).clamp(1, depth.div_ceil(12).max(1));
+    let depth_tasks = wanted.div_ceil(panels.max(1)).clamp(1, depth.div_ceil(block).max(1));
     threads.for_each(panels * depth_tasks, |task| {
         let (panel, depth_task) = (task / depth_tasks, task % depth_tasks);
-        // Whole blocks of twelve, except for the last.
-        let blocks = depth.div_ceil(12);
-        let bound = |index: usize| (index * blocks / depth_tasks * 12).min(depth);
+        // Whole blocks, except for the last.
+        let blocks = depth.div_ceil(block);
+        let bound = |index: usize| (index * blocks / depth_tasks * block).min(depth);
         let depths = bound(depth_task)..bound(depth_task + 1);
         let columns = panel * width..columns.min((panel + 1) * width);
         let mut values = vec![0.0; gather.taps() * depths.len() * width];
-        work(Task { product, columns: columns.clone(), depths: depths.clone(), sums: &mut values });
-        sink(Part { columns, depths, values: &values, width });
+        work(Task { product, columns: columns.clone(), depths: depths.clone(), sums: &mut values, width });
+        let strides = strides(depths.len(), width);
+        sink(Part { columns, depths, values: &values, strides });
     });
 }
 
-struct Task<'a> {
-    product: TransposedProduct<'a>,
-    columns: Range<usize>,
-    depths: Range<usize>,
-    sums: &'a mut [f32],
+pub(super) struct Task<'a> {
+    pub product: TransposedProduct<'a>,
+    pub columns: Range<usize>,
+    pub depths: Range<usize>,
+    /// As the division's strides tell.
+    pub sums: &'a mut [f32],
+    /// Columns that the sums have room for.
+    pub width: usize,
 }
 
 impl WithSimd for Task<'_> {
@@ -98,8 +153,8 @@ impl WithSimd for Task<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { product, columns, depths, sums } = self;
-        let width = panel_width::<S>();
+        let Self { product, columns, depths, sums, width } = self;
+        assert_eq!(width, panel_width::<S>(), "two vectors");
         let mut packed = vec![0.0f32; ROWS_TOGETHER * width];
         let mut pairs: Vec<(usize, usize)> = Vec::with_capacity(ROWS_TOGETHER);
         let rows = product.gather.rows();

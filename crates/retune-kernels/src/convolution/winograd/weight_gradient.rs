@@ -8,7 +8,7 @@ use super::transform::{FREQUENCIES, PIXELS, TAPS, Transform, both};
 use super::{ROWS_OF_32_REGISTERS, Tiles, Tiling, transform_source};
 use crate::convolution::ConvolutionShape;
 use crate::instructions::dispatch;
-use crate::product::{Part, Threads, widest_panel};
+use crate::product::{Part, Strides, Threads, widest_panel};
 use crate::shared::SharedSlice;
 use crate::vectors::{load, store};
 use crate::workspace::Workspace;
@@ -52,7 +52,8 @@ pub(in crate::convolution) fn weight_gradient(
         let stride = panels * size;
         dispatch(TapGradients { sums: &sums[panel * size..], stride, size, out: &mut taps });
         let columns = panel * width..shape.outputs.min((panel + 1) * width);
-        sink(Part { columns, depths: 0..depth, values: &taps, width });
+        let strides = Strides::columns_innermost(depth, width);
+        sink(Part { columns, depths: 0..depth, values: &taps, strides });
     });
 }
 

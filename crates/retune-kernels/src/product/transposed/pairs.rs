@@ -8,12 +8,10 @@ use std::ops::Range;
 
 use super::super::bfloat16::{LANES, Unit, WIDTH, add_pairs, pairs_of};
 use super::super::gather::Places;
-use super::{ROWS_TOGETHER, Task, TransposedProduct};
+use super::{DEPTHS_OF_TILE, ROWS_TOGETHER, Task, TransposedProduct};
 
 /// Pairs of rows that are packed together.
 const PAIRS: usize = ROWS_TOGETHER / 2;
-/// Depths of a tile: 24 sums, 2 gradients, the rest for the source.
-const DEPTHS_OF_TILE: usize = 12;
 /// Depths that are packed together: four tiles in three vectors, so that what a tile reads of the
 /// pairs is 12 KiB.
 const DEPTHS_TOGETHER: usize = 48;
@@ -29,7 +27,7 @@ pub(super) fn run(_: Unit, task: Task) {
 
 #[target_feature(enable = "avx512bf16,avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
 unsafe fn run_with_unit(task: Task) {
-    let Task { product, columns, depths, sums } = task;
+    let Task { product, columns, depths, sums, .. } = task;
     let mut gradients = vec![0u32; PAIRS * WIDTH];
     let mut sources = vec![0u32; PAIRS * DEPTHS_TOGETHER];
     let mut kept: Vec<Pair> = Vec::with_capacity(PAIRS);
