@@ -7,6 +7,5 @@ use std::process::ExitCode;
 static ALLOCATOR: retune_kernels::memory::KeepLargeBlocks = retune_kernels::memory::KeepLargeBlocks::new();
 
 fn main() -> ExitCode {
-    retune_kernels::memory::return_large_blocks();
     ExitCode::from(retune_cli::main(&std::env::args_os().collect::<Vec<_>>()))
 }

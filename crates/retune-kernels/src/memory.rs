@@ -1,4 +1,4 @@
-//! An allocator that keeps large blocks for the next step.
+//! An allocator that lays large blocks in large pages, and keeps them for the next step.
 //!
 //! A training step asks for the same large blocks again and again. The system's allocator gives
 //! blocks of this size back to the operating system, which clears every page of them when they are
@@ -27,12 +27,9 @@ const WINDOW: usize = 8192;
 /// more block, and a program that runs for hours would fill all the slack with them.
 const TRIES: usize = 1000;
 
-/// Bytes from which a block is given back to the system. Smaller ones are asked for too often.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-const RETURNED: libc::c_int = 1 << 20;
-
-/// The system's allocator, with large freed blocks kept for reuse. Together with those in use they
-/// are little more than what was ever in use at once, and at most half as much again.
+/// The system's allocator for small blocks; large ones come from the operating system, in huge pages where it has them, and
+/// are kept for reuse when they are freed. Together with those in use they are little more than what was ever in use at once,
+/// and at most half as much again.
 ///
 /// ```
 /// #[global_allocator]
@@ -63,18 +60,6 @@ struct Free {
     kept: Vec<usize>,
     /// Without memory, which was given back to the system.
     empty: Vec<usize>,
-}
-
-/// Sees to it that a large block that the system's allocator gets back is given back to the system. GNU's raises the size
-/// from which it does so with every large block that is freed, up to 32 MB, and keeps smaller ones between others in its
-/// heaps: a program that decodes images beside the steps of training then takes half as much memory again. To be called
-/// once, when the program starts; changes nothing with other allocators.
-pub fn return_large_blocks() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: sets a number of the allocator, under its own lock.
-    unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, RETURNED);
-    }
 }
 
 impl KeepLargeBlocks {

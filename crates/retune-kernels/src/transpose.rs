@@ -27,6 +27,7 @@ pub(crate) fn transpose(lines: [&[f32]; LINES], out: &mut [f32], stride: usize) 
 ///
 /// # Panics
 /// As [`transpose`].
+#[cfg(any(test, target_arch = "x86_64"))]
 #[inline]
 pub(crate) fn transpose_rows<'a>(count: usize, row: impl Fn(usize) -> &'a [f32], out: &mut [f32], stride: usize) {
     let whole = count / LINES * LINES;

@@ -40,7 +40,6 @@ fn declarations() -> PyResult<String> {
 /// Runs the program `retune` and returns its exit status. `typed` begins with the program's name.
 #[pyfunction]
 fn main(py: Python<'_>, typed: Vec<OsString>) -> u8 {
-    retune_kernels::memory::return_large_blocks();
     py.detach(|| retune_cli::main(&typed))
 }
 

@@ -27,7 +27,6 @@ static ALLOCATOR: retune_kernels::memory::KeepLargeBlocks = retune_kernels::memo
 const CLASSES: usize = 10;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    retune_kernels::memory::return_large_blocks();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [architecture, side, batch, layers, kind, rest @ ..] = arguments.as_slice() else {
         return Err("give an architecture, a side, a batch size, layers and an optimizer".into());

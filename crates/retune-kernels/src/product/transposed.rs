@@ -66,6 +66,7 @@ impl Strides {
     }
 
     /// Of `taps × width × depths`.
+    #[cfg(target_arch = "x86_64")]
     fn depths_innermost(depths: usize, width: usize) -> Self {
         Self { tap: depths * width, depth: 1, column: depths }
     }
@@ -88,6 +89,7 @@ impl Division {
     }
 
     /// That of blocks of so many depths.
+    #[cfg(target_arch = "x86_64")]
     pub fn of_blocks(depths: usize, width: usize) -> Self {
         Self { depths, width, strides: Strides::depths_innermost }
     }
