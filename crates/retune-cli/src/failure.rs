@@ -196,7 +196,7 @@ fn hint(error: &FitError) -> String {
         FitError::Model(error) => return hint_of_model(error).to_owned(),
         FitError::Data(error) => return hint_of_data(error).to_owned(),
         FitError::Train(TrainError::BatchNormInParts { .. }) => {
-            " (--accumulate N with a smaller --batch-size, or --bn frozen)"
+            " (--device cpu, --accumulate N with a smaller --batch-size, or --bn frozen)"
         }
         FitError::Train(TrainError::HalfActivationsOfSeveral) => " (leave out --half-activations)",
         _ => "",

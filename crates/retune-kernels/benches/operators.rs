@@ -6,12 +6,14 @@
 //! is to mean something needs a quiet machine; both sides run one after the other.
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Duration;
 
-use burn::tensor::{Device, Distribution, Tensor};
+use burn::tensor::{Device, Distribution, Tensor, module};
 use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main, measurement::WallTime};
 use retune_kernels::operators::{
-    Following, Gated, Window, attention, convolution, gated, layer_norm, linear, max_pool, set_enabled,
+    Following, Gated, SharedBatch, Window, are_enabled, attention, channels_first, channels_last, convolution, gated,
+    layer_norm, linear, max_pool, set_enabled, shared_batch_norm,
 };
 
 #[global_allocator]
@@ -105,6 +107,29 @@ fn transformers(criterion: &mut Criterion) {
     compare(&mut group, "GELU of 1576 x 768", || gated(x.clone(), Gated::Gelu));
 }
 
+/// Nobody else computes a part of the batch.
+#[derive(Debug)]
+struct Alone;
+
+impl SharedBatch for Alone {
+    fn add_up(&self, _: &mut [f64]) {}
+}
+
+/// Burn's for a whole batch, and this crate's for a part that is the whole.
+fn normalizations(criterion: &mut Criterion) {
+    let mut group = group(criterion, "normalization by the batch");
+    for [batch, side, channels] in [[32, 32, 64], [32, 8, 256], [8, 56, 64]] {
+        let (x, weight, bias) = (random([batch, side, side, channels]), random([channels]), random([channels]));
+        compare(&mut group, &format!("BatchNorm of {batch} x {side} x {side} x {channels}"), || {
+            let (x, weight, bias) = (x.clone(), weight.clone(), bias.clone());
+            if are_enabled() {
+                return shared_batch_norm(x, weight, bias, 1e-5, Arc::new(Alone)).output;
+            }
+            channels_last(module::batch_norm_train(channels_first(x), weight, bias, 1e-5).output)
+        });
+    }
+}
+
 fn poolings(criterion: &mut Criterion) {
     let mut group = group(criterion, "pooling");
     let x = random([8, 112, 112, 64]);
@@ -117,5 +142,5 @@ fn group<'a>(criterion: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, Wal
     group
 }
 
-criterion_group!(benches, convolutions, linears, transformers, poolings);
+criterion_group!(benches, convolutions, linears, transformers, normalizations, poolings);
 criterion_main!(benches);

@@ -8,6 +8,7 @@ mod attention;
 mod convolution;
 mod layer_norm;
 mod pooling;
+mod shared_batch_norm;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,6 +19,7 @@ pub use attention::{attention, attention_of};
 pub use convolution::{Following, Window, convolution, linear};
 pub use layer_norm::layer_norm;
 pub use pooling::{global_average, max_pool};
+pub use shared_batch_norm::{SharedBatch, SharedBatchNorm, shared_batch_norm};
 
 static ENABLED: AtomicBool = AtomicBool::new(true);
 

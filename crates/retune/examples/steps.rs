@@ -65,6 +65,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         precision,
         dropping: None,
         at_once: None,
+        shared_batch: None,
     };
     let mut update_time = 0.0;
     for line in std::io::stdin().lock().lines() {

@@ -165,9 +165,11 @@ impl PartialEq for Processes {
     }
 }
 
-/// Which images of a batch this process computes: the batch is cut into parts, and the processes take turns with them.
+/// Which images of an update this process computes: each batch is cut into parts, and the processes take turns with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Turns {
+    /// Images that are cut into parts by themselves: all of an update, unless it has several batches that are each shared.
+    pub batch: usize,
     /// Images in a part.
     pub part: usize,
     pub rank: usize,
@@ -175,17 +177,17 @@ pub(crate) struct Turns {
 }
 
 impl Turns {
-    /// Whether the image at this position of the batch is one of this process.
+    /// Whether the image at this position of the update is one of this process.
     pub fn include(self, position: usize) -> bool {
-        position / self.part.max(1) % self.size.max(1) == self.rank
+        position % self.batch.max(1) / self.part.max(1) % self.size.max(1) == self.rank
     }
 }
 
-/// The parts of so many images, each of `part` but for the last; one part where there is no image.
-pub(crate) fn parts(images: usize, part: usize) -> Vec<Range<usize>> {
-    let part = part.clamp(1, images.max(1));
-    let starts = (0..images.max(1)).step_by(part);
-    starts.map(|start| start..images.min(start + part)).collect()
+/// The parts of these images, each of `part` but for the last; one part where there is no image.
+pub(crate) fn parts(images: Range<usize>, part: usize) -> Vec<Range<usize>> {
+    let part = part.clamp(1, images.len().max(1));
+    let starts = (images.start..images.end.max(images.start + 1)).step_by(part);
+    starts.map(|start| start..images.end.min(start + part)).collect()
 }
 
 #[cfg(test)]
@@ -195,12 +197,17 @@ mod tests {
 
     #[test]
     fn parts_cover_all_images_and_turns_assign_each_once() {
-        assert_eq!(parts(10, 4), [0..4, 4..8, 8..10]);
-        assert_eq!((parts(3, 100).len(), parts(0, 4)[0].len()), (1, 0));
+        assert_eq!(parts(0..10, 4), [0..4, 4..8, 8..10]);
+        assert_eq!(parts(8..14, 4), [8..12, 12..14]);
+        assert_eq!((parts(0..3, 100).len(), parts(0..0, 4)[0].len()), (1, 0));
+        let takers = |batch: usize, position: usize| -> Vec<usize> {
+            let turns = |rank| Turns { batch, part: 3, rank, size: 4 };
+            (0..4).filter(|&rank| turns(rank).include(position)).collect()
+        };
         for position in 0..20 {
-            let turns = |rank| Turns { part: 3, rank, size: 4 };
-            let takers: Vec<usize> = (0..4).filter(|&rank| turns(rank).include(position)).collect();
-            assert_eq!(takers, [position / 3 % 4]);
+            assert_eq!(takers(20, position), [position / 3 % 4]);
+            // Batches of ten, cut into parts of 3, 3, 3, and 1.
+            assert_eq!(takers(10, position), [position % 10 / 3]);
         }
     }
 

@@ -36,6 +36,11 @@ pub(crate) fn compute<R: Send>(device: &Device, work: impl FnOnce() -> R + Send)
     if *device == Device::flex() { rayon::scope(|_| with_precision(Precision::Float32, work)) } else { work() }
 }
 
+/// Whether BatchNorm can put together the statistics of a batch whose parts are computed apart.
+pub(crate) fn can_share_batches(device: &Device) -> bool {
+    *device == Device::flex()
+}
+
 /// `--device` names a device that this build does not have.
 #[derive(Debug, thiserror::Error)]
 #[error("unknown device '{0}'; this build has: {AVAILABLE}")]

@@ -117,6 +117,7 @@ fn measures_of_gradients_are_the_authors() {
                 precision: Precision::Float32,
                 dropping: None,
                 at_once: None,
+                shared_batch: None,
             };
             let batches = loader.epoch(0, Order::Sequential, 0).take(number("batches"));
             measure_layers(&model, batches, &what, criterion, LayerKind::Tensor).unwrap()

@@ -69,6 +69,7 @@ fn gradients(model: &Model, batch: &Batch, training_mode: bool) -> LossGradients
         precision: Precision::Float32,
         dropping: None,
         at_once: None,
+        shared_batch: None,
     };
     loss_gradients(model, batch, &what)
 }
@@ -301,6 +302,7 @@ fn branches_and_features_are_dropped_and_scaled_as_timm_does() {
                 precision: Precision::Float32,
                 dropping: Some(Dropping { path_rate: 0.5, feature_rate: 0.25, key: 12345, first_image: 0 }),
                 at_once,
+                shared_batch: None,
             };
             let found = loss_gradients(&model, &batch, &what);
             // Single precision against double.

@@ -33,6 +33,7 @@ fn gradients(model: &Model, batch: &Batch, precision: Precision) -> LossGradient
         precision,
         dropping: None,
         at_once: None,
+        shared_batch: None,
     };
     loss_gradients(model, batch, &what)
 }

@@ -2,6 +2,7 @@
 
 mod convolution;
 mod operators;
+mod shared_batch_norm;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use retune_kernels::{Instructions, keep_to};

@@ -17,6 +17,9 @@ use super::{Collective, Processes};
 /// a model.
 const BUCKET: usize = 1 << 20;
 
+/// Values of all processes together that everyone gets, to add them up alone: of few, the number of messages is what counts.
+const FEW: usize = 1 << 15;
+
 /// Values of a process that are gathered at once: MPI counts in 32 bits, over all processes.
 const GATHERED: usize = 1 << 20;
 
@@ -50,12 +53,20 @@ impl Job {
     }
 
     /// Each process adds up a slice of the values, in the order of the processes, then all get all slices. As much goes
-    /// over the network as for a sum in any order.
+    /// over the network as for a sum in any order. Few values everyone adds up alone, in the same order.
     fn add_in_order<T>(&self, sums: &mut [T], values: &[T])
     where
         T: AddAssign + Copy + Default + Equivalence,
         [T]: Buffer + BufferMut,
     {
+        if (1..=FEW).contains(&(sums.len() * self.size)) {
+            let mut received = vec![T::default(); sums.len() * self.size];
+            self.timed(|world| world.all_gather_into(values, &mut received[..]));
+            for of_process in received.chunks_exact(sums.len()) {
+                sums.iter_mut().zip(of_process).for_each(|(sum, value)| *sum += *value);
+            }
+            return;
+        }
         for (sums, values) in sums.chunks_mut(BUCKET).zip(values.chunks(BUCKET)) {
             let slice = sums.len().div_ceil(self.size);
             let mut sent = values.to_vec();

@@ -68,7 +68,8 @@ impl Collective for Thread {
     }
 }
 
-/// What each of several threads that work together returns.
+/// What each of several threads that work together returns. Like a process, each has workers of its own: one that waits for
+/// the others would keep shared workers from them.
 pub(crate) fn on_threads<T: Send>(size: usize, work: impl Fn(&Processes) -> T + Sync) -> Vec<T> {
     let mut threads: Vec<Thread> =
         (0..size).map(|rank| Thread { rank, senders: Vec::new(), receivers: Mutex::default() }).collect();
@@ -81,7 +82,8 @@ pub(crate) fn on_threads<T: Send>(size: usize, work: impl Fn(&Processes) -> T + 
     }
     std::thread::scope(|scope| {
         let work = &work;
-        let start = |thread| scope.spawn(move || work(&Processes::new(thread)));
+        let workers = || rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let start = |thread| scope.spawn(move || workers().install(|| work(&Processes::new(thread))));
         let running: Vec<_> = threads.into_iter().map(start).collect();
         running.into_iter().map(|thread| thread.join().unwrap()).collect()
     })

@@ -1,11 +1,13 @@
 //! The layers that the architectures are made of, with PyTorch's parameter shapes and timm's
 //! numerics. A layer knows which parameters it uses; a [`Pass`] brings their values.
 
+use std::sync::Arc;
+
 use burn::tensor::activation;
 use burn::tensor::module;
 use burn::tensor::ops::AvgPoolOptions;
 use burn::tensor::{Tensor, TensorData};
-use retune_kernels::operators::{self, Following, Gated, Window, channels_first, channels_last, gated};
+use retune_kernels::operators::{self, Following, Gated, SharedBatch, Window, channels_first, channels_last, gated};
 
 use super::chain::Activation;
 use super::dropping::Dropping;
@@ -30,6 +32,8 @@ pub struct Pass<'a> {
     parameters: &'a Parameters,
     /// For each block, whether it normalizes by the batch's own statistics; empty for none.
     batch_statistics: &'a [bool],
+    /// Who computes the rest of the batch, where this is a part of one.
+    shared_batch: Option<Arc<dyn SharedBatch>>,
     current_block: usize,
     observed: Vec<ObservedStatistics>,
     dropping: Option<Dropping>,
@@ -66,7 +70,13 @@ impl<'a> Pass<'a> {
     /// (PyTorch's training mode) and report them.
     pub fn training(parameters: &'a Parameters, batch_statistics: &'a [bool]) -> Self {
         let (observed, dropping, watched) = (Vec::new(), None, Watched::Unwanted);
-        Self { parameters, batch_statistics, current_block: 0, observed, dropping, watched }
+        Self { parameters, batch_statistics, shared_batch: None, current_block: 0, observed, dropping, watched }
+    }
+
+    /// The same pass for a part of a batch: the statistics, and those that it reports, are those of the whole batch.
+    #[must_use]
+    pub fn sharing(self, shared_batch: Option<Arc<dyn SharedBatch>>) -> Self {
+        Self { shared_batch, ..self }
     }
 
     /// The same pass, which keeps the last features whose places are those of the image, and tracks gradients from there.
@@ -313,17 +323,22 @@ impl BatchNorm {
     fn normalize_by_batch(&self, x: Tensor<4>, pass: &mut Pass) -> Tensor<4> {
         let [batch, height, width, _] = x.dims();
         let (weight, bias) = (pass.flat(self.weight), pass.flat(self.bias));
+        if let Some(shared_batch) = pass.shared_batch.clone() {
+            let normalized = operators::shared_batch_norm(x, weight, bias, self.epsilon, shared_batch);
+            self.observe(normalized.mean, normalized.variance, pass);
+            return normalized.output;
+        }
         let normalized = module::batch_norm_train(channels_first(x), weight, bias, self.epsilon);
         // PyTorch keeps the unbiased variance as the running one.
         let count = (batch * height * width) as f64;
         let unbiased = normalized.variance.mul_scalar(count / (count - 1.0).max(1.0));
-        pass.observed.push(ObservedStatistics {
-            mean_id: self.running_mean,
-            variance_id: self.running_variance,
-            mean: normalized.mean.inner(),
-            variance: unbiased.inner(),
-        });
+        self.observe(normalized.mean.inner(), unbiased.inner(), pass);
         channels_last(normalized.output)
+    }
+
+    fn observe(&self, mean: Tensor<1>, variance: Tensor<1>, pass: &mut Pass) {
+        let (mean_id, variance_id) = (self.running_mean, self.running_variance);
+        pass.observed.push(ObservedStatistics { mean_id, variance_id, mean, variance });
     }
 
     /// The affine map that the layer is while its statistics are fixed: `(scale, shift)`.

@@ -2,8 +2,10 @@
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
+use std::sync::Arc;
 
 use burn::tensor::Tensor;
+use retune_kernels::operators::SharedBatch;
 use retune_kernels::with_precision;
 
 use super::learning_rates::RateFactors;
@@ -35,6 +37,9 @@ pub struct Differentiation<'a> {
     pub dropping: Option<Dropping>,
     /// Images that pass through the network at once; gradients add up over the parts of a batch. `None` takes them all.
     pub at_once: Option<NonZeroUsize>,
+    /// Images of each batch that several processes share, in parts of `at_once`; BatchNorm sees it whole. With `None`, what
+    /// passes through the network at once is a batch by itself.
+    pub shared_batch: Option<NonZeroUsize>,
 }
 
 impl<'a> Differentiation<'a> {
@@ -51,6 +56,7 @@ impl<'a> Differentiation<'a> {
             precision: options.precision,
             dropping: None,
             at_once: options.at_once(),
+            shared_batch: options.shared_batch(),
         }
     }
 }
@@ -125,11 +131,52 @@ impl<'a> BatchInParts<'a> {
 
     /// The images of each part, at least one part.
     pub fn ranges(&self) -> Vec<Range<usize>> {
-        parts(self.batch.n, self.what.at_once.map_or(self.batch.n, NonZeroUsize::get))
+        self.ranges_of(0..self.batch.n)
     }
 
-    /// What a part adds to the batch's mean loss, and to its gradients.
+    /// The same of some of the images.
+    fn ranges_of(&self, images: Range<usize>) -> Vec<Range<usize>> {
+        parts(images, self.what.at_once.map_or(self.batch.n, NonZeroUsize::get))
+    }
+
+    /// What so many processes compute side by side, one round after the other.
+    pub fn rounds(&self, processes: usize) -> Vec<Round> {
+        match self.what.shared_batch {
+            Some(size) => {
+                let batches = parts(0..self.batch.n, size.get());
+                let round = |batch: Range<usize>| Round { parts: self.ranges_of(batch.clone()), batch: Some(batch) };
+                batches.into_iter().map(round).collect()
+            }
+            None => {
+                let ranges = self.ranges();
+                ranges.chunks(processes).map(|parts| Round { parts: parts.to_vec(), batch: None }).collect()
+            }
+        }
+    }
+
+    /// What a part adds to the batch's mean loss, and to its gradients. BatchNorm that follows the batches sees these images
+    /// alone.
     pub fn gradients(&self, images: Range<usize>) -> LossGradients {
+        let follows = images.len() > 1;
+        self.gradients_among(images, follows, None)
+    }
+
+    /// The same of a part of a shared batch of so many images, which BatchNorm sees whole.
+    pub fn gradients_of_shared(
+        &self,
+        images: Range<usize>,
+        images_of_batch: usize,
+        shared_batch: Arc<dyn SharedBatch>,
+    ) -> LossGradients {
+        self.gradients_among(images, images_of_batch > 1, Some(shared_batch))
+    }
+
+    fn gradients_among(
+        &self,
+        images: Range<usize>,
+        follows: bool,
+        shared_batch: Option<Arc<dyn SharedBatch>>,
+    ) -> LossGradients {
         let Self { model, batch, what, targets, .. } = self;
         let device = model.parameters.tensors()[0].device();
         let entry = match &self.entry {
@@ -140,14 +187,28 @@ impl<'a> BatchInParts<'a> {
                 model.forward_range(images, 0..first_trained(model, what.trained))
             }
         };
-        device::compute(&device, || differentiate(model, entry, Part { batch, images, targets }, what))
+        let part = Part { batch, images, follows, shared_batch, targets };
+        device::compute(&device, || differentiate(model, entry, part, what))
     }
+}
+
+/// What processes compute side by side.
+pub(super) struct Round {
+    /// A part for each process, as far as they go.
+    pub parts: Vec<Range<usize>>,
+    /// The images of which these are the parts, where BatchNorm sees them as one batch.
+    pub batch: Option<Range<usize>>,
 }
 
 /// Images of a batch that pass through the network together.
 struct Part<'a> {
     batch: &'a Batch,
     images: Range<usize>,
+    /// Whether BatchNorm can follow: one image has no statistics of its own, and PyTorch refuses it where a channel has one
+    /// value.
+    follows: bool,
+    /// Who computes the rest of the images that BatchNorm sees.
+    shared_batch: Option<Arc<dyn SharedBatch>>,
     /// Those of the whole batch.
     targets: &'a Targets,
 }
@@ -159,11 +220,10 @@ fn differentiate(model: &Model, entry: Activation, part: Part, what: &Differenti
     let entry = entry.into_autodiff();
 
     let tracked = tracked_parameters(model, what.trained);
-    // One image has no statistics of its own: PyTorch refuses it where a channel has one value.
-    let batch_statistics = if part.images.len() > 1 { what.batch_statistics } else { &[] };
+    let batch_statistics = if part.follows { what.batch_statistics } else { &[] };
     let first_image = part.images.start;
     let dropping = what.dropping.map(|dropping| Dropping { first_image, ..dropping });
-    let mut pass = Pass::training(&tracked, batch_statistics).dropping(dropping);
+    let mut pass = Pass::training(&tracked, batch_statistics).dropping(dropping).sharing(part.shared_batch);
     // Each operator's backward pass keeps the precision of its forward pass.
     let forward = || model.network().forward_range(entry, first..end, &mut pass).pool();
     let logits = with_precision(what.precision, forward);

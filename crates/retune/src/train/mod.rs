@@ -113,8 +113,9 @@ pub enum TrainError {
     ActivationsLost,
     /// BatchNorm would normalize by less than a batch.
     #[error(
-        "BatchNorm that follows the batches needs whole ones: an update has {batches}, and {processes} processes would cut \
-         them up; give an update as many batches as there are processes, or keep BatchNorm as it is"
+        "BatchNorm that follows the batches needs whole ones on this device: an update has {batches}, and {processes} \
+         processes would cut them up; compute on the CPU, give an update as many batches as there are processes, or keep \
+         BatchNorm as it is"
     )]
     BatchNormInParts {
         /// Batches of an update.

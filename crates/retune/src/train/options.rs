@@ -10,6 +10,7 @@ use super::TrainError;
 use super::budget::Budget;
 use super::optimizer::OptimizerOptions;
 use crate::collective::{Processes, Turns};
+use crate::device;
 use crate::inference::Metric;
 use crate::loading::Order;
 use crate::loading::mix::Mix;
@@ -211,15 +212,27 @@ impl TrainOptions {
         match batches.max(processes) {
             1 => None,
             _ if batches >= processes => NonZeroUsize::new(self.batch_size),
-            _ => NonZeroUsize::new(self.images_of_update().div_ceil(processes)),
+            _ => {
+                let images = self.shared_batch().map_or(self.images_of_update(), NonZeroUsize::get);
+                NonZeroUsize::new(images.div_ceil(processes))
+            }
         }
+    }
+
+    /// Images of a batch that all processes share, each with a part of it, and that BatchNorm sees whole. `None` where
+    /// BatchNorm does not follow the batches, or every process has whole ones.
+    pub(super) fn shared_batch(&self) -> Option<NonZeroUsize> {
+        let is_cut = self.accumulate.get() < self.processes.size();
+        let follows = self.batch_norm == BatchNormPolicy::Train;
+        NonZeroUsize::new(self.batch_size).filter(|_| is_cut && follows)
     }
 
     /// The images of an update that this process loads; `None` for all. Mixing needs the others, too.
     pub(super) fn turns(&self) -> Option<Turns> {
         let (rank, size) = (self.processes.rank(), self.processes.size());
         let part = self.at_once()?.get();
-        (self.processes.are_several() && !self.mix.is_active()).then_some(Turns { part, rank, size })
+        let batch = self.shared_batch().map_or(self.images_of_update(), NonZeroUsize::get);
+        (self.processes.are_several() && !self.mix.is_active()).then_some(Turns { batch, part, rank, size })
     }
 
     /// Checks that several processes can train by these options.
@@ -229,7 +242,8 @@ impl TrainOptions {
     pub(super) fn check_processes(&self, model: &Model) -> Result<(), TrainError> {
         let (batches, processes) = (self.accumulate.get(), self.processes.size());
         let has_statistics = model.network().specs.iter().any(|spec| !spec.role.is_trainable());
-        if self.batch_norm == BatchNormPolicy::Train && has_statistics && batches < processes {
+        let shares = self.shared_batch().is_some() && has_statistics;
+        if shares && !device::can_share_batches(&model.parameters.tensors()[0].device()) {
             return Err(TrainError::BatchNormInParts { batches, processes });
         }
         if self.processes.are_several() && self.activations.half {

@@ -3,8 +3,15 @@
 //! The processes take turns with the parts: each computes one in a round. After a round, its gradients are added to those
 //! of the rounds before, part after part. That is the order in which a single process adds them up, so the sum is the same,
 //! to the bit, for any number of processes and the same parts.
+//!
+//! Where BatchNorm follows the batches and there are fewer of them than processes, the parts of a round are those of one
+//! batch, and BatchNorm adds up over the processes what it has to know of the whole.
+
+use std::ops::Range;
+use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
+use retune_kernels::operators::SharedBatch;
 
 use super::gradient::{BatchInParts, Differentiation, LossGradients, loss_gradients_of};
 use crate::collective::Processes;
@@ -28,11 +35,54 @@ pub(super) fn shared_gradients(
     }
     let parts = BatchInParts::new(model, batch, entry, what);
     let mut sums = Sums::new(model, what);
-    for round in parts.ranges().chunks(processes.size()) {
-        let own = round.get(processes.rank()).map(|images| parts.gradients(images.clone()));
-        sums.add(own, model, processes);
+    for round in parts.rounds(processes.size()) {
+        let own = round.parts.get(processes.rank()).cloned();
+        match round.batch {
+            None => sums.add(own.map(|images| parts.gradients(images)), model, processes),
+            Some(batch) => {
+                let mut found = gradients_of_shared(&parts, own.clone(), batch, processes);
+                // Those of the whole batch, the same on all processes.
+                let observed = std::mem::take(&mut found.observed);
+                sums.add(own.map(|_| found), model, processes);
+                sums.observed.extend(observed);
+            }
+        }
     }
     sums.into_gradients(model)
+}
+
+/// The gradients of this process's part of a batch that BatchNorm sees whole.
+///
+/// All processes go through the network and back, because each of its BatchNorm layers is a meeting of all, and the order of
+/// operations is the same for all: forward, that of the network, and backward, that of Burn's graph, which depends on the
+/// network alone. A process for which the batch has no image follows its first one, whatever its pixels, and keeps to itself
+/// what it finds.
+fn gradients_of_shared(
+    parts: &BatchInParts,
+    own: Option<Range<usize>>,
+    batch: Range<usize>,
+    processes: &Processes,
+) -> LossGradients {
+    let shared_batch = Arc::new(BatchOfProcesses { processes: processes.clone(), takes_part: own.is_some() });
+    let images = own.unwrap_or(batch.start..batch.start + 1);
+    parts.gradients_of_shared(images, batch.len(), shared_batch)
+}
+
+/// A batch of which each process has at most a part.
+#[derive(Debug)]
+struct BatchOfProcesses {
+    processes: Processes,
+    /// Whether this process has one.
+    takes_part: bool,
+}
+
+impl SharedBatch for BatchOfProcesses {
+    fn add_up(&self, values: &mut [f64]) {
+        let nothing = vec![f64::from(NOTHING); values.len()];
+        let own = if self.takes_part { values.to_vec() } else { nothing.clone() };
+        values.copy_from_slice(&nothing);
+        self.processes.add_f64(values, &own);
+    }
 }
 
 /// Sums over the parts so far.

@@ -11,8 +11,10 @@ use crate::methods::{Method, MethodOptions};
 use crate::models::{HeadInitialization, Model};
 use crate::monitor::{Monitor, Silent};
 use crate::sources::Dataset;
-use crate::train::options::{BatchNormPolicy, TrainOptions};
+use crate::train::options::TrainOptions;
 use crate::train::{TrainError, Trained, Trainer};
+
+mod batch_norm;
 
 /// Noisy images of two colors, more of one than of the other. 22 images in batches of 8 leave a last one of 6.
 fn images(count: u32) -> Dataset {
@@ -29,8 +31,8 @@ fn images(count: u32) -> Dataset {
     Dataset::from_images((0..count).map(image), ["red", "green"].map(str::to_owned).to_vec()).unwrap()
 }
 
-fn model() -> Model {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models/resnet_basic");
+fn model(name: &str) -> Model {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models").join(name);
     let model = Model::load(&folder, None, Clone::clone, &crate::device::by_name("cpu").unwrap()).unwrap();
     let classes = ["red", "green"].map(str::to_owned);
     model.with_classes(&classes, HeadInitialization::Normal, 1).unwrap()
@@ -49,9 +51,18 @@ fn options(batch_size: usize, accumulate: usize) -> TrainOptions {
 }
 
 fn trained(method: &str, options: &TrainOptions, monitor: &dyn Monitor) -> Result<Trained, TrainError> {
-    let model = model();
+    trained_from(model("resnet_basic"), 1e-3, method, options, monitor)
+}
+
+fn trained_from(
+    model: Model,
+    learning_rate: f64,
+    method: &str,
+    options: &TrainOptions,
+    monitor: &dyn Monitor,
+) -> Result<Trained, TrainError> {
     let method: Method = method.parse().unwrap();
-    let mut plan = MethodOptions { epochs: 2, learning_rates: vec![1e-3], ..MethodOptions::default() };
+    let mut plan = MethodOptions { epochs: 2, learning_rates: vec![learning_rate], ..MethodOptions::default() };
     if method == Method::SURGICAL {
         plan.layers = "layer1..layer2".parse().unwrap();
     }
@@ -112,24 +123,6 @@ fn a_batch_that_is_divided_gives_nearly_the_weights_of_a_whole_one() {
         let difference = norm(&apart) / norm(&alone);
         assert!(difference > 0.0 && difference < 1e-5, "{difference:e}");
     }
-}
-
-#[test]
-fn batch_norm_that_follows_the_batches_needs_whole_ones() {
-    let follow =
-        |batch_size, accumulate| TrainOptions { batch_norm: BatchNormPolicy::Train, ..options(batch_size, accumulate) };
-    let alone = bits(&trained("ft", &follow(4, 2), &Silent).unwrap());
-    for of_process in of_processes(2, "ft", &follow(4, 2)) {
-        assert!(of_process == alone);
-    }
-    let refused = on_threads(3, |processes: &Processes| {
-        let options = TrainOptions { processes: processes.clone(), ..follow(4, 2) };
-        trained("ft", &options, &Silent).unwrap_err().to_string()
-    });
-    assert!(
-        refused.iter().all(|told| told.contains("an update has 2, and 3 processes would cut them up")),
-        "{refused:?}"
-    );
 }
 
 /// Asked to stop, one process stops all, at the same step.
