@@ -90,7 +90,7 @@ mod other {
 
     /// An alignment of a cache line suits every block.
     fn layout(size: usize) -> Layout {
-        Layout::from_size_align(size, 64).expect("a size that a class has")
+        Layout::from_size_align(size, 64).expect("classes have sizes below a quarter of isize::MAX")
     }
 
     /// A cleared block; null where there is no room.

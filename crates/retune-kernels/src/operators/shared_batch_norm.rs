@@ -59,7 +59,8 @@ pub fn shared_batch_norm(
     let seen = Arc::new(OnceLock::new());
     let operator = Normalization { shape, epsilon, batch, seen: Arc::clone(&seen) };
     let output = run(vec![x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch()], operator);
-    let Statistics { count, mean, variance } = seen.get().expect("the operator has looked at its input");
+    let Statistics { count, mean, variance } =
+        seen.get().expect("the operator that has given an output has seen its input");
     let tensor = |values: Vec<f32>| Tensor::from_data(TensorData::new(values, [channels]), &device);
     let unbiased = count / (count - 1.0).max(1.0);
     SharedBatchNorm {
@@ -139,7 +140,7 @@ impl Operator for Normalization {
     fn backward(&self, kept: Kept, gradient: Array, wanted: &[bool]) -> Vec<Option<Array>> {
         let (x, weight, gradient) = (kept.input(X).values(), kept.input(WEIGHT).values(), gradient.values());
         let channels = weight.len();
-        let statistics = self.seen.get().expect("the way forward comes first");
+        let statistics = self.seen.get().expect("a gradient comes back through an operator that has gone forward");
         let inverse = statistics.inverse_deviations(self.epsilon);
 
         // For each channel, the sum of the gradients and that of their products with the centered input.

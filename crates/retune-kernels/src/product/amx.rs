@@ -257,7 +257,7 @@ mod tests {
     use crate::shared::SharedSlice;
 
     /// Values whose magnitudes lie up to 2²⁴ apart.
-    fn values(count: usize, seed: u32) -> Vec<f32> {
+    pub(super) fn values(count: usize, seed: u32) -> Vec<f32> {
         let mut state = seed.wrapping_mul(0x9E37_79B9) | 1;
         let mut next = || {
             state ^= state << 13;

@@ -61,7 +61,7 @@ impl Judgment {
             (Self::Labels { precision: one, images }, Self::Labels { precision: other, .. }) => {
                 precision_difference(one, other, *images)
             }
-            _ => panic!("judgments of the same images"),
+            _ => panic!("one advice judges all its models alike: by classes, or by labels"),
         }
     }
 }

@@ -150,17 +150,7 @@ mod tests {
     use super::Unit;
     use crate::convolution::{ConvolutionShape, weight_gradient};
     use crate::precision::{Precision, rounded};
-
-    fn values(count: usize, seed: u32) -> Vec<f32> {
-        let mut state = seed.wrapping_mul(0x9E37_79B9) | 1;
-        let next = || {
-            state ^= state << 13;
-            state ^= state >> 17;
-            state ^= state << 5;
-            state as i32 as f32 / 2f32.powi(31)
-        };
-        std::iter::repeat_with(next).take(count).collect()
-    }
+    use crate::product::amx::tests::values;
 
     /// The gradient in double precision, and for each element the magnitudes that it adds up.
     fn expected(shape: &ConvolutionShape, x: &[f32], gradient: &[f32]) -> Vec<(f64, f64)> {
