@@ -35,7 +35,7 @@ def on_cluster(command: str, typed: list[str]) -> int:
     parser.add_argument("-q", "--quiet", action="store_true")
     known, others = parser.parse_known_args(typed)
     if known.engine.split("://")[0] != "ray":
-        return _mistake(f"--engine is ray or ray://HOST:PORT, not {known.engine}")
+        return _mistake(f"--engine must be ray or ray://HOST:PORT, not {known.engine}")
     if known.out is None:
         return _mistake("--out is missing: a cluster needs a place that every machine sees")
     try:

@@ -228,7 +228,7 @@ def adopt(other: Path, run: Path) -> None:
     own, adopted = _progress(run), _progress(other)
     if own["origin"]["images"] != adopted["origin"]["images"]:
         raise Error(
-            "a trial cannot go on from another one with other images: let seed, val_fraction, and split_by be the same in all"
+            "a trial cannot go on from one with other images; keep seed, val_fraction, and split_by the same in all trials"
         )
     shutil.rmtree(run / "checkpoint")
     shutil.copytree(other / "checkpoint", run / "checkpoint")

@@ -56,7 +56,7 @@ def test_the_command_divides_work_on_a_cluster(backbone: str, photos: Path, tmp_
 
 @pytest.mark.parametrize(
     ("typed", "sentence"),
-    [(["--engine", "slurm", "--out", "x"], "--engine is ray or"), (["--engine=ray"], "--out is missing")],
+    [(["--engine", "slurm", "--out", "x"], "--engine must be ray or"), (["--engine=ray"], "--out is missing")],
 )
 def test_a_mistake_on_the_command_line_is_a_sentence(typed: list[str], sentence: str) -> None:
     line = [sys.executable, "-c", "import sys; from retune._command import main; sys.exit(main())", "compare", *typed]

@@ -34,7 +34,7 @@ pub(super) fn of(own: Named, mut others: Vec<Named>, estimate: impl Fn(&str) -> 
         let have = if more == 1 { "set has" } else { "sets have" };
         sentences.push(format!("{more} other {have} a higher one."));
     }
-    sentences.push(format!("All labels are right for {} of the images of {own_name}.", percent(own.1.accuracy)));
+    sentences.push(format!("On {own_name}, all labels are right for {} of the images.", percent(own.1.accuracy)));
     sentences
 }
 
@@ -91,7 +91,7 @@ mod tests {
         let expected = [
             "Mean average precision falls from 92.8 % on val to 58.5 % on cartoon: 34.3 points (95 % interval 29.3–39.3).",
             "Mean average precision on test is 87.3 %, 5.5 points below val (95 % interval 0.5–10.5).",
-            "All labels are right for 74.2 % of the images of val.",
+            "On val, all labels are right for 74.2 % of the images.",
         ];
         assert_eq!(found, expected);
         let without = of(named(0), vec![named(1)], |_| None);
