@@ -191,7 +191,7 @@ def test_a_trial_takes_over_weights_moments_and_epoch(backbone: str, photos: Pat
 def test_a_trial_with_other_images_takes_nothing_over(backbone: str, photos: Path, tmp_path: Path) -> None:
     task = _trial.Task(backbone, str(photos), OPTIONS)
     kept = stopped(task, {"lr": 1e-3, "seed": 0}, 1, tmp_path / "kept")
-    with pytest.raises(retune.Error, match="other images: let seed, val_fraction, and split_by be the same"):
+    with pytest.raises(retune.Error, match="other images; keep seed, val_fraction, and split_by the same"):
         _trial.take_over(kept, {"lr": 1e-3, "seed": 1}, tmp_path / "run", task)
 
 
