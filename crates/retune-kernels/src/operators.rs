@@ -6,6 +6,7 @@
 mod activation;
 mod attention;
 mod convolution;
+mod gradient_seed;
 mod layer_norm;
 mod pooling;
 mod shared_batch_norm;
@@ -17,6 +18,7 @@ use burn::tensor::{Device, Tensor};
 pub use activation::{Gated, gated};
 pub use attention::{attention, attention_of};
 pub use convolution::{Following, Window, convolution, linear};
+pub use gradient_seed::gradient_seed;
 pub use layer_norm::layer_norm;
 pub use pooling::{global_average, max_pool};
 pub use shared_batch_norm::{SharedBatch, SharedBatchNorm, shared_batch_norm};

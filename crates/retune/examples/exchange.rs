@@ -27,8 +27,8 @@ fn main() -> Result<()> {
         specs.iter().filter(|spec| spec.role == Role::Statistic).map(|spec| spec.len()).collect();
     let channels: Vec<usize> = statistics.chunks(2).map(|both| both[0]).collect();
 
-    let gradients = vec![1.0_f32; trained];
-    let of_gradients = milliseconds(&processes, steps, || processes.add(&mut vec![0.0; trained], &gradients));
+    let (gradients, mut sums) = (vec![1.0_f32; trained], vec![0.0; trained]);
+    let of_gradients = milliseconds(&processes, steps, || processes.add(&mut sums, &gradients));
     let of_layers = milliseconds(&processes, steps, || {
         // Forward, a count, sums, and sums of squares; backward, two sums.
         for values in

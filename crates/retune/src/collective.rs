@@ -27,6 +27,13 @@ pub trait Collective: Send + Sync {
     /// before, and are so after.
     fn add(&self, sums: &mut [f32], values: &[f32]);
 
+    /// Begins to do the same, while this process goes on with something else. Those that were begun first end first; other
+    /// calls may come in between.
+    fn begin_add(&self, mut sums: Vec<f32>, values: Vec<f32>) -> PendingSum {
+        self.add(&mut sums, &values);
+        PendingSum::known(sums)
+    }
+
     /// The same in double precision.
     fn add_f64(&self, sums: &mut [f64], values: &[f64]);
 
@@ -48,6 +55,33 @@ pub trait Collective: Send + Sync {
     /// Seconds that this process has spent in these calls so far, waiting for others included.
     fn seconds(&self) -> f64 {
         0.0
+    }
+}
+
+/// Sums that may still be on their way.
+pub struct PendingSum(Box<dyn FnOnce() -> Vec<f32> + Send>);
+
+impl PendingSum {
+    /// Those that `wait` waits for.
+    pub fn new(wait: impl FnOnce() -> Vec<f32> + Send + 'static) -> Self {
+        Self(Box::new(wait))
+    }
+
+    /// Those that are known.
+    pub fn known(sums: Vec<f32>) -> Self {
+        Self::new(|| sums)
+    }
+
+    /// The sums, once they are there.
+    pub fn wait(self) -> Vec<f32> {
+        self.0()
+    }
+}
+
+impl Default for PendingSum {
+    /// The sums of nothing.
+    fn default() -> Self {
+        Self::known(Vec::new())
     }
 }
 

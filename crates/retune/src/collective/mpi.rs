@@ -1,17 +1,21 @@
 //! The processes of an MPI job, which `mpirun` or Slurm started.
 
 use std::ops::AddAssign;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use ::mpi::collective::SystemOperation;
-use ::mpi::datatype::PartitionMut;
+use ::mpi::datatype::{Partition, PartitionMut};
 use ::mpi::environment::Universe;
+use ::mpi::request::{Request, Scope, scope};
 use ::mpi::topology::SimpleCommunicator;
 use ::mpi::traits::{Buffer, BufferMut, Communicator, CommunicatorCollectives, Equivalence, Root};
 use ::mpi::{Count, Threading};
 
-use super::{Collective, Processes};
+use super::{Collective, PendingSum, Processes};
 
 /// Values that are added at once, 4 MiB of single-precision numbers: enough for the network's full rate, and little beside
 /// a model.
@@ -28,59 +32,168 @@ const BROADCAST: usize = 1 << 28;
 
 /// Joins the other processes of the MPI job that this one is of; alone, it is a job of one. `None` if MPI was begun before.
 ///
-/// Only one thread at a time may work with the processes. MPI ends when the last clone is dropped.
+/// One thread at a time may work with the processes. MPI ends when the last clone is dropped.
 pub fn join() -> Option<Processes> {
-    let (universe, _) = ::mpi::initialize_with_threading(Threading::Serialized)?;
+    let (universe, threading) = ::mpi::initialize_with_threading(Threading::Multiple)?;
     let world = universe.world();
     let (rank, size) = (world.rank() as usize, world.size() as usize);
-    Some(Processes::new(Job { rank, size, nanoseconds: AtomicU64::new(0), _universe: universe }))
+    let background = (size > 1 && threading == Threading::Multiple).then(Background::start);
+    Some(Processes::new(Job { rank, size, nanoseconds: Arc::default(), background, _universe: universe }))
 }
 
 struct Job {
     rank: usize,
     size: usize,
-    /// Spent in MPI's calls.
-    nanoseconds: AtomicU64,
+    /// Spent in MPI's calls, or waiting for those of the background.
+    nanoseconds: Arc<AtomicU64>,
+    /// `None` where MPI wants one thread to make all calls, or there is one process.
+    background: Option<Background>,
+    /// Ends MPI, so it comes after the background.
     _universe: Universe,
 }
 
 impl Job {
     fn timed<T>(&self, call: impl FnOnce(&SimpleCommunicator) -> T) -> T {
-        let started = Instant::now();
-        let result = call(&SimpleCommunicator::world());
-        self.nanoseconds.fetch_add(started.elapsed().as_nanos() as u64, Ordering::Relaxed);
-        result
+        timed(&self.nanoseconds, || call(&SimpleCommunicator::world()))
+    }
+}
+
+fn timed<T>(nanoseconds: &AtomicU64, call: impl FnOnce() -> T) -> T {
+    let started = Instant::now();
+    let result = call();
+    nanoseconds.fetch_add(started.elapsed().as_nanos() as u64, Ordering::Relaxed);
+    result
+}
+
+/// Each process adds up a slice of the values, in the order of the processes, then all get all slices. As much goes over
+/// the network as for a sum in any order. Few values everyone adds up alone, in the same order.
+fn add_in_order<T>(communicator: &SimpleCommunicator, waiting: Waiting, sums: &mut [T], values: &[T])
+where
+    T: AddAssign + Copy + Default + Equivalence,
+    [T]: Buffer + BufferMut,
+{
+    let (rank, size) = (communicator.rank() as usize, communicator.size() as usize);
+    if (1..=FEW).contains(&(sums.len() * size)) {
+        let mut received = vec![T::default(); sums.len() * size];
+        scope(|scope| waiting.end(communicator.immediate_all_gather_into(scope, values, &mut received[..])));
+        for of_process in received.chunks_exact(sums.len()) {
+            sums.iter_mut().zip(of_process).for_each(|(sum, value)| *sum += *value);
+        }
+        return;
+    }
+    let (mut own, mut received) = (Vec::new(), Vec::new());
+    for (sums, values) in sums.chunks_mut(BUCKET).zip(values.chunks(BUCKET)) {
+        let start = |rank: usize| sums.len() * rank / size;
+        let slices = Pieces::of((0..size).map(|rank| start(rank + 1) - start(rank)));
+        own.clear();
+        own.extend_from_slice(&sums[start(rank)..start(rank + 1)]);
+        let of_each = Pieces::of(std::iter::repeat_n(own.len(), size));
+        received.resize(own.len() * size, T::default());
+        let sent = Partition::new(values, &slices.lengths[..], &slices.starts[..]);
+        let mut pieces = PartitionMut::new(&mut received[..], &of_each.lengths[..], &of_each.starts[..]);
+        scope(|scope| waiting.end(communicator.immediate_all_to_all_varcount_into(scope, &sent, &mut pieces)));
+        for of_process in received.chunks_exact(own.len().max(1)) {
+            own.iter_mut().zip(of_process).for_each(|(sum, value)| *sum += *value);
+        }
+        let mut all = PartitionMut::new(sums, &slices.lengths[..], &slices.starts[..]);
+        scope(|scope| waiting.end(communicator.immediate_all_gather_varcount_into(scope, &own[..], &mut all)));
+    }
+}
+
+/// How a thread waits for the other processes.
+#[derive(Clone, Copy)]
+enum Waiting {
+    /// It asks all the time, and has its answer at once.
+    Busy,
+    /// It asks now and then, and leaves its core to the threads that compute. MPI moves data when it is asked, of large
+    /// messages a piece each time.
+    Asleep,
+}
+
+/// How long a thread that waits asleep lets pass before it asks again.
+const NAP: Duration = Duration::from_micros(50);
+
+impl Waiting {
+    fn end<'a, D: ?Sized, S: Scope<'a>>(self, mut request: Request<'a, D, S>) {
+        match self {
+            Self::Busy => request.wait_without_status(),
+            Self::Asleep => {
+                while let Err(unfinished) = request.test() {
+                    request = unfinished;
+                    std::thread::sleep(NAP);
+                }
+            }
+        }
+    }
+}
+
+/// How long pieces are that lie one after the other, and where they start.
+struct Pieces {
+    lengths: Vec<Count>,
+    starts: Vec<Count>,
+}
+
+impl Pieces {
+    fn of(lengths: impl Iterator<Item = usize>) -> Self {
+        let lengths: Vec<Count> = lengths.map(|length| length as Count).collect();
+        let before = |end: &mut Count, length: &Count| Some(std::mem::replace(end, *end + length));
+        let starts = lengths.iter().scan(0, before).collect();
+        Self { lengths, starts }
+    }
+}
+
+/// A thread that adds up values with its like in the other processes, on a communicator of its own.
+struct Background {
+    /// `None` once it is to end.
+    orders: Option<Sender<Order>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Sums and what this process adds to them, and where they go.
+struct Order {
+    sums: Vec<f32>,
+    values: Vec<f32>,
+    reply: Sender<Vec<f32>>,
+}
+
+impl Background {
+    /// All processes start theirs together.
+    fn start() -> Self {
+        let (orders, received) = channel();
+        let (ready, started) = channel();
+        let thread = std::thread::spawn(move || {
+            let communicator = SimpleCommunicator::world().duplicate();
+            // Nobody waits if the process ends already.
+            let _ = ready.send(());
+            add_as_ordered(&communicator, received);
+        });
+        // Calls on the same communicator come in the same order in all processes.
+        let _ = started.recv();
+        Self { orders: Some(orders), thread: Some(thread) }
     }
 
-    /// Each process adds up a slice of the values, in the order of the processes, then all get all slices. As much goes
-    /// over the network as for a sum in any order. Few values everyone adds up alone, in the same order.
-    fn add_in_order<T>(&self, sums: &mut [T], values: &[T])
-    where
-        T: AddAssign + Copy + Default + Equivalence,
-        [T]: Buffer + BufferMut,
-    {
-        if (1..=FEW).contains(&(sums.len() * self.size)) {
-            let mut received = vec![T::default(); sums.len() * self.size];
-            self.timed(|world| world.all_gather_into(values, &mut received[..]));
-            for of_process in received.chunks_exact(sums.len()) {
-                sums.iter_mut().zip(of_process).for_each(|(sum, value)| *sum += *value);
-            }
-            return;
-        }
-        for (sums, values) in sums.chunks_mut(BUCKET).zip(values.chunks(BUCKET)) {
-            let slice = sums.len().div_ceil(self.size);
-            let mut sent = values.to_vec();
-            sent.resize(slice * self.size, T::default());
-            let mut received = vec![T::default(); slice * self.size];
-            self.timed(|world| world.all_to_all_into(&sent[..], &mut received[..]));
-            let before = |rank: usize| (rank * slice).min(sums.len());
-            let mut own = sums[before(self.rank)..before(self.rank + 1)].to_vec();
-            own.resize(slice, T::default());
-            for of_process in received.chunks_exact(slice) {
-                own.iter_mut().zip(of_process).for_each(|(sum, value)| *sum += *value);
-            }
-            self.timed(|world| world.all_gather_into(&own[..], &mut received[..]));
-            sums.copy_from_slice(&received[..sums.len()]);
+    fn add(&self, sums: Vec<f32>, values: Vec<f32>) -> Receiver<Vec<f32>> {
+        let (reply, sums_later) = channel();
+        let orders = self.orders.as_ref().expect("orders end when the background is dropped");
+        orders.send(Order { sums, values, reply }).expect("the thread works until orders end");
+        sums_later
+    }
+}
+
+fn add_as_ordered(communicator: &SimpleCommunicator, orders: Receiver<Order>) {
+    for Order { mut sums, values, reply } in orders {
+        add_in_order(communicator, Waiting::Asleep, &mut sums, &values);
+        // Whoever ordered may have ended, by an interrupt or an error.
+        let _ = reply.send(sums);
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        drop(self.orders.take());
+        if let Some(thread) = self.thread.take() {
+            // It has said why it panicked, if it did.
+            let _ = thread.join();
         }
     }
 }
@@ -95,11 +208,21 @@ impl Collective for Job {
     }
 
     fn add(&self, sums: &mut [f32], values: &[f32]) {
-        self.add_in_order(sums, values);
+        self.timed(|world| add_in_order(world, Waiting::Busy, sums, values));
+    }
+
+    fn begin_add(&self, mut sums: Vec<f32>, values: Vec<f32>) -> PendingSum {
+        let Some(background) = &self.background else {
+            self.add(&mut sums, &values);
+            return PendingSum::known(sums);
+        };
+        let later = background.add(sums, values);
+        let nanoseconds = self.nanoseconds.clone();
+        PendingSum::new(move || timed(&nanoseconds, || later.recv().expect("the background replies to each order")))
     }
 
     fn add_f64(&self, sums: &mut [f64], values: &[f64]) {
-        self.add_in_order(sums, values);
+        self.timed(|world| add_in_order(world, Waiting::Busy, sums, values));
     }
 
     fn gather(&self, values: &[f32]) -> Vec<Vec<f32>> {
@@ -110,14 +233,12 @@ impl Collective for Job {
         let longest = lengths.iter().copied().max().unwrap_or(0);
         for start in (0..longest).step_by(GATHERED) {
             let piece = |length: usize| start.min(length)..length.min(start + GATHERED);
-            let counts: Vec<Count> = lengths.iter().map(|&length| piece(length).len() as Count).collect();
-            let before = |rank: usize| counts[..rank].iter().sum::<Count>();
-            let starts: Vec<Count> = (0..self.size).map(before).collect();
-            let mut received = vec![0.0_f32; counts.iter().sum::<Count>() as usize];
-            let mut pieces = PartitionMut::new(&mut received[..], &counts[..], &starts[..]);
+            let Pieces { lengths, starts } = Pieces::of(lengths.iter().map(|&length| piece(length).len()));
+            let mut received = vec![0.0_f32; lengths.iter().sum::<Count>() as usize];
+            let mut pieces = PartitionMut::new(&mut received[..], &lengths[..], &starts[..]);
             self.timed(|world| world.all_gather_varcount_into(&values[piece(values.len())], &mut pieces));
-            for ((all, &start), &count) in gathered.iter_mut().zip(&starts).zip(&counts) {
-                all.extend_from_slice(&received[start as usize..(start + count) as usize]);
+            for ((all, &start), &length) in gathered.iter_mut().zip(&starts).zip(&lengths) {
+                all.extend_from_slice(&received[start as usize..][..length as usize]);
             }
         }
         gathered

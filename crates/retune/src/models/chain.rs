@@ -3,8 +3,8 @@
 
 use std::ops::Range;
 
-use burn::tensor::Tensor;
-use retune_kernels::operators::{channels_first, global_average};
+use burn::tensor::{Gradients, Tensor};
+use retune_kernels::operators::{channels_first, global_average, gradient_seed};
 
 use super::graph::{Graph, Value};
 use super::layers::Pass;
@@ -82,6 +82,42 @@ impl Activation {
             Self::Tokens(x) => Self::Tokens(Tensor::from_inner(x)),
             Self::Vector(x) => Self::Vector(Tensor::from_inner(x)),
         }
+    }
+
+    /// The same values on the differentiating side, as what gradients are asked for.
+    pub(crate) fn into_tracked(self) -> Self {
+        match self.into_autodiff() {
+            Self::Map(x) => Self::Map(x.require_grad()),
+            Self::Tokens(x) => Self::Tokens(x.require_grad()),
+            Self::Vector(x) => Self::Vector(x.require_grad()),
+        }
+    }
+
+    /// Takes the gradient for a tracked activation out of those of a backward pass.
+    pub(crate) fn take_gradient(&self, found: &mut Gradients) -> Option<Self> {
+        match self {
+            Self::Map(x) => x.grad_remove(found).map(Self::Map),
+            Self::Tokens(x) => x.grad_remove(found).map(Self::Tokens),
+            Self::Vector(x) => x.grad_remove(found).map(Self::Vector),
+        }
+    }
+
+    /// The backward pass from this activation, the gradient for which is known.
+    ///
+    /// # Panics
+    /// If they differ in shape.
+    pub(crate) fn backward_from(self, gradient: Self) -> Gradients {
+        let seed = match (self, gradient) {
+            (Self::Map(x), Self::Map(gradient)) => gradient_seed(x, gradient),
+            (Self::Tokens(x), Self::Tokens(gradient)) => gradient_seed(x, gradient),
+            (Self::Vector(x), Self::Vector(gradient)) => gradient_seed(x, gradient),
+            (x, gradient) => panic!(
+                "a gradient has the shape of its activation, not {:?} for {:?}",
+                gradient.example_shape(),
+                x.example_shape()
+            ),
+        };
+        seed.backward()
     }
 
     /// The feature maps.

@@ -73,6 +73,9 @@ pub struct LossGradients {
     pub observed: Vec<ObservedStatistics>,
 }
 
+/// Is told of each block, from the last to the first, once the backward pass has its gradients.
+pub(super) type BlockDone<'a> = &'a mut (dyn FnMut(usize, &mut Gradients) + Send);
+
 /// The first block with a trained parameter; the number of blocks where there is none.
 pub(super) fn first_trained(model: &Model, trained: &[bool]) -> usize {
     let trained = model.network().specs.iter().zip(trained).filter(|(_, trained)| **trained);
@@ -108,9 +111,10 @@ pub(super) fn loss_gradients_of(
     what: &Differentiation,
 ) -> LossGradients {
     let parts = BatchInParts::new(model, batch, entry, what);
+    let gradients = |images| parts.gradients(images, &mut |_, _| {});
     let mut ranges = parts.ranges().into_iter();
-    let first = parts.gradients(ranges.next().unwrap_or(0..0));
-    ranges.map(|images| parts.gradients(images)).fold(first, LossGradients::plus)
+    let first = gradients(ranges.next().unwrap_or(0..0));
+    ranges.map(gradients).fold(first, LossGradients::plus)
 }
 
 /// A batch whose gradients are sums over its parts.
@@ -156,9 +160,9 @@ impl<'a> BatchInParts<'a> {
 
     /// What a part adds to the batch's mean loss, and to its gradients. BatchNorm that follows the batches sees these images
     /// alone.
-    pub fn gradients(&self, images: Range<usize>) -> LossGradients {
+    pub fn gradients(&self, images: Range<usize>, done: BlockDone) -> LossGradients {
         let follows = images.len() > 1;
-        self.gradients_among(images, follows, None)
+        self.gradients_among(images, follows, None, done)
     }
 
     /// The same of a part of a shared batch of so many images, which BatchNorm sees whole.
@@ -167,8 +171,9 @@ impl<'a> BatchInParts<'a> {
         images: Range<usize>,
         images_of_batch: usize,
         shared_batch: Arc<dyn SharedBatch>,
+        done: BlockDone,
     ) -> LossGradients {
-        self.gradients_among(images, images_of_batch > 1, Some(shared_batch))
+        self.gradients_among(images, images_of_batch > 1, Some(shared_batch), done)
     }
 
     fn gradients_among(
@@ -176,6 +181,7 @@ impl<'a> BatchInParts<'a> {
         images: Range<usize>,
         follows: bool,
         shared_batch: Option<Arc<dyn SharedBatch>>,
+        done: BlockDone,
     ) -> LossGradients {
         let Self { model, batch, what, targets, .. } = self;
         let device = model.parameters.tensors()[0].device();
@@ -188,7 +194,7 @@ impl<'a> BatchInParts<'a> {
             }
         };
         let part = Part { batch, images, follows, shared_batch, targets };
-        device::compute(&device, || differentiate(model, entry, part, what))
+        device::compute(&device, || differentiate(model, entry, part, what, done))
     }
 }
 
@@ -213,42 +219,82 @@ struct Part<'a> {
     targets: &'a Targets,
 }
 
-fn differentiate(model: &Model, entry: Activation, part: Part, what: &Differentiation) -> LossGradients {
-    let specs = &model.network().specs;
+fn differentiate(
+    model: &Model,
+    entry: Activation,
+    part: Part,
+    what: &Differentiation,
+    done: BlockDone,
+) -> LossGradients {
     let device = model.parameters.tensors()[0].device();
-    let (first, end) = (first_trained(model, what.trained), model.blocks().len());
-    let entry = entry.into_autodiff();
-
     let tracked = tracked_parameters(model, what.trained);
     let batch_statistics = if part.follows { what.batch_statistics } else { &[] };
     let first_image = part.images.start;
     let dropping = what.dropping.map(|dropping| Dropping { first_image, ..dropping });
     let mut pass = Pass::training(&tracked, batch_statistics).dropping(dropping).sharing(part.shared_batch);
     // Each operator's backward pass keeps the precision of its forward pass.
-    let forward = || model.network().forward_range(entry, first..end, &mut pass).pool();
-    let logits = with_precision(what.precision, forward);
+    let (graphs, logits) = with_precision(what.precision, || forward_by_block(model, entry, what.trained, &mut pass));
     let observed = pass.into_observed();
 
     let correct = what.loss.count_correct(logits.clone().inner(), &part.batch.labels[part.images.clone()]);
     let loss = what.loss.value(logits, part.targets, part.images, &device);
     let value = f64::from(loss.clone().inner().into_scalar::<f32>());
+    let gradients = backward_by_block(loss, graphs, &tracked, what.trained, done);
+    LossGradients { loss: value, correct, gradients, observed }
+}
 
-    if first == end {
-        let gradients = vec![None; specs.len()];
-        return LossGradients { loss: value, correct, gradients, observed };
+/// The graph of a block. Each has one of its own, so that its gradients can be used, and its activations given back, while
+/// the backward pass goes on with the block before.
+struct BlockGraph {
+    block: usize,
+    entry: Activation,
+    output: Activation,
+}
+
+/// From what enters the first block with a trained parameter to the logits.
+fn forward_by_block(
+    model: &Model,
+    entry: Activation,
+    trained: &[bool],
+    pass: &mut Pass,
+) -> (Vec<BlockGraph>, Tensor<2>) {
+    let mut graphs: Vec<BlockGraph> = Vec::new();
+    let mut x = entry.into_autodiff();
+    for block in first_trained(model, trained)..model.blocks().len() {
+        let entry = if graphs.is_empty() { x } else { x.inner().into_tracked() };
+        x = model.network().forward_range(entry.clone(), block..block + 1, pass);
+        graphs.push(BlockGraph { block, entry, output: x.clone() });
+    }
+    (graphs, x.pool())
+}
+
+/// The gradient of a loss for each parameter that is trained.
+fn backward_by_block(
+    loss: Tensor<1>,
+    mut graphs: Vec<BlockGraph>,
+    tracked: &Parameters,
+    trained: &[bool],
+    done: BlockDone,
+) -> Gradients {
+    let specs = tracked.specs();
+    let mut gradients = vec![None; specs.len()];
+    if graphs.is_empty() {
+        return gradients;
     }
     let mut found = loss.backward();
-    let gradients = tracked
-        .tensors()
-        .iter()
-        .zip(specs.iter())
-        .zip(what.trained)
-        .map(|((tensor, spec), &trained)| {
-            let wanted = trained && spec.role.is_trainable();
-            wanted.then(|| tensor.grad_remove(&mut found).map(host_values)).flatten()
-        })
-        .collect();
-    LossGradients { loss: value, correct, gradients, observed }
+    while let Some(BlockGraph { block, entry, .. }) = graphs.pop() {
+        for (index, spec) in specs.iter().enumerate() {
+            if spec.block == block && trained[index] && spec.role.is_trainable() {
+                gradients[index] = tracked.tensors()[index].grad_remove(&mut found).map(host_values);
+            }
+        }
+        done(block, &mut gradients);
+        if let Some(before) = graphs.last() {
+            let gradient = entry.take_gradient(&mut found).expect("what a block makes depends on what enters it");
+            found = before.output.clone().backward_from(gradient);
+        }
+    }
+    gradients
 }
 
 /// Adds the gradient of L2-SP's penalty on parameters of the blocks before `head` that have left those of `pretrained`, and
@@ -325,3 +371,6 @@ pub(super) fn clip_norm<'a>(gradients: impl Iterator<Item = &'a mut Vec<f32>>, l
         gradients.iter_mut().flat_map(|gradient| gradient.iter_mut()).for_each(|value| *value *= scale);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,9 @@
 //! The gradients of a batch whose parts several processes compute.
 //!
-//! The processes take turns with the parts: each computes one in a round. After a round, its gradients are added to those
-//! of the rounds before, part after part. That is the order in which a single process adds them up, so the sum is the same,
-//! to the bit, for any number of processes and the same parts.
+//! The processes take turns with the parts: each computes one in a round. Its gradients are added to those of the rounds
+//! before, part after part. That is the order in which a single process adds them up, so the sum is the same, to the bit,
+//! for any number of processes and the same parts. A block's gradients are on their way as soon as the backward pass has
+//! left the block.
 //!
 //! Where BatchNorm follows the batches and there are fewer of them than processes, the parts of a round are those of one
 //! batch, and BatchNorm adds up over the processes what it has to know of the whole.
@@ -13,8 +14,8 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor, TensorData};
 use retune_kernels::operators::SharedBatch;
 
-use super::gradient::{BatchInParts, Differentiation, LossGradients, loss_gradients_of};
-use crate::collective::Processes;
+use super::gradient::{BatchInParts, Differentiation, Gradients, LossGradients, loss_gradients_of};
+use crate::collective::{PendingSum, Processes};
 use crate::loading::Batch;
 use crate::models::parameters::{ParameterId, host_values};
 use crate::models::{Activation, Model, ObservedStatistics};
@@ -34,16 +35,24 @@ pub(super) fn shared_gradients(
         return loss_gradients_of(model, batch, entry, what);
     }
     let parts = BatchInParts::new(model, batch, entry, what);
-    let mut sums = Sums::new(model, what);
+    let mut sums = Sums::new(model, what, processes);
     for round in parts.rounds(processes.size()) {
         let own = round.parts.get(processes.rank()).cloned();
-        match round.batch {
-            None => sums.add(own.map(|images| parts.gradients(images)), model, processes),
-            Some(batch) => {
-                let mut found = gradients_of_shared(&parts, own.clone(), batch, processes);
+        match (round.batch, own) {
+            (None, Some(own)) => {
+                let found = parts.gradients(own, &mut |block, gradients| sums.begin(block, Some(gradients)));
+                sums.end_round(Some(found), model);
+            }
+            (None, None) => {
+                sums.blocks().for_each(|block| sums.begin(block, None));
+                sums.end_round(None, model);
+            }
+            (Some(batch), own) => {
+                let takes_part = own.is_some();
+                let mut found = gradients_of_shared(&parts, own, batch, &mut sums);
                 // Those of the whole batch, the same on all processes.
                 let observed = std::mem::take(&mut found.observed);
-                sums.add(own.map(|_| found), model, processes);
+                sums.end_round(takes_part.then_some(found), model);
                 sums.observed.extend(observed);
             }
         }
@@ -61,11 +70,14 @@ fn gradients_of_shared(
     parts: &BatchInParts,
     own: Option<Range<usize>>,
     batch: Range<usize>,
-    processes: &Processes,
+    sums: &mut Sums,
 ) -> LossGradients {
-    let shared_batch = Arc::new(BatchOfProcesses { processes: processes.clone(), takes_part: own.is_some() });
+    let takes_part = own.is_some();
+    let shared_batch = Arc::new(BatchOfProcesses { processes: sums.processes.clone(), takes_part });
     let images = own.unwrap_or(batch.start..batch.start + 1);
-    parts.gradients_of_shared(images, batch.len(), shared_batch)
+    parts.gradients_of_shared(images, batch.len(), shared_batch, &mut |block, gradients| {
+        sums.begin(block, takes_part.then_some(gradients));
+    })
 }
 
 /// A batch of which each process has at most a part.
@@ -86,62 +98,115 @@ impl SharedBatch for BatchOfProcesses {
 }
 
 /// Sums over the parts so far.
-struct Sums {
-    /// For each parameter that is trained, its position among all and its number of values.
-    trained: Vec<(usize, usize)>,
-    /// The gradients of these parameters, one after the other.
-    gradients: Vec<f32>,
-    /// The loss, the images that are right, and for each of these parameters how many parts gave a gradient.
-    numbers: Vec<f64>,
+struct Sums<'a> {
+    processes: &'a Processes,
+    /// The gradients of the blocks, in the model's order.
+    by_block: Vec<BlockSums>,
+    /// The loss, and the images that are right.
+    numbers: [f64; 2],
     observed: Vec<ObservedStatistics>,
 }
 
-impl Sums {
-    fn new(model: &Model, what: &Differentiation) -> Self {
-        let specs = model.network().specs.iter().zip(what.trained).enumerate();
-        let trained = specs.filter(|(_, (spec, trained))| **trained && spec.role.is_trainable());
-        let trained: Vec<(usize, usize)> = trained.map(|(index, (spec, _))| (index, spec.len())).collect();
-        let values = trained.iter().map(|(_, length)| length).sum();
-        let numbers = vec![f64::from(NOTHING); 2 + trained.len()];
-        Self { trained, gradients: vec![NOTHING; values], numbers, observed: Vec::new() }
+/// What is summed for the parameters of a block.
+#[derive(Default)]
+struct BlockSums {
+    /// For each parameter that is trained, its position among all and its number of values.
+    trained: Vec<(usize, usize)>,
+    /// How many parts gave each of these parameters a gradient, in this process.
+    parts: Vec<f64>,
+    /// Their gradients, one after the other.
+    gradients: PendingSum,
+}
+
+impl BlockSums {
+    fn len(&self) -> usize {
+        self.trained.iter().map(|(_, length)| length).sum()
     }
 
-    /// Adds the parts that the processes have computed in a round; one that had none adds nothing.
-    fn add(&mut self, own: Option<LossGradients>, model: &Model, processes: &Processes) {
-        let mut gradients = Vec::with_capacity(self.gradients.len());
-        let mut numbers = vec![f64::from(NOTHING); self.numbers.len()];
-        let mut observed = Vec::new();
-        if let Some(mut own) = own {
-            (numbers[0], numbers[1]) = (own.loss, own.correct as f64);
-            for (position, &(index, length)) in self.trained.iter().enumerate() {
-                match own.gradients[index].take() {
+    /// The gradients of this process's part, which are taken out of all.
+    fn take(&mut self, gradients: Option<&mut Gradients>) -> Vec<f32> {
+        let mut values = Vec::with_capacity(self.len());
+        if let Some(gradients) = gradients {
+            for (&(index, length), parts) in self.trained.iter().zip(&mut self.parts) {
+                match gradients[index].take() {
                     Some(gradient) => {
-                        numbers[2 + position] = 1.0;
-                        gradients.extend(gradient);
+                        *parts += 1.0;
+                        values.extend(gradient);
                     }
-                    None => gradients.resize(gradients.len() + length, NOTHING),
+                    None => values.resize(values.len() + length, NOTHING),
                 }
             }
+        }
+        values.resize(self.len(), NOTHING);
+        values
+    }
+}
+
+impl<'a> Sums<'a> {
+    fn new(model: &Model, what: &Differentiation, processes: &'a Processes) -> Self {
+        let mut by_block: Vec<BlockSums> = Vec::new();
+        by_block.resize_with(model.blocks().len(), BlockSums::default);
+        for (index, (spec, trained)) in model.network().specs.iter().zip(what.trained).enumerate() {
+            if *trained && spec.role.is_trainable() {
+                by_block[spec.block].trained.push((index, spec.len()));
+            }
+        }
+        for sums in &mut by_block {
+            sums.parts = vec![0.0; sums.trained.len()];
+            sums.gradients = PendingSum::known(vec![NOTHING; sums.len()]);
+        }
+        Self { processes, by_block, numbers: [f64::from(NOTHING); 2], observed: Vec::new() }
+    }
+
+    /// The blocks in the order in which a backward pass leaves them.
+    fn blocks(&self) -> impl Iterator<Item = usize> + use<> {
+        (0..self.by_block.len()).rev()
+    }
+
+    /// Begins to add a block's gradients of this round; a process without a part adds nothing.
+    fn begin(&mut self, block: usize, gradients: Option<&mut Gradients>) {
+        let sums = &mut self.by_block[block];
+        if sums.trained.is_empty() {
+            return;
+        }
+        let values = sums.take(gradients);
+        let before = std::mem::take(&mut sums.gradients).wait();
+        sums.gradients = self.processes.begin_add(before, values);
+    }
+
+    /// Adds what else was found in a round.
+    fn end_round(&mut self, own: Option<LossGradients>, model: &Model) {
+        let mut numbers = [f64::from(NOTHING); 2];
+        let mut observed = Vec::new();
+        if let Some(own) = own {
+            numbers = [own.loss, own.correct as f64];
             observed = encoded(own.observed);
         }
-        gradients.resize(self.gradients.len(), NOTHING);
-        processes.add_f64(&mut self.numbers, &numbers);
-        processes.add(&mut self.gradients, &gradients);
+        self.processes.add_f64(&mut self.numbers, &numbers);
         let device = model.parameters.tensors()[0].device();
-        for of_process in processes.gather(&observed) {
+        for of_process in self.processes.gather(&observed) {
             self.observed.extend(decoded(&of_process, &device));
         }
     }
 
     fn into_gradients(self, model: &Model) -> LossGradients {
+        let mut parts = vec![0.0; self.by_block.iter().map(|sums| sums.parts.len()).sum()];
+        let own: Vec<f64> = self.by_block.iter().flat_map(|sums| sums.parts.iter().copied()).collect();
+        self.processes.add_f64(&mut parts, &own);
+        let mut parts = parts.into_iter();
+
         let mut gradients = vec![None; model.network().specs.len()];
-        let mut rest = self.gradients.as_slice();
-        for (&(index, length), parts) in self.trained.iter().zip(&self.numbers[2..]) {
-            let (own, later) = rest.split_at(length);
-            gradients[index] = (*parts > 0.0).then(|| own.to_vec());
-            rest = later;
+        for BlockSums { trained, gradients: sums, .. } in self.by_block {
+            let sums = sums.wait();
+            let mut rest = sums.as_slice();
+            for ((index, length), parts) in trained.into_iter().zip(parts.by_ref()) {
+                let (own, later) = rest.split_at(length);
+                gradients[index] = (parts > 0.0).then(|| own.to_vec());
+                rest = later;
+            }
         }
-        LossGradients { loss: self.numbers[0], correct: self.numbers[1] as usize, gradients, observed: self.observed }
+        let [loss, correct] = self.numbers;
+        LossGradients { loss, correct: correct as usize, gradients, observed: self.observed }
     }
 }
 
