@@ -22,5 +22,5 @@ pub use cache::{CacheOptions, ImageCache, MemoryBudget};
 pub use loader::{Batch, Batches, ImageTransform, Loader, LoaderOptions};
 pub use order::Order;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "parquet"))]
 pub(crate) use loader::tests::small_preprocessing;

@@ -110,8 +110,9 @@ pub fn shown(classes: &[String]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use sha2::{Digest, Sha256};
+
     use super::*;
-    use ring::digest::{SHA256, digest};
 
     #[test]
     fn label_sets_are_timms() {
@@ -130,8 +131,7 @@ mod tests {
             assert_eq!((ids.len(), names.len()), (set.classes, set.classes), "{}", set.name);
             assert!(names.iter().all(|names| !names.is_empty()));
             let text = ids.join("\n") + "\n";
-            let found: String =
-                digest(&SHA256, text.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+            let found: String = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
             assert_eq!(found, expected, "{}", set.name);
             assert_eq!(LabelSet::of_count(set.classes), Some(set));
         }

@@ -250,7 +250,7 @@ fn value_in(command: &str, id: &str) -> Option<String> {
 }
 
 /// A typed command with a value of an option in the place of what it had of `names`. `None` of what a shell cannot read.
-pub(crate) fn with_value(command: &str, names: &[&str], (name, value): (&str, &str)) -> Option<String> {
+pub fn with_value(command: &str, names: &[&str], (name, value): (&str, &str)) -> Option<String> {
     let is_named = |word: &str| names.iter().any(|name| word.strip_prefix("--") == Some(name));
     let has_value = |word: &str| word.split_once('=').is_some_and(|(name, _)| is_named(name));
     let mut words = shlex::split(command)?;
