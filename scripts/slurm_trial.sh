@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Runs the book's Slurm scripts (book/src/guide/clusters.md) on a cluster of one node that it starts on this machine: features
-# and a comparison by arrays, of which one job is requeued on its way. Everything must be as one process makes it.
+# and a comparison by arrays, of which one job is requeued on its way; with a program that was built with the feature `mpi`,
+# also training by two processes, which Slurm asks to stop on their way. Everything must be as one process makes it.
 #
-#   scripts/slurm_trial.sh
+#   scripts/slurm_trial.sh [PROGRAM]
 #
 # Needs root, `retune` and `python3` with NumPy and Pillow on the path, and Slurm and MUNGE (apt-get install slurm-wlm munge).
 # It leaves other clusters of the machine alone: ports, keys, and state are its own.
@@ -12,6 +13,7 @@ if [ "$(id -u)" != 0 ] || ! command -v slurmctld slurmd munged retune >/dev/null
     echo "needs root and: apt-get install slurm-wlm munge; pip install ." >&2
     exit 1
 fi
+program=${1:+$(realpath "$1")}
 work=$(mktemp -d)
 chmod 755 "$work"
 cd "$work"
@@ -43,7 +45,7 @@ TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
-MpiDefault=none
+MpiDefault=pmix
 ReturnToService=2
 StateSaveLocation=$work/state
 SlurmdSpoolDir=$work/spool
@@ -147,3 +149,28 @@ def plain(value):
 print(json.dumps(plain(json.load(open(sys.argv[1]))), sort_keys=True))' "$1"; }
 diff <(without_times alone/comparison.json) <(without_times comparison/comparison.json)
 echo "comparison: the same tables and weights"
+
+# Training by two processes.
+[ -n "$program" ] || exit 0
+cat > fit.sbatch <<EOF
+#!/bin/bash
+#SBATCH --job-name=fit
+#SBATCH --ntasks=2
+#SBATCH --cpus-per-task=1
+if [ -d run/checkpoint ]; then
+    srun "$program" fit --resume run --verbose --threads "\$SLURM_CPUS_PER_TASK"
+else
+    srun "$program" fit --model M --data images --method ft --lr 1e-3 --epochs 12 --batch-size 8 --accumulate 2 \
+        --checkpoint-every 1 --verbose --threads "\$SLURM_CPUS_PER_TASK" --out run
+fi
+EOF
+job=$(sbatch --parsable fit.sbatch)
+until [ -d run/checkpoint ]; do sleep 0.05; done
+scancel --signal TERM "$job"
+while [ -n "$(squeue --noheader)" ]; do sleep 1; done
+[ ! -e run/summary.json ] && echo "job $job stopped with a checkpoint"
+job=$(sbatch --parsable fit.sbatch)
+while [ -n "$(squeue --noheader)" ]; do sleep 1; done
+grep "exchange between processes" "slurm-$job.out"
+retune fit --model M --data images --method ft --lr 1e-3 --epochs 12 --batch-size 8 --accumulate 2 --quiet --out whole
+cmp run/model/model.safetensors whole/model/model.safetensors && echo "training by two processes: the same weights"
