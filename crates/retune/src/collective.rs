@@ -27,8 +27,8 @@ pub trait Collective: Send + Sync {
     /// before, and are so after.
     fn add(&self, sums: &mut [f32], values: &[f32]);
 
-    /// Begins to do the same, while this process goes on with something else. Those that were begun first end first; other
-    /// calls may come in between.
+    /// Begins the same sum and returns, so that this process can compute meanwhile. All processes begin their sums in the same
+    /// order; other calls may come in between.
     fn begin_add(&self, mut sums: Vec<f32>, values: Vec<f32>) -> PendingSum {
         self.add(&mut sums, &values);
         PendingSum::known(sums)
@@ -58,21 +58,21 @@ pub trait Collective: Send + Sync {
     }
 }
 
-/// Sums that may still be on their way.
+/// Sums that may not be known yet.
 pub struct PendingSum(Box<dyn FnOnce() -> Vec<f32> + Send>);
 
 impl PendingSum {
-    /// Those that `wait` waits for.
+    /// Sums that `wait` waits for and returns.
     pub fn new(wait: impl FnOnce() -> Vec<f32> + Send + 'static) -> Self {
         Self(Box::new(wait))
     }
 
-    /// Those that are known.
+    /// Sums that are known already.
     pub fn known(sums: Vec<f32>) -> Self {
         Self::new(|| sums)
     }
 
-    /// The sums, once they are there.
+    /// Waits for the sums.
     pub fn wait(self) -> Vec<f32> {
         self.0()
     }

@@ -1,12 +1,12 @@
-//! Where the way back goes on in a graph that was cut.
+//! Where the backward pass goes on in a graph that was cut.
 
 use burn::tensor::Tensor;
 
 use super::run_on;
 use crate::operator::{Array, Kept, Needs, Operator, run};
 
-/// A number whose gradient for `x` is `gradient`: `backward` from it goes on where the graph of what was made of `x` ended.
-/// The number itself has no meaning.
+/// A scalar whose gradient with respect to `x` is `gradient`: `backward` from it continues a backward pass that ended at `x`.
+/// The value of the scalar has no meaning.
 ///
 /// `gradient` has the shape of `x`, and is not tracked.
 ///

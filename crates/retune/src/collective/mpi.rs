@@ -44,11 +44,11 @@ pub fn join() -> Option<Processes> {
 struct Job {
     rank: usize,
     size: usize,
-    /// Spent in MPI's calls, or waiting for those of the background.
+    /// Spent in MPI's calls, or waiting for those of the background thread.
     nanoseconds: Arc<AtomicU64>,
-    /// `None` where MPI wants one thread to make all calls, or there is one process.
+    /// `None` if MPI allows calls from one thread only, or there is a single process.
     background: Option<Background>,
-    /// Ends MPI, so it comes after the background.
+    /// Ends MPI when it is dropped, after the background thread.
     _universe: Universe,
 }
 
@@ -103,14 +103,14 @@ where
 /// How a thread waits for the other processes.
 #[derive(Clone, Copy)]
 enum Waiting {
-    /// It asks all the time, and has its answer at once.
+    /// It asks all the time, and knows at once.
     Busy,
-    /// It asks now and then, and leaves its core to the threads that compute. MPI moves data when it is asked, of large
-    /// messages a piece each time.
+    /// It sleeps in between, and leaves its core to the threads that compute. MPI moves data only when it is asked, a piece
+    /// of a large message each time, so it must be asked often.
     Asleep,
 }
 
-/// How long a thread that waits asleep lets pass before it asks again.
+/// How long a waiting thread sleeps before it asks again.
 const NAP: Duration = Duration::from_micros(50);
 
 impl Waiting {
@@ -127,7 +127,7 @@ impl Waiting {
     }
 }
 
-/// How long pieces are that lie one after the other, and where they start.
+/// Lengths of consecutive pieces, and where they start.
 struct Pieces {
     lengths: Vec<Count>,
     starts: Vec<Count>,
@@ -142,14 +142,14 @@ impl Pieces {
     }
 }
 
-/// A thread that adds up values with its like in the other processes, on a communicator of its own.
+/// A thread that adds up values with those of the other processes, on a communicator of their own.
 struct Background {
     /// `None` once it is to end.
     orders: Option<Sender<Order>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Sums and what this process adds to them, and where they go.
+/// Sums, what this process adds to them, and where the result goes.
 struct Order {
     sums: Vec<f32>,
     values: Vec<f32>,
@@ -167,7 +167,7 @@ impl Background {
             let _ = ready.send(());
             add_as_ordered(&communicator, received);
         });
-        // Calls on the same communicator come in the same order in all processes.
+        // Other calls on the world's communicator must come after this one in all processes.
         let _ = started.recv();
         Self { orders: Some(orders), thread: Some(thread) }
     }

@@ -84,7 +84,7 @@ impl Activation {
         }
     }
 
-    /// The same values on the differentiating side, as what gradients are asked for.
+    /// The same values on the differentiating side, tracked, so that a backward pass finds their gradient.
     pub(crate) fn into_tracked(self) -> Self {
         match self.into_autodiff() {
             Self::Map(x) => Self::Map(x.require_grad()),
@@ -93,7 +93,7 @@ impl Activation {
         }
     }
 
-    /// Takes the gradient for a tracked activation out of those of a backward pass.
+    /// Takes the gradient of a tracked activation out of what a backward pass found.
     pub(crate) fn take_gradient(&self, found: &mut Gradients) -> Option<Self> {
         match self {
             Self::Map(x) => x.grad_remove(found).map(Self::Map),
@@ -102,7 +102,7 @@ impl Activation {
         }
     }
 
-    /// The backward pass from this activation, the gradient for which is known.
+    /// The backward pass from this activation, whose gradient is known.
     ///
     /// # Panics
     /// If they differ in shape.

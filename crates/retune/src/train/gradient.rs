@@ -73,7 +73,7 @@ pub struct LossGradients {
     pub observed: Vec<ObservedStatistics>,
 }
 
-/// Is told of each block, from the last to the first, once the backward pass has its gradients.
+/// Called for each block, from the last to the first, once the backward pass has its gradients.
 pub(super) type BlockDone<'a> = &'a mut (dyn FnMut(usize, &mut Gradients) + Send);
 
 /// The first block with a trained parameter; the number of blocks where there is none.
@@ -243,15 +243,15 @@ fn differentiate(
     LossGradients { loss: value, correct, gradients, observed }
 }
 
-/// The graph of a block. Each has one of its own, so that its gradients can be used, and its activations given back, while
-/// the backward pass goes on with the block before.
+/// The graph of a block. Each block has its own, so that its gradients can be used, and its activations freed, while the
+/// backward pass goes on with the block before.
 struct BlockGraph {
     block: usize,
     entry: Activation,
     output: Activation,
 }
 
-/// From what enters the first block with a trained parameter to the logits.
+/// The forward pass, from what enters the first block with a trained parameter to the logits.
 fn forward_by_block(
     model: &Model,
     entry: Activation,
@@ -268,7 +268,7 @@ fn forward_by_block(
     (graphs, x.pool())
 }
 
-/// The gradient of a loss for each parameter that is trained.
+/// The backward pass: the gradient of a loss with respect to each trained parameter.
 fn backward_by_block(
     loss: Tensor<1>,
     mut graphs: Vec<BlockGraph>,
