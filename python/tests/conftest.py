@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ from PIL import Image
 
 # A model's name must never reach a network from a test.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# A shell that runs the tests in the background lets them ignore interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import retune  # noqa: E402
 
