@@ -26,14 +26,14 @@ METHODS, SEEDS = ["lp", "ft", "lp-ft"], 2
 RUNS = len(METHODS) * SEEDS
 
 
-def make_images(folder: Path, count: int) -> None:
+def make_images(folder: Path, count: int, kind: str = "png") -> None:
     draws = numpy.random.default_rng(0)
     for name, channel in (("green", 1), ("red", 0)):
         (folder / name).mkdir(parents=True)
         for number in range(count):
             image = draws.integers(0, 90, (32, 32, 3), dtype=numpy.uint8)
             image[..., channel] += 60
-            Image.fromarray(image).save(folder / name / f"{number:03}.png")
+            Image.fromarray(image).save(folder / name / f"{number:03}.{kind}")
 
 
 def without_times(value: object) -> object:

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy
 from moto.server import ThreadedMotoServer
-from PIL import Image
 
 logging.getLogger("werkzeug").setLevel(logging.ERROR)
 SERVER = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -29,24 +28,15 @@ os.environ.update(
     AWS_DEFAULT_REGION="us-east-1",
 )
 
-# The libraries read the place of the server when they start.
+# The libraries read where the server is when they are imported.
 import boto3  # noqa: E402
 import pyarrow.fs  # noqa: E402
 import pyarrow.parquet  # noqa: E402
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
+from ray_trial import make_images  # noqa: E402
 
 import retune  # noqa: E402
-
-
-def make_images(folder: Path, count: int) -> None:
-    draws = numpy.random.default_rng(0)
-    for name, channel in (("green", 1), ("red", 0)):
-        (folder / name).mkdir(parents=True)
-        for number in range(count):
-            image = draws.integers(0, 90, (32, 32, 3), dtype=numpy.uint8)
-            image[..., channel] += 60
-            Image.fromarray(image).save(folder / name / f"{number:03}.jpg", quality=90)
 
 
 def told(what: str, holds: bool) -> bool:
@@ -94,7 +84,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         model, images = Path(folder) / "model", Path(folder) / "images"
         retune.demo.backbone(model)
-        make_images(images, 40)
+        make_images(images, 40, "jpg")
         held = extraction(store, model, images)
         held = search(model, images) and held
     ray.shutdown()

@@ -15,7 +15,7 @@ from PIL import Image
 
 # A model's name must never reach a network from a test.
 os.environ["HF_HUB_OFFLINE"] = "1"
-# A shell that runs the tests in the background lets them ignore interrupts.
+# Shells start background jobs with interrupts ignored, and some tests interrupt a run.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import retune  # noqa: E402

@@ -11,7 +11,7 @@ use crate::operator::{Array, Kept, Needs, Operator, run};
 /// `gradient` has the shape of `x`, and is not tracked.
 ///
 /// # Panics
-/// If the shapes differ.
+/// If the shapes differ, or, on the CPU, if the gradient is not of 32-bit floats.
 pub fn gradient_seed<const D: usize>(x: Tensor<D>, gradient: Tensor<D>) -> Tensor<1> {
     assert_eq!(x.dims(), gradient.dims(), "a gradient for each value");
     if !run_on(&x.device()) {

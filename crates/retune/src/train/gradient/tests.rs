@@ -61,8 +61,8 @@ fn blocks_have_the_gradients_of_one_graph_and_are_told_from_the_last_to_the_firs
             let found =
                 BatchInParts::new(&model, &batch, None, &what).gradients(0..batch.n, &mut |block, gradients| {
                     let known = |index: usize| gradients[index].is_some();
-                    let own = (0..specs.len()).filter(|&index| trained[index] && specs[index].block == block);
-                    told.push((block, own.into_iter().all(known)));
+                    let mut own = (0..specs.len()).filter(|&index| trained[index] && specs[index].block == block);
+                    told.push((block, own.all(known)));
                 });
             let expected: Vec<(usize, bool)> = (first..blocks).rev().map(|block| (block, true)).collect();
             assert_eq!(told, expected, "{name} from block {first}");
