@@ -422,7 +422,7 @@ impl Model {
         let known = |spec: &ParameterSpec| {
             let old = self.parameters.position(&spec.name);
             if let Some((rows, old)) = rows.as_ref().zip(old).filter(|_| spec.block == own_head) {
-                return Some(Tensor::from_floats(rows.take(&self.parameters.values(old)).as_slice(), &device));
+                return Some(device::tensor(rows.take(&self.parameters.values(old)), [spec.len()], &device));
             }
             let keeps = spec.block != own_head || head == HeadInitialization::Keep;
             match old.filter(|&old| keeps && self.network.specs[old].shape == spec.shape) {

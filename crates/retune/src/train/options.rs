@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 
+use burn::tensor::Device;
 pub use retune_kernels::Precision;
 use retune_pixels::augment::{AugmentPolicy, Augmentation};
 use serde::{Deserialize, Serialize};
@@ -233,6 +234,17 @@ impl TrainOptions {
         let part = self.at_once()?.get();
         let batch = self.shared_batch().map_or(self.images_of_update(), NonZeroUsize::get);
         (self.processes.are_several() && !self.mix.is_active()).then_some(Turns { batch, part, rank, size })
+    }
+
+    /// Checks that a device can train by these options.
+    ///
+    /// # Errors
+    /// What it cannot do.
+    pub(crate) fn check_device(&self, device: &Device) -> Result<(), TrainError> {
+        match self.precision {
+            Precision::Bfloat16 if !device::multiplies_bfloat16(device) => Err(TrainError::NoBfloat16),
+            Precision::Bfloat16 | Precision::Float32 => Ok(()),
+        }
     }
 
     /// Checks that several processes can train by these options.
