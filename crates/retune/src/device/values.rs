@@ -29,6 +29,7 @@ pub(crate) trait Quantity:
 }
 
 impl Quantity for f32 {
+    #[inline]
     fn sqrt(self) -> Self {
         f32::sqrt(self)
     }
@@ -40,7 +41,8 @@ impl Quantity for Tensor<1> {
     }
 }
 
-/// New values of `W` quantities, by these and `R` others.
+/// New values of `W` quantities, by these and `R` others. Implementations are inline: the loop over a CPU's numbers is in
+/// another file.
 pub(crate) trait Rule<const W: usize, const R: usize>: Copy + Sync {
     fn apply<Q: Quantity>(self, written: [Q; W], read: [Q; R]) -> [Q; W];
 }
@@ -117,6 +119,7 @@ pub(crate) fn zeros_like(values: &Tensor<1>) -> Tensor<1> {
 pub(crate) struct Sum;
 
 impl Rule<1, 1> for Sum {
+    #[inline]
     fn apply<Q: Quantity>(self, [sum]: [Q; 1], [other]: [Q; 1]) -> [Q; 1] {
         [sum + other]
     }
@@ -126,6 +129,7 @@ impl Rule<1, 1> for Sum {
 struct Scale(f32);
 
 impl Rule<1, 0> for Scale {
+    #[inline]
     fn apply<Q: Quantity>(self, [value]: [Q; 1], []: [Q; 0]) -> [Q; 1] {
         [value * self.0]
     }
@@ -214,6 +218,7 @@ mod tests {
     struct Mixed;
 
     impl Rule<2, 1> for Mixed {
+        #[inline]
         fn apply<Q: Quantity>(self, [a, b]: [Q; 2], [c]: [Q; 1]) -> [Q; 2] {
             [a * b.clone() + c.clone(), b.sqrt() / c]
         }

@@ -13,6 +13,7 @@ struct AddGradient {
 }
 
 impl Rule<1, 2> for AddGradient {
+    #[inline]
     fn apply<Q: Quantity>(self, [gradient]: [Q; 1], [value, start]: [Q; 2]) -> [Q; 1] {
         [gradient + (value - start) * self.strength]
     }
@@ -20,6 +21,7 @@ impl Rule<1, 2> for AddGradient {
 
 /// The same with `w₀ = 0`.
 impl Rule<1, 1> for AddGradient {
+    #[inline]
     fn apply<Q: Quantity>(self, [gradient]: [Q; 1], [value]: [Q; 1]) -> [Q; 1] {
         [gradient + value * self.strength]
     }
@@ -32,6 +34,7 @@ struct Approach {
 }
 
 impl Rule<1, 1> for Approach {
+    #[inline]
     fn apply<Q: Quantity>(self, [value]: [Q; 1], [start]: [Q; 1]) -> [Q; 1] {
         [value.clone() - (value - start) * self.share]
     }
@@ -39,6 +42,7 @@ impl Rule<1, 1> for Approach {
 
 /// The same with `w₀ = 0`.
 impl Rule<1, 0> for Approach {
+    #[inline]
     fn apply<Q: Quantity>(self, [value]: [Q; 1], []: [Q; 0]) -> [Q; 1] {
         [value.clone() - value * self.share]
     }

@@ -11,6 +11,7 @@ struct Toward {
 }
 
 impl Rule<1, 1> for Toward {
+    #[inline]
     fn apply<Q: Quantity>(self, [value]: [Q; 1], [end]: [Q; 1]) -> [Q; 1] {
         // Subtracted: −0 − 0 is −0, and a frozen tensor keeps its bits, where −0 + 0 would be 0.
         [value.clone() - (value - end) * self.share]

@@ -197,6 +197,7 @@ struct SgdStep {
 }
 
 impl Rule<2, 1> for SgdStep {
+    #[inline]
     fn apply<Q: Quantity>(self, [value, buffer]: [Q; 2], [gradient]: [Q; 1]) -> [Q; 2] {
         let buffer = buffer * self.momentum + (gradient + value.clone() * self.weight_decay);
         [value - buffer.clone() * self.learning_rate, buffer]
@@ -233,6 +234,7 @@ impl AdamStep {
 }
 
 impl Rule<3, 1> for AdamStep {
+    #[inline]
     fn apply<Q: Quantity>(self, [value, first, second]: [Q; 3], [gradient]: [Q; 1]) -> [Q; 3] {
         let [first_beta, second_beta] = self.betas;
         let gradient = gradient + value.clone() * self.coupled_decay;

@@ -22,6 +22,7 @@ const MEASURED_IMAGES: usize = 8192;
 struct Follow;
 
 impl Rule<1, 1> for Follow {
+    #[inline]
     fn apply<Q: Quantity>(self, [old]: [Q; 1], [new]: [Q; 1]) -> [Q; 1] {
         [old * (1.0 - MOMENTUM) as f32 + new * MOMENTUM as f32]
     }
