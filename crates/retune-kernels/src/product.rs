@@ -21,7 +21,7 @@ pub(crate) use self::bfloat16::Unit as Bfloat16Unit;
 pub(crate) use self::gather::{Axis, Gather};
 pub(crate) use self::outer::{Side, outer_products, suits_outer};
 use self::panels::panel_width;
-pub(crate) use self::panels::{MatrixLayout, Panels, Scale, widest_panel};
+pub(crate) use self::panels::{MatrixLayout, Panels, Scale, pack_panel, widest_panel};
 pub(crate) use self::source::{Source, Weights};
 pub(crate) use self::threads::Threads;
 pub(crate) use self::transposed::{Part, Strides, TransposedProduct, transposed_product};

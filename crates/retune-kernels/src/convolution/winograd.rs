@@ -17,7 +17,7 @@ pub(super) use self::weight_gradient::weight_gradient;
 use self::transform::{FREQUENCIES, PIXELS, RESULTS, TAPS, Transform, both};
 use super::{After, ConvolutionShape};
 use crate::instructions::dispatch;
-use crate::product::{MatrixLayout, Panels, Scale, Threads, accumulate, widest_panel};
+use crate::product::{MatrixLayout, Scale, Threads, accumulate, pack_panel, widest_panel};
 use crate::shared::SharedSlice;
 use crate::vectors::{load, store};
 use crate::workspace::Workspace;
@@ -243,18 +243,15 @@ impl Weights<'_> {
     /// A panel of transformed weights, `frequency × depth × panel width`: `G g Gᵀ`.
     fn panel(&self, panel: usize) -> Workspace {
         let width = widest_panel();
-        let first = panel * width;
-        let columns = (self.layout.columns - first).min(width);
-        let start = self.layout.start + first * self.layout.column_stride;
-        let scale = match self.scale {
-            Scale::Columns(factors) => Scale::Columns(&factors[first..first + columns]),
-            other => other,
-        };
-        let packed = Panels::pack(self.values, MatrixLayout { columns, start, ..self.layout }, scale, Threads::This);
+        let columns = panel * width..self.layout.columns.min((panel + 1) * width);
         let size = self.layout.depth * width;
+        let mut taps = Workspace::new(TAPS * TAPS * size);
+        if columns.len() < width {
+            taps.fill(0.0);
+        }
+        pack_panel(self.values, self.layout, self.scale, columns, width, &mut taps);
         let mut transformed = Workspace::new(FREQUENCIES * size);
-        let taps = packed.values();
-        dispatch(TransformWeights { taps, size, turned: self.turned, out: &mut transformed });
+        dispatch(TransformWeights { taps: &taps, size, turned: self.turned, out: &mut transformed });
         transformed
     }
 }

@@ -19,8 +19,8 @@ const MOST_COLUMNS: usize = 512;
 /// second-level cache in either precision.
 const PARTS_TOGETHER: usize = 768;
 
-/// Least depth and least columns of a product that goes to the unit. Below, blocks are mostly padding.
-const MIN_DEPTH: usize = 32;
+/// Least depth and least columns of a product that goes to the unit. Below, blocks are more than half padding.
+const MIN_DEPTH: usize = 16;
 const MIN_COLUMNS: usize = 48;
 
 /// Whether the unit computes a product faster than vectors do.
@@ -54,30 +54,40 @@ unsafe fn run_with_unit<const PARTS: usize>(unit: Unit, task: Task) {
     let mut left = Packed::<PARTS>::new(columns.len().div_ceil(BLOCK), together);
     let mut right = Packed::<PARTS>::new(1, together);
     let tiles = Tiles::new(unit);
+    // Whether a tap's sums hold something.
+    let mut are_begun = vec![false; product.gather.taps()];
     for first in (0..all_rows).step_by(together) {
         let rows = Rows::new(&product, first, together.min(all_rows - first));
         rows.pack_gradients(&columns, &mut left);
-        for (tap, sums) in sums.chunks_exact_mut(depths.len() * width).enumerate() {
+        for ((tap, sums), is_begun) in sums.chunks_exact_mut(depths.len() * width).enumerate().zip(&mut are_begun) {
             let Some(sources) = rows.sources(tap, depths.start) else { continue };
+            let adds = std::mem::replace(is_begun, true);
             for start in (0..depths.len()).step_by(BLOCK) {
                 let count = BLOCK.min(depths.len() - start);
                 let row = |row: usize| sources[row].map_or(&ZEROS[..count], |source| &source[start..][..count]);
                 pack_columns::<PARTS>(rows.count, row, right.only_block_mut());
-                add_products(&tiles, (&left, &right), rows.count, &mut sums[start..], (count, depths.len()));
+                write_products(&tiles, (&left, &right), rows.count, &mut sums[start..], (count, depths.len()), adds);
             }
+        }
+    }
+    // Taps that lie on the padding everywhere.
+    for (sums, is_begun) in sums.chunks_exact_mut(depths.len() * width).zip(are_begun) {
+        if !is_begun {
+            sums.fill(0.0);
         }
     }
 }
 
-/// Adds the products of all blocks of columns and a block of `count` depths to their sums, a row for each column, each
-/// `stride` values from the next.
+/// Writes the products of all blocks of columns and a block of `count` depths, or adds them to the sums, a row for each
+/// column, each `stride` values from the next.
 #[inline(always)]
-fn add_products<const PARTS: usize>(
+fn write_products<const PARTS: usize>(
     tiles: &Tiles,
     (left, right): (&Packed<PARTS>, &Packed<PARTS>),
     rows: usize,
     sums: &mut [f32],
     (count, stride): (usize, usize),
+    adds: bool,
 ) {
     let steps = 0..rows.div_ceil(STEP);
     let mut beside = Block::default();
@@ -87,12 +97,13 @@ fn add_products<const PARTS: usize>(
         if count == BLOCK {
             let to = Place { start: sums.as_mut_ptr(), stride };
             // SAFETY: the sums have a whole block there.
-            unsafe { tiles.multiply::<PARTS>(left, right, to, to) };
+            unsafe { tiles.multiply::<PARTS>(left, right, if adds { to } else { Place::zeros() }, to) };
         } else {
             // SAFETY: a block of its own.
             unsafe { tiles.multiply::<PARTS>(left, right, Place::zeros(), beside.place()) };
             for (sums, products) in sums.chunks_mut(stride).zip(&beside.0) {
-                sums[..count].iter_mut().zip(products).for_each(|(sum, product)| *sum += product);
+                let sums = sums[..count].iter_mut().zip(products);
+                sums.for_each(|(sum, product)| *sum = if adds { *sum + product } else { *product });
             }
         }
     }
