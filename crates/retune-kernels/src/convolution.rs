@@ -287,14 +287,25 @@ pub fn weight_gradient(
         let dw = unsafe { filled(shape.weight_len(), |dw| window_gradient(shape, x, gradient, precision, dw)) };
         Reading::restore(shape, dw)
     };
-    let row = (shape.weight_len() / shape.outputs.max(1)).max(1);
-    let scale_gradient = weight
-        .map(|weight| dw.par_chunks(row).zip(weight.par_chunks(row)).map(|(dw, weight)| dot(dw, weight)).collect());
-    if let Some(scale) = scale {
-        let rows = dw.par_chunks_mut(row).zip(scale);
-        rows.for_each(|(dw, &scale)| dw.iter_mut().for_each(|dw| *dw *= scale));
-    }
+    let scale_gradient = finish_rows(&mut dw, (shape.weight_len() / shape.outputs.max(1)).max(1), scale, weight);
     WeightGradient { weight: dw, scale: scale_gradient, sums }
+}
+
+/// Multiplies each output channel's row of a weight gradient by its scale, and returns the gradients of the scales if there is
+/// a weight. A row is still in the cache when it is read for the second time.
+fn finish_rows(dw: &mut [f32], row: usize, scale: Option<&[f32]>, weight: Option<&[f32]>) -> Option<Vec<f32>> {
+    if scale.is_none() && weight.is_none() {
+        return None;
+    }
+    let finish = |(index, dw): (usize, &mut [f32])| {
+        let of_scale = weight.map_or(0.0, |weight| dot(dw, &weight[index * row..][..dw.len()]));
+        if let Some(scale) = scale {
+            dw.iter_mut().for_each(|dw| *dw *= scale[index]);
+        }
+        of_scale
+    };
+    let gradients = dw.par_chunks_mut(row).enumerate().map(finish).collect();
+    weight.is_some().then_some(gradients)
 }
 
 /// The gradient of a weight that is no matrix, as the product leaves it.

@@ -27,12 +27,20 @@ const MIN_COLUMNS: usize = 48;
 /// Most taps: their values are copied next to each other for every row.
 const MAX_TAPS: usize = 64;
 
-/// Whether the unit computes a product faster than vectors do. The number of rows does not matter, so that a row's result
-/// does not depend on it.
-pub(in crate::product) fn suits_rows(gather: &Gather, layout: MatrixLayout) -> bool {
+/// Least rows of a gradient of a convolution that strides, in 32 bits: with fewer, it takes longer to pack the weights.
+const MIN_ROWS_BY_TAPS: usize = 2048;
+
+/// Whether the unit computes a product faster than vectors do. In forward passes, the number of rows does not matter, so that a
+/// row's result does not depend on it.
+pub(in crate::product) fn suits_rows(precision: Precision, gather: &Gather, layout: MatrixLayout) -> bool {
     let MatrixLayout { taps, depth, columns, .. } = layout;
-    let goes_by_taps = gather.is_even() || depth.is_multiple_of(STEP);
-    taps * depth >= MIN_DEPTH && columns >= MIN_COLUMNS && (taps == 1 || taps <= MAX_TAPS && goes_by_taps)
+    let suits_windows = if gather.is_even() {
+        taps <= MAX_TAPS
+    } else {
+        let are_many = precision == Precision::Bfloat16 || gather.rows() >= MIN_ROWS_BY_TAPS;
+        depth.is_multiple_of(STEP) && are_many
+    };
+    taps * depth >= MIN_DEPTH && columns >= MIN_COLUMNS && (taps == 1 || suits_windows)
 }
 
 /// Computes the output's rows from those of `source`.
@@ -262,6 +270,77 @@ impl<const PARTS: usize> Task<'_, PARTS> {
                 match usize::try_from(offset) {
                     Ok(offset) => pack_row::<PARTS>(&self.source[offset..][..self.depth], row, block),
                     Err(_) => clear_row::<PARTS>(row, block),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Unit;
+    use crate::convolution::{ConvolutionShape, input_gradient};
+    use crate::precision::{Precision, rounded};
+    use crate::product::amx::tests::values;
+
+    /// The input's gradient in double precision, and for each element the magnitudes that it adds up.
+    fn expected(shape: &ConvolutionShape, gradient: &[f32], weight: &[f32]) -> Vec<(f64, f64)> {
+        let ((height, width), (rows, columns), kernel) = (shape.input, shape.output(), shape.kernel);
+        let mut sums = vec![(0.0, 0.0); shape.input_len()];
+        let place = |at: usize, tap: usize, padding: usize, length: usize| {
+            (at * shape.stride + tap).checked_sub(padding).filter(|at| *at < length)
+        };
+        let pixels = shape.batch * rows * columns;
+        for (pixel, tap) in (0..pixels).flat_map(|pixel| (0..kernel * kernel).map(move |tap| (pixel, tap))) {
+            let (image, y, x) = (pixel / (rows * columns), pixel / columns % rows, pixel % columns);
+            let line = place(y, tap / kernel, shape.vertical_padding.0, height);
+            let column = place(x, tap % kernel, shape.horizontal_padding.0, width);
+            let Some((line, column)) = line.zip(column) else { continue };
+            let sums = &mut sums[((image * height + line) * width + column) * shape.inputs..][..shape.inputs];
+            for (output, &g) in gradient[pixel * shape.outputs..][..shape.outputs].iter().enumerate() {
+                for (input, sum) in sums.iter_mut().enumerate() {
+                    let weight = weight[(output * shape.inputs + input) * kernel * kernel + tap];
+                    let term = f64::from(g) * f64::from(weight);
+                    *sum = (sum.0 + term, sum.1 + term.abs());
+                }
+            }
+        }
+        sums
+    }
+
+    #[test]
+    fn gradients_of_strides_are_those_of_double_precision() {
+        if Unit::available().is_none() {
+            return;
+        }
+        // Enough rows for either precision, and too few; columns of whole blocks and not; places that no window reads.
+        for (batch, side, inputs, outputs, kernel, stride) in
+            [(3, 27, 48, 64, 3, 2), (3, 27, 70, 32, 1, 2), (2, 5, 64, 32, 3, 2), (1, 47, 64, 32, 2, 3)]
+        {
+            let padding = (kernel / 2, kernel / 2);
+            let shape = ConvolutionShape {
+                batch,
+                input: (side, side + 1),
+                inputs,
+                outputs,
+                kernel,
+                stride,
+                vertical_padding: padding,
+                horizontal_padding: padding,
+                groups: 1,
+            };
+            let (gradient, weight) = (values(shape.output_len(), 1), values(shape.weight_len(), 2));
+            for precision in [Precision::Float32, Precision::Bfloat16] {
+                let found = input_gradient(&shape, &gradient, &weight, None, precision);
+                let round = |values: &[f32]| match precision {
+                    Precision::Float32 => values.to_vec(),
+                    Precision::Bfloat16 => values.iter().map(|value| rounded(*value)).collect(),
+                };
+                for (found, (sum, magnitude)) in found.iter().zip(expected(&shape, &round(&gradient), &round(&weight)))
+                {
+                    // Sums of 32 bits, of up to 256 products in steps of 32.
+                    let close = (f64::from(*found) - sum).abs() <= 2f64.powi(-20) * magnitude;
+                    assert!(close, "{shape:?} {precision:?}: {found} {sum}");
                 }
             }
         }

@@ -201,6 +201,7 @@ mod tests {
             (3, 18, 32, 64, 2, 1),
             (1, 4, 64, 530, 3, 2),
             (2, 21, 70, 50, 1, 2),
+            (2, 12, 20, 64, 3, 2),
         ] {
             let padding = (kernel / 2, kernel / 2);
             let shape = ConvolutionShape {
