@@ -151,7 +151,8 @@ pub struct TrainOptions {
     pub augmentation: Augmentation,
     /// Mixup and cutmix.
     pub mix: Mix,
-    /// Steps between checkpoints within an epoch; one is written after every epoch in any case.
+    /// Steps between checkpoints within an epoch, each of which then ends with one, too. With `None`, those of two epochs are at
+    /// least 30 seconds apart. A phase always ends with one.
     pub checkpoint_every: Option<usize>,
     /// Memory for decoded images, in bytes; what does not fit goes to a temporary file.
     pub cache_bytes: u64,
