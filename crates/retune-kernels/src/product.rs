@@ -51,6 +51,14 @@ fn rows_of_task(depth: usize) -> usize {
     (VALUES_OF_TASK / depth.max(1)).clamp(ROWS_OF_SMALL_TASK, ROWS_OF_TASK)
 }
 
+/// Whether this machine has a matrix unit, which multiplies most matrices of floats.
+pub(crate) fn has_matrix_unit() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return amx::Unit::available().is_some();
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
 /// What becomes of the sums before they are written.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Epilogue<'a> {
