@@ -185,6 +185,26 @@ pub fn try_for_each_batch<E: From<InferenceError>>(
     Ok(())
 }
 
+/// As [`for_each_batch`], for the outputs of some of the images, which can be others in each of several processes. The batches
+/// that these are in pass through the model whole.
+///
+/// # Errors
+/// As [`for_each_batch`], of the images of all processes; that of `take`.
+pub(crate) fn for_each_batch_of<E: From<InferenceError>>(
+    model: &Model,
+    loader: &Loader,
+    layer: Layer,
+    images: Range<usize>,
+    (task, monitor): (&str, &dyn Monitor),
+    mut take: impl FnMut(Vec<f32>) -> Result<(), E>,
+) -> Result<(), E> {
+    if loader.options().processes.are_several() {
+        return together::for_each_batch_of(model, loader, layer, images, (task, monitor), take);
+    }
+    let all = 0..loader.batches_per_epoch();
+    try_for_each_batch(model, loader, layer, all, task, monitor, |_, rows| take(rows))
+}
+
 /// The image of the first row that is not finite; `first` is the batch that the rows begin with.
 fn not_finite(rows: &[f32], width: usize, first: &Batch, loader: &Loader) -> Option<String> {
     let at = rows.iter().position(|value| !value.is_finite())?;

@@ -172,7 +172,8 @@ pub(super) fn body_key(model: &Model, block: usize) -> u64 {
     let specs = model.network().specs.iter().enumerate().filter(|(_, spec)| spec.block < block);
     let hashes: Vec<u8> = specs
         .flat_map(|(index, _)| {
-            retune_random::hash(&files::little_endian(&model.parameters.values(index))).to_le_bytes()
+            // Several bytes at a time: all weights pass through here after every epoch of several processes.
+            retune_random::keyed_hash(0, &files::little_endian(&model.parameters.values(index))).to_le_bytes()
         })
         .collect();
     retune_random::hash(&[model.config().architecture().as_bytes(), &hashes].concat())
