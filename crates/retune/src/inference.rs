@@ -7,6 +7,7 @@ pub mod layers;
 mod logits;
 mod metric;
 mod observed;
+mod precision_loss;
 mod predict;
 mod together;
 
@@ -15,8 +16,8 @@ use std::ops::Range;
 use burn::tensor::{Device, Tensor, TensorData};
 
 pub use self::evaluation::{
-    Evaluation, GroupAccuracy, evaluate, evaluate_each, evaluate_for, evaluate_labeled_rows, evaluate_logits,
-    evaluate_scores,
+    Evaluation, GroupAccuracy, evaluate, evaluate_batches, evaluate_each, evaluate_for, evaluate_labeled_rows,
+    evaluate_logits, evaluate_scores,
 };
 pub(crate) use self::evaluation::{Tally, evaluate_rows};
 pub use self::grad_cam::{GradCam, grad_cam};
@@ -24,6 +25,7 @@ pub use self::label_tally::{best_thresholds, label_sets, sigmoid, thresholds};
 pub use self::logits::{cross_entropy, most_likely, softmax, softmax_at};
 pub use self::metric::Metric;
 pub use self::observed::{Outputs, evaluate_observed};
+pub use self::precision_loss::{FeatureComparison, FeatureLoss, LogitComparison, LogitLoss};
 pub use self::predict::ClassProbability;
 use crate::loading::{Batch, Loader, Order};
 use crate::models::parameters::host_values;

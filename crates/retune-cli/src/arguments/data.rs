@@ -15,6 +15,7 @@ use retune::sources::{DataSource, Dataset, ReadImages, SplitName};
 
 use super::location::locate_data;
 use super::parse;
+use super::precision::{self, PrecisionChoice};
 use crate::failure::Failure;
 use crate::output::Console;
 
@@ -127,9 +128,21 @@ pub struct BatchArguments {
     /// Images per batch
     #[arg(long, value_name = "N", default_value = "32", value_parser = parse::count, allow_hyphen_values = true)]
     pub batch_size: usize,
+    // It has an id of its own, because training's option of the same name means something else: neither is passed along
+    // to a suggested command that takes the other.
+    #[arg(long = "precision", id = "forward_precision", value_name = "NAME", default_value = "float32",
+          value_parser = precision::parser(), help = precision::help(""))]
+    precision: PrecisionChoice,
 }
 
 impl BatchArguments {
+    /// The model in the precision that it is to compute in.
+    pub fn in_precision(&self, model: Model, console: &Console) -> Result<Model, Failure> {
+        let model = model.with_precision(self.precision.chosen())?;
+        model.tell_precision(&console.progress);
+        Ok(model)
+    }
+
     /// A loader that reads the images once, with the preprocessing of `model`.
     pub fn loader(&self, dataset: Dataset, model: &Model, console: &Console) -> Result<Loader, Failure> {
         console.tell_unused_range(&dataset, model);
