@@ -62,7 +62,7 @@ def test_precisions_are_those_of_the_command_line(run: retune.Run, backbone: str
     assert (exact != written["features"]).any()
     # The model itself stays as it is.
     assert (model.features(photos).values == exact).all() and (model.features(photos, precision="float32").values == exact).all()
-    with pytest.raises(retune.Error, match="float32, bfloat16, auto"):
+    with pytest.raises(retune.Error, match="expected float32, bfloat16, or auto"):
         model.logits(photos, precision="float16")
 
     document = program_json("eval", "--model", run.path, "--data", photos, "--precision", "bfloat16")

@@ -103,7 +103,7 @@ fn every_command_that_runs_a_model_forward_takes_a_precision() {
         assert_eq!(here.json(&format!("{line} --precision float32 --json")), exact, "{line}");
         assert_ne!(here.json(&format!("{line} --precision bfloat16 --json")), exact, "{line}");
         let refusal = here.refuses(&format!("{line} --precision float16"));
-        assert!(refusal.contains("float32, bfloat16, auto"), "{refusal}");
+        assert!(refusal.contains("expected float32, bfloat16, or auto"), "{refusal}");
     }
     let refusal = here.refuses("predict --model run data/green/00.png --precision bfloat16 --kernels plain");
     let expected =

@@ -33,7 +33,7 @@ pub fn parser() -> impl TypedValueParser<Value = PrecisionChoice> {
 fn read(name: &str) -> Result<PrecisionChoice, String> {
     match name {
         "auto" => Ok(PrecisionChoice::Faster),
-        name => name.parse().map(PrecisionChoice::Always),
+        name => name.parse().map(PrecisionChoice::Always).map_err(|_| "expected float32, bfloat16, or auto".to_owned()),
     }
 }
 
