@@ -105,6 +105,13 @@ fn every_command_that_runs_a_model_forward_takes_a_precision() {
         let refusal = here.refuses(&format!("{line} --precision float16"));
         assert!(refusal.contains("expected float32, bfloat16, or auto"), "{refusal}");
     }
+    // Whichever is faster, it is said where there is a choice.
+    let said = told(&here, "predict --model run data/green/00.png --precision auto");
+    assert_eq!(
+        said.contains("of the time of float32 with this model"),
+        retune_kernels::multiplies_bfloat16(),
+        "{said}"
+    );
     let refusal = here.refuses("predict --model run data/green/00.png --precision bfloat16 --kernels plain");
     let expected =
         "bfloat16 needs the CPU and its fused operators; leave out --device and --kernels, or compute in float32";

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use retune::inference::faster_precision;
 use retune::loading::Loader;
 use retune::models::Model;
 use retune::monitor::Monitor;
@@ -131,14 +132,18 @@ pub struct BatchArguments {
     // It has an id of its own, because training's option of the same name means something else: neither is passed along
     // to a suggested command that takes the other.
     #[arg(long = "precision", id = "forward_precision", value_name = "NAME", default_value = "float32",
-          value_parser = precision::parser(), help = precision::help(""))]
+          value_parser = precision::parser(), help = precision::help("", "with this model"))]
     precision: PrecisionChoice,
 }
 
 impl BatchArguments {
-    /// The model in the precision that it is to compute in.
+    /// The model in the precision that it is to compute in. Models that are compared take that of the first.
     pub fn in_precision(&self, model: Model, console: &Console) -> Result<Model, Failure> {
-        let model = model.with_precision(self.precision.chosen())?;
+        let precision = match self.precision {
+            PrecisionChoice::Always(precision) => precision,
+            PrecisionChoice::Faster => faster_precision(&model, &console.progress),
+        };
+        let model = model.with_precision(precision)?;
         model.tell_precision(&console.progress);
         Ok(model)
     }

@@ -10,13 +10,13 @@ use super::parse::Named;
 pub enum PrecisionChoice {
     /// This one.
     Always(Precision),
-    /// The one that is faster on this CPU.
+    /// The faster one.
     Faster,
 }
 
 impl PrecisionChoice {
-    /// The precision on this machine.
-    pub fn chosen(self) -> Precision {
+    /// The precision of training, by a layer that is measured on this machine.
+    pub fn of_training(self) -> Precision {
         match self {
             Self::Always(precision) => precision,
             Self::Faster if retune_kernels::bfloat16_pays() => Precision::Bfloat16,
@@ -37,7 +37,8 @@ fn read(name: &str) -> Result<PrecisionChoice, String> {
     }
 }
 
-/// What the help says of the option for the products in `part` of the work, such as ` in trained blocks`.
-pub fn help(part: &str) -> String {
-    format!("Precision of matrix products{part}; auto measures which is faster on this CPU")
+/// What the help says of the option for the products in `part` of the work, such as ` in trained blocks`, and what `auto`
+/// measures.
+pub fn help(part: &str, measured: &str) -> String {
+    format!("Precision of matrix products{part}; auto measures which is faster {measured}")
 }

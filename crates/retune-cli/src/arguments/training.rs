@@ -11,7 +11,7 @@ use retune::models::HeadInitialization;
 use retune::pixels::augment::{AugmentPolicy, Augmentation};
 use retune::sources::SplitBy;
 use retune::train::optimizer::{OptimizerKind, OptimizerOptions};
-use retune::train::options::{ActivationOptions, BatchNormPolicy, Keep, Sampling, TrainOptions};
+use retune::train::options::{ActivationOptions, BatchNormPolicy, Keep, Precision, Sampling, TrainOptions};
 
 use super::parse::{self, Named, named};
 use super::precision::{self, PrecisionChoice};
@@ -100,11 +100,11 @@ pub struct TrainingArguments {
     #[arg(long, value_name = "N", default_value = "256")]
     cache_mb: u32,
     #[arg(long, value_name = "NAME", default_value = "float32", value_parser = precision::parser(),
-          help = precision::help(" in trained blocks"))]
+          help = precision::help(" in trained blocks", "on this CPU"))]
     precision: PrecisionChoice,
-    #[arg(long, value_name = "NAME", default_value = "float32", value_parser = precision::parser(),
-          help = precision::help(" in frozen blocks, for training images"))]
-    frozen_precision: PrecisionChoice,
+    /// Precision of matrix products in frozen blocks, for training images
+    #[arg(long, value_name = "NAME", default_value = "float32", value_parser = named::<Precision>(["float32", "bfloat16"]))]
+    frozen_precision: Precision,
     /// Memory for activations of frozen blocks and for features of a linear probe, in MiB; the rest goes to a temporary
     /// file (activations up to 8 GiB or eight times N); with 0, no activations are kept
     #[arg(long, value_name = "N", default_value = "256")]
@@ -185,8 +185,8 @@ impl TrainingArguments {
             mix: Mix { mixup_alpha: self.mixup, cutmix_alpha: self.cutmix },
             checkpoint_every: self.checkpoint_every,
             cache_bytes: u64::from(self.cache_mb) << 20,
-            precision: self.precision.chosen(),
-            frozen_precision: self.frozen_precision.chosen(),
+            precision: self.precision.of_training(),
+            frozen_precision: self.frozen_precision,
             activations: ActivationOptions {
                 memory_bytes: u64::from(self.activation_mb) << 20,
                 half: self.half_activations,
@@ -239,7 +239,6 @@ fn head_initialization(name: &str) -> Result<HeadInitialization, String> {
 mod tests {
     use super::*;
     use clap::Parser;
-    use retune::train::options::Precision;
 
     #[derive(Parser)]
     struct Line {
@@ -263,7 +262,6 @@ mod tests {
     fn auto_is_the_precision_that_pays_on_this_machine() {
         let fastest = if retune_kernels::bfloat16_pays() { Precision::Bfloat16 } else { Precision::Float32 };
         assert_eq!(options(&["--precision", "auto"]).precision, fastest);
-        assert_eq!(options(&["--frozen-precision", "auto"]).frozen_precision, fastest);
         assert_eq!(options(&["--precision", "bfloat16"]).precision, Precision::Bfloat16);
     }
 

@@ -60,8 +60,7 @@ pub fn run(arguments: &AuditArguments, console: &Console) -> Result<(), Failure>
     arguments.out.as_ref().map_or(Ok(()), OutputFile::check)?;
     let change = arguments.preprocessing.change();
     let batches = &arguments.data.batches;
-    let load = |change: &PreprocessingChange| batches.in_precision(arguments.model.load(change, console)?, console);
-    let model = load(&change)?;
+    let model = batches.in_precision(arguments.model.load(&change, console)?, console)?;
     let dataset = arguments.data.open_for(&model, console)?;
     console.tell_unused_range(&dataset, &model);
     let dataset = comparable(dataset, &model, console);
@@ -69,7 +68,7 @@ pub fn run(arguments: &AuditArguments, console: &Console) -> Result<(), Failure>
     // A transformer's position embedding depends on the size, so each size has a model of its own.
     let sized = |&size: &InputSize| {
         let change = PreprocessingChange { size: Some(size), ..change.clone() };
-        Ok((size, load(&change)?))
+        Ok((size, arguments.model.load(&change, console)?.with_precision(model.precision())?))
     };
     let sized = arguments.sizes.iter().map(sized).collect::<Result<Vec<(InputSize, Model)>, Failure>>()?;
     let own = model.config().preprocessing().clone();

@@ -83,7 +83,7 @@ pub fn run(arguments: &CkaArguments, console: &Console) -> Result<(), Failure> {
     let document = match &arguments.against {
         Some(against) => {
             let other = arguments.model.load_other(against, model.config().preprocessing(), console)?;
-            let other = batches.in_precision(other, console)?;
+            let other = other.with_precision(model.precision())?;
             let (rows, columns) = (layers(arguments, &model, true)?, layers(arguments, &other, true)?);
             let other = view("against", &other);
             let result =

@@ -84,8 +84,9 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
     let sets = matched(sets, &model, arguments.model.run().is_some(), console)?;
 
     let preprocessing = model.config().preprocessing();
-    let other =
-        |against: &String| batches.in_precision(arguments.model.load_other(against, preprocessing, console)?, console);
+    let other = |against: &String| -> Result<Model, Failure> {
+        Ok(arguments.model.load_other(against, preprocessing, console)?.with_precision(model.precision())?)
+    };
     let before = arguments.against.as_ref().map(other).transpose()?;
     let mut comparison = LogitComparison::of(&model);
     let temperature = model.config().temperature();
