@@ -1,12 +1,14 @@
 //! A model over a dataset, batch by batch: its output at any layer, and how good it is.
 
 mod evaluation;
+mod faster_precision;
 mod grad_cam;
 mod label_tally;
 pub mod layers;
 mod logits;
 mod metric;
 mod observed;
+mod precision_loss;
 mod predict;
 mod together;
 
@@ -15,15 +17,17 @@ use std::ops::Range;
 use burn::tensor::{Device, Tensor, TensorData};
 
 pub use self::evaluation::{
-    Evaluation, GroupAccuracy, evaluate, evaluate_each, evaluate_for, evaluate_labeled_rows, evaluate_logits,
-    evaluate_scores,
+    Evaluation, GroupAccuracy, evaluate, evaluate_batches, evaluate_each, evaluate_for, evaluate_labeled_rows,
+    evaluate_logits, evaluate_scores,
 };
 pub(crate) use self::evaluation::{Tally, evaluate_rows};
+pub use self::faster_precision::faster_precision;
 pub use self::grad_cam::{GradCam, grad_cam};
 pub use self::label_tally::{best_thresholds, label_sets, sigmoid, thresholds};
 pub use self::logits::{cross_entropy, most_likely, softmax, softmax_at};
 pub use self::metric::Metric;
 pub use self::observed::{Outputs, evaluate_observed};
+pub use self::precision_loss::{FeatureComparison, FeatureLoss, LogitComparison, LogitLoss};
 pub use self::predict::ClassProbability;
 use crate::loading::{Batch, Loader, Order};
 use crate::models::parameters::host_values;

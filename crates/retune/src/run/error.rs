@@ -89,9 +89,6 @@ pub enum FitError {
     /// The head is new, and nothing would train it.
     #[error("the plan never trains the whole head, which is new; give the head a rate, or keep the model's own head")]
     NewHeadFrozen,
-    /// bfloat16 is multiplied by the CPU's fused operators alone.
-    #[error("bfloat16 needs the CPU and its fused operators")]
-    NoBfloat16,
     /// Another run is at work in the directory.
     #[error(transparent)]
     Lock(#[from] LockError),

@@ -2,7 +2,6 @@
 
 use std::num::NonZeroUsize;
 
-pub use retune_kernels::Precision;
 use retune_pixels::augment::{AugmentPolicy, Augmentation};
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +14,7 @@ use crate::inference::Metric;
 use crate::loading::Order;
 use crate::loading::mix::Mix;
 use crate::models::Model;
+pub use crate::models::Precision;
 
 /// What BatchNorm layers of trained blocks do. Those of frozen blocks never change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -157,9 +157,13 @@ pub struct TrainOptions {
     /// Memory for decoded images, in bytes; what does not fit goes to a temporary file.
     pub cache_bytes: u64,
     /// The numbers in which trained blocks multiply matrices, forward and backward. Weights, sums, gradients, optimizer and
-    /// everything else stay in 32 bits, and so do frozen blocks and evaluation.
+    /// everything else stay in 32 bits, and so does evaluation.
     #[serde(default)]
     pub precision: Precision,
+    /// The same of the blocks below the first trained one, for training images: what enters a trained block, and the
+    /// features that a linear probe learns from. Validation sees the model as it will be used, in 32 bits.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub frozen_precision: Precision,
     /// What is kept of the frozen blocks' activations.
     #[serde(default)]
     pub activations: ActivationOptions,
@@ -193,6 +197,7 @@ impl Default for TrainOptions {
             checkpoint_every: None,
             cache_bytes: 256 << 20,
             precision: Precision::Float32,
+            frozen_precision: Precision::Float32,
             activations: ActivationOptions::default(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             processes: Processes::default(),
