@@ -281,26 +281,16 @@ mod tests {
     use super::Unit;
     use crate::convolution::{ConvolutionShape, input_gradient};
     use crate::precision::{Precision, rounded};
-    use crate::product::amx::tests::values;
+    use crate::product::amx::tests::{values, windows};
 
     /// The input's gradient in double precision, and for each element the magnitudes that it adds up.
     fn expected(shape: &ConvolutionShape, gradient: &[f32], weight: &[f32]) -> Vec<(f64, f64)> {
-        let ((height, width), (rows, columns), kernel) = (shape.input, shape.output(), shape.kernel);
-        let mut sums = vec![(0.0, 0.0); shape.input_len()];
-        let place = |at: usize, tap: usize, padding: usize, length: usize| {
-            (at * shape.stride + tap).checked_sub(padding).filter(|at| *at < length)
-        };
-        let pixels = shape.batch * rows * columns;
-        for (pixel, tap) in (0..pixels).flat_map(|pixel| (0..kernel * kernel).map(move |tap| (pixel, tap))) {
-            let (image, y, x) = (pixel / (rows * columns), pixel / columns % rows, pixel % columns);
-            let line = place(y, tap / kernel, shape.vertical_padding.0, height);
-            let column = place(x, tap % kernel, shape.horizontal_padding.0, width);
-            let Some((line, column)) = line.zip(column) else { continue };
-            let sums = &mut sums[((image * height + line) * width + column) * shape.inputs..][..shape.inputs];
+        let (mut sums, taps) = (vec![(0.0, 0.0); shape.input_len()], shape.kernel * shape.kernel);
+        for (pixel, tap, source) in windows(shape) {
+            let sums = &mut sums[source * shape.inputs..][..shape.inputs];
             for (output, &g) in gradient[pixel * shape.outputs..][..shape.outputs].iter().enumerate() {
                 for (input, sum) in sums.iter_mut().enumerate() {
-                    let weight = weight[(output * shape.inputs + input) * kernel * kernel + tap];
-                    let term = f64::from(g) * f64::from(weight);
+                    let term = f64::from(g) * f64::from(weight[(output * shape.inputs + input) * taps + tap]);
                     *sum = (sum.0 + term, sum.1 + term.abs());
                 }
             }

@@ -161,26 +161,16 @@ mod tests {
     use super::Unit;
     use crate::convolution::{ConvolutionShape, weight_gradient};
     use crate::precision::{Precision, rounded};
-    use crate::product::amx::tests::values;
+    use crate::product::amx::tests::{values, windows};
 
     /// The gradient in double precision, and for each element the magnitudes that it adds up.
     fn expected(shape: &ConvolutionShape, x: &[f32], gradient: &[f32]) -> Vec<(f64, f64)> {
-        let ((height, width), (rows, columns)) = (shape.input, shape.output());
-        let mut sums = vec![(0.0, 0.0); shape.weight_len()];
-        let place = |at: usize, tap: usize, padding: usize, length: usize| {
-            (at * shape.stride + tap).checked_sub(padding).filter(|at| *at < length)
-        };
-        let pixels = shape.batch * rows * columns;
-        for (pixel, tap) in (0..pixels).flat_map(|pixel| (0..shape.kernel * shape.kernel).map(move |tap| (pixel, tap)))
-        {
-            let (image, y, x_at) = (pixel / (rows * columns), pixel / columns % rows, pixel % columns);
-            let line = place(y, tap / shape.kernel, shape.vertical_padding.0, height);
-            let column = place(x_at, tap % shape.kernel, shape.horizontal_padding.0, width);
-            let Some((line, column)) = line.zip(column) else { continue };
-            let source = &x[((image * height + line) * width + column) * shape.inputs..][..shape.inputs];
+        let (mut sums, taps) = (vec![(0.0, 0.0); shape.weight_len()], shape.kernel * shape.kernel);
+        for (pixel, tap, source) in windows(shape) {
+            let source = &x[source * shape.inputs..][..shape.inputs];
             for (output, &g) in gradient[pixel * shape.outputs..][..shape.outputs].iter().enumerate() {
                 for (input, &value) in source.iter().enumerate() {
-                    let sum = &mut sums[(output * shape.inputs + input) * shape.kernel * shape.kernel + tap];
+                    let sum = &mut sums[(output * shape.inputs + input) * taps + tap];
                     let term = f64::from(g) * f64::from(value);
                     *sum = (sum.0 + term, sum.1 + term.abs());
                 }
