@@ -83,6 +83,7 @@ impl<'a> Run<'a> {
         done: WorkDone,
     ) -> Result<Self, TrainError> {
         let processes = &trainer.options.processes;
+        trainer.options.check_device(&state.model.parameters.tensors()[0].device())?;
         trainer.options.check_processes(&state.model)?;
         if processes.are_several() && !processes.agree_on(keys::start_key(trainer, plan, &state)) {
             return Err(TrainError::ProcessesDiffer);
@@ -242,13 +243,6 @@ impl<'a> Run<'a> {
 
 /// Name of the first parameter outside `changed` whose bits differ.
 pub(crate) fn first_difference(before: &Parameters, after: &Parameters, changed: &[bool]) -> Option<String> {
-    let bits = |parameters: &Parameters, index: usize| -> Vec<u32> {
-        parameters.values(index).into_iter().map(f32::to_bits).collect()
-    };
-    let specs = before.specs().iter().enumerate().zip(changed);
-    specs
-        .filter(|(_, changed)| !**changed)
-        .map(|(spec, _)| spec)
-        .find(|(index, _)| bits(before, *index) != bits(after, *index))
-        .map(|(_, spec)| spec.name.clone())
+    let mut specs = before.specs().iter().zip(changed).zip(before.differing(after));
+    specs.find(|((_, changed), differs)| !**changed && *differs).map(|((spec, _), _)| spec.name.clone())
 }
