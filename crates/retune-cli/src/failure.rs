@@ -187,7 +187,6 @@ fn hint(error: &FitError) -> String {
         FitError::NoHeadToKeep => "; leave out --head-init keep",
         FitError::NothingToValidate(_) => " (--val-fraction)",
         FitError::NewHeadFrozen => " (--head-init keep)",
-        FitError::NoBfloat16 => "; leave out --device and --kernels, or use --precision float32",
         FitError::DuplicateName(_) => " (--eval NAME=PATH)",
         FitError::Train(TrainError::Diverged { first, .. }) => match (first.what, first.epoch, first.step) {
             (NotFinite::Loss, 1, 1) => " (--mean, --std)",
@@ -198,6 +197,7 @@ fn hint(error: &FitError) -> String {
         FitError::Train(TrainError::BatchNormInParts { .. }) => {
             " (--device cpu, --accumulate N with a smaller --batch-size, or --bn frozen)"
         }
+        FitError::Train(TrainError::NoBfloat16) => "; leave out --device and --kernels, or compute in float32",
         FitError::Train(TrainError::HalfActivationsOfSeveral) => " (leave out --half-activations)",
         _ => "",
     };
@@ -208,6 +208,7 @@ fn hint_of_model(error: &ModelError) -> &'static str {
     match error {
         ModelError::ArchitectureNeeded { .. } => "; name it with --arch (`retune models` lists the available ones)",
         ModelError::ArchitectureNotNeeded(_) => "; leave out --arch",
+        ModelError::NoBfloat16 => "; leave out --device and --kernels, or compute in float32",
         _ => "",
     }
 }
@@ -380,7 +381,8 @@ mod tests {
         assert!(odd.ends_with("`retune fit --resume 'my run'`"), "{odd}");
         assert_eq!(resuming("compare", Path::new("-my")).to_string(), "retune compare --resume=-my");
         // The library itself speaks of no options.
-        for error in [FitError::OutputIsARun(run()), taken(), FitError::NewHeadFrozen, FitError::NoBfloat16] {
+        let rounding = [ModelError::NoBfloat16.into(), TrainError::NoBfloat16.into()];
+        for error in [FitError::OutputIsARun(run()), taken(), FitError::NewHeadFrozen].into_iter().chain(rounding) {
             assert!(!error.to_string().contains("--"), "{error}");
         }
     }

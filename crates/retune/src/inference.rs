@@ -1,32 +1,36 @@
 //! A model over a dataset, batch by batch: its output at any layer, and how good it is.
 
 mod evaluation;
+mod faster_precision;
 mod grad_cam;
 mod label_tally;
 pub mod layers;
 mod logits;
 mod metric;
 mod observed;
+mod precision_loss;
 mod predict;
 mod together;
 
 use std::ops::Range;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 
 pub use self::evaluation::{
-    Evaluation, GroupAccuracy, evaluate, evaluate_each, evaluate_for, evaluate_labeled_rows, evaluate_logits,
-    evaluate_scores,
+    Evaluation, GroupAccuracy, evaluate, evaluate_batches, evaluate_each, evaluate_for, evaluate_labeled_rows,
+    evaluate_logits, evaluate_scores,
 };
 pub(crate) use self::evaluation::{Tally, evaluate_rows};
+pub use self::faster_precision::faster_precision;
 pub use self::grad_cam::{GradCam, grad_cam};
 pub use self::label_tally::{best_thresholds, label_sets, sigmoid, thresholds};
 pub use self::logits::{cross_entropy, most_likely, softmax, softmax_at};
 pub use self::metric::Metric;
 pub use self::observed::{Outputs, evaluate_observed};
+pub use self::precision_loss::{FeatureComparison, FeatureLoss, LogitComparison, LogitLoss};
 pub use self::predict::ClassProbability;
+use crate::device::{self, host_values};
 use crate::loading::{Batch, Loader, Order};
-use crate::models::parameters::host_values;
 use crate::models::{Activation, Model, ModelError};
 use crate::monitor::Monitor;
 use crate::sources::DataError;
@@ -94,7 +98,7 @@ pub(crate) fn images_of(batch: &Batch, range: Range<usize>, device: &Device) -> 
     let (height, width) = (batch.height, batch.width);
     let channels = size.checked_div(height * width).unwrap_or_default();
     let values = batch.images[range.start * size..range.end * size].to_vec();
-    Tensor::from_data(TensorData::new(values, [range.len(), height, width, channels]), device)
+    device::tensor(values, [range.len(), height, width, channels], device)
 }
 
 /// The images of some batches of one size, at least one, in their order, as a tensor `[n, height, width, channels]`.
@@ -103,7 +107,7 @@ fn images_of_all(batches: &[Batch], device: &Device) -> Tensor<4> {
     let n = batches.iter().map(|batch| batch.n).sum();
     let (height, width) = (batches[0].height, batches[0].width);
     let channels = values.len().checked_div(n * height * width).unwrap_or_default();
-    Tensor::from_data(TensorData::new(values, [n, height, width, channels]), device)
+    device::tensor(values, [n, height, width, channels], device)
 }
 
 /// Pixels that are computed at once, as far as [`MAX_BATCHES_AT_ONCE`] allows: as many as 8 images at 224 have.

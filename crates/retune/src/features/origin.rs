@@ -7,10 +7,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::shard::Shard;
-use crate::files;
 use crate::inference::Layer;
 use crate::loading::Loader;
-use crate::models::Model;
+use crate::models::{Model, Precision};
 use crate::sources::{ImageSource, Sample};
 
 /// What the rows of an extraction depend on, down to the last bit. Rows of equal origin can be put together.
@@ -27,6 +26,9 @@ pub(super) struct Origin {
     batch_size: usize,
     /// A transform is a function, which cannot be told from another: such rows are never put together.
     transformed: bool,
+    /// Of matrix products.
+    #[serde(default, skip_serializing_if = "is_float32")]
+    precision: Precision,
     /// Which part of the images the rows are of, if not all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shard: Option<Shard>,
@@ -45,6 +47,7 @@ impl Origin {
             images: loader.dataset().len(),
             batch_size: options.batch_size,
             transformed: options.transform.is_some(),
+            precision: model.precision(),
             shard,
         }
     }
@@ -64,6 +67,11 @@ impl Origin {
         self.batch_size.max(1)
     }
 
+    /// The precision, where it is another than float32.
+    pub fn reduced_precision(&self) -> Option<Precision> {
+        Some(self.precision).filter(|precision| !is_float32(precision))
+    }
+
     /// The images that the rows are of.
     pub fn range(&self) -> Range<usize> {
         let Some(shard) = self.shard else { return 0..self.images };
@@ -80,6 +88,7 @@ impl Origin {
             (self.version == other.version, "another version of this program"),
             (self.model == other.model, "another model"),
             (self.device == other.device, "another device"),
+            (self.precision == other.precision, "another precision"),
             (self.layer == other.layer, "another layer"),
             (self.preprocessing == other.preprocessing, "another preprocessing"),
             (self.data == other.data && self.images == other.images, "other data"),
@@ -91,11 +100,15 @@ impl Origin {
     }
 }
 
+fn is_float32(precision: &Precision) -> bool {
+    *precision == Precision::Float32
+}
+
 /// Architecture and parameters.
 fn model_hash(model: &Model) -> u64 {
     let start = retune_random::hash(format!("{:?}", model.config()).as_bytes());
-    (0..model.parameters.tensors().len())
-        .fold(start, |hash, index| combined(hash, &files::little_endian(&model.parameters.values(index))))
+    let combine = |hash: u64, index: usize| combined_hashes(hash, model.parameters.hash(index));
+    (0..model.parameters.tensors().len()).fold(start, combine)
 }
 
 /// Names, labels and corruptions, and of each file its length and when it was changed.
@@ -115,7 +128,11 @@ fn data_hash(loader: &Loader) -> u64 {
 }
 
 fn combined(hash: u64, bytes: &[u8]) -> u64 {
-    retune_random::hash(&[&hash.to_le_bytes()[..], &retune_random::hash(bytes).to_le_bytes()].concat())
+    combined_hashes(hash, retune_random::hash(bytes))
+}
+
+fn combined_hashes(one: u64, other: u64) -> u64 {
+    retune_random::hash(&[one.to_le_bytes(), other.to_le_bytes()].concat())
 }
 
 /// The state of the file that was asked for last, since many images lie in one.

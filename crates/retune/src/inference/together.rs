@@ -8,9 +8,9 @@ use super::evaluation::Tally;
 use super::observed::{Outputs, outputs};
 use super::{Evaluation, InferenceError, Layer, batches_at_once, images_of_all, not_finite};
 use crate::collective::Processes;
+use crate::device::host_values;
 use crate::loading::{Batch, Loader, Order};
 use crate::models::Model;
-use crate::models::parameters::host_values;
 use crate::monitor::Monitor;
 
 /// As [`super::try_for_each_batch`]; the batches that are handed on have no pixels.

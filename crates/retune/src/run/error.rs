@@ -6,7 +6,7 @@ use retune_pixels::channels::Channels;
 use retune_pixels::preprocess::PreprocessingError;
 
 use super::RUN_FILE;
-use crate::device::UnknownDevice;
+use crate::device::DeviceError;
 use crate::files::FileError;
 use crate::files::lock::LockError;
 use crate::inference::InferenceError;
@@ -39,7 +39,7 @@ pub enum FitError {
     File(#[from] FileError),
     /// No such device.
     #[error(transparent)]
-    Device(#[from] UnknownDevice),
+    Device(#[from] DeviceError),
     /// The output directory holds a run already.
     #[error("{path} already holds a run", path = .0.display())]
     OutputIsARun(PathBuf),
@@ -89,9 +89,6 @@ pub enum FitError {
     /// The head is new, and nothing would train it.
     #[error("the plan never trains the whole head, which is new; give the head a rate, or keep the model's own head")]
     NewHeadFrozen,
-    /// bfloat16 is multiplied by the CPU's fused operators alone.
-    #[error("bfloat16 needs the CPU and its fused operators")]
-    NoBfloat16,
     /// Another run is at work in the directory.
     #[error(transparent)]
     Lock(#[from] LockError),

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::Run;
 use crate::inference::{self, Tally};
+use crate::models::Model;
 use crate::monitor::Monitor;
 use crate::plan::{LogisticRegression, Phase};
 use crate::train::kept_features::KeptFeatures;
@@ -32,12 +33,14 @@ impl Run<'_> {
         let memory_bytes = self.trainer.options.activations.memory_bytes;
         let model = &self.state.model;
         // In memory as far as it suffices.
-        let features = |images: &KeyedLoader, memory_bytes: u64, task: &str| {
+        let features = |model: &Model, images: &KeyedLoader, memory_bytes: u64, task: &str| {
             self.shared.features(model, images, memory_bytes, task, monitor)
         };
-        let train = features(&self.loaders.plain, memory_bytes, "features of training images")?;
+        // Validation judges the head on what the model will give it.
+        let frozen = model.in_precision(self.trainer.options.frozen_precision);
+        let train = features(&frozen, &self.loaders.plain, memory_bytes, "features of training images")?;
         let memory_left = memory_bytes.saturating_sub(train.memory_bytes());
-        let validation = features(&self.loaders.validation, memory_left, "features of validation images")?;
+        let validation = features(model, &self.loaders.validation, memory_left, "features of validation images")?;
 
         self.solve(phase, settings, ProbeFeatures { train, validation }, started)
     }
