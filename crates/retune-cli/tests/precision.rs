@@ -113,8 +113,7 @@ fn every_command_that_runs_a_model_forward_takes_a_precision() {
         "{said}"
     );
     let refusal = here.refuses("predict --model run data/green/00.png --precision bfloat16 --kernels plain");
-    let expected =
-        "bfloat16 needs the CPU and its fused operators; leave out --device and --kernels, or compute in float32";
+    let expected = "bfloat16 needs the CPU and its fused operators, or a device that multiplies in it; leave out --device and --kernels, or compute in float32";
     assert!(refusal.contains(expected), "{refusal}");
 }
 

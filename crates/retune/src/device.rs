@@ -1,7 +1,18 @@
 //! Where tensors live and are computed with.
+//!
+//! This room alone asks which device that is. It has arithmetic that does the same everywhere (`values.rs`), all ways of
+//! values to the host and back (`transfers.rs`), and numbers that may wait on a device (`numbers.rs`).
 
-use burn::tensor::Device;
-use retune_kernels::{Precision, with_precision};
+mod numbers;
+pub(crate) mod transfers;
+pub(crate) mod values;
+
+use burn::tensor::{DType, Device};
+use retune_kernels::{Precision, operators, with_precision};
+
+pub use self::numbers::Numbers;
+pub use self::transfers::Transfers;
+pub(crate) use self::transfers::{host_values, host_values_of_all, tensor, with_values};
 
 const AVAILABLE: &str = if cfg!(all(feature = "wgpu", feature = "cuda")) {
     "cpu, wgpu, cuda"
@@ -16,16 +27,34 @@ const AVAILABLE: &str = if cfg!(all(feature = "wgpu", feature = "cuda")) {
 /// The device for a name: `cpu`, and with the matching cargo feature `wgpu` and `cuda`.
 ///
 /// # Errors
-/// Names the devices that this build has.
-pub fn by_name(name: &str) -> Result<Device, UnknownDevice> {
+/// Names the devices that this build has; says that the machine has none of the kind.
+pub fn by_name(name: &str) -> Result<Device, DeviceError> {
     match name {
         "cpu" => Ok(Device::flex()),
         #[cfg(feature = "wgpu")]
-        "wgpu" => Ok(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)),
+        "wgpu" => {
+            let has_one = !Device::enumerate(burn::tensor::DeviceType::Wgpu).is_empty();
+            has_one.then(|| Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)).ok_or(DeviceError::NoGraphics)
+        }
         #[cfg(feature = "cuda")]
         "cuda" => Ok(Device::cuda(0)),
-        _ => Err(UnknownDevice(name.to_owned())),
+        _ => Err(DeviceError::Unknown(name.to_owned())),
     }
+}
+
+/// Steps after which the host looks at the losses that a device has computed in them. To look is to wait for all that the
+/// device was asked to do, which keeps it from working on while the host prepares the next step. A training that has
+/// diverged goes on for no more than these steps.
+const STEPS_BETWEEN_READS: usize = 16;
+
+/// Whether a device computes in the memory of the host.
+pub(crate) fn is_cpu(device: &Device) -> bool {
+    *device == Device::flex()
+}
+
+/// Steps after which to look at what a device has computed in them: 1 on the CPU, where looking costs nothing.
+pub(crate) fn steps_between_reads(device: &Device) -> usize {
+    if is_cpu(device) { 1 } else { STEPS_BETWEEN_READS }
 }
 
 /// Runs `work` on the thread from which `device` computes fastest. A CPU's operators divide their work among a pool of
@@ -38,30 +67,44 @@ pub(crate) fn compute<R: Send>(device: &Device, work: impl FnOnce() -> R + Send)
 /// The same with matrix products in `precision`, where the device [can multiply in it](can_multiply_in).
 pub(crate) fn compute_in<R: Send>(precision: Precision, device: &Device, work: impl FnOnce() -> R + Send) -> R {
     // A graphics card orders what it is given by thread.
-    if *device == Device::flex() { rayon::scope(|_| with_precision(precision, work)) } else { work() }
+    let work = || with_precision(precision, work);
+    if is_cpu(device) { rayon::scope(|_| work()) } else { work() }
 }
 
-/// Whether matrix products can be in `precision`: only the CPU's fused operators know another than float32.
+/// Whether a device multiplies matrices in `precision`; on the CPU, the fused operators do.
 pub(crate) fn can_multiply_in(precision: Precision, device: &Device) -> bool {
-    precision == Precision::Float32 || (*device == Device::flex() && retune_kernels::operators::are_enabled())
+    match precision {
+        Precision::Float32 => true,
+        Precision::Bfloat16 if is_cpu(device) => operators::are_enabled(),
+        Precision::Bfloat16 => device.supports_dtype(DType::BF16),
+    }
 }
 
 /// Whether BatchNorm can put together the statistics of a batch whose parts are computed apart.
 pub(crate) fn can_share_batches(device: &Device) -> bool {
-    *device == Device::flex()
+    is_cpu(device)
 }
 
-/// `--device` names a device that this build does not have.
+/// There is no such device.
 #[derive(Debug, thiserror::Error)]
-#[error("unknown device '{0}'; this build has: {AVAILABLE}")]
-pub struct UnknownDevice(String);
+pub enum DeviceError {
+    /// No device of this build has the name.
+    #[error("unknown device '{0}'; this build has: {AVAILABLE}")]
+    Unknown(String),
+    /// The machine has no graphics device with a driver for Vulkan, Metal or DirectX.
+    #[error(
+        "no graphics device was found; is a Vulkan driver installed? Mesa's computes on any processor (Debian: \
+         mesa-vulkan-drivers and libvulkan1)"
+    )]
+    NoGraphics,
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn only_the_cpu_multiplies_in_another_precision() {
+    fn the_cpu_multiplies_in_either_precision() {
         let cpu = by_name("cpu").unwrap();
         assert!(can_multiply_in(Precision::Float32, &cpu) && can_multiply_in(Precision::Bfloat16, &cpu));
     }

@@ -14,7 +14,7 @@ mod together;
 
 use std::ops::Range;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 
 pub use self::evaluation::{
     Evaluation, GroupAccuracy, evaluate, evaluate_batches, evaluate_each, evaluate_for, evaluate_labeled_rows,
@@ -29,8 +29,8 @@ pub use self::metric::Metric;
 pub use self::observed::{Outputs, evaluate_observed};
 pub use self::precision_loss::{FeatureComparison, FeatureLoss, LogitComparison, LogitLoss};
 pub use self::predict::ClassProbability;
+use crate::device::{self, host_values};
 use crate::loading::{Batch, Loader, Order};
-use crate::models::parameters::host_values;
 use crate::models::{Activation, Model, ModelError};
 use crate::monitor::Monitor;
 use crate::sources::DataError;
@@ -98,7 +98,7 @@ pub(crate) fn images_of(batch: &Batch, range: Range<usize>, device: &Device) -> 
     let (height, width) = (batch.height, batch.width);
     let channels = size.checked_div(height * width).unwrap_or_default();
     let values = batch.images[range.start * size..range.end * size].to_vec();
-    Tensor::from_data(TensorData::new(values, [range.len(), height, width, channels]), device)
+    device::tensor(values, [range.len(), height, width, channels], device)
 }
 
 /// The images of some batches of one size, at least one, in their order, as a tensor `[n, height, width, channels]`.
@@ -107,7 +107,7 @@ fn images_of_all(batches: &[Batch], device: &Device) -> Tensor<4> {
     let n = batches.iter().map(|batch| batch.n).sum();
     let (height, width) = (batches[0].height, batches[0].width);
     let channels = values.len().checked_div(n * height * width).unwrap_or_default();
-    Tensor::from_data(TensorData::new(values, [n, height, width, channels]), device)
+    device::tensor(values, [n, height, width, channels], device)
 }
 
 /// Pixels that are computed at once, as far as [`MAX_BATCHES_AT_ONCE`] allows: as many as 8 images at 224 have.
@@ -187,6 +187,26 @@ pub fn try_for_each_batch<E: From<InferenceError>>(
     monitor.finish();
     loader.tell_damaged(monitor);
     Ok(())
+}
+
+/// As [`for_each_batch`], for the outputs of some of the images, which can be others in each of several processes. The batches
+/// that these are in pass through the model whole.
+///
+/// # Errors
+/// As [`for_each_batch`], of the images of all processes; that of `take`.
+pub(crate) fn for_each_batch_of<E: From<InferenceError>>(
+    model: &Model,
+    loader: &Loader,
+    layer: Layer,
+    images: Range<usize>,
+    (task, monitor): (&str, &dyn Monitor),
+    mut take: impl FnMut(Vec<f32>) -> Result<(), E>,
+) -> Result<(), E> {
+    if loader.options().processes.are_several() {
+        return together::for_each_batch_of(model, loader, layer, images, (task, monitor), take);
+    }
+    let all = 0..loader.batches_per_epoch();
+    try_for_each_batch(model, loader, layer, all, task, monitor, |_, rows| take(rows))
 }
 
 /// The image of the first row that is not finite; `first` is the batch that the rows begin with.

@@ -25,7 +25,6 @@ mod temperature;
 use std::path::Path;
 
 use indexmap::IndexMap;
-use retune_kernels::operators;
 
 use self::card::ModelCard;
 pub use self::continuation::Continuation;
@@ -40,6 +39,7 @@ pub use self::summary::{CurvePoint, Summary, curve, evaluation_loader, summarize
 pub(crate) use self::summary::{evaluate_everywhere, evaluate_set, on_line, renewed};
 pub use self::temperature::{CalibrationErrors, TemperatureScaling};
 use crate::collective::Processes;
+use crate::device;
 use crate::files;
 use crate::files::lock::DirectoryLock;
 use crate::inference::{self, Metric};
@@ -110,7 +110,7 @@ pub fn start(
             "note: some classes have no validation image, so there is no AUROC to choose by: the loss chooses",
         );
     }
-    if rounds(options) {
+    if rounds(options) && options.device == "cpu" {
         monitor.message(&note_on_bfloat16());
     }
     if options.train.frozen_precision != Precision::Float32
@@ -317,10 +317,7 @@ fn note_on_bfloat16() -> String {
 /// The pretrained model with a head for the data's classes, and the data. A head that is kept keeps
 /// its classes in its own order, and the data's follow it by name.
 pub(crate) fn open(options: &FitOptions) -> Result<(Model, FitData), FitError> {
-    let fused = options.device == "cpu" && operators::are_enabled();
-    if rounds(options) && !fused {
-        return Err(ModelError::NoBfloat16.into());
-    }
+    options.train.check_device(&device::by_name(&options.device)?)?;
     multi_label::check(options)?;
     let mut data = FitData::open(options)?;
     let model = options.model.load(&options.preprocessing, options.train.seed, &options.device)?;

@@ -353,13 +353,14 @@ fn low_rank_training_starts_where_the_fixtures_did() {
         let specs = &model.network().specs;
         let changed =
             (0..specs.len()).filter(|&index| specs[index].block != model.head() && LowRank::fits(&specs[index]));
-        let adapters = Adapters::new(LowRank { rank: 2, alpha: 4.0 }, specs, changed, SEED);
+        let adapters =
+            Adapters::new(LowRank { rank: 2, alpha: 4.0 }, specs, changed, SEED, &burn::tensor::Device::flex());
         let tensors: BTreeMap<String, NamedTensor> = adapters
             .factors()
             .iter()
             .map(|(&index, factors)| {
-                let shape = vec![2, factors.a.len() / 2];
-                (specs[index].name.clone(), NamedTensor { shape, values: factors.a.clone() })
+                let [values, _] = factors.values();
+                (specs[index].name.clone(), NamedTensor { shape: vec![2, values.len() / 2], values })
             })
             .collect();
         let path = folder().join(format!("first_factors/{name}.safetensors"));

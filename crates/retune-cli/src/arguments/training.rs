@@ -93,7 +93,7 @@ pub struct TrainingArguments {
     #[arg(long, value_name = "NAME",
           value_parser = named::<Metric>(Metric::ALL.map(Metric::name)))]
     select: Option<Metric>,
-    /// Also write a checkpoint every STEPS steps [default: after every epoch only]
+    /// Write a checkpoint every STEPS steps and after every epoch [default: after epochs, at least 30 seconds apart]
     #[arg(long, value_name = "STEPS", value_parser = parse::count, allow_hyphen_values = true)]
     checkpoint_every: Option<usize>,
     /// Memory for decoded images, in MiB; the rest goes to a temporary file

@@ -1,8 +1,8 @@
 //! Convolutions and linear layers.
 
-use burn::tensor::module::conv2d;
+use burn::tensor::module::{self, conv2d};
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Tensor, activation};
+use burn::tensor::{DType, Tensor, activation};
 
 use super::{channels_first, channels_last, run_on};
 use crate::convolution::{After, ConvolutionShape, forward, input_gradient, weight_gradient};
@@ -92,7 +92,13 @@ fn plain_convolution(x: Tensor<4>, weight: Tensor<4>, window: Window, following:
     };
     let padding = [vertical_padding, horizontal_padding];
     let options = ConvOptions::new_with_padding([stride, stride], padding, [1, 1], groups);
-    let y = channels_last(conv2d(channels_first(x), weight, shift, options));
+    let x = channels_first(x);
+    let y = if groups == 1 && rounds_factors(&x) {
+        let y = conv2d(x.cast(DType::BF16), weight.cast(DType::BF16), None, options).cast(DType::F32);
+        plus(channels_last(y), shift)
+    } else {
+        channels_last(conv2d(x, weight, shift, options))
+    };
     plain_end(y, residual, limits)
 }
 
@@ -103,7 +109,28 @@ fn plain_linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, following: Foll
         Some(scale) => weight * scale.reshape([outputs, 1]),
         None => weight,
     };
-    plain_end(burn::tensor::module::linear(x, weight.transpose(), shift), residual, limits)
+    let weight = weight.transpose();
+    let y = if rounds_factors(&x) {
+        let y = module::linear(x.cast(DType::BF16), weight.cast(DType::BF16), None);
+        plus(y.cast(DType::F32), shift)
+    } else {
+        module::linear(x, weight, shift)
+    };
+    plain_end(y, residual, limits)
+}
+
+/// Whether products with `x` are of bfloat16: where that is the present precision, and the device has it. Such a device may
+/// round the sums, too.
+fn rounds_factors<const D: usize>(x: &Tensor<D>) -> bool {
+    precision::present() == Precision::Bfloat16 && x.device().supports_dtype(DType::BF16)
+}
+
+/// The sum with a number for each value of the last dimension.
+fn plus<const D: usize>(y: Tensor<D>, shift: Option<Tensor<1>>) -> Tensor<D> {
+    match shift {
+        Some(shift) => y + shift.unsqueeze(),
+        None => y,
+    }
 }
 
 fn plain_end<const D: usize>(y: Tensor<D>, residual: Option<Tensor<D>>, limits: Option<(f32, f32)>) -> Tensor<D> {

@@ -7,7 +7,6 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::shard::Shard;
-use crate::files;
 use crate::inference::Layer;
 use crate::loading::Loader;
 use crate::models::{Model, Precision};
@@ -108,8 +107,8 @@ fn is_float32(precision: &Precision) -> bool {
 /// Architecture and parameters.
 fn model_hash(model: &Model) -> u64 {
     let start = retune_random::hash(format!("{:?}", model.config()).as_bytes());
-    (0..model.parameters.tensors().len())
-        .fold(start, |hash, index| combined(hash, &files::little_endian(&model.parameters.values(index))))
+    let combine = |hash: u64, index: usize| combined_hashes(hash, model.parameters.hash(index));
+    (0..model.parameters.tensors().len()).fold(start, combine)
 }
 
 /// Names, labels and corruptions, and of each file its length and when it was changed.
@@ -129,7 +128,11 @@ fn data_hash(loader: &Loader) -> u64 {
 }
 
 fn combined(hash: u64, bytes: &[u8]) -> u64 {
-    retune_random::hash(&[&hash.to_le_bytes()[..], &retune_random::hash(bytes).to_le_bytes()].concat())
+    combined_hashes(hash, retune_random::hash(bytes))
+}
+
+fn combined_hashes(one: u64, other: u64) -> u64 {
+    retune_random::hash(&[one.to_le_bytes(), other.to_le_bytes()].concat())
 }
 
 /// The state of the file that was asked for last, since many images lie in one.

@@ -9,8 +9,7 @@
 
 use burn::tensor::Tensor;
 
-use crate::device;
-use crate::models::parameters::host_values;
+use crate::device::{self, host_values};
 use crate::models::{Activation, Model, Parameters, Pass};
 
 /// How much each place of an image speaks for a class.

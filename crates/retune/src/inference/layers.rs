@@ -1,8 +1,8 @@
 //! What a model makes of a batch at several layers, in one forward pass.
 
 use super::{InferenceError, Layer, class_token_and_mean, images};
+use crate::device::host_values;
 use crate::loading::{Batch, Loader, Order};
-use crate::models::parameters::host_values;
 use crate::models::{Activation, Model};
 use crate::monitor::Monitor;
 

@@ -2,8 +2,8 @@
 
 use super::evaluation::Tally;
 use super::{InferenceError, images, together};
+use crate::device::host_values;
 use crate::loading::{Batch, Loader, Order};
-use crate::models::parameters::host_values;
 use crate::models::{Activation, Model};
 use crate::monitor::Monitor;
 

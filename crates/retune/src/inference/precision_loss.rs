@@ -6,8 +6,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{Layer, images_of, most_likely, sigmoid, thresholds};
+use crate::device::host_values;
 use crate::loading::Batch;
-use crate::models::parameters::host_values;
 use crate::models::{Model, Precision};
 use crate::wording::{counted, grouped};
 

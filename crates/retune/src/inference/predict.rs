@@ -1,12 +1,11 @@
 //! The classes that a model sees in one image.
 
-use burn::tensor::{Tensor, TensorData};
 use image::RgbImage;
 use retune_pixels::picture::Picture;
 
 use super::{sigmoid, softmax_at};
+use crate::device::{self, host_values};
 use crate::models::Model;
-use crate::models::parameters::host_values;
 
 /// A class and its probability.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,7 +40,7 @@ impl Model {
         let mut values = vec![0.0; height * width * channels];
         preprocessing.normalize_into(&preprocessing.apply(&picture), &mut values);
         let device = self.parameters.tensors()[0].device();
-        let input = Tensor::from_data(TensorData::new(values, [1, height, width, channels]), &device);
+        let input = device::tensor(values, [1, height, width, channels], &device);
         let temperature = self.config().temperature().unwrap_or(1.0);
         let logits = host_values(self.logits(input));
         let probabilities = match self.config().is_multi_label() {

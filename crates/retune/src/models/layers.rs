@@ -3,15 +3,16 @@
 
 use std::sync::Arc;
 
+use burn::tensor::Tensor;
 use burn::tensor::activation;
 use burn::tensor::module;
 use burn::tensor::ops::AvgPoolOptions;
-use burn::tensor::{Tensor, TensorData};
 use retune_kernels::operators::{self, Following, Gated, SharedBatch, Window, channels_first, channels_last, gated};
 
 use super::chain::Activation;
 use super::dropping::Dropping;
 use super::parameters::{Initialization, ParameterBuilder, ParameterId, Parameters, Role};
+use crate::device;
 
 mod in_graph;
 
@@ -120,7 +121,7 @@ impl<'a> Pass<'a> {
         let mut shape = [1; D];
         shape[0] = like.dims()[0];
         let factors = self.dropping?.of_branch(branch.share, self.current_block, branch.number, shape[0])?;
-        Some(Tensor::from_data(TensorData::new(factors, shape), &like.device()))
+        Some(device::tensor(factors, shape, &like.device()))
     }
 
     /// Features as dropout leaves them.
@@ -128,7 +129,7 @@ impl<'a> Pass<'a> {
         let [images, width] = x.dims();
         match self.dropping.and_then(|dropping| dropping.of_features(self.current_block, images, width)) {
             Some(factors) => {
-                let factors = Tensor::from_data(TensorData::new(factors, [images, width]), &x.device());
+                let factors = device::tensor(factors, [images, width], &x.device());
                 x * factors
             }
             None => x,

@@ -146,8 +146,8 @@ pub enum ModelError {
     /// No such layer.
     #[error(transparent)]
     UnknownLayer(#[from] UnknownLayer),
-    /// bfloat16 is multiplied by the CPU's fused operators alone.
-    #[error("bfloat16 needs the CPU and its fused operators")]
+    /// The device has no products of bfloat16.
+    #[error("bfloat16 needs the CPU and its fused operators, or a device that multiplies in it")]
     NoBfloat16,
 }
 
@@ -437,7 +437,7 @@ impl Model {
         let known = |spec: &ParameterSpec| {
             let old = self.parameters.position(&spec.name);
             if let Some((rows, old)) = rows.as_ref().zip(old).filter(|_| spec.block == own_head) {
-                return Some(Tensor::from_floats(rows.take(&self.parameters.values(old)).as_slice(), &device));
+                return Some(device::tensor(rows.take(&self.parameters.values(old)), [spec.len()], &device));
             }
             let keeps = spec.block != own_head || head == HeadInitialization::Keep;
             match old.filter(|&old| keeps && self.network.specs[old].shape == spec.shape) {

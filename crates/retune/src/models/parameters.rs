@@ -5,12 +5,14 @@
 //! a loop over a list and knows no architecture, and the same architecture runs on tracked tensors
 //! while it trains and on plain ones while it is evaluated.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use rand::RngExt;
-
 use rayon::prelude::*;
+
+use crate::device::{self, host_values, host_values_of_all, values, with_values};
+use crate::files;
 
 /// What a parameter is to its layer; optimizers and methods choose by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -114,6 +116,8 @@ impl ParameterId {
 pub struct Parameters {
     specs: Arc<[ParameterSpec]>,
     tensors: Vec<Tensor<1>>,
+    /// The hash of each tensor, once somebody has asked for it; whoever shares the tensor shares it.
+    hashes: Vec<Arc<OnceLock<u64>>>,
 }
 
 impl Parameters {
@@ -130,16 +134,15 @@ impl Parameters {
         seed: u64,
         device: &Device,
     ) -> Self {
-        let fresh =
-            |spec: &ParameterSpec| Tensor::from_data(TensorData::new(spec.initial_values(seed), [spec.len()]), device);
+        let fresh = |spec: &ParameterSpec| device::tensor(spec.initial_values(seed), [spec.len()], device);
         let tensors = specs.par_iter().zip(known).map(|(spec, known)| known.unwrap_or_else(|| fresh(spec))).collect();
-        Self { specs, tensors }
+        Self::from_tensors(specs, tensors)
     }
 
     /// Zeros, for values that a file is about to give.
     pub(super) fn zeros(specs: Arc<[ParameterSpec]>, device: &Device) -> Self {
         let tensors = specs.iter().map(|spec| Tensor::zeros([spec.len()], device)).collect();
-        Self { specs, tensors }
+        Self::from_tensors(specs, tensors)
     }
 
     /// Parameters from flat values in the order of `specs`.
@@ -148,7 +151,8 @@ impl Parameters {
     /// If the number of tensors differs from the number of specs (a caller's error, not input's).
     pub fn from_tensors(specs: Arc<[ParameterSpec]>, tensors: Vec<Tensor<1>>) -> Self {
         assert_eq!(specs.len(), tensors.len(), "one tensor for each parameter");
-        Self { specs, tensors }
+        let hashes = tensors.iter().map(|_| Arc::default()).collect();
+        Self { specs, tensors, hashes }
     }
 
     /// Draws the parameters that `chosen` names anew, the same values for the same seed and names.
@@ -180,13 +184,13 @@ impl Parameters {
 
     /// Whether all values are those of `other`, bit for bit: 0 is not −0.
     pub fn equal(&self, other: &Self) -> bool {
-        self.tensors.len() == other.tensors.len() && (0..self.tensors.len()).all(|index| self.equal_at(other, index))
+        let lengths = |parameters: &Self| parameters.specs.iter().map(ParameterSpec::len).collect::<Vec<_>>();
+        lengths(self) == lengths(other) && !self.differing(other).contains(&true)
     }
 
-    /// Whether the values of the parameter at `index` are those of `other`, bit for bit.
-    pub(crate) fn equal_at(&self, other: &Self, index: usize) -> bool {
-        let (own, other) = (self.values(index), other.values(index));
-        own.len() == other.len() && own.iter().zip(&other).all(|(own, other)| own.to_bits() == other.to_bits())
+    /// For each parameter, whether any bit is not that of `other`, parameters of the same model.
+    pub(crate) fn differing(&self, other: &Self) -> Vec<bool> {
+        values::are_same(self.tensors.iter().zip(&other.tensors)).into_iter().map(|same| !same).collect()
     }
 
     /// The values of the parameter at `index`, flat, on the host.
@@ -194,24 +198,34 @@ impl Parameters {
         host_values(self.tensors[index].clone())
     }
 
+    /// The values of the parameters at `indices`, by one read from a device.
+    pub(crate) fn values_at(&self, indices: &[usize]) -> Vec<Vec<f32>> {
+        host_values_of_all(indices.iter().map(|&index| self.tensors[index].clone()).collect())
+    }
+
+    /// A hash of the values of the parameter at `index`, computed at most once of values that do not change.
+    pub(crate) fn hash(&self, index: usize) -> u64 {
+        // Eight bytes at a time: after each epoch of several processes, all weights pass through here.
+        let of_values = |values: &[f32]| retune_random::keyed_hash(0, &files::little_endian(values));
+        *self.hashes[index].get_or_init(|| with_values(&self.tensors[index], of_values))
+    }
+
     /// Replaces the tensor at `index`.
     pub fn set(&mut self, index: usize, tensor: Tensor<1>) {
-        self.tensors[index] = tensor;
+        *self.tensor_mut(index) = tensor;
     }
 
     /// Replaces the values at `index`, on the same device.
     pub fn set_values(&mut self, index: usize, values: Vec<f32>) {
         let device = self.tensors[index].device();
         let length = values.len();
-        self.tensors[index] = Tensor::from_data(TensorData::new(values, [length]), &device);
+        *self.tensor_mut(index) = device::tensor(values, [length], &device);
     }
 
-    /// Takes the tensor at `index` out and puts back what `update` makes of it, so that an update
-    /// in place finds no second owner.
-    pub fn update(&mut self, index: usize, update: impl FnOnce(Tensor<1>) -> Tensor<1>) {
-        let device = self.tensors[index].device();
-        let taken = std::mem::replace(&mut self.tensors[index], Tensor::empty([1], &device));
-        self.tensors[index] = update(taken);
+    /// The tensor at `index`, to be updated.
+    pub(crate) fn tensor_mut(&mut self, index: usize) -> &mut Tensor<1> {
+        self.hashes[index] = Arc::default();
+        &mut self.tensors[index]
     }
 
     /// Index of the parameter called `name`.
@@ -223,13 +237,6 @@ impl Parameters {
     pub fn trainable_count(&self) -> usize {
         self.specs.iter().filter(|spec| spec.role.is_trainable()).map(ParameterSpec::len).sum()
     }
-}
-
-/// A tensor's values on the host as `f32`; on the CPU they are taken over where nobody else holds
-/// them, not copied.
-pub(crate) fn host_values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    let data = tensor.into_data_as::<f32>();
-    data.try_into_vec().expect("data that was just converted to f32 holds f32")
 }
 
 /// Collects the parameters of a model while its layers are built, keeping the dotted names.
@@ -281,5 +288,29 @@ impl ParameterBuilder {
 
     pub fn finish(self) -> Arc<[ParameterSpec]> {
         self.specs.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_is_that_of_the_present_values() {
+        let spec = |name: &str| ParameterSpec {
+            name: name.to_owned(),
+            shape: vec![2],
+            role: Role::Weight,
+            block: 0,
+            initialization: Initialization::Constant(1.0),
+        };
+        let mut parameters = Parameters::initialize(vec![spec("a"), spec("b")].into(), 0, &Device::flex());
+        let copy = parameters.clone();
+        let of_ones = parameters.hash(0);
+        assert_eq!(of_ones, retune_random::keyed_hash(0, &files::little_endian(&[1.0, 1.0])));
+        assert_eq!(copy.hashes[0].get(), Some(&of_ones), "who shares a tensor shares its hash");
+        parameters.set_values(0, vec![1.0, 2.0]);
+        assert_eq!(parameters.hash(0), retune_random::keyed_hash(0, &files::little_endian(&[1.0, 2.0])));
+        assert_eq!((copy.hash(0), copy.hash(1)), (of_ones, of_ones));
     }
 }

@@ -248,13 +248,20 @@ fn checked(
 /// # Errors
 /// Names the path and the reason, such as a full disk.
 pub fn write_safetensors(path: &Path, parameters: &Parameters) -> Result<(), WeightsError> {
-    write_tensors(path, (0..parameters.specs().len()).map(|index| named_tensor(parameters, index)).collect())
+    write_tensors(path, named_tensors(parameters, 0..parameters.specs().len()))
 }
 
-/// The name of the parameter at `index`, its shape and its values.
-pub(crate) fn named_tensor(parameters: &Parameters, index: usize) -> (String, NamedTensor) {
-    let spec = &parameters.specs()[index];
-    (spec.name.clone(), NamedTensor { shape: spec.shape.clone(), values: parameters.values(index) })
+/// The parameters at `indices` by name, with their shapes and values.
+pub(crate) fn named_tensors(
+    parameters: &Parameters,
+    indices: impl IntoIterator<Item = usize>,
+) -> BTreeMap<String, NamedTensor> {
+    let indices: Vec<usize> = indices.into_iter().collect();
+    let specs = indices.iter().map(|&index| &parameters.specs()[index]);
+    let named = |(spec, values): (&ParameterSpec, Vec<f32>)| {
+        (spec.name.clone(), NamedTensor { shape: spec.shape.clone(), values })
+    };
+    specs.zip(parameters.values_at(&indices)).map(named).collect()
 }
 
 /// Writes named tensors as a `.safetensors` file.

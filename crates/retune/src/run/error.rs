@@ -6,7 +6,7 @@ use retune_pixels::channels::Channels;
 use retune_pixels::preprocess::PreprocessingError;
 
 use super::RUN_FILE;
-use crate::device::UnknownDevice;
+use crate::device::DeviceError;
 use crate::files::FileError;
 use crate::files::lock::LockError;
 use crate::inference::InferenceError;
@@ -39,7 +39,7 @@ pub enum FitError {
     File(#[from] FileError),
     /// No such device.
     #[error(transparent)]
-    Device(#[from] UnknownDevice),
+    Device(#[from] DeviceError),
     /// The output directory holds a run already.
     #[error("{path} already holds a run", path = .0.display())]
     OutputIsARun(PathBuf),

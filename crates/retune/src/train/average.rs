@@ -1,7 +1,22 @@
 //! Averages of weights: over training, over several models, and along a line.
 
+use crate::device::values::{self, Quantity, Rule};
 use crate::models::Parameters;
 use crate::plan::Averaging;
+
+/// Goes a share of the way from a value to another.
+#[derive(Clone, Copy)]
+struct Toward {
+    share: f32,
+}
+
+impl Rule<1, 1> for Toward {
+    #[inline]
+    fn apply<Q: Quantity>(self, [value]: [Q; 1], [end]: [Q; 1]) -> [Q; 1] {
+        // Subtracted: −0 − 0 is −0, and a frozen tensor keeps its bits, where −0 + 0 would be 0.
+        [value.clone() - (value - end) * self.share]
+    }
+}
 
 /// An average over training.
 #[derive(Clone, Debug)]
@@ -23,7 +38,7 @@ impl WeightAverage {
         if let Averaging::Exponential { decay } = averaging {
             let count = self.count as f64;
             let kept = decay.min((1.0 + count) / (10.0 + count));
-            self.parameters = interpolate(&self.parameters, weights, 1.0 - kept);
+            move_toward(&mut self.parameters, weights, 1.0 - kept);
             self.count += 1;
         }
     }
@@ -34,23 +49,27 @@ impl WeightAverage {
             && epoch >= from
         {
             self.count += 1;
-            self.parameters = interpolate(&self.parameters, weights, 1.0 / self.count as f64);
+            move_toward(&mut self.parameters, weights, 1.0 / self.count as f64);
         }
     }
 }
 
 /// `start + share · (end − start)`; exactly `start` at 0, `end` at 1, and where both are the same.
 pub fn interpolate(start: &Parameters, end: &Parameters, share: f64) -> Parameters {
-    if share <= 0.0 {
-        return start.clone();
-    }
+    let mut between = start.clone();
+    move_toward(&mut between, end, share);
+    between
+}
+
+/// `parameters + share · (end − parameters)`, in their place.
+fn move_toward(parameters: &mut Parameters, end: &Parameters, share: f64) {
     if share >= 1.0 {
-        return end.clone();
+        *parameters = end.clone();
+    } else if share > 0.0 {
+        for (index, end) in end.tensors().iter().enumerate() {
+            values::update([parameters.tensor_mut(index)], [end], Toward { share: share as f32 });
+        }
     }
-    let tensors = start.tensors().iter().zip(end.tensors());
-    // Subtracted: −0 − 0 is −0, and a frozen tensor keeps its bits, where −0 + 0 would be 0.
-    let between = tensors.map(|(start, end)| start.clone() - (start.clone() - end.clone()).mul_scalar(share));
-    Parameters::from_tensors(start.specs().clone(), between.collect())
 }
 
 /// The equal average of several models' weights; `None` of none.
@@ -58,7 +77,7 @@ pub fn average<'a>(models: impl IntoIterator<Item = &'a Parameters>) -> Option<P
     let mut models = models.into_iter();
     let mut mean = models.next()?.clone();
     for (index, model) in models.enumerate() {
-        mean = interpolate(&mean, model, 1.0 / (index + 2) as f64);
+        move_toward(&mut mean, model, 1.0 / (index + 2) as f64);
     }
     Some(mean)
 }

@@ -4,7 +4,6 @@
 
 mod progress;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -20,8 +19,8 @@ use super::state::{BestEpoch, State, Training};
 use super::trainer::checkpoint_directory;
 use super::{TrainError, Trainer, keys};
 use crate::files::{self, FileError};
-use crate::models::weights::{self, NamedTensor};
-use crate::models::{Model, ParameterSpec, Parameters};
+use crate::models::weights;
+use crate::models::{Model, Parameters};
 use crate::plan::{Plan, Solver};
 use crate::sources::ClassChange;
 
@@ -126,7 +125,8 @@ impl Checkpoints {
         for (number, candidate) in state.candidates.iter().enumerate() {
             write_epoch(directory, &candidate_file(number), candidate, &state.initial)?;
         }
-        weights::write_tensors(&directory.join(OPTIMIZER), optimizer_tensors(state))?;
+        let names = specs.iter().map(|spec| spec.name.clone());
+        weights::write_tensors(&directory.join(OPTIMIZER), training.optimizer.tensors(names))?;
         if let Some(adapters) = &state.merged_adapters {
             weights::write_tensors(&directory.join(low_rank_file(MERGED)), adapters.tensors(specs))?;
         }
@@ -234,7 +234,8 @@ impl Checkpoints {
             return Err(foreign());
         }
         for (index, (spec, steps)) in specs.iter().zip(saved.updates).enumerate() {
-            training.optimizer.restore(index, parameter_state(spec, steps, &mut moments));
+            let values = &state.model.parameters.tensors()[index];
+            training.optimizer.restore(index, ParameterState::of_tensors(&spec.name, steps, values, &mut moments));
         }
         (training.epoch, training.batch) = (saved.epoch, saved.batch);
         training.pacing = saved.pacing.unwrap_or_else(|| Pacing::after(saved.epoch));
@@ -302,20 +303,19 @@ fn write_changed(
     parameters: &Parameters,
     initial: &Parameters,
 ) -> Result<(), TrainError> {
-    let changed = (0..parameters.specs().len()).filter(|index| !parameters.equal_at(initial, *index));
-    let tensors = changed.map(|index| weights::named_tensor(parameters, index)).collect();
-    Ok(weights::write_tensors(&directory.join(name), tensors)?)
+    let differing = parameters.differing(initial).into_iter().enumerate();
+    let changed = differing.filter(|(_, differs)| *differs).map(|(index, _)| index);
+    Ok(weights::write_tensors(&directory.join(name), weights::named_tensors(parameters, changed))?)
 }
 
 /// Reads what [`write_changed`] wrote.
 fn read_changed(directory: &Path, name: &str, initial: &Parameters) -> Result<Parameters, TrainError> {
     let path = directory.join(name);
     let mut tensors = weights::read_tensors(&path)?;
-    for (index, spec) in initial.specs().iter().enumerate() {
-        if !tensors.contains_key(&spec.name) {
-            tensors.extend([weights::named_tensor(initial, index)]);
-        }
-    }
+    let specs = initial.specs().iter().enumerate();
+    let unchanged: Vec<usize> =
+        specs.filter(|(_, spec)| !tensors.contains_key(&spec.name)).map(|(index, _)| index).collect();
+    tensors.extend(weights::named_tensors(initial, unchanged));
     let mut parameters = initial.clone();
     weights::assign(&mut parameters, tensors, None, &path)?;
     Ok(parameters)
@@ -338,31 +338,9 @@ fn candidate_file(number: usize) -> String {
     format!("candidate-{number}.safetensors")
 }
 
-fn optimizer_tensors(state: &State) -> BTreeMap<String, NamedTensor> {
-    let specs = state.model.network().specs.clone();
-    let mut tensors = BTreeMap::new();
-    for (spec, moments) in specs.iter().zip(state.training.optimizer.states()) {
-        for (kind, values) in [("first", &moments.first), ("second", &moments.second)] {
-            if !values.is_empty() {
-                let tensor = NamedTensor { shape: vec![values.len()], values: values.clone() };
-                tensors.insert(format!("{kind}.{}", spec.name), tensor);
-            }
-        }
-    }
-    tensors
-}
-
 /// Whether there is a checkpoint to resume from.
 pub(super) fn exists(directory: &Path) -> bool {
     directory.exists() || with_suffix(directory, ".before").exists()
-}
-
-fn parameter_state(spec: &ParameterSpec, steps: u64, moments: &mut BTreeMap<String, NamedTensor>) -> ParameterState {
-    let mut take = |kind: &str| {
-        let tensor = moments.remove(&format!("{kind}.{}", spec.name));
-        tensor.filter(|tensor| tensor.values.len() == spec.len()).map(|tensor| tensor.values).unwrap_or_default()
-    };
-    ParameterState { steps, first: take("first"), second: take("second") }
 }
 
 #[cfg(test)]

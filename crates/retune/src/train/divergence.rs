@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use crate::loading::Batch;
 use crate::sources::Dataset;
 
 /// What was NaN or infinite.
@@ -32,10 +31,10 @@ pub struct Divergence {
 }
 
 impl Divergence {
-    /// At a batch of training images.
-    pub(super) fn in_step(what: NotFinite, epoch: usize, batch: &Batch, images: &Dataset) -> Self {
-        let images = batch.indices.iter().map(|&index| images.samples[index].name.to_string());
-        Self { what, epoch: epoch + 1, step: batch.number + 1, images: images.collect() }
+    /// At training images of the batch numbered `batch` (from 0).
+    pub(super) fn in_step(what: NotFinite, epoch: usize, batch: usize, indices: &[usize], images: &Dataset) -> Self {
+        let images = indices.iter().map(|&index| images.samples[index].name.to_string());
+        Self { what, epoch: epoch + 1, step: batch + 1, images: images.collect() }
     }
 
     /// What to try.

@@ -8,14 +8,14 @@
 use std::fs::File;
 use std::ops::Range;
 
-use burn::tensor::{Device, Tensor, TensorData, f16};
+use burn::tensor::{Device, Tensor, f16};
 
 use super::TrainError;
 use super::options::ActivationOptions;
+use crate::device::{self, host_values};
 use crate::files;
 use crate::inference::{self, Evaluation, InferenceError, Metric};
 use crate::loading::{Loader, Order};
-use crate::models::parameters::host_values;
 use crate::models::{Activation, Model};
 use crate::monitor::Monitor;
 use crate::sources::positional::{read_exact_at, write_all_at};
@@ -73,13 +73,10 @@ impl Shape {
     fn activation(self, n: usize, values: Vec<f32>, device: &Device) -> Activation {
         match self {
             Self::Map([height, width, channels]) => {
-                let data = TensorData::new(values, [n, height, width, channels]);
-                Activation::Map(Tensor::from_data(data, device))
+                Activation::Map(device::tensor(values, [n, height, width, channels], device))
             }
-            Self::Tokens([tokens, width]) => {
-                Activation::Tokens(Tensor::from_data(TensorData::new(values, [n, tokens, width]), device))
-            }
-            Self::Vector(width) => Activation::Vector(Tensor::from_data(TensorData::new(values, [n, width]), device)),
+            Self::Tokens([tokens, width]) => Activation::Tokens(device::tensor(values, [n, tokens, width], device)),
+            Self::Vector(width) => Activation::Vector(device::tensor(values, [n, width], device)),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The loss of a batch and its gradients, L2-SP's penalty, and the norm that gradients are clipped to.
+//! The loss of a batch and its gradients.
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -12,15 +12,14 @@ use super::learning_rates::RateFactors;
 use super::loss::{Loss, Targets};
 use super::options::{BatchNormPolicy, Precision, TrainOptions};
 use crate::collective::parts;
-use crate::device;
+use crate::device::values::{self, Sum};
+use crate::device::{self, Numbers};
 use crate::inference;
 use crate::loading::Batch;
-use crate::models::parameters::host_values;
 use crate::models::{Activation, Dropping, Model, ObservedStatistics, Parameters, Pass};
-use crate::plan::Anchor;
 
-/// A gradient for each parameter in the model's order; `None` where it is frozen.
-pub type Gradients = Vec<Option<Vec<f32>>>;
+/// A gradient for each parameter in the model's order, flat and on its device; `None` where it is frozen.
+pub type Gradients = Vec<Option<Tensor<1>>>;
 
 /// What is differentiated.
 #[derive(Clone, Copy, Debug)]
@@ -66,10 +65,8 @@ impl<'a> Differentiation<'a> {
 
 /// A batch's loss and its gradients.
 pub struct LossGradients {
-    /// The batch's mean loss.
-    pub loss: f64,
-    /// Images whose most likely class was right.
-    pub correct: usize,
+    /// The batch's mean loss, and the number of images whose most likely class was right.
+    pub numbers: Numbers<2>,
     /// Its gradients.
     pub gradients: Gradients,
     /// Running statistics that BatchNorm layers in training mode saw.
@@ -86,17 +83,28 @@ pub(super) fn first_trained(model: &Model, trained: &[bool]) -> usize {
 }
 
 impl LossGradients {
+    /// The batch's mean loss, for which the host waits.
+    pub fn loss(&self) -> f64 {
+        Numbers::fetch(vec![self.numbers.clone()])[0][0]
+    }
+
+    /// The values of the gradients, flat, on the host.
+    pub fn gradient_values(&self) -> Vec<Option<Vec<f32>>> {
+        let values = |gradient: &Tensor<1>| device::host_values(gradient.clone());
+        self.gradients.iter().map(|gradient| gradient.as_ref().map(values)).collect()
+    }
+
     /// The sum with those of another part of the batch; losses and gradients are parts of the batch's mean already.
     fn plus(mut self, other: Self) -> Self {
         for (sum, other) in self.gradients.iter_mut().zip(other.gradients) {
             match (sum, other) {
-                (Some(sum), Some(other)) => sum.iter_mut().zip(other).for_each(|(sum, other)| *sum += other),
+                (Some(sum), Some(other)) => values::update([sum], [&other], Sum),
                 (sum @ None, other) => *sum = other,
                 (Some(_), None) => {}
             }
         }
         self.observed.extend(other.observed);
-        Self { loss: self.loss + other.loss, correct: self.correct + other.correct, ..self }
+        Self { numbers: self.numbers.plus(other.numbers), ..self }
     }
 }
 
@@ -241,9 +249,9 @@ fn differentiate(
 
     let correct = what.loss.count_correct(logits.clone().inner(), &part.batch.labels[part.images.clone()]);
     let loss = what.loss.value(logits, part.targets, part.images, &device);
-    let value = f64::from(loss.clone().inner().into_scalar::<f32>());
+    let numbers = Numbers::of([loss.clone().inner(), correct]);
     let gradients = backward_by_block(loss, graphs, &tracked, what.trained, done);
-    LossGradients { loss: value, correct, gradients, observed }
+    LossGradients { numbers, gradients, observed }
 }
 
 /// The graph of a block. Each block has its own, so that its gradients can be used, and its activations freed, while the
@@ -288,7 +296,7 @@ fn backward_by_block(
     while let Some(BlockGraph { block, entry, .. }) = graphs.pop() {
         for (index, spec) in specs.iter().enumerate() {
             if spec.block == block && trained[index] && spec.role.is_trainable() {
-                gradients[index] = tracked.tensors()[index].grad_remove(&mut found).map(host_values);
+                gradients[index] = tracked.tensors()[index].grad_remove(&mut found);
             }
         }
         done(block, &mut gradients);
@@ -298,53 +306,6 @@ fn backward_by_block(
         }
     }
     gradients
-}
-
-/// Adds the gradient of L2-SP's penalty on parameters of the blocks before `head` that have left those of `pretrained`, and
-/// on the head's.
-pub(super) fn add_l2_sp(
-    gradients: &mut Gradients,
-    parameters: &Parameters,
-    anchor: Anchor,
-    pretrained: &Parameters,
-    head: usize,
-) {
-    for (index, gradient) in gradients.iter_mut().enumerate() {
-        let Some(gradient) = gradient else { continue };
-        let values = parameters.values(index);
-        if parameters.specs()[index].block == head {
-            let strength = anchor.head_strength as f32;
-            gradient.iter_mut().zip(values).for_each(|(gradient, value)| *gradient += strength * value);
-        } else {
-            let strength = anchor.strength as f32;
-            let moved = values.into_iter().zip(pretrained.values(index)).map(|(value, start)| value - start);
-            gradient.iter_mut().zip(moved).for_each(|(gradient, moved)| *gradient += strength * moved);
-        }
-    }
-}
-
-/// Steps along L2-SP's penalty by itself, `w ← w − rate · strength · (w − w₀)`, for the parameters that have a gradient:
-/// what AdamW does with weight decay (arXiv 1711.05101), with the penalty in the place of ‖w‖².
-pub(super) fn pull_to(
-    pretrained: &Parameters,
-    parameters: &mut Parameters,
-    gradients: &Gradients,
-    anchor: Anchor,
-    head: usize,
-    learning_rates: &[f64],
-) {
-    for index in (0..gradients.len()).filter(|&index| gradients[index].is_some()) {
-        let mut values = parameters.values(index);
-        if parameters.specs()[index].block == head {
-            let share = (learning_rates[index] * anchor.head_strength) as f32;
-            values.iter_mut().for_each(|value| *value -= share * *value);
-        } else {
-            let share = (learning_rates[index] * anchor.strength) as f32;
-            let start = pretrained.values(index);
-            values.iter_mut().zip(start).for_each(|(value, start)| *value -= share * (*value - start));
-        }
-        parameters.set_values(index, values);
-    }
 }
 
 /// The parameters on the differentiating side, the trained ones tracked.
@@ -361,18 +322,6 @@ fn tracked_parameters(model: &Model, trained: &[bool]) -> Parameters {
         })
         .collect();
     Parameters::from_tensors(specs, tensors)
-}
-
-/// Scales all gradients so that their norm together is at most `limit`, as PyTorch's `clip_grad_norm_` does.
-pub(super) fn clip_norm<'a>(gradients: impl Iterator<Item = &'a mut Vec<f32>>, limit: f64) {
-    let mut gradients: Vec<&mut Vec<f32>> = gradients.collect();
-    let squares = gradients.iter().flat_map(|gradient| gradient.iter()).map(|&value| f64::from(value).powi(2));
-    // PyTorch's guard against division by zero.
-    let norm = squares.sum::<f64>().sqrt() + 1e-6;
-    let scale = (limit / norm).min(1.0) as f32;
-    if scale < 1.0 {
-        gradients.iter_mut().flat_map(|gradient| gradient.iter_mut()).for_each(|value| *value *= scale);
-    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,6 @@ use super::checkpoint::FORMAT;
 use super::optimizer::OptimizerOptions;
 use super::options::{BatchNormPolicy, Keep, Precision, Sampling, TrainOptions};
 use super::state::State;
-use crate::files;
 use crate::inference::Metric;
 use crate::loading::LoaderOptions;
 use crate::loading::mix::Mix;
@@ -173,11 +172,7 @@ pub(super) fn start_key(trainer: &Trainer, plan: &Plan, state: &State) -> u64 {
 /// What the activations before `block` depend on besides the images, the model's precision included.
 pub(super) fn body_key(model: &Model, block: usize) -> u64 {
     let specs = model.network().specs.iter().enumerate().filter(|(_, spec)| spec.block < block);
-    let hashes: Vec<u8> = specs
-        .flat_map(|(index, _)| {
-            retune_random::hash(&files::little_endian(&model.parameters.values(index))).to_le_bytes()
-        })
-        .collect();
+    let hashes: Vec<u8> = specs.flat_map(|(index, _)| model.parameters.hash(index).to_le_bytes()).collect();
     let precision = match model.precision() {
         Precision::Float32 => "",
         reduced => reduced.name(),

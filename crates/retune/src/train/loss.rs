@@ -1,13 +1,13 @@
 //! The losses that training can descend: cross-entropy of one class for each image, or binary cross-entropy of every label.
 
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 
 use super::{TrainError, Trainer};
+use crate::device;
 use crate::inference;
 use crate::loading::Batch;
 use crate::models::Model;
-use crate::models::parameters::host_values;
 use crate::sources::LabelSets;
 
 /// What a batch's logits are compared with, and how.
@@ -102,21 +102,24 @@ impl Loss<'_> {
         cross_entropy(logits, targets.of_images(images), device)
     }
 
-    /// Images whose most likely class is right, or whose labels all are.
-    pub(super) fn count_correct(&self, logits: Tensor<2>, labels: &[usize]) -> usize {
-        let [_, classes] = logits.dims();
-        let logits = host_values(logits);
-        let rows = logits.chunks_exact(classes).zip(labels);
-        match self {
-            Self::CrossEntropy { .. } => rows.filter(|(row, label)| inference::most_likely(row) == **label).count(),
-            Self::BinaryCrossEntropy(sets) => {
-                let has = |label: usize, class: usize| sets.of_class(class).binary_search(&label).is_ok();
-                let is_right = |row: &[f32], class: usize| {
-                    row.iter().enumerate().all(|(label, &logit)| (logit >= 0.0) == has(label, class))
-                };
-                rows.filter(|(row, class)| is_right(row, **class)).count()
+    /// The number of images whose most likely class is right (the first of several), or whose labels all are.
+    pub(super) fn count_correct(&self, logits: Tensor<2>, labels: &[usize]) -> Tensor<1> {
+        let ([images, classes], device) = (logits.dims(), logits.device());
+        let right = match self {
+            Self::CrossEntropy { .. } => {
+                let labels = labels.iter().map(|&label| label as f32).collect();
+                logits.argmax(1).float().equal(device::tensor(labels, [images, 1], &device))
             }
-        }
+            Self::BinaryCrossEntropy(sets) => {
+                let mut known = vec![0.0; images * classes];
+                for (row, &class) in known.chunks_exact_mut(classes.max(1)).zip(labels) {
+                    sets.add_to(row, class, 1.0);
+                }
+                let found = logits.greater_equal_scalar(0.0).float();
+                found.equal(device::tensor(known, [images, classes], &device)).all_dim(1)
+            }
+        };
+        right.float().sum()
     }
 }
 
@@ -166,7 +169,7 @@ fn binary_targets(batch: &Batch, labels: usize, sets: &LabelSets) -> Vec<f32> {
 }
 
 fn cross_entropy(logits: Tensor<2>, targets: Vec<f32>, device: &Device) -> Tensor<1> {
-    let targets = Tensor::<2>::from_data(TensorData::new(targets, logits.dims()), device);
+    let targets = device::tensor(targets, logits.dims(), device);
     (log_softmax(logits, 1) * Tensor::from_inner(targets)).sum().neg()
 }
 
@@ -182,7 +185,7 @@ mod tests {
         let batch =
             Batch { number: 0, images: vec![], labels, indices: vec![], targets, mixed, n: 4, height: 0, width: 0 };
         let device = Device::flex();
-        let logits = Tensor::<2>::from_data(TensorData::new(LOGITS.to_vec(), [4, 3]), &device);
+        let logits = device::tensor(LOGITS.to_vec(), [4, 3], &device);
         let targets = loss.targets(&batch, 3);
         f64::from(loss.value(logits, &targets, 0..4, &device).into_scalar::<f32>())
     }
@@ -224,8 +227,18 @@ mod tests {
         close(value(&loss, Some(targets.collect()), true), MIXED);
         // All labels of an image have to be right: the second has one too many, the third all, and the last another.
         let device = Device::flex();
-        let logits = Tensor::<2>::from_data(TensorData::new(LOGITS.to_vec(), [4, 3]), &device);
-        assert_eq!(loss.count_correct(logits, &[0, 2, 1, 2]), 1);
+        let logits = device::tensor(LOGITS.to_vec(), [4, 3], &device);
+        assert_eq!(device::host_values(loss.count_correct(logits, &[0, 2, 1, 2])), [1.0]);
+    }
+
+    #[test]
+    fn the_first_of_equally_likely_classes_counts() {
+        let logits = device::tensor(LOGITS.to_vec(), [4, 3], &Device::flex());
+        // The most likely are 0, 1, 2 and 1; in a row of 0, 0.5 and 0.5, it is the first of two.
+        let tied = device::tensor(vec![0.0, 0.5, 0.5], [1, 3], &Device::flex());
+        let correct = |logits, labels: &[usize]| device::host_values(Loss::default().count_correct(logits, labels))[0];
+        assert_eq!(correct(logits, &[0, 1, 2, 0]), 3.0);
+        assert_eq!((correct(tied.clone(), &[1]), correct(tied, &[2])), (1.0, 0.0));
     }
 
     const BINARY: f64 = 1.0058680772781372;

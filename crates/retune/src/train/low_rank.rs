@@ -5,24 +5,35 @@
 //! follow from the weight's by the chain rule: `dA = scale · Bᵀ dW`, `dB = scale · dW Aᵀ`.
 
 mod peft;
+mod products;
 
 use std::collections::BTreeMap;
 
+use burn::tensor::{Device, Tensor};
 use rand::RngExt;
 
+use self::products::Scaling;
 use super::gradient::Gradients;
 use super::optimizer::{Optimizer, OptimizerOptions, ParameterState};
+use crate::device;
 use crate::models::weights::NamedTensor;
 use crate::models::{Model, ParameterSpec, Parameters};
 use crate::plan::{Gradient, LowRank};
 
 /// The change of one weight, seen as a matrix `outputs × inputs`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Factors {
-    /// `rank × inputs`, row-major.
-    pub a: Vec<f32>,
-    /// `outputs × rank`, row-major.
-    pub b: Vec<f32>,
+    /// `rank × inputs`, flat.
+    pub a: Tensor<1>,
+    /// `outputs × rank`, flat.
+    pub b: Tensor<1>,
+}
+
+impl Factors {
+    /// The values of `A` and `B` on the host, row-major.
+    pub fn values(&self) -> [Vec<f32>; 2] {
+        [&self.a, &self.b].map(|factor| device::host_values(factor.clone()))
+    }
 }
 
 /// Low-rank changes of a model's weights.
@@ -35,9 +46,15 @@ pub struct Adapters {
 impl Adapters {
     /// Factors for the parameters at `indices`: `A` drawn as PEFT draws it (uniform within
     /// 1 / √inputs), `B` zero, so that nothing changes at first.
-    pub fn new(low_rank: LowRank, specs: &[ParameterSpec], indices: impl Iterator<Item = usize>, seed: u64) -> Self {
-        let factors = indices.map(|index| (index, initial_factors(low_rank.rank, &specs[index], seed))).collect();
-        Self { low_rank, factors }
+    pub fn new(
+        low_rank: LowRank,
+        specs: &[ParameterSpec],
+        indices: impl Iterator<Item = usize>,
+        seed: u64,
+        device: &Device,
+    ) -> Self {
+        let initial = |index: usize| initial_factors(low_rank.rank, &specs[index], seed, device);
+        Self { low_rank, factors: indices.map(|index| (index, initial(index))).collect() }
     }
 
     /// Rank and scale.
@@ -54,7 +71,8 @@ impl Adapters {
     pub(super) fn tensors(&self, specs: &[ParameterSpec]) -> BTreeMap<String, NamedTensor> {
         let named = |(&index, factors): (&usize, &Factors)| {
             let name = &specs[index].name;
-            [(format!("a.{name}"), flat(&factors.a)), (format!("b.{name}"), flat(&factors.b))]
+            let [a, b] = factors.values();
+            [(format!("a.{name}"), flat(a)), (format!("b.{name}"), flat(b))]
         };
         self.factors.iter().flat_map(named).collect()
     }
@@ -63,10 +81,11 @@ impl Adapters {
     pub(super) fn restore(&mut self, specs: &[ParameterSpec], tensors: &mut BTreeMap<String, NamedTensor>) -> bool {
         self.factors.iter_mut().all(|(&index, factors)| {
             let name = &specs[index].name;
-            [("a", &mut factors.a), ("b", &mut factors.b)].into_iter().all(|(kind, values)| {
+            [("a", &mut factors.a), ("b", &mut factors.b)].into_iter().all(|(kind, factor)| {
                 let saved = tensors.remove(&format!("{kind}.{name}")).map(|tensor| tensor.values).unwrap_or_default();
-                let fits = saved.len() == values.len();
-                *values = saved;
+                let (length, device) = (saved.len(), factor.device());
+                let fits = length == factor.dims()[0];
+                *factor = device::tensor(saved, [length], &device);
                 fits
             })
         })
@@ -79,60 +98,32 @@ impl Adapters {
         model: &'p Parameters,
         head: usize,
     ) -> Option<&'p str> {
-        let explained = |index: usize| match self.factors.get(&index) {
-            None => model.equal_at(initial, index),
-            Some(factors) => {
-                let merged = self.merged(factors, &initial.values(index));
-                merged.iter().zip(&model.values(index)).all(|(made, found)| made.to_bits() == found.to_bits())
-            }
-        };
-        let body = model.specs().iter().enumerate().filter(|(_, spec)| spec.block != head);
-        body.into_iter().find(|(index, _)| !explained(*index)).map(|(_, spec)| spec.name.as_str())
-    }
-
-    fn scale(&self) -> f32 {
-        (self.low_rank.alpha / self.low_rank.rank as f64) as f32
-    }
-
-    /// The gradients of `A` and `B` by that of the weight.
-    fn gradients(&self, factors: &Factors, weight: &[f32]) -> Factors {
-        let (rank, scale) = (self.low_rank.rank, self.scale());
-        let inputs = factors.a.len() / rank;
-        let mut gradients = Factors { a: vec![0.0; factors.a.len()], b: vec![0.0; factors.b.len()] };
-        let rows = weight.chunks_exact(inputs).zip(factors.b.chunks_exact(rank));
-        for ((row, b), gradient_b) in rows.zip(gradients.b.chunks_exact_mut(rank)) {
-            for (r, gradient_b) in gradient_b.iter_mut().enumerate() {
-                let a = &factors.a[r * inputs..(r + 1) * inputs];
-                *gradient_b = scale * row.iter().zip(a).map(|(weight, a)| weight * a).sum::<f32>();
-                let gradient_a = &mut gradients.a[r * inputs..(r + 1) * inputs];
-                gradient_a.iter_mut().zip(row).for_each(|(gradient, weight)| *gradient += scale * b[r] * weight);
-            }
+        let mut explained = initial.clone();
+        for (&index, factors) in &self.factors {
+            explained.set(index, self.scaling().merged(factors, &initial.tensors()[index]));
         }
-        gradients
+        let differing = model.differing(&explained);
+        let mut body = model.specs().iter().zip(differing).filter(|(spec, _)| spec.block != head);
+        body.find(|(_, differs)| *differs).map(|(spec, _)| spec.name.as_str())
     }
 
-    /// `base + scale · B A`.
-    fn merged(&self, factors: &Factors, base: &[f32]) -> Vec<f32> {
-        let (rank, scale) = (self.low_rank.rank, self.scale());
-        let inputs = factors.a.len() / rank;
-        let mut merged = base.to_vec();
-        for (row, b) in merged.chunks_exact_mut(inputs).zip(factors.b.chunks_exact(rank)) {
-            for (a, b) in factors.a.chunks_exact(inputs).zip(b) {
-                row.iter_mut().zip(a).for_each(|(weight, a)| *weight += scale * b * a);
-            }
-        }
-        merged
+    fn scaling(&self) -> Scaling {
+        let LowRank { rank, alpha } = self.low_rank;
+        Scaling { scale: (alpha / rank as f64) as f32, rank }
     }
 }
 
-fn initial_factors(rank: usize, spec: &ParameterSpec, seed: u64) -> Factors {
+fn initial_factors(rank: usize, spec: &ParameterSpec, seed: u64, device: &Device) -> Factors {
     let outputs = spec.shape[0];
     let inputs = spec.len() / outputs;
     let bound = 1.0 / (inputs as f32).sqrt();
     let mut generator =
         retune_random::generator(seed, &[retune_random::hash(b"low-rank"), retune_random::hash(spec.name.as_bytes())]);
     let a = (0..rank * inputs).map(|_| generator.random_range(-1.0f32..1.0) * bound).collect();
-    Factors { a, b: vec![0.0; outputs * rank] }
+    Factors {
+        a: device::tensor(a, [rank * inputs], device),
+        b: device::tensor(vec![0.0; outputs * rank], [outputs * rank], device),
+    }
 }
 
 /// Adapters in training: with the optimizer of their factors.
@@ -153,7 +144,8 @@ impl TrainedAdapters {
             let rate_factor = settings.rate_factor(&blocks[spec.block], &spec.name);
             spec.block != head && rate_factor > 0.0 && settings.trains(spec, head)
         };
-        let adapters = Adapters::new(low_rank, specs, (0..specs.len()).filter(changed), seed);
+        let device = model.parameters.tensors()[0].device();
+        let adapters = Adapters::new(low_rank, specs, (0..specs.len()).filter(changed), seed, &device);
         Some(Self::new(adapters, optimizer))
     }
 
@@ -166,8 +158,9 @@ impl TrainedAdapters {
     /// the parameters; `None` for what stays frozen.
     pub fn take_gradients(&self, gradients: &mut Gradients) -> Vec<Option<Factors>> {
         let factors = self.adapters.factors.iter();
+        let scaling = self.adapters.scaling();
         factors
-            .map(|(&index, factors)| gradients[index].take().map(|weight| self.adapters.gradients(factors, &weight)))
+            .map(|(&index, factors)| gradients[index].take().map(|weight| scaling.gradients(factors, &weight)))
             .collect()
     }
 
@@ -187,7 +180,7 @@ impl TrainedAdapters {
             }
         }
         for (&index, factors) in &self.adapters.factors {
-            parameters.set_values(index, self.adapters.merged(factors, &base.values(index)));
+            parameters.set(index, self.adapters.scaling().merged(factors, &base.tensors()[index]));
         }
     }
 
@@ -200,13 +193,7 @@ impl TrainedAdapters {
     /// updates of each factor.
     pub fn tensors(&self, specs: &[ParameterSpec]) -> (BTreeMap<String, NamedTensor>, Vec<u64>) {
         let mut tensors = self.adapters.tensors(specs);
-        for (state, name) in self.optimizer.states().iter().zip(self.factor_names(specs)) {
-            for (moment, values) in [("first", &state.first), ("second", &state.second)] {
-                if !values.is_empty() {
-                    tensors.insert(format!("{moment}.{name}"), flat(values));
-                }
-            }
-        }
+        tensors.extend(self.optimizer.tensors(self.factor_names(specs)));
         (tensors, self.optimizer.states().iter().map(|state| state.steps).collect())
     }
 
@@ -221,10 +208,9 @@ impl TrainedAdapters {
         if steps.len() != names.len() || !self.adapters.restore(specs, &mut tensors) {
             return false;
         }
-        let mut take = |name: String| tensors.remove(&name).map(|tensor| tensor.values).unwrap_or_default();
-        for (index, (name, &steps)) in names.iter().zip(steps).enumerate() {
-            let (first, second) = (take(format!("first.{name}")), take(format!("second.{name}")));
-            self.optimizer.restore(index, ParameterState { steps, first, second });
+        let factors = self.adapters.factors.values().flat_map(|factors| [&factors.a, &factors.b]);
+        for (index, ((name, &steps), factor)) in names.iter().zip(steps).zip(factors).enumerate() {
+            self.optimizer.restore(index, ParameterState::of_tensors(name, steps, factor, &mut tensors));
         }
         true
     }
@@ -236,8 +222,8 @@ impl TrainedAdapters {
     }
 }
 
-fn flat(values: &[f32]) -> NamedTensor {
-    NamedTensor { shape: vec![values.len()], values: values.to_vec() }
+fn flat(values: Vec<f32>) -> NamedTensor {
+    NamedTensor { shape: vec![values.len()], values }
 }
 
 #[cfg(test)]
@@ -251,45 +237,53 @@ mod tests {
         ParameterSpec { name: "w".into(), shape: vec![2, 3], role: Role::Weight, block: 0, initialization }
     }
 
+    fn adapters(low_rank: LowRank) -> Adapters {
+        Adapters::new(low_rank, &[spec()], std::iter::once(0), 5, &Device::flex())
+    }
+
+    fn on_cpu(values: &[f32]) -> Tensor<1> {
+        device::tensor(values.to_vec(), [values.len()], &Device::flex())
+    }
+
     #[test]
     fn merging_and_gradients_follow_the_definition_by_hand() {
-        let adapters = Adapters::new(LowRank { rank: 1, alpha: 2.0 }, &[spec()], std::iter::once(0), 0);
-        let factors = Factors { a: vec![1.0, 0.0, -1.0], b: vec![0.5, 2.0] };
+        let scaling = adapters(LowRank { rank: 1, alpha: 2.0 }).scaling();
+        let factors = Factors { a: on_cpu(&[1.0, 0.0, -1.0]), b: on_cpu(&[0.5, 2.0]) };
         // W + 2 · b a.
-        let merged = adapters.merged(&factors, &[1.0; 6]);
-        assert_eq!(merged, [2.0, 1.0, 0.0, 5.0, 1.0, -3.0]);
+        let merged = scaling.merged(&factors, &on_cpu(&[1.0; 6]));
+        assert_eq!(device::host_values(merged), [2.0, 1.0, 0.0, 5.0, 1.0, -3.0]);
         // dB = 2 · dW aᵀ; dA = 2 · bᵀ dW.
-        let gradients = adapters.gradients(&factors, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
-        assert_eq!(gradients.b, [-4.0, -4.0]);
-        assert_eq!(gradients.a, [17.0, 22.0, 27.0]);
+        let gradients = scaling.gradients(&factors, &on_cpu(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
+        assert_eq!(gradients.values(), [vec![17.0, 22.0, 27.0], vec![-4.0, -4.0]]);
     }
 
     #[test]
     fn a_new_adapter_changes_nothing_and_its_first_factor_is_small() {
-        let adapters = Adapters::new(LowRank::default(), &[spec()], std::iter::once(0), 5);
+        let adapters = adapters(LowRank::default());
         let factors = &adapters.factors()[&0];
-        assert_eq!(adapters.merged(factors, &[3.0; 6]), [3.0; 6]);
-        assert_eq!((factors.a.len(), factors.b.len()), (24, 16));
+        assert_eq!(device::host_values(adapters.scaling().merged(factors, &on_cpu(&[3.0; 6]))), [3.0; 6]);
+        let [a, b] = factors.values();
+        assert_eq!((a.len(), b.len()), (24, 16));
         let bound = 1.0 / 3f32.sqrt();
-        assert!(factors.a.iter().all(|value| value.abs() <= bound) && factors.a.iter().any(|value| *value != 0.0));
+        assert!(a.iter().all(|value| value.abs() <= bound) && a.iter().any(|value| *value != 0.0));
     }
 
     #[test]
     fn what_is_saved_is_restored() {
-        let adapters = || Adapters::new(LowRank { rank: 2, alpha: 2.0 }, &[spec()], std::iter::once(0), 5);
+        let adapters = || adapters(LowRank { rank: 2, alpha: 2.0 });
         let mut trained = TrainedAdapters::new(adapters(), OptimizerOptions::default());
-        let mut gradients = vec![Some(vec![0.5; 6])];
+        let mut gradients = vec![Some(on_cpu(&[0.5; 6]))];
         let factors = trained.take_gradients(&mut gradients);
         assert!(gradients[0].is_none());
-        let device = burn::tensor::Device::flex();
-        let base = Parameters::initialize(vec![spec()].into(), 0, &device);
+        let base = Parameters::initialize(vec![spec()].into(), 0, &Device::flex());
         let mut parameters = base.clone();
         trained.step(&factors, &[0.1], &base, &mut parameters);
         assert!(parameters.values(0).iter().any(|value| *value != 0.0));
         let (tensors, steps) = trained.tensors(&[spec()]);
         let mut restored = TrainedAdapters::new(adapters(), OptimizerOptions::default());
-        assert!(restored.restore(&[spec()], tensors, &steps));
-        assert_eq!(restored.adapters.factors, trained.adapters.factors);
-        assert_eq!(restored.optimizer.states(), trained.optimizer.states());
+        assert!(restored.restore(&[spec()], tensors.clone(), &steps));
+        // Those of both factors, and two moments of each.
+        assert_eq!(tensors.len(), 6);
+        assert_eq!(restored.tensors(&[spec()]), (tensors, steps));
     }
 }

@@ -12,6 +12,7 @@ use super::loss::TrainingLoss;
 use super::shared_gradients::shared_gradients;
 use super::{TrainError, Trainer};
 use crate::collective::Processes;
+use crate::device::{values, with_values};
 use crate::loading::{Batch, Order};
 use crate::models::{Model, ParameterSpec};
 use crate::monitor::Monitor;
@@ -72,11 +73,7 @@ fn measure_named<E>(
     let mut gatherer = Gatherer::new(criterion, specs.len());
     for batch in batches {
         let found = shared_gradients(model, &batch?, None, what, processes);
-        for (index, gradient) in found.gradients.iter().enumerate() {
-            if let Some(gradient) = gradient {
-                gatherer.observe(index, gradient, &specs[index]);
-            }
-        }
+        gatherer.observe(&found.gradients, specs);
         gatherer.close_batch(&layer_of, layers.len(), model);
     }
     for (position, value) in gatherer.finish(&layer_of, layers.len()).into_iter().enumerate() {
@@ -95,7 +92,17 @@ fn layers_of_head(model: &Model, layer_of: &[Option<usize>], layers: &IndexMap<S
 
 /// The squared norm of each parameter's gradient, where it has one.
 pub(super) fn squared_norms(gradients: &Gradients) -> Vec<Option<f64>> {
-    gradients.iter().map(|gradient| gradient.as_ref().map(|gradient| sum_of_squares(gradient))).collect()
+    let mut squares = values::squared_norms(gradients.iter().flatten()).into_iter();
+    gradients.iter().map(|gradient| gradient.as_ref().and_then(|_| squares.next())).collect()
+}
+
+/// The squared norm of the weights of the marked parameters, 0 of the others.
+fn squared_norms_of_weights(model: &Model, marked: impl Fn(usize) -> bool) -> Vec<f64> {
+    let tensors = model.parameters.tensors();
+    let mut squares =
+        values::squared_norms((0..tensors.len()).filter(|&index| marked(index)).map(|index| &tensors[index]))
+            .into_iter();
+    (0..tensors.len()).map(|index| if marked(index) { squares.next().unwrap_or_default() } else { 0.0 }).collect()
 }
 
 impl Trainer {
@@ -151,6 +158,7 @@ impl LayerMeasures {
     pub(super) fn of_norms(model: &Model, squares: &[Option<f64>], layer: LayerKind) -> Self {
         let mut sums: IndexMap<String, (f64, f64)> = IndexMap::new();
         let mut head = Vec::new();
+        let weights = squared_norms_of_weights(model, |index| squares[index].is_some());
         for (index, spec) in model.network().specs.iter().enumerate() {
             let Some(square) = squares[index] else { continue };
             let name = layer_name(model, spec, layer);
@@ -159,7 +167,7 @@ impl LayerMeasures {
             }
             let (gradient, weight) = sums.entry(name).or_default();
             *gradient += square;
-            *weight += sum_of_squares(&model.parameters.values(index));
+            *weight += weights[index];
         }
         let ratio = |(gradient, weight): (f64, f64)| (weight > 0.0).then(|| (gradient / weight).sqrt());
         Self { layers: sums.into_iter().map(|(name, sums)| (name, ratio(sums))).collect(), head }
@@ -238,9 +246,24 @@ impl Gatherer {
         }
     }
 
-    fn observe(&mut self, index: usize, gradient: &[f32], spec: &ParameterSpec) {
+    fn observe(&mut self, gradients: &Gradients, specs: &[ParameterSpec]) {
+        if let Self::RelativeNorm { squares, .. } = self {
+            for (square, observed) in squares.iter_mut().zip(squared_norms(gradients)) {
+                *square = observed.unwrap_or(*square);
+            }
+            return;
+        }
+        // Sums of these are in double precision, which not every device has.
+        for (index, gradient) in gradients.iter().enumerate() {
+            if let Some(gradient) = gradient {
+                with_values(gradient, |gradient| self.observe_values(index, gradient, &specs[index]));
+            }
+        }
+    }
+
+    fn observe_values(&mut self, index: usize, gradient: &[f32], spec: &ParameterSpec) {
         match self {
-            Self::RelativeNorm { squares, .. } => squares[index] = sum_of_squares(gradient),
+            Self::RelativeNorm { .. } => {}
             Self::SignalToNoise { moments, batches } => {
                 let zeros = || (vec![0.0; gradient.len()], vec![0.0; gradient.len()]);
                 let (mean, deviation) = moments[index].get_or_insert_with(zeros);
@@ -262,7 +285,8 @@ impl Gatherer {
                     *weightless = vec![false; layers];
                 }
                 let gradients = by_layer(layer_of, layers, |index| squares[index]);
-                let weights = by_layer(layer_of, layers, |index| sum_of_squares(&model.parameters.values(index)));
+                let of_weights = squared_norms_of_weights(model, |index| layer_of[index].is_some());
+                let weights = by_layer(layer_of, layers, |index| of_weights[index]);
                 for layer in 0..layers {
                     weightless[layer] |= weights[layer] == 0.0;
                     ratios[layer] += (gradients[layer] / weights[layer]).sqrt();
@@ -316,10 +340,6 @@ fn mean_by_layer(
     let sums = by_layer(layer_of, layers, sum);
     let counts = by_layer(layer_of, layers, count);
     sums.into_iter().zip(counts).map(|(sum, count)| Some(sum / count.max(1.0))).collect()
-}
-
-fn sum_of_squares(values: &[f32]) -> f64 {
-    values.iter().map(|&value| f64::from(value).powi(2)).sum()
 }
 
 /// Welford's update of means and sums of squared deviations by the `count`-th observation.

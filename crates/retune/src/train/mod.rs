@@ -4,6 +4,7 @@
 //! (`training_loop.rs`): what happens in an epoch, in a step and at the end of an epoch stands there, from top to bottom. What it
 //! calls is in files named after what they are.
 
+mod anchor;
 pub mod average;
 pub mod budget;
 mod checkpoint;
@@ -33,6 +34,7 @@ mod state;
 pub(crate) mod together;
 mod trainer;
 mod training_loop;
+mod update;
 
 use std::path::PathBuf;
 
@@ -123,6 +125,9 @@ pub enum TrainError {
         /// Processes.
         processes: usize,
     },
+    /// The device has no products of bfloat16.
+    #[error("bfloat16 needs the CPU and its fused operators, or a device that multiplies in it")]
+    NoBfloat16,
     /// Several processes keep no activations.
     #[error("activations of frozen blocks cannot be kept in 16 bits by several processes, which keep none")]
     HalfActivationsOfSeveral,

@@ -4,17 +4,17 @@
 //! The state is kept for each parameter by its index, so it is saved by name and does not change
 //! when a phase freezes or thaws blocks; a frozen parameter's state simply waits.
 
-use burn::tensor::{Tensor, TensorData};
-use rayon::prelude::*;
+use std::collections::BTreeMap;
+
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::gradient::Gradients;
+use crate::device;
+use crate::device::values::{self, Quantity, Rule};
 use crate::models::Parameters;
-use crate::models::parameters::host_values;
+use crate::models::weights::NamedTensor;
 use crate::plan::Gradient;
-
-/// Values that one task updates; large enough that splitting costs nothing.
-const CHUNK: usize = 1 << 15;
 
 /// Which update rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,14 +72,31 @@ impl OptimizerOptions {
 }
 
 /// What an optimizer remembers of one parameter.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct ParameterState {
     /// Updates so far.
     pub steps: u64,
-    /// Momentum buffer, or Adam's first moment; empty before the first update.
-    pub first: Vec<f32>,
-    /// Adam's second moment; empty for SGD.
-    pub second: Vec<f32>,
+    /// Momentum buffer, or Adam's first moment; absent before the first update.
+    pub first: Option<Tensor<1>>,
+    /// Adam's second moment; absent for SGD.
+    pub second: Option<Tensor<1>>,
+}
+
+impl ParameterState {
+    /// The state of a parameter like `values`, of what [`Optimizer::tensors`] gave under this name.
+    pub(super) fn of_tensors(
+        name: &str,
+        steps: u64,
+        values: &Tensor<1>,
+        tensors: &mut BTreeMap<String, NamedTensor>,
+    ) -> Self {
+        let (length, device) = (values.dims()[0], values.device());
+        let mut take = |moment: &str| {
+            let saved = tensors.remove(&format!("{moment}.{name}"))?.values;
+            (saved.len() == length).then(|| device::tensor(saved, [length], &device))
+        };
+        Self { steps, first: take("first"), second: take("second") }
+    }
 }
 
 /// Update rule and state of all parameters of a model.
@@ -105,6 +122,20 @@ impl Optimizer {
         &self.states
     }
 
+    /// All moments by the names of their parameters, `first.` and `second.` in front.
+    pub(super) fn tensors(&self, names: impl IntoIterator<Item = String>) -> BTreeMap<String, NamedTensor> {
+        let states = self.states.iter().zip(names);
+        let (names, tensors): (Vec<String>, Vec<Tensor<1>>) = states
+            .flat_map(|(state, name)| {
+                let moments = [("first", &state.first), ("second", &state.second)];
+                moments.map(|(moment, values)| values.clone().map(|values| (format!("{moment}.{name}"), values)))
+            })
+            .flatten()
+            .unzip();
+        let flat = |values: Vec<f32>| NamedTensor { shape: vec![values.len()], values };
+        names.into_iter().zip(device::host_values_of_all(tensors).into_iter().map(flat)).collect()
+    }
+
     /// Replaces a parameter's state, as when a run is resumed.
     pub fn restore(&mut self, index: usize, state: ParameterState) {
         self.states[index] = state;
@@ -125,46 +156,56 @@ impl Optimizer {
         assert_eq!((gradients.len(), learning_rates.len()), (specs.len(), specs.len()), "one for each parameter");
         for (index, gradient) in gradients.into_iter().enumerate() {
             let Some(gradient) = gradient else { continue };
-            parameters.update(index, |tensor| {
-                let device = tensor.device();
-                let mut values = host_values(tensor);
-                self.update(index, &mut values, &gradient, learning_rates[index], specs[index].decays());
-                let length = values.len();
-                Tensor::from_data(TensorData::new(values, [length]), &device)
-            });
+            let (values, decays) = (parameters.tensor_mut(index), specs[index].decays());
+            self.update(index, values, &gradient, learning_rates[index], decays);
         }
     }
 
-    /// Updates the values of parameter `index` in place.
-    pub fn update(&mut self, index: usize, values: &mut [f32], gradient: &[f32], learning_rate: f64, decays: bool) {
+    /// Updates the values of parameter `index` by their gradient.
+    pub fn update(
+        &mut self,
+        index: usize,
+        values: &mut Tensor<1>,
+        gradient: &Tensor<1>,
+        learning_rate: f64,
+        decays: bool,
+    ) {
         let weight_decay = if decays { self.options.weight_decay } else { 0.0 };
         let state = &mut self.states[index];
         state.steps += 1;
-        state.first.resize(values.len(), 0.0);
+        let first = state.first.get_or_insert_with(|| values::zeros_like(values));
         match self.options.kind {
             OptimizerKind::Sgd => {
-                sgd(values, gradient, &mut state.first, learning_rate as f32, self.options.momentum, weight_decay);
+                let (learning_rate, momentum) = (learning_rate as f32, self.options.momentum);
+                values::update([values, first], [gradient], SgdStep { learning_rate, momentum, weight_decay });
             }
             OptimizerKind::Adam | OptimizerKind::AdamW => {
-                state.second.resize(values.len(), 0.0);
+                let second = state.second.get_or_insert_with(|| values::zeros_like(values));
                 let step = AdamStep::new(&self.options, state.steps, learning_rate, weight_decay);
-                step.apply(values, gradient, &mut state.first, &mut state.second);
+                values::update([values, first, second], [gradient], step);
             }
         }
     }
 }
 
-fn sgd(values: &mut [f32], gradient: &[f32], buffer: &mut [f32], learning_rate: f32, momentum: f32, weight_decay: f32) {
-    let chunks = values.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK)).zip(buffer.par_chunks_mut(CHUNK));
-    chunks.for_each(|((values, gradient), buffer)| {
-        for ((value, gradient), buffer) in values.iter_mut().zip(gradient).zip(buffer) {
-            *buffer = momentum * *buffer + (gradient + weight_decay * *value);
-            *value -= learning_rate * *buffer;
-        }
-    });
+/// The constants of one SGD update.
+#[derive(Clone, Copy)]
+struct SgdStep {
+    learning_rate: f32,
+    momentum: f32,
+    weight_decay: f32,
+}
+
+impl Rule<2, 1> for SgdStep {
+    #[inline]
+    fn apply<Q: Quantity>(self, [value, buffer]: [Q; 2], [gradient]: [Q; 1]) -> [Q; 2] {
+        let buffer = buffer * self.momentum + (gradient + value.clone() * self.weight_decay);
+        [value - buffer.clone() * self.learning_rate, buffer]
+    }
 }
 
 /// The constants of one Adam update.
+#[derive(Clone, Copy)]
 struct AdamStep {
     betas: [f32; 2],
     epsilon: f32,
@@ -190,37 +231,34 @@ impl AdamStep {
             second_correction: correction(options.betas[1]).sqrt() as f32,
         }
     }
+}
 
-    fn apply(&self, values: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32]) {
-        let chunks = values
-            .par_chunks_mut(CHUNK)
-            .zip(gradient.par_chunks(CHUNK))
-            .zip(first.par_chunks_mut(CHUNK).zip(second.par_chunks_mut(CHUNK)));
-        chunks.for_each(|((values, gradient), (first, second))| {
-            let moments = first.iter_mut().zip(second);
-            for ((value, gradient), (first, second)) in values.iter_mut().zip(gradient).zip(moments) {
-                let gradient = gradient + self.coupled_decay * *value;
-                *first = self.betas[0] * *first + (1.0 - self.betas[0]) * gradient;
-                *second = self.betas[1] * *second + (1.0 - self.betas[1]) * gradient * gradient;
-                let deviation = second.sqrt() / self.second_correction + self.epsilon;
-                *value = *value * self.shrinkage - self.step_size * *first / deviation;
-            }
-        });
+impl Rule<3, 1> for AdamStep {
+    #[inline]
+    fn apply<Q: Quantity>(self, [value, first, second]: [Q; 3], [gradient]: [Q; 1]) -> [Q; 3] {
+        let [first_beta, second_beta] = self.betas;
+        let gradient = gradient + value.clone() * self.coupled_decay;
+        let first = first * first_beta + gradient.clone() * (1.0 - first_beta);
+        let second = second * second_beta + gradient.clone() * (1.0 - second_beta) * gradient;
+        let deviation = second.clone().sqrt() / self.second_correction + self.epsilon;
+        [value * self.shrinkage - first.clone() * self.step_size / deviation, first, second]
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
+
     use super::*;
 
     fn updated(kind: OptimizerKind, weight_decay: f32, updates: usize) -> f32 {
         let options = OptimizerOptions { kind, weight_decay, ..OptimizerOptions::default() };
         let mut optimizer = Optimizer::new(options, 1);
-        let mut values = [1.0];
+        let [mut values, gradient] = [1.0, 0.5].map(|value| device::tensor(vec![value], [1], &Device::flex()));
         for _ in 0..updates {
-            optimizer.update(0, &mut values, &[0.5], 0.1, true);
+            optimizer.update(0, &mut values, &gradient, 0.1, true);
         }
-        values[0]
+        device::host_values(values)[0]
     }
 
     #[test]
@@ -231,14 +269,5 @@ mod tests {
         assert!((updated(OptimizerKind::Adam, 0.0, 1) - 0.9).abs() < 1e-6);
         // AdamW shrinks by 1 − 0.1·0.05 first.
         assert!((updated(OptimizerKind::AdamW, 0.05, 1) - (0.995 - 0.1)).abs() < 1e-6);
-    }
-
-    #[test]
-    fn chunks_do_not_change_the_result() {
-        let count = CHUNK * 2 + 7;
-        let mut optimizer = Optimizer::new(OptimizerOptions::default(), 1);
-        let mut values = vec![1.0; count];
-        optimizer.update(0, &mut values, &vec![0.5; count], 0.1, true);
-        assert!(values.iter().all(|value| value.to_bits() == values[0].to_bits()));
     }
 }

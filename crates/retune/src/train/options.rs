@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 
+use burn::tensor::Device;
 use retune_pixels::augment::{AugmentPolicy, Augmentation};
 use serde::{Deserialize, Serialize};
 
@@ -151,7 +152,8 @@ pub struct TrainOptions {
     pub augmentation: Augmentation,
     /// Mixup and cutmix.
     pub mix: Mix,
-    /// Steps between checkpoints within an epoch; one is written after every epoch in any case.
+    /// Steps between checkpoints within an epoch, each of which then ends with one, too. With `None`, those of two epochs are at
+    /// least 30 seconds apart. A phase always ends with one.
     pub checkpoint_every: Option<usize>,
     /// Memory for decoded images, in bytes; what does not fit goes to a temporary file.
     pub cache_bytes: u64,
@@ -238,6 +240,15 @@ impl TrainOptions {
         let part = self.at_once()?.get();
         let batch = self.shared_batch().map_or(self.images_of_update(), NonZeroUsize::get);
         (self.processes.are_several() && !self.mix.is_active()).then_some(Turns { batch, part, rank, size })
+    }
+
+    /// Checks that a device can train by these options.
+    ///
+    /// # Errors
+    /// What it cannot do.
+    pub(crate) fn check_device(&self, device: &Device) -> Result<(), TrainError> {
+        let can = |precision| device::can_multiply_in(precision, device);
+        if can(self.precision) && can(self.frozen_precision) { Ok(()) } else { Err(TrainError::NoBfloat16) }
     }
 
     /// Checks that several processes can train by these options.

@@ -11,7 +11,7 @@ use super::loss::TrainingLoss;
 use super::low_rank::TrainedAdapters;
 use super::optimizer::Optimizer;
 use super::options::{Sampling, TrainOptions};
-use super::training_loop::Update;
+use super::update::Update;
 use super::{Divergence, NotFinite, TrainError, Trainer};
 use crate::loading::Order;
 use crate::models::Model;
@@ -188,6 +188,7 @@ impl Trainer {
         let settings = Gradient { learning_rates: vec![1.0], adaptive: None, average: None, ..settings.clone() };
         let phase = Phase { name: task.to_owned(), solver: Solver::Gradient(settings.clone()) };
         Plan { method: task.to_owned(), phases: vec![phase.clone()] }.check(model.blocks())?;
+        self.options.check_device(&model.parameters.tensors()[0].device())?;
 
         let mut model = model.clone();
         let start = model.parameters.clone();
@@ -218,11 +219,12 @@ impl Trainer {
                 let learning_rate = options.lowest * (growth * step as f64).exp();
                 let dropping = self.dropping(&model, epoch, batch.number);
                 let found = loss_gradients(&model, &batch, &Differentiation { dropping, ..what });
-                let loss = found.loss;
+                let loss = found.loss();
                 average = PAST * average + (1.0 - PAST) * loss;
                 let smoothed = average / (1.0 - PAST.powi(step as i32 + 1));
                 if !loss.is_finite() && step == 0 {
-                    let first = Box::new(Divergence::in_step(NotFinite::Loss, 0, &batch, &self.train));
+                    let first =
+                        Box::new(Divergence::in_step(NotFinite::Loss, 0, batch.number, &batch.indices, &self.train));
                     let learning_rates = format!("{learning_rate:e}");
                     return Err(TrainError::Diverged { phase: task.to_owned(), learning_rates, first });
                 }

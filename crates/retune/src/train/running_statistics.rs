@@ -3,10 +3,9 @@
 //! Weights that were averaged, or trained while the statistics stood still, have statistics that fit other weights. One
 //! pass over the training images gives their own, as `torch.optim.swa_utils.update_bn` does.
 
-use burn::tensor::Tensor;
-
 use super::options::BatchNormPolicy;
 use crate::device;
+use crate::device::values::{self, Quantity, Rule};
 use crate::inference;
 use crate::loading::{Loader, Order};
 use crate::models::{Activation, Model, ObservedStatistics, Parameters, Pass};
@@ -18,12 +17,22 @@ const MOMENTUM: f64 = 0.1;
 /// Images that a measure looks at, all where there are fewer; the statistics of more differ by less than 1 %.
 const MEASURED_IMAGES: usize = 8192;
 
+/// The running mean of what batches show.
+#[derive(Clone, Copy)]
+struct Follow;
+
+impl Rule<1, 1> for Follow {
+    #[inline]
+    fn apply<Q: Quantity>(self, [old]: [Q; 1], [new]: [Q; 1]) -> [Q; 1] {
+        [old * (1.0 - MOMENTUM) as f32 + new * MOMENTUM as f32]
+    }
+}
+
 /// Moves running statistics towards those that a batch showed.
 pub(super) fn follow(parameters: &mut Parameters, observed: Vec<ObservedStatistics>) {
-    let moved = |old: Tensor<1>, new: Tensor<1>| old.mul_scalar(1.0 - MOMENTUM) + new.mul_scalar(MOMENTUM);
     for seen in observed {
-        parameters.update(seen.mean_id.index(), |old| moved(old, seen.mean));
-        parameters.update(seen.variance_id.index(), |old| moved(old, seen.variance));
+        values::update([parameters.tensor_mut(seen.mean_id.index())], [&seen.mean], Follow);
+        values::update([parameters.tensor_mut(seen.variance_id.index())], [&seen.variance], Follow);
     }
 }
 
@@ -78,8 +87,8 @@ pub(crate) fn renew(
 
 fn blocks_that_differ(model: &Model, reference: &Parameters) -> Vec<bool> {
     let mut differ = vec![false; model.blocks().len()];
-    for (index, spec) in model.parameters.specs().iter().enumerate() {
-        differ[spec.block] = differ[spec.block] || model.parameters.values(index) != reference.values(index);
+    for (spec, differs) in model.parameters.specs().iter().zip(model.parameters.differing(reference)) {
+        differ[spec.block] |= differs;
     }
     differ
 }
@@ -97,12 +106,11 @@ impl Sums {
     }
 
     fn add(&mut self, observed: Vec<ObservedStatistics>, images: usize) {
-        for seen in observed {
-            for (id, tensor) in [(seen.mean_id, seen.mean), (seen.variance_id, seen.variance)] {
-                let values = crate::models::parameters::host_values(tensor);
-                let sum = self.values[id.index()].get_or_insert_with(|| vec![0.0; values.len()]);
-                sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += f64::from(value) * images as f64);
-            }
+        let seen = observed.into_iter().flat_map(|seen| [(seen.mean_id, seen.mean), (seen.variance_id, seen.variance)]);
+        let (ids, tensors): (Vec<_>, Vec<_>) = seen.unzip();
+        for (id, values) in ids.into_iter().zip(device::host_values_of_all(tensors)) {
+            let sum = self.values[id.index()].get_or_insert_with(|| vec![0.0; values.len()]);
+            sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += f64::from(value) * images as f64);
         }
         self.images += images;
     }

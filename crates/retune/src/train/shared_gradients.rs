@@ -11,13 +11,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Device;
 use retune_kernels::operators::SharedBatch;
 
 use super::gradient::{BatchInParts, Differentiation, Gradients, LossGradients, loss_gradients_of};
 use crate::collective::{PendingSum, Processes};
+use crate::device::{self, Numbers, host_values};
 use crate::loading::Batch;
-use crate::models::parameters::{ParameterId, host_values};
+use crate::models::parameters::ParameterId;
 use crate::models::{Activation, Model, ObservedStatistics};
 
 /// What is neutral in a sum of floating-point numbers: 0 would make 0 of -0.
@@ -131,7 +132,7 @@ impl BlockSums {
                 match gradients[index].take() {
                     Some(gradient) => {
                         *parts += 1.0;
-                        values.extend(gradient);
+                        values.extend(host_values(gradient));
                     }
                     None => values.resize(values.len() + length, NOTHING),
                 }
@@ -179,7 +180,7 @@ impl<'a> Sums<'a> {
         let mut numbers = [f64::from(NOTHING); 2];
         let mut observed = Vec::new();
         if let Some(own) = own {
-            numbers = [own.loss, own.correct as f64];
+            numbers = Numbers::fetch(vec![own.numbers])[0];
             observed = encoded(own.observed);
         }
         self.processes.add_f64(&mut self.numbers, &numbers);
@@ -195,18 +196,18 @@ impl<'a> Sums<'a> {
         self.processes.add_f64(&mut parts, &own);
         let mut parts = parts.into_iter();
 
+        let device = model.parameters.tensors()[0].device();
         let mut gradients = vec![None; model.network().specs.len()];
         for BlockSums { trained, gradients: sums, .. } in self.by_block {
             let sums = sums.wait();
             let mut rest = sums.as_slice();
             for ((index, length), parts) in trained.into_iter().zip(parts.by_ref()) {
                 let (own, later) = rest.split_at(length);
-                gradients[index] = (parts > 0.0).then(|| own.to_vec());
+                gradients[index] = (parts > 0.0).then(|| device::tensor(own.to_vec(), [length], &device));
                 rest = later;
             }
         }
-        let [loss, correct] = self.numbers;
-        LossGradients { loss, correct: correct as usize, gradients, observed: self.observed }
+        LossGradients { numbers: Numbers::Known(self.numbers), gradients, observed: self.observed }
     }
 }
 
@@ -227,7 +228,7 @@ fn decoded(mut numbers: &[f32], device: &Device) -> Vec<ObservedStatistics> {
     while let [mean_id, variance_id, length, rest @ ..] = numbers {
         let (mean, rest) = rest.split_at(*length as usize);
         let (variance, rest) = rest.split_at(*length as usize);
-        let tensor = |values: &[f32]| Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), device);
+        let tensor = |values: &[f32]| device::tensor(values.to_vec(), [values.len()], device);
         let id = |number: &f32| ParameterId(*number as usize);
         observed.push(ObservedStatistics {
             mean_id: id(mean_id),

@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 
 use super::PhaseOutcome;
 use super::average::WeightAverage;
-use super::gradient::LossGradients;
 use super::low_rank::{Adapters, TrainedAdapters};
 use super::optimizer::{Optimizer, OptimizerOptions};
 use super::pacing::{Pacing, PhaseTime};
@@ -140,10 +139,10 @@ pub(super) struct EpochTotals {
 }
 
 impl EpochTotals {
-    /// Adds what a batch of so many images gave.
-    pub fn add(&mut self, found: &LossGradients, images: usize) {
-        self.loss += found.loss * images as f64;
-        self.correct += found.correct;
+    /// Adds a batch of so many images with this mean loss, so many of which were right.
+    pub fn add(&mut self, loss: f64, correct: usize, images: usize) {
+        self.loss += loss * images as f64;
+        self.correct += correct;
         self.images += images;
     }
 }

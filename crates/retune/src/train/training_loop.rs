@@ -1,5 +1,6 @@
 //! The training loop of gradient descent: each learning rate in turn, epoch after epoch, step after step.
 
+mod losses;
 mod reports;
 
 use std::ops::ControlFlow;
@@ -7,23 +8,24 @@ use std::time::Instant;
 
 use indexmap::IndexMap;
 
+use self::losses::UnseenLosses;
 use super::average::WeightAverage;
-use super::gradient::{Differentiation, LossGradients, add_l2_sp, clip_norm, pull_to};
+use super::gradient::Differentiation;
 use super::learning_rates::{LearningRates, RateFactors};
 use super::loss::TrainingLoss;
 use super::low_rank::TrainedAdapters;
 use super::measured_rates::{LayerMeasures, measure_shared_layers, of_parameters, squared_norms};
-use super::optimizer::Optimizer;
 use super::options::{BatchNormPolicy, Keep};
 use super::run::Run;
-use super::running_statistics;
 use super::search::{Next, Tried};
 use super::shared_gradients::shared_gradients;
 use super::state::BestEpoch;
+use super::update::Update;
 use super::{Divergence, NotFinite, PhaseOutcome, TrainError, keys};
+use crate::device::values;
 use crate::inference::{Evaluation, InferenceError};
-use crate::models::{Model, Parameters};
-use crate::plan::{Anchor, Averaging, Combine, Criterion, Gradient, Phase};
+use crate::models::Parameters;
+use crate::plan::{Averaging, Combine, Criterion, Gradient, Phase};
 
 /// A phase of gradient descent at one of its learning rates.
 struct Trial<'a> {
@@ -83,10 +85,14 @@ impl Run<'_> {
         while self.state.training.goes_on(settings) {
             let begun = Instant::now();
             let is_whole = self.state.training.batch == 0 && !self.state.training.validation_due;
-            if !self.state.training.validation_due
-                && let Ending::Break(divergence) = self.train_epoch(&trial)?
-            {
-                return Ok(Ending::Break(divergence));
+            if !self.state.training.validation_due {
+                let ending = self.train_epoch(&trial);
+                if matches!(ending, Err(TrainError::Interrupted)) && self.weights_are_finite() {
+                    self.save_checkpoint()?;
+                }
+                if let Ending::Break(divergence) = ending? {
+                    return Ok(Ending::Break(divergence));
+                }
             }
             self.state.training.validation_due = true;
             let started = Instant::now();
@@ -105,7 +111,7 @@ impl Run<'_> {
             self.report_validation(&trial, &validation, started.elapsed().as_secs_f64())?;
             self.keep_pace(next, settings);
             self.keep_if_best(validation, &trial);
-            self.save_checkpoint()?;
+            self.save_checkpoint_of_epoch()?;
             if is_whole {
                 self.tell_time_left(&trial, begun.elapsed());
             }
@@ -145,14 +151,15 @@ impl Run<'_> {
         let is_cumulative =
             settings.adaptive.as_ref().is_some_and(|adaptive| adaptive.criterion == Criterion::CumulativeGradientNorm);
         let mut last_norms = None;
+        let mut losses = UnseenLosses::on(&self.state.model.parameters.tensors()[0].device());
 
         monitor.start(&trial.task(epoch, &self.state.training), trainer.train.len());
         monitor.advance(self.state.training.totals.images);
         for batch in batches {
             let (batch, entry) = batch?;
-            let diverged = |what| {
+            let diverged = |divergence| {
                 monitor.finish();
-                Ok(Ending::Break(Divergence::in_step(what, epoch, &batch, &trainer.train)))
+                Ok(Ending::Break(divergence))
             };
 
             // Forward and backward.
@@ -160,10 +167,12 @@ impl Run<'_> {
             let dropping = trainer.dropping(&self.state.model, epoch as u64, batch.number);
             let what = Differentiation { dropping, ..what };
             let found = shared_gradients(&self.state.model, &batch, entry, &what, &trainer.options.processes);
-            if !found.loss.is_finite() {
-                return diverged(NotFinite::Loss);
+            losses.push(found.numbers.clone(), &batch);
+            if losses.are_due()
+                && let Some(divergence) = losses.look(epoch, &mut self.state.training.totals, &trainer.train)
+            {
+                return diverged(divergence);
             }
-            self.state.training.totals.add(&found, batch.n);
 
             // The update.
             if is_cumulative && self.state.training.batch + 1 == trial.steps_per_epoch {
@@ -191,16 +200,20 @@ impl Run<'_> {
             if !(due || is_last || interrupted) {
                 continue;
             }
+            if let Some(divergence) = losses.look(epoch, &mut self.state.training.totals, &trainer.train) {
+                return diverged(divergence);
+            }
             // A finite loss can give an update that overflows; no checkpoint may hold that.
             if !self.weights_are_finite() {
-                return diverged(NotFinite::Weights);
+                let (number, indices) = (batch.number, &batch.indices);
+                return diverged(Divergence::in_step(NotFinite::Weights, epoch, number, indices, &trainer.train));
             }
             // After the last step, validation notices the interruption.
             if !is_last {
-                self.save_checkpoint()?;
                 if interrupted {
                     return Err(TrainError::Interrupted);
                 }
+                self.save_checkpoint()?;
             }
         }
         monitor.finish();
@@ -314,11 +327,9 @@ impl Run<'_> {
 
     /// Whether the weights, and their average where there is one, are finite.
     fn weights_are_finite(&self) -> bool {
-        let finite = |parameters: &Parameters| {
-            (0..parameters.specs().len()).all(|index| parameters.values(index).iter().all(|value| value.is_finite()))
-        };
-        let average = &self.state.training.average;
-        finite(&self.state.model.parameters) && average.as_ref().is_none_or(|average| finite(&average.parameters))
+        let average = self.state.training.average.iter().map(|average| &average.parameters);
+        let all = [&self.state.model.parameters].into_iter().chain(average);
+        values::are_finite(all.flat_map(Parameters::tensors))
     }
 
     /// Keeps the present weights if they are the best of this learning rate so far.
@@ -362,53 +373,6 @@ impl Run<'_> {
             candidates.clear();
         }
         candidates.push(best);
-    }
-}
-
-/// One update of a model by a batch's gradients.
-pub(super) struct Update<'a> {
-    /// One for each parameter.
-    pub learning_rates: &'a [f64],
-    /// Largest norm of all gradients together.
-    pub clip_norm: Option<f64>,
-    /// L2-SP's penalty on leaving `pretrained`.
-    pub anchor: Option<Anchor>,
-    pub pretrained: &'a Parameters,
-    /// The weights that low-rank changes are added to.
-    pub phase_start: &'a Parameters,
-}
-
-impl Update<'_> {
-    pub fn apply(
-        &self,
-        found: LossGradients,
-        model: &mut Model,
-        optimizer: &mut Optimizer,
-        mut adapters: Option<&mut TrainedAdapters>,
-    ) {
-        let LossGradients { mut gradients, observed, .. } = found;
-        // Low-rank changes have no weights of their own to pull, so the penalty reaches their factors as a gradient.
-        let decouples = optimizer.is_adaptive() && adapters.is_none();
-        if let Some(anchor) = self.anchor.filter(|_| !decouples) {
-            add_l2_sp(&mut gradients, &model.parameters, anchor, self.pretrained, model.head());
-        }
-        let mut of_factors = match &mut adapters {
-            Some(adapters) => adapters.take_gradients(&mut gradients),
-            None => Vec::new(),
-        };
-        if let Some(limit) = self.clip_norm {
-            let of_factors = of_factors.iter_mut().flatten().flat_map(|factors| [&mut factors.a, &mut factors.b]);
-            clip_norm(gradients.iter_mut().flatten().chain(of_factors), limit);
-        }
-        if let Some(anchor) = self.anchor.filter(|_| decouples) {
-            let head = model.head();
-            pull_to(self.pretrained, &mut model.parameters, &gradients, anchor, head, self.learning_rates);
-        }
-        optimizer.step(&mut model.parameters, gradients, self.learning_rates);
-        if let Some(adapters) = adapters {
-            adapters.step(&of_factors, self.learning_rates, self.phase_start, &mut model.parameters);
-        }
-        running_statistics::follow(&mut model.parameters, observed);
     }
 }
 

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::*;
+use crate::device::host_values;
 use crate::models::Model;
-use crate::models::parameters::host_values;
-use crate::models::weights::{read_tensors, write_tensors};
+use crate::models::weights::{named_tensors, read_tensors, write_tensors};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/checkpoints").join(name)
@@ -190,11 +190,9 @@ fn variant(
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(format!("variant.{ending}"));
     let model = loaded("swa.pth", "resnet");
-    let own = (0..model.parameters.specs().len()).filter_map(|index| {
-        let (name, tensor) = crate::models::weights::named_tensor(&model.parameters, index);
-        Some((rename(&name)?, tensor))
-    });
-    let mut tensors: BTreeMap<String, NamedTensor> = own.collect();
+    let own = named_tensors(&model.parameters, 0..model.parameters.specs().len()).into_iter();
+    let mut tensors: BTreeMap<String, NamedTensor> =
+        own.filter_map(|(name, tensor)| Some((rename(&name)?, tensor))).collect();
     let filled = |size: &usize| NamedTensor { shape: vec![*size], values: vec![0.5; *size] };
     tensors.extend(more.iter().map(|(name, size)| ((*name).to_owned(), filled(size))));
     write_tensors(&path, tensors).unwrap();
@@ -255,8 +253,7 @@ fn of_two_models_in_one_file_neither_is_guessed() {
         let path = folder.path().join("two.safetensors");
         let mut tensors = BTreeMap::new();
         for (at, prefix) in prefixes.iter().enumerate() {
-            for index in 0..model.parameters.specs().len() {
-                let (name, mut tensor) = crate::models::weights::named_tensor(&model.parameters, index);
+            for (name, mut tensor) in named_tensors(&model.parameters, 0..model.parameters.specs().len()) {
                 if double && at > 0 {
                     tensor.values.iter_mut().for_each(|value| *value *= 2.0);
                 }

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use burn::tensor::{Tensor, TensorData};
 use indexmap::IndexMap;
 use retune_analysis::calibration::Calibration;
 use retune_analysis::temperature;
@@ -12,6 +11,7 @@ use super::heat_maps::HeatMaps;
 use super::kept::{Hardest, KeptImages, Share};
 use super::tiles::{Tiles, image_of};
 use super::{HARDEST_SIDE, Prediction, Predictions};
+use crate::device;
 use crate::files::FileError;
 use crate::inference::{
     Evaluation, GradCam, InferenceError, Outputs, cross_entropy, evaluate_observed, grad_cam, most_likely, softmax,
@@ -184,7 +184,7 @@ fn heat_maps(model: &Model, images: &[HardImage]) -> Option<HeatMaps> {
     let (height, width) = (preprocessing.height as usize, preprocessing.width as usize);
     let values = images.iter().flat_map(|image| image.normalized.iter().copied()).collect::<Vec<f32>>();
     let shape = [images.len(), height, width, preprocessing.channels.count()];
-    let pixels = Tensor::from_data(TensorData::new(values, shape), &model.parameters.tensors()[0].device());
+    let pixels = device::tensor(values, shape, &model.parameters.tensors()[0].device());
     let of = |class: fn(&HardImage) -> usize| {
         let classes: Vec<usize> = images.iter().map(class).collect();
         let maps = catching_panics(|| grad_cam(model, &pixels, &classes)).flatten()?;

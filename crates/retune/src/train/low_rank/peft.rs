@@ -35,14 +35,14 @@ impl Adapters {
         let rank = self.low_rank.rank;
         let mut tensors = BTreeMap::new();
         for (&index, factors) in &self.factors {
-            let spec = &specs[index];
-            let (a, b) = match spec.shape.as_slice() {
+            let (spec, [a, b]) = (&specs[index], factors.values());
+            let (shape_of_a, shape_of_b) = match spec.shape.as_slice() {
                 [outputs, inputs, height, width] => (vec![rank, *inputs, *height, *width], vec![*outputs, rank, 1, 1]),
-                _ => (vec![rank, factors.a.len() / rank], vec![factors.b.len() / rank, rank]),
+                _ => (vec![rank, a.len() / rank], vec![b.len() / rank, rank]),
             };
             let name = |factor: &str| format!("{PREFIX}.{}.lora_{factor}.weight", module(spec));
-            tensors.insert(name("A"), NamedTensor { shape: a, values: factors.a.clone() });
-            tensors.insert(name("B"), NamedTensor { shape: b, values: factors.b.clone() });
+            tensors.insert(name("A"), NamedTensor { shape: shape_of_a, values: a });
+            tensors.insert(name("B"), NamedTensor { shape: shape_of_b, values: b });
         }
         for (index, spec) in specs.iter().enumerate().filter(|(_, spec)| spec.block == model.head()) {
             let tensor = NamedTensor { shape: spec.shape.clone(), values: model.parameters.values(index) };
@@ -97,7 +97,7 @@ mod tests {
             let specs = &model.network().specs;
             let changed =
                 (0..specs.len()).filter(|&index| specs[index].block != model.head() && LowRank::fits(&specs[index]));
-            let adapters = Adapters::new(LowRank { rank: 2, alpha: 4.0 }, specs, changed, 0);
+            let adapters = Adapters::new(LowRank { rank: 2, alpha: 4.0 }, specs, changed, 0, &device);
             let folder = tempfile::tempdir().unwrap();
             adapters.save_for_peft(&model, folder.path()).unwrap();
 

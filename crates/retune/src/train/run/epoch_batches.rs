@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Run;
+use crate::device::values;
 use crate::loading::{Batch, Order};
 use crate::models::{Activation, Model, Parameters};
 use crate::train::TrainError;
@@ -103,10 +104,10 @@ impl Run<'_> {
     /// model's below it.
     pub(super) fn entered_validation(&self, parameters: &Parameters) -> Option<Arc<FrozenActivations>> {
         let entered = self.entered.as_ref()?;
-        let own = self.state.model.parameters.tensors();
-        let specs = parameters.specs().iter().enumerate().filter(|(_, spec)| spec.block < entered.block);
-        let same = |index: usize| own[index].clone().equal(parameters.tensors()[index].clone()).all();
-        let unchanged = specs.map(|(index, _)| same(index)).all(|same| same.into_scalar::<bool>());
+        let own = self.state.model.parameters.tensors().iter();
+        let below = parameters.specs().iter().map(|spec| spec.block < entered.block);
+        let pairs = own.zip(parameters.tensors()).zip(below).filter(|(_, below)| *below).map(|(pair, _)| pair);
+        let unchanged = values::are_same(pairs).into_iter().all(|same| same);
         entered.validation.clone().filter(|_| unchanged)
     }
 }
