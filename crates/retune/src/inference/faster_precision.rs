@@ -21,8 +21,7 @@ const ENOUGH: Duration = Duration::from_millis(500);
 const LARGEST_SHARE: f64 = 0.9;
 
 /// The precision in which the model runs faster on this machine. It takes bfloat16 if that saves a tenth of the time or more, and
-/// tells `monitor`. What saves time depends on the layers: wide ones gain, and narrow ones lose more by rounding than they
-/// gain by multiplying.
+/// tells `monitor`. How much it saves depends on the layers of the model.
 pub fn faster_precision(model: &Model, monitor: &dyn Monitor) -> Precision {
     let on_device = &model.parameters.tensors()[0].device();
     if !device::can_multiply_in(Precision::Bfloat16, on_device) || !retune_kernels::multiplies_bfloat16() {
