@@ -24,17 +24,17 @@ NODES = [1, 4, 16, 64]
 SPEED = 16
 
 
-def exchange(values, nodes, gigabits):
+def exchange(values, nodes, gigabits, latency):
     if nodes == 1:
         return 0.0
     transfer = 8 * values * (nodes - 1) / nodes / (gigabits / 8 * 1e9)
-    return transfer + 2 * math.ceil(4 * values / 2**22) * (nodes - 1) * NETWORKS[gigabits]
+    return transfer + 2 * math.ceil(4 * values / 2**22) * (nodes - 1) * latency
 
 
 def update(model, nodes, gigabits, images, hidden):
     millions, seconds, batch = MODELS[model]
     computing = seconds / batch * math.ceil(images / nodes) / SPEED
-    exchanging = exchange(millions * 1e6, nodes, gigabits)
+    exchanging = exchange(millions * 1e6, nodes, gigabits, NETWORKS[gigabits])
     return computing / 3 + max(2 * computing / 3, exchanging) if hidden else computing + exchanging
 
 
@@ -54,4 +54,5 @@ def main():
             print(f"| {model} | {4 * millions:.0f} | {gigabits} |{row}")
 
 
-main()
+if __name__ == "__main__":
+    main()

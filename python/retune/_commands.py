@@ -302,10 +302,11 @@ def _of_dataset(
     if path is not None and os.path.exists(path):
         path = os.path.abspath(path)
     sizes = {"threads": int(options.pop("threads", None) or 1), "batch_size": int(options.pop("batch_size", None) or 32)}
+    precision = options.pop("precision", None) or "float32"
     for name in {"data", "out"} | (_arguments.commands()["features"].options.keys() - _arguments.commands()["layers"].options):
         if options.pop(name, None) is not None:
             raise Error(f"{name} has no use with a data set of Ray")
-    ray.extract(path, data, folder, actors=parts or _parts(sizes), layer=layer, **sizes, **options)
+    ray.extract(path, data, folder, actors=parts or _parts(sizes), layer=layer, precision=precision, **sizes, **options)
     return Features._of_folder(folder, layer)
 
 

@@ -202,37 +202,51 @@ class Model:
         *,
         split: str | None = None,
         batch_size: int = 32,
+        precision: str = "float32",
         skip_bad: bool = False,
         quiet: bool = False,
     ) -> Features:
         """The features of images at a layer: a block or stage of `layers`, `input`, `pooled` (what the head sees), or
-        `logits`.
+        `logits`. With `precision="bfloat16"`, the factors of matrix products are rounded; `"auto"` takes what is faster on
+        this CPU. `retune.evaluate` says what rounding changes.
 
         Raises `retune.Error` for an unknown layer, with the closest known one.
         """
         found = located(data)
-        options = {"layer": layer, "split": split, "batch_size": batch_size, "skip_bad": skip_bad, "quiet": quiet}
+        options = {"layer": layer, "split": split, "batch_size": batch_size, "precision": precision}
+        options |= {"skip_bad": skip_bad, "quiet": quiet}
         typed = _arguments.line("features", {"data": found.path, "out": _UNUSED, **options}, "features")
         return _features(self._loaded.features(typed, progress(options)), layer)
 
-    def logits(self, images: Any, *, batch_size: int = 32, quiet: bool = False) -> numpy.ndarray[Any, Any]:
-        """The logits of images, `[n, classes]`, float32."""
-        values: numpy.ndarray[Any, Any] = self.features(images, "logits", batch_size=batch_size, quiet=quiet).values
+    def logits(
+        self, images: Any, *, batch_size: int = 32, precision: str = "float32", quiet: bool = False
+    ) -> numpy.ndarray[Any, Any]:
+        """The logits of images, `[n, classes]`, float32; `precision` is that of `features`."""
+        found = self.features(images, "logits", batch_size=batch_size, precision=precision, quiet=quiet)
+        values: numpy.ndarray[Any, Any] = found.values
         return values
 
     def predict_proba(
-        self, images: Any, *, temperature: float | None = None, batch_size: int = 32, quiet: bool = False
+        self,
+        images: Any,
+        *,
+        temperature: float | None = None,
+        batch_size: int = 32,
+        precision: str = "float32",
+        quiet: bool = False,
     ) -> numpy.ndarray[Any, Any]:
         """The probability of each class, `[n, classes]`, float64, at the model's temperature or at another."""
-        logits = self.logits(images, batch_size=batch_size, quiet=quiet)
+        logits = self.logits(images, batch_size=batch_size, precision=precision, quiet=quiet)
         found: numpy.ndarray[Any, Any] = self._loaded.probabilities(logits, temperature)
         return found
 
-    def predict(self, images: Any, *, batch_size: int = 32, quiet: bool = False) -> numpy.ndarray[Any, Any]:
+    def predict(
+        self, images: Any, *, batch_size: int = 32, precision: str = "float32", quiet: bool = False
+    ) -> numpy.ndarray[Any, Any]:
         """The most likely class of each image: its name, or its number where the model has no names. `[n]`."""
         import numpy
 
-        best = self.logits(images, batch_size=batch_size, quiet=quiet).argmax(axis=1)
+        best = self.logits(images, batch_size=batch_size, precision=precision, quiet=quiet).argmax(axis=1)
         found: numpy.ndarray[Any, Any] = best if self.classes is None else numpy.asarray(self.classes)[best]
         return found
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from ._options import FitOptions
 
+#: More steps than an epoch has: checkpoints follow every epoch, and no step within one. Each report needs the one of its epoch.
+_EVERY_EPOCH = 10**9
 #: How often a trial that was lost with its machine goes on from its last checkpoint.
 _FAILURES = 20
 #: Options that name a file or a folder, which every machine must find.
@@ -273,7 +275,7 @@ def _task(model: Any, data: Any, options: dict[str, Any]) -> Task:
             keywords[name] = _absolute(keywords[name])
     if isinstance(keywords.get("eval"), Mapping):
         keywords["eval"] = {name: _absolute(part) for name, part in keywords["eval"].items()}
-    ours = {"threads": 1, "quiet": True, "no_report": True}
+    ours = {"threads": 1, "quiet": True, "no_report": True, "checkpoint_every": _EVERY_EPOCH}
     return Task(_absolute(path), _absolute(data), {**ours, **keywords})
 
 

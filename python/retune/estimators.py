@@ -175,15 +175,16 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 (folder / "model" / name).write_bytes(content)
             self.run_ = Run(self.run_.document, self.run_.text, folder)
 
-    def predict_proba(self, X: Any) -> numpy.ndarray[Any, Any]:
-        """The probability of each of `classes_`, `[n, classes]`."""
+    def predict_proba(self, X: Any, *, precision: str = "float32") -> numpy.ndarray[Any, Any]:
+        """The probability of each of `classes_`, `[n, classes]`; `precision` is that of `Model.features`."""
         check_is_fitted(self, "run_")
-        return self.run_.model.predict_proba(_unlabeled(X), quiet=True)
+        return self.run_.model.predict_proba(_unlabeled(X), precision=precision, quiet=True)
 
-    def predict(self, X: Any) -> numpy.ndarray[Any, Any]:
-        """The most likely class of each image, `[n]`."""
+    def predict(self, X: Any, *, precision: str = "float32") -> numpy.ndarray[Any, Any]:
+        """The most likely class of each image, `[n]`; `precision` is that of `Model.features`."""
         check_is_fitted(self, "run_")
-        found: numpy.ndarray[Any, Any] = self.classes_[self.run_.model.logits(_unlabeled(X), quiet=True).argmax(axis=1)]
+        logits = self.run_.model.logits(_unlabeled(X), precision=precision, quiet=True)
+        found: numpy.ndarray[Any, Any] = self.classes_[logits.argmax(axis=1)]
         return found
 
 

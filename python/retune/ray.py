@@ -53,6 +53,8 @@ class Extractor:
         Processors of the actor, as `num_cpus` of `map_batches`.
     batch_size
         Images that the model computes at a time.
+    precision
+        `float32`, `bfloat16`, or `auto`, as that of `retune.features`; on a cluster of different machines, `auto` may mix both.
     options
         Those of `retune.load`.
     """
@@ -66,11 +68,12 @@ class Extractor:
         output: str = "features",
         threads: int = 1,
         batch_size: int = 32,
+        precision: str = "float32",
         **options: Any,
     ) -> None:
         self._model = load(model, **{"quiet": True, "threads": threads, **options})
         self._column, self._output = column, output
-        self._options = {"layer": layer, "batch_size": batch_size, "threads": threads, "quiet": True}
+        self._options = {"layer": layer, "batch_size": batch_size, "precision": precision, "threads": threads, "quiet": True}
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """The batch with its features and without its images; paths stay.
@@ -108,14 +111,26 @@ class Rows(Extractor):
 
 
 def extract(
-    model: Any, data: Any, out: str, *, actors: int, threads: int, batch_size: int, layer: str, **options: Any
+    model: Any,
+    data: Any,
+    out: str,
+    *,
+    actors: int,
+    threads: int,
+    batch_size: int,
+    layer: str,
+    precision: str = "float32",
+    **options: Any,
 ) -> None:
     """Writes the features of a data set of Ray, or of a location that Ray reads, as a folder of Parquet files.
 
     Each file is written once, under its own name, whatever is lost on the way, and `_SUCCESS` when all are there.
 
-    Raises `retune.Error` if `out` is complete already.
+    Raises `retune.Error` if `out` is complete already, and for the precision `auto`, which machines may understand
+    differently.
     """
+    if precision == "auto":
+        raise Error("precision must be float32 or bfloat16 with a data set of Ray: auto may differ between machines")
     from . import _ray
 
     _ray.cluster()
@@ -130,12 +145,19 @@ def extract(
     rows = dataset.map_batches(
         Rows,
         fn_constructor_args=[model, label, classes],
-        fn_constructor_kwargs={"layer": layer, "threads": threads, "batch_size": batch_size, **options},
+        fn_constructor_kwargs={
+            "layer": layer,
+            "threads": threads,
+            "batch_size": batch_size,
+            "precision": precision,
+            **options,
+        },
         batch_size=batch_size,
         num_cpus=threads,
         concurrency=(1, max(1, actors)),
     )
     shards.classes = classes
+    shards.precision = precision
     rows.write_datasink(shards)
 
 
@@ -186,6 +208,7 @@ def _shards(out: str) -> Any:
             # A reader that finds files of two attempts must not mix them.
             self.attempt = uuid.uuid4().hex[:8]
             self.classes: Sequence[str] = ()
+            self.precision = "float32"
 
         def prepare(self) -> None:
             """Makes the folder, without what an attempt left in it that was lost."""
@@ -202,7 +225,10 @@ def _shards(out: str) -> Any:
             tables = [_plain(table) for table in tables if table.num_rows]
             if not tables:
                 return 0
-            table = pyarrow.concat_tables(tables).replace_schema_metadata({"classes": json.dumps(list(self.classes))})
+            metadata = {"classes": json.dumps(list(self.classes))}
+            if self.precision != "float32":
+                metadata["precision"] = self.precision
+            table = pyarrow.concat_tables(tables).replace_schema_metadata(metadata)
             name = f"{self.folder}/part-{self.attempt}-{ctx.task_idx:06}.parquet"
             # A task that is started again writes the same file.
             half = f"{self.folder}/.{uuid.uuid4().hex}"

@@ -105,6 +105,9 @@ def test_classifier_fits_predicts_scores_and_clones(
     assert (classifier.predict(paths) == classifier.predict(images)).all()
     probabilities = classifier.predict_proba(images)
     assert probabilities.shape == (48, 2) and probabilities.sum(axis=1) == pytest.approx(1)
+    rounded = classifier.predict_proba(images, precision="bfloat16")
+    assert (rounded != probabilities).any() and rounded == pytest.approx(probabilities, abs=0.05)
+    assert (classifier.predict(images, precision="bfloat16") == classifier.classes_[rounded.argmax(axis=1)]).all()
     numbers = [int(label == "red") for label in labels]
     other = clone(classifier).set_params(method="ft", epochs=1, lr=1e-3).fit(images, numbers)
     assert other.predict(images).dtype.kind == "i"

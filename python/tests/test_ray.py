@@ -84,6 +84,9 @@ def test_a_batch_has_the_features_that_its_images_have(kind: str, backbone: str,
     extractor = retune.ray.Extractor(backbone, "layer2", batch_size=7)
     found = extractor({column: images, "number": numpy.arange(len(files))})
     assert found["features"].tobytes() == retune.features(backbone, photos, layer="layer2", quiet=True).values.tobytes()
+    rounding = retune.ray.Extractor(backbone, "layer2", batch_size=7, precision="bfloat16")
+    rounded = retune.features(backbone, photos, layer="layer2", precision="bfloat16", quiet=True).values
+    assert rounding({column: images})["features"].tobytes() == rounded.tobytes()
     # Images are not carried on; what says which they are is.
     assert list(found) == (["path"] if kind == "path" else []) + ["number", "features"]
 

@@ -44,6 +44,40 @@ def test_features_are_those_of_the_file(backbone: str, photos: Path, tmp_path: P
     assert (tmp_path / "again.npz").read_bytes() == out.read_bytes()
 
 
+def test_precisions_are_those_of_the_command_line(run: retune.Run, backbone: str, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "features.npz"
+    program("features", "--model", backbone, "--data", photos, "--precision", "bfloat16", "--out", out)
+    written = numpy.load(out)
+    assert written["precision"].tolist() == ["bfloat16"]
+    model = retune.load(backbone)
+    exact = model.features(photos).values
+    for found in [
+        retune.features(backbone, photos, precision="bfloat16"),
+        retune.features(model, photos, precision="bfloat16"),
+        model.features(photos, precision="bfloat16"),
+        retune.features(backbone, photos, precision="bfloat16", out=tmp_path / "again.npz"),
+    ]:
+        assert (found.values == written["features"]).all()
+    assert (tmp_path / "again.npz").read_bytes() == out.read_bytes()
+    assert (exact != written["features"]).any()
+    # The model itself stays as it is.
+    assert (model.features(photos).values == exact).all() and (model.features(photos, precision="float32").values == exact).all()
+    with pytest.raises(retune.Error, match="expected float32, bfloat16, or auto"):
+        model.logits(photos, precision="float16")
+
+    document = program_json("eval", "--model", run.path, "--data", photos, "--precision", "bfloat16")
+    assert retune.evaluate(run, photos, precision="bfloat16").document == document
+    loss = document["precision"]
+    logits, rounded = run.model.logits(photos), run.model.logits(photos, precision="bfloat16")
+    assert loss["images"] == len(logits)
+    assert loss["largest_logit_difference"] == pytest.approx(numpy.abs(logits - rounded).max(), rel=1e-6)
+    assert loss["logit_range"] == pytest.approx(numpy.ptp(logits), rel=1e-6)
+    assert loss["changed_predictions"] == (logits.argmax(axis=1) != rounded.argmax(axis=1)).sum()
+    classes = numpy.asarray(run.model.classes)
+    assert (run.model.predict(photos, precision="bfloat16") == classes[rounded.argmax(axis=1)]).all()
+    assert (run.model.predict_proba(photos, precision="bfloat16").argmax(axis=1) == rounded.argmax(axis=1)).all()
+
+
 def test_predictions_are_the_same(run: retune.Run, photos: Path) -> None:
     document = program_json("predict", photos / "green" / "00.png", photos / "red" / "03.png", "--model", run.path)
     images = [photos / "green" / "00.png", photos / "red" / "03.png"]

@@ -89,6 +89,10 @@ mod tests {
             "retune audit --model run --data d --interpolations nearest,lanczos --crop-mode squash"
         );
         assert_eq!(turned(typed, "advise"), "retune advise --model run --data d --crop-mode squash");
+        // The precision of a model that runs forward is not that of training.
+        let typed = "retune cka --model run --data d --precision bfloat16 --out c.html";
+        assert_eq!(turned(typed, "eval"), "retune eval --model run --data d --precision bfloat16");
+        assert_eq!(turned(typed, "advise"), "retune advise --model run --data d");
     }
 
     #[test]

@@ -197,7 +197,7 @@ fn hint(error: &FitError) -> String {
         FitError::Train(TrainError::BatchNormInParts { .. }) => {
             " (--device cpu, --accumulate N with a smaller --batch-size, or --bn frozen)"
         }
-        FitError::Train(TrainError::NoBfloat16) => "; leave out --device and --kernels, or use --precision float32",
+        FitError::Train(TrainError::NoBfloat16) => "; leave out --device and --kernels, or compute in float32",
         FitError::Train(TrainError::HalfActivationsOfSeveral) => " (leave out --half-activations)",
         _ => "",
     };
@@ -208,6 +208,7 @@ fn hint_of_model(error: &ModelError) -> &'static str {
     match error {
         ModelError::ArchitectureNeeded { .. } => "; name it with --arch (`retune models` lists the available ones)",
         ModelError::ArchitectureNotNeeded(_) => "; leave out --arch",
+        ModelError::NoBfloat16 => "; leave out --device and --kernels, or compute in float32",
         _ => "",
     }
 }
@@ -380,7 +381,8 @@ mod tests {
         assert!(odd.ends_with("`retune fit --resume 'my run'`"), "{odd}");
         assert_eq!(resuming("compare", Path::new("-my")).to_string(), "retune compare --resume=-my");
         // The library itself speaks of no options.
-        for error in [FitError::OutputIsARun(run()), taken(), FitError::NewHeadFrozen, TrainError::NoBfloat16.into()] {
+        let rounding = [ModelError::NoBfloat16.into(), TrainError::NoBfloat16.into()];
+        for error in [FitError::OutputIsARun(run()), taken(), FitError::NewHeadFrozen].into_iter().chain(rounding) {
             assert!(!error.to_string().contains("--"), "{error}");
         }
     }

@@ -64,6 +64,25 @@ fn results_do_not_depend_on_the_number_of_processes() {
     }
 }
 
+/// A head of 10,000 values, and so more sums than every process adds up alone.
+#[test]
+fn a_probe_with_many_weights_does_not_depend_on_the_number_of_processes() {
+    let here = workplace();
+    for class in 0..20 {
+        here.images(&format!("many/{class:02}"), "red", 8, 100 + 7 * class);
+    }
+    let line = |out: &str| {
+        let options = "--arch resnet18 --from-scratch --data many --size 32 --method lp --batch-size 12 --threads 1";
+        format!("fit {options} --no-report --out {out}")
+    };
+    here.succeeds(&line("alone"));
+    for processes in [2, 3] {
+        let run = format!("by-{processes}");
+        succeeds(&here, processes, &line(&run));
+        here.assert_same("alone", &run);
+    }
+}
+
 #[test]
 fn what_a_batch_is_augmented_and_normalized_by_does_not_depend_on_it_either() {
     let here = workplace();

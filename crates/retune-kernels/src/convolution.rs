@@ -270,56 +270,105 @@ pub fn weight_gradient(
     precision: Precision,
 ) -> WeightGradient {
     assert_eq!((x.len(), gradient.len()), (shape.input_len(), shape.output_len()), "sizes of the convolution");
-    let mut dw = vec![0.0; shape.weight_len()];
     let mut sums = None;
     let (left, right) = (Side { values: gradient, width: shape.outputs }, Side { values: x, width: shape.inputs });
-    if shape.is_depthwise() {
+    let mut dw = if shape.is_depthwise() {
+        let mut dw = vec![0.0; shape.weight_len()];
         depthwise::weight_gradient(shape, x, gradient, &mut dw);
-    } else if transforms(shape, precision) {
-        let layout = Reading::Pixels(x).weight_layout(shape, 0);
-        let shared = SharedSlice::new(&mut dw);
-        winograd::weight_gradient(shape, x, gradient, |part| unpack(&part, layout, &shared));
+        dw
     } else if shape.is_linear() && suits_outer(precision, shape.pixels(), left, right) {
-        let of_outputs = sums.insert(vec![0.0; shape.outputs]);
-        let (dw, of_outputs) = (SharedSlice::new(&mut dw), SharedSlice::new(of_outputs));
-        outer_products(precision, shape.pixels(), left, right, &dw, &of_outputs, Threads::All);
+        let of_outputs = SharedSlice::new(sums.insert(vec![0.0; shape.outputs]));
+        let products =
+            |dw: &SharedSlice| outer_products(precision, shape.pixels(), left, right, dw, &of_outputs, Threads::All);
+        // SAFETY: every sum is written before more is added to it, and is zero where there are no rows.
+        unsafe { filled(shape.weight_len(), products) }
     } else {
-        let reading = Reading::new(shape, x);
-        let shared = SharedSlice::new(&mut dw);
-        let (_, outputs) = shape.of_group();
-        for group in 0..shape.groups {
-            let layout = reading.weight_layout(shape, group);
-            let product = TransposedProduct {
-                gather: &reading.gather(shape, group),
-                source: reading.source(),
-                depth: layout.depth,
-                gradient,
-                gradient_offset: group * outputs,
-                gradient_stride: shape.outputs,
-                columns: outputs,
-                precision,
-            };
-            transposed_product(product, Threads::All, |part| unpack(&part, layout, &shared));
-        }
-        dw = reading.restore(shape, dw);
-    }
-    let row = (shape.weight_len() / shape.outputs.max(1)).max(1);
-    let scale_gradient = weight
-        .map(|weight| dw.par_chunks(row).zip(weight.par_chunks(row)).map(|(dw, weight)| dot(dw, weight)).collect());
-    if let Some(scale) = scale {
-        let rows = dw.par_chunks_mut(row).zip(scale);
-        rows.for_each(|(dw, &scale)| dw.iter_mut().for_each(|dw| *dw *= scale));
-    }
+        // SAFETY: the parts of all groups are the whole weight, and each is written whole.
+        let dw = unsafe { filled(shape.weight_len(), |dw| window_gradient(shape, x, gradient, precision, dw)) };
+        Reading::restore(shape, dw)
+    };
+    let scale_gradient = finish_rows(&mut dw, (shape.weight_len() / shape.outputs.max(1)).max(1), scale, weight);
     WeightGradient { weight: dw, scale: scale_gradient, sums }
 }
 
+/// Multiplies each output channel's row of a weight gradient by its scale, and returns the gradients of the scales if there is
+/// a weight. A row is still in the cache when it is read for the second time.
+fn finish_rows(dw: &mut [f32], row: usize, scale: Option<&[f32]>, weight: Option<&[f32]>) -> Option<Vec<f32>> {
+    if scale.is_none() && weight.is_none() {
+        return None;
+    }
+    let finish = |(index, dw): (usize, &mut [f32])| {
+        let of_scale = weight.map_or(0.0, |weight| dot(dw, &weight[index * row..][..dw.len()]));
+        if let Some(scale) = scale {
+            dw.iter_mut().for_each(|dw| *dw *= scale[index]);
+        }
+        of_scale
+    };
+    let gradients = dw.par_chunks_mut(row).enumerate().map(finish).collect();
+    weight.is_some().then_some(gradients)
+}
+
+/// The gradient of a weight that is no matrix, as the product leaves it.
+fn window_gradient(shape: &ConvolutionShape, x: &[f32], gradient: &[f32], precision: Precision, dw: &SharedSlice) {
+    if transforms(shape, precision) {
+        let layout = Reading::Pixels(x).weight_layout(shape, 0);
+        return winograd::weight_gradient(shape, x, gradient, |part| unpack(&part, layout, dw));
+    }
+    let reading = Reading::new(shape, x);
+    let (_, outputs) = shape.of_group();
+    for group in 0..shape.groups {
+        let layout = reading.weight_layout(shape, group);
+        let product = TransposedProduct {
+            gather: &reading.gather(shape, group),
+            source: reading.source(),
+            depth: layout.depth,
+            gradient,
+            gradient_offset: group * outputs,
+            gradient_stride: shape.outputs,
+            columns: outputs,
+            precision,
+        };
+        transposed_product(product, Threads::All, |part| unpack(&part, layout, dw));
+    }
+}
+
+/// Depths that are unpacked together, so that what is read of a tap stays in the cache.
+const DEPTHS_TOGETHER: usize = 16;
+
 /// Writes a part of a weight gradient where the weight keeps it.
 fn unpack(part: &Part, layout: MatrixLayout, weight: &SharedSlice) {
+    let MatrixLayout { taps, tap_stride, depth_stride, .. } = layout;
+    match (taps, tap_stride, depth_stride) {
+        (9, 1, 9) => unpack_side_by_side::<9>(part, layout, weight),
+        _ => unpack_apart(part, layout, weight),
+    }
+}
+
+/// The same where the taps of a depth are neighbors, and so are the depths of a column.
+fn unpack_side_by_side<const TAPS: usize>(part: &Part, layout: MatrixLayout, weight: &SharedSlice) {
+    let (depths, strides) = (part.depths.len(), part.strides);
+    for block in (0..depths).step_by(DEPTHS_TOGETHER) {
+        let count = DEPTHS_TOGETHER.min(depths - block);
+        for (lane, column) in part.columns.clone().enumerate() {
+            let at = layout.start + column * layout.column_stride + (part.depths.start + block) * TAPS;
+            // SAFETY: parts differ in their columns or depths, so their elements do too.
+            let out = unsafe { weight.part(at, count * TAPS) }.as_chunks_mut::<TAPS>().0;
+            let first = block * strides.depth + lane * strides.column;
+            for tap in 0..TAPS {
+                let values = part.values[first + tap * strides.tap..].iter().step_by(strides.depth);
+                out.iter_mut().zip(values).for_each(|(out, value)| out[tap] = *value);
+            }
+        }
+    }
+}
+
+/// The same of elements that lie in any order.
+fn unpack_apart(part: &Part, layout: MatrixLayout, weight: &SharedSlice) {
     let MatrixLayout { taps, start, tap_stride, depth_stride, column_stride, .. } = layout;
     let (depths, strides) = (part.depths.len(), part.strides);
-    for block in (0..depths).step_by(16) {
+    for block in (0..depths).step_by(DEPTHS_TOGETHER) {
         for (lane, column) in part.columns.clone().enumerate() {
-            for k in block..depths.min(block + 16) {
+            for k in block..depths.min(block + DEPTHS_TOGETHER) {
                 let at = start + (part.depths.start + k) * depth_stride + column * column_stride;
                 for tap in 0..taps {
                     // SAFETY: parts differ in their columns or depths, so their elements do too.
@@ -341,8 +390,13 @@ enum Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
+    /// Whether a window's lines are read whole.
+    fn are_lines(shape: &ConvolutionShape) -> bool {
+        shape.groups == 1 && shape.inputs < FEW_CHANNELS && shape.kernel > 1
+    }
+
     fn new(shape: &ConvolutionShape, x: &'a [f32]) -> Self {
-        if shape.groups > 1 || shape.inputs >= FEW_CHANNELS || shape.kernel == 1 {
+        if !Self::are_lines(shape) {
             return Self::Pixels(x);
         }
         let (out_height, out_width) = shape.output();
@@ -433,10 +487,10 @@ impl<'a> Reading<'a> {
     }
 
     /// The opposite of `arrange`, for a gradient.
-    fn restore(&self, shape: &ConvolutionShape, gradient: Vec<f32>) -> Vec<f32> {
-        match self {
-            Self::Pixels(_) => gradient,
-            Self::Lines { .. } => swap_inner(&gradient, shape.window(), shape.inputs),
+    fn restore(shape: &ConvolutionShape, gradient: Vec<f32>) -> Vec<f32> {
+        match Self::are_lines(shape) {
+            false => gradient,
+            true => swap_inner(&gradient, shape.window(), shape.inputs),
         }
     }
 }

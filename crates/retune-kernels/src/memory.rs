@@ -18,11 +18,17 @@ const STEPS: usize = 8;
 const CLASSES: usize = (usize::BITS as usize - 16) * STEPS;
 /// Bytes that may be held beyond what was ever in use at once.
 const SLACK: usize = 64 << 20;
-/// Blocks asked for between one look at what was missed and the next: some ten steps. A step asks for blocks of many sizes,
-/// though not for all of them at once; where the slack does not hold them all, step after step gives back what the next one
-/// misses. If that was more than a half of what is in use, more is held, at most another half of it: making blocks anew costs
-/// up to a sixth of a step. What only a change from training to evaluation misses is not worth the room.
-const WINDOW: usize = 8192;
+/// Blocks asked for between one look at what was missed and the next: about a step of a small network. A step asks for blocks
+/// of many sizes, though not for all of them at once; where the slack does not hold them all, step after step gives back what
+/// the next one misses. If every window misses something, more is held: making blocks anew costs up to a sixth of a step. What
+/// only a change from training to evaluation misses is not worth the room.
+const WINDOW: usize = 512;
+/// A block is missed if one of its size was given back in the last so many windows.
+const RECENT: usize = 16 * WINDOW;
+/// The part of what is in use that a window misses at least, in so many windows one after the other, before a quarter of what is
+/// in use is held beside it.
+const MISSED_PART: usize = 32;
+const WINDOWS_IN_A_ROW: usize = 4;
 /// How often a list is tried that another thread holds. It holds it for a few instructions; every try given up makes one
 /// more block, and a program that runs for hours would fill all the slack with them.
 const TRIES: usize = 1000;
@@ -51,6 +57,8 @@ pub struct KeepLargeBlocks {
     given_back: [AtomicUsize; CLASSES],
     /// Bytes missed in this window that had been given back shortly before.
     missed_bytes: AtomicUsize,
+    /// Windows up to this one that all missed much.
+    missing_windows: AtomicUsize,
     /// Bytes held beyond the slack.
     more_bytes: AtomicUsize,
 }
@@ -74,6 +82,7 @@ impl KeepLargeBlocks {
             asked: AtomicUsize::new(0),
             given_back: [const { AtomicUsize::new(0) }; CLASSES],
             missed_bytes: AtomicUsize::new(0),
+            missing_windows: AtomicUsize::new(0),
             more_bytes: AtomicUsize::new(0),
         }
     }
@@ -83,8 +92,8 @@ impl KeepLargeBlocks {
         let used = self.used_bytes.fetch_add(class.size, Ordering::Relaxed) + class.size;
         let most_used = self.most_used_bytes.fetch_max(used, Ordering::Relaxed).max(used);
         let asked = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
-        if asked.is_multiple_of(WINDOW) && self.missed_bytes.swap(0, Ordering::Relaxed) > most_used / 2 {
-            self.more_bytes.fetch_add(most_used / 4, Ordering::Relaxed);
+        if asked.is_multiple_of(WINDOW) {
+            self.end_window(most_used);
         }
         // A lock that is held for long (or poisoned) means one more block from the system.
         let address = locked(&self.free[class.index]).and_then(|mut free| free.kept.pop());
@@ -95,13 +104,24 @@ impl KeepLargeBlocks {
             }
             None => {
                 let given_back = self.given_back[class.index].load(Ordering::Relaxed);
-                if given_back > 0 && asked.wrapping_sub(given_back) < WINDOW {
+                if given_back > 0 && asked.wrapping_sub(given_back) < RECENT {
                     self.missed_bytes.fetch_add(class.size, Ordering::Relaxed);
                 }
                 let more = self.more_bytes.load(Ordering::Relaxed).min(most_used / 2);
                 self.release_down_to(most_used + more + SLACK - used);
                 None
             }
+        }
+    }
+
+    /// Holds more if window after window has missed much.
+    fn end_window(&self, most_used: usize) {
+        let misses = self.missed_bytes.swap(0, Ordering::Relaxed) > most_used / MISSED_PART;
+        let in_a_row = if misses { self.missing_windows.load(Ordering::Relaxed) + 1 } else { 0 };
+        let holds_more = in_a_row == WINDOWS_IN_A_ROW;
+        self.missing_windows.store(if holds_more { 0 } else { in_a_row }, Ordering::Relaxed);
+        if holds_more {
+            self.more_bytes.fetch_add(most_used / 4, Ordering::Relaxed);
         }
     }
 
@@ -280,7 +300,7 @@ mod tests {
         // Beyond the 312 MB that were in use at once there are 64 for all that waits.
         step(&allocator, &sizes);
         assert_eq!(held(&allocator), 40 + 56);
-        (0..WINDOW).for_each(|_| step(&allocator, &sizes));
+        (0..2 * WINDOWS_IN_A_ROW * WINDOW).for_each(|_| step(&allocator, &sizes));
         assert_eq!(held(&allocator), 40 + 48 + 56);
         // SAFETY: as allocated above.
         unsafe { allocator.dealloc(in_use, layout(256)) };
@@ -291,9 +311,10 @@ mod tests {
         let allocator = KeepLargeBlocks::new();
         // SAFETY: freed below with the same layout.
         let in_use = unsafe { allocator.alloc(layout(256)) };
-        for _ in 0..5 {
+        for _ in 0..50 {
+            // An epoch and its end.
+            step(&allocator, &[1; 2 * WINDOW]);
             step(&allocator, &[40, 48, 56]);
-            step(&allocator, &[1; WINDOW]);
         }
         assert_eq!(allocator.more_bytes.load(Ordering::Relaxed), 0);
         // SAFETY: as allocated above.

@@ -28,15 +28,22 @@ pub enum Precision {
     Bfloat16,
 }
 
+impl Precision {
+    /// Its name, which is PyTorch's.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Float32 => "float32",
+            Self::Bfloat16 => "bfloat16",
+        }
+    }
+}
+
 impl FromStr for Precision {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        Ok(match name {
-            "float32" => Self::Float32,
-            "bfloat16" => Self::Bfloat16,
-            _ => return Err("expected float32 or bfloat16".into()),
-        })
+        let known = [Self::Float32, Self::Bfloat16].into_iter().find(|precision| precision.name() == name);
+        known.ok_or_else(|| "expected float32 or bfloat16".to_owned())
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) use self::bfloat16::Unit as Bfloat16Unit;
 pub(crate) use self::gather::{Axis, Gather};
 pub(crate) use self::outer::{Side, outer_products, suits_outer};
 use self::panels::panel_width;
-pub(crate) use self::panels::{MatrixLayout, Panels, Scale, widest_panel};
+pub(crate) use self::panels::{MatrixLayout, Panels, Scale, pack_panel, widest_panel};
 pub(crate) use self::source::{Source, Weights};
 pub(crate) use self::threads::Threads;
 pub(crate) use self::transposed::{Part, Strides, TransposedProduct, transposed_product};
@@ -49,6 +49,14 @@ const VALUES_OF_TASK: usize = 1 << 18;
 /// Rows that one task computes.
 fn rows_of_task(depth: usize) -> usize {
     (VALUES_OF_TASK / depth.max(1)).clamp(ROWS_OF_SMALL_TASK, ROWS_OF_TASK)
+}
+
+/// Whether this machine has a matrix unit, which multiplies most matrices of floats.
+pub(crate) fn has_matrix_unit() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return amx::Unit::available().is_some();
+    #[cfg(not(target_arch = "x86_64"))]
+    false
 }
 
 /// What becomes of the sums before they are written.

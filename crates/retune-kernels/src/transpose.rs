@@ -9,18 +9,41 @@ pub(crate) const LINES: usize = 8;
 /// If the lines differ in length, or `out` is too short.
 #[inline]
 pub(crate) fn transpose(lines: [&[f32]; LINES], out: &mut [f32], stride: usize) {
-    let depth = lines[0].len();
-    assert!(lines.iter().all(|line| line.len() == depth) && stride >= LINES, "lines of one length");
-    assert!(depth == 0 || (depth - 1) * stride + LINES <= out.len(), "a row for each value of the lines");
+    transpose_taps::<1>(lines, [1.0; LINES], out, stride);
+}
+
+/// `out[(tap · depth + k) · stride + line] = lines[line][k · TAPS + tap] · factors[line]` for every tap and `k`, of lines with
+/// `depth · TAPS` values.
+///
+/// # Panics
+/// As [`transpose`], and if a line is not of whole depths.
+#[inline]
+pub(crate) fn transpose_taps<const TAPS: usize>(
+    lines: [&[f32]; LINES],
+    factors: [f32; LINES],
+    out: &mut [f32],
+    stride: usize,
+) {
+    let length = lines[0].len();
+    assert!(lines.iter().all(|line| line.len() == length) && stride >= LINES, "lines of one length");
+    assert!(length.is_multiple_of(TAPS), "whole depths");
+    assert!(length == 0 || (length - 1) * stride + LINES <= out.len(), "a row for each value of the lines");
     #[cfg(target_arch = "x86_64")]
-    let done = squares(lines, out, stride);
+    let done = squares::<TAPS>(lines, factors, out, stride);
     #[cfg(not(target_arch = "x86_64"))]
     let done = 0;
-    for k in done..depth {
-        for (out, line) in out[k * stride..].iter_mut().zip(lines) {
-            *out = line[k];
+    for at in done..length {
+        let row = row_of::<TAPS>(at, length);
+        for ((out, line), factor) in out[row * stride..].iter_mut().zip(lines).zip(factors) {
+            *out = line[at] * factor;
         }
     }
+}
+
+/// The row of a line's value.
+#[inline(always)]
+fn row_of<const TAPS: usize>(at: usize, length: usize) -> usize {
+    at % TAPS * (length / TAPS) + at / TAPS
 }
 
 /// The same for any number of lines, of which `row` gives each.
@@ -43,25 +66,33 @@ pub(crate) fn transpose_rows<'a>(count: usize, row: impl Fn(usize) -> &'a [f32],
 
 /// Transposes eight values of each line at a time, where the machine has AVX; returns how many of each line.
 #[cfg(target_arch = "x86_64")]
-fn squares(lines: [&[f32]; LINES], out: &mut [f32], stride: usize) -> usize {
-    let depth = lines[0].len() / LINES * LINES;
+#[inline]
+fn squares<const TAPS: usize>(lines: [&[f32]; LINES], factors: [f32; LINES], out: &mut [f32], stride: usize) -> usize {
+    let length = lines[0].len();
     if !is_x86_feature_detected!("avx") {
         return 0;
     }
     // SAFETY: the instructions are there; each line holds that many values, and each row of `out` eight (asserted by
-    // `transpose`).
-    unsafe { transpose_squares(lines.map(<[f32]>::as_ptr), depth, out.as_mut_ptr(), stride) };
-    depth
+    // `transpose_taps`).
+    unsafe { transpose_squares::<TAPS>(lines.map(<[f32]>::as_ptr), length, factors, out.as_mut_ptr(), stride) };
+    length / LINES * LINES
 }
 
 /// # Safety
-/// The machine must have AVX; `depth` values must be readable at each line, and eight writable at each of `depth` rows.
+/// The machine must have AVX; `length` values must be readable at each line, and eight writable at each of `length` rows.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx")]
-unsafe fn transpose_squares(lines: [*const f32; LINES], depth: usize, out: *mut f32, stride: usize) {
-    for k in (0..depth).step_by(LINES) {
+unsafe fn transpose_squares<const TAPS: usize>(
+    lines: [*const f32; LINES],
+    length: usize,
+    factors: [f32; LINES],
+    out: *mut f32,
+    stride: usize,
+) {
+    for at in (0..length / LINES * LINES).step_by(LINES) {
+        let rows = std::array::from_fn(|index| out.wrapping_add(row_of::<TAPS>(at + index, length) * stride));
         // SAFETY: by the contract.
-        unsafe { transpose_square(lines.map(|line| line.add(k)), out.add(k * stride), stride) };
+        unsafe { transpose_square(lines.map(|line| line.add(at)), factors, rows) };
     }
 }
 
@@ -70,13 +101,15 @@ unsafe fn transpose_squares(lines: [*const f32; LINES], depth: usize, out: *mut 
 #[cfg(target_arch = "x86_64")]
 #[inline]
 #[target_feature(enable = "avx")]
-unsafe fn transpose_square(lines: [*const f32; LINES], out: *mut f32, stride: usize) {
+unsafe fn transpose_square(lines: [*const f32; LINES], factors: [f32; LINES], out: [*mut f32; LINES]) {
     use std::arch::x86_64::*;
     // SAFETY: by the contract.
     let halves = |line: usize, at: usize| unsafe {
         let (low, high) = (_mm_loadu_ps(lines[line].add(at)), _mm_loadu_ps(lines[line + 4].add(at)));
         _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(low), high)
     };
+    // SAFETY: eight factors.
+    let factors = unsafe { _mm256_loadu_ps(factors.as_ptr()) };
     for at in [0, 4] {
         // Four values of the lines 0 to 3 in the low halves, of 4 to 7 in the high ones.
         let (a, b, c, d) = (halves(0, at), halves(1, at), halves(2, at), halves(3, at));
@@ -90,14 +123,14 @@ unsafe fn transpose_square(lines: [*const f32; LINES], out: *mut f32, stride: us
         ];
         for (row, &values) in rows.iter().enumerate() {
             // SAFETY: by the contract.
-            unsafe { _mm256_storeu_ps(out.add((at + row) * stride), values) };
+            unsafe { _mm256_storeu_ps(out[at + row], _mm256_mul_ps(values, factors)) };
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{LINES, transpose, transpose_rows};
+    use super::{LINES, transpose, transpose_rows, transpose_taps};
 
     #[test]
     fn rows_of_any_number_find_their_places() {
@@ -123,6 +156,25 @@ mod tests {
                     let expected = if line < LINES { (line * depth + k) as f32 } else { -1.0 };
                     assert_eq!(value, expected, "value {k} of line {line}, stride {stride}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn taps_are_told_apart_and_lines_have_factors() {
+        const TAPS: usize = 9;
+        let factors = std::array::from_fn(|line| (line + 1) as f32);
+        for depth in [0, 1, 3, 8, 17] {
+            let length = depth * TAPS;
+            let values: Vec<f32> = (0..LINES * length).map(|value| value as f32).collect();
+            let mut out = vec![-1.0; length * LINES];
+            let lines = std::array::from_fn(|line| &values[line * length..][..length]);
+            transpose_taps::<TAPS>(lines, factors, &mut out, LINES);
+            for (at, value) in out.into_iter().enumerate() {
+                let (row, line) = (at / LINES, at % LINES);
+                let (tap, k) = (row / depth, row % depth);
+                let expected = (line * length + k * TAPS + tap) as f32 * factors[line];
+                assert_eq!(value, expected, "tap {tap} of depth {k} of line {line}, of {depth}");
             }
         }
     }

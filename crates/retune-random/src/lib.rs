@@ -23,13 +23,10 @@ pub fn generator(seed: u64, path: &[u64]) -> ChaCha8Rng {
 
 /// A 64-bit hash of bytes (FNV-1a, finished with a mixing step); stable across versions.
 pub fn hash(bytes: &[u8]) -> u64 {
-    hash_of(bytes.iter().copied())
-}
-
-/// [`hash`] of bytes that lie nowhere in a row.
-pub fn hash_of(bytes: impl IntoIterator<Item = u8>) -> u64 {
-    let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    mix(bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, fold))
+    let folded = bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    mix(folded)
 }
 
 /// The finalizer of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014, variant 13 of Stafford): a bijection of 64 bits in

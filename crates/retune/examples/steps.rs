@@ -63,6 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         batch_statistics: &[],
         loss: Loss::default(),
         precision,
+        frozen_precision: Precision::Float32,
         dropping: None,
         at_once: None,
         shared_batch: None,

@@ -15,6 +15,9 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+/// Makes one row of several, value by value: of pieces of the rows, it makes the same piece of the result.
+pub type Combine<'a> = &'a dyn Fn(&[&[f64]]) -> Vec<f64>;
+
 /// What processes that work together ask of each other.
 pub trait Collective: Send + Sync {
     /// The number of this process, from 0. The process 0 owns the run's directory and the terminal.
@@ -36,6 +39,10 @@ pub trait Collective: Send + Sync {
 
     /// The same in double precision.
     fn add_f64(&self, sums: &mut [f64], values: &[f64]);
+
+    /// What `combine` makes of rows of `length` values: those of process 0, then those of process 1, and so on. Each process
+    /// gives its `own`, and all know how many each gives.
+    fn combine(&self, own: &[Vec<f64>], rows: &[usize], length: usize, combine: Combine) -> Vec<f64>;
 
     /// The values of every process, which may differ in number.
     fn gather(&self, values: &[f32]) -> Vec<Vec<f32>>;
@@ -103,6 +110,10 @@ impl Collective for Alone {
 
     fn add_f64(&self, sums: &mut [f64], values: &[f64]) {
         sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+    }
+
+    fn combine(&self, own: &[Vec<f64>], _: &[usize], _: usize, combine: Combine) -> Vec<f64> {
+        combine(&own.iter().map(Vec::as_slice).collect::<Vec<_>>())
     }
 
     fn gather(&self, values: &[f32]) -> Vec<Vec<f32>> {
@@ -258,6 +269,13 @@ mod tests {
         assert_eq!(sums, vec![vec![large + 2.0, large]; 3]);
         let gathered = on_threads(3, |processes| processes.gather(&vec![1.5; processes.rank()]));
         assert_eq!(gathered, vec![vec![vec![], vec![1.5], vec![1.5, 1.5]]; 3]);
+        let last_minus_first = |processes: &Processes| {
+            // Process 0 has no row, process 1 has one, and process 2 two.
+            let own = vec![vec![processes.rank() as f64, 1.0]; processes.rank()];
+            let combine = |rows: &[&[f64]]| rows[2].iter().zip(rows[0]).map(|(last, first)| last - first).collect();
+            processes.combine(&own, &[0, 1, 2], 2, &combine)
+        };
+        assert_eq!(on_threads(3, last_minus_first), vec![vec![1.0, 0.0]; 3]);
         assert_eq!(on_threads(2, |processes| processes.any(processes.rank() == 1)), [true, true]);
         let of_root = |processes: &Processes| processes.of_root(processes.is_root().then(|| "a".to_owned())).unwrap();
         assert_eq!(on_threads(2, of_root), ["a", "a"]);

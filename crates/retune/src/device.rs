@@ -61,18 +61,28 @@ pub(crate) fn steps_between_reads(device: &Device) -> usize {
 /// threads: from one of these an operator begins at once, from any other it is handed over and waited for each time. That
 /// thread may take over other work while it waits, and has the usual precision whatever it was doing.
 pub(crate) fn compute<R: Send>(device: &Device, work: impl FnOnce() -> R + Send) -> R {
+    compute_in(Precision::Float32, device, work)
+}
+
+/// The same with matrix products in `precision`, where the device [can multiply in it](can_multiply_in).
+pub(crate) fn compute_in<R: Send>(precision: Precision, device: &Device, work: impl FnOnce() -> R + Send) -> R {
     // A graphics card orders what it is given by thread.
-    if is_cpu(device) { rayon::scope(|_| with_precision(Precision::Float32, work)) } else { work() }
+    let work = || with_precision(precision, work);
+    if is_cpu(device) { rayon::scope(|_| work()) } else { work() }
+}
+
+/// Whether a device multiplies matrices in `precision`; on the CPU, the fused operators do.
+pub(crate) fn can_multiply_in(precision: Precision, device: &Device) -> bool {
+    match precision {
+        Precision::Float32 => true,
+        Precision::Bfloat16 if is_cpu(device) => operators::are_enabled(),
+        Precision::Bfloat16 => device.supports_dtype(DType::BF16),
+    }
 }
 
 /// Whether BatchNorm can put together the statistics of a batch whose parts are computed apart.
 pub(crate) fn can_share_batches(device: &Device) -> bool {
     is_cpu(device)
-}
-
-/// Whether a device multiplies numbers of bfloat16; on the CPU, the fused operators do.
-pub(crate) fn multiplies_bfloat16(device: &Device) -> bool {
-    if is_cpu(device) { operators::are_enabled() } else { device.supports_dtype(DType::BF16) }
 }
 
 /// There is no such device.
@@ -92,6 +102,12 @@ pub enum DeviceError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_cpu_multiplies_in_either_precision() {
+        let cpu = by_name("cpu").unwrap();
+        assert!(can_multiply_in(Precision::Float32, &cpu) && can_multiply_in(Precision::Bfloat16, &cpu));
+    }
 
     #[test]
     fn a_cpu_computes_on_a_thread_of_its_pool_and_at_once_if_it_is_there() {

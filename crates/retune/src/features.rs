@@ -1,7 +1,8 @@
 //! Writes the features of a dataset to a file that NumPy, PyTorch or Arrow opens, and reads such files back.
 //!
 //! All formats hold `features` (images × values, float32), `labels` (int64, −1 where unknown), `paths` (relative to the data's
-//! root) and `classes`. Of a model for images with several labels, no label is known. Rows are written as they are computed, so
+//! root) and `classes`, and `precision` if the model computed in another than float32. Of a model for images with several
+//! labels, no label is known. Rows are written as they are computed, so
 //! memory does not grow with the number of images, and the file appears under its name only when it is whole.
 
 mod elements;
@@ -28,7 +29,7 @@ pub use self::shard::{InvalidShard, Shard};
 use self::table::Arrays;
 pub use self::table::{FeatureTable, read};
 use crate::files::FileError;
-use crate::inference::{self, Features, InferenceError, Layer};
+use crate::inference::{self, FeatureComparison, Features, InferenceError, Layer};
 use crate::loading::Loader;
 use crate::models::Model;
 use crate::monitor::Monitor;
@@ -185,7 +186,8 @@ pub struct FeatureShape {
 ///
 /// Rows are kept in a hidden folder `.NAME.partial` beside the file until then. After an interruption, of whatever
 /// kind, the same call goes on with them and ends with the same bytes as one that was not interrupted; a call with
-/// another model, layer, preprocessing, batch size or other data starts anew.
+/// another model, precision, layer, preprocessing, batch size or other data starts anew. Of a model that computes in
+/// bfloat16, the file says so, and `monitor` hears how far its features are from those in float32.
 ///
 /// # Errors
 /// An unknown extension, before anything is computed; an image that cannot be loaded; a full disk; another process
@@ -234,7 +236,11 @@ fn write_rows(
     let images = origin.range();
     let mut partial = Partial::open(path, &origin, images.len(), size, monitor)?;
     let left = images.start / size + partial.batches()..images.end.div_ceil(size);
+    let mut comparison = FeatureComparison::of(model, layer);
     let passed = inference::try_for_each_batch(model, loader, layer, left, "features", monitor, |batch, rows| {
+        if let Some(comparison) = &mut comparison {
+            comparison.add(batch, &rows);
+        }
         partial.append(&origin, &rows, rows.len() / batch.n)
     });
     if let Err(error) = passed {
@@ -242,6 +248,9 @@ fn write_rows(
             partial.discard();
         }
         return Err(error);
+    }
+    if let Some(loss) = comparison.and_then(|comparison| comparison.found()) {
+        monitor.message(&loss.to_string());
     }
     let listing = Listing::of(model, dataset, &dataset.samples[images], &origin)
         .map_err(|error| FileError::new("write", path, error.into()))?;
@@ -265,7 +274,8 @@ fn finish(partial: Partial, format: FeatureFormat, listing: &Listing) -> Result<
     Ok(FeatureShape { images: listing.len(), width })
 }
 
-/// Extracts the features of every image at `layer` into memory: what [`write`] writes to a file.
+/// Extracts the features of every image at `layer` into memory: what [`write`] writes to a file. Nothing is compared with
+/// float32, because there may be few images in each of many calls.
 ///
 /// # Errors
 /// An image that cannot be loaded; an interruption.

@@ -1,12 +1,14 @@
 //! A model over a dataset, batch by batch: its output at any layer, and how good it is.
 
 mod evaluation;
+mod faster_precision;
 mod grad_cam;
 mod label_tally;
 pub mod layers;
 mod logits;
 mod metric;
 mod observed;
+mod precision_loss;
 mod predict;
 mod together;
 
@@ -15,15 +17,17 @@ use std::ops::Range;
 use burn::tensor::{Device, Tensor};
 
 pub use self::evaluation::{
-    Evaluation, GroupAccuracy, evaluate, evaluate_each, evaluate_for, evaluate_labeled_rows, evaluate_logits,
-    evaluate_scores,
+    Evaluation, GroupAccuracy, evaluate, evaluate_batches, evaluate_each, evaluate_for, evaluate_labeled_rows,
+    evaluate_logits, evaluate_scores,
 };
 pub(crate) use self::evaluation::{Tally, evaluate_rows};
+pub use self::faster_precision::faster_precision;
 pub use self::grad_cam::{GradCam, grad_cam};
 pub use self::label_tally::{best_thresholds, label_sets, sigmoid, thresholds};
 pub use self::logits::{cross_entropy, most_likely, softmax, softmax_at};
 pub use self::metric::Metric;
 pub use self::observed::{Outputs, evaluate_observed};
+pub use self::precision_loss::{FeatureComparison, FeatureLoss, LogitComparison, LogitLoss};
 pub use self::predict::ClassProbability;
 use crate::device::{self, host_values};
 use crate::loading::{Batch, Loader, Order};
@@ -183,6 +187,26 @@ pub fn try_for_each_batch<E: From<InferenceError>>(
     monitor.finish();
     loader.tell_damaged(monitor);
     Ok(())
+}
+
+/// As [`for_each_batch`], for the outputs of some of the images, which can be others in each of several processes. The batches
+/// that these are in pass through the model whole.
+///
+/// # Errors
+/// As [`for_each_batch`], of the images of all processes; that of `take`.
+pub(crate) fn for_each_batch_of<E: From<InferenceError>>(
+    model: &Model,
+    loader: &Loader,
+    layer: Layer,
+    images: Range<usize>,
+    (task, monitor): (&str, &dyn Monitor),
+    mut take: impl FnMut(Vec<f32>) -> Result<(), E>,
+) -> Result<(), E> {
+    if loader.options().processes.are_several() {
+        return together::for_each_batch_of(model, loader, layer, images, (task, monitor), take);
+    }
+    let all = 0..loader.batches_per_epoch();
+    try_for_each_batch(model, loader, layer, all, task, monitor, |_, rows| take(rows))
 }
 
 /// The image of the first row that is not finite; `first` is the batch that the rows begin with.

@@ -214,6 +214,24 @@ impl Plan {
         self.phases.iter().all(|phase| matches!(phase.solver, Solver::LogisticRegression(_)))
     }
 
+    /// Whether a phase leaves the first block frozen, if only for some epochs, so that it trains on what frozen blocks give.
+    pub fn trains_on_frozen_blocks(&self, blocks: &[Block], specs: &[ParameterSpec]) -> bool {
+        let head = blocks.len().saturating_sub(1);
+        self.phases.iter().any(|phase| {
+            let factors = phase.parameter_rate_factors(blocks, specs);
+            let mut first = specs.iter().zip(factors).filter(|(spec, _)| spec.block == 0);
+            let trains_first = first.any(|(spec, factor)| factor > 0.0 && phase.selects(spec, head));
+            match &phase.solver {
+                Solver::LogisticRegression(_) => true,
+                // Measured rates may be 0.
+                Solver::Gradient(descent) => {
+                    !trains_first || !descent.frozen_epochs.is_empty() || descent.adaptive.is_some()
+                }
+                Solver::Interpolation(_) => false,
+            }
+        })
+    }
+
     /// For each block, whether any phase trains it.
     pub fn trained_blocks(&self, blocks: &[Block]) -> Vec<bool> {
         let mut trained = vec![false; blocks.len()];
@@ -434,6 +452,22 @@ mod tests {
             ..Gradient::default()
         });
         Plan { method: "test".into(), phases: vec![Phase { name: "one".into(), solver }] }
+    }
+
+    #[test]
+    fn a_plan_trains_on_frozen_blocks_where_the_first_block_is_frozen_for_a_while() {
+        let cpu = crate::device::by_name("cpu").unwrap();
+        let model = crate::models::Model::from_scratch(None, Some("test_resnet"), Clone::clone, 0, &cpu).unwrap();
+        let on_frozen = |plan: &Plan| plan.trains_on_frozen_blocks(model.blocks(), &model.network().specs);
+        let rates: Vec<(&str, f64)> = model.blocks().iter().map(|block| (block.name.as_str(), 1.0)).collect();
+        let everything = gradient(&rates);
+        assert!(!on_frozen(&everything));
+        assert!(on_frozen(&gradient(&rates[1..])));
+        assert!(on_frozen(&everything.clone().from_probe()));
+        let mut waiting = everything;
+        let Solver::Gradient(descent) = &mut waiting.phases[0].solver else { unreachable!() };
+        descent.frozen_epochs.insert(rates[0].0.to_owned(), 1);
+        assert!(on_frozen(&waiting));
     }
 
     #[test]

@@ -44,13 +44,13 @@ use crate::files;
 use crate::files::lock::DirectoryLock;
 use crate::inference::{self, Metric};
 use crate::methods::{Method, MethodOptions};
-use crate::models::{CONFIG_FILE, HeadInitialization, LoadNote, Model, ModelError};
+use crate::models::{CONFIG_FILE, HeadInitialization, LoadNote, Model, ModelError, Precision, WITHOUT_INSTRUCTIONS};
 use crate::monitor::Monitor;
 use crate::plan::Plan;
 use crate::sources::white_level::unused_range;
 use crate::sources::{Dataset, LeftOut, ReadImages};
 use crate::train::estimate::{Estimate, ImageCounts, estimate};
-use crate::train::options::{BatchNormPolicy, Precision};
+use crate::train::options::BatchNormPolicy;
 use crate::train::together::{ByItself, Together};
 use crate::train::{self, Shared, TrainError, Trained, Trainer};
 
@@ -110,8 +110,13 @@ pub fn start(
             "note: some classes have no validation image, so there is no AUROC to choose by: the loss chooses",
         );
     }
-    if options.train.precision == Precision::Bfloat16 && options.device == "cpu" {
+    if rounds(options) && options.device == "cpu" {
         monitor.message(&note_on_bfloat16());
+    }
+    if options.train.frozen_precision != Precision::Float32
+        && !plan.trains_on_frozen_blocks(model.blocks(), &model.network().specs)
+    {
+        monitor.message("note: every phase trains the first block: no frozen block computes in a precision of its own");
     }
     let has_statistics = model.network().specs.iter().any(|spec| !spec.role.is_trainable());
     if options.train.batch_norm != BatchNormPolicy::Frozen && !has_statistics {
@@ -291,10 +296,15 @@ pub fn finished(run: &Path) -> Result<Option<Summary>, FitError> {
         .map_err(|error| FitError::RunFile { path, reason: error.to_string() })
 }
 
+/// Whether any part of a run computes in bfloat16.
+fn rounds(options: &FitOptions) -> bool {
+    [options.train.precision, options.train.frozen_precision].contains(&Precision::Bfloat16)
+}
+
 /// What bfloat16 saves on this processor, or costs.
 fn note_on_bfloat16() -> String {
     if !retune_kernels::multiplies_bfloat16() {
-        return "note: this CPU has no instructions for bfloat16 (AVX-512 BF16); rounding costs time here".to_owned();
+        return WITHOUT_INSTRUCTIONS.to_owned();
     }
     match retune_kernels::bfloat16_share_of_time() {
         share if share < 1.0 => {

@@ -115,6 +115,7 @@ fn measures_of_gradients_are_the_authors() {
                 batch_statistics: &[],
                 loss: Loss::default(),
                 precision: Precision::Float32,
+                frozen_precision: Precision::Float32,
                 dropping: None,
                 at_once: None,
                 shared_batch: None,
@@ -276,6 +277,7 @@ fn train(settings: &Value) -> (Model, Trained, Vec<MetricsRow>) {
         checkpoint_every: None,
         cache_bytes: 1 << 20,
         precision: Precision::Float32,
+        frozen_precision: Precision::Float32,
         activations: ActivationOptions::default(),
         threads: 1,
         ..TrainOptions::default()

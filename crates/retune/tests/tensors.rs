@@ -73,6 +73,7 @@ fn options() -> TrainOptions {
         checkpoint_every: None,
         cache_bytes: 1 << 20,
         precision: Precision::Float32,
+        frozen_precision: Precision::Float32,
         // Nothing is kept, so that the images that a monitor counts are those of steps and of validation.
         activations: ActivationOptions { memory_bytes: 0, ..ActivationOptions::default() },
         threads: 1,

@@ -67,6 +67,7 @@ fn gradients(model: &Model, batch: &Batch, training_mode: bool) -> LossGradients
         batch_statistics,
         loss: Loss::default(),
         precision: Precision::Float32,
+        frozen_precision: Precision::Float32,
         dropping: None,
         at_once: None,
         shared_batch: None,
@@ -232,6 +233,7 @@ fn train_one_epoch(run: &str) -> (Model, Model) {
         checkpoint_every: None,
         cache_bytes: 1 << 20,
         precision: Precision::Float32,
+        frozen_precision: Precision::Float32,
         activations: ActivationOptions::default(),
         threads: 1,
         ..TrainOptions::default()
@@ -300,6 +302,7 @@ fn branches_and_features_are_dropped_and_scaled_as_timm_does() {
                 batch_statistics: &[],
                 loss: Loss::default(),
                 precision: Precision::Float32,
+                frozen_precision: Precision::Float32,
                 dropping: Some(Dropping { path_rate: 0.5, feature_rate: 0.25, key: 12345, first_image: 0 }),
                 at_once,
                 shared_batch: None,

@@ -31,6 +31,7 @@ fn gradients(model: &Model, batch: &Batch, precision: Precision) -> LossGradient
         batch_statistics: &[],
         loss: Loss::default(),
         precision,
+        frozen_precision: Precision::Float32,
         dropping: None,
         at_once: None,
         shared_batch: None,

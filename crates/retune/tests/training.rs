@@ -78,6 +78,7 @@ fn options() -> TrainOptions {
         checkpoint_every: None,
         cache_bytes: 1 << 20,
         precision: Precision::Float32,
+        frozen_precision: Precision::Float32,
         activations: ActivationOptions::default(),
         threads: 2,
         ..TrainOptions::default()

@@ -18,7 +18,7 @@ use crate::output::Console;
 type Take<T> = fn(&mut T, &T);
 
 /// What each option of training sets.
-const TRAINING: [(&str, Take<TrainOptions>); 24] = [
+const TRAINING: [(&str, Take<TrainOptions>); 25] = [
     ("seed", |to, from| to.seed = from.seed),
     ("batch_size", |to, from| to.batch_size = from.batch_size),
     ("accumulate", |to, from| to.accumulate = from.accumulate),
@@ -41,6 +41,7 @@ const TRAINING: [(&str, Take<TrainOptions>); 24] = [
     ("checkpoint_every", |to, from| to.checkpoint_every = from.checkpoint_every),
     ("cache_mb", |to, from| to.cache_bytes = from.cache_bytes),
     ("precision", |to, from| to.precision = from.precision),
+    ("frozen_precision", |to, from| to.frozen_precision = from.frozen_precision),
     ("activation_mb", |to, from| to.activations.memory_bytes = from.activations.memory_bytes),
     ("half_activations", |to, from| to.activations.half = from.activations.half),
     ("views", |to, from| to.activations.views = from.activations.views),

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use retune::inference::faster_precision;
 use retune::loading::Loader;
 use retune::models::Model;
 use retune::monitor::Monitor;
@@ -15,6 +16,7 @@ use retune::sources::{DataSource, Dataset, ReadImages, SplitName};
 
 use super::location::locate_data;
 use super::parse;
+use super::precision::{self, PrecisionChoice};
 use crate::failure::Failure;
 use crate::output::Console;
 
@@ -127,9 +129,25 @@ pub struct BatchArguments {
     /// Images per batch
     #[arg(long, value_name = "N", default_value = "32", value_parser = parse::count, allow_hyphen_values = true)]
     pub batch_size: usize,
+    // It has an id of its own, because training's option of the same name means something else: neither is passed along
+    // to a suggested command that takes the other.
+    #[arg(long = "precision", id = "forward_precision", value_name = "NAME", default_value = "float32",
+          value_parser = precision::parser(), help = precision::help("", "with this model"))]
+    precision: PrecisionChoice,
 }
 
 impl BatchArguments {
+    /// The model in the precision that it is to compute in. Models that are compared take that of the first.
+    pub fn in_precision(&self, model: Model, console: &Console) -> Result<Model, Failure> {
+        let precision = match self.precision {
+            PrecisionChoice::Always(precision) => precision,
+            PrecisionChoice::Faster => faster_precision(&model, &console.progress),
+        };
+        let model = model.with_precision(precision)?;
+        model.tell_precision(&console.progress);
+        Ok(model)
+    }
+
     /// A loader that reads the images once, with the preprocessing of `model`.
     pub fn loader(&self, dataset: Dataset, model: &Model, console: &Console) -> Result<Loader, Failure> {
         console.tell_unused_range(&dataset, model);

@@ -15,6 +15,7 @@ pub mod method;
 pub mod model;
 pub mod output_file;
 pub mod parse;
+pub mod precision;
 pub mod run;
 pub mod training;
 pub mod typed;

@@ -14,6 +14,7 @@ use retune::train::optimizer::{OptimizerKind, OptimizerOptions};
 use retune::train::options::{ActivationOptions, BatchNormPolicy, Keep, Precision, Sampling, TrainOptions};
 
 use super::parse::{self, Named, named};
+use super::precision::{self, PrecisionChoice};
 
 /// Options of training.
 #[derive(Args)]
@@ -92,16 +93,18 @@ pub struct TrainingArguments {
     #[arg(long, value_name = "NAME",
           value_parser = named::<Metric>(Metric::ALL.map(Metric::name)))]
     select: Option<Metric>,
-    /// Also write a checkpoint every STEPS steps [default: after every epoch only]
+    /// Write a checkpoint every STEPS steps and after every epoch [default: after epochs, at least 30 seconds apart]
     #[arg(long, value_name = "STEPS", value_parser = parse::count, allow_hyphen_values = true)]
     checkpoint_every: Option<usize>,
     /// Memory for decoded images, in MiB; the rest goes to a temporary file
     #[arg(long, value_name = "N", default_value = "256")]
     cache_mb: u32,
-    /// Precision of matrix products in trained blocks; auto measures which is faster on this CPU
-    #[arg(long, value_name = "NAME", default_value = "float32",
-          value_parser = Named::read_by(["float32", "bfloat16", "auto"], precision))]
+    #[arg(long, value_name = "NAME", default_value = "float32", value_parser = precision::parser(),
+          help = precision::help(" in trained blocks", "on this CPU"))]
     precision: PrecisionChoice,
+    /// Precision of matrix products in frozen blocks, for training images
+    #[arg(long, value_name = "NAME", default_value = "float32", value_parser = named::<Precision>(["float32", "bfloat16"]))]
+    frozen_precision: Precision,
     /// Memory for activations of frozen blocks and for features of a linear probe, in MiB; the rest goes to a temporary
     /// file (activations up to 8 GiB or eight times N); with 0, no activations are kept
     #[arg(long, value_name = "N", default_value = "256")]
@@ -182,7 +185,8 @@ impl TrainingArguments {
             mix: Mix { mixup_alpha: self.mixup, cutmix_alpha: self.cutmix },
             checkpoint_every: self.checkpoint_every,
             cache_bytes: u64::from(self.cache_mb) << 20,
-            precision: self.precision.chosen(),
+            precision: self.precision.of_training(),
+            frozen_precision: self.frozen_precision,
             activations: ActivationOptions {
                 memory_bytes: u64::from(self.activation_mb) << 20,
                 half: self.half_activations,
@@ -202,30 +206,6 @@ impl TrainingArguments {
             (None, OptimizerKind::Sgd | OptimizerKind::Adam) => 0.0,
         };
         OptimizerOptions { kind: self.optimizer, momentum: self.momentum as f32, weight_decay, ..defaults }
-    }
-}
-
-/// The precision of products, or how it is chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum PrecisionChoice {
-    Always(Precision),
-    Faster,
-}
-
-impl PrecisionChoice {
-    fn chosen(self) -> Precision {
-        match self {
-            Self::Always(precision) => precision,
-            Self::Faster if retune_kernels::bfloat16_pays() => Precision::Bfloat16,
-            Self::Faster => Precision::Float32,
-        }
-    }
-}
-
-fn precision(name: &str) -> Result<PrecisionChoice, String> {
-    match name {
-        "auto" => Ok(PrecisionChoice::Faster),
-        name => name.parse().map(PrecisionChoice::Always),
     }
 }
 
@@ -295,7 +275,7 @@ mod tests {
     fn every_option_arrives() {
         let line = "--batch-size 7 --no-shuffle --label-smoothing 0.1 --class-weights balanced --augment flip --mixup 0.2 \
                     --cutmix 1 --momentum 0.5 --clip-norm 2 --bn train --save last --select loss --checkpoint-every 5 --cache-mb 3 --seed 9 \
-                    --activation-mb 7 --half-activations --views 2 --precision bfloat16 --accumulate 3 --drop-path 0.25";
+                    --activation-mb 7 --half-activations --views 2 --precision bfloat16 --frozen-precision bfloat16 --accumulate 3 --drop-path 0.25";
         let options = options(&line.split_whitespace().collect::<Vec<_>>());
         assert_eq!((options.batch_size, options.shuffle, options.seed, options.threads), (7, false, 9, 2));
         assert_eq!((options.label_smoothing, options.balanced_classes), (0.1, true));
@@ -306,7 +286,7 @@ mod tests {
         assert_eq!((options.batch_norm, options.keep), (BatchNormPolicy::Train, Keep::Last));
         assert_eq!((options.checkpoint_every, options.cache_bytes), (Some(5), 3 << 20));
         assert_eq!(options.select, Metric::Loss);
-        assert_eq!(options.precision, Precision::Bfloat16);
+        assert_eq!((options.precision, options.frozen_precision), (Precision::Bfloat16, Precision::Bfloat16));
         assert_eq!(options.activations, ActivationOptions { memory_bytes: 7 << 20, half: true, views: Some(2) });
     }
 }

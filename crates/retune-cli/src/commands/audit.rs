@@ -59,7 +59,8 @@ pub struct AuditArguments {
 pub fn run(arguments: &AuditArguments, console: &Console) -> Result<(), Failure> {
     arguments.out.as_ref().map_or(Ok(()), OutputFile::check)?;
     let change = arguments.preprocessing.change();
-    let model = arguments.model.load(&change, console)?;
+    let batches = &arguments.data.batches;
+    let model = batches.in_precision(arguments.model.load(&change, console)?, console)?;
     let dataset = arguments.data.open_for(&model, console)?;
     console.tell_unused_range(&dataset, &model);
     let dataset = comparable(dataset, &model, console);
@@ -67,7 +68,7 @@ pub fn run(arguments: &AuditArguments, console: &Console) -> Result<(), Failure>
     // A transformer's position embedding depends on the size, so each size has a model of its own.
     let sized = |&size: &InputSize| {
         let change = PreprocessingChange { size: Some(size), ..change.clone() };
-        Ok((size, arguments.model.load(&change, console)?))
+        Ok((size, arguments.model.load(&change, console)?.with_precision(model.precision())?))
     };
     let sized = arguments.sizes.iter().map(sized).collect::<Result<Vec<(InputSize, Model)>, Failure>>()?;
     let own = model.config().preprocessing().clone();
@@ -84,7 +85,7 @@ pub fn run(arguments: &AuditArguments, console: &Console) -> Result<(), Failure>
     }
 
     let own = view(format!("{} (own)", own.interpolation), &model, own.clone());
-    let options = arguments.comparison.options(&arguments.data.batches, console);
+    let options = arguments.comparison.options(batches, console);
     let audit = audit::audit(&own, &variants, &dataset, &options, &console.progress)?;
     if audit.resizing_changes_nothing() {
         console.progress.message(&format!("note: {NO_DIFFERENCE}"));

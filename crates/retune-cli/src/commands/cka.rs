@@ -73,15 +73,17 @@ enum Document {
 pub fn run(arguments: &CkaArguments, console: &Console) -> Result<(), Failure> {
     arguments.out.as_ref().map_or(Ok(()), OutputFile::check)?;
     let change = arguments.preprocessing.change();
-    let model = arguments.model.load(&change, console)?;
+    let batches = &arguments.data.batches;
+    let model = batches.in_precision(arguments.model.load(&change, console)?, console)?;
     let dataset = arguments.data.open_for(&model, console)?;
     console.tell_unused_range(&dataset, &model);
-    let options = arguments.comparison.options(&arguments.data.batches, console);
+    let options = arguments.comparison.options(batches, console);
     let options = arguments.similarity.apply(options);
     let own = view("model", &model);
     let document = match &arguments.against {
         Some(against) => {
             let other = arguments.model.load_other(against, model.config().preprocessing(), console)?;
+            let other = other.with_precision(model.precision())?;
             let (rows, columns) = (layers(arguments, &model, true)?, layers(arguments, &other, true)?);
             let other = view("against", &other);
             let result =

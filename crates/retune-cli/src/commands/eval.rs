@@ -6,7 +6,10 @@ use retune::analysis::calibration::Calibration;
 use retune::analysis::intervals::Estimate;
 use retune::analysis::label_resampling::{self, LabelScores};
 use retune::analysis::multilabel::LabelCounts;
-use retune::inference::{self, Evaluation, InferenceError, most_likely, softmax, softmax_at};
+use retune::inference::{
+    self, Evaluation, InferenceError, LogitComparison, LogitLoss, most_likely, softmax, softmax_at,
+};
+use retune::loading::Batch;
 use retune::models::{Model, imagenet};
 use retune::pixels::preprocess::Preprocessing;
 use retune::report::confusion::{ClassAccuracy, Confusion};
@@ -45,6 +48,9 @@ pub struct EvalArguments {
 #[derive(Serialize)]
 struct Document<'a> {
     architecture: &'a str,
+    /// What the precision changes, where it is another than float32.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    precision: Option<LogitLoss>,
     splits: &'a IndexMap<String, Evaluation>,
     /// The model's, where it has one; losses are of the logits as they are.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,7 +67,9 @@ struct Document<'a> {
 
 /// Evaluates the model on every set.
 pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> {
+    let batches = &arguments.data.batches;
     let model = arguments.model.load(&arguments.preprocessing.change(), console)?;
+    let model = batches.in_precision(model, console)?;
     let several_labels = model.config().is_multi_label();
     let further = arguments.evaluations.sources(console)?;
     let own = set_name(&arguments.data.split_name(), &further)?;
@@ -76,18 +84,21 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
     let sets = matched(sets, &model, arguments.model.run().is_some(), console)?;
 
     let preprocessing = model.config().preprocessing();
-    let other = |against: &String| arguments.model.load_other(against, preprocessing, console);
+    let other = |against: &String| -> Result<Model, Failure> {
+        Ok(arguments.model.load_other(against, preprocessing, console)?.with_precision(model.precision())?)
+    };
     let before = arguments.against.as_ref().map(other).transpose()?;
+    let mut comparison = LogitComparison::of(&model);
     let temperature = model.config().temperature();
     let (mut splits, mut calibration) = (IndexMap::new(), IndexMap::new());
     let (mut classes, mut feature_change) = (IndexMap::new(), IndexMap::new());
     let (mut confidence, mut mistakes) = (IndexMap::new(), IndexMap::new());
     for (name, dataset) in sets {
-        let loader = arguments.data.batches.loader(dataset.clone(), &model, console)?;
+        let loader = batches.loader(dataset.clone(), &model, console)?;
         let task = format!("evaluating {name}");
         let (mut answers, mut confidences, mut scaled) = (Vec::new(), Vec::new(), Vec::new());
         let mut labels = several_labels.then(|| LabelAnswers::of(&model, &dataset)).transpose()?.flatten();
-        let answer = |label, logits: &[f32]| {
+        let mut answer = |label, logits: &[f32]| {
             if let Some(labels) = &mut labels {
                 return labels.add(label, logits);
             }
@@ -96,7 +107,15 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
             scaled.extend(temperature.map(|temperature| (softmax_at(temperature, logits)[class], class == label)));
             answers.push((label, class));
         };
-        let mut evaluation = inference::evaluate_each(&model, &loader, &task, &console.progress, answer)?;
+        let observe = |batch: &Batch, logits: &[f32]| {
+            for (logits, &label) in logits.chunks_exact(model.config().num_classes()).zip(&batch.labels) {
+                answer(label, logits);
+            }
+            if let Some(comparison) = &mut comparison {
+                comparison.add(batch, logits);
+            }
+        };
+        let mut evaluation = inference::evaluate_batches(&model, &loader, &task, &console.progress, observe)?;
         evaluation.mean_average_precision_interval = evaluation
             .mean_average_precision
             .and_then(|_| labels.as_ref()?.mean_average_precision())
@@ -121,11 +140,13 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
             feature_change.insert(name, change);
         }
     }
+    let precision = comparison.and_then(|comparison| comparison.found());
     let architecture = model.config().architecture();
     let preprocessing = before.as_ref().map(|_| preprocessing);
     let typed = &console.command_line;
     let document = Document {
         architecture,
+        precision,
         splits: &splits,
         temperature,
         calibration: &calibration,
@@ -135,6 +156,7 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
     };
     console.print(&document, || {
         let seen = preprocessing.map(|seen| format!("both models see images at {seen}\n")).unwrap_or_default();
+        let lost = precision.map(|loss| format!("{loss}\n")).unwrap_or_default();
         let tables = [
             results::table(&splits).to_string(),
             results::label_table(&splits),
@@ -148,7 +170,7 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
         let confidence = Confidence { calibration: &of_set, temperature, scaling: scaling.as_ref() };
         let found = findings::evaluated(&splits, &confidence, mistakes);
         let findings = Findings { sentences: found, next: next(arguments, &splits, typed) };
-        format!("{}{}{seen}\n{}", tables.concat(), moved(&feature_change), results::found(&findings))
+        format!("{}{}{seen}{lost}\n{}", tables.concat(), moved(&feature_change), results::found(&findings))
     })
 }
 

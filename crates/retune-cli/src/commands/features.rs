@@ -61,6 +61,7 @@ impl FeaturesArguments {
                 &loaded
             }
         };
+        let model = &self.data.batches.in_precision(model.clone(), console)?;
         let dataset = self.data.open_for(model, console)?;
         let place = Layer::parse(&self.layer, model)?;
         let loader = self.data.batches.loader(dataset, model, console)?;
@@ -73,6 +74,7 @@ pub fn run(arguments: &FeaturesArguments, console: &Console) -> Result<(), Failu
     let FeaturesArguments { out, layer, shard, .. } = arguments;
     FeatureFormat::of(out)?;
     let model = arguments.model.load(&arguments.preprocessing.change(), console)?;
+    let model = arguments.data.batches.in_precision(model, console)?;
     let dataset = arguments.data.open_for(&model, console)?;
     let place = Layer::parse(layer, &model)?;
     let loader = arguments.data.batches.loader(dataset, &model, console)?;

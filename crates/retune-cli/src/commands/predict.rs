@@ -104,6 +104,7 @@ pub fn run(arguments: &PredictArguments, console: &Console) -> Result<(), Failur
         leave_out_unreadable(&mut dataset, listed(&named), console)?;
     }
     let model = arguments.model.load(&arguments.preprocessing.change(), console)?;
+    let model = arguments.batches.in_precision(model, console)?;
     let classes = model.config().num_classes();
     if classes == 0 {
         return Err(InferenceError::NoClassifier.into());

@@ -273,6 +273,7 @@ impl Images {
             splits.retain(|_| place.next().is_some_and(|place| left_out.binary_search(&place).is_err()));
         }
         let model = arguments.model.load(&arguments.preprocessing.change(), console)?;
+        let model = arguments.batches.in_precision(model, console)?;
         // Labels that the model does not know can be shown, but not be right or wrong.
         let (dataset, is_matched) = match with_model_classes(&dataset, &model, console) {
             Ok(matched) => (matched, true),

@@ -196,6 +196,7 @@ pub const GUIDES: &[Guide] = &[
             ("per_class", "Also show recall and precision of every class"),
             ("against", "Also measure how far features moved from this model"),
             ("batch_size", "Images per batch (default 32)"),
+            ("forward_precision", "float32 (default), bfloat16, or auto"),
             ("skip_bad", "Skip images that cannot be read, and list them"),
         ],
         examples: &[
@@ -221,6 +222,7 @@ pub const GUIDES: &[Guide] = &[
             ("out", "Write the predictions to this .csv or .json file"),
             ("temperature", "Temperature of the probabilities"),
             ("batch_size", "Images per batch (default 32)"),
+            ("forward_precision", "float32 (default), bfloat16, or auto"),
         ],
         examples: &[
             ("retune predict --model run photo.jpg", ""),
@@ -254,6 +256,7 @@ pub const GUIDES: &[Guide] = &[
             ("layer", "pooled (default), input, logits, or a block"),
             ("out", "File to write: .npz, .parquet, or .safetensors"),
             ("batch_size", "Images per batch (default 32)"),
+            ("forward_precision", "float32 (default), bfloat16, or auto"),
             ("skip_bad", "Skip images that cannot be read, and list them"),
             ("shard", "Only part I/N of the images, for jobs that share them"),
         ],

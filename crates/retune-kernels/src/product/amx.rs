@@ -250,6 +250,7 @@ impl Drop for Tiles {
 #[cfg(test)]
 mod tests {
     use super::{Unit, outer, rows};
+    use crate::convolution::ConvolutionShape;
     use crate::precision::{Precision, rounded};
     use crate::product::outer::Side;
     use crate::product::source::Weights;
@@ -266,6 +267,23 @@ mod tests {
             state
         };
         (0..count).map(|_| (next() as i32 as f32 / 2f32.powi(31)) * 2f32.powi((next() % 24) as i32 - 12)).collect()
+    }
+
+    /// Every output pixel with every tap of its window, and the input pixel that it reads there.
+    pub(super) fn windows(shape: &ConvolutionShape) -> Vec<(usize, usize, usize)> {
+        let ((height, width), (rows, columns)) = (shape.input, shape.output());
+        let place = |at: usize, tap: usize, padding: usize, length: usize| {
+            (at * shape.stride + tap).checked_sub(padding).filter(|at| *at < length)
+        };
+        let read = |(pixel, tap): (usize, usize)| {
+            let (image, y, x) = (pixel / (rows * columns), pixel / columns % rows, pixel % columns);
+            let line = place(y, tap / shape.kernel, shape.vertical_padding.0, height)?;
+            let column = place(x, tap % shape.kernel, shape.horizontal_padding.0, width)?;
+            Some((pixel, tap, (image * height + line) * width + column))
+        };
+        let taps = shape.kernel * shape.kernel;
+        let pixels = 0..shape.batch * rows * columns;
+        pixels.flat_map(|pixel| (0..taps).map(move |tap| (pixel, tap))).filter_map(read).collect()
     }
 
     /// The rows of a matrix times another, by the unit or by vectors.

@@ -7,7 +7,7 @@ use pulp::{Simd, WithSimd};
 use super::threads::Threads;
 use crate::instructions::dispatch;
 use crate::shared::SharedSlice;
-use crate::transpose::{LINES, transpose};
+use crate::transpose::{LINES, transpose_taps};
 use crate::vectors::vectorized;
 
 /// Depths that are packed together: what they take up stays in the first-level cache.
@@ -90,10 +90,6 @@ impl Panels {
         Self { values, taps, depth, columns, width }
     }
 
-    pub fn values(&self) -> &[f32] {
-        &self.values
-    }
-
     pub fn values_mut(&mut self) -> &mut [f32] {
         &mut self.values
     }
@@ -125,8 +121,8 @@ impl Panels {
     }
 }
 
-/// Packs one panel; lanes past its columns are left as they are.
-pub(super) fn pack_panel(
+/// Packs one panel, `tap × depth × width`; lanes past its columns are left as they are.
+pub(crate) fn pack_panel(
     matrix: &[f32],
     layout: MatrixLayout,
     scale: Scale,
@@ -168,16 +164,24 @@ impl Packing<'_> {
         }
     }
 
-    /// From a row of columns for each depth.
+    /// From a row of columns for each depth, eight columns at a time.
     #[inline(always)]
     fn rows<const TAPS: usize>(&self, out: &mut [f32]) {
         let Self { matrix, layout, scale, ref columns, width } = *self;
         for k in 0..layout.depth {
             let row = &matrix[k * layout.depth_stride..][columns.start * TAPS..columns.end * TAPS];
+            let (row, out) = (row.as_chunks::<TAPS>().0, &mut out[k * width..]);
+            let factor = |lane: usize| scale.factor(columns.start + lane, k);
+            let whole = if TAPS > 1 { columns.len() / LINES * LINES } else { 0 };
+            for lane in (0..whole).step_by(LINES) {
+                let lines = std::array::from_fn(|index| row[lane + index].as_slice());
+                let factors = std::array::from_fn(|index| factor(lane + index));
+                transpose_taps::<1>(lines, factors, &mut out[lane..], layout.depth * width);
+            }
             for tap in 0..TAPS {
-                let out = &mut out[(tap * layout.depth + k) * width..][..columns.len()];
-                for ((out, taps), column) in out.iter_mut().zip(row.as_chunks::<TAPS>().0).zip(columns.clone()) {
-                    *out = taps[tap] * scale.factor(column, k);
+                let out = &mut out[tap * layout.depth * width..][whole..columns.len()];
+                for ((out, taps), lane) in out.iter_mut().zip(&row[whole..]).zip(whole..) {
+                    *out = taps[tap] * factor(lane);
                 }
             }
         }
@@ -190,14 +194,11 @@ impl Packing<'_> {
         for first in columns.clone().step_by(LINES) {
             let (lane, count) = (first - columns.start, (columns.end - first).min(LINES));
             // Columns past the last repeat it, and are not copied.
-            let mut columns = [first; LINES];
-            let mut lines = [&matrix[..0]; LINES];
-            for (index, (column, line)) in columns.iter_mut().zip(&mut lines).enumerate() {
-                *column = first + index.min(count - 1);
-                *line = &matrix[*column * layout.column_stride..][..layout.depth * TAPS];
-            }
-            if TAPS == 1 && count == LINES && matches!(scale, Scale::None) {
-                transpose(lines, &mut out[lane..], width);
+            let columns: [usize; LINES] = std::array::from_fn(|index| first + index.min(count - 1));
+            let lines = columns.map(|column| &matrix[column * layout.column_stride..][..layout.depth * TAPS]);
+            if count == LINES && !matches!(scale, Scale::Depth(_)) {
+                let factors = columns.map(|column| scale.factor(column, 0));
+                transpose_taps::<TAPS>(lines, factors, &mut out[lane..], width);
                 continue;
             }
             for k in 0..layout.depth {

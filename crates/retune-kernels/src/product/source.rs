@@ -61,7 +61,7 @@ impl<'a> Source<'a> {
         assert!(gather.largest_offset() + layout.depth <= self.values.len(), "every source row is inside the source");
         let output = Output { gather, epilogue, destination, place, columns: layout.columns };
         #[cfg(target_arch = "x86_64")]
-        if let Some(unit) = amx::Unit::available().filter(|_| amx::suits_rows(gather, layout)) {
+        if let Some(unit) = amx::Unit::available().filter(|_| amx::suits_rows(self.precision, gather, layout)) {
             return amx::row_products(unit, self.precision, self.values, weights, output);
         }
         let panels = || Panels::pack(matrix, layout, scale, Threads::All);

@@ -17,6 +17,7 @@ use super::source::rounded_if;
 use super::threads::Threads;
 use crate::instructions::dispatch;
 use crate::precision::Precision;
+use crate::workspace::Workspace;
 
 /// Rows whose gradients are packed together; 16 KiB with the widest vectors, so that a first-level
 /// cache holds them and the lines of the source that a step reads.
@@ -133,7 +134,7 @@ fn divide(
         let bound = |index: usize| (index * blocks / depth_tasks * block).min(depth);
         let depths = bound(depth_task)..bound(depth_task + 1);
         let columns = panel * width..columns.min((panel + 1) * width);
-        let mut values = vec![0.0; gather.taps() * depths.len() * width];
+        let mut values = Workspace::new(gather.taps() * depths.len() * width);
         work(Task { product, columns: columns.clone(), depths: depths.clone(), sums: &mut values, width });
         let strides = strides(depths.len(), width);
         sink(Part { columns, depths, values: &values, strides });
@@ -144,7 +145,7 @@ pub(super) struct Task<'a> {
     pub product: TransposedProduct<'a>,
     pub columns: Range<usize>,
     pub depths: Range<usize>,
-    /// As the division's strides tell.
+    /// As the division's strides tell; holds nothing yet, not even zeros.
     pub sums: &'a mut [f32],
     /// Columns that the sums have room for.
     pub width: usize,
@@ -157,6 +158,7 @@ impl WithSimd for Task<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { product, columns, depths, sums, width } = self;
         assert_eq!(width, panel_width::<S>(), "two vectors");
+        sums.fill(0.0);
         let mut packed = vec![0.0f32; ROWS_TOGETHER * width];
         let mut pairs: Vec<(usize, usize)> = Vec::with_capacity(ROWS_TOGETHER);
         let rows = product.gather.rows();

@@ -15,7 +15,7 @@ use ::mpi::topology::SimpleCommunicator;
 use ::mpi::traits::{Buffer, BufferMut, Communicator, CommunicatorCollectives, Equivalence, Root};
 use ::mpi::{Count, Threading};
 
-use super::{Collective, PendingSum, Processes};
+use super::{Collective, Combine, PendingSum, Processes};
 
 /// Values that are added at once, 4 MiB of single-precision numbers: enough for the network's full rate, and little beside
 /// a model.
@@ -98,6 +98,49 @@ where
         let mut all = PartitionMut::new(sums, &slices.lengths[..], &slices.starts[..]);
         scope(|scope| waiting.end(communicator.immediate_all_gather_varcount_into(scope, &own[..], &mut all)));
     }
+}
+
+/// What `combine` makes of the rows of all processes: each combines a slice of the values, then all get all slices. Few values
+/// everyone combines alone.
+fn combine_rows(
+    world: &SimpleCommunicator,
+    own: &[Vec<f64>],
+    rows: &[usize],
+    length: usize,
+    combine: Combine,
+) -> Vec<f64> {
+    let (rank, size) = (world.rank() as usize, world.size() as usize);
+    let all = rows.iter().sum::<usize>();
+    if all * length <= FEW {
+        let lengths = Pieces::of(rows.iter().map(|rows| rows * length));
+        let mut received = vec![0.0; all * length];
+        let mut pieces = PartitionMut::new(&mut received[..], &lengths.lengths[..], &lengths.starts[..]);
+        world.all_gather_varcount_into(&own.concat()[..], &mut pieces);
+        return combine(&received.chunks_exact(length).collect::<Vec<_>>());
+    }
+    let mut combined = vec![0.0; length];
+    for (bucket, combined) in combined.chunks_mut(BUCKET).enumerate() {
+        let start = |process: usize| combined.len() * process / size;
+        let slices = Pieces::of((0..size).map(|process| start(process + 1) - start(process)));
+        let of_slice = |process: usize| {
+            let first = bucket * BUCKET + slices.starts[process] as usize;
+            first..first + slices.lengths[process] as usize
+        };
+        let sent: Vec<f64> =
+            (0..size).flat_map(|to| own.iter().flat_map(move |row| &row[of_slice(to)])).copied().collect();
+        let to_each = Pieces::of((0..size).map(|to| own.len() * of_slice(to).len()));
+        let own_length = of_slice(rank).len();
+        let from_each = Pieces::of(rows.iter().map(|rows| rows * own_length));
+        let mut received = vec![0.0; all * own_length];
+        world.all_to_all_varcount_into(
+            &Partition::new(&sent[..], &to_each.lengths[..], &to_each.starts[..]),
+            &mut PartitionMut::new(&mut received[..], &from_each.lengths[..], &from_each.starts[..]),
+        );
+        let received: Vec<&[f64]> = (0..all).map(|row| &received[row * own_length..][..own_length]).collect();
+        let mut pieces = PartitionMut::new(combined, &slices.lengths[..], &slices.starts[..]);
+        world.all_gather_varcount_into(&combine(&received)[..], &mut pieces);
+    }
+    combined
 }
 
 /// How a thread waits for the other processes.
@@ -223,6 +266,10 @@ impl Collective for Job {
 
     fn add_f64(&self, sums: &mut [f64], values: &[f64]) {
         self.timed(|world| add_in_order(world, Waiting::Busy, sums, values));
+    }
+
+    fn combine(&self, own: &[Vec<f64>], rows: &[usize], length: usize, combine: Combine) -> Vec<f64> {
+        self.timed(|world| combine_rows(world, own, rows, length, combine))
     }
 
     fn gather(&self, values: &[f32]) -> Vec<Vec<f32>> {

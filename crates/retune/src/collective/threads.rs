@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use super::{Collective, Processes};
+use super::{Collective, Combine, Processes};
 
 struct Thread {
     rank: usize,
@@ -43,6 +43,15 @@ impl Collective for Thread {
         for of_thread in self.exchange(values.to_vec()) {
             sums.iter_mut().zip(of_thread).for_each(|(sum, value)| *sum += value);
         }
+    }
+
+    fn combine(&self, own: &[Vec<f64>], rows: &[usize], length: usize, combine: Combine) -> Vec<f64> {
+        let all = self.exchange(own.concat());
+        let given: Vec<&[f64]> = all.iter().flat_map(|values| values.chunks_exact(length)).collect();
+        assert_eq!(given.len(), rows.iter().sum::<usize>(), "each gives as many rows as the others expect");
+        // In two pieces, as other processes may do it.
+        let (left, right): (Vec<_>, Vec<_>) = given.iter().map(|row| row.split_at(length / 2)).unzip();
+        [combine(&left), combine(&right)].concat()
     }
 
     fn gather(&self, values: &[f32]) -> Vec<Vec<f32>> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::origin::Origin;
-use crate::models::Model;
+use crate::models::{Model, Precision};
 use crate::sources::{Dataset, Sample};
 
 /// The labels and paths of rows, and what the labels mean.
@@ -13,6 +13,8 @@ pub(super) struct Listing {
     /// Relative to the data's root.
     pub paths: Vec<Arc<str>>,
     pub classes: Vec<String>,
+    /// What the model computed in, where that is not float32.
+    pub precision: Option<&'static str>,
     /// What the rows depend on, as JSON; only a shard says so.
     pub origin: Option<String>,
 }
@@ -25,6 +27,7 @@ impl Listing {
             labels: labels.map(stored_label).collect(),
             paths: samples.iter().map(|sample| sample.name.clone()).collect(),
             classes: classes(model, dataset),
+            precision: origin.reduced_precision().map(Precision::name),
             origin: origin.shard.map(|_| serde_json::to_string(origin)).transpose()?,
         })
     }

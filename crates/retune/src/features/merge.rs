@@ -10,6 +10,7 @@ use super::shard::Shard;
 use super::table::Arrays;
 use super::{FeatureFormat, FeatureShape, FeaturesError, check_is_no_folder, finish};
 use crate::files::{self, FileError};
+use crate::models::Precision;
 use crate::monitor::Monitor;
 
 /// Puts the shards of an extraction together, in whatever order they are named and whatever formats they have: `path`
@@ -117,7 +118,8 @@ fn check(file: &Path) -> Result<Checked<'_>, FeaturesError> {
         return Err(FeaturesError::Unusable { path: file.to_owned(), problem });
     }
     let paths = paths.into_iter().map(Arc::from).collect();
-    let listing = Listing { labels, paths, classes: classes.unwrap_or_default(), origin: None };
+    let precision = origin.reduced_precision().map(Precision::name);
+    let listing = Listing { labels, paths, classes: classes.unwrap_or_default(), precision, origin: None };
     Ok(Checked { file, shard, origin, width, listing })
 }
 

@@ -91,6 +91,9 @@ impl Target for NpzFile<'_> {
         }
         self.strings("paths", || listing.paths.iter().map(|path| &**path))?;
         self.strings("classes", || listing.classes.iter().map(String::as_str))?;
+        if let Some(precision) = listing.precision {
+            self.strings("precision", || std::iter::once(precision))?;
+        }
         if let Some(origin) = listing.origin.as_deref() {
             self.strings("origin", || std::iter::once(origin))?;
         }

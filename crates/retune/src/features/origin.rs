@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::shard::Shard;
 use crate::inference::Layer;
 use crate::loading::Loader;
-use crate::models::Model;
+use crate::models::{Model, Precision};
 use crate::sources::{ImageSource, Sample};
 
 /// What the rows of an extraction depend on, down to the last bit. Rows of equal origin can be put together.
@@ -26,6 +26,9 @@ pub(super) struct Origin {
     batch_size: usize,
     /// A transform is a function, which cannot be told from another: such rows are never put together.
     transformed: bool,
+    /// Of matrix products.
+    #[serde(default, skip_serializing_if = "is_float32")]
+    precision: Precision,
     /// Which part of the images the rows are of, if not all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shard: Option<Shard>,
@@ -44,6 +47,7 @@ impl Origin {
             images: loader.dataset().len(),
             batch_size: options.batch_size,
             transformed: options.transform.is_some(),
+            precision: model.precision(),
             shard,
         }
     }
@@ -63,6 +67,11 @@ impl Origin {
         self.batch_size.max(1)
     }
 
+    /// The precision, where it is another than float32.
+    pub fn reduced_precision(&self) -> Option<Precision> {
+        Some(self.precision).filter(|precision| !is_float32(precision))
+    }
+
     /// The images that the rows are of.
     pub fn range(&self) -> Range<usize> {
         let Some(shard) = self.shard else { return 0..self.images };
@@ -79,6 +88,7 @@ impl Origin {
             (self.version == other.version, "another version of this program"),
             (self.model == other.model, "another model"),
             (self.device == other.device, "another device"),
+            (self.precision == other.precision, "another precision"),
             (self.layer == other.layer, "another layer"),
             (self.preprocessing == other.preprocessing, "another preprocessing"),
             (self.data == other.data && self.images == other.images, "other data"),
@@ -88,6 +98,10 @@ impl Origin {
         ];
         parts.iter().find(|(is_equal, _)| !is_equal).map(|(_, difference)| *difference)
     }
+}
+
+fn is_float32(precision: &Precision) -> bool {
+    *precision == Precision::Float32
 }
 
 /// Architecture and parameters.

@@ -156,6 +156,7 @@ fn metadata(listing: &Listing) -> io::Result<Vec<KeyValue>> {
         KeyValue::new("classes".to_owned(), serde_json::to_string(&listing.classes)?),
         KeyValue::new("huggingface".to_owned(), huggingface.to_string()),
     ];
+    entries.extend(listing.precision.map(|name| KeyValue::new("precision".to_owned(), name.to_owned())));
     entries.extend(listing.origin.clone().map(|origin| KeyValue::new("origin".to_owned(), origin)));
     Ok(entries)
 }

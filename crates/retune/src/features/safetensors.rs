@@ -78,6 +78,9 @@ fn header(listing: &Listing, width: usize) -> io::Result<Vec<u8>> {
         "labels": { "dtype": "I64", "shape": [n], "data_offsets": [0, labels_end] },
         "features": { "dtype": "F32", "shape": [n, width], "data_offsets": [labels_end, features_end] },
     });
+    if let Some(precision) = listing.precision {
+        document["__metadata__"]["precision"] = precision.into();
+    }
     if let Some(origin) = &listing.origin {
         document["__metadata__"]["origin"] = origin.as_str().into();
     }

@@ -8,7 +8,7 @@ use image::RgbImage;
 use super::*;
 use crate::device;
 use crate::loading::LoaderOptions;
-use crate::monitor::Silent;
+use crate::monitor::{Messages, Silent};
 use crate::sources::{Dataset, ImageSource, Sample};
 
 fn model() -> Model {
@@ -226,6 +226,31 @@ fn another_layer_starts_anew() {
     write(&model, &loader, Layer::Logits, &path, &StopsSoon::default()).unwrap_err();
     write(&model, &loader, Layer::Pooled, &path, &Silent).unwrap();
     assert_eq!(read(&path).unwrap().features, expected(&model, &loader));
+}
+
+#[test]
+fn another_precision_starts_anew() {
+    let (model, folder) = (model(), tempfile::tempdir().unwrap());
+    let loader = loader(&model);
+    let path = folder.path().join("f.npz");
+    let rounding = model.in_precision(crate::models::Precision::Bfloat16);
+    write(&rounding, &loader, Layer::Pooled, &path, &StopsSoon::default()).unwrap_err();
+    let told = Messages::default();
+    write(&model, &loader, Layer::Pooled, &path, &told).unwrap();
+    let told = told.into_texts();
+    assert!(told.len() == 1 && told[0].contains("is of another precision"), "{told:?}");
+    assert_eq!(read(&path).unwrap().features, expected(&model, &loader));
+
+    write(&rounding, &loader, Layer::Pooled, &path, &StopsSoon::default()).unwrap_err();
+    let told = Messages::default();
+    write(&rounding, &loader, Layer::Pooled, &path, &told).unwrap();
+    let told = told.into_texts();
+    assert!(told[0].contains("going on after 2 of 5 images"), "{told:?}");
+    // What is left is compared.
+    assert!(told[1].contains("with float32 in 3 images"), "{told:?}");
+    assert_eq!(read(&path).unwrap(), table(&rounding, &loader, Layer::Pooled, &Silent).unwrap());
+    let [one, other] = [&model, &rounding].map(|model| Origin::of(model, &loader, Layer::Pooled, None));
+    assert!(!serde_json::to_string(&one).unwrap().contains("precision") && one.difference(&other).is_some());
 }
 
 #[test]

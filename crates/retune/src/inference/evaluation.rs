@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::label_tally::{LabelTally, label_sets};
 use super::logits::{cross_entropy, most_likely};
 use super::{InferenceError, Layer, MAX_LOGITS, Metric, for_each_batch};
-use crate::loading::Loader;
+use crate::loading::{Batch, Loader};
 use crate::models::Model;
 use crate::monitor::Monitor;
 use crate::sources::Dataset;
@@ -148,9 +148,28 @@ pub fn evaluate_each(
     loader: &Loader,
     task: &str,
     monitor: &dyn Monitor,
-    answer: impl FnMut(usize, &[f32]),
+    mut answer: impl FnMut(usize, &[f32]),
 ) -> Result<Evaluation, InferenceError> {
-    evaluate_with(true, model, loader, task, monitor, answer)
+    let classes = model.config().num_classes().max(1);
+    evaluate_batches(model, loader, task, monitor, |batch, logits| {
+        for (row, &label) in logits.chunks_exact(classes).zip(&batch.labels) {
+            answer(label, row);
+        }
+    })
+}
+
+/// As [`evaluate_each`], and gives each batch with its logits, a row for each image, to `observe`.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_batches(
+    model: &Model,
+    loader: &Loader,
+    task: &str,
+    monitor: &dyn Monitor,
+    observe: impl FnMut(&Batch, &[f32]),
+) -> Result<Evaluation, InferenceError> {
+    evaluate_with(true, model, loader, task, monitor, observe)
 }
 
 fn evaluate_with(
@@ -159,7 +178,7 @@ fn evaluate_with(
     loader: &Loader,
     task: &str,
     monitor: &dyn Monitor,
-    mut answer: impl FnMut(usize, &[f32]),
+    mut observe: impl FnMut(&Batch, &[f32]),
 ) -> Result<Evaluation, InferenceError> {
     let classes = model.config().num_classes();
     if classes == 0 {
@@ -170,8 +189,8 @@ fn evaluate_with(
     for_each_batch(model, loader, Layer::Logits, task, monitor, |batch, rows| {
         for (row, (&label, &index)) in rows.chunks_exact(classes).zip(batch.labels.iter().zip(&batch.indices)) {
             tally.add(row, label, dataset.samples[index].group.as_deref());
-            answer(label, row);
         }
+        observe(batch, &rows);
     })?;
     Ok(tally.evaluation())
 }

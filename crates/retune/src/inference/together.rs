@@ -7,6 +7,7 @@ use std::ops::Range;
 use super::evaluation::Tally;
 use super::observed::{Outputs, outputs};
 use super::{Evaluation, InferenceError, Layer, batches_at_once, images_of_all, not_finite};
+use crate::collective::Processes;
 use crate::device::host_values;
 use crate::loading::{Batch, Loader, Order};
 use crate::models::Model;
@@ -23,9 +24,7 @@ pub(super) fn try_for_each_batch<E: From<InferenceError>>(
 ) -> Result<(), E> {
     let processes = &loader.options().processes;
     let device = model.parameters.tensors()[0].device();
-    let at_once = batches_at_once(loader);
-    let starts = numbers.clone().step_by(at_once);
-    let groups: Vec<Range<usize>> = starts.map(|start| start..numbers.end.min(start + at_once)).collect();
+    let groups = groups(loader, numbers.clone());
     let own = groups.iter().skip(processes.rank()).step_by(processes.size()).cloned().flatten().collect();
     let mut loaded = loader.batches(0, Order::Sequential, own, None);
     let mut listed = loader.epoch_without_images(0, Order::Sequential, numbers.start);
@@ -59,6 +58,100 @@ pub(super) fn try_for_each_batch<E: From<InferenceError>>(
     monitor.finish();
     loader.tell_damaged(monitor);
     Ok(())
+}
+
+/// The batches that go through the model together.
+fn groups(loader: &Loader, numbers: Range<usize>) -> Vec<Range<usize>> {
+    let at_once = batches_at_once(loader);
+    numbers.clone().step_by(at_once).map(|start| start..numbers.end.min(start + at_once)).collect()
+}
+
+/// As [`super::for_each_batch_of`]. Batches with images of two processes are computed by both. No outputs are exchanged, only
+/// how far each process is.
+pub(super) fn for_each_batch_of<E: From<InferenceError>>(
+    model: &Model,
+    loader: &Loader,
+    layer: Layer,
+    images: Range<usize>,
+    (task, monitor): (&str, &dyn Monitor),
+    mut take: impl FnMut(Vec<f32>) -> Result<(), E>,
+) -> Result<(), E> {
+    let processes = &loader.options().processes;
+    let device = model.parameters.tensors()[0].device();
+    let (dataset, batch_size) = (loader.dataset(), loader.options().batch_size);
+    let images_of = |group: &Range<usize>| group.start * batch_size..(group.end * batch_size).min(dataset.len());
+    let is_wanted = |group: &Range<usize>| {
+        let of_group = images_of(group);
+        of_group.start < images.end && images.start < of_group.end
+    };
+    let own: Vec<Range<usize>> = groups(loader, 0..loader.batches_per_epoch()).into_iter().filter(is_wanted).collect();
+    let mut loaded = loader.batches(0, Order::Sequential, own.iter().cloned().flatten().collect(), None);
+
+    monitor.start(task, dataset.len());
+    for round in 0.. {
+        let group = own.get(round);
+        let mut state = State { images: 0, bad: None, goes_on: round + 1 < own.len() };
+        let mut wanted = Vec::new();
+        if let Some(group) = group {
+            let batches = loaded.by_ref().take(group.len()).collect::<Result<Vec<Batch>, _>>();
+            let rows =
+                host_values(layer.output(model, images_of_all(&batches.map_err(InferenceError::from)?, &device)));
+            let of_group = images_of(group);
+            let width = rows.len() / of_group.len().max(1);
+            let (start, end) = (of_group.start.max(images.start), of_group.end.min(images.end));
+            wanted = rows[(start - of_group.start) * width..(end - of_group.start) * width].to_vec();
+            state.images = end - start;
+            state.bad = wanted.iter().position(|value| !value.is_finite()).map(|at| start + at / width);
+        }
+        let all = state.of_all(processes);
+        if let Some(bad) = all.bad {
+            monitor.finish();
+            return Err(InferenceError::NotFinite { image: dataset.samples[bad].name.to_string() }.into());
+        }
+        if !wanted.is_empty() {
+            take(wanted)?;
+        }
+        monitor.advance(all.images);
+        if monitor.canceled() {
+            return Err(InferenceError::Interrupted.into());
+        }
+        if !all.goes_on {
+            break;
+        }
+    }
+    monitor.finish();
+    loader.tell_damaged(monitor);
+    Ok(())
+}
+
+/// What processes tell each other after each group of batches.
+struct State {
+    /// Images of the group.
+    images: usize,
+    /// The first image whose output is not finite.
+    bad: Option<usize>,
+    /// Whether there are more groups.
+    goes_on: bool,
+}
+
+impl State {
+    /// The images of all, the first bad one, and whether one of them goes on.
+    fn of_all(self, processes: &Processes) -> Self {
+        // Numbers of images are far below the 2⁵³ up to which every integer has a float.
+        let own =
+            [self.images as f64, self.bad.map_or(f64::INFINITY, |bad| bad as f64), f64::from(u8::from(self.goes_on))];
+        let mut all = vec![0.0; own.len() * processes.size()];
+        let mut own_in_place = vec![0.0; all.len()];
+        own_in_place[own.len() * processes.rank()..][..own.len()].copy_from_slice(&own);
+        processes.add_f64(&mut all, &own_in_place);
+        let states = all.chunks_exact(own.len());
+        let bad = states.clone().map(|state| state[1]).fold(f64::INFINITY, f64::min);
+        Self {
+            images: states.clone().map(|state| state[0] as usize).sum(),
+            bad: bad.is_finite().then_some(bad as usize),
+            goes_on: states.clone().any(|state| state[2] > 0.0),
+        }
+    }
 }
 
 /// As [`super::evaluate_observed`]; only process 0 observes, and it loads all images for that.

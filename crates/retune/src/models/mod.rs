@@ -25,6 +25,7 @@ mod location;
 pub mod naming;
 pub mod parameters;
 mod position_embedding;
+mod precision;
 pub mod transformers;
 pub mod weights;
 
@@ -42,6 +43,8 @@ pub use config::ModelConfig;
 pub use dropping::Dropping;
 pub use layers::{ObservedStatistics, Pass};
 pub use parameters::{ParameterSpec, Parameters, Role};
+pub(crate) use precision::WITHOUT_INSTRUCTIONS;
+pub use retune_kernels::Precision;
 use retune_pixels::preprocess::Preprocessing;
 
 use self::checkpoint::{Checkpoint, Classes};
@@ -143,6 +146,9 @@ pub enum ModelError {
     /// No such layer.
     #[error(transparent)]
     UnknownLayer(#[from] UnknownLayer),
+    /// The device has no products of bfloat16.
+    #[error("bfloat16 needs the CPU and its fused operators, or a device that multiplies in it")]
+    NoBfloat16,
 }
 
 fn unnamed(named: Option<&str>) -> String {
@@ -189,6 +195,8 @@ pub enum HeadInitialization {
 pub struct Model {
     config: ModelConfig,
     network: Arc<Network>,
+    /// Of the products of what runs forward only.
+    precision: Precision,
     /// The values of its parameters.
     pub parameters: Parameters,
     /// What a user should hear of how it was loaded.
@@ -296,7 +304,7 @@ impl Model {
     pub fn initialize(config: ModelConfig, seed: u64, device: &Device) -> Result<Self, ModelError> {
         let (config, network) = Self::build(config)?;
         let parameters = Parameters::initialize(network.specs.clone(), seed, device);
-        Ok(Self { config, network: Arc::new(network), parameters, notes: Vec::new() })
+        Ok(Self::new(config, network, parameters, Vec::new()))
     }
 
     fn build(config: ModelConfig) -> Result<(ModelConfig, Network), ModelError> {
@@ -316,7 +324,11 @@ impl Model {
     /// The network of zeros that a file's values are to take the place of.
     fn empty(config: ModelConfig, network: Network, device: &Device) -> Self {
         let parameters = Parameters::zeros(network.specs.clone(), device);
-        Self { config, network: Arc::new(network), parameters, notes: Vec::new() }
+        Self::new(config, network, parameters, Vec::new())
+    }
+
+    fn new(config: ModelConfig, network: Network, parameters: Parameters, notes: Vec<LoadNote>) -> Self {
+        Self { config, network: Arc::new(network), precision: Precision::default(), parameters, notes }
     }
 
     /// Says what a user should hear of how it was loaded.
@@ -366,14 +378,17 @@ impl Model {
         Some((of_role(Role::Weight)?, of_role(Role::Bias)?))
     }
 
-    /// Runs `blocks` on `x` by running statistics, as in evaluation.
+    /// Runs `blocks` on `x` by running statistics, as in evaluation, with matrix products in the model's
+    /// [precision](Self::precision).
     ///
     /// # Panics
     /// If `x` is not what the first of the blocks takes (the output of the block before it), or the
     /// range goes past the last block: a mistake in the calling program, which no input can make.
     pub fn forward_range(&self, x: Activation, blocks: Range<usize>) -> Activation {
         let device = self.parameters.tensors()[0].device();
-        device::compute(&device, || self.network.forward_range(x, blocks, &mut Pass::evaluation(&self.parameters)))
+        device::compute_in(self.precision, &device, || {
+            self.network.forward_range(x, blocks, &mut Pass::evaluation(&self.parameters))
+        })
     }
 
     /// Images `[batch, height, width, channels]` to logits `[batch, classes]`.
@@ -435,7 +450,7 @@ impl Model {
         let parameters = Parameters::complete(network.specs.clone(), known, seed, &device);
         let mut notes = self.notes.clone();
         notes.extend(rows.map(|rows| rows.note()));
-        Ok(Self { config, network: Arc::new(network), parameters, notes })
+        Ok(Self { precision: self.precision, ..Self::new(config, network, parameters, notes) })
     }
 
     /// The same model for images that may have several of its classes.

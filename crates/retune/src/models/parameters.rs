@@ -12,6 +12,7 @@ use rand::RngExt;
 use rayon::prelude::*;
 
 use crate::device::{self, host_values, host_values_of_all, values, with_values};
+use crate::files;
 
 /// What a parameter is to its layer; optimizers and methods choose by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -204,7 +205,8 @@ impl Parameters {
 
     /// A hash of the values of the parameter at `index`, computed at most once of values that do not change.
     pub(crate) fn hash(&self, index: usize) -> u64 {
-        let of_values = |values: &[f32]| retune_random::hash_of(values.iter().flat_map(|value| value.to_le_bytes()));
+        // Eight bytes at a time: after each epoch of several processes, all weights pass through here.
+        let of_values = |values: &[f32]| retune_random::keyed_hash(0, &files::little_endian(values));
         *self.hashes[index].get_or_init(|| with_values(&self.tensors[index], of_values))
     }
 
@@ -305,10 +307,10 @@ mod tests {
         let mut parameters = Parameters::initialize(vec![spec("a"), spec("b")].into(), 0, &Device::flex());
         let copy = parameters.clone();
         let of_ones = parameters.hash(0);
-        assert_eq!(of_ones, retune_random::hash(&[1f32, 1.0].map(f32::to_le_bytes).concat()));
+        assert_eq!(of_ones, retune_random::keyed_hash(0, &files::little_endian(&[1.0, 1.0])));
         assert_eq!(copy.hashes[0].get(), Some(&of_ones), "who shares a tensor shares its hash");
         parameters.set_values(0, vec![1.0, 2.0]);
-        assert_eq!(parameters.hash(0), retune_random::hash(&[1f32, 2.0].map(f32::to_le_bytes).concat()));
+        assert_eq!(parameters.hash(0), retune_random::keyed_hash(0, &files::little_endian(&[1.0, 2.0])));
         assert_eq!((copy.hash(0), copy.hash(1)), (of_ones, of_ones));
     }
 }

@@ -83,6 +83,7 @@ pub const KEYS: &[(&str, Meaning)] = &[
     ("train.checkpoint_every", Meaning::Option("checkpoint_every")),
     ("train.cache_bytes", Meaning::Bytes("cache_mb")),
     ("train.precision", Meaning::Option("precision")),
+    ("train.frozen_precision", Meaning::Option("frozen_precision")),
     ("train.threads", Meaning::Elsewhere),
     ("train.optimizer.kind", Meaning::Option("optimizer")),
     ("train.optimizer.momentum", Meaning::Option("momentum")),

@@ -8,7 +8,7 @@ use super::gradient::{Differentiation, first_trained, loss_gradients_of};
 use super::learning_rates::LearningRates;
 use super::loss::Loss;
 use super::optimizer::OptimizerKind;
-use super::options::TrainOptions;
+use super::options::{Precision, TrainOptions};
 use super::search;
 use crate::inference;
 use crate::loading::Batch;
@@ -107,18 +107,27 @@ fn of_phase(
     };
     match &phase.solver {
         // Each image passes through the model once; what is solved then is small.
-        Solver::LogisticRegression(_) => (found(1, whole, (train + validation) * whole), 0),
+        Solver::LogisticRegression(_) => {
+            let of_train = match options.frozen_precision {
+                Precision::Float32 => whole,
+                reduced => forward(&model.in_precision(reduced), batch, model.blocks().len()),
+            };
+            (found(1, of_train, train * of_train + validation * whole), 0)
+        }
         Solver::Interpolation(line) => (found(0, whole, line.alphas.len() as f64 * validation * whole), 0),
         Solver::Gradient(settings) => {
             let epochs = search::epochs_in_all(settings);
-            let Step { entry, rest, scalars } = step(phase, settings, model, batch, options);
+            let Step { entry, entry_of_validation, rest, scalars } = step(phase, settings, model, batch, options);
             let changes = options.mix.is_active()
                 || (!options.augmentation.is_deterministic() && options.activations.views.is_none());
             let is_kept = entry > 0.0 && options.activations.memory_bytes > 0 && !changes && epochs > 1;
             let passes = epochs as f64;
             // What enters the first trained block is computed once, or anew in each epoch.
-            let (of_image, once) = if is_kept { (rest, (train + validation) * entry) } else { (entry + rest, 0.0) };
-            let of_validation = if is_kept { (whole - entry).max(0.0) } else { whole };
+            let (of_image, once) = match is_kept {
+                true => (rest, train * entry + validation * entry_of_validation),
+                false => (entry + rest, 0.0),
+            };
+            let of_validation = if is_kept { (whole - entry_of_validation).max(0.0) } else { whole };
             let seconds = once + passes * (train * of_image + validation * of_validation);
             (found(epochs, of_image, seconds), scalars)
         }
@@ -129,6 +138,8 @@ fn of_phase(
 struct Step {
     /// To the first trained block.
     entry: f64,
+    /// The same in the precision of validation.
+    entry_of_validation: f64,
     /// From there to the loss, and back.
     rest: f64,
     /// Scalars that get a gradient.
@@ -142,14 +153,19 @@ fn step(phase: &Phase, settings: &Gradient, model: &Model, batch: &Batch, option
     let factors = rates.rate_factors(settings.epochs.saturating_sub(1), None);
     let first = first_trained(model, &factors.trained);
     let what = Differentiation::of(&factors, options, Loss::default());
-    let entered = entering(model, batch, first);
-    let entry = if first == 0 { 0.0 } else { forward(model, batch, first) };
+    let frozen = model.in_precision(options.frozen_precision);
+    let entered = entering(&frozen, batch, first);
+    let entry = if first == 0 { 0.0 } else { forward(&frozen, batch, first) };
+    let entry_of_validation = match options.frozen_precision {
+        Precision::Bfloat16 if first > 0 => forward(model, batch, first),
+        _ => entry,
+    };
     let rest = timed(batch.n, || {
         let entry = (first > 0).then(|| entered.clone());
         std::hint::black_box(loss_gradients_of(model, batch, entry, &what).loss());
     });
     let trained = model.network().specs.iter().zip(&factors.trained).filter(|(_, trained)| **trained);
-    Step { entry, rest, scalars: trained.map(|(spec, _)| spec.len()).sum() }
+    Step { entry, entry_of_validation, rest, scalars: trained.map(|(spec, _)| spec.len()).sum() }
 }
 
 /// What enters a block.

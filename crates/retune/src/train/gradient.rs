@@ -32,6 +32,8 @@ pub struct Differentiation<'a> {
     pub loss: Loss<'a>,
     /// The numbers in which matrices are multiplied.
     pub precision: Precision,
+    /// The same in the blocks below the first with a trained parameter, which are not differentiated.
+    pub frozen_precision: Precision,
     /// What is left out at random.
     pub dropping: Option<Dropping>,
     /// Images that pass through the network at once; gradients add up over the parts of a batch. `None` takes them all.
@@ -53,6 +55,7 @@ impl<'a> Differentiation<'a> {
             batch_statistics,
             loss,
             precision: options.precision,
+            frozen_precision: options.frozen_precision,
             dropping: None,
             at_once: options.at_once(),
             shared_batch: options.shared_batch(),
@@ -198,7 +201,7 @@ impl<'a> BatchInParts<'a> {
             Some(entry) => entry.examples(images.clone()),
             None => {
                 let images = Activation::Map(inference::images_of(batch, images.clone(), &device));
-                model.forward_range(images, 0..first_trained(model, what.trained))
+                model.in_precision(what.frozen_precision).forward_range(images, 0..first_trained(model, what.trained))
             }
         };
         let part = Part { batch, images, follows, shared_batch, targets };

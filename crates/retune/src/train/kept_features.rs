@@ -4,17 +4,22 @@ use std::fs::File;
 
 use super::TrainError;
 use super::probe::{FeatureMatrix, ProbeError};
+use crate::collective::Processes;
 use crate::files;
-use crate::inference::{self, Layer};
+use crate::inference::{self, InferenceError, Layer};
 use crate::loading::Loader;
 use crate::models::Model;
 use crate::monitor::Monitor;
 use crate::sources::positional::{read_exact_at, write_all_at};
 
-/// The pooled features of a dataset: in memory up to a limit, past it in a temporary file without a name.
+/// The pooled features of a dataset: in memory up to a limit, past it in a temporary file without a name. Of several processes,
+/// each keeps those of its own images.
 pub(super) struct KeptFeatures {
     storage: Storage,
     width: usize,
+    /// Images of all processes.
+    images: usize,
+    processes: Processes,
 }
 
 enum Storage {
@@ -34,7 +39,7 @@ impl KeptFeatures {
     /// room for one.
     ///
     /// # Errors
-    /// As [`inference::for_each_batch`].
+    /// As [`inference::for_each_batch_of`]; a model without a classifier.
     pub fn extract(
         model: &Model,
         loader: &Loader,
@@ -42,18 +47,13 @@ impl KeptFeatures {
         task: &str,
         monitor: &dyn Monitor,
     ) -> Result<Self, TrainError> {
-        let images = loader.dataset().len();
-        let mut kept = Self { storage: Storage::Memory(Vec::new()), width: 0 };
-        let all = 0..loader.batches_per_epoch();
-        inference::try_for_each_batch(model, loader, Layer::Pooled, all, task, monitor, |batch, rows| {
-            // Only one process fits the probe.
-            if !loader.options().processes.is_root() {
-                return Ok(());
-            }
-            if kept.width == 0 {
-                kept.width = rows.len() / batch.n.max(1);
-                kept.storage = Storage::new(images * kept.width, memory_bytes);
-            }
+        let (weight, _) = model.head_parameters().ok_or(InferenceError::NoClassifier)?;
+        let width = model.network().specs[weight].len() / model.config().num_classes().max(1);
+        let (images, processes) = (loader.dataset().len(), loader.options().processes.clone());
+        let own = FeatureMatrix::rows_held_by(&processes, images, width);
+        let storage = Storage::new(own.len() * width, memory_bytes);
+        let mut kept = Self { storage, width, images, processes };
+        inference::for_each_batch_of(model, loader, Layer::Pooled, own, (task, monitor), |rows| {
             if kept.storage.append(rows)? == Moved::ToMemory {
                 monitor.message("no room on the disk for the features: keeping them in memory");
             }
@@ -67,10 +67,11 @@ impl KeptFeatures {
     /// # Errors
     /// [`ProbeError`] if there are none, or their file cannot be asked for its length.
     pub fn matrix(&self) -> Result<FeatureMatrix<'_>, ProbeError> {
-        match &self.storage {
+        let own = match &self.storage {
             Storage::Memory(values) => FeatureMatrix::new(values, self.width),
             Storage::File { file, .. } => FeatureMatrix::in_file(file, self.width),
-        }
+        };
+        own?.of_all(self.images, &self.processes)
     }
 
     /// Memory that the features take.
@@ -138,8 +139,8 @@ fn read_back(file: &File, written: u64, values: &mut Vec<f32>) -> Result<(), Pro
 mod tests {
     use super::*;
 
-    fn values(storage: Storage) -> Vec<f32> {
-        let kept = KeptFeatures { storage, width: 3 };
+    fn values(storage: Storage, values: usize) -> Vec<f32> {
+        let kept = KeptFeatures { storage, width: 3, images: values / 3, processes: Processes::default() };
         let mut all = Vec::new();
         kept.matrix().unwrap().for_each_rows(|values| all.extend_from_slice(values)).unwrap();
         all
@@ -154,7 +155,7 @@ mod tests {
             for rows in rows.chunks(999) {
                 assert!(storage.append(rows.to_vec()).unwrap() == Moved::Nowhere);
             }
-            assert_eq!(values(storage), rows);
+            assert_eq!(values(storage, rows.len()), rows);
         }
     }
 
@@ -166,6 +167,6 @@ mod tests {
         let mut storage = Storage::File { file: File::open(written.path()).unwrap(), written: 12, expected: 9 };
         assert!(storage.append(vec![4.0, 5.0, 6.0]).unwrap() == Moved::ToMemory);
         assert!(storage.append(vec![7.0, 8.0, 9.0]).unwrap() == Moved::Nowhere);
-        assert_eq!(values(storage), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]);
+        assert_eq!(values(storage, 9), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]);
     }
 }

@@ -45,6 +45,8 @@ struct Recipe<'a> {
     augmentation: &'a Augmentation,
     mix: &'a Mix,
     precision: Precision,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frozen_precision: Option<Precision>,
     activations_in_16_bits: bool,
     /// With activations in 16 bits, what there is room for decides what is rounded.
     activation_bytes: Option<u64>,
@@ -88,6 +90,7 @@ pub(super) fn recipe_key(
         augmentation: &options.augmentation,
         mix: &options.mix,
         precision: options.precision,
+        frozen_precision: Some(options.frozen_precision).filter(|precision| *precision != Precision::Float32),
         activations_in_16_bits: options.activations.half,
         activation_bytes: options.activations.half.then_some(options.activations.memory_bytes),
         views: options.activations.views,
@@ -166,11 +169,15 @@ pub(super) fn start_key(trainer: &Trainer, plan: &Plan, state: &State) -> u64 {
     combined(&[&[recipe, images, body_key(model, model.blocks().len())][..], &done].concat())
 }
 
-/// What the activations before `block` depend on besides the images.
+/// What the activations before `block` depend on besides the images, the model's precision included.
 pub(super) fn body_key(model: &Model, block: usize) -> u64 {
     let specs = model.network().specs.iter().enumerate().filter(|(_, spec)| spec.block < block);
     let hashes: Vec<u8> = specs.flat_map(|(index, _)| model.parameters.hash(index).to_le_bytes()).collect();
-    retune_random::hash(&[model.config().architecture().as_bytes(), &hashes].concat())
+    let precision = match model.precision() {
+        Precision::Float32 => "",
+        reduced => reduced.name(),
+    };
+    retune_random::hash(&[model.config().architecture().as_bytes(), &hashes, precision.as_bytes()].concat())
 }
 
 /// One key of several.
@@ -211,7 +218,19 @@ mod tests {
             |options: &TrainOptions| recipe_key(plan.as_ref().unwrap(), options, &preprocessing, &Device::flex(), true);
         assert_eq!((FORMAT, key(&options)), (2, 1750937395355701788));
         assert_ne!(key(&TrainOptions { seed: 1, ..options.clone() }), key(&options));
+        let frozen = TrainOptions { frozen_precision: Precision::Bfloat16, ..options.clone() };
+        assert_ne!(key(&frozen), key(&options));
+        assert_ne!(key(&TrainOptions { precision: Precision::Bfloat16, ..options.clone() }), key(&frozen));
         assert_eq!(key(&TrainOptions { threads: 7, checkpoint_every: Some(3), ..options.clone() }), key(&options));
+    }
+
+    #[test]
+    fn bodies_are_told_apart_by_their_precision() {
+        let cpu = crate::device::by_name("cpu").unwrap();
+        let model = Model::from_scratch(None, Some("test_resnet"), Clone::clone, 0, &cpu).unwrap();
+        let reduced = model.in_precision(Precision::Bfloat16);
+        assert_ne!(body_key(&model, model.head()), body_key(&reduced, model.head()));
+        assert_eq!(body_key(&model, model.head()), body_key(&model.clone(), model.head()));
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use std::num::NonZeroUsize;
 
 use burn::tensor::Device;
-pub use retune_kernels::Precision;
 use retune_pixels::augment::{AugmentPolicy, Augmentation};
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +15,7 @@ use crate::inference::Metric;
 use crate::loading::Order;
 use crate::loading::mix::Mix;
 use crate::models::Model;
+pub use crate::models::Precision;
 
 /// What BatchNorm layers of trained blocks do. Those of frozen blocks never change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,14 +152,19 @@ pub struct TrainOptions {
     pub augmentation: Augmentation,
     /// Mixup and cutmix.
     pub mix: Mix,
-    /// Steps between checkpoints within an epoch; one is written after every epoch in any case.
+    /// Steps between checkpoints within an epoch, each of which then ends with one, too. With `None`, those of two epochs are at
+    /// least 30 seconds apart. A phase always ends with one.
     pub checkpoint_every: Option<usize>,
     /// Memory for decoded images, in bytes; what does not fit goes to a temporary file.
     pub cache_bytes: u64,
     /// The numbers in which trained blocks multiply matrices, forward and backward. Weights, sums, gradients, optimizer and
-    /// everything else stay in 32 bits, and so do frozen blocks and evaluation.
+    /// everything else stay in 32 bits, and so does evaluation.
     #[serde(default)]
     pub precision: Precision,
+    /// The same of the blocks below the first trained one, for training images: what enters a trained block, and the
+    /// features that a linear probe learns from. Validation sees the model as it will be used, in 32 bits.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub frozen_precision: Precision,
     /// What is kept of the frozen blocks' activations.
     #[serde(default)]
     pub activations: ActivationOptions,
@@ -193,6 +198,7 @@ impl Default for TrainOptions {
             checkpoint_every: None,
             cache_bytes: 256 << 20,
             precision: Precision::Float32,
+            frozen_precision: Precision::Float32,
             activations: ActivationOptions::default(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             processes: Processes::default(),
@@ -241,10 +247,8 @@ impl TrainOptions {
     /// # Errors
     /// What it cannot do.
     pub(crate) fn check_device(&self, device: &Device) -> Result<(), TrainError> {
-        match self.precision {
-            Precision::Bfloat16 if !device::multiplies_bfloat16(device) => Err(TrainError::NoBfloat16),
-            Precision::Bfloat16 | Precision::Float32 => Ok(()),
-        }
+        let can = |precision| device::can_multiply_in(precision, device);
+        if can(self.precision) && can(self.frozen_precision) { Ok(()) } else { Err(TrainError::NoBfloat16) }
     }
 
     /// Checks that several processes can train by these options.

@@ -18,8 +18,8 @@
 //! bias absorbs it. It is done inside for the sake of conditioning.)
 //!
 //! Features are single precision and are read in place, from memory or a file. Losses and gradients are summed in double
-//! precision, in an order that depends on the sizes alone: the result has the same bits on any number of threads, and
-//! wherever the features are.
+//! precision, in an order that depends on the sizes alone: the result has the same bits on any number of threads, wherever
+//! the features are, and by any number of processes, each of which holds some of the rows.
 
 use std::ops::ControlFlow;
 
@@ -29,6 +29,7 @@ use crate::inference::{Evaluation, Metric};
 
 mod choice;
 mod curvature;
+mod division;
 mod error;
 mod features;
 mod kernel;
@@ -41,8 +42,8 @@ pub use error::ProbeError;
 pub use features::FeatureMatrix;
 pub use of_features::LabeledFeatures;
 
-pub(super) use choice::logits;
 use choice::{evaluate, has_turned};
+pub(super) use choice::{for_each_logits, logits};
 use features::RowBuffer;
 
 use lbfgs::{Limits, Objective, Outcome, Stop};
@@ -227,6 +228,9 @@ pub fn fit_path(
         let diagnostics = solver
             .fit(inverse_strength, |iteration| on_progress(ProbeProgress { fitted, strengths, iteration }))
             .map_err(|failure| failure.into_error(deviation))?;
+        if !train.all_have(&solver.parameters) {
+            return Err(ProbeError::HoldersDiffer);
+        }
         let classifier = solver.classifier();
         let on_train = score(train, labels, &classifier)?;
         let on_validation = score(validation, validation_labels, &classifier)?;
@@ -303,6 +307,13 @@ impl<'a> PathSolver<'a> {
             max_iterations: options.max_iterations,
             gradient_norm: options.tolerance * lbfgs::norm(&gradient),
         };
+        if features.holders().is_some() {
+            // Who goes another way would wait for the others at other places, so differences must show before the first step.
+            loss.precondition(&mut gradient);
+            if !features.all_have(&gradient) {
+                return Err(ProbeError::HoldersDiffer);
+            }
+        }
         Ok(Self { loss, coordinates, classes, limits, parameters })
     }
 
@@ -399,20 +410,24 @@ fn check_set(
 
 /// The mean of every column, and the standard deviation of all entries around their common mean.
 fn column_means_and_deviation(features: FeatureMatrix<'_>) -> Result<(Vec<f64>, f64), ProbeError> {
-    let mut sums = vec![0.0; features.columns()];
-    features.for_each_rows(|values| {
-        for row in values.chunks_exact(sums.len()) {
-            for (sum, value) in sums.iter_mut().zip(row) {
-                *sum += f64::from(*value);
+    let sums = features.sum(features.columns(), |rows, sums| {
+        features.for_each_of(rows, |values| {
+            for row in values.chunks_exact(sums.len()) {
+                for (sum, value) in sums.iter_mut().zip(row) {
+                    *sum += f64::from(*value);
+                }
             }
-        }
+        })
     })?;
     let rows = features.rows() as f64;
     let entries = rows * features.columns() as f64;
     let mean = sums.iter().sum::<f64>() / entries;
-    let mut squares = 0.0;
-    features.for_each_rows(|values| values.iter().for_each(|value| squares += (f64::from(*value) - mean).powi(2)))?;
-    Ok((sums.into_iter().map(|sum| sum / rows).collect(), (squares / entries).sqrt()))
+    let squares = features.sum(1, |rows, squares| {
+        features.for_each_of(rows, |values| {
+            values.iter().for_each(|value| squares[0] += (f64::from(*value) - mean).powi(2));
+        })
+    })?;
+    Ok((sums.into_iter().map(|sum| sum / rows).collect(), (squares[0] / entries).sqrt()))
 }
 
 #[cfg(test)]

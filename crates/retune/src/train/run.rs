@@ -22,6 +22,10 @@ use crate::models::{Model, Parameters};
 use crate::monitor::{MetricsRow, Monitor};
 use crate::plan::{Plan, Solver};
 
+/// Least seconds between the checkpoints of two epochs, unless checkpoints are asked for. Where an epoch takes a second, writing
+/// one takes a third of that.
+const SECONDS_BETWEEN_CHECKPOINTS: f64 = 30.0;
+
 /// A run in progress.
 pub(super) struct Run<'a> {
     pub trainer: &'a Trainer,
@@ -31,6 +35,8 @@ pub(super) struct Run<'a> {
     pub loaders: Loaders,
     metrics: MetricsFile,
     checkpoints: Option<Checkpoints>,
+    /// How many seconds of work went before the last checkpoint, if this process has written one.
+    last_checkpoint: Option<f64>,
     shared: Shared,
     started: Instant,
     seconds_before: f64,
@@ -96,6 +102,7 @@ impl<'a> Run<'a> {
             loaders,
             metrics,
             checkpoints,
+            last_checkpoint: None,
             shared,
             started,
             seconds_before,
@@ -179,9 +186,17 @@ impl<'a> Run<'a> {
         self.trainer.options.processes.seconds_of_root(self.seconds_before + self.started.elapsed().as_secs_f64())
     }
 
+    /// Writes a checkpoint at the end of an epoch, unless there is one that is almost as good.
+    pub fn save_checkpoint_of_epoch(&mut self) -> Result<(), TrainError> {
+        let seconds = self.seconds();
+        let is_old = self.last_checkpoint.is_none_or(|last| seconds - last >= SECONDS_BETWEEN_CHECKPOINTS);
+        if is_old || self.trainer.options.checkpoint_every.is_some() { self.save_checkpoint() } else { Ok(()) }
+    }
+
     /// Writes a checkpoint, if the run has a directory.
     pub fn save_checkpoint(&mut self) -> Result<(), TrainError> {
         let seconds = self.seconds();
+        self.last_checkpoint = Some(seconds);
         let Some(checkpoints) = &mut self.checkpoints else { return Ok(()) };
         if !self.trainer.options.processes.is_root() {
             return Ok(());

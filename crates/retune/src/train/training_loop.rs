@@ -85,10 +85,14 @@ impl Run<'_> {
         while self.state.training.goes_on(settings) {
             let begun = Instant::now();
             let is_whole = self.state.training.batch == 0 && !self.state.training.validation_due;
-            if !self.state.training.validation_due
-                && let Ending::Break(divergence) = self.train_epoch(&trial)?
-            {
-                return Ok(Ending::Break(divergence));
+            if !self.state.training.validation_due {
+                let ending = self.train_epoch(&trial);
+                if matches!(ending, Err(TrainError::Interrupted)) && self.weights_are_finite() {
+                    self.save_checkpoint()?;
+                }
+                if let Ending::Break(divergence) = ending? {
+                    return Ok(Ending::Break(divergence));
+                }
             }
             self.state.training.validation_due = true;
             let started = Instant::now();
@@ -107,7 +111,7 @@ impl Run<'_> {
             self.report_validation(&trial, &validation, started.elapsed().as_secs_f64())?;
             self.keep_pace(next, settings);
             self.keep_if_best(validation, &trial);
-            self.save_checkpoint()?;
+            self.save_checkpoint_of_epoch()?;
             if is_whole {
                 self.tell_time_left(&trial, begun.elapsed());
             }
@@ -206,10 +210,10 @@ impl Run<'_> {
             }
             // After the last step, validation notices the interruption.
             if !is_last {
-                self.save_checkpoint()?;
                 if interrupted {
                     return Err(TrainError::Interrupted);
                 }
+                self.save_checkpoint()?;
             }
         }
         monitor.finish();

@@ -87,6 +87,17 @@ pub(crate) fn pack_row<const PARTS: usize>(values: &[f32], row: usize, block: &m
     }
 }
 
+/// Packs a row of zeros.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn clear_row<const PARTS: usize>(row: usize, block: &mut [Line]) {
+    for lines in block.chunks_exact_mut(PARTS * BLOCK) {
+        for part in 0..PARTS {
+            store(_mm512_setzero_si512(), &mut lines[part * BLOCK + row]);
+        }
+    }
+}
+
 /// Packs two neighboring depths of a block of the right side, each a value for every column; columns that are missing stay as
 /// they are, and a depth that is missing counts as zeros.
 #[inline]

@@ -19,8 +19,8 @@ const MOST_COLUMNS: usize = 512;
 /// second-level cache in either precision.
 const PARTS_TOGETHER: usize = 768;
 
-/// Least depth and least columns of a product that goes to the unit. Below, blocks are mostly padding.
-const MIN_DEPTH: usize = 32;
+/// Least depth and least columns of a product that goes to the unit. Below, blocks are more than half padding.
+const MIN_DEPTH: usize = 16;
 const MIN_COLUMNS: usize = 48;
 
 /// Whether the unit computes a product faster than vectors do.
@@ -54,30 +54,40 @@ unsafe fn run_with_unit<const PARTS: usize>(unit: Unit, task: Task) {
     let mut left = Packed::<PARTS>::new(columns.len().div_ceil(BLOCK), together);
     let mut right = Packed::<PARTS>::new(1, together);
     let tiles = Tiles::new(unit);
+    // Whether a tap's sums hold something.
+    let mut are_begun = vec![false; product.gather.taps()];
     for first in (0..all_rows).step_by(together) {
         let rows = Rows::new(&product, first, together.min(all_rows - first));
         rows.pack_gradients(&columns, &mut left);
-        for (tap, sums) in sums.chunks_exact_mut(depths.len() * width).enumerate() {
+        for ((tap, sums), is_begun) in sums.chunks_exact_mut(depths.len() * width).enumerate().zip(&mut are_begun) {
             let Some(sources) = rows.sources(tap, depths.start) else { continue };
+            let adds = std::mem::replace(is_begun, true);
             for start in (0..depths.len()).step_by(BLOCK) {
                 let count = BLOCK.min(depths.len() - start);
                 let row = |row: usize| sources[row].map_or(&ZEROS[..count], |source| &source[start..][..count]);
                 pack_columns::<PARTS>(rows.count, row, right.only_block_mut());
-                add_products(&tiles, (&left, &right), rows.count, &mut sums[start..], (count, depths.len()));
+                write_products(&tiles, (&left, &right), rows.count, &mut sums[start..], (count, depths.len()), adds);
             }
+        }
+    }
+    // Taps that lie on the padding everywhere.
+    for (sums, is_begun) in sums.chunks_exact_mut(depths.len() * width).zip(are_begun) {
+        if !is_begun {
+            sums.fill(0.0);
         }
     }
 }
 
-/// Adds the products of all blocks of columns and a block of `count` depths to their sums, a row for each column, each
-/// `stride` values from the next.
+/// Writes the products of all blocks of columns and a block of `count` depths, or adds them to the sums, a row for each
+/// column, each `stride` values from the next.
 #[inline(always)]
-fn add_products<const PARTS: usize>(
+fn write_products<const PARTS: usize>(
     tiles: &Tiles,
     (left, right): (&Packed<PARTS>, &Packed<PARTS>),
     rows: usize,
     sums: &mut [f32],
     (count, stride): (usize, usize),
+    adds: bool,
 ) {
     let steps = 0..rows.div_ceil(STEP);
     let mut beside = Block::default();
@@ -87,12 +97,13 @@ fn add_products<const PARTS: usize>(
         if count == BLOCK {
             let to = Place { start: sums.as_mut_ptr(), stride };
             // SAFETY: the sums have a whole block there.
-            unsafe { tiles.multiply::<PARTS>(left, right, to, to) };
+            unsafe { tiles.multiply::<PARTS>(left, right, if adds { to } else { Place::zeros() }, to) };
         } else {
             // SAFETY: a block of its own.
             unsafe { tiles.multiply::<PARTS>(left, right, Place::zeros(), beside.place()) };
             for (sums, products) in sums.chunks_mut(stride).zip(&beside.0) {
-                sums[..count].iter_mut().zip(products).for_each(|(sum, product)| *sum += product);
+                let sums = sums[..count].iter_mut().zip(products);
+                sums.for_each(|(sum, product)| *sum = if adds { *sum + product } else { *product });
             }
         }
     }
@@ -150,26 +161,16 @@ mod tests {
     use super::Unit;
     use crate::convolution::{ConvolutionShape, weight_gradient};
     use crate::precision::{Precision, rounded};
-    use crate::product::amx::tests::values;
+    use crate::product::amx::tests::{values, windows};
 
     /// The gradient in double precision, and for each element the magnitudes that it adds up.
     fn expected(shape: &ConvolutionShape, x: &[f32], gradient: &[f32]) -> Vec<(f64, f64)> {
-        let ((height, width), (rows, columns)) = (shape.input, shape.output());
-        let mut sums = vec![(0.0, 0.0); shape.weight_len()];
-        let place = |at: usize, tap: usize, padding: usize, length: usize| {
-            (at * shape.stride + tap).checked_sub(padding).filter(|at| *at < length)
-        };
-        let pixels = shape.batch * rows * columns;
-        for (pixel, tap) in (0..pixels).flat_map(|pixel| (0..shape.kernel * shape.kernel).map(move |tap| (pixel, tap)))
-        {
-            let (image, y, x_at) = (pixel / (rows * columns), pixel / columns % rows, pixel % columns);
-            let line = place(y, tap / shape.kernel, shape.vertical_padding.0, height);
-            let column = place(x_at, tap % shape.kernel, shape.horizontal_padding.0, width);
-            let Some((line, column)) = line.zip(column) else { continue };
-            let source = &x[((image * height + line) * width + column) * shape.inputs..][..shape.inputs];
+        let (mut sums, taps) = (vec![(0.0, 0.0); shape.weight_len()], shape.kernel * shape.kernel);
+        for (pixel, tap, source) in windows(shape) {
+            let source = &x[source * shape.inputs..][..shape.inputs];
             for (output, &g) in gradient[pixel * shape.outputs..][..shape.outputs].iter().enumerate() {
                 for (input, &value) in source.iter().enumerate() {
-                    let sum = &mut sums[(output * shape.inputs + input) * shape.kernel * shape.kernel + tap];
+                    let sum = &mut sums[(output * shape.inputs + input) * taps + tap];
                     let term = f64::from(g) * f64::from(value);
                     *sum = (sum.0 + term, sum.1 + term.abs());
                 }
@@ -190,6 +191,7 @@ mod tests {
             (3, 18, 32, 64, 2, 1),
             (1, 4, 64, 530, 3, 2),
             (2, 21, 70, 50, 1, 2),
+            (2, 12, 20, 64, 3, 2),
         ] {
             let padding = (kernel / 2, kernel / 2);
             let shape = ConvolutionShape {

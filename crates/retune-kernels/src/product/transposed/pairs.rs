@@ -28,6 +28,7 @@ pub(super) fn run(_: Unit, task: Task) {
 #[target_feature(enable = "avx512bf16,avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
 unsafe fn run_with_unit(task: Task) {
     let Task { product, columns, depths, sums, .. } = task;
+    sums.fill(0.0);
     let mut gradients = vec![0u32; PAIRS * WIDTH];
     let mut sources = vec![0u32; PAIRS * DEPTHS_TOGETHER];
     let mut kept: Vec<Pair> = Vec::with_capacity(PAIRS);

@@ -53,6 +53,7 @@ fn blocks_have_the_gradients_of_one_graph_and_are_told_from_the_last_to_the_firs
                 batch_statistics: &vec![true; blocks],
                 loss: Loss::default(),
                 precision: Precision::Float32,
+                frozen_precision: Precision::Float32,
                 dropping: None,
                 at_once: None,
                 shared_batch: None,

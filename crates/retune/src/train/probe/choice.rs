@@ -25,13 +25,32 @@ pub(super) fn evaluate(
 ) -> Result<Evaluation, ProbeError> {
     let mut tally = Tally::of(metric, labels.len(), classifier.bias.len());
     let mut labels = labels.iter();
-    features.for_each_rows(|rows| {
-        let logits = logits(rows, &classifier.weight, &classifier.bias);
+    for_each_logits(features, &classifier.weight, &classifier.bias, |logits| {
         for (row, &label) in logits.chunks_exact(classifier.bias.len()).zip(&mut labels) {
             tally.add(row, label, None);
         }
     })?;
     Ok(tally.evaluation())
+}
+
+/// Shows the logits of all rows in order, some whole rows at a time; those of other holders, too.
+///
+/// # Errors
+/// [`ProbeError::Unreadable`].
+pub(in crate::train) fn for_each_logits(
+    features: FeatureMatrix<'_>,
+    weight: &[f32],
+    bias: &[f32],
+    mut see: impl FnMut(&[f32]),
+) -> Result<(), ProbeError> {
+    let Some(holders) = features.holders() else {
+        return features.for_each_rows(|rows| see(&logits(rows, weight, bias)));
+    };
+    let mut own = Vec::new();
+    features.for_each_rows(|rows| own.extend(logits(rows, weight, bias)))?;
+    // Each process holds some rows in a row.
+    holders.gather(&own).iter().for_each(|logits| see(logits));
+    Ok(())
 }
 
 /// Fits in a row that must all be clearly worse before a path ends; on the grid of Kumar et al., a factor of 18 in strength.

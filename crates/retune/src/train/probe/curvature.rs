@@ -6,6 +6,8 @@
 //! 1992, "Multinomial logistic regression algorithm", bounds the Hessian by the same G.) Features of networks are
 //! strongly correlated; with G, a penalty takes about a third of the iterations.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 use retune_kernels::row_products;
 
@@ -137,13 +139,14 @@ fn remove_mean_row(values: &mut [f64], columns: usize) {
 
 /// The mean square of each centered and scaled feature.
 fn variances(features: FeatureMatrix<'_>, coordinates: &Coordinates) -> Result<Vec<f64>, ProbeError> {
-    let mut sums = vec![0.0; features.columns()];
-    features.for_each_rows(|values| {
-        for row in values.chunks_exact(sums.len()) {
-            for ((sum, value), center) in sums.iter_mut().zip(row).zip(&coordinates.center) {
-                *sum += (f64::from(*value) - center).powi(2);
+    let sums = features.sum(features.columns(), |rows, sums| {
+        features.for_each_of(rows, |values| {
+            for row in values.chunks_exact(sums.len()) {
+                for ((sum, value), center) in sums.iter_mut().zip(row).zip(&coordinates.center) {
+                    *sum += (f64::from(*value) - center).powi(2);
+                }
             }
-        }
+        })
     })?;
     let divisor = features.rows() as f64 * coordinates.scale.powi(2);
     Ok(sums.into_iter().map(|sum| sum / divisor).collect())
@@ -153,19 +156,40 @@ fn variances(features: FeatureMatrix<'_>, coordinates: &Coordinates) -> Result<V
 fn second_moments(features: FeatureMatrix<'_>, coordinates: &Coordinates) -> Result<Vec<f64>, ProbeError> {
     let (rows, columns) = (features.rows(), features.columns());
     let stride = rows.div_ceil(MAX_ROWS_PER_FEATURE * columns).min(MAX_STRIDE);
-    let mut matrix = vec![0.0; columns * columns];
+    // One part at a time, because a matrix is large, and its rows are computed side by side.
+    let mut matrix = features.sum_side_by_side(1, columns * columns, |rows, matrix| {
+        add_second_moments(features, coordinates, rows, stride, matrix)
+    })?;
+    let division = features.division();
+    let used: usize = (0..division.parts()).map(|part| division.rows_of(part..part + 1).len().div_ceil(stride)).sum();
+    for row in 0..columns {
+        for column in 0..=row {
+            let value = matrix[column * columns + row] / used as f64;
+            matrix[row * columns + column] = value;
+            matrix[column * columns + row] = value;
+        }
+    }
+    Ok(matrix)
+}
+
+/// Adds the `z zᵀ` of every `stride`-th of some rows, on and right of the diagonal: the matrix is symmetric.
+fn add_second_moments(
+    features: FeatureMatrix<'_>,
+    coordinates: &Coordinates,
+    rows: Range<usize>,
+    stride: usize,
+    matrix: &mut [f64],
+) -> Result<(), ProbeError> {
+    let columns = features.columns();
     let mut buffer = RowBuffer::default();
-    let mut used = 0;
-    for start in (0..rows).step_by(BLOCK_ROWS * stride) {
-        let end = (start + BLOCK_ROWS * stride).min(rows);
+    for start in rows.clone().step_by(BLOCK_ROWS * stride) {
+        let end = (start + BLOCK_ROWS * stride).min(rows.end);
         let values = features.row_range(start..end, &mut buffer)?;
         let count = (end - start).div_ceil(stride);
         let block = by_feature(values, count, stride, coordinates);
-        used += count;
         matrix.par_chunks_mut(TASK_FEATURES * columns).enumerate().for_each(|(task, out)| {
             let first = task * TASK_FEATURES;
             let own = &block[first * count..][..out.len() / columns * count];
-            // The matrix is symmetric: what lies left of the diagonal is copied at the end.
             let others = &block[first * count..];
             let mut products = vec![0.0; out.len() / columns * (columns - first)];
             row_products(own, others, count, &mut products);
@@ -176,14 +200,7 @@ fn second_moments(features: FeatureMatrix<'_>, coordinates: &Coordinates) -> Res
             }
         });
     }
-    for row in 0..columns {
-        for column in 0..=row {
-            let value = matrix[column * columns + row] / used as f64;
-            matrix[row * columns + column] = value;
-            matrix[column * columns + row] = value;
-        }
-    }
-    Ok(matrix)
+    Ok(())
 }
 
 /// Every `stride`-th row, centered and scaled: one row of all these images for each feature.

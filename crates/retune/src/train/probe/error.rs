@@ -105,6 +105,9 @@ pub enum ProbeError {
         /// What the system says.
         reason: String,
     },
+    /// The processes that hold the features computed different numbers of the same ones.
+    #[error("the processes have come to different linear probes; do they run on processors of different kinds?")]
+    HoldersDiffer,
     /// The caller's progress function asked to stop.
     #[error("the linear probe was interrupted")]
     Interrupted,

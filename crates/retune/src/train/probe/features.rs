@@ -1,9 +1,12 @@
-//! The features that a probe is fitted to: in memory, or in a file that is read a few rows at a time.
+//! The features that a probe is fitted to: in memory, or in a file that is read a few rows at a time. Several processes can
+//! each hold some of the rows.
 
 use std::fs::File;
 use std::ops::Range;
 
 use super::ProbeError;
+use super::division::Division;
+use crate::collective::Processes;
 use crate::files::from_little_endian;
 use crate::sources::positional::read_exact_at;
 
@@ -14,8 +17,14 @@ const CHUNK_BYTES: usize = 1 << 20;
 #[derive(Clone, Copy, Debug)]
 pub struct FeatureMatrix<'a> {
     storage: Storage<'a>,
+    /// Of all holders.
     rows: usize,
     columns: usize,
+    /// The number of the first row in the storage, and of how many are there.
+    first_held: usize,
+    rows_held: usize,
+    /// The processes that hold all rows together, if they are several.
+    holders: Option<&'a Processes>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -51,10 +60,30 @@ impl<'a> FeatureMatrix<'a> {
         if columns == 0 || !values.is_multiple_of(columns) {
             return Err(ProbeError::Shape { values, columns });
         }
-        Ok(Self { storage, rows: values / columns, columns })
+        let rows = values / columns;
+        Ok(Self { storage, rows, columns, first_held: 0, rows_held: rows, holders: None })
     }
 
-    /// Number of images.
+    /// The rows that this process holds where several hold `rows` in all.
+    pub(in crate::train) fn rows_held_by(processes: &Processes, rows: usize, columns: usize) -> Range<usize> {
+        let division = Division::of(rows, columns);
+        division.rows_of(division.held_by(processes.rank(), processes.size()))
+    }
+
+    /// These rows as those that this process [holds](Self::rows_held_by) of `rows` in all.
+    ///
+    /// # Errors
+    /// [`ProbeError::Shape`] if they are not as many.
+    pub(in crate::train) fn of_all(self, rows: usize, processes: &'a Processes) -> Result<Self, ProbeError> {
+        let held = Self::rows_held_by(processes, rows, self.columns);
+        if held.len() != self.rows_held {
+            return Err(ProbeError::Shape { values: self.rows_held * self.columns, columns: self.columns });
+        }
+        let holders = processes.are_several().then_some(processes);
+        Ok(Self { rows, first_held: held.start, holders, ..self })
+    }
+
+    /// Number of images, those of other holders included.
     pub fn rows(&self) -> usize {
         self.rows
     }
@@ -64,12 +93,22 @@ impl<'a> FeatureMatrix<'a> {
         self.columns
     }
 
-    /// The features of some rows, which `buffer` holds if they had to be read.
+    /// The processes that hold all rows together, if they are several.
+    pub(super) fn holders(&self) -> Option<&'a Processes> {
+        self.holders
+    }
+
+    /// How the rows are divided.
+    pub(super) fn division(&self) -> Division {
+        Division::of(self.rows, self.columns)
+    }
+
+    /// The features of some rows that are here, which `buffer` holds if they had to be read.
     pub(super) fn row_range<'b>(&self, rows: Range<usize>, buffer: &'b mut RowBuffer) -> Result<&'b [f32], ProbeError>
     where
         'a: 'b,
     {
-        let values = rows.start * self.columns..rows.end * self.columns;
+        let values = (rows.start - self.first_held) * self.columns..(rows.end - self.first_held) * self.columns;
         match self.storage {
             Storage::Memory(all) => Ok(&all[values]),
             Storage::File(file) => {
@@ -83,23 +122,50 @@ impl<'a> FeatureMatrix<'a> {
         }
     }
 
-    /// All rows in order, a few at a time.
+    /// The rows that are here, in order, a few at a time.
     pub(super) fn chunks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        let rows = self.rows;
-        let chunk_rows = (CHUNK_BYTES / (self.columns * size_of::<f32>())).max(1);
-        (0..rows).step_by(chunk_rows).map(move |start| start..(start + chunk_rows).min(rows))
+        self.chunks_of(self.first_held..self.first_held + self.rows_held)
     }
 
-    /// Shows all features in order, some whole rows at a time.
+    fn chunks_of(&self, rows: Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
+        let chunk_rows = (CHUNK_BYTES / (self.columns * size_of::<f32>())).max(1);
+        rows.clone().step_by(chunk_rows).map(move |start| start..(start + chunk_rows).min(rows.end))
+    }
+
+    /// Shows the features that are here in order, some whole rows at a time.
     ///
     /// # Errors
     /// [`ProbeError::Unreadable`].
-    pub fn for_each_rows(&self, mut see: impl FnMut(&[f32])) -> Result<(), ProbeError> {
+    pub fn for_each_rows(&self, see: impl FnMut(&[f32])) -> Result<(), ProbeError> {
+        self.for_each_of(self.first_held..self.first_held + self.rows_held, see)
+    }
+
+    /// The same of some of the rows.
+    pub(super) fn for_each_of(&self, rows: Range<usize>, mut see: impl FnMut(&[f32])) -> Result<(), ProbeError> {
         let mut buffer = RowBuffer::default();
-        for rows in self.chunks() {
+        for rows in self.chunks_of(rows) {
             see(self.row_range(rows, &mut buffer)?);
         }
         Ok(())
+    }
+
+    /// Whether all holders have the same numbers.
+    pub(super) fn all_have(&self, numbers: &[f64]) -> bool {
+        self.holders.is_none_or(|holders| {
+            let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+            holders.agree_on(retune_random::keyed_hash(0, &bytes))
+        })
+    }
+}
+
+#[cfg(test)]
+impl<'a> FeatureMatrix<'a> {
+    /// The rows that this process holds, which are taken out of all.
+    pub(super) fn held(all: &'a [f32], columns: usize, processes: &'a Processes) -> Self {
+        let rows = all.len() / columns;
+        let held = Self::rows_held_by(processes, rows, columns);
+        let own = Self::new(&all[held.start * columns..held.end * columns], columns).unwrap();
+        own.of_all(rows, processes).unwrap()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The penalized multinomial logistic loss over a whole feature matrix.
 
-use rayon::prelude::*;
+use std::ops::Range;
 
 use super::curvature::Curvature;
 use super::features::RowBuffer;
@@ -11,10 +11,6 @@ use super::{FeatureMatrix, ProbeError};
 /// Bytes of features that one chunk reads; half of a common second-level cache, so that the gradient finds the chunk
 /// still there after the logits.
 const CHUNK_BYTES: usize = 256 * 1024;
-/// Bytes that all partial gradients together may take, as far as four of them leave it.
-const PARTIAL_GRADIENT_BYTES: usize = 64 * 1024 * 1024;
-/// Partial gradients at most; more would give no machine of today more to do in parallel.
-const MAX_SEGMENTS: usize = 64;
 
 /// How features are seen by the penalty: `(x − center) / scale`. The features themselves stay as they are; the change
 /// of coordinates is folded into the weights.
@@ -57,33 +53,10 @@ pub(super) struct Score {
     pub accuracy: f64,
 }
 
-/// Which rows are computed together. It depends on the sizes alone, never on the number of threads, and so the order of
-/// every sum is fixed.
-#[derive(Clone, Copy, Debug)]
-struct Chunking {
-    rows: usize,
-    chunk_rows: usize,
-    segment_rows: usize,
-}
-
-impl Chunking {
-    fn new(rows: usize, columns: usize, classes: usize) -> Self {
-        let chunk_rows = (CHUNK_BYTES / (columns * size_of::<f32>())).clamp(16, 256) / 4 * 4;
-        let chunks = rows.div_ceil(chunk_rows);
-        let affordable = PARTIAL_GRADIENT_BYTES / (columns * classes * size_of::<f64>());
-        let segments = chunks.min(affordable.clamp(4, MAX_SEGMENTS));
-        Self { rows, chunk_rows, segment_rows: chunks.div_ceil(segments) * chunk_rows }
-    }
-
-    fn segments(&self) -> usize {
-        self.rows.div_ceil(self.segment_rows)
-    }
-
-    fn chunks(&self, segment: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
-        let end = ((segment + 1) * self.segment_rows).min(self.rows);
-        let chunk_rows = self.chunk_rows;
-        (segment * self.segment_rows..end).step_by(chunk_rows).map(move |start| start..(start + chunk_rows).min(end))
-    }
+/// The rows of a part, as many at a time as the kernels compute together. That depends on the sizes alone.
+fn chunks(features: &FeatureMatrix<'_>, rows: Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
+    let chunk_rows = (CHUNK_BYTES / (features.columns() * size_of::<f32>())).clamp(16, 256) / 8 * 8;
+    rows.clone().step_by(chunk_rows).map(move |start| start..(start + chunk_rows).min(rows.end))
 }
 
 /// Mean weighted cross-entropy + penalty/2 · ‖W‖², with W the weights on [`Coordinates`]. The parameters are W (k×d,
@@ -94,7 +67,6 @@ pub(super) struct PenalizedLoss<'a> {
     classes: usize,
     class_weights: Option<&'a [f64]>,
     coordinates: &'a Coordinates,
-    chunking: Chunking,
     total_weight: f64,
     pub penalty: f64,
     curvature: Curvature,
@@ -122,7 +94,6 @@ impl<'a> PenalizedLoss<'a> {
             classes,
             class_weights,
             coordinates,
-            chunking: Chunking::new(features.rows(), features.columns(), classes),
             total_weight,
             penalty: 0.0,
             curvature: Curvature::of(features, coordinates)?,
@@ -144,36 +115,36 @@ impl<'a> PenalizedLoss<'a> {
         self.classes * (self.features.columns() + 1)
     }
 
-    fn segment(&self, segment: usize, classifier: &Classifier) -> Result<PartialLoss, ProbeError> {
+    /// Adds the sums over some rows.
+    fn add_rows(&self, rows: Range<usize>, classifier: &Classifier, sums: &mut [f64]) -> Result<(), ProbeError> {
         let (columns, classes) = (self.features.columns(), self.classes);
-        let mut partial = PartialLoss::zero(classes, columns);
-        let mut logits = vec![0.0; self.chunking.chunk_rows * classes];
+        let Sums { loss, weight, bias, curvature } = Sums::of(sums, classes, columns);
+        let mut logits = Vec::new();
         let mut chunk_gradient = vec![0.0_f32; classes * columns];
         let mut buffer = RowBuffer::default();
-        for rows in self.chunking.chunks(segment) {
+        for rows in chunks(&self.features, rows) {
             let shape = Shape { rows: rows.len(), columns, classes };
+            logits.resize(shape.rows * classes, 0.0);
             let features = self.features.row_range(rows.clone(), &mut buffer)?;
-            let residual = &mut logits[..shape.rows * classes];
-            kernel::logits(shape, features, &classifier.weight, &classifier.bias, residual);
-            for (row, label) in residual.chunks_exact_mut(classes).zip(&self.labels[rows]) {
-                let weight = self.class_weights.map_or(1.0, |weights| weights[*label]);
-                partial.loss += weight * cross_entropy_to_residual(row, *label, weight as f32);
-                let sums = partial.bias.iter_mut().zip(&mut partial.curvature);
-                for ((sum, curvature), residual) in sums.zip(&*row) {
+            kernel::logits(shape, features, &classifier.weight, &classifier.bias, &mut logits);
+            for (row, label) in logits.chunks_exact_mut(classes).zip(&self.labels[rows]) {
+                let row_weight = self.class_weights.map_or(1.0, |weights| weights[*label]);
+                *loss += row_weight * cross_entropy_to_residual(row, *label, row_weight as f32);
+                for ((sum, curvature), residual) in bias.iter_mut().zip(&mut *curvature).zip(&*row) {
                     let residual = f64::from(*residual);
                     *sum += residual;
                     // The residual is weight · p or weight · (p − 1): either way this is weight · p (1 − p).
-                    *curvature += residual.abs() * (1.0 - residual.abs() / weight);
+                    *curvature += residual.abs() * (1.0 - residual.abs() / row_weight);
                 }
             }
             chunk_gradient.fill(0.0);
-            kernel::accumulate_gradient(shape, features, residual, &mut chunk_gradient);
+            kernel::accumulate_gradient(shape, features, &logits, &mut chunk_gradient);
             // Single precision inside a chunk, double across chunks: the error does not grow with the number of rows.
-            for (sum, chunk) in partial.weight.iter_mut().zip(&chunk_gradient) {
+            for (sum, chunk) in weight.iter_mut().zip(&chunk_gradient) {
                 *sum += f64::from(*chunk);
             }
         }
-        Ok(partial)
+        Ok(())
     }
 }
 
@@ -183,13 +154,9 @@ impl Objective for PenalizedLoss<'_> {
     fn evaluate(&mut self, point: &[f64], gradient: &mut [f64]) -> Result<f64, ProbeError> {
         let columns = self.features.columns();
         let classifier = self.coordinates.unscaled(point, self.classes);
-        let segments = (0..self.chunking.segments()).into_par_iter();
-        let partials: Vec<PartialLoss> =
-            segments.map(|segment| self.segment(segment, &classifier)).collect::<Result<_, _>>()?;
-        let mut total = PartialLoss::zero(self.classes, columns);
-        for partial in &partials {
-            total.add(partial);
-        }
+        let length = Sums::length(self.classes, columns);
+        let mut sums = self.features.sum(length, |rows, sums| self.add_rows(rows, &classifier, sums))?;
+        let total = Sums::of(&mut sums, self.classes, columns);
 
         let (weight, _) = point.split_at(self.classes * columns);
         let (weight_gradient, bias_gradient) = gradient.split_at_mut(self.classes * columns);
@@ -199,19 +166,19 @@ impl Objective for PenalizedLoss<'_> {
             .chunks_exact_mut(columns)
             .zip(total.weight.chunks_exact(columns))
             .zip(weight.chunks_exact(columns))
-            .zip(&total.bias);
+            .zip(&*total.bias);
         for (((gradient, data), weight), residual) in class_rows {
             for (column, gradient) in gradient.iter_mut().enumerate() {
                 let centered = (data[column] - residual * center[column]) / scale;
                 *gradient = centered * per_row + self.penalty * weight[column];
             }
         }
-        for (gradient, residual) in bias_gradient.iter_mut().zip(&total.bias) {
+        for (gradient, residual) in bias_gradient.iter_mut().zip(&*total.bias) {
             *gradient = residual * per_row;
         }
         self.class_curvature = total.curvature.iter().map(|curvature| curvature * per_row).collect();
         let squared_weights: f64 = weight.iter().map(|w| w * w).sum();
-        Ok(total.loss * per_row + 0.5 * self.penalty * squared_weights)
+        Ok(*total.loss * per_row + 0.5 * self.penalty * squared_weights)
     }
 
     fn precondition(&self, vector: &mut [f64]) {
@@ -219,36 +186,26 @@ impl Objective for PenalizedLoss<'_> {
     }
 }
 
-/// Sums over some rows: the loss and its gradient by the weights and biases on the features as they are.
-struct PartialLoss {
-    loss: f64,
-    weight: Vec<f64>,
-    bias: Vec<f64>,
+/// Sums over some rows: the loss and its gradient by the weights and biases on the features as they are. They lie one after
+/// the other.
+struct Sums<'a> {
+    loss: &'a mut f64,
+    weight: &'a mut [f64],
+    bias: &'a mut [f64],
     /// Of `weight · p (1 − p)`.
-    curvature: Vec<f64>,
+    curvature: &'a mut [f64],
 }
 
-impl PartialLoss {
-    fn zero(classes: usize, columns: usize) -> Self {
-        Self {
-            loss: 0.0,
-            weight: vec![0.0; classes * columns],
-            bias: vec![0.0; classes],
-            curvature: vec![0.0; classes],
-        }
+impl<'a> Sums<'a> {
+    fn length(classes: usize, columns: usize) -> usize {
+        1 + classes * columns + 2 * classes
     }
 
-    fn add(&mut self, other: &Self) {
-        self.loss += other.loss;
-        for (sum, value) in self.weight.iter_mut().zip(&other.weight) {
-            *sum += value;
-        }
-        for (sum, value) in self.bias.iter_mut().zip(&other.bias) {
-            *sum += value;
-        }
-        for (sum, value) in self.curvature.iter_mut().zip(&other.curvature) {
-            *sum += value;
-        }
+    fn of(sums: &'a mut [f64], classes: usize, columns: usize) -> Self {
+        let (loss, rest) = sums.split_at_mut(1);
+        let (weight, rest) = rest.split_at_mut(classes * columns);
+        let (bias, curvature) = rest.split_at_mut(classes);
+        Self { loss: &mut loss[0], weight, bias, curvature }
     }
 }
 
@@ -279,30 +236,23 @@ pub(super) fn score(
     classifier: &Classifier,
 ) -> Result<Score, ProbeError> {
     let (columns, classes) = (features.columns(), classifier.bias.len());
-    let chunking = Chunking::new(features.rows(), columns, classes);
-    let partials: Vec<(f64, usize)> = (0..chunking.segments())
-        .into_par_iter()
-        .map(|segment| {
-            let mut logits = vec![0.0; chunking.chunk_rows * classes];
-            let mut buffer = RowBuffer::default();
-            let (mut loss, mut correct) = (0.0, 0);
-            for rows in chunking.chunks(segment) {
-                let shape = Shape { rows: rows.len(), columns, classes };
-                let logits = &mut logits[..shape.rows * classes];
-                let values = features.row_range(rows.clone(), &mut buffer)?;
-                kernel::logits(shape, values, &classifier.weight, &classifier.bias, logits);
-                for (row, label) in logits.chunks_exact_mut(classes).zip(&labels[rows]) {
-                    correct += usize::from(first_largest(row) == *label);
-                    loss += cross_entropy_to_residual(row, *label, 1.0);
-                }
+    let sums = features.sum(2, |rows, sums| {
+        let mut logits = Vec::new();
+        let mut buffer = RowBuffer::default();
+        for rows in chunks(&features, rows) {
+            let shape = Shape { rows: rows.len(), columns, classes };
+            logits.resize(shape.rows * classes, 0.0);
+            let values = features.row_range(rows.clone(), &mut buffer)?;
+            kernel::logits(shape, values, &classifier.weight, &classifier.bias, &mut logits);
+            for (row, label) in logits.chunks_exact_mut(classes).zip(&labels[rows]) {
+                sums[1] += f64::from(u8::from(first_largest(row) == *label));
+                sums[0] += cross_entropy_to_residual(row, *label, 1.0);
             }
-            Ok((loss, correct))
-        })
-        .collect::<Result<_, ProbeError>>()?;
-    let loss: f64 = partials.iter().map(|partial| partial.0).sum();
-    let correct: usize = partials.iter().map(|partial| partial.1).sum();
+        }
+        Ok(())
+    })?;
     let rows = labels.len() as f64;
-    Ok(Score { loss: loss / rows, accuracy: correct as f64 / rows })
+    Ok(Score { loss: sums[0] / rows, accuracy: sums[1] / rows })
 }
 
 fn first_largest(row: &[f32]) -> usize {
@@ -368,14 +318,5 @@ mod tests {
             })
         };
         assert_eq!(evaluate(1), evaluate(3));
-    }
-
-    #[test]
-    fn chunks_cover_every_row_once() {
-        for (rows, columns, classes) in [(1, 1, 2), (10_000, 512, 10), (777, 3, 4), (5000, 2048, 1000)] {
-            let chunking = Chunking::new(rows, columns, classes);
-            let covered: Vec<usize> = (0..chunking.segments()).flat_map(|s| chunking.chunks(s)).flatten().collect();
-            assert!(covered.into_iter().eq(0..rows));
-        }
     }
 }

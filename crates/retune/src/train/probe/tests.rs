@@ -1,6 +1,8 @@
 //! Against scikit-learn's optima (`tests/fixtures/probe/generate.py`), and the errors.
 
 use super::*;
+use crate::collective::Processes;
+use crate::collective::threads::on_threads;
 use crate::files::little_endian;
 use crate::inference::Tally;
 use crate::sources::positional::write_all_at;
@@ -261,6 +263,84 @@ fn the_path_has_the_same_bits_from_memory_and_from_a_file() {
             |_| ControlFlow::Continue(()),
         );
     assert_eq!(probe.unwrap(), fixture.fit_path(&options).unwrap());
+}
+
+/// What each of several processes finds that hold some of the rows, in memory or in a file.
+fn fit_together(fixture: &Fixture, options: &ProbeOptions, size: usize, in_files: bool) -> Vec<Probe> {
+    on_threads(size, |processes: &Processes| {
+        let columns = fixture.columns;
+        let files = [&fixture.features, &fixture.validation_features].map(|all| {
+            let held = FeatureMatrix::rows_held_by(processes, all.len() / columns, columns);
+            let file = tempfile::tempfile().unwrap();
+            write_all_at(&file, &little_endian(&all[held.start * columns..held.end * columns]), 0).unwrap();
+            file
+        });
+        let [mut train, mut validation] = [&fixture.features, &fixture.validation_features]
+            .map(|features| FeatureMatrix::held(features, columns, processes));
+        if in_files {
+            let held = |file, rows| FeatureMatrix::in_file(file, columns).unwrap().of_all(rows, processes).unwrap();
+            (train, validation) = (held(&files[0], train.rows()), held(&files[1], validation.rows()));
+        }
+        let (labels, validation_labels) = (&fixture.labels, &fixture.validation_labels);
+        let go_on = |_| ControlFlow::Continue(());
+        fit_path(train, labels, validation, validation_labels, fixture.classes, options, go_on).unwrap()
+    })
+}
+
+/// 200 and 100 rows are seven parts and four; of five processes, one has no validation row.
+#[test]
+fn the_path_has_the_same_bits_by_any_number_of_processes() {
+    let fixture = Fixture::load();
+    let class_weights = Some((0..fixture.classes).map(|class| 1.0 + class as f64 / 3.0).collect());
+    let solver = SolverOptions { class_weights, ..SolverOptions::default() };
+    for select in [Metric::Accuracy, Metric::Auroc] {
+        let inverse_strengths = vec![1e-3, 1.0];
+        let options = ProbeOptions { inverse_strengths, select, solver: solver.clone() };
+        let alone = fixture.fit_path(&options).unwrap();
+        for size in 1..=5 {
+            for in_files in [false, true] {
+                let found = fit_together(&fixture, &options, size, in_files);
+                assert!(found.iter().all(|probe| *probe == alone), "{select:?} by {size} processes");
+            }
+        }
+    }
+}
+
+/// Features of few rows have a diagonal preconditioner, and more columns than one process has rows.
+#[test]
+fn wide_features_have_the_same_bits_by_any_number_of_processes() {
+    let (columns, rows) = (150, 170);
+    let mut random = retune_random::generator(2, &[]);
+    let mut noise = || (0..rows * columns).map(|_| random.random::<f32>()).collect::<Vec<f32>>();
+    let labels: Vec<usize> = (0..rows).map(|row| row * row % 3).collect();
+    let fixture = Fixture {
+        columns,
+        classes: 3,
+        features: noise(),
+        labels: labels.clone(),
+        validation_features: noise(),
+        validation_labels: labels,
+        ..Fixture::load()
+    };
+    let options = ProbeOptions { inverse_strengths: vec![1e-3, 1.0], ..ProbeOptions::default() };
+    let alone = fixture.fit_path(&options).unwrap();
+    for size in [2, 3] {
+        assert!(fit_together(&fixture, &options, size, false).iter().all(|probe| *probe == alone), "{size}");
+    }
+}
+
+/// One value in the last place, as another kind of processor may compute it.
+#[test]
+fn processes_that_compute_different_numbers_notice() {
+    let fixture = Fixture::load();
+    let ended = on_threads(2, |processes: &Processes| {
+        let features = FeatureMatrix::held(&fixture.features, fixture.columns, processes);
+        let mut numbers = [1.0 / 3.0, 0.25];
+        let same = features.all_have(&numbers);
+        numbers[1] = if processes.is_root() { 0.25 } else { 0.25_f64.next_up() };
+        (same, features.all_have(&numbers))
+    });
+    assert_eq!(ended, [(true, false); 2]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Run;
 use crate::device::values;
 use crate::loading::{Batch, Order};
-use crate::models::{Activation, Parameters};
+use crate::models::{Activation, Model, Parameters};
 use crate::train::TrainError;
 use crate::train::frozen_activations::FrozenActivations;
 use crate::train::gradient::first_trained;
@@ -87,9 +87,10 @@ impl Run<'_> {
         // step computes must not depend on how many passes are left, which a resumed run counts otherwise.
         let pays = options.views.map_or(passes, |views| passes / views.max(1)) > 1;
         let pays = pays || options.half;
-        let kept = |images| self.shared.activations(model, images, block, pays, options, self.monitor);
-        let Some(training) = kept((&self.loaders.training, view))? else { return Ok(()) };
-        let validation = kept((&self.loaders.validation, 0))?;
+        let kept = |model: &Model, images| self.shared.activations(model, images, block, pays, options, self.monitor);
+        let frozen = model.in_precision(trainer.options.frozen_precision);
+        let Some(training) = kept(&frozen, (&self.loaders.training, view))? else { return Ok(()) };
+        let validation = kept(model, (&self.loaders.validation, 0))?;
         self.entered = Some(Entered { block, view, training, validation });
         Ok(())
     }

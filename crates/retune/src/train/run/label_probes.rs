@@ -6,8 +6,7 @@ use crate::inference::{self, Metric, Tally};
 use crate::plan::{LogisticRegression, Phase};
 use crate::sources::{Dataset, LabelSets};
 use crate::train::metrics::MetricsRow;
-use crate::train::probe::{ProbeOptions, SolverOptions};
-use crate::train::together::ByItself;
+use crate::train::probe::{ProbeOptions, SolverOptions, for_each_logits};
 use crate::train::{PhaseOutcome, TrainError};
 
 impl Run<'_> {
@@ -31,14 +30,14 @@ impl Run<'_> {
             let has = |class: usize| usize::from(sets.of_class(class).binary_search(&label).is_ok());
             Ok(dataset.labels()?.into_iter().map(has).collect())
         };
-        let monitor = ByItself { processes: &self.trainer.options.processes, monitor: self.monitor };
+        let monitor = self.monitor;
         let (mut weight, mut bias, mut strengths) = (Vec::new(), Vec::new(), Vec::new());
         for (label, name) in sets.names().iter().enumerate() {
             let of_train = labels_of(&self.trainer.train, label)?;
             let of_validation = labels_of(&self.trainer.validation, label)?;
             let task = format!("linear probe of {name}");
             let probe =
-                fit_probe(&task, (train, &of_train[..]), (validation, &of_validation[..]), 2, &options, &monitor)?;
+                fit_probe(&task, (train, &of_train[..]), (validation, &of_validation[..]), 2, &options, monitor)?;
             let (without, with) = probe.weight.split_at(probe.weight.len() / 2);
             weight.extend(with.iter().zip(without).map(|(with, without)| with - without));
             bias.push(probe.bias[1] - probe.bias[0]);
@@ -52,8 +51,7 @@ impl Run<'_> {
         let mut tally = Tally::of_dataset(false, &self.state.model, &self.trainer.validation)?;
         let validation_labels = self.trainer.validation.labels()?;
         let mut images = validation_labels.iter().zip(&self.trainer.validation.samples);
-        validation.for_each_rows(|rows| {
-            let logits = crate::train::probe::logits(rows, &weight, &bias);
+        for_each_logits(validation, &weight, &bias, |logits| {
             for (row, (&label, sample)) in logits.chunks_exact(bias.len()).zip(&mut images) {
                 tally.add(row, label, sample.group.as_deref());
             }

@@ -5,15 +5,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Run;
-use crate::files;
 use crate::inference::{self, Tally};
+use crate::models::Model;
 use crate::monitor::Monitor;
 use crate::plan::{LogisticRegression, Phase};
 use crate::train::kept_features::KeptFeatures;
 use crate::train::loaders::KeyedLoader;
 use crate::train::metrics::MetricsRow;
-use crate::train::probe::{self, FeatureMatrix, ProbeError, ProbeOptions};
-use crate::train::together::ByItself;
+use crate::train::probe::{self, FeatureMatrix, ProbeError, ProbeOptions, for_each_logits};
 use crate::train::{PhaseOutcome, TrainError};
 
 /// What the head sees of the images.
@@ -23,7 +22,7 @@ pub(super) struct ProbeFeatures {
 }
 
 impl Run<'_> {
-    /// Trains the head alone, to the optimum.
+    /// Trains the head alone, to the optimum. Of several processes, each keeps the features of its images, and all find the same.
     pub(super) fn logistic_regression(
         &mut self,
         phase: &Phase,
@@ -34,33 +33,16 @@ impl Run<'_> {
         let memory_bytes = self.trainer.options.activations.memory_bytes;
         let model = &self.state.model;
         // In memory as far as it suffices.
-        let features = |images: &KeyedLoader, memory_bytes: u64, task: &str| {
+        let features = |model: &Model, images: &KeyedLoader, memory_bytes: u64, task: &str| {
             self.shared.features(model, images, memory_bytes, task, monitor)
         };
-        let train = features(&self.loaders.plain, memory_bytes, "features of training images")?;
+        // Validation judges the head on what the model will give it.
+        let frozen = model.in_precision(self.trainer.options.frozen_precision);
+        let train = features(&frozen, &self.loaders.plain, memory_bytes, "features of training images")?;
         let memory_left = memory_bytes.saturating_sub(train.memory_bytes());
-        let validation = features(&self.loaders.validation, memory_left, "features of validation images")?;
+        let validation = features(model, &self.loaders.validation, memory_left, "features of validation images")?;
 
-        let features = ProbeFeatures { train, validation };
-        let processes = &self.trainer.options.processes;
-        if !processes.are_several() {
-            return self.solve(phase, settings, features, started);
-        }
-        let outcome = if processes.is_root() { Some(self.solve(phase, settings, features, started)?) } else { None };
-        self.head_of_root(outcome)
-    }
-
-    /// Takes over what process 0 found, and its head.
-    fn head_of_root(&mut self, outcome: Option<PhaseOutcome>) -> Result<PhaseOutcome, TrainError> {
-        let processes = &self.trainer.options.processes;
-        let (weight, bias) = self.state.model.head_parameters().ok_or(inference::InferenceError::NoClassifier)?;
-        let parameters = &mut self.state.model.parameters;
-        for index in [weight, bias] {
-            let mut bytes = files::little_endian(&parameters.values(index));
-            processes.broadcast(&mut bytes);
-            parameters.set_values(index, files::from_little_endian(&bytes).collect());
-        }
-        Ok(processes.of_root(outcome)?)
+        self.solve(phase, settings, ProbeFeatures { train, validation }, started)
     }
 
     fn solve(
@@ -75,7 +57,6 @@ impl Run<'_> {
             return self.label_probes(phase, settings, &features, &sets);
         }
         let ProbeFeatures { train, validation } = features;
-        let monitor = &ByItself { processes: &self.trainer.options.processes, monitor: self.monitor };
         let train_labels = self.trainer.train.labels()?;
         let validation_labels = self.trainer.validation.labels()?;
         let options = ProbeOptions {
@@ -89,15 +70,14 @@ impl Run<'_> {
         let (training, validating) =
             ((train.matrix()?, &train_labels[..]), (validation.matrix()?, &validation_labels[..]));
         let classes = model.config().num_classes();
-        let probe = fit_probe("linear probe", training, validating, classes, &options, monitor)?;
+        let probe = fit_probe("linear probe", training, validating, classes, &options, self.monitor)?;
 
         self.log_path(phase, &probe, started.elapsed().as_secs_f64())?;
         let (weight, bias) = self.state.model.head_parameters().ok_or(inference::InferenceError::NoClassifier)?;
         let inverse_strength = probe.inverse_strength;
         let mut tally = Tally::of(self.select(), validation_labels.len(), probe.bias.len());
         let mut images = validation_labels.iter().zip(&self.trainer.validation.samples);
-        validation.matrix()?.for_each_rows(|features| {
-            let logits = probe.logits(features);
+        for_each_logits(validation.matrix()?, &probe.weight, &probe.bias, |logits| {
             for (row, (&label, sample)) in logits.chunks_exact(probe.bias.len()).zip(&mut images) {
                 tally.add(row, label, sample.group.as_deref());
             }

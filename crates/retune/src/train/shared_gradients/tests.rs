@@ -15,6 +15,7 @@ use crate::train::options::TrainOptions;
 use crate::train::{TrainError, Trained, Trainer};
 
 mod batch_norm;
+mod linear_probe;
 
 /// Noisy images of two colors, more of one than of the other. 22 images in batches of 8 leave a last one of 6.
 fn images(count: u32) -> Dataset {
