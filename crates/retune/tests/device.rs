@@ -107,9 +107,10 @@ fn differences(cpu: &Trained, graphics: &Trained) -> (f64, f64) {
 
 /// Both compute in single precision, with sums in another order and other approximations of exponentials. 24 steps of
 /// gradient descent make 1e-6 of the way of it in a ResNet, and 2e-4 in a transformer. Adam divides a gradient by its size, so
-/// one that is next to nothing on both devices can move a weight either way: 8e-3. All measured with Mesa's driver.
+/// one that is next to nothing on both devices can move a weight either way: 8e-3. All measured with Mesa's driver, which computes
+/// with the processor's vectors, so another processor may make several times as much. A wrong rule makes about 1.
 fn compare(name: &str, method: &str, options: &TrainOptions, change: fn(&mut Plan)) -> Trained {
-    let tolerance = if options.optimizer.kind == OptimizerKind::Sgd { 1e-3 } else { 2e-2 };
+    let tolerance = if options.optimizer.kind == OptimizerKind::Sgd { 5e-3 } else { 5e-2 };
     let on = |device: &Device| trained(name, method, options, change, device);
     let (cpu, graphics) = (on(&Device::flex()), on(&graphics()));
     let (apart, losses) = differences(&cpu, &graphics);
@@ -163,8 +164,9 @@ fn measured_rates_are_those_of_the_cpu() {
     };
     let (cpu, graphics) = (measured(&Device::flex()), measured(&graphics()));
     assert!(cpu.keys().eq(graphics.keys()));
+    // A linear probe comes first, of which both devices find the optimum up to its tolerance: 1e-3 was measured.
     for ((name, cpu), graphics) in cpu.iter().zip(graphics.values()) {
-        assert!((cpu - graphics).abs() < 1e-3 * cpu.abs(), "{name}: {graphics} is not {cpu}");
+        assert!((cpu - graphics).abs() < 2e-2 * cpu.abs(), "{name}: {graphics} is not {cpu}");
     }
 }
 
