@@ -48,6 +48,7 @@ class AdviseOptions(TypedDict, total=False):
     checkpoint_every: int | None
     cache_mb: int | None
     precision: Literal['float32', 'bfloat16', 'auto'] | None
+    frozen_precision: Literal['float32', 'bfloat16'] | None
     activation_mb: int | None
     half_activations: bool | None
     views: int | None
@@ -78,6 +79,7 @@ class AuditOptions(TypedDict, total=False):
     split: str | None
     skip_bad: bool | None
     batch_size: int | None
+    precision: Literal['float32', 'bfloat16', 'auto'] | None
     interpolations: Literal['nearest', 'box', 'bilinear', 'hamming', 'bicubic', 'lanczos', 'opencv-nearest', 'opencv-bilinear', 'opencv-bicubic', 'opencv-area', 'opencv-lanczos4', 'pytorch-nearest', 'pytorch-bilinear', 'pytorch-bicubic'] | str | Sequence[str] | None
     sizes: float | str | Sequence[float] | None
     crop_pcts: float | str | Sequence[float] | None
@@ -111,6 +113,7 @@ class CkaOptions(TypedDict, total=False):
     split: str | None
     skip_bad: bool | None
     batch_size: int | None
+    precision: Literal['float32', 'bfloat16', 'auto'] | None
     interpolations: Literal['nearest', 'box', 'bilinear', 'hamming', 'bicubic', 'lanczos', 'opencv-nearest', 'opencv-bilinear', 'opencv-bicubic', 'opencv-area', 'opencv-lanczos4', 'pytorch-nearest', 'pytorch-bilinear', 'pytorch-bicubic'] | str | Sequence[str] | None
     layers: bool | None
     against: Any | None
@@ -204,6 +207,7 @@ class CompareOptions(TypedDict, total=False):
     checkpoint_every: int | None
     cache_mb: int | None
     precision: Literal['float32', 'bfloat16', 'auto'] | None
+    frozen_precision: Literal['float32', 'bfloat16'] | None
     activation_mb: int | None
     half_activations: bool | None
     views: int | None
@@ -234,6 +238,7 @@ class EvaluateOptions(TypedDict, total=False):
     split: str | None
     skip_bad: bool | None
     batch_size: int | None
+    precision: Literal['float32', 'bfloat16', 'auto'] | None
     eval: Mapping[str, Any] | None
     against: Any | None
     per_class: bool | None
@@ -263,6 +268,7 @@ class FeaturesOptions(TypedDict, total=False):
     split: str | None
     skip_bad: bool | None
     batch_size: int | None
+    precision: Literal['float32', 'bfloat16', 'auto'] | None
     in_chans: int | None
     size: float | str | Sequence[float] | None
     interpolation: Literal['nearest', 'box', 'bilinear', 'hamming', 'bicubic', 'lanczos', 'opencv-nearest', 'opencv-bilinear', 'opencv-bicubic', 'opencv-area', 'opencv-lanczos4', 'pytorch-nearest', 'pytorch-bilinear', 'pytorch-bicubic'] | None
@@ -345,6 +351,7 @@ class FitOptions(TypedDict, total=False):
     checkpoint_every: int | None
     cache_mb: int | None
     precision: Literal['float32', 'bfloat16', 'auto'] | None
+    frozen_precision: Literal['float32', 'bfloat16'] | None
     activation_mb: int | None
     half_activations: bool | None
     views: int | None
@@ -424,6 +431,7 @@ class LrFindOptions(TypedDict, total=False):
     checkpoint_every: int | None
     cache_mb: int | None
     precision: Literal['float32', 'bfloat16', 'auto'] | None
+    frozen_precision: Literal['float32', 'bfloat16'] | None
     activation_mb: int | None
     half_activations: bool | None
     views: int | None
@@ -506,6 +514,7 @@ class PlanOptions(TypedDict, total=False):
     checkpoint_every: int | None
     cache_mb: int | None
     precision: Literal['float32', 'bfloat16', 'auto'] | None
+    frozen_precision: Literal['float32', 'bfloat16'] | None
     activation_mb: int | None
     half_activations: bool | None
     views: int | None
@@ -534,6 +543,7 @@ class PredictOptions(TypedDict, total=False):
     temperature: float | str | None
     skip_bad: bool | None
     batch_size: int | None
+    precision: Literal['float32', 'bfloat16', 'auto'] | None
     arch: str | None
     from_scratch: bool | None
     classes: Path | None
