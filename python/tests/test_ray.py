@@ -165,7 +165,9 @@ def test_a_run_waits_at_each_epoch_until_python_has_seen_it(backbone: str, photo
                 saved = json.loads((out / "checkpoint" / "progress.json").read_text()) if rows else {"epoch": 0}
                 seen.append((task.split()[-1], max([row["epoch"] for row in rows], default=0), saved["epoch"]))
 
-    _trial.Task(backbone, str(photos), {**OPTIONS, "lr": 1e-3}).fit({}, out, Slow())
+    # As in a search; otherwise, epochs as short as these share a checkpoint.
+    options = {**OPTIONS, "lr": 1e-3, "checkpoint_every": 1000}
+    _trial.Task(backbone, str(photos), options).fit({}, out, Slow())
     assert seen == [("1/4", 0, 0), ("2/4", 1, 1), ("3/4", 2, 2), ("4/4", 3, 3)]
 
 
