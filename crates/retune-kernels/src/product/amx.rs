@@ -269,6 +269,27 @@ mod tests {
         (0..count).map(|_| (next() as i32 as f32 / 2f32.powi(31)) * 2f32.powi((next() % 24) as i32 - 12)).collect()
     }
 
+    /// A convolution of almost square maps, with half a window of padding.
+    pub(super) fn padded(
+        batch: usize,
+        side: usize,
+        (inputs, outputs): (usize, usize),
+        (kernel, stride): (usize, usize),
+    ) -> ConvolutionShape {
+        let padding = (kernel / 2, kernel / 2);
+        ConvolutionShape {
+            batch,
+            input: (side, side + 1),
+            inputs,
+            outputs,
+            kernel,
+            stride,
+            vertical_padding: padding,
+            horizontal_padding: padding,
+            groups: 1,
+        }
+    }
+
     /// Every output pixel with every tap of its window, and the input pixel that it reads there.
     pub(super) fn windows(shape: &ConvolutionShape) -> Vec<(usize, usize, usize)> {
         let ((height, width), (rows, columns)) = (shape.input, shape.output());

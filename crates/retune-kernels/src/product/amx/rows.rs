@@ -281,7 +281,7 @@ mod tests {
     use super::Unit;
     use crate::convolution::{ConvolutionShape, input_gradient};
     use crate::precision::{Precision, rounded};
-    use crate::product::amx::tests::{values, windows};
+    use crate::product::amx::tests::{padded, values, windows};
 
     /// The input's gradient in double precision, and for each element the magnitudes that it adds up.
     fn expected(shape: &ConvolutionShape, gradient: &[f32], weight: &[f32]) -> Vec<(f64, f64)> {
@@ -307,18 +307,7 @@ mod tests {
         for (batch, side, inputs, outputs, kernel, stride) in
             [(3, 27, 48, 64, 3, 2), (3, 27, 70, 32, 1, 2), (2, 5, 64, 32, 3, 2), (1, 47, 64, 32, 2, 3)]
         {
-            let padding = (kernel / 2, kernel / 2);
-            let shape = ConvolutionShape {
-                batch,
-                input: (side, side + 1),
-                inputs,
-                outputs,
-                kernel,
-                stride,
-                vertical_padding: padding,
-                horizontal_padding: padding,
-                groups: 1,
-            };
+            let shape = padded(batch, side, (inputs, outputs), (kernel, stride));
             let (gradient, weight) = (values(shape.output_len(), 1), values(shape.weight_len(), 2));
             for precision in [Precision::Float32, Precision::Bfloat16] {
                 let found = input_gradient(&shape, &gradient, &weight, None, precision);

@@ -161,7 +161,7 @@ mod tests {
     use super::Unit;
     use crate::convolution::{ConvolutionShape, weight_gradient};
     use crate::precision::{Precision, rounded};
-    use crate::product::amx::tests::{values, windows};
+    use crate::product::amx::tests::{padded, values, windows};
 
     /// The gradient in double precision, and for each element the magnitudes that it adds up.
     fn expected(shape: &ConvolutionShape, x: &[f32], gradient: &[f32]) -> Vec<(f64, f64)> {
@@ -193,18 +193,7 @@ mod tests {
             (2, 21, 70, 50, 1, 2),
             (2, 12, 20, 64, 3, 2),
         ] {
-            let padding = (kernel / 2, kernel / 2);
-            let shape = ConvolutionShape {
-                batch,
-                input: (side, side + 1),
-                inputs,
-                outputs,
-                kernel,
-                stride,
-                vertical_padding: padding,
-                horizontal_padding: padding,
-                groups: 1,
-            };
+            let shape = padded(batch, side, (inputs, outputs), (kernel, stride));
             let (x, gradient) = (values(shape.input_len(), 1), values(shape.output_len(), 2));
             for precision in [Precision::Float32, Precision::Bfloat16] {
                 let computed = |threads| {
