@@ -236,7 +236,7 @@ fn write_rows(
     let images = origin.range();
     let mut partial = Partial::open(path, &origin, images.len(), size, monitor)?;
     let left = images.start / size + partial.batches()..images.end.div_ceil(size);
-    let mut comparison = FeatureComparison::of(model, layer);
+    let mut comparison = FeatureComparison::of(model, layer, images.len());
     let passed = inference::try_for_each_batch(model, loader, layer, left, "features", monitor, |batch, rows| {
         if let Some(comparison) = &mut comparison {
             comparison.add(batch, &rows);

@@ -88,7 +88,7 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
         Ok(arguments.model.load_other(against, preprocessing, console)?.with_precision(model.precision())?)
     };
     let before = arguments.against.as_ref().map(other).transpose()?;
-    let mut comparison = LogitComparison::of(&model);
+    let mut comparison = LogitComparison::of(&model, sets.iter().map(|(_, dataset)| dataset.len()).sum());
     let temperature = model.config().temperature();
     let (mut splits, mut calibration) = (IndexMap::new(), IndexMap::new());
     let (mut classes, mut feature_change) = (IndexMap::new(), IndexMap::new());

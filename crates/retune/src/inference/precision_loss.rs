@@ -2,6 +2,7 @@
 //! images that go by.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use serde::Serialize;
 
@@ -11,8 +12,8 @@ use crate::loading::Batch;
 use crate::models::{Model, Precision};
 use crate::wording::{counted, grouped};
 
-/// Images that are compared.
-const COMPARED_IMAGES: usize = 256;
+/// Images that are compared: a tenth of those that go by, so that float32 costs about as much of the time, between these.
+const COMPARED_IMAGES: RangeInclusive<usize> = 64..=256;
 
 /// The model in float32, until it has seen the images that are compared.
 struct InFloat32 {
@@ -22,10 +23,11 @@ struct InFloat32 {
 }
 
 impl InFloat32 {
-    /// `None` of a model that computes in float32 anyway.
-    fn of(model: &Model, layer: Layer) -> Option<Self> {
+    /// `None` of a model that computes in float32 anyway. So many images go by.
+    fn of(model: &Model, layer: Layer, images: usize) -> Option<Self> {
         let rounds = model.precision() != Precision::Float32;
-        rounds.then(|| Self { model: model.in_precision(Precision::Float32), layer, images_left: COMPARED_IMAGES })
+        let images_left = (images / 10).clamp(*COMPARED_IMAGES.start(), *COMPARED_IMAGES.end());
+        rounds.then(|| Self { model: model.in_precision(Precision::Float32), layer, images_left })
     }
 
     /// The output for the first images of a batch, as far as they are still compared. A batch without pixels has none.
@@ -55,10 +57,10 @@ pub struct LogitComparison {
 }
 
 impl LogitComparison {
-    /// `None` of a model that computes in float32, or gives no logits.
-    pub fn of(model: &Model) -> Option<Self> {
+    /// For so many images. `None` of a model that computes in float32, or gives no logits.
+    pub fn of(model: &Model, images: usize) -> Option<Self> {
         let classes = model.config().num_classes();
-        let in_float32 = InFloat32::of(model, Layer::Logits).filter(|_| classes > 0)?;
+        let in_float32 = InFloat32::of(model, Layer::Logits, images).filter(|_| classes > 0)?;
         Some(Self {
             in_float32,
             precision: model.precision(),
@@ -148,9 +150,9 @@ pub struct FeatureComparison {
 }
 
 impl FeatureComparison {
-    /// `None` of a model that computes in float32.
-    pub fn of(model: &Model, layer: Layer) -> Option<Self> {
-        Some(Self { in_float32: InFloat32::of(model, layer)?, images: 0, smallest: 1.0, sum: 0.0 })
+    /// For so many images. `None` of a model that computes in float32.
+    pub fn of(model: &Model, layer: Layer, images: usize) -> Option<Self> {
+        Some(Self { in_float32: InFloat32::of(model, layer, images)?, images: 0, smallest: 1.0, sum: 0.0 })
     }
 
     /// Compares a batch's features, row-major, unless enough images were compared already.
@@ -242,7 +244,7 @@ mod tests {
     #[test]
     fn nothing_is_compared_in_float32() {
         let model = model(Precision::Float32);
-        assert!(LogitComparison::of(&model).is_none() && FeatureComparison::of(&model, Layer::Pooled).is_none());
+        assert!(LogitComparison::of(&model, 7).is_none() && FeatureComparison::of(&model, Layer::Pooled, 7).is_none());
     }
 
     /// Against both passes over all images, by the definitions.
@@ -255,7 +257,7 @@ mod tests {
             |layer| [&exact, &rounding].map(|model| extract(model, &loader, layer, "", &Silent).unwrap().values);
 
         let [expected, found] = passes(Layer::Logits);
-        let mut comparison = LogitComparison::of(&rounding).unwrap();
+        let mut comparison = LogitComparison::of(&rounding, 7).unwrap();
         assert_eq!(comparison.found(), None);
         for batch in loader.epoch(0, Order::Sequential, 0).map(Result::unwrap) {
             let rows = batch.indices[0] * classes..(batch.indices[0] + batch.n) * classes;
@@ -274,7 +276,7 @@ mod tests {
 
         let [expected, found] = passes(Layer::Pooled);
         let width = found.len() / 7;
-        let mut comparison = FeatureComparison::of(&rounding, Layer::Pooled).unwrap();
+        let mut comparison = FeatureComparison::of(&rounding, Layer::Pooled, 7).unwrap();
         for batch in loader.epoch(0, Order::Sequential, 0).map(Result::unwrap) {
             comparison.add(&batch, &found[batch.indices[0] * width..(batch.indices[0] + batch.n) * width]);
         }
@@ -289,8 +291,11 @@ mod tests {
     #[test]
     fn no_more_images_are_compared_than_are_to_be() {
         let model = model(Precision::Bfloat16);
+        for (images, compared) in [(7, 64), (1_000, 100), (1_000_000, 256)] {
+            assert_eq!(InFloat32::of(&model, Layer::Input, images).unwrap().images_left, compared);
+        }
         let loader = loader(&model);
-        let mut comparison = FeatureComparison::of(&model, Layer::Input).unwrap();
+        let mut comparison = FeatureComparison::of(&model, Layer::Input, 7).unwrap();
         comparison.in_float32.images_left = 4;
         for batch in loader.epoch(0, Order::Sequential, 0).map(Result::unwrap) {
             comparison.add(&batch, &batch.images);
