@@ -177,7 +177,9 @@ impl<const PARTS: usize> Task<'_, PARTS> {
         for panel in panels {
             for (block, (taps, places, count)) in blocks.iter().enumerate() {
                 if taps.is_empty() {
-                    sums.0.fill(self.start[panel * BLOCK..][..BLOCK].try_into().expect("a block's columns"));
+                    sums.0.fill(
+                        self.start[panel * BLOCK..][..BLOCK].try_into().expect("the start is padded to whole blocks"),
+                    );
                 }
                 for (at, &tap) in taps.iter().enumerate() {
                     let from = if at == 0 { self.start(panel) } else { sums.place() };
