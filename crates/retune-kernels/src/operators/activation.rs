@@ -1,5 +1,7 @@
 //! Nonlinearities that are a gate times their input: SiLU and the kinds of GELU.
 
+use std::f32::consts::FRAC_1_SQRT_2;
+
 use burn::tensor::{Tensor, activation};
 use rayon::prelude::*;
 
@@ -35,7 +37,8 @@ pub fn gated<const D: usize>(x: Tensor<D>, kind: Gated) -> Tensor<D> {
     }
     match kind {
         Gated::Silu => activation::silu(x),
-        Gated::Gelu => activation::gelu(x),
+        // Burn's own differentiates the approximation by a hyperbolic tangent.
+        Gated::Gelu => x.clone() * (x.mul_scalar(FRAC_1_SQRT_2).erf() + 1.0).mul_scalar(0.5),
         Gated::GeluTanh => activation::gelu_approximate(x),
         Gated::QuickGelu => x.clone() * activation::sigmoid(x.mul_scalar(QUICK)),
     }
