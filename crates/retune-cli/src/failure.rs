@@ -7,6 +7,7 @@ use std::io;
 use std::path::Path;
 
 use retune::compare::runner::CompareError;
+use retune::device::DeviceError;
 use retune::export::ExportError;
 use retune::features::FeaturesError;
 use retune::files::FileError;
@@ -124,6 +125,7 @@ impl From<InferenceError> for Failure {
         match error {
             InferenceError::Interrupted => Self::Interrupted(None),
             InferenceError::Data(ref data) if data.is_of_missing() => Self::Missing(error.to_string()),
+            InferenceError::Device(error) => Self::hinted(&error, hint_of_device(&error)),
             other => Self::Mistake(other.to_string()),
         }
     }
@@ -198,6 +200,9 @@ fn hint(error: &FitError) -> String {
             " (--device cpu, --accumulate N with a smaller --batch-size, or --bn frozen)"
         }
         FitError::Train(TrainError::NoBfloat16) => "; leave out --device and --kernels, or compute in float32",
+        FitError::Train(TrainError::Device(error) | TrainError::Inference(InferenceError::Device(error))) => {
+            hint_of_device(error)
+        }
         FitError::Train(TrainError::HalfActivationsOfSeveral) => " (leave out --half-activations)",
         _ => "",
     };
@@ -209,6 +214,13 @@ fn hint_of_model(error: &ModelError) -> &'static str {
         ModelError::ArchitectureNeeded { .. } => "; name it with --arch (`retune models` lists the available ones)",
         ModelError::ArchitectureNotNeeded(_) => "; leave out --arch",
         ModelError::NoBfloat16 => "; leave out --device and --kernels, or compute in float32",
+        _ => "",
+    }
+}
+
+fn hint_of_device(error: &DeviceError) -> &'static str {
+    match error {
+        DeviceError::Failed(_) => "; if its memory is full, a smaller --batch-size needs less",
         _ => "",
     }
 }
@@ -381,6 +393,10 @@ mod tests {
         assert!(odd.ends_with("`retune fit --resume 'my run'`"), "{odd}");
         assert_eq!(resuming("compare", Path::new("-my")).to_string(), "retune compare --resume=-my");
         // The library itself speaks of no options.
+        let failed = || DeviceError::Failed("out of memory".to_owned());
+        let expected = "the device failed: out of memory; if its memory is full, a smaller --batch-size needs less";
+        assert_eq!(sentence(FitError::Train(failed().into())), expected);
+        assert_eq!(sentence(InferenceError::Device(failed())), expected);
         let rounding = [ModelError::NoBfloat16.into(), TrainError::NoBfloat16.into()];
         for error in [FitError::OutputIsARun(run()), taken(), FitError::NewHeadFrozen].into_iter().chain(rounding) {
             assert!(!error.to_string().contains("--"), "{error}");

@@ -29,7 +29,7 @@ pub use self::metric::Metric;
 pub use self::observed::{Outputs, evaluate_observed};
 pub use self::precision_loss::{FeatureComparison, FeatureLoss, LogitComparison, LogitLoss};
 pub use self::predict::ClassProbability;
-use crate::device::{self, host_values};
+use crate::device::{self, DeviceError};
 use crate::loading::{Batch, Loader, Order};
 use crate::models::{Activation, Model, ModelError};
 use crate::monitor::Monitor;
@@ -82,6 +82,9 @@ pub enum InferenceError {
         /// Length after.
         after: usize,
     },
+    /// The device failed.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// The user asked to stop.
     #[error("interrupted")]
     Interrupted,
@@ -169,7 +172,8 @@ pub fn try_for_each_batch<E: From<InferenceError>>(
         if batches.is_empty() {
             break;
         }
-        let mut rows = host_values(layer.output(model, images_of_all(&batches, &device)));
+        let mut rows =
+            device::read(layer.output(model, images_of_all(&batches, &device))).map_err(InferenceError::from)?;
         let width = rows.len() / batches.iter().map(|batch| batch.n).sum::<usize>();
         if let Some(image) = not_finite(&rows, width, &batches[0], loader) {
             monitor.finish();

@@ -2,8 +2,8 @@
 
 use burn::tensor::Tensor;
 
-use super::is_cpu;
-use super::transfers::{host_values, host_values_of_all};
+use super::transfers::{host_values, read_all};
+use super::{DeviceError, is_cpu};
 
 /// `N` numbers, or sums of them: known at once where the CPU computes them, elsewhere from when they are fetched.
 #[derive(Clone, Debug)]
@@ -40,18 +40,21 @@ impl<const N: usize> Numbers<N> {
     }
 
     /// All of these, in their order, by at most one read.
-    pub fn fetch(all: Vec<Self>) -> Vec<[f64; N]> {
+    ///
+    /// # Errors
+    /// What the device failed in.
+    pub fn fetch(all: Vec<Self>) -> Result<Vec<[f64; N]>, DeviceError> {
         let awaited = all.iter().flat_map(|numbers| match numbers {
             Self::Known(_) => &[],
             Self::Awaited(summands) => summands.as_slice(),
         });
-        let mut read = host_values_of_all(awaited.flatten().cloned().collect()).into_iter().flatten().map(f64::from);
+        let mut read = read_all(awaited.flatten().cloned().collect())?.into_iter().flatten().map(f64::from);
         let mut next = || std::array::from_fn(|_| read.next().expect("a value of each tensor was read"));
         let fetched = all.iter().map(|numbers| match numbers {
             Self::Known(known) => *known,
             Self::Awaited(summands) => (1..summands.len()).fold(next(), |before, _| sum(before, next())),
         });
-        fetched.collect()
+        Ok(fetched.collect())
     }
 }
 
@@ -74,7 +77,7 @@ mod tests {
         let awaited = parts.map(|part| Numbers::Awaited(vec![tensors(part)]));
         assert!(known.iter().all(|numbers| matches!(numbers, Numbers::Known(_))));
         let sums = [known, awaited]
-            .map(|[first, second, third]| Numbers::fetch(vec![first.clone(), first.plus(second), third]));
+            .map(|[first, second, third]| Numbers::fetch(vec![first.clone(), first.plus(second), third]).unwrap());
         assert_eq!(sums[0], sums[1]);
         assert_eq!(sums[0][1], [f64::from(0.1f32) + f64::from(0.2f32), 4.0]);
     }

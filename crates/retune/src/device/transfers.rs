@@ -8,7 +8,7 @@ use burn::backend::Flex;
 use burn::backend::tensor::FloatTensor;
 use burn::tensor::{Device, Tensor, TensorData, Transaction};
 
-use super::is_cpu;
+use super::{DeviceError, is_cpu};
 
 static TO_HOST: AtomicU64 = AtomicU64::new(0);
 static TO_DEVICE: AtomicU64 = AtomicU64::new(0);
@@ -47,21 +47,46 @@ pub(crate) fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D], device
 }
 
 /// A tensor's values on the host, row-major; on the CPU, they are taken over where nobody else holds them.
-pub(crate) fn host_values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+///
+/// # Errors
+/// The first computation that a device failed in, now or before: what depends on it was left out.
+pub(crate) fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, DeviceError> {
     if !is_cpu(&tensor.device()) {
         TO_HOST.fetch_add(1, Ordering::Relaxed);
     }
-    floats(tensor.into_data_as::<f32>())
+    tensor.try_into_data_as::<f32>().map(floats).map_err(|error| DeviceError::failed(&error))
 }
 
-/// The values of several tensors of one device, by one read.
-pub(crate) fn host_values_of_all(tensors: Vec<Tensor<1>>) -> Vec<Vec<f32>> {
+/// The same of several tensors of one device, by one read.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn read_all(tensors: Vec<Tensor<1>>) -> Result<Vec<Vec<f32>>, DeviceError> {
     if tensors.first().is_none_or(|tensor| is_cpu(&tensor.device())) {
-        return tensors.into_iter().map(host_values).collect();
+        return tensors.into_iter().map(read).collect();
     }
     TO_HOST.fetch_add(1, Ordering::Relaxed);
     let read = tensors.into_iter().fold(Transaction::default(), Transaction::register);
-    read.execute().into_iter().map(floats).collect()
+    match read.try_execute() {
+        Ok(read) => Ok(read.into_iter().map(floats).collect()),
+        Err(error) => Err(DeviceError::failed(&error)),
+    }
+}
+
+/// The values of a tensor whose device has computed all that was read before, as [`read`] has them.
+///
+/// # Panics
+/// If the device fails.
+pub(crate) fn host_values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    read(tensor).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The same of several tensors, as [`read_all`] has them.
+///
+/// # Panics
+/// If the device fails.
+pub(crate) fn host_values_of_all(tensors: Vec<Tensor<1>>) -> Vec<Vec<f32>> {
+    read_all(tensors).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn floats(data: TensorData) -> Vec<f32> {

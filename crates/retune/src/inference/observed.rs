@@ -2,7 +2,7 @@
 
 use super::evaluation::Tally;
 use super::{InferenceError, images, together};
-use crate::device::host_values;
+use crate::device::{self, DeviceError};
 use crate::loading::{Batch, Loader, Order};
 use crate::models::{Activation, Model};
 use crate::monitor::Monitor;
@@ -43,7 +43,7 @@ pub fn evaluate_observed(
         if monitor.canceled() {
             return Err(InferenceError::Interrupted);
         }
-        let (pooled, logits) = outputs(model, &batch);
+        let (pooled, logits) = outputs(model, &batch)?;
         if let Some(at) = logits.iter().position(|value| !value.is_finite()) {
             let image = dataset.samples[batch.indices[at / classes]].name.to_string();
             return Err(InferenceError::NotFinite { image });
@@ -60,9 +60,12 @@ pub fn evaluate_observed(
 }
 
 /// What the head sees of a batch, and what it makes of it.
-pub(super) fn outputs(model: &Model, batch: &Batch) -> (Vec<f32>, Vec<f32>) {
+///
+/// # Errors
+/// What the device failed in.
+pub(super) fn outputs(model: &Model, batch: &Batch) -> Result<(Vec<f32>, Vec<f32>), DeviceError> {
     let (device, head) = (model.parameters.tensors()[0].device(), model.head());
     let body = model.forward_range(Activation::Map(images(batch, &device)), 0..head);
-    let pooled = host_values(body.clone().pool());
-    (pooled, host_values(model.forward_range(body, head..head + 1).flatten()))
+    let pooled = device::read(body.clone().pool())?;
+    Ok((pooled, device::read(model.forward_range(body, head..head + 1).flatten())?))
 }

@@ -8,7 +8,7 @@ use super::evaluation::Tally;
 use super::observed::{Outputs, outputs};
 use super::{Evaluation, InferenceError, Layer, batches_at_once, images_of_all, not_finite};
 use crate::collective::Processes;
-use crate::device::host_values;
+use crate::device;
 use crate::loading::{Batch, Loader, Order};
 use crate::models::Model;
 use crate::monitor::Monitor;
@@ -36,7 +36,9 @@ pub(super) fn try_for_each_batch<E: From<InferenceError>>(
         let batches = loaded.by_ref().take(own).collect::<Result<Vec<Batch>, _>>().map_err(InferenceError::from)?;
         let rows = match batches.is_empty() {
             true => Vec::new(),
-            false => host_values(layer.output(model, images_of_all(&batches, &device))),
+            false => {
+                device::read(layer.output(model, images_of_all(&batches, &device))).map_err(InferenceError::from)?
+            }
         };
         for (group, mut rows) in round.iter().zip(processes.gather(&rows)) {
             let batches: Vec<Batch> = listed.by_ref().take(group.len()).collect();
@@ -94,8 +96,8 @@ pub(super) fn for_each_batch_of<E: From<InferenceError>>(
         let mut wanted = Vec::new();
         if let Some(group) = group {
             let batches = loaded.by_ref().take(group.len()).collect::<Result<Vec<Batch>, _>>();
-            let rows =
-                host_values(layer.output(model, images_of_all(&batches.map_err(InferenceError::from)?, &device)));
+            let input = images_of_all(&batches.map_err(InferenceError::from)?, &device);
+            let rows = device::read(layer.output(model, input)).map_err(InferenceError::from)?;
             let of_group = images_of(group);
             let width = rows.len() / of_group.len().max(1);
             let (start, end) = (of_group.start.max(images.start), of_group.end.min(images.end));
@@ -175,7 +177,7 @@ pub(super) fn evaluate_observed(
         let here = round.iter().filter(|number| wanted(number)).count();
         let batches = loaded.by_ref().take(here).collect::<Result<Vec<Batch>, _>>()?;
         // The first batch of a round is that of process 0, and the others load no other than their own.
-        let (pooled, logits) = batches.first().map(|batch| outputs(model, batch)).unwrap_or_default();
+        let (pooled, logits) = batches.first().map(|batch| outputs(model, batch)).transpose()?.unwrap_or_default();
         let (pooled, logits) = (processes.gather(&pooled), processes.gather(&logits));
         for (at, (pooled, logits)) in pooled.iter().zip(&logits).take(round.len()).enumerate() {
             let Some(batch) = listed.next() else { break };

@@ -84,8 +84,16 @@ pub(super) fn first_trained(model: &Model, trained: &[bool]) -> usize {
 
 impl LossGradients {
     /// The batch's mean loss, for which the host waits.
+    ///
+    /// # Panics
+    /// If the device fails.
     pub fn loss(&self) -> f64 {
-        Numbers::fetch(vec![self.numbers.clone()])[0][0]
+        self.known()[0]
+    }
+
+    /// The numbers, for which the host waits.
+    pub(super) fn known(&self) -> [f64; 2] {
+        Numbers::fetch(vec![self.numbers.clone()]).unwrap_or_else(|error| panic!("{error}"))[0]
     }
 
     /// The values of the gradients, flat, on the host.

@@ -51,6 +51,7 @@ pub(crate) use self::run::first_difference;
 pub use self::search::{RunnerUp, Tried};
 pub use self::shared::Shared;
 pub use self::trainer::{Trainer, has_checkpoint, remove_checkpoint};
+use crate::device::DeviceError;
 use crate::files::FileError;
 use crate::inference::{Evaluation, InferenceError};
 use crate::models::weights::WeightsError;
@@ -128,6 +129,9 @@ pub enum TrainError {
     /// The device has no products of bfloat16.
     #[error("bfloat16 needs the CPU and its fused operators, or a device that multiplies in it")]
     NoBfloat16,
+    /// The device failed.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// Several processes keep no activations.
     #[error("activations of frozen blocks cannot be kept in 16 bits by several processes, which keep none")]
     HalfActivationsOfSeveral,

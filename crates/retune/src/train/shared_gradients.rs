@@ -180,7 +180,7 @@ impl<'a> Sums<'a> {
         let mut numbers = [f64::from(NOTHING); 2];
         let mut observed = Vec::new();
         if let Some(own) = own {
-            numbers = Numbers::fetch(vec![own.numbers])[0];
+            numbers = own.known();
             observed = encoded(own.observed);
         }
         self.processes.add_f64(&mut self.numbers, &numbers);

@@ -169,7 +169,7 @@ impl Run<'_> {
             let found = shared_gradients(&self.state.model, &batch, entry, &what, &trainer.options.processes);
             losses.push(found.numbers.clone(), &batch);
             if losses.are_due()
-                && let Some(divergence) = losses.look(epoch, &mut self.state.training.totals, &trainer.train)
+                && let Some(divergence) = losses.look(epoch, &mut self.state.training.totals, &trainer.train)?
             {
                 return diverged(divergence);
             }
@@ -200,7 +200,7 @@ impl Run<'_> {
             if !(due || is_last || interrupted) {
                 continue;
             }
-            if let Some(divergence) = losses.look(epoch, &mut self.state.training.totals, &trainer.train) {
+            if let Some(divergence) = losses.look(epoch, &mut self.state.training.totals, &trainer.train)? {
                 return diverged(divergence);
             }
             // A finite loss can give an update that overflows; no checkpoint may hold that.

@@ -2,7 +2,7 @@
 
 use burn::tensor::Device;
 
-use crate::device::{self, Numbers};
+use crate::device::{self, DeviceError, Numbers};
 use crate::loading::Batch;
 use crate::sources::Dataset;
 use crate::train::state::EpochTotals;
@@ -41,16 +41,24 @@ impl UnseenLosses {
     }
 
     /// Looks at all of them and adds them to the totals of an epoch (from 0), up to the first that is not finite.
-    pub fn look(&mut self, epoch: usize, totals: &mut EpochTotals, images: &Dataset) -> Option<Divergence> {
+    ///
+    /// # Errors
+    /// What the device failed in.
+    pub fn look(
+        &mut self,
+        epoch: usize,
+        totals: &mut EpochTotals,
+        images: &Dataset,
+    ) -> Result<Option<Divergence>, DeviceError> {
         let steps = std::mem::take(&mut self.steps);
-        let numbers = Numbers::fetch(steps.iter().map(|step| step.numbers.clone()).collect());
+        let numbers = Numbers::fetch(steps.iter().map(|step| step.numbers.clone()).collect())?;
         for ([loss, correct], step) in numbers.into_iter().zip(steps) {
             if !loss.is_finite() {
-                return Some(Divergence::in_step(NotFinite::Loss, epoch, step.batch, &step.indices, images));
+                return Ok(Some(Divergence::in_step(NotFinite::Loss, epoch, step.batch, &step.indices, images)));
             }
             totals.add(loss, correct as usize, step.images);
         }
-        None
+        Ok(None)
     }
 }
 
@@ -92,11 +100,11 @@ mod tests {
             losses.push(awaited(loss, 1.0), &batch(number));
         }
         assert!(losses.are_due());
-        let divergence = losses.look(4, &mut totals, &images).unwrap();
+        let divergence = losses.look(4, &mut totals, &images).unwrap().unwrap();
         assert_eq!((divergence.what, divergence.epoch, divergence.step), (NotFinite::Loss, 5, 2));
         assert_eq!(divergence.images, [1, 2].map(|index| images.samples[index].name.to_string()));
         assert_eq!(totals, EpochTotals { loss: 3.0, correct: 1, images: 2 });
-        assert!(losses.look(4, &mut totals, &images).is_none());
+        assert!(losses.look(4, &mut totals, &images).unwrap().is_none());
     }
 
     #[test]
