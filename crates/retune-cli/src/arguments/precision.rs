@@ -1,6 +1,7 @@
 //! The precision of matrix products: its values, its help, and what `auto` stands for.
 
 use clap::builder::TypedValueParser;
+use retune::device;
 use retune::models::Precision;
 
 use super::parse::Named;
@@ -15,11 +16,14 @@ pub enum PrecisionChoice {
 }
 
 impl PrecisionChoice {
-    /// The precision of training, by a layer that is measured on this machine.
-    pub fn of_training(self) -> Precision {
+    /// The precision of training on the device of this name. On the CPU, a layer is measured.
+    pub fn of_training(self, device: &str) -> Precision {
         match self {
             Self::Always(precision) => precision,
-            Self::Faster if retune_kernels::bfloat16_pays() => Precision::Bfloat16,
+            // That a device is missing is said where it is opened.
+            Self::Faster if device::by_name(device).is_ok_and(|device| device::bfloat16_pays(&device)) => {
+                Precision::Bfloat16
+            }
             Self::Faster => Precision::Float32,
         }
     }

@@ -53,7 +53,7 @@ impl RunArguments<'_> {
             device: self.model.device.clone(),
             model,
             preprocessing: self.preprocessing.change(),
-            train: self.training.options(console.threads),
+            train: self.training.options(console.threads, &self.model.device),
             skip_bad: self.training.skip_bad,
             multi_label: self.training.multi_label,
             evaluations,

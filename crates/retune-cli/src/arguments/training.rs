@@ -160,8 +160,8 @@ fn head_help() -> String {
 }
 
 impl TrainingArguments {
-    /// As the library takes them.
-    pub fn options(&self, threads: usize) -> TrainOptions {
+    /// As the library takes them, for the device of this name.
+    pub fn options(&self, threads: usize, device: &str) -> TrainOptions {
         TrainOptions {
             seed: self.seed,
             budget: None,
@@ -185,7 +185,7 @@ impl TrainingArguments {
             mix: Mix { mixup_alpha: self.mixup, cutmix_alpha: self.cutmix },
             checkpoint_every: self.checkpoint_every,
             cache_bytes: u64::from(self.cache_mb) << 20,
-            precision: self.precision.of_training(),
+            precision: self.precision.of_training(device),
             frozen_precision: self.frozen_precision,
             activations: ActivationOptions {
                 memory_bytes: u64::from(self.activation_mb) << 20,
@@ -248,7 +248,7 @@ mod tests {
 
     fn options(line: &[&str]) -> TrainOptions {
         let line = ["fit"].iter().chain(line);
-        Line::try_parse_from(line).unwrap_or_else(|error| panic!("{error}")).training.options(2)
+        Line::try_parse_from(line).unwrap_or_else(|error| panic!("{error}")).training.options(2, "cpu")
     }
 
     #[test]

@@ -24,7 +24,7 @@ const LARGEST_SHARE: f64 = 0.9;
 /// tells `monitor`. How much it saves depends on the layers of the model.
 pub fn faster_precision(model: &Model, monitor: &dyn Monitor) -> Precision {
     let on_device = &model.parameters.tensors()[0].device();
-    if !device::can_multiply_in(Precision::Bfloat16, on_device) || !retune_kernels::multiplies_bfloat16() {
+    if !device::has_instructions_for(Precision::Bfloat16, on_device) {
         return Precision::Float32;
     }
     let share = share_of_time(model);
@@ -33,7 +33,7 @@ pub fn faster_precision(model: &Model, monitor: &dyn Monitor) -> Precision {
         false => (Precision::Float32, "computing in float32"),
     };
     monitor.message(&format!(
-        "bfloat16 takes {:.0} % of the time of float32 with this model on this CPU: {takes}",
+        "bfloat16 takes {:.0} % of the time of float32 with this model on this device: {takes}",
         100.0 * share
     ));
     precision

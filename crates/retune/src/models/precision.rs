@@ -31,9 +31,10 @@ impl Model {
         Self { precision, ..self.clone() }
     }
 
-    /// Says so where the precision costs time instead of saving it.
+    /// Says so where the precision costs time instead of saving it: on a CPU without instructions for it.
     pub fn tell_precision(&self, monitor: &dyn Monitor) {
-        if self.precision == Precision::Bfloat16 && !retune_kernels::multiplies_bfloat16() {
+        let on_cpu = device::is_cpu(&self.parameters.tensors()[0].device());
+        if self.precision == Precision::Bfloat16 && on_cpu && !retune_kernels::multiplies_bfloat16() {
             monitor.message(WITHOUT_INSTRUCTIONS);
         }
     }
