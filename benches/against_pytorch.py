@@ -2,8 +2,10 @@
 
     cargo build --release --workspace --bins --examples
     python benches/against_pytorch.py [steps] [avx2] [bfloat16] [epochs] [commands] [growth] [threads] [startup]
+    cargo build --release -p retune --features cuda --examples
+    python benches/against_pytorch.py card
 
-Without a name everything is measured. A ratio above 1 means that retune is faster, or takes less memory. Both sides
+Without a name everything but `card` is measured. A ratio above 1 means that retune is faster, or takes less memory. Both sides
 compute in float32 (but for bfloat16) with all processors and start from random weights of the same architecture; BatchNorm normalizes by
 running statistics on both sides. What is compared:
 
@@ -18,6 +20,9 @@ commands  whole programs from start to end on a folder of images and a file of w
 growth    how the time of a whole linear probe grows with the images
 threads   steps with one thread and with all
 startup   from nothing to the end of the first step
+card      steps on a graphics card in float32, float32 with factors of 19 bits (TF32), and bfloat16 (autocast), in turns of
+          16 steps, after which the host waits for the card; each step takes its images from the host; PyTorch with CUDA in
+          its faster layout
 """
 
 import argparse
@@ -183,6 +188,52 @@ def bfloat16(options):
         rounded, single, theirs = step_times(commands, options.rounds)
         row(described(model, "full fine-tuning"), model[2], f"{rounded:.0f}", f"{single:.0f}", f"{theirs:.0f}",
             f"{single / rounded:.2f}", f"{theirs / rounded:.2f}")  # fmt: skip
+
+
+CARD_MODELS = [
+    ("resnet18", 64, 256, "sgd"),
+    ("resnet18", 224, 64, "sgd"),
+    ("resnet50", 224, 64, "sgd"),
+    ("vit_tiny_patch16_224", 224, 64, "adamw"),
+    ("vit_small_patch16_224", 224, 64, "adamw"),
+    ("convnext_atto", 224, 64, "adamw"),
+    ("tf_efficientnet_lite0", 224, 64, "sgd"),
+]
+
+
+def card_program(model, precision, channels_last):
+    """PyTorch's steps on a card, 16 for each line."""
+    name, side, batch, optimizer = model
+    program = PRELUDE.format(name=name, side=side, optimizer=optimizer, threads=os.cpu_count(), classes=CLASSES)
+    program = program.replace("autocast('cpu'", "autocast('cuda'") + f"""
+tf32 = '{precision}' == 'tf32'
+torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
+model = model.cuda()
+train_only(())
+images, labels = torch.randn({batch}, 3, {side}, {side}), torch.arange({batch}) % {CLASSES}
+if {channels_last}:
+    model, images = model.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last)
+images, labels = images.pin_memory(), labels.pin_memory()
+for line in sys.stdin:
+    started = time.perf_counter()
+    for _ in range(16):
+        step(images.cuda(non_blocking=True), labels.cuda(non_blocking=True))
+    torch.cuda.synchronize()
+    print((time.perf_counter() - started) * 1e3 / 16, flush=True)
+"""
+    return [sys.executable, "-c", program, *(["--bfloat16"] if precision == "bfloat16" else [])]
+
+
+def card(options):
+    precisions = ("float32", "tf32", "bfloat16")
+    head("step", "batch", *(f"PyTorch, {precision}, ms" for precision in precisions), "retune, ms", "bfloat16, ms")
+    for model in CARD_MODELS:
+        name, side, batch, optimizer = model
+        theirs = [card_program(model, precision, last) for precision in precisions for last in (False, True)]
+        ours = [BUILT / "examples" / "steps", name, str(side), str(batch), "all", optimizer, options.device]
+        times = step_times([*theirs, ours, [*ours, "bfloat16"]], options.rounds)
+        theirs = [min(times[place : place + 2]) for place in (0, 2, 4)]
+        row(described(model, "full fine-tuning"), batch, *(f"{time:.2f}" for time in (*theirs, *times[6:])))
 
 
 def threads(options):
@@ -388,6 +439,7 @@ MEASURES = {
     "growth": growth,
     "threads": threads,
     "startup": startup,
+    "card": card,
 }
 
 if __name__ == "__main__":
@@ -396,6 +448,7 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=10, help="steps of each side")
     parser.add_argument("--turns", type=int, default=2, help="programs of each side that measure epochs")
     parser.add_argument("--growth", type=int, default=2, help="1: a thousand images, 2: ten thousand too, 3: a hundred")
+    parser.add_argument("--device", default="cuda", help="retune's device for `card`: cuda or wgpu")
     options = parser.parse_args()
-    for name in options.measures or MEASURES:
+    for name in options.measures or [name for name in MEASURES if name != "card"]:
         MEASURES[name](options)
