@@ -81,15 +81,13 @@ def test_evaluations_are_of_the_models_classes(run: retune.Run, shifted: Path) -
     assert found.to_pandas().loc["all", "n"] == 12
 
 
-def test_importing_is_quick_and_needs_nothing_but_numpy() -> None:
-    # Seconds of the processor, so that other work on the machine counts less.
+def test_importing_loads_nothing_that_takes_long() -> None:
+    # How long it takes is measured in benches/python.py.
     code = (
-        "import sys, time; started = time.process_time(); import retune; print(time.process_time() - started);"
+        "import sys, retune;"
         "print(*{'numpy', 'pandas', 'PIL', 'tqdm', 'matplotlib', 'torch', 'timm', 'sklearn'} & set(sys.modules))"
     )
-    said = [subprocess.check_output([sys.executable, "-c", code], text=True).split() for _ in range(5)]
-    assert min(float(seconds) for seconds, *_ in said) < 0.1
-    assert all(heavy == [] for _, *heavy in said)
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == []
 
 
 def test_models_name_their_layers_and_tensors(backbone: str) -> None:
