@@ -20,7 +20,7 @@ commands  whole programs from start to end on a folder of images and a file of w
 growth    how the time of a whole linear probe grows with the images
 threads   steps with one thread and with all
 startup   from nothing to the end of the first step
-card      steps on a graphics card in float32, float32 with factors of 19 bits (TF32), and bfloat16 (autocast), in turns of
+card      steps on a graphics card in float32, float32 with factors of 11 significant bits (TF32), and bfloat16 (autocast), in turns of
           16 steps, after which the host waits for the card; each step takes its images from the host; PyTorch with CUDA in
           its faster layout
 """

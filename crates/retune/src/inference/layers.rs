@@ -1,7 +1,7 @@
 //! What a model makes of a batch at several layers, in one forward pass.
 
 use super::{InferenceError, Layer, class_token_and_mean, images};
-use crate::device::host_values;
+use crate::device::{self, DeviceError};
 use crate::loading::{Batch, Loader, Order};
 use crate::models::{Activation, Model};
 use crate::monitor::Monitor;
@@ -34,7 +34,7 @@ pub fn for_each_batch_at(
         if monitor.canceled() {
             return Err(InferenceError::Interrupted);
         }
-        let outputs = outputs(model, &batch, layers, positions);
+        let outputs = outputs(model, &batch, layers, positions)?;
         for rows in &outputs {
             let width = rows.len() / batch.n;
             if let Some(at) = rows.iter().position(|value| !value.is_finite()) {
@@ -49,7 +49,7 @@ pub fn for_each_batch_at(
 }
 
 /// Each block runs once, however many layers are asked for.
-fn outputs(model: &Model, batch: &Batch, layers: &[Layer], positions: Positions) -> Vec<Vec<f32>> {
+fn outputs(model: &Model, batch: &Batch, layers: &[Layer], positions: Positions) -> Result<Vec<Vec<f32>>, DeviceError> {
     let device = model.parameters.tensors()[0].device();
     let mut order: Vec<usize> = (0..layers.len()).collect();
     order.sort_by_key(|&index| blocks_before(layers[index], model));
@@ -66,9 +66,9 @@ fn outputs(model: &Model, batch: &Batch, layers: &[Layer], positions: Positions)
             _ if pooled => x.clone().pool(),
             _ => x.clone().flatten(),
         };
-        outputs[index] = host_values(output);
+        outputs[index] = device::read(output)?;
     }
-    outputs
+    Ok(outputs)
 }
 
 /// How many blocks run until the layer's output is there.
@@ -103,6 +103,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::device::host_values;
     use crate::models::ModelConfig;
 
     /// Either pooling alone is compared with timm's in `tests/timm_parity.rs`; they are the halves of this one.

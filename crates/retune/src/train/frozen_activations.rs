@@ -209,7 +209,7 @@ impl FrozenActivations {
         let indices: Vec<usize> = (0..dataset.len()).collect();
         for indices in indices.chunks(batch_size.max(1)) {
             let Some(entry) = self.batch(indices, &device) else { return Ok(None) };
-            let rows = host_values(model.forward_range(entry, self.block..end).pool());
+            let rows = device::read(model.forward_range(entry, self.block..end).pool())?;
             if let Some(at) = rows.iter().position(|value| !value.is_finite()) {
                 let image = dataset.samples[indices[at / classes.max(1)]].name.to_string();
                 return Err(InferenceError::NotFinite { image }.into());

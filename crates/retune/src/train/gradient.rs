@@ -13,7 +13,7 @@ use super::loss::{Loss, Targets};
 use super::options::{BatchNormPolicy, Precision, TrainOptions};
 use crate::collective::parts;
 use crate::device::values::{self, Sum};
-use crate::device::{self, Numbers};
+use crate::device::{self, DeviceError, Numbers};
 use crate::inference;
 use crate::loading::Batch;
 use crate::models::{Activation, Dropping, Model, ObservedStatistics, Parameters, Pass};
@@ -88,12 +88,15 @@ impl LossGradients {
     /// # Panics
     /// If the device fails.
     pub fn loss(&self) -> f64 {
-        self.known()[0]
+        self.known().unwrap_or_else(|error| panic!("{error}"))[0]
     }
 
     /// The numbers, for which the host waits.
-    pub(super) fn known(&self) -> [f64; 2] {
-        Numbers::fetch(vec![self.numbers.clone()]).unwrap_or_else(|error| panic!("{error}"))[0]
+    ///
+    /// # Errors
+    /// What the device failed in.
+    pub(super) fn known(&self) -> Result<[f64; 2], DeviceError> {
+        Ok(Numbers::fetch(vec![self.numbers.clone()])?[0])
     }
 
     /// The values of the gradients, flat, on the host.

@@ -219,7 +219,7 @@ impl Trainer {
                 let learning_rate = options.lowest * (growth * step as f64).exp();
                 let dropping = self.dropping(&model, epoch, batch.number);
                 let found = loss_gradients(&model, &batch, &Differentiation { dropping, ..what });
-                let loss = found.loss();
+                let [loss, _] = found.known()?;
                 average = PAST * average + (1.0 - PAST) * loss;
                 let smoothed = average / (1.0 - PAST.powi(step as i32 + 1));
                 if !loss.is_finite() && step == 0 {

@@ -180,7 +180,7 @@ impl<'a> Sums<'a> {
         let mut numbers = [f64::from(NOTHING); 2];
         let mut observed = Vec::new();
         if let Some(own) = own {
-            numbers = own.known();
+            numbers = own.known().unwrap_or_else(|error| panic!("{error}"));
             observed = encoded(own.observed);
         }
         self.processes.add_f64(&mut self.numbers, &numbers);
