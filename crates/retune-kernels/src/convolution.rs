@@ -92,7 +92,7 @@ impl ConvolutionShape {
     }
 
     /// Whether every pixel is multiplied with the same matrix, as the rows of a linear layer are.
-    fn is_linear(&self) -> bool {
+    pub(crate) fn is_linear(&self) -> bool {
         let pads = (self.vertical_padding, self.horizontal_padding) != ((0, 0), (0, 0));
         self.kernel == 1 && self.stride == 1 && self.groups == 1 && !pads
     }

@@ -7,6 +7,7 @@ mod activation;
 mod attention;
 mod convolution;
 mod gradient_seed;
+mod im2col;
 mod layer_norm;
 mod pooling;
 mod shared_batch_norm;
@@ -37,7 +38,12 @@ pub fn are_enabled() -> bool {
 
 /// Whether this crate's own operators are turned on and can run on `device`.
 fn run_on(device: &Device) -> bool {
-    are_enabled() && device.clone().inner() == Device::flex()
+    are_enabled() && is_cpu(device)
+}
+
+/// Whether a device, or what differentiates on it, computes in the memory of the host.
+fn is_cpu(device: &Device) -> bool {
+    device.clone().inner() == Device::flex()
 }
 
 /// `[batch, channels, height, width]` to `[batch, height, width, channels]`, as a view.

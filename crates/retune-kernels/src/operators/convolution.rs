@@ -4,7 +4,8 @@ use burn::tensor::module::{self, conv2d};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{DType, Tensor, activation};
 
-use super::{channels_first, channels_last, run_on};
+use super::im2col::convolution_by_rows;
+use super::{channels_first, channels_last, is_cpu, run_on};
 use crate::convolution::{After, ConvolutionShape, forward, input_gradient, weight_gradient};
 use crate::elementwise::{column_sums, mask_by_limits};
 use crate::operator::{Array, Kept, Needs, Operator, run};
@@ -45,23 +46,17 @@ pub fn convolution(x: Tensor<4>, weight: Tensor<4>, window: Window, following: F
     if !run_on(&x.device()) {
         return plain_convolution(x, weight, window, following);
     }
+    let shape = shape_of(&x, &weight, window);
+    let (height, width) = shape.output();
+    FusedConvolution::apply(shape, x, weight, following, vec![shape.batch, height, width, shape.outputs])
+}
+
+fn shape_of(x: &Tensor<4>, weight: &Tensor<4>, window: Window) -> ConvolutionShape {
     let [batch, height, width, inputs] = x.dims();
     let [outputs, _, kernel, _] = weight.dims();
     let Window { stride, vertical_padding, horizontal_padding, groups } = window;
     let input = (height, width);
-    let shape = ConvolutionShape {
-        batch,
-        input,
-        inputs,
-        outputs,
-        kernel,
-        stride,
-        vertical_padding,
-        horizontal_padding,
-        groups,
-    };
-    let (height, width) = shape.output();
-    FusedConvolution::apply(shape, x, weight, following, vec![batch, height, width, outputs])
+    ConvolutionShape { batch, input, inputs, outputs, kernel, stride, vertical_padding, horizontal_padding, groups }
 }
 
 /// `limits((x · weightᵀ) · scale + shift + residual)` over the last dimension of `x`, `weight` being
@@ -82,7 +77,6 @@ pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, following: Follow
 }
 
 fn plain_convolution(x: Tensor<4>, weight: Tensor<4>, window: Window, following: Following<4>) -> Tensor<4> {
-    let Window { stride, vertical_padding, horizontal_padding, groups } = window;
     let Following { scale, shift, residual, limits } = following;
     // A factor on a channel is a factor on its weights, which are fewer than its values.
     let outputs = weight.dims()[0];
@@ -90,16 +84,24 @@ fn plain_convolution(x: Tensor<4>, weight: Tensor<4>, window: Window, following:
         Some(scale) => weight * scale.reshape([outputs, 1, 1, 1]),
         None => weight,
     };
+    let y = if window.groups == 1 && rounds_factors(&x) {
+        sums(x.cast(DType::BF16), weight.cast(DType::BF16), window).cast(DType::F32)
+    } else {
+        sums(x, weight, window)
+    };
+    plain_end(plus(y, shift), residual, limits)
+}
+
+/// The sums of a convolution: as a product where Burn's own convolutions are slow, which is on graphics cards.
+fn sums(x: Tensor<4>, weight: Tensor<4>, window: Window) -> Tensor<4> {
+    let Window { stride, vertical_padding, horizontal_padding, groups } = window;
+    if cfg!(feature = "cards") && groups == 1 && !is_cpu(&x.device()) {
+        let shape = shape_of(&x, &weight, window);
+        return convolution_by_rows(x, weight, shape);
+    }
     let padding = [vertical_padding, horizontal_padding];
     let options = ConvOptions::new_with_padding([stride, stride], padding, [1, 1], groups);
-    let x = channels_first(x);
-    let y = if groups == 1 && rounds_factors(&x) {
-        let y = conv2d(x.cast(DType::BF16), weight.cast(DType::BF16), None, options).cast(DType::F32);
-        plus(channels_last(y), shift)
-    } else {
-        channels_last(conv2d(x, weight, shift, options))
-    };
-    plain_end(y, residual, limits)
+    channels_last(conv2d(channels_first(x), weight, None, options))
 }
 
 fn plain_linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, following: Following<D>) -> Tensor<D> {
