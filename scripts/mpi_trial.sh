@@ -10,7 +10,7 @@ if ! command -v mpirun >/dev/null || ! command -v mpicc >/dev/null; then
     exit 1
 fi
 cargo clippy --release --workspace --all-targets --features mpi -- -D warnings
-cargo test --release --workspace --features mpi --test mpi
+cargo test --release --workspace --features mpi --test program mpi::
 cargo test --release --workspace --features mpi --lib -- collective:: shared_gradients::
 
 if [ $# -eq 2 ]; then

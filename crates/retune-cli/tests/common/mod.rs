@@ -1,5 +1,5 @@
 //! A place to run the program in, with tiny images of two colors.
-#![allow(dead_code, reason = "each test program uses its own part")]
+#![allow(dead_code, reason = "the test of embedded commands uses a part")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Several processes against one. Threads stand in for processes here; `crates/retune-cli/tests/mpi.rs` has real ones.
+//! Several processes against one. Threads stand in for processes here; `crates/retune-cli/tests/program/mpi.rs` has real ones.
 
 use std::num::NonZeroUsize;
 use std::path::Path;

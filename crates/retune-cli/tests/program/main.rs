@@ -1,0 +1,39 @@
+//! The program as its users run it: each file is a kind of thing that they do, or that befalls them.
+//!
+//! All are one program of tests, because each would take as long to link as to compile.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod advising;
+mod bad_input;
+mod browser;
+mod calibration;
+mod channels;
+mod checkpoints;
+mod classes;
+mod command_line;
+mod comparing;
+mod data_layouts;
+mod exporting;
+mod features;
+mod going_on;
+mod hub_data;
+mod images_seen;
+mod interruptions;
+mod knn;
+mod labels;
+mod many_classes;
+mod mpi;
+mod multi_label;
+mod multi_label_judged;
+mod pages;
+mod precision;
+mod probe;
+mod report;
+mod representations;
+mod same_bytes;
+mod tensors;
+mod umap_onto;
+mod verifying;
+mod without_locks;
