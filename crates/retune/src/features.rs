@@ -232,7 +232,7 @@ fn write_rows(
     let format = FeatureFormat::of(path)?;
     check_is_no_folder(path)?;
     let (dataset, size) = (loader.dataset(), loader.options().batch_size);
-    let origin = Origin::of(model, loader, layer, shard);
+    let origin = Origin::of(model, loader, layer, shard).map_err(InferenceError::from)?;
     let images = origin.range();
     let mut partial = Partial::open(path, &origin, images.len(), size, monitor)?;
     let left = images.start / size + partial.batches()..images.end.div_ceil(size);

@@ -359,7 +359,7 @@ fn low_rank_training_starts_where_the_fixtures_did() {
             .factors()
             .iter()
             .map(|(&index, factors)| {
-                let [values, _] = factors.values();
+                let [values, _] = factors.values().unwrap();
                 (specs[index].name.clone(), NamedTensor { shape: vec![2, values.len() / 2], values })
             })
             .collect();

@@ -8,8 +8,8 @@ use std::ops::{Add, Div, Mul, Sub};
 use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
 
-use super::is_cpu;
-use super::transfers::{InPlace, host_values, host_values_of_all, tensor, with_values};
+use super::transfers::{InPlace, host_values, read_all, tensor, with_values};
+use super::{DeviceError, is_cpu};
 
 /// Values that one task updates; large enough that splitting costs nothing.
 pub(crate) const CHUNK: usize = 1 << 15;
@@ -139,9 +139,12 @@ impl Rule<1, 0> for Scale {
 pub(crate) fn clip_norm(mut tensors: Vec<&mut Tensor<1>>, limit: f64) {
     // PyTorch's guard against division by zero.
     const GUARD: f64 = 1e-6;
-    if tensors.iter().all(|tensor| is_cpu(&tensor.device())) {
+    let in_place: Option<Vec<InPlace>> = tensors.iter().map(|tensor| InPlace::of(tensor)).collect();
+    if let Some(in_place) = in_place {
         let add = |sum: f64, values: &[f32]| values.iter().fold(sum, |sum, &value| sum + f64::from(value).powi(2));
-        let squares = tensors.iter().fold(0.0, |sum, tensor| with_values(tensor, |values| add(sum, values)));
+        let squares = in_place.iter().fold(0.0, |sum, array| add(sum, array.values()));
+        // Whoever holds memory keeps an update from happening in place.
+        drop(in_place);
         let scale = (limit / (squares.sqrt() + GUARD)).min(1.0) as f32;
         if scale < 1.0 {
             tensors.iter_mut().for_each(|tensor| update([tensor], [], Scale(scale)));
@@ -155,16 +158,22 @@ pub(crate) fn clip_norm(mut tensors: Vec<&mut Tensor<1>>, limit: f64) {
 }
 
 /// The squared norm of each tensor; by one read from another device than the CPU.
-pub(crate) fn squared_norms<'a>(tensors: impl IntoIterator<Item = &'a Tensor<1>>) -> Vec<f64> {
+///
+/// # Errors
+/// What the device failed in.
+pub(crate) fn squared_norms<'a>(tensors: impl IntoIterator<Item = &'a Tensor<1>>) -> Result<Vec<f64>, DeviceError> {
     let of_host = |values: &[f32]| values.iter().map(|&value| f64::from(value).powi(2)).sum();
     of_each(tensors, of_host, |tensor| tensor.square().sum())
 }
 
 /// Whether all values are finite; by one read from another device than the CPU.
-pub(crate) fn are_finite<'a>(tensors: impl IntoIterator<Item = &'a Tensor<1>>) -> bool {
+///
+/// # Errors
+/// What the device failed in.
+pub(crate) fn are_finite<'a>(tensors: impl IntoIterator<Item = &'a Tensor<1>>) -> Result<bool, DeviceError> {
     let of_host = |values: &[f32]| f64::from(u8::from(values.iter().all(|value| value.is_finite())));
-    let finite = of_each(tensors, of_host, |tensor| tensor.is_finite().all().float());
-    finite.into_iter().all(|finite| finite == 1.0)
+    let finite = of_each(tensors, of_host, |tensor| tensor.is_finite().all().float())?;
+    Ok(finite.into_iter().all(|finite| finite == 1.0))
 }
 
 /// A number of each tensor: found on the host for those of the CPU, else on their device, and read all at once.
@@ -172,7 +181,7 @@ fn of_each<'a>(
     tensors: impl IntoIterator<Item = &'a Tensor<1>>,
     of_host: impl Fn(&[f32]) -> f64,
     of_device: impl Fn(Tensor<1>) -> Tensor<1>,
-) -> Vec<f64> {
+) -> Result<Vec<f64>, DeviceError> {
     let tensors: Vec<&Tensor<1>> = tensors.into_iter().collect();
     if tensors.iter().all(|tensor| is_cpu(&tensor.device())) {
         return tensors.into_iter().map(|tensor| with_values(tensor, &of_host)).collect();
@@ -182,17 +191,22 @@ fn of_each<'a>(
 
 /// For each pair of tensors of one length, whether their values are the same, bit for bit: 0 is not −0. By one read from
 /// another device than the CPU, where NaN is the same as nothing.
-pub(crate) fn are_same<'a>(pairs: impl IntoIterator<Item = (&'a Tensor<1>, &'a Tensor<1>)>) -> Vec<bool> {
+///
+/// # Errors
+/// What the device failed in.
+pub(crate) fn are_same<'a>(
+    pairs: impl IntoIterator<Item = (&'a Tensor<1>, &'a Tensor<1>)>,
+) -> Result<Vec<bool>, DeviceError> {
     let pairs: Vec<_> = pairs.into_iter().collect();
     if pairs.iter().all(|(one, _)| is_cpu(&one.device())) {
-        let same = |(one, other)| with_values(one, |one| with_values(other, |other| have_same_bits(one, other)));
+        let same = |(one, other)| with_values(one, |one| with_values(other, |other| have_same_bits(one, other)))?;
         return pairs.into_iter().map(same).collect();
     }
     let same = |(one, other): (&Tensor<1>, &Tensor<1>)| {
         let inverses = one.clone().recip().equal(other.clone().recip());
         (one.clone().equal(other.clone()) & inverses).all().float()
     };
-    read_numbers(pairs.into_iter().map(same).collect()).into_iter().map(|same| same == 1.0).collect()
+    Ok(read_numbers(pairs.into_iter().map(same).collect())?.into_iter().map(|same| same == 1.0).collect())
 }
 
 fn have_same_bits(one: &[f32], other: &[f32]) -> bool {
@@ -200,8 +214,8 @@ fn have_same_bits(one: &[f32], other: &[f32]) -> bool {
 }
 
 /// The values of tensors of one value each, by one read.
-fn read_numbers(numbers: Vec<Tensor<1>>) -> Vec<f64> {
-    host_values_of_all(numbers).into_iter().flatten().map(f64::from).collect()
+fn read_numbers(numbers: Vec<Tensor<1>>) -> Result<Vec<f64>, DeviceError> {
+    Ok(read_all(numbers)?.into_iter().flatten().map(f64::from).collect())
 }
 
 #[cfg(test)]
@@ -245,18 +259,18 @@ mod tests {
         let place = values.as_ptr();
         let mut sum = on_cpu(values);
         update([&mut sum], [&on_cpu(vec![0.5, -0.5])], Sum);
-        assert!(with_values(&sum, |seen| seen.as_ptr() == place && seen == [1.5, 1.5]));
+        assert!(with_values(&sum, |seen| seen.as_ptr() == place && seen == [1.5, 1.5]).unwrap());
         let mut zeros = zeros_like(&sum);
-        let place = with_values(&zeros, <[f32]>::as_ptr);
+        let place = with_values(&zeros, <[f32]>::as_ptr).unwrap();
         update([&mut zeros], [&sum], Sum);
-        assert!(with_values(&zeros, |seen| seen.as_ptr() == place && seen == [1.5, 1.5]));
+        assert!(with_values(&zeros, |seen| seen.as_ptr() == place && seen == [1.5, 1.5]).unwrap());
     }
 
     #[test]
     fn norms_are_clipped_together_and_small_ones_stay() {
         let (mut one, mut other) = (on_cpu(vec![3.0]), on_cpu(vec![0.0, -4.0]));
         clip_norm(vec![&mut one, &mut other], 10.0);
-        assert_eq!(squared_norms([&one, &other]), [9.0, 16.0]);
+        assert_eq!(squared_norms([&one, &other]).unwrap(), [9.0, 16.0]);
         // The norm is 5.
         clip_norm(vec![&mut one, &mut other], 1.0);
         let [one, other] = [one, other].map(host_values);
@@ -266,11 +280,12 @@ mod tests {
     #[test]
     fn infinity_and_signs_of_zero_are_seen() {
         let finite = on_cpu(vec![1.0, f32::MAX]);
-        assert!(are_finite([&finite, &finite]));
+        assert!(are_finite([&finite, &finite]).unwrap());
         for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            assert!(!are_finite([&finite, &on_cpu(vec![0.0, wrong])]));
+            assert!(!are_finite([&finite, &on_cpu(vec![0.0, wrong])]).unwrap());
         }
         let (zero, negative) = (on_cpu(vec![0.0]), on_cpu(vec![-0.0]));
-        assert_eq!(are_same([(&zero, &negative), (&zero, &zero), (&negative, &negative)]), [false, true, true]);
+        let pairs = [(&zero, &negative), (&zero, &zero), (&negative, &negative)];
+        assert_eq!(are_same(pairs).unwrap(), [false, true, true]);
     }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::shard::Shard;
+use crate::device::DeviceError;
 use crate::inference::Layer;
 use crate::loading::Loader;
 use crate::models::{Model, Precision};
@@ -35,11 +36,11 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    pub fn of(model: &Model, loader: &Loader, layer: Layer, shard: Option<Shard>) -> Self {
+    pub fn of(model: &Model, loader: &Loader, layer: Layer, shard: Option<Shard>) -> Result<Self, DeviceError> {
         let options = loader.options();
-        Self {
+        Ok(Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            model: format!("{:016x}", model_hash(model)),
+            model: format!("{:016x}", model_hash(model)?),
             device: model.parameters.tensors().first().map_or(String::new(), |tensor| format!("{:?}", tensor.device())),
             layer: format!("{layer:?}"),
             preprocessing: format!("{:?} {:?}", options.preprocessing, options.augmentation),
@@ -49,7 +50,7 @@ impl Origin {
             transformed: options.transform.is_some(),
             precision: model.precision(),
             shard,
-        }
+        })
     }
 
     /// That of all shards together.
@@ -105,10 +106,10 @@ fn is_float32(precision: &Precision) -> bool {
 }
 
 /// Architecture and parameters.
-fn model_hash(model: &Model) -> u64 {
+fn model_hash(model: &Model) -> Result<u64, DeviceError> {
     let start = retune_random::hash(format!("{:?}", model.config()).as_bytes());
-    let combine = |hash: u64, index: usize| combined_hashes(hash, model.parameters.hash(index));
-    (0..model.parameters.tensors().len()).fold(start, combine)
+    let combine = |hash: u64, index: usize| Ok(combined_hashes(hash, model.parameters.hash(index)?));
+    (0..model.parameters.tensors().len()).try_fold(start, combine)
 }
 
 /// Names, labels and corruptions, and of each file its length and when it was changed.

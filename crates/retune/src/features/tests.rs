@@ -249,7 +249,7 @@ fn another_precision_starts_anew() {
     // What is left is compared.
     assert!(told[1].contains("with float32 in 3 images"), "{told:?}");
     assert_eq!(read(&path).unwrap(), table(&rounding, &loader, Layer::Pooled, &Silent).unwrap());
-    let [one, other] = [&model, &rounding].map(|model| Origin::of(model, &loader, Layer::Pooled, None));
+    let [one, other] = [&model, &rounding].map(|model| Origin::of(model, &loader, Layer::Pooled, None).unwrap());
     assert!(!serde_json::to_string(&one).unwrap().contains("precision") && one.difference(&other).is_some());
 }
 

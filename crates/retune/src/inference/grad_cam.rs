@@ -9,7 +9,7 @@
 
 use burn::tensor::Tensor;
 
-use crate::device::{self, host_values};
+use crate::device;
 use crate::models::{Activation, Model, Parameters, Pass};
 
 /// How much each place of an image speaks for a class.
@@ -39,7 +39,7 @@ impl GradCam {
 const AT_ONCE: usize = 8;
 
 /// What in each of some images, `[n, height, width, channels]`, speaks for the class at its place in `classes`. `None` if
-/// the model has no features whose places are those of the image, or gives values that are not finite.
+/// the model has no features whose places are those of the image, or gives values that are not finite, and if the device fails.
 pub fn grad_cam(model: &Model, images: &Tensor<4>, classes: &[usize]) -> Option<Vec<GradCam>> {
     let device = model.parameters.tensors()[0].device();
     let constants = model.parameters.tensors().iter().map(|tensor| Tensor::from_inner(tensor.clone())).collect();
@@ -59,9 +59,9 @@ fn maps_of(model: &Model, parameters: &Parameters, images: Activation, classes: 
     let features = pass.into_watched()?;
     // Images do not mix in evaluation, so the gradient of the sum is each image's own.
     let mut gradients = of_classes(logits, classes).backward();
-    let gradient = host_values(features.grad_remove(&mut gradients)?);
+    let gradient = device::read(features.grad_remove(&mut gradients)?).ok()?;
     let [_, height, width, channels] = features.dims();
-    let values = host_values(features.inner());
+    let values = device::read(features.inner()).ok()?;
     let of_image = |(values, gradient): (&[f32], &[f32])| {
         let weights = channel_means(gradient, channels);
         let place = |values: &[f32]| values.iter().zip(&weights).map(|(value, weight)| value * weight).sum::<f32>();

@@ -4,7 +4,7 @@ use image::RgbImage;
 use retune_pixels::picture::Picture;
 
 use super::{sigmoid, softmax_at};
-use crate::device::{self, host_values};
+use crate::device::{self, DeviceError};
 use crate::models::Model;
 
 /// A class and its probability.
@@ -22,17 +22,20 @@ impl Model {
     /// The probability of each class for an image of any size, the most likely first, at the model's temperature where it
     /// has one. Those of a model for several labels do not add up to 1.
     ///
+    /// # Errors
+    /// What the device failed in; the CPU does not.
+    ///
     /// ```
     /// use image::RgbImage;
     /// use retune::models::Model;
     ///
     /// let cpu = retune::device::by_name("cpu")?;
     /// let model = Model::from_scratch(None, Some("test_resnet"), Clone::clone, 0, &cpu)?;
-    /// let classes = model.predict(&RgbImage::new(120, 80));
+    /// let classes = model.predict(&RgbImage::new(120, 80))?;
     /// assert!(classes[0].probability >= classes[1].probability);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn predict(&self, image: &RgbImage) -> Vec<ClassProbability> {
+    pub fn predict(&self, image: &RgbImage) -> Result<Vec<ClassProbability>, DeviceError> {
         let preprocessing = self.config().preprocessing();
         let picture = Picture::from(image.clone()).for_channels(preprocessing.channels);
         let (height, width) = (preprocessing.height as usize, preprocessing.width as usize);
@@ -42,7 +45,7 @@ impl Model {
         let device = self.parameters.tensors()[0].device();
         let input = device::tensor(values, [1, height, width, channels], &device);
         let temperature = self.config().temperature().unwrap_or(1.0);
-        let logits = host_values(self.logits(input));
+        let logits = device::read(self.logits(input))?;
         let probabilities = match self.config().is_multi_label() {
             true => logits.iter().map(|&logit| sigmoid(logit)).collect(),
             false => softmax_at(temperature, &logits),
@@ -54,6 +57,6 @@ impl Model {
         };
         let mut classes: Vec<ClassProbability> = probabilities.into_iter().enumerate().map(class).collect();
         classes.sort_by(|one, other| other.probability.total_cmp(&one.probability));
-        classes
+        Ok(classes)
     }
 }

@@ -164,7 +164,7 @@ mod tests {
         // Nothing in common is nothing to keep, and nothing to say.
         let names = classes(&["ant", "bee"]);
         let [known, zeros] = [Known, Zeros].map(|head| model.with_classes(&names, head, 0).unwrap());
-        assert!(known.parameters.equal(&zeros.parameters) && known.notes.is_empty());
+        assert!(known.parameters.equal(&zeros.parameters).unwrap() && known.notes.is_empty());
     }
 
     #[test]

@@ -437,16 +437,17 @@ impl Model {
         let known = |spec: &ParameterSpec| {
             let old = self.parameters.position(&spec.name);
             if let Some((rows, old)) = rows.as_ref().zip(old).filter(|_| spec.block == own_head) {
-                return Some(device::tensor(rows.take(&self.parameters.values(old)), [spec.len()], &device));
+                let values = self.parameters.values_at(&[old]).map_err(WeightsError::from)?.concat();
+                return Ok(Some(device::tensor(rows.take(&values), [spec.len()], &device)));
             }
             let keeps = spec.block != own_head || head == HeadInitialization::Keep;
-            match old.filter(|&old| keeps && self.network.specs[old].shape == spec.shape) {
+            Ok(match old.filter(|&old| keeps && self.network.specs[old].shape == spec.shape) {
                 Some(old) => Some(self.parameters.tensors()[old].clone()),
                 None if head == HeadInitialization::Normal => None,
                 None => Some(Tensor::zeros([spec.len()], &device)),
-            }
+            })
         };
-        let known = network.specs.iter().map(known).collect();
+        let known = network.specs.iter().map(known).collect::<Result<_, ModelError>>()?;
         let parameters = Parameters::complete(network.specs.clone(), known, seed, &device);
         let mut notes = self.notes.clone();
         notes.extend(rows.map(|rows| rows.note()));

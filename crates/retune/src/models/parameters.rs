@@ -11,7 +11,7 @@ use burn::tensor::{Device, Tensor};
 use rand::RngExt;
 use rayon::prelude::*;
 
-use crate::device::{self, host_values, host_values_of_all, values, with_values};
+use crate::device::{self, DeviceError, host_values, read_all, values, with_values};
 use crate::files;
 
 /// What a parameter is to its layer; optimizers and methods choose by it.
@@ -183,31 +183,50 @@ impl Parameters {
     }
 
     /// Whether all values are those of `other`, bit for bit: 0 is not −0.
-    pub fn equal(&self, other: &Self) -> bool {
+    ///
+    /// # Errors
+    /// What the device failed in.
+    pub fn equal(&self, other: &Self) -> Result<bool, DeviceError> {
         let lengths = |parameters: &Self| parameters.specs.iter().map(ParameterSpec::len).collect::<Vec<_>>();
-        lengths(self) == lengths(other) && !self.differing(other).contains(&true)
+        Ok(lengths(self) == lengths(other) && !self.differing(other)?.contains(&true))
     }
 
     /// For each parameter, whether any bit is not that of `other`, parameters of the same model.
-    pub(crate) fn differing(&self, other: &Self) -> Vec<bool> {
-        values::are_same(self.tensors.iter().zip(&other.tensors)).into_iter().map(|same| !same).collect()
+    ///
+    /// # Errors
+    /// What the device failed in.
+    pub(crate) fn differing(&self, other: &Self) -> Result<Vec<bool>, DeviceError> {
+        Ok(values::are_same(self.tensors.iter().zip(&other.tensors))?.into_iter().map(|same| !same).collect())
     }
 
     /// The values of the parameter at `index`, flat, on the host.
+    ///
+    /// # Panics
+    /// If another device than the CPU fails.
     pub fn values(&self, index: usize) -> Vec<f32> {
         host_values(self.tensors[index].clone())
     }
 
     /// The values of the parameters at `indices`, by one read from a device.
-    pub(crate) fn values_at(&self, indices: &[usize]) -> Vec<Vec<f32>> {
-        host_values_of_all(indices.iter().map(|&index| self.tensors[index].clone()).collect())
+    ///
+    /// # Errors
+    /// What the device failed in.
+    pub(crate) fn values_at(&self, indices: &[usize]) -> Result<Vec<Vec<f32>>, DeviceError> {
+        read_all(indices.iter().map(|&index| self.tensors[index].clone()).collect())
     }
 
     /// A hash of the values of the parameter at `index`, computed at most once of values that do not change.
-    pub(crate) fn hash(&self, index: usize) -> u64 {
+    ///
+    /// # Errors
+    /// What the device failed in.
+    pub(crate) fn hash(&self, index: usize) -> Result<u64, DeviceError> {
+        if let Some(hash) = self.hashes[index].get() {
+            return Ok(*hash);
+        }
         // Eight bytes at a time: after each epoch of several processes, all weights pass through here.
         let of_values = |values: &[f32]| retune_random::keyed_hash(0, &files::little_endian(values));
-        *self.hashes[index].get_or_init(|| with_values(&self.tensors[index], of_values))
+        let hash = with_values(&self.tensors[index], of_values)?;
+        Ok(*self.hashes[index].get_or_init(|| hash))
     }
 
     /// Replaces the tensor at `index`.
@@ -306,11 +325,11 @@ mod tests {
         };
         let mut parameters = Parameters::initialize(vec![spec("a"), spec("b")].into(), 0, &Device::flex());
         let copy = parameters.clone();
-        let of_ones = parameters.hash(0);
+        let of_ones = parameters.hash(0).unwrap();
         assert_eq!(of_ones, retune_random::keyed_hash(0, &files::little_endian(&[1.0, 1.0])));
         assert_eq!(copy.hashes[0].get(), Some(&of_ones), "who shares a tensor shares its hash");
         parameters.set_values(0, vec![1.0, 2.0]);
-        assert_eq!(parameters.hash(0), retune_random::keyed_hash(0, &files::little_endian(&[1.0, 2.0])));
-        assert_eq!((copy.hash(0), copy.hash(1)), (of_ones, of_ones));
+        assert_eq!(parameters.hash(0).unwrap(), retune_random::keyed_hash(0, &files::little_endian(&[1.0, 2.0])));
+        assert_eq!([0, 1].map(|index| copy.hash(index).unwrap()), [of_ones, of_ones]);
     }
 }

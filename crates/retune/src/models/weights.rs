@@ -11,6 +11,7 @@ use super::checkpoint::{Checkpoint, ForeignFormat, is_batch_counter};
 use super::naming::NamingError;
 use super::parameters::{ParameterSpec, Parameters};
 use super::position_embedding::{self, PositionGrid};
+use crate::device::DeviceError;
 use crate::files::{self, FileError};
 
 /// Why weights could not be taken from a file, or written to one.
@@ -20,6 +21,9 @@ pub enum WeightsError {
     /// The file could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The device did not give the weights.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// The file is damaged, or is cut off.
     #[error("{path} is not a readable {format} file: {reason}", path = path.display())]
     Unreadable {
@@ -248,20 +252,23 @@ fn checked(
 /// # Errors
 /// Names the path and the reason, such as a full disk.
 pub fn write_safetensors(path: &Path, parameters: &Parameters) -> Result<(), WeightsError> {
-    write_tensors(path, named_tensors(parameters, 0..parameters.specs().len()))
+    write_tensors(path, named_tensors(parameters, 0..parameters.specs().len())?)
 }
 
 /// The parameters at `indices` by name, with their shapes and values.
+///
+/// # Errors
+/// What the device failed in.
 pub(crate) fn named_tensors(
     parameters: &Parameters,
     indices: impl IntoIterator<Item = usize>,
-) -> BTreeMap<String, NamedTensor> {
+) -> Result<BTreeMap<String, NamedTensor>, DeviceError> {
     let indices: Vec<usize> = indices.into_iter().collect();
     let specs = indices.iter().map(|&index| &parameters.specs()[index]);
     let named = |(spec, values): (&ParameterSpec, Vec<f32>)| {
         (spec.name.clone(), NamedTensor { shape: spec.shape.clone(), values })
     };
-    specs.zip(parameters.values_at(&indices)).map(named).collect()
+    Ok(specs.zip(parameters.values_at(&indices)?).map(named).collect())
 }
 
 /// Writes named tensors as a `.safetensors` file.

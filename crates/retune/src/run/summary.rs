@@ -192,7 +192,7 @@ pub(crate) fn renewed(
     let TrainOptions { batch_size, threads, batch_norm, seed, .. } = *options;
     let copy = mixed.clone();
     let images = || evaluation_loader(data.train.clone(), &copy, batch_size, threads);
-    Ok(running_statistics::renew(mixed, reference, batch_norm, images, seed)?)
+    running_statistics::renew(mixed, reference, batch_norm, images, seed)
 }
 
 /// Evaluates a model on validation and every further set; `name` is the model's in messages.

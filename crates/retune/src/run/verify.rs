@@ -140,14 +140,15 @@ fn check_frozen(plan: &Plan, start: &Model, end: &Model) -> Check {
     }
     let changed = plan.changed_parameters(start.blocks(), specs);
     match train::first_difference(&start.parameters, &end.parameters, &changed) {
-        Some(name) => {
+        Ok(Some(name)) => {
             let detail = format!("'{name}' is not as in the model that the run began with");
             Check::new(what, Outcome::Broken, detail)
         }
-        None => {
+        Ok(None) => {
             let frozen = changed.iter().filter(|changed| !**changed).count();
             Check::new(what, Outcome::Holds, format!("{frozen} of {} are as they were, to the bit", specs.len()))
         }
+        Err(error) => Check::new(what, Outcome::Unchecked, error.to_string()),
     }
 }
 

@@ -110,7 +110,7 @@ impl Checkpoints {
         let write = |name: &str, parameters: &Parameters| write_changed(directory, name, parameters, &state.initial);
         write(CURRENT, &state.model.parameters)?;
         // At the end of a phase, the next one starts from here.
-        if !state.phase_start.equal(&state.model.parameters) {
+        if !state.phase_start.equal(&state.model.parameters)? {
             write(PHASE_START, &state.phase_start)?;
         }
         let average = training.average.as_ref().map(|average| &average.parameters);
@@ -126,13 +126,13 @@ impl Checkpoints {
             write_epoch(directory, &candidate_file(number), candidate, &state.initial)?;
         }
         let names = specs.iter().map(|spec| spec.name.clone());
-        weights::write_tensors(&directory.join(OPTIMIZER), training.optimizer.tensors(names))?;
+        weights::write_tensors(&directory.join(OPTIMIZER), training.optimizer.tensors(names)?)?;
         if let Some(adapters) = &state.merged_adapters {
-            weights::write_tensors(&directory.join(low_rank_file(MERGED)), adapters.tensors(specs))?;
+            weights::write_tensors(&directory.join(low_rank_file(MERGED)), adapters.tensors(specs)?)?;
         }
         let mut adapter_updates = Vec::new();
         if let Some(adapters) = &training.adapters {
-            let (tensors, updates) = adapters.tensors(specs);
+            let (tensors, updates) = adapters.tensors(specs)?;
             weights::write_tensors(&directory.join(ADAPTERS), tensors)?;
             adapter_updates = updates;
         }
@@ -303,9 +303,9 @@ fn write_changed(
     parameters: &Parameters,
     initial: &Parameters,
 ) -> Result<(), TrainError> {
-    let differing = parameters.differing(initial).into_iter().enumerate();
+    let differing = parameters.differing(initial)?.into_iter().enumerate();
     let changed = differing.filter(|(_, differs)| *differs).map(|(index, _)| index);
-    Ok(weights::write_tensors(&directory.join(name), weights::named_tensors(parameters, changed))?)
+    Ok(weights::write_tensors(&directory.join(name), weights::named_tensors(parameters, changed)?)?)
 }
 
 /// Reads what [`write_changed`] wrote.
@@ -315,7 +315,7 @@ fn read_changed(directory: &Path, name: &str, initial: &Parameters) -> Result<Pa
     let specs = initial.specs().iter().enumerate();
     let unchanged: Vec<usize> =
         specs.filter(|(_, spec)| !tensors.contains_key(&spec.name)).map(|(index, _)| index).collect();
-    tensors.extend(weights::named_tensors(initial, unchanged));
+    tensors.extend(weights::named_tensors(initial, unchanged)?);
     let mut parameters = initial.clone();
     weights::assign(&mut parameters, tensors, None, &path)?;
     Ok(parameters)
@@ -324,7 +324,7 @@ fn read_changed(directory: &Path, name: &str, initial: &Parameters) -> Result<Pa
 fn write_epoch(directory: &Path, name: &str, epoch: &BestEpoch, initial: &Parameters) -> Result<(), TrainError> {
     write_changed(directory, name, &epoch.parameters, initial)?;
     if let Some(adapters) = &epoch.adapters {
-        let tensors = adapters.tensors(epoch.parameters.specs());
+        let tensors = adapters.tensors(epoch.parameters.specs())?;
         weights::write_tensors(&directory.join(low_rank_file(name)), tensors)?;
     }
     Ok(())
@@ -367,9 +367,9 @@ mod tests {
         let kept = weights::read_tensors(&folder.path().join("some.safetensors"))
             .map(|tensors| tensors.into_keys().collect::<Vec<_>>());
         assert_eq!(kept.unwrap(), [initial.specs()[head].name.clone()]);
-        assert!(read_changed(folder.path(), "some.safetensors", &base).unwrap().equal(&changed));
+        assert!(read_changed(folder.path(), "some.safetensors", &base).unwrap().equal(&changed).unwrap());
 
         write_changed(folder.path(), "none.safetensors", &base, &base).unwrap();
-        assert!(read_changed(folder.path(), "none.safetensors", &base).unwrap().equal(&base));
+        assert!(read_changed(folder.path(), "none.safetensors", &base).unwrap().equal(&base).unwrap());
     }
 }

@@ -12,7 +12,7 @@ use burn::tensor::{Device, Tensor, f16};
 
 use super::TrainError;
 use super::options::ActivationOptions;
-use crate::device::{self, host_values};
+use crate::device::{self, DeviceError};
 use crate::files;
 use crate::inference::{self, Evaluation, InferenceError, Metric};
 use crate::loading::{Loader, Order};
@@ -151,7 +151,7 @@ impl FrozenActivations {
                 made = Some(Self { block, shape, rows, half: options.half });
             }
             let Some(activations) = &mut made else { return Ok(None) };
-            let bytes = encode(entry, options.half);
+            let bytes = encode(entry, options.half)?;
             if activations.rows.append(&bytes, written).is_err() {
                 monitor.message("no room on the disk for the frozen blocks' activations: computing them in every step");
                 monitor.finish();
@@ -231,16 +231,17 @@ fn width_of(half: bool) -> usize {
     if half { 2 } else { 4 }
 }
 
-fn encode(activation: Activation, half: bool) -> Vec<u8> {
+fn encode(activation: Activation, half: bool) -> Result<Vec<u8>, DeviceError> {
     let values = match activation {
-        Activation::Map(x) => host_values(x),
-        Activation::Tokens(x) => host_values(x),
-        Activation::Vector(x) => host_values(x),
-    };
+        Activation::Map(x) => device::read(x),
+        Activation::Tokens(x) => device::read(x),
+        Activation::Vector(x) => device::read(x),
+    }?;
     if half {
-        return values.into_iter().map(|value| f16::from_f32(value).to_le_bytes()).collect::<Vec<_>>().into_flattened();
+        let halves = values.into_iter().map(|value| f16::from_f32(value).to_le_bytes());
+        return Ok(halves.collect::<Vec<_>>().into_flattened());
     }
-    files::little_endian(&values)
+    Ok(files::little_endian(&values))
 }
 
 fn decode(bytes: &[u8], half: bool) -> Vec<f32> {

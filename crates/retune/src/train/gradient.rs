@@ -86,7 +86,7 @@ impl LossGradients {
     /// The batch's mean loss, for which the host waits.
     ///
     /// # Panics
-    /// If the device fails.
+    /// If another device than the CPU fails.
     pub fn loss(&self) -> f64 {
         self.known().unwrap_or_else(|error| panic!("{error}"))[0]
     }
@@ -100,6 +100,9 @@ impl LossGradients {
     }
 
     /// The values of the gradients, flat, on the host.
+    ///
+    /// # Panics
+    /// If another device than the CPU fails.
     pub fn gradient_values(&self) -> Vec<Option<Vec<f32>>> {
         let values = |gradient: &Tensor<1>| device::host_values(gradient.clone());
         self.gradients.iter().map(|gradient| gradient.as_ref().map(values)).collect()

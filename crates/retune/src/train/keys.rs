@@ -15,6 +15,7 @@ use super::checkpoint::FORMAT;
 use super::optimizer::OptimizerOptions;
 use super::options::{BatchNormPolicy, Keep, Precision, Sampling, TrainOptions};
 use super::state::State;
+use crate::device::DeviceError;
 use crate::inference::Metric;
 use crate::loading::LoaderOptions;
 use crate::loading::mix::Mix;
@@ -158,7 +159,10 @@ fn samples_key(samples: &[Sample], before: u64) -> u64 {
 }
 
 /// What all processes of a run must begin with: plan, options, images, weights, and how far the run is.
-pub(super) fn start_key(trainer: &Trainer, plan: &Plan, state: &State) -> u64 {
+///
+/// # Errors
+/// What the device failed in.
+pub(super) fn start_key(trainer: &Trainer, plan: &Plan, state: &State) -> Result<u64, DeviceError> {
     let model = &state.model;
     let device = model.parameters.tensors()[0].device();
     let fused_kernels = retune_kernels::operators::are_enabled();
@@ -166,18 +170,23 @@ pub(super) fn start_key(trainer: &Trainer, plan: &Plan, state: &State) -> u64 {
     let done = [outcomes.len(), *candidate, training.epoch, training.batch].map(|count| count as u64);
     let recipe = recipe_key(plan, &trainer.options, model.config().preprocessing(), &device, fused_kernels);
     let images = images_key(&trainer.train, &trainer.validation);
-    combined(&[&[recipe, images, body_key(model, model.blocks().len())][..], &done].concat())
+    Ok(combined(&[&[recipe, images, body_key(model, model.blocks().len())?][..], &done].concat()))
 }
 
 /// What the activations before `block` depend on besides the images, the model's precision included.
-pub(super) fn body_key(model: &Model, block: usize) -> u64 {
+///
+/// # Errors
+/// What the device failed in.
+pub(super) fn body_key(model: &Model, block: usize) -> Result<u64, DeviceError> {
     let specs = model.network().specs.iter().enumerate().filter(|(_, spec)| spec.block < block);
-    let hashes: Vec<u8> = specs.flat_map(|(index, _)| model.parameters.hash(index).to_le_bytes()).collect();
+    let hashes: Vec<[u8; 8]> =
+        specs.map(|(index, _)| Ok(model.parameters.hash(index)?.to_le_bytes())).collect::<Result<_, DeviceError>>()?;
+    let hashes = hashes.into_flattened();
     let precision = match model.precision() {
         Precision::Float32 => "",
         reduced => reduced.name(),
     };
-    retune_random::hash(&[model.config().architecture().as_bytes(), &hashes, precision.as_bytes()].concat())
+    Ok(retune_random::hash(&[model.config().architecture().as_bytes(), &hashes, precision.as_bytes()].concat()))
 }
 
 /// One key of several.
@@ -229,8 +238,8 @@ mod tests {
         let cpu = crate::device::by_name("cpu").unwrap();
         let model = Model::from_scratch(None, Some("test_resnet"), Clone::clone, 0, &cpu).unwrap();
         let reduced = model.in_precision(Precision::Bfloat16);
-        assert_ne!(body_key(&model, model.head()), body_key(&reduced, model.head()));
-        assert_eq!(body_key(&model, model.head()), body_key(&model.clone(), model.head()));
+        assert_ne!(body_key(&model, model.head()).unwrap(), body_key(&reduced, model.head()).unwrap());
+        assert_eq!(body_key(&model, model.head()).unwrap(), body_key(&model.clone(), model.head()).unwrap());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use rand::RngExt;
 use self::products::Scaling;
 use super::gradient::Gradients;
 use super::optimizer::{Optimizer, OptimizerOptions, ParameterState};
-use crate::device;
+use crate::device::{self, DeviceError};
 use crate::models::weights::NamedTensor;
 use crate::models::{Model, ParameterSpec, Parameters};
 use crate::plan::{Gradient, LowRank};
@@ -31,8 +31,11 @@ pub struct Factors {
 
 impl Factors {
     /// The values of `A` and `B` on the host, row-major.
-    pub fn values(&self) -> [Vec<f32>; 2] {
-        [&self.a, &self.b].map(|factor| device::host_values(factor.clone()))
+    ///
+    /// # Errors
+    /// What the device failed in.
+    pub fn values(&self) -> Result<[Vec<f32>; 2], DeviceError> {
+        Ok([device::read(self.a.clone())?, device::read(self.b.clone())?])
     }
 }
 
@@ -68,13 +71,17 @@ impl Adapters {
     }
 
     /// The factors by the changed parameters' names, `a.` and `b.` in front.
-    pub(super) fn tensors(&self, specs: &[ParameterSpec]) -> BTreeMap<String, NamedTensor> {
-        let named = |(&index, factors): (&usize, &Factors)| {
+    ///
+    /// # Errors
+    /// What the device failed in.
+    pub(super) fn tensors(&self, specs: &[ParameterSpec]) -> Result<BTreeMap<String, NamedTensor>, DeviceError> {
+        let mut tensors = BTreeMap::new();
+        for (&index, factors) in &self.factors {
             let name = &specs[index].name;
-            let [a, b] = factors.values();
-            [(format!("a.{name}"), flat(a)), (format!("b.{name}"), flat(b))]
-        };
-        self.factors.iter().flat_map(named).collect()
+            let [a, b] = factors.values()?;
+            tensors.extend([(format!("a.{name}"), flat(a)), (format!("b.{name}"), flat(b))]);
+        }
+        Ok(tensors)
     }
 
     /// Takes out of `tensors` what [`Adapters::tensors`] gave; `false` if it does not fit.
@@ -92,19 +99,22 @@ impl Adapters {
     }
 
     /// The first tensor outside the head that is not, to the bit, what these changes make of `initial`.
+    ///
+    /// # Errors
+    /// What the device failed in.
     pub(super) fn first_unexplained<'p>(
         &self,
         initial: &Parameters,
         model: &'p Parameters,
         head: usize,
-    ) -> Option<&'p str> {
+    ) -> Result<Option<&'p str>, DeviceError> {
         let mut explained = initial.clone();
         for (&index, factors) in &self.factors {
             explained.set(index, self.scaling().merged(factors, &initial.tensors()[index]));
         }
-        let differing = model.differing(&explained);
+        let differing = model.differing(&explained)?;
         let mut body = model.specs().iter().zip(differing).filter(|(spec, _)| spec.block != head);
-        body.find(|(_, differs)| *differs).map(|(spec, _)| spec.name.as_str())
+        Ok(body.find(|(_, differs)| *differs).map(|(spec, _)| spec.name.as_str()))
     }
 
     fn scaling(&self) -> Scaling {
@@ -191,10 +201,13 @@ impl TrainedAdapters {
 
     /// Everything that a checkpoint needs, by the changed parameters' names, and the optimizer's
     /// updates of each factor.
-    pub fn tensors(&self, specs: &[ParameterSpec]) -> (BTreeMap<String, NamedTensor>, Vec<u64>) {
-        let mut tensors = self.adapters.tensors(specs);
-        tensors.extend(self.optimizer.tensors(self.factor_names(specs)));
-        (tensors, self.optimizer.states().iter().map(|state| state.steps).collect())
+    ///
+    /// # Errors
+    /// What the device failed in.
+    pub fn tensors(&self, specs: &[ParameterSpec]) -> Result<(BTreeMap<String, NamedTensor>, Vec<u64>), DeviceError> {
+        let mut tensors = self.adapters.tensors(specs)?;
+        tensors.extend(self.optimizer.tensors(self.factor_names(specs))?);
+        Ok((tensors, self.optimizer.states().iter().map(|state| state.steps).collect()))
     }
 
     /// Puts back what [`TrainedAdapters::tensors`] gave; `false` if it does not fit.
@@ -254,7 +267,7 @@ mod tests {
         assert_eq!(device::host_values(merged), [2.0, 1.0, 0.0, 5.0, 1.0, -3.0]);
         // dB = 2 · dW aᵀ; dA = 2 · bᵀ dW.
         let gradients = scaling.gradients(&factors, &on_cpu(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
-        assert_eq!(gradients.values(), [vec![17.0, 22.0, 27.0], vec![-4.0, -4.0]]);
+        assert_eq!(gradients.values().unwrap(), [vec![17.0, 22.0, 27.0], vec![-4.0, -4.0]]);
     }
 
     #[test]
@@ -262,7 +275,7 @@ mod tests {
         let adapters = adapters(LowRank::default());
         let factors = &adapters.factors()[&0];
         assert_eq!(device::host_values(adapters.scaling().merged(factors, &on_cpu(&[3.0; 6]))), [3.0; 6]);
-        let [a, b] = factors.values();
+        let [a, b] = factors.values().unwrap();
         assert_eq!((a.len(), b.len()), (24, 16));
         let bound = 1.0 / 3f32.sqrt();
         assert!(a.iter().all(|value| value.abs() <= bound) && a.iter().any(|value| *value != 0.0));
@@ -279,11 +292,11 @@ mod tests {
         let mut parameters = base.clone();
         trained.step(&factors, &[0.1], &base, &mut parameters);
         assert!(parameters.values(0).iter().any(|value| *value != 0.0));
-        let (tensors, steps) = trained.tensors(&[spec()]);
+        let (tensors, steps) = trained.tensors(&[spec()]).unwrap();
         let mut restored = TrainedAdapters::new(adapters(), OptimizerOptions::default());
         assert!(restored.restore(&[spec()], tensors.clone(), &steps));
         // Those of both factors, and two moments of each.
         assert_eq!(tensors.len(), 6);
-        assert_eq!(restored.tensors(&[spec()]), (tensors, steps));
+        assert_eq!(restored.tensors(&[spec()]).unwrap(), (tensors, steps));
     }
 }

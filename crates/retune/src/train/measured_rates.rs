@@ -12,7 +12,7 @@ use super::loss::TrainingLoss;
 use super::shared_gradients::shared_gradients;
 use super::{TrainError, Trainer};
 use crate::collective::Processes;
-use crate::device::{values, with_values};
+use crate::device::{DeviceError, values, with_values};
 use crate::loading::{Batch, Order};
 use crate::models::{Model, ParameterSpec};
 use crate::monitor::Monitor;
@@ -32,13 +32,19 @@ pub struct LayerMeasures {
 }
 
 /// Measures the gradients of the parameters that `what` differentiates, over `batches`.
+///
+/// # Errors
+/// What a batch could not be loaded for, and what the device failed in.
 pub fn measure_layers<E>(
     model: &Model,
     batches: impl IntoIterator<Item = Result<Batch, E>>,
     what: &Differentiation,
     criterion: Criterion,
     layer: LayerKind,
-) -> Result<LayerMeasures, E> {
+) -> Result<LayerMeasures, TrainError>
+where
+    TrainError: From<E>,
+{
     let alone = Processes::default();
     measure_named(model, batches, (what, &alone), criterion, |spec| layer_name(model, spec, layer))
 }
@@ -50,7 +56,10 @@ pub(super) fn measure_shared_layers<E>(
     what: &Differentiation,
     adaptive: &Adaptive,
     processes: &Processes,
-) -> Result<LayerMeasures, E> {
+) -> Result<LayerMeasures, TrainError>
+where
+    TrainError: From<E>,
+{
     let name = |spec: &ParameterSpec| layer_name(model, spec, adaptive.layer);
     measure_named(model, batches, (what, processes), adaptive.criterion, name)
 }
@@ -62,7 +71,10 @@ fn measure_named<E>(
     (what, processes): (&Differentiation, &Processes),
     criterion: Criterion,
     name: impl Fn(&ParameterSpec) -> String,
-) -> Result<LayerMeasures, E> {
+) -> Result<LayerMeasures, TrainError>
+where
+    TrainError: From<E>,
+{
     let specs = &model.network().specs;
     let mut layers = IndexMap::new();
     let layer_of: Vec<Option<usize>> = specs
@@ -72,9 +84,9 @@ fn measure_named<E>(
         .collect();
     let mut gatherer = Gatherer::new(criterion, specs.len());
     for batch in batches {
-        let found = shared_gradients(model, &batch?, None, what, processes);
-        gatherer.observe(&found.gradients, specs);
-        gatherer.close_batch(&layer_of, layers.len(), model);
+        let found = shared_gradients(model, &batch?, None, what, processes)?;
+        gatherer.observe(&found.gradients, specs)?;
+        gatherer.close_batch(&layer_of, layers.len(), model)?;
     }
     for (position, value) in gatherer.finish(&layer_of, layers.len()).into_iter().enumerate() {
         layers[position] = value;
@@ -91,18 +103,21 @@ fn layers_of_head(model: &Model, layer_of: &[Option<usize>], layers: &IndexMap<S
 }
 
 /// The squared norm of each parameter's gradient, where it has one.
-pub(super) fn squared_norms(gradients: &Gradients) -> Vec<Option<f64>> {
-    let mut squares = values::squared_norms(gradients.iter().flatten()).into_iter();
-    gradients.iter().map(|gradient| gradient.as_ref().and_then(|_| squares.next())).collect()
+///
+/// # Errors
+/// What the device failed in.
+pub(super) fn squared_norms(gradients: &Gradients) -> Result<Vec<Option<f64>>, DeviceError> {
+    let mut squares = values::squared_norms(gradients.iter().flatten())?.into_iter();
+    Ok(gradients.iter().map(|gradient| gradient.as_ref().and_then(|_| squares.next())).collect())
 }
 
 /// The squared norm of the weights of the marked parameters, 0 of the others.
-fn squared_norms_of_weights(model: &Model, marked: impl Fn(usize) -> bool) -> Vec<f64> {
+fn squared_norms_of_weights(model: &Model, marked: impl Fn(usize) -> bool) -> Result<Vec<f64>, DeviceError> {
     let tensors = model.parameters.tensors();
-    let mut squares =
-        values::squared_norms((0..tensors.len()).filter(|&index| marked(index)).map(|index| &tensors[index]))
-            .into_iter();
-    (0..tensors.len()).map(|index| if marked(index) { squares.next().unwrap_or_default() } else { 0.0 }).collect()
+    let of_marked = (0..tensors.len()).filter(|&index| marked(index)).map(|index| &tensors[index]);
+    let mut squares = values::squared_norms(of_marked)?.into_iter();
+    let square = |index: usize| if marked(index) { squares.next().unwrap_or_default() } else { 0.0 };
+    Ok((0..tensors.len()).map(square).collect())
 }
 
 impl Trainer {
@@ -155,10 +170,13 @@ fn layer_name(model: &Model, spec: &ParameterSpec, layer: LayerKind) -> String {
 
 impl LayerMeasures {
     /// Relative gradient norms of gradients with these squared norms, by the model's present weights.
-    pub(super) fn of_norms(model: &Model, squares: &[Option<f64>], layer: LayerKind) -> Self {
+    ///
+    /// # Errors
+    /// What the device failed in.
+    pub(super) fn of_norms(model: &Model, squares: &[Option<f64>], layer: LayerKind) -> Result<Self, DeviceError> {
         let mut sums: IndexMap<String, (f64, f64)> = IndexMap::new();
         let mut head = Vec::new();
-        let weights = squared_norms_of_weights(model, |index| squares[index].is_some());
+        let weights = squared_norms_of_weights(model, |index| squares[index].is_some())?;
         for (index, spec) in model.network().specs.iter().enumerate() {
             let Some(square) = squares[index] else { continue };
             let name = layer_name(model, spec, layer);
@@ -170,7 +188,7 @@ impl LayerMeasures {
             *weight += weights[index];
         }
         let ratio = |(gradient, weight): (f64, f64)| (weight > 0.0).then(|| (gradient / weight).sqrt());
-        Self { layers: sums.into_iter().map(|(name, sums)| (name, ratio(sums))).collect(), head }
+        Ok(Self { layers: sums.into_iter().map(|(name, sums)| (name, ratio(sums))).collect(), head })
     }
 
     /// The factors of the next epoch after those of this one: each times its layer's measure, mapped linearly so that
@@ -246,19 +264,20 @@ impl Gatherer {
         }
     }
 
-    fn observe(&mut self, gradients: &Gradients, specs: &[ParameterSpec]) {
+    fn observe(&mut self, gradients: &Gradients, specs: &[ParameterSpec]) -> Result<(), DeviceError> {
         if let Self::RelativeNorm { squares, .. } = self {
-            for (square, observed) in squares.iter_mut().zip(squared_norms(gradients)) {
+            for (square, observed) in squares.iter_mut().zip(squared_norms(gradients)?) {
                 *square = observed.unwrap_or(*square);
             }
-            return;
+            return Ok(());
         }
         // Sums of these are in double precision, which not every device has.
         for (index, gradient) in gradients.iter().enumerate() {
             if let Some(gradient) = gradient {
-                with_values(gradient, |gradient| self.observe_values(index, gradient, &specs[index]));
+                with_values(gradient, |gradient| self.observe_values(index, gradient, &specs[index]))?;
             }
         }
+        Ok(())
     }
 
     fn observe_values(&mut self, index: usize, gradient: &[f32], spec: &ParameterSpec) {
@@ -277,7 +296,7 @@ impl Gatherer {
         }
     }
 
-    fn close_batch(&mut self, layer_of: &[Option<usize>], layers: usize, model: &Model) {
+    fn close_batch(&mut self, layer_of: &[Option<usize>], layers: usize, model: &Model) -> Result<(), DeviceError> {
         match self {
             Self::RelativeNorm { squares, ratios, weightless, batches } => {
                 ratios.resize(layers, 0.0);
@@ -285,7 +304,7 @@ impl Gatherer {
                     *weightless = vec![false; layers];
                 }
                 let gradients = by_layer(layer_of, layers, |index| squares[index]);
-                let of_weights = squared_norms_of_weights(model, |index| layer_of[index].is_some());
+                let of_weights = squared_norms_of_weights(model, |index| layer_of[index].is_some())?;
                 let weights = by_layer(layer_of, layers, |index| of_weights[index]);
                 for layer in 0..layers {
                     weightless[layer] |= weights[layer] == 0.0;
@@ -296,6 +315,7 @@ impl Gatherer {
             Self::SignalToNoise { batches, .. } => *batches += 1,
             Self::Official { .. } => {}
         }
+        Ok(())
     }
 
     fn finish(self, layer_of: &[Option<usize>], layers: usize) -> Vec<Option<f64>> {

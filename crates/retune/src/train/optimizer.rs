@@ -10,8 +10,8 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::gradient::Gradients;
-use crate::device;
 use crate::device::values::{self, Quantity, Rule};
+use crate::device::{self, DeviceError};
 use crate::models::Parameters;
 use crate::models::weights::NamedTensor;
 use crate::plan::Gradient;
@@ -123,7 +123,13 @@ impl Optimizer {
     }
 
     /// All moments by the names of their parameters, `first.` and `second.` in front.
-    pub(super) fn tensors(&self, names: impl IntoIterator<Item = String>) -> BTreeMap<String, NamedTensor> {
+    ///
+    /// # Errors
+    /// What the device failed in.
+    pub(super) fn tensors(
+        &self,
+        names: impl IntoIterator<Item = String>,
+    ) -> Result<BTreeMap<String, NamedTensor>, DeviceError> {
         let states = self.states.iter().zip(names);
         let (names, tensors): (Vec<String>, Vec<Tensor<1>>) = states
             .flat_map(|(state, name)| {
@@ -133,7 +139,7 @@ impl Optimizer {
             .flatten()
             .unzip();
         let flat = |values: Vec<f32>| NamedTensor { shape: vec![values.len()], values };
-        names.into_iter().zip(device::host_values_of_all(tensors).into_iter().map(flat)).collect()
+        Ok(names.into_iter().zip(device::read_all(tensors)?.into_iter().map(flat)).collect())
     }
 
     /// Replaces a parameter's state, as when a run is resumed.

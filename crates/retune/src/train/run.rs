@@ -17,6 +17,7 @@ use super::pacing::PhaseTime;
 use super::shared::Shared;
 use super::state::{State, Training};
 use super::{Line, PhaseOutcome, TrainError, Trained, Trainer, keys};
+use crate::device::DeviceError;
 use crate::inference::Metric;
 use crate::models::{Model, Parameters};
 use crate::monitor::{MetricsRow, Monitor};
@@ -85,7 +86,7 @@ impl<'a> Run<'a> {
         let processes = &trainer.options.processes;
         trainer.options.check_device(&state.model.parameters.tensors()[0].device())?;
         trainer.options.check_processes(&state.model)?;
-        if processes.are_several() && !processes.agree_on(keys::start_key(trainer, plan, &state)) {
+        if processes.are_several() && !processes.agree_on(keys::start_key(trainer, plan, &state)?) {
             return Err(TrainError::ProcessesDiffer);
         }
         let directory = trainer.directory.as_ref().filter(|_| processes.is_root());
@@ -129,7 +130,7 @@ impl<'a> Run<'a> {
             self.end_phase(outcome)?;
         }
         self.check_frozen()?;
-        self.check_adapters();
+        self.check_adapters()?;
         let seconds = self.seconds();
         self.tell_time_together();
         let state = self.state;
@@ -217,24 +218,25 @@ impl<'a> Run<'a> {
     }
 
     /// Forgets low-rank changes that, with the head, do not make the model out of the one that the run began with.
-    fn check_adapters(&mut self) {
+    fn check_adapters(&mut self) -> Result<(), DeviceError> {
         let model = &self.state.model;
         let (initial, parameters) = (&self.state.initial, &model.parameters);
         let adapters = self.state.merged_adapters.as_ref();
-        let unexplained = adapters.and_then(|adapters| adapters.first_unexplained(initial, parameters, model.head()));
-        if let Some(name) = unexplained {
+        let unexplained = adapters.map(|adapters| adapters.first_unexplained(initial, parameters, model.head()));
+        if let Some(name) = unexplained.transpose()?.flatten() {
             let told =
                 format!("the low-rank changes do not make the whole model ('{name}' differs): no adapter of them");
             self.monitor.message(&told);
             self.state.merged_adapters = None;
         }
+        Ok(())
     }
 
     /// Checks that every parameter that no phase changes is byte for byte as it was.
     fn check_frozen(&self) -> Result<(), TrainError> {
         let model = &self.state.model;
         let changed = self.plan.changed_parameters(model.blocks(), &model.network().specs);
-        match first_difference(&self.state.initial, &model.parameters, &changed) {
+        match first_difference(&self.state.initial, &model.parameters, &changed)? {
             Some(name) => Err(TrainError::FrozenChanged(name)),
             None => Ok(()),
         }
@@ -242,7 +244,14 @@ impl<'a> Run<'a> {
 }
 
 /// Name of the first parameter outside `changed` whose bits differ.
-pub(crate) fn first_difference(before: &Parameters, after: &Parameters, changed: &[bool]) -> Option<String> {
-    let mut specs = before.specs().iter().zip(changed).zip(before.differing(after));
-    specs.find(|((_, changed), differs)| !**changed && *differs).map(|((spec, _), _)| spec.name.clone())
+///
+/// # Errors
+/// What the device failed in.
+pub(crate) fn first_difference(
+    before: &Parameters,
+    after: &Parameters,
+    changed: &[bool],
+) -> Result<Option<String>, DeviceError> {
+    let mut specs = before.specs().iter().zip(changed).zip(before.differing(after)?);
+    Ok(specs.find(|((_, changed), differs)| !**changed && *differs).map(|((spec, _), _)| spec.name.clone()))
 }

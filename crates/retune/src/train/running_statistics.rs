@@ -4,9 +4,9 @@
 //! pass over the training images gives their own, as `torch.optim.swa_utils.update_bn` does.
 
 use super::options::BatchNormPolicy;
-use crate::device;
 use crate::device::values::{self, Quantity, Rule};
-use crate::inference;
+use crate::device::{self, DeviceError};
+use crate::inference::{self, InferenceError};
 use crate::loading::{Loader, Order};
 use crate::models::{Activation, Model, ObservedStatistics, Parameters, Pass};
 use crate::sources::DataError;
@@ -43,8 +43,13 @@ pub(super) fn follow(parameters: &mut Parameters, observed: Vec<ObservedStatisti
 /// images of a batch. Batches of one image have no variance to speak of and are left out.
 ///
 /// # Errors
-/// An image that cannot be loaded.
-pub(crate) fn measure(model: &Model, images: &Loader, blocks: &[bool], seed: u64) -> Result<Parameters, DataError> {
+/// An image that cannot be loaded; what the device failed in.
+pub(crate) fn measure(
+    model: &Model,
+    images: &Loader,
+    blocks: &[bool],
+    seed: u64,
+) -> Result<Parameters, InferenceError> {
     let mut sums = Sums::new(model.parameters.specs().len());
     for batch in images.epoch(0, Order::Shuffled { seed }, 0) {
         let batch = batch?;
@@ -56,7 +61,7 @@ pub(crate) fn measure(model: &Model, images: &Loader, blocks: &[bool], seed: u64
                 model.network().forward_range(entering, 0..model.head(), &mut pass);
                 pass.into_observed()
             });
-            sums.add(observed, batch.n);
+            sums.add(observed, batch.n)?;
         }
         if sums.images >= MEASURED_IMAGES {
             break;
@@ -69,15 +74,15 @@ pub(crate) fn measure(model: &Model, images: &Loader, blocks: &[bool], seed: u64
 /// lets statistics follow the data. Blocks that are the same in `reference`, one of those others, keep theirs.
 ///
 /// # Errors
-/// An image that cannot be loaded.
+/// An image that cannot be loaded; what the device failed in.
 pub(crate) fn renew(
     mixed: Model,
     reference: &Parameters,
     policy: BatchNormPolicy,
     images: impl FnOnce() -> Result<Loader, DataError>,
     seed: u64,
-) -> Result<Model, DataError> {
-    let blocks = blocks_that_differ(&mixed, reference);
+) -> Result<Model, InferenceError> {
+    let blocks = blocks_that_differ(&mixed, reference)?;
     if policy == BatchNormPolicy::Frozen || !blocks.contains(&true) {
         return Ok(mixed);
     }
@@ -85,12 +90,12 @@ pub(crate) fn renew(
     Ok(mixed.with_parameters(parameters))
 }
 
-fn blocks_that_differ(model: &Model, reference: &Parameters) -> Vec<bool> {
+fn blocks_that_differ(model: &Model, reference: &Parameters) -> Result<Vec<bool>, DeviceError> {
     let mut differ = vec![false; model.blocks().len()];
-    for (spec, differs) in model.parameters.specs().iter().zip(model.parameters.differing(reference)) {
+    for (spec, differs) in model.parameters.specs().iter().zip(model.parameters.differing(reference)?) {
         differ[spec.block] |= differs;
     }
-    differ
+    Ok(differ)
 }
 
 /// Statistics added up over batches, in double precision.
@@ -105,14 +110,15 @@ impl Sums {
         Self { values: vec![None; parameters], images: 0 }
     }
 
-    fn add(&mut self, observed: Vec<ObservedStatistics>, images: usize) {
+    fn add(&mut self, observed: Vec<ObservedStatistics>, images: usize) -> Result<(), DeviceError> {
         let seen = observed.into_iter().flat_map(|seen| [(seen.mean_id, seen.mean), (seen.variance_id, seen.variance)]);
         let (ids, tensors): (Vec<_>, Vec<_>) = seen.unzip();
-        for (id, values) in ids.into_iter().zip(device::host_values_of_all(tensors)) {
+        for (id, values) in ids.into_iter().zip(device::read_all(tensors)?) {
             let sum = self.values[id.index()].get_or_insert_with(|| vec![0.0; values.len()]);
             sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += f64::from(value) * images as f64);
         }
         self.images += images;
+        Ok(())
     }
 
     fn into_parameters(self, mut parameters: Parameters) -> Parameters {

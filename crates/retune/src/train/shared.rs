@@ -88,7 +88,7 @@ impl Shared {
         if self.of_one_run {
             return Ok(Arc::new(KeptFeatures::extract(model, loader, memory_bytes, task, monitor)?));
         }
-        let key = combined(&[*key, body_key(model, model.head())]);
+        let key = combined(&[*key, body_key(model, model.head())?]);
         let features = match take(&mut self.known_features(), key) {
             Some(features) => features,
             None => Arc::new(KeptFeatures::extract(model, loader, memory_bytes, task, monitor)?),
@@ -127,7 +127,7 @@ impl Shared {
         options: &ActivationOptions,
         monitor: &dyn Monitor,
     ) -> Result<Option<Arc<FrozenActivations>>, TrainError> {
-        let key = combined(&[*key, view, block as u64, u64::from(options.half), body_key(model, block)]);
+        let key = combined(&[*key, view, block as u64, u64::from(options.half), body_key(model, block)?]);
         let found = take(&mut self.known_activations(), key);
         let activations = match found {
             Some(activations) => activations,

@@ -16,7 +16,7 @@ use retune_kernels::operators::SharedBatch;
 
 use super::gradient::{BatchInParts, Differentiation, Gradients, LossGradients, loss_gradients_of};
 use crate::collective::{PendingSum, Processes};
-use crate::device::{self, Numbers, host_values};
+use crate::device::{self, DeviceError, Numbers};
 use crate::loading::Batch;
 use crate::models::parameters::ParameterId;
 use crate::models::{Activation, Model, ObservedStatistics};
@@ -25,15 +25,19 @@ use crate::models::{Activation, Model, ObservedStatistics};
 const NOTHING: f32 = -0.0;
 
 /// As [`loss_gradients_of`], on each of the processes that share the work.
+///
+/// # Errors
+/// What the device of this process failed in, once all processes are done with the batch: those that wait for each other must
+/// not lose step.
 pub(super) fn shared_gradients(
     model: &Model,
     batch: &Batch,
     entry: Option<Activation>,
     what: &Differentiation,
     processes: &Processes,
-) -> LossGradients {
+) -> Result<LossGradients, DeviceError> {
     if !processes.are_several() {
-        return loss_gradients_of(model, batch, entry, what);
+        return Ok(loss_gradients_of(model, batch, entry, what));
     }
     let parts = BatchInParts::new(model, batch, entry, what);
     let mut sums = Sums::new(model, what, processes);
@@ -106,6 +110,8 @@ struct Sums<'a> {
     /// The loss, and the images that are right.
     numbers: [f64; 2],
     observed: Vec<ObservedStatistics>,
+    /// What the device failed in first.
+    failed: Option<DeviceError>,
 }
 
 /// What is summed for the parameters of a block.
@@ -125,21 +131,24 @@ impl BlockSums {
     }
 
     /// The gradients of this process's part, which are taken out of all.
-    fn take(&mut self, gradients: Option<&mut Gradients>) -> Vec<f32> {
+    ///
+    /// # Errors
+    /// What the device failed in.
+    fn take(&mut self, gradients: Option<&mut Gradients>) -> Result<Vec<f32>, DeviceError> {
         let mut values = Vec::with_capacity(self.len());
         if let Some(gradients) = gradients {
             for (&(index, length), parts) in self.trained.iter().zip(&mut self.parts) {
                 match gradients[index].take() {
                     Some(gradient) => {
                         *parts += 1.0;
-                        values.extend(host_values(gradient));
+                        values.extend(device::read(gradient)?);
                     }
                     None => values.resize(values.len() + length, NOTHING),
                 }
             }
         }
         values.resize(self.len(), NOTHING);
-        values
+        Ok(values)
     }
 }
 
@@ -156,7 +165,7 @@ impl<'a> Sums<'a> {
             sums.parts = vec![0.0; sums.trained.len()];
             sums.gradients = PendingSum::known(vec![NOTHING; sums.len()]);
         }
-        Self { processes, by_block, numbers: [f64::from(NOTHING); 2], observed: Vec::new() }
+        Self { processes, by_block, numbers: [f64::from(NOTHING); 2], observed: Vec::new(), failed: None }
     }
 
     /// The blocks in the order in which a backward pass leaves them.
@@ -170,7 +179,14 @@ impl<'a> Sums<'a> {
         if sums.trained.is_empty() {
             return;
         }
-        let values = sums.take(gradients);
+        let values = match sums.take(gradients) {
+            Ok(values) => values,
+            Err(error) => {
+                let nothing = vec![NOTHING; sums.len()];
+                self.failed.get_or_insert(error);
+                nothing
+            }
+        };
         let before = std::mem::take(&mut sums.gradients).wait();
         sums.gradients = self.processes.begin_add(before, values);
     }
@@ -180,8 +196,10 @@ impl<'a> Sums<'a> {
         let mut numbers = [f64::from(NOTHING); 2];
         let mut observed = Vec::new();
         if let Some(own) = own {
-            numbers = own.known().unwrap_or_else(|error| panic!("{error}"));
-            observed = encoded(own.observed);
+            match own.known().and_then(|numbers| Ok((numbers, encoded(own.observed)?))) {
+                Ok(found) => (numbers, observed) = found,
+                Err(error) => _ = self.failed.get_or_insert(error),
+            }
         }
         self.processes.add_f64(&mut self.numbers, &numbers);
         let device = model.parameters.tensors()[0].device();
@@ -190,7 +208,7 @@ impl<'a> Sums<'a> {
         }
     }
 
-    fn into_gradients(self, model: &Model) -> LossGradients {
+    fn into_gradients(self, model: &Model) -> Result<LossGradients, DeviceError> {
         let mut parts = vec![0.0; self.by_block.iter().map(|sums| sums.parts.len()).sum()];
         let own: Vec<f64> = self.by_block.iter().flat_map(|sums| sums.parts.iter().copied()).collect();
         self.processes.add_f64(&mut parts, &own);
@@ -207,19 +225,25 @@ impl<'a> Sums<'a> {
                 rest = later;
             }
         }
-        LossGradients { numbers: Numbers::Known(self.numbers), gradients, observed: self.observed }
+        match self.failed {
+            Some(error) => Err(error),
+            None => Ok(LossGradients { numbers: Numbers::Known(self.numbers), gradients, observed: self.observed }),
+        }
     }
 }
 
 /// Statistics as numbers: for each layer, where its mean and its variance belong, how long they are, and their values.
-fn encoded(observed: Vec<ObservedStatistics>) -> Vec<f32> {
+///
+/// # Errors
+/// What the device failed in.
+fn encoded(observed: Vec<ObservedStatistics>) -> Result<Vec<f32>, DeviceError> {
     let encode = |seen: ObservedStatistics| {
-        let (mean, variance) = (host_values(seen.mean), host_values(seen.variance));
+        let (mean, variance) = (device::read(seen.mean)?, device::read(seen.variance)?);
         // Numbers of parameters and channels are far below the 2²⁴ up to which every integer has a float.
         let head = [seen.mean_id.index(), seen.variance_id.index(), mean.len()].map(|number| number as f32);
-        [head.to_vec(), mean, variance].concat()
+        Ok([head.to_vec(), mean, variance].concat())
     };
-    observed.into_iter().flat_map(encode).collect()
+    Ok(observed.into_iter().map(encode).collect::<Result<Vec<_>, DeviceError>>()?.concat())
 }
 
 /// What [`encoded`] made these numbers of.

@@ -22,7 +22,7 @@ use super::shared_gradients::shared_gradients;
 use super::state::BestEpoch;
 use super::update::Update;
 use super::{Divergence, NotFinite, PhaseOutcome, TrainError, keys};
-use crate::device::values;
+use crate::device::{DeviceError, values};
 use crate::inference::{Evaluation, InferenceError};
 use crate::models::Parameters;
 use crate::plan::{Averaging, Combine, Criterion, Gradient, Phase};
@@ -87,7 +87,7 @@ impl Run<'_> {
             let is_whole = self.state.training.batch == 0 && !self.state.training.validation_due;
             if !self.state.training.validation_due {
                 let ending = self.train_epoch(&trial);
-                if matches!(ending, Err(TrainError::Interrupted)) && self.weights_are_finite() {
+                if matches!(ending, Err(TrainError::Interrupted)) && self.weights_are_finite()? {
                     self.save_checkpoint()?;
                 }
                 if let Ending::Break(divergence) = ending? {
@@ -166,7 +166,7 @@ impl Run<'_> {
             let what = Differentiation::of(&rate_factors, &trainer.options, trial.loss.loss());
             let dropping = trainer.dropping(&self.state.model, epoch as u64, batch.number);
             let what = Differentiation { dropping, ..what };
-            let found = shared_gradients(&self.state.model, &batch, entry, &what, &trainer.options.processes);
+            let found = shared_gradients(&self.state.model, &batch, entry, &what, &trainer.options.processes)?;
             losses.push(found.numbers.clone(), &batch);
             if losses.are_due()
                 && let Some(divergence) = losses.look(epoch, &mut self.state.training.totals, &trainer.train)?
@@ -176,7 +176,7 @@ impl Run<'_> {
 
             // The update.
             if is_cumulative && self.state.training.batch + 1 == trial.steps_per_epoch {
-                last_norms = Some(squared_norms(&found.gradients));
+                last_norms = Some(squared_norms(&found.gradients)?);
             }
             let state = &mut self.state;
             let training = &mut state.training;
@@ -204,7 +204,7 @@ impl Run<'_> {
                 return diverged(divergence);
             }
             // A finite loss can give an update that overflows; no checkpoint may hold that.
-            if !self.weights_are_finite() {
+            if !self.weights_are_finite()? {
                 let (number, indices) = (batch.number, &batch.indices);
                 return diverged(Divergence::in_step(NotFinite::Weights, epoch, number, indices, &trainer.train));
             }
@@ -234,22 +234,28 @@ impl Run<'_> {
         let measured = training.measured.take();
         training.totals = Default::default();
         if let Some(norms) = last_norms {
-            self.lower_rates(trial, &norms, measured.as_ref());
+            self.lower_rates(trial, &norms, measured.as_ref())?;
         }
         Ok(Ending::Continue(()))
     }
 
     /// The factors of the next epoch, after those `before`, by the squared norms of the last gradients of the epoch that
     /// has just ended.
-    fn lower_rates(&mut self, trial: &Trial, norms: &[Option<f64>], before: Option<&IndexMap<String, f64>>) {
-        let Some(adaptive) = trial.settings.adaptive.as_ref() else { return };
-        let next = LayerMeasures::of_norms(&self.state.model, norms, adaptive.layer).falling_from(before);
+    fn lower_rates(
+        &mut self,
+        trial: &Trial,
+        norms: &[Option<f64>],
+        before: Option<&IndexMap<String, f64>>,
+    ) -> Result<(), DeviceError> {
+        let Some(adaptive) = trial.settings.adaptive.as_ref() else { return Ok(()) };
+        let next = LayerMeasures::of_norms(&self.state.model, norms, adaptive.layer)?.falling_from(before);
         let training = &self.state.training;
         if !training.is_at_end(trial.settings) {
             let task = trial.task(training.epoch, training);
             self.monitor.message(&format!("{task}: {}", reports::describe(adaptive, &next)));
         }
         self.state.training.measured = Some(next);
+        Ok(())
     }
 
     /// The factors on the learning rate in the present epoch; those that follow the gradients are measured where they are
@@ -319,14 +325,14 @@ impl Run<'_> {
     /// Checks that all processes have come to the same weights.
     fn check_weights_agree(&self, epoch: usize) -> Result<(), TrainError> {
         let (processes, model) = (&self.trainer.options.processes, &self.state.model);
-        if processes.are_several() && !processes.agree_on(keys::body_key(model, model.blocks().len())) {
+        if processes.are_several() && !processes.agree_on(keys::body_key(model, model.blocks().len())?) {
             return Err(TrainError::WeightsDiffer { epoch: epoch + 1 });
         }
         Ok(())
     }
 
     /// Whether the weights, and their average where there is one, are finite.
-    fn weights_are_finite(&self) -> bool {
+    fn weights_are_finite(&self) -> Result<bool, DeviceError> {
         let average = self.state.training.average.iter().map(|average| &average.parameters);
         let all = [&self.state.model.parameters].into_iter().chain(average);
         values::are_finite(all.flat_map(Parameters::tensors))

@@ -190,7 +190,7 @@ fn variant(
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(format!("variant.{ending}"));
     let model = loaded("swa.pth", "resnet");
-    let own = named_tensors(&model.parameters, 0..model.parameters.specs().len()).into_iter();
+    let own = named_tensors(&model.parameters, 0..model.parameters.specs().len()).unwrap().into_iter();
     let mut tensors: BTreeMap<String, NamedTensor> =
         own.filter_map(|(name, tensor)| Some((rename(&name)?, tensor))).collect();
     let filled = |size: &usize| NamedTensor { shape: vec![*size], values: vec![0.5; *size] };
@@ -253,7 +253,7 @@ fn of_two_models_in_one_file_neither_is_guessed() {
         let path = folder.path().join("two.safetensors");
         let mut tensors = BTreeMap::new();
         for (at, prefix) in prefixes.iter().enumerate() {
-            for (name, mut tensor) in named_tensors(&model.parameters, 0..model.parameters.specs().len()) {
+            for (name, mut tensor) in named_tensors(&model.parameters, 0..model.parameters.specs().len()).unwrap() {
                 if double && at > 0 {
                     tensor.values.iter_mut().for_each(|value| *value *= 2.0);
                 }

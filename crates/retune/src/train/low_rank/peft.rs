@@ -7,8 +7,9 @@ use std::path::Path;
 use serde_json::json;
 
 use super::Adapters;
+use crate::device::DeviceError;
 use crate::files;
-use crate::models::weights::{NamedTensor, WeightsError, write_tensors};
+use crate::models::weights::{NamedTensor, WeightsError, named_tensors, write_tensors};
 use crate::models::{Model, ParameterSpec};
 
 /// What PEFT puts before every name of a wrapped model.
@@ -24,18 +25,18 @@ impl Adapters {
     /// A file that cannot be written.
     pub fn save_for_peft(&self, model: &Model, directory: &Path) -> Result<(), WeightsError> {
         files::create_folder(directory)?;
-        write_tensors(&directory.join("adapter_model.safetensors"), self.tensors_for_peft(model))?;
+        write_tensors(&directory.join("adapter_model.safetensors"), self.tensors_for_peft(model)?)?;
         let text = self.configuration(model).to_string();
         files::write_atomically(&directory.join("adapter_config.json"), |file| file.write_all(text.as_bytes()))?;
         Ok(())
     }
 
-    fn tensors_for_peft(&self, model: &Model) -> BTreeMap<String, NamedTensor> {
+    fn tensors_for_peft(&self, model: &Model) -> Result<BTreeMap<String, NamedTensor>, DeviceError> {
         let specs = &model.network().specs;
         let rank = self.low_rank.rank;
         let mut tensors = BTreeMap::new();
         for (&index, factors) in &self.factors {
-            let (spec, [a, b]) = (&specs[index], factors.values());
+            let (spec, [a, b]) = (&specs[index], factors.values()?);
             let (shape_of_a, shape_of_b) = match spec.shape.as_slice() {
                 [outputs, inputs, height, width] => (vec![rank, *inputs, *height, *width], vec![*outputs, rank, 1, 1]),
                 _ => (vec![rank, a.len() / rank], vec![b.len() / rank, rank]),
@@ -44,11 +45,10 @@ impl Adapters {
             tensors.insert(name("A"), NamedTensor { shape: shape_of_a, values: a });
             tensors.insert(name("B"), NamedTensor { shape: shape_of_b, values: b });
         }
-        for (index, spec) in specs.iter().enumerate().filter(|(_, spec)| spec.block == model.head()) {
-            let tensor = NamedTensor { shape: spec.shape.clone(), values: model.parameters.values(index) };
-            tensors.insert(format!("{PREFIX}.{}", spec.name), tensor);
-        }
-        tensors
+        let head = (0..specs.len()).filter(|&index| specs[index].block == model.head());
+        let head = named_tensors(&model.parameters, head)?;
+        tensors.extend(head.into_iter().map(|(name, tensor)| (format!("{PREFIX}.{name}"), tensor)));
+        Ok(tensors)
     }
 
     fn configuration(&self, model: &Model) -> serde_json::Value {

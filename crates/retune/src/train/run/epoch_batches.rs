@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Run;
-use crate::device::values;
+use crate::device::{DeviceError, values};
 use crate::loading::{Batch, Order};
 use crate::models::{Activation, Model, Parameters};
 use crate::train::TrainError;
@@ -102,12 +102,18 @@ impl Run<'_> {
 
     /// What enters the first trained block of the validation images, if `parameters` are the
     /// model's below it.
-    pub(super) fn entered_validation(&self, parameters: &Parameters) -> Option<Arc<FrozenActivations>> {
-        let entered = self.entered.as_ref()?;
+    ///
+    /// # Errors
+    /// What the device failed in.
+    pub(super) fn entered_validation(
+        &self,
+        parameters: &Parameters,
+    ) -> Result<Option<Arc<FrozenActivations>>, DeviceError> {
+        let Some(entered) = self.entered.as_ref() else { return Ok(None) };
         let own = self.state.model.parameters.tensors().iter();
         let below = parameters.specs().iter().map(|spec| spec.block < entered.block);
         let pairs = own.zip(parameters.tensors()).zip(below).filter(|(_, below)| *below).map(|(pair, _)| pair);
-        let unchanged = values::are_same(pairs).into_iter().all(|same| same);
-        entered.validation.clone().filter(|_| unchanged)
+        let unchanged = values::are_same(pairs)?.into_iter().all(|same| same);
+        Ok(entered.validation.clone().filter(|_| unchanged))
     }
 }

@@ -21,7 +21,7 @@ impl Run<'_> {
 
     /// Evaluates any parameters on the validation images.
     pub(super) fn evaluate(&self, parameters: Parameters, task: &str) -> Result<Evaluation, TrainError> {
-        let entered = self.entered_validation(&parameters);
+        let entered = self.entered_validation(&parameters)?;
         let model = self.state.model.with_parameters(parameters);
         let loader = &self.loaders.validation.loader;
         if let Some(activations) = entered
