@@ -59,15 +59,36 @@ fn block_sums(block: &[f32], columns: usize) -> Vec<f32> {
 }
 
 /// Sets `gradient` to zero where `output` lies on a limit.
-pub fn mask_by_limits(gradient: &mut [f32], output: &[f32], (low, high): (f32, f32)) {
+pub fn mask_by_limits(gradient: &mut [f32], output: &[f32], limits: (f32, f32)) {
     gradient.par_chunks_mut(CHUNK).zip(output.par_chunks(CHUNK)).for_each(|(gradient, output)| {
-        vectorized(
-            #[inline(always)]
-            || {
-                for (gradient, &output) in gradient.iter_mut().zip(output) {
-                    *gradient = if output > low && output < high { *gradient } else { 0.0 };
-                }
-            },
-        );
+        dispatch(Mask { gradient, output, limits });
     });
+}
+
+/// Written in vectors: of the loop over numbers, the compiler makes branches, or stores under a mask, which some processors are
+/// slow at.
+struct Mask<'a> {
+    gradient: &'a mut [f32],
+    output: &'a [f32],
+    limits: (f32, f32),
+}
+
+impl WithSimd for Mask<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let ((gradients, rest), (outputs, outputs_rest)) =
+            (S::as_mut_simd_f32s(self.gradient), S::as_simd_f32s(self.output));
+        let (zero, low, high) = (simd.splat_f32s(0.0), simd.splat_f32s(self.limits.0), simd.splat_f32s(self.limits.1));
+        let masked = |gradient: S::f32s, output: S::f32s| {
+            let inside = simd.and_m32s(simd.less_than_f32s(low, output), simd.less_than_f32s(output, high));
+            simd.select_f32s(inside, gradient, zero)
+        };
+        for (gradient, output) in gradients.iter_mut().zip(outputs) {
+            *gradient = masked(*gradient, *output);
+        }
+        let last = masked(simd.partial_load_f32s(rest), simd.partial_load_f32s(outputs_rest));
+        simd.partial_store_f32s(rest, last);
+    }
 }
