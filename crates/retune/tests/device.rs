@@ -265,13 +265,18 @@ fn operators_and_their_gradients_are_those_of_the_cpu() {
     let pooled = |x: &[Tensor<4>]| operators::max_pool(x[0].clone(), 3, 2, 1);
     let averaged = |x: &[Tensor<4>]| operators::global_average(x[0].clone()).unsqueeze();
     let dense: &[&[usize]] = &[&[2, 9, 8, 6], &[12, 6, 3, 3], &[1, 1, 1, 12], &[1, 1, 1, 12]];
+    let tiles: &[&[usize]] = &[&[2, 8, 8, 6], &[12, 6, 4, 4], &[1, 1, 1, 12], &[1, 1, 1, 12]];
+    let points: &[&[usize]] = &[&[2, 9, 8, 6], &[12, 6, 1, 1], &[1, 1, 1, 12], &[1, 1, 1, 12]];
     let depthwise: &[&[usize]] = &[&[2, 9, 8, 6], &[6, 1, 3, 3], &[1, 1, 1, 6], &[1, 1, 1, 6]];
     let map: &[&[usize]] = &[&[2, 9, 8, 6]];
     type Case<'a> = (&'a str, &'a [&'a [usize]], &'a dyn Fn(&[Tensor<4>]) -> Tensor<4>);
-    let cases: [Case; 13] = [
+    let cases: [Case; 16] = [
         ("convolution", dense, &convolved(window(1, (1, 1), 1))),
         ("strided convolution", dense, &convolved(window(2, (1, 1), 1))),
         ("convolution with uneven padding", dense, &convolved(window(2, (0, 1), 1))),
+        ("windows side by side", tiles, &convolved(window(4, (0, 0), 1))),
+        ("points", points, &convolved(window(1, (0, 0), 1))),
+        ("points in steps", points, &convolved(window(2, (0, 0), 1))),
         ("depthwise convolution", depthwise, &convolved(window(1, (1, 1), 6))),
         ("linear", &[&[2, 5, 3, 6], &[1, 1, 9, 6], &[1, 1, 1, 9]], &linear),
         ("layer normalization", &[&[2, 9, 8, 6], &[1, 1, 1, 6], &[1, 1, 1, 6]], &normalized),
