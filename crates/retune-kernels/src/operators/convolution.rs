@@ -95,7 +95,7 @@ fn plain_convolution(x: Tensor<4>, weight: Tensor<4>, window: Window, following:
 /// The sums of a convolution: as a product where Burn's own convolutions are slow, which is on graphics cards.
 fn sums(x: Tensor<4>, weight: Tensor<4>, window: Window) -> Tensor<4> {
     let Window { stride, vertical_padding, horizontal_padding, groups } = window;
-    if cfg!(feature = "cards") && groups == 1 && !is_cpu(&x.device()) {
+    if cfg!(any(feature = "cuda", feature = "wgpu")) && groups == 1 && !is_cpu(&x.device()) {
         let shape = shape_of(&x, &weight, window);
         return convolution_by_rows(x, weight, shape);
     }

@@ -32,7 +32,7 @@ pub(super) fn convolution_by_rows(x: Tensor<4>, weight: Tensor<4>, shape: Convol
 }
 
 /// Backends with convolutions by rows.
-#[backend_extension(Flex, Cube: cfg(feature = "cards"), Autodiff)]
+#[backend_extension(Flex, Cube: cfg(any(feature = "cuda", feature = "wgpu")), Autodiff)]
 pub trait RowsBackend: Backend {
     /// The convolution of `x` with `weight`.
     fn convolution_by_rows(
@@ -52,7 +52,7 @@ impl RowsBackend for Flex {
     }
 }
 
-#[cfg(feature = "cards")]
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
 impl RowsBackend for burn::backend::Cube {
     fn convolution_by_rows(
         x: FloatTensor<Self>,
