@@ -89,9 +89,9 @@ impl LoadedModel {
 
     /// Every tensor by its name, running statistics included.
     fn state_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let tensors = PyDict::new(py);
-        for (index, spec) in self.model.parameters.specs().iter().enumerate() {
-            let values = PyArray1::from_vec(py, self.model.parameters.values(index));
+        let (tensors, parameters) = (PyDict::new(py), self.model.parameters.on_cpu().into_python()?);
+        for (index, spec) in parameters.specs().iter().enumerate() {
+            let values = PyArray1::from_vec(py, parameters.values(index));
             tensors.set_item(&spec.name, values.reshape(spec.shape.as_slice())?)?;
         }
         Ok(tensors)

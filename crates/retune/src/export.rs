@@ -22,6 +22,7 @@ use serde::{Serialize, Serializer};
 
 pub use preprocessor_config::PREPROCESSOR_FILE;
 
+use crate::device::DeviceError;
 use crate::files::FileError;
 use crate::models::{Model, ModelError};
 
@@ -42,6 +43,9 @@ pub enum ExportError {
     /// A file could not be written.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The device did not give the weights.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// The version of ONNX's operators is not one that retune writes.
     #[error("opset {0} is not one of {first} to {last}", first = OPSETS.start(), last = OPSETS.end())]
     Opset(u32),
@@ -191,9 +195,10 @@ fn numbers_as_such<S: Serializer>(shape: &[String], serializer: S) -> Result<S::
 ///
 /// # Errors
 /// A model without what is to be exported, an opset that is not written, a preprocessing that ONNX cannot express, and a
-/// file that cannot be written.
+/// file that cannot be written; what the model's device failed in.
 pub fn write_onnx(model: &Model, path: &Path, options: &OnnxOptions) -> Result<Exported, ExportError> {
     check(model, path, options)?;
+    let model = &model.on_cpu()?;
     let processor = preprocessor_config::of(model.config().preprocessing()).filter(|_| !options.with_preprocessing);
     let processor = processor.map(|text| (path.with_file_name(PREPROCESSOR_FILE), text));
     if let Some((path, text)) = &processor {

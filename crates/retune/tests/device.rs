@@ -197,6 +197,18 @@ fn a_divergence_is_told_by_its_first_step() {
 }
 
 #[test]
+fn a_model_comes_back_to_the_cpu_as_it_was() {
+    let _alone = ONE_AT_A_TIME.lock();
+    let load = |device: &Device| Model::load(&fixtures().join("vit"), None, Clone::clone, device).unwrap();
+    let before = Transfers::so_far();
+    let model = load(&graphics());
+    let uploads = Transfers::so_far().since(before);
+    let back = model.on_cpu().unwrap();
+    assert_eq!(Transfers::so_far().since(before), Transfers { to_host: 1, ..uploads });
+    assert!(back.parameters.equal(&load(&Device::flex()).parameters).unwrap());
+}
+
+#[test]
 fn bfloat16_is_refused_where_the_device_does_not_have_it() {
     let _alone = ONE_AT_A_TIME.lock();
     let device = graphics();

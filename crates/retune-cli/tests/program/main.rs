@@ -1,6 +1,6 @@
-//! The program as its users run it: each file is a kind of thing that they do, or that befalls them.
+//! Runs the program as users do; each file covers one kind of use, or one kind of mishap.
 //!
-//! All are one program of tests, because each would take as long to link as to compile.
+//! They are one test program: as thirty programs, each would link everything again.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -28,6 +28,7 @@ const VALUES_APART: usize = 1 << 24;
 /// If the sizes do not fit the shape, or it has groups or no images.
 pub(super) fn convolution_by_rows(x: Tensor<4>, weight: Tensor<4>, shape: ConvolutionShape) -> Tensor<4> {
     assert_eq!(shape.groups, 1, "groups are not made of one product");
+    assert!(shape.batch > 0, "a batch has an image");
     Tensor::from_dispatch(Dispatch::convolution_by_rows(x.into_dispatch(), weight.into_dispatch(), shape))
 }
 
@@ -39,29 +40,15 @@ pub trait RowsBackend: Backend {
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         shape: ConvolutionShape,
-    ) -> FloatTensor<Self>;
-}
-
-impl RowsBackend for Flex {
-    fn convolution_by_rows(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        shape: ConvolutionShape,
     ) -> FloatTensor<Self> {
         forward::<Self>(x, weight, &shape)
     }
 }
+
+impl RowsBackend for Flex {}
 
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
-impl RowsBackend for burn::backend::Cube {
-    fn convolution_by_rows(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        shape: ConvolutionShape,
-    ) -> FloatTensor<Self> {
-        forward::<Self>(x, weight, &shape)
-    }
-}
+impl RowsBackend for burn::backend::Cube {}
 
 impl<B: Backend, C: CheckpointStrategy> RowsBackend for Autodiff<B, C> {
     fn convolution_by_rows(
@@ -141,7 +128,7 @@ fn weight_gradient<B: Backend>(
         let gradient = in_parts(of_images::<B>(gradient.clone(), images), outputs);
         B::float_sum_dim(B::float_matmul(B::float_transpose(rows), gradient), 0)
     };
-    let sum = parts(shape).map(of_part).reduce(B::float_add).expect("a batch has a part");
+    let sum = parts(shape).map(of_part).reduce(B::float_add).expect("a batch has an image, and so a part");
     let by_tap = B::float_reshape(sum, Shape::new([kernel, kernel, shape.inputs, outputs]));
     B::float_permute(by_tap, &[3, 2, 0, 1])
 }

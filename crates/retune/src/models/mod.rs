@@ -52,7 +52,7 @@ use self::graph::{Graph, Value};
 use self::location::locate;
 use self::position_embedding::PositionGrid;
 use self::weights::WeightsError;
-use crate::device;
+use crate::device::{self, DeviceError};
 use crate::files::{self, FileError};
 use crate::monitor::Monitor;
 use crate::wording::grouped;
@@ -466,6 +466,14 @@ impl Model {
     pub fn with_thresholds(mut self, thresholds: Vec<f64>) -> Self {
         self.config = self.config.with_thresholds(Some(thresholds));
         self
+    }
+
+    /// The same model on the CPU.
+    ///
+    /// # Errors
+    /// What its device failed in.
+    pub fn on_cpu(&self) -> Result<Self, DeviceError> {
+        Ok(Self { parameters: self.parameters.on_cpu()?, ..self.clone() })
     }
 
     /// The same network with other values of its parameters.

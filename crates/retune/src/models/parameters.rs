@@ -215,6 +215,20 @@ impl Parameters {
         read_all(indices.iter().map(|&index| self.tensors[index].clone()).collect())
     }
 
+    /// The same on the CPU, by one read from another device.
+    ///
+    /// # Errors
+    /// What the device failed in.
+    pub fn on_cpu(&self) -> Result<Self, DeviceError> {
+        let cpu = Device::flex();
+        if self.tensors.iter().all(|tensor| tensor.device() == cpu) {
+            return Ok(self.clone());
+        }
+        let values = read_all(self.tensors.clone())?.into_iter();
+        let tensors = values.zip(self.specs.iter()).map(|(values, spec)| device::tensor(values, [spec.len()], &cpu));
+        Ok(Self::from_tensors(self.specs.clone(), tensors.collect()))
+    }
+
     /// A hash of the values of the parameter at `index`, computed at most once of values that do not change.
     ///
     /// # Errors
