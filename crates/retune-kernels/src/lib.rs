@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 
 mod attention;
+mod card;
 mod convolution;
 mod elementwise;
 mod exponential;

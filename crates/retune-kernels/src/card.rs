@@ -1,0 +1,198 @@
+//! What Burn computes slowly on graphics cards, by kernels of our own there.
+
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+mod kernels;
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, Flex, TensorMetadata, backend_extension};
+use burn::tensor::{Shape, Slice};
+
+use crate::convolution::ConvolutionShape;
+
+/// Sums and convolutions that have kernels on graphics cards. Elsewhere they are made of Burn's operations, as a reference.
+///
+/// Maps are `[batch, height, width, channels]`. None has a gradient.
+#[backend_extension(Flex, Cube: cfg(any(feature = "cuda", feature = "wgpu")), Fusion: cfg(feature = "cuda"))]
+pub trait CardKernels: Backend {
+    /// The sum over all dimensions but the last, `[columns]`.
+    #[fusion(dtype = x, shape = Shape::new([x[x.num_dims() - 1]]))]
+    fn sum_rows(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        let columns = last(&x);
+        let rows = x.shape().num_elements() / columns.max(1);
+        let sums = Self::float_sum_dim(Self::float_reshape(x, Shape::new([rows, columns])), 0);
+        Self::float_reshape(sums, Shape::new([columns]))
+    }
+
+    /// What each window sees of `x`, `[windows, kernel · kernel · inputs]`.
+    #[fusion(dtype = x, shape = rows_shape(of))]
+    fn window_rows(x: FloatTensor<Self>, of: ConvolutionShape) -> FloatTensor<Self> {
+        let (height, width) = of.output();
+        let rows = Shape::new([of.batch, height, width, of.kernel * of.kernel * of.inputs]);
+        let zeros = Self::float_zeros(rows, &x.device(), x.dtype().into());
+        let rows = taps(&of).fold(zeros, |rows, tap| {
+            Self::float_slice_assign(rows, &tap.in_rows, Self::float_slice(x.clone(), &tap.in_input))
+        });
+        Self::float_reshape(rows, rows_shape(&of))
+    }
+
+    /// The sums of what the windows that see a place have for it in `rows`, which are as in [`window_rows`](Self::window_rows).
+    #[fusion(dtype = rows, shape = input_shape(of))]
+    fn add_rows(rows: FloatTensor<Self>, of: ConvolutionShape) -> FloatTensor<Self> {
+        let (height, width) = of.output();
+        let zeros = Self::float_zeros(input_shape(&of), &rows.device(), rows.dtype().into());
+        let rows = Self::float_reshape(rows, Shape::new([of.batch, height, width, of.kernel * of.kernel * of.inputs]));
+        taps(&of).fold(zeros, |sums, tap| {
+            let found = Self::float_slice(rows.clone(), &tap.in_rows);
+            let sum = Self::float_add(Self::float_slice(sums.clone(), &tap.in_input), found);
+            Self::float_slice_assign(sums, &tap.in_input, sum)
+        })
+    }
+
+    /// The convolution of each channel of `x` by itself with `weight` `[channels, 1, kernel, kernel]`.
+    #[fusion(dtype = x, shape = output_shape(of))]
+    fn depthwise(x: FloatTensor<Self>, weight: FloatTensor<Self>, of: ConvolutionShape) -> FloatTensor<Self> {
+        let zeros = Self::float_zeros(output_shape(&of), &x.device(), x.dtype().into());
+        taps(&of).fold(zeros, |sums, tap| {
+            let seen = Self::float_mul(Self::float_slice(x.clone(), &tap.in_input), at_tap::<Self>(&weight, &tap, &of));
+            let sum = Self::float_add(Self::float_slice(sums.clone(), &tap.in_output), seen);
+            Self::float_slice_assign(sums, &tap.in_output, sum)
+        })
+    }
+
+    /// The gradient of its input.
+    #[fusion(dtype = gradient, shape = input_shape(of))]
+    fn depthwise_input_gradient(
+        gradient: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        of: ConvolutionShape,
+    ) -> FloatTensor<Self> {
+        let zeros = Self::float_zeros(input_shape(&of), &gradient.device(), gradient.dtype().into());
+        taps(&of).fold(zeros, |sums, tap| {
+            let gradient = Self::float_slice(gradient.clone(), &tap.in_output);
+            let found = Self::float_mul(gradient, at_tap::<Self>(&weight, &tap, &of));
+            let sum = Self::float_add(Self::float_slice(sums.clone(), &tap.in_input), found);
+            Self::float_slice_assign(sums, &tap.in_input, sum)
+        })
+    }
+
+    /// The gradient of its weight.
+    #[fusion(dtype = gradient, shape = Shape::new([of.inputs, 1, of.kernel, of.kernel]))]
+    fn depthwise_weight_gradient(
+        x: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        of: ConvolutionShape,
+    ) -> FloatTensor<Self> {
+        let zeros = Shape::new([of.kernel * of.kernel, of.inputs]);
+        let zeros = Self::float_zeros(zeros, &gradient.device(), gradient.dtype().into());
+        let by_tap = taps(&of).fold(zeros, |sums, tap| {
+            let seen = Self::float_slice(x.clone(), &tap.in_input);
+            let products = Self::float_mul(seen, Self::float_slice(gradient.clone(), &tap.in_output));
+            let sum = Self::float_reshape(Self::sum_rows(products), Shape::new([1, of.inputs]));
+            Self::float_slice_assign(sums, &[Slice::from(tap.number..tap.number + 1), Slice::from(0..of.inputs)], sum)
+        });
+        let by_tap = Self::float_reshape(by_tap, Shape::new([of.kernel, of.kernel, 1, of.inputs]));
+        Self::float_permute(by_tap, &[3, 2, 0, 1])
+    }
+}
+
+impl CardKernels for Flex {}
+
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+impl CardKernels for burn_cubecl::CubeBackend {
+    fn sum_rows(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        kernels::sum_rows(x)
+    }
+
+    fn window_rows(x: FloatTensor<Self>, of: ConvolutionShape) -> FloatTensor<Self> {
+        kernels::window_rows(x, &of)
+    }
+
+    fn add_rows(rows: FloatTensor<Self>, of: ConvolutionShape) -> FloatTensor<Self> {
+        kernels::add_rows(rows, &of)
+    }
+
+    fn depthwise(x: FloatTensor<Self>, weight: FloatTensor<Self>, of: ConvolutionShape) -> FloatTensor<Self> {
+        kernels::depthwise(x, weight, &of)
+    }
+
+    fn depthwise_input_gradient(
+        gradient: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        of: ConvolutionShape,
+    ) -> FloatTensor<Self> {
+        kernels::depthwise_input_gradient(gradient, weight, &of)
+    }
+
+    fn depthwise_weight_gradient(
+        x: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        of: ConvolutionShape,
+    ) -> FloatTensor<Self> {
+        kernels::depthwise_weight_gradient(x, gradient, &of)
+    }
+}
+
+fn last<T: TensorMetadata>(tensor: &T) -> usize {
+    tensor.shape().iter().last().copied().unwrap_or(1)
+}
+
+fn rows_shape(of: &ConvolutionShape) -> Shape {
+    let (height, width) = of.output();
+    Shape::new([of.batch * height * width, of.kernel * of.kernel * of.inputs])
+}
+
+fn input_shape(of: &ConvolutionShape) -> Shape {
+    Shape::new([of.batch, of.input.0, of.input.1, of.inputs])
+}
+
+fn output_shape(of: &ConvolutionShape) -> Shape {
+    let (height, width) = of.output();
+    Shape::new([of.batch, height, width, of.outputs])
+}
+
+/// A place in a window: what all windows see there.
+struct Tap {
+    number: usize,
+    /// The windows that see the map there.
+    in_output: [Slice; 4],
+    /// Their part of the rows `[batch, height, width, kernel · kernel · inputs]`.
+    in_rows: [Slice; 4],
+    /// The places of the input that they see.
+    in_input: [Slice; 4],
+}
+
+/// The places in a window, except those that no window has inside the map.
+fn taps(of: &ConvolutionShape) -> impl Iterator<Item = Tap> {
+    let (of, output) = (*of, of.output());
+    let places = (0..of.kernel).flat_map(move |y| (0..of.kernel).map(move |x| (y, x)));
+    places.filter_map(move |(y, x)| {
+        let (rows, lines) = seen(y, output.0, of.input.0, of.stride, of.vertical_padding.0)?;
+        let (columns, places) = seen(x, output.1, of.input.1, of.stride, of.horizontal_padding.0)?;
+        let number = y * of.kernel + x;
+        let first = number * of.inputs;
+        let images = Slice::from(0..of.batch);
+        Some(Tap {
+            number,
+            in_output: [images, rows, columns, Slice::from(0..of.inputs)],
+            in_rows: [images, rows, columns, Slice::from(first..first + of.inputs)],
+            in_input: [images, lines, places, Slice::from(0..of.inputs)],
+        })
+    })
+}
+
+/// The windows along a direction that see the map at `tap`, and the places that they see there; `None` if none does.
+fn seen(tap: usize, windows: usize, places: usize, stride: usize, padding: usize) -> Option<(Slice, Slice)> {
+    let first = padding.saturating_sub(tap).div_ceil(stride);
+    let last = ((places + padding).checked_sub(tap + 1)? / stride).min(windows.checked_sub(1)?);
+    let count = (last + 1).checked_sub(first).filter(|&count| count > 0)?;
+    let start = first * stride + tap - padding;
+    let end = start + (count - 1) * stride + 1;
+    Some((Slice::from(first..first + count), Slice::new(start as isize, Some(end as isize), stride as isize)))
+}
+
+/// The factors of a depthwise weight at a tap, `[1, 1, 1, channels]`.
+fn at_tap<B: Backend>(weight: &FloatTensor<B>, tap: &Tap, of: &ConvolutionShape) -> FloatTensor<B> {
+    let (y, x) = (tap.number / of.kernel, tap.number % of.kernel);
+    let slices = [Slice::from(0..of.inputs), Slice::from(0..1), Slice::from(y..y + 1), Slice::from(x..x + 1)];
+    B::float_reshape(B::float_slice(weight.clone(), &slices), Shape::new([1, 1, 1, of.inputs]))
+}
