@@ -5,10 +5,12 @@
 
 mod activation;
 mod attention;
+mod batch_norm;
 mod convolution;
 mod gradient_seed;
 mod im2col;
 mod layer_norm;
+mod on_card;
 mod pooling;
 mod shared_batch_norm;
 
@@ -18,6 +20,7 @@ use burn::tensor::{Device, Tensor};
 
 pub use activation::{Gated, gated};
 pub use attention::{attention, attention_of};
+pub use batch_norm::{BatchNorm, batch_norm};
 pub use convolution::{Following, Window, convolution, linear};
 pub use gradient_seed::gradient_seed;
 pub use layer_norm::layer_norm;

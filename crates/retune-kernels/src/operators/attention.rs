@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
 
-use super::run_on;
+use super::{on_card, run_on};
 use crate::attention::{Forward, Heads, backward, forward};
 use crate::operator::{Array, Kept, Needs, Operator, run};
 use crate::shared::{SharedSlice, filled};
@@ -34,6 +34,9 @@ pub fn attention_of(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>) -> Tenso
     if run_on(&query.device()) {
         let by_token = |part: Tensor<4>| part.swap_dims(1, 2).reshape([batch, tokens, 1, heads, width]);
         return attention(Tensor::cat(vec![by_token(query), by_token(key), by_token(value)], 2));
+    }
+    if on_card::is_card(&query.device()) {
+        return on_card::attention_of(query, key, value).swap_dims(1, 2).reshape([batch, tokens, heads * width]);
     }
     let scores = query.mul_scalar((width as f64).powf(-0.5)).matmul(key.swap_dims(2, 3));
     softmax(scores, 3).matmul(value).swap_dims(1, 2).reshape([batch, tokens, heads * width])

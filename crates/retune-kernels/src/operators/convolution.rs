@@ -4,8 +4,7 @@ use burn::tensor::module::{self, conv2d};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{DType, Tensor, activation};
 
-use super::im2col::convolution_by_rows;
-use super::{channels_first, channels_last, is_cpu, run_on};
+use super::{channels_first, channels_last, on_card, run_on};
 use crate::convolution::{After, ConvolutionShape, forward, input_gradient, weight_gradient};
 use crate::elementwise::{column_sums, mask_by_limits};
 use crate::operator::{Array, Kept, Needs, Operator, run};
@@ -92,12 +91,12 @@ fn plain_convolution(x: Tensor<4>, weight: Tensor<4>, window: Window, following:
     plain_end(plus(y, shift), residual, limits)
 }
 
-/// The sums of a convolution: as a product where Burn's own convolutions are slow, which is on graphics cards.
+/// The sums of a convolution. Burn's own convolutions are slow on graphics cards.
 fn sums(x: Tensor<4>, weight: Tensor<4>, window: Window) -> Tensor<4> {
     let Window { stride, vertical_padding, horizontal_padding, groups } = window;
-    if cfg!(any(feature = "cuda", feature = "wgpu")) && groups == 1 && !is_cpu(&x.device()) {
-        let shape = shape_of(&x, &weight, window);
-        return convolution_by_rows(x, weight, shape);
+    let shape = shape_of(&x, &weight, window);
+    if on_card::is_card(&x.device()) && (groups == 1 || on_card::is_depthwise(&shape)) {
+        return on_card::convolution(x, weight, shape);
     }
     let padding = [vertical_padding, horizontal_padding];
     let options = ConvOptions::new_with_padding([stride, stride], padding, [1, 1], groups);
@@ -113,12 +112,11 @@ fn plain_linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, following: Foll
     };
     let weight = weight.transpose();
     let y = if rounds_factors(&x) {
-        let y = module::linear(x.cast(DType::BF16), weight.cast(DType::BF16), None);
-        plus(y.cast(DType::F32), shift)
+        module::linear(x.cast(DType::BF16), weight.cast(DType::BF16), None).cast(DType::F32)
     } else {
-        module::linear(x, weight, shift)
+        module::linear(x, weight, None)
     };
-    plain_end(y, residual, limits)
+    plain_end(plus(y, shift), residual, limits)
 }
 
 /// Whether products with `x` are of bfloat16: where that is the present precision, and the device has it. Such a device may
@@ -130,6 +128,7 @@ fn rounds_factors<const D: usize>(x: &Tensor<D>) -> bool {
 /// The sum with a number for each value of the last dimension.
 fn plus<const D: usize>(y: Tensor<D>, shift: Option<Tensor<1>>) -> Tensor<D> {
     match shift {
+        Some(shift) if on_card::is_card(&y.device()) => on_card::add_to_channels(y, shift),
         Some(shift) => y + shift.unsqueeze(),
         None => y,
     }

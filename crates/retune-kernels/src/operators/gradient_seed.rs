@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::run_on;
+use super::{on_card, run_on};
 use crate::operator::{Array, Kept, Needs, Operator, run};
 
 /// A scalar whose gradient with respect to `x` is `gradient`: `backward` from it continues a backward pass that ended at `x`.
@@ -14,6 +14,9 @@ use crate::operator::{Array, Kept, Needs, Operator, run};
 /// If the shapes differ, or, on the CPU, if the gradient is not of 32-bit floats.
 pub fn gradient_seed<const D: usize>(x: Tensor<D>, gradient: Tensor<D>) -> Tensor<1> {
     assert_eq!(x.dims(), gradient.dims(), "a gradient for each value");
+    if on_card::is_card(&x.device()) {
+        return on_card::gradient_seed(x, Tensor::from_inner(gradient));
+    }
     if !run_on(&x.device()) {
         return (x * Tensor::from_inner(gradient)).sum();
     }

@@ -3,7 +3,7 @@
 use burn::tensor::{Tensor, module};
 use rayon::prelude::*;
 
-use super::run_on;
+use super::{on_card, run_on};
 use crate::operator::{Array, Kept, Needs, Operator, run};
 use crate::shared::{SharedSlice, filled};
 use crate::vectors::vectorized;
@@ -21,6 +21,9 @@ const BIAS: usize = 2;
 /// # Panics
 /// If `weight` and `bias` are not as long as the last dimension.
 pub fn layer_norm<const D: usize>(x: Tensor<D>, weight: Tensor<1>, bias: Tensor<1>, epsilon: f64) -> Tensor<D> {
+    if on_card::is_card(&x.device()) {
+        return on_card::layer_norm(x, weight, bias, epsilon);
+    }
     if !run_on(&x.device()) {
         return module::layer_norm(x, weight, Some(bias), epsilon);
     }
