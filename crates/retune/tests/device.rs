@@ -268,6 +268,9 @@ fn operators_and_their_gradients_are_those_of_the_cpu() {
     let normalized = |x: &[Tensor<4>]| {
         operators::layer_norm(x[0].clone(), x[1].clone().reshape([-1]), x[2].clone().reshape([-1]), 1e-6)
     };
+    let by_batch = |x: &[Tensor<4>]| {
+        operators::batch_norm(x[0].clone(), x[1].clone().reshape([-1]), x[2].clone().reshape([-1]), 1e-5).output
+    };
     let attended = |x: &[Tensor<4>]| operators::attention(x[0].clone().reshape([2, 7, 3, 2, 8])).unsqueeze();
     let linear = |x: &[Tensor<4>]| {
         let weight = x[1].clone().reshape([9, 6]);
@@ -280,9 +283,11 @@ fn operators_and_their_gradients_are_those_of_the_cpu() {
     let tiles: &[&[usize]] = &[&[2, 8, 8, 6], &[12, 6, 4, 4], &[1, 1, 1, 12], &[1, 1, 1, 12]];
     let points: &[&[usize]] = &[&[2, 9, 8, 6], &[12, 6, 1, 1], &[1, 1, 1, 12], &[1, 1, 1, 12]];
     let depthwise: &[&[usize]] = &[&[2, 9, 8, 6], &[6, 1, 3, 3], &[1, 1, 1, 6], &[1, 1, 1, 6]];
+    let wide: &[&[usize]] = &[&[3, 9, 8, 8], &[8, 1, 5, 5], &[1, 1, 1, 8], &[1, 1, 1, 8]];
+    let many: &[&[usize]] = &[&[2, 5, 4, 260], &[260, 1, 3, 3], &[1, 1, 1, 260], &[1, 1, 1, 260]];
     let map: &[&[usize]] = &[&[2, 9, 8, 6]];
     type Case<'a> = (&'a str, &'a [&'a [usize]], &'a dyn Fn(&[Tensor<4>]) -> Tensor<4>);
-    let cases: [Case; 16] = [
+    let cases: [Case; 19] = [
         ("convolution", dense, &convolved(window(1, (1, 1), 1))),
         ("strided convolution", dense, &convolved(window(2, (1, 1), 1))),
         ("convolution with uneven padding", dense, &convolved(window(2, (0, 1), 1))),
@@ -290,8 +295,11 @@ fn operators_and_their_gradients_are_those_of_the_cpu() {
         ("points", points, &convolved(window(1, (0, 0), 1))),
         ("points in steps", points, &convolved(window(2, (0, 0), 1))),
         ("depthwise convolution", depthwise, &convolved(window(1, (1, 1), 6))),
+        ("wide depthwise convolution in steps", wide, &convolved(window(2, (1, 2), 8))),
+        ("depthwise convolution of many channels", many, &convolved(window(1, (1, 1), 260))),
         ("linear", &[&[2, 5, 3, 6], &[1, 1, 9, 6], &[1, 1, 1, 9]], &linear),
         ("layer normalization", &[&[2, 9, 8, 6], &[1, 1, 1, 6], &[1, 1, 1, 6]], &normalized),
+        ("normalization by the batch", &[&[2, 9, 8, 6], &[1, 1, 1, 6], &[1, 1, 1, 6]], &by_batch),
         ("attention", &[&[2, 7, 6, 8]], &attended),
         ("SiLU", map, &gate(Gated::Silu)),
         ("GELU", map, &gate(Gated::Gelu)),

@@ -329,12 +329,12 @@ impl BatchNorm {
             self.observe(normalized.mean, normalized.variance, pass);
             return normalized.output;
         }
-        let normalized = module::batch_norm_train(channels_first(x), weight, bias, self.epsilon);
+        let normalized = operators::batch_norm(x, weight, bias, self.epsilon);
         // PyTorch keeps the unbiased variance as the running one.
         let count = (batch * height * width) as f64;
         let unbiased = normalized.variance.mul_scalar(count / (count - 1.0).max(1.0));
-        self.observe(normalized.mean.inner(), unbiased.inner(), pass);
-        channels_last(normalized.output)
+        self.observe(normalized.mean, unbiased, pass);
+        normalized.output
     }
 
     fn observe(&self, mean: Tensor<1>, variance: Tensor<1>, pass: &mut Pass) {
