@@ -110,13 +110,24 @@ fn plain_linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, following: Foll
         Some(scale) => weight * scale.reshape([outputs, 1]),
         None => weight,
     };
-    let weight = weight.transpose();
     let y = if rounds_factors(&x) {
-        module::linear(x.cast(DType::BF16), weight.cast(DType::BF16), None).cast(DType::F32)
+        product(x.cast(DType::BF16), weight.cast(DType::BF16)).cast(DType::F32)
     } else {
-        module::linear(x, weight, None)
+        product(x, weight)
     };
     plain_end(plus(y, shift), residual, limits)
+}
+
+/// `x · weightᵀ` over the last dimension of `x`.
+fn product<const D: usize>(x: Tensor<D>, weight: Tensor<2>) -> Tensor<D> {
+    if !on_card::is_card(&x.device()) {
+        return module::linear(x, weight.transpose(), None);
+    }
+    let ([outputs, inputs], mut shape) = (weight.dims(), x.dims());
+    shape[D - 1] = outputs;
+    let rows = shape[..D - 1].iter().product();
+    let (x, weight) = (x.reshape([1, 1, rows, inputs]), weight.reshape([outputs, inputs, 1, 1]));
+    on_card::convolution(x, weight, ConvolutionShape::linear(rows, inputs, outputs)).reshape(shape)
 }
 
 /// Whether products with `x` are of bfloat16: where that is the present precision, and the device has it. Such a device may

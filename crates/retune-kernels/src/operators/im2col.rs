@@ -20,6 +20,9 @@ const VALUES_AT_ONCE: usize = 1 << 28;
 /// small, so a card would have too little to do side by side.
 const VALUES_APART: usize = 1 << 24;
 
+/// Windows that are summed together at least.
+const WINDOWS_OF_A_SUM: usize = 128;
+
 /// The convolution of `x` `[batch, height, width, inputs]` with `weight` `[outputs, inputs, kernel, kernel]`, without groups.
 pub(super) fn forward<B: CardKernels>(
     x: FloatTensor<B>,
@@ -27,7 +30,11 @@ pub(super) fn forward<B: CardKernels>(
     shape: &ConvolutionShape,
 ) -> FloatTensor<B> {
     let (height, width) = shape.output();
-    let matrix = B::float_reshape(B::float_permute(weight, &[2, 3, 1, 0]), Shape::new([row_len(shape), shape.outputs]));
+    let matrix = if shape.kernel == 1 {
+        B::float_swap_dims(B::float_reshape(weight, Shape::new([shape.outputs, shape.inputs])), 0, 1)
+    } else {
+        B::float_reshape(B::float_permute(weight, &[2, 3, 1, 0]), Shape::new([row_len(shape), shape.outputs]))
+    };
     let of_part = |(part, images): (ConvolutionShape, Range<usize>)| {
         let sums = B::float_matmul(rows::<B>(of_images::<B>(x.clone(), images), &part), matrix.clone());
         B::float_reshape(sums, Shape::new([part.batch, height, width, shape.outputs]))
@@ -48,11 +55,12 @@ pub(super) fn weight_gradient<B: CardKernels>(
         let in_parts = |rows, columns| B::float_reshape(rows, Shape::new([apart, windows, columns]));
         let rows = in_parts(rows::<B>(of_images::<B>(x.clone(), images.clone()), &part), row_len(shape));
         let gradient = in_parts(of_images::<B>(gradient.clone(), images), outputs);
-        B::float_sum_dim(B::float_matmul(B::float_transpose(rows), gradient), 0)
+        let products = B::float_matmul(B::float_transpose(gradient), rows);
+        B::sum_rows(B::float_reshape(products, Shape::new([apart, outputs * row_len(&part)])))
     };
     let sum = parts(shape).map(of_part).reduce(B::float_add).expect("a batch has an image, and so a part");
-    let by_tap = B::float_reshape(sum, Shape::new([kernel, kernel, shape.inputs, outputs]));
-    B::float_permute(by_tap, &[3, 2, 0, 1])
+    let by_tap = B::float_reshape(sum, Shape::new([outputs, kernel, kernel, shape.inputs]));
+    B::float_permute(by_tap, &[0, 3, 1, 2])
 }
 
 /// The input's gradient, in its shape.
@@ -62,8 +70,8 @@ pub(super) fn input_gradient<B: CardKernels>(
     shape: &ConvolutionShape,
 ) -> FloatTensor<B> {
     if let Some(transposed) = transposed(shape) {
-        let weight = B::float_swap_dims(B::float_flip(weight, &[2, 3]), 0, 1);
-        return forward::<B>(gradient, weight, &transposed);
+        let turned = if shape.kernel == 1 { weight } else { B::float_flip(weight, &[2, 3]) };
+        return forward::<B>(gradient, B::float_swap_dims(turned, 0, 1), &transposed);
     }
     let (taps, inputs, outputs) = (shape.kernel * shape.kernel, shape.inputs, shape.outputs);
     let matrix = B::float_reshape(B::float_permute(weight, &[0, 2, 3, 1]), Shape::new([outputs, taps * inputs]));
@@ -113,10 +121,11 @@ fn parts(shape: &ConvolutionShape) -> impl Iterator<Item = (ConvolutionShape, Ra
     })
 }
 
-/// Into how many sums over as many images a weight's gradient is divided.
+/// Into how many sums over as many windows a weight's gradient is divided.
 fn sums_apart(shape: &ConvolutionShape) -> usize {
-    let most = VALUES_APART / (row_len(shape) * shape.outputs).max(1);
-    (1..=shape.batch.min(most)).rev().find(|&apart| shape.batch.is_multiple_of(apart)).unwrap_or(1)
+    let windows = windows(shape);
+    let most = (VALUES_APART / (row_len(shape) * shape.outputs).max(1)).min(windows / WINDOWS_OF_A_SUM);
+    (1..=most).rev().find(|&apart| windows.is_multiple_of(apart)).unwrap_or(1)
 }
 
 fn of_images<B: Backend>(maps: FloatTensor<B>, images: Range<usize>) -> FloatTensor<B> {
