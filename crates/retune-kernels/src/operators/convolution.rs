@@ -77,12 +77,7 @@ pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, following: Follow
 
 fn plain_convolution(x: Tensor<4>, weight: Tensor<4>, window: Window, following: Following<4>) -> Tensor<4> {
     let Following { scale, shift, residual, limits } = following;
-    // A factor on a channel is a factor on its weights, which are fewer than its values.
-    let outputs = weight.dims()[0];
-    let weight = match scale {
-        Some(scale) => weight * scale.reshape([outputs, 1, 1, 1]),
-        None => weight,
-    };
+    let weight = scaled(weight, scale);
     let y = if window.groups == 1 && rounds_factors(&x) {
         sums(x.cast(DType::BF16), weight.cast(DType::BF16), window).cast(DType::F32)
     } else {
@@ -105,17 +100,24 @@ fn sums(x: Tensor<4>, weight: Tensor<4>, window: Window) -> Tensor<4> {
 
 fn plain_linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, following: Following<D>) -> Tensor<D> {
     let Following { scale, shift, residual, limits } = following;
-    let outputs = weight.dims()[0];
-    let weight = match scale {
-        Some(scale) => weight * scale.reshape([outputs, 1]),
-        None => weight,
-    };
+    let weight = scaled(weight, scale);
     let y = if rounds_factors(&x) {
         product(x.cast(DType::BF16), weight.cast(DType::BF16)).cast(DType::F32)
     } else {
         product(x, weight)
     };
     plain_end(plus(y, shift), residual, limits)
+}
+
+/// A weight with a factor for each output. A factor on a channel is a factor on its weights, which are fewer than its values.
+fn scaled<const D: usize>(weight: Tensor<D>, scale: Option<Tensor<1>>) -> Tensor<D> {
+    let mut shape = [1; D];
+    shape[0] = weight.dims()[0];
+    match scale {
+        Some(scale) if on_card::is_card(&weight.device()) => on_card::scale_outputs(weight, scale),
+        Some(scale) => weight * scale.reshape(shape),
+        None => weight,
+    }
 }
 
 /// `x · weightᵀ` over the last dimension of `x`.

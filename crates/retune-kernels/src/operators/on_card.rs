@@ -50,6 +50,11 @@ pub(super) fn add_to_channels<const D: usize>(x: Tensor<D>, shift: Tensor<1>) ->
     Tensor::from_dispatch(Dispatch::add_to_channels(x.into_dispatch(), shift.into_dispatch()))
 }
 
+/// A weight `[outputs, ..]` with a factor for each output.
+pub(super) fn scale_outputs<const D: usize>(weight: Tensor<D>, scale: Tensor<1>) -> Tensor<D> {
+    Tensor::from_dispatch(Dispatch::scale_outputs(weight.into_dispatch(), scale.into_dispatch()))
+}
+
 /// A number whose gradient with respect to `x` is `gradient`.
 pub(super) fn gradient_seed<const D: usize>(x: Tensor<D>, gradient: Tensor<D>) -> Tensor<1> {
     Tensor::from_dispatch(Dispatch::seeded(x.into_dispatch(), gradient.into_dispatch()))
@@ -72,6 +77,13 @@ pub trait CardOperators: Backend {
     fn add_to_channels(x: FloatTensor<Self>, shift: FloatTensor<Self>) -> FloatTensor<Self> {
         let rank = x.rank();
         Self::float_add(x, along_last::<Self>(shift, rank))
+    }
+
+    /// A weight `[outputs, ..]` with a factor for each output.
+    fn scale_outputs(weight: FloatTensor<Self>, scale: FloatTensor<Self>) -> FloatTensor<Self> {
+        let mut shape = vec![1; weight.rank()];
+        shape[0] = scale.shape().num_elements();
+        Self::float_mul(weight, Self::float_reshape(scale, Shape::from(shape)))
     }
 
     /// A number whose gradient with respect to `x` is `gradient`.
@@ -138,6 +150,12 @@ impl<B: CardKernels + CardOperators, C: CheckpointStrategy> CardOperators for Au
         let ((x, x_node), (shift, shift_node)) = (x.into_parts(), shift.into_parts());
         let output = B::add_to_channels(x, shift);
         with_backward::<B, C, 2, _>(AddToChannels, [x_node, shift_node], output, ())
+    }
+
+    fn scale_outputs(weight: FloatTensor<Self>, scale: FloatTensor<Self>) -> FloatTensor<Self> {
+        let ((weight, weight_node), (scale, scale_node)) = (weight.into_parts(), scale.into_parts());
+        let output = B::scale_outputs(weight.clone(), scale.clone());
+        with_backward::<B, C, 2, _>(ScaleOutputs, [weight_node, scale_node], output, (weight, scale))
     }
 
     fn seeded(x: FloatTensor<Self>, gradient: FloatTensor<Self>) -> FloatTensor<Self> {
@@ -220,6 +238,29 @@ impl<B: CardKernels> Backward<B, 2> for AddToChannels {
         }
         if let Some(parent) = x_parent {
             gradients.register::<B>(parent.id, gradient);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct ScaleOutputs;
+
+impl<B: CardOperators> Backward<B, 2> for ScaleOutputs {
+    type State = (FloatTensor<B>, FloatTensor<B>);
+
+    fn backward(self, ops: Ops<Self::State, 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = gradients.consume::<B>(&ops.node);
+        let (weight, scale) = ops.state;
+        let [weight_parent, scale_parent] = ops.parents;
+        if let Some(parent) = scale_parent {
+            let outputs = scale.shape().num_elements();
+            let of_outputs = Shape::new([outputs, weight.shape().num_elements() / outputs.max(1)]);
+            let products = B::float_reshape(B::float_mul(gradient.clone(), weight), of_outputs);
+            let sums = B::float_reshape(B::float_sum_dim(products, 1), Shape::new([outputs]));
+            gradients.register::<B>(parent.id, sums);
+        }
+        if let Some(parent) = weight_parent {
+            gradients.register::<B>(parent.id, B::scale_outputs(gradient, scale));
         }
     }
 }
@@ -366,10 +407,16 @@ mod tests {
 
     /// The gradients go to the numbers of a channel, and on to what a seed stands for.
     #[test]
-    fn sums_and_seeds_have_burns_gradients() {
+    fn numbers_of_channels_and_seeds_have_burns_gradients() {
         let flat = |x: &Tensor<4>| x.clone().reshape([-1]);
         let found =
             apart([[2, 3, 4, 5], [1, 1, 1, 5]], |[x, shift]| add_to_channels(x, flat(&shift)), |[x, shift]| x + shift);
+        assert!(found < 1e-5, "{found}");
+        let found = apart(
+            [[5, 3, 2, 4], [1, 1, 1, 5]],
+            |[weight, scale]| scale_outputs(weight, flat(&scale)),
+            |[weight, scale]| weight * flat(&scale).reshape([5, 1, 1, 1]),
+        );
         assert!(found < 1e-5, "{found}");
         let (x, gradient) = (tensor([1, 2, 3, 4], 0.1), tensor([1, 2, 3, 4], 0.7).inner());
         let seed = gradient_seed(x.clone(), Tensor::from_inner(gradient.clone()));
