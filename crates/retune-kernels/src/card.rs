@@ -2,6 +2,8 @@
 
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 mod kernels;
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+mod product;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Flex, TensorMetadata, backend_extension};
@@ -21,6 +23,12 @@ pub trait CardKernels: Backend {
         let rows = x.shape().num_elements() / columns.max(1);
         let sums = Self::float_sum_dim(Self::float_reshape(x, Shape::new([rows, columns])), 0);
         Self::float_reshape(sums, Shape::new([columns]))
+    }
+
+    /// The products of matrices `[.., rows, depth]` and `[.., depth, columns]`, with the same dimensions before.
+    #[fusion(dtype = left, shape = product_shape(left, right))]
+    fn multiply(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::float_matmul(left, right)
     }
 
     /// What each window sees of `x`, `[windows, kernel · kernel · inputs]`.
@@ -103,6 +111,10 @@ impl CardKernels for burn_cubecl::CubeBackend {
         kernels::sum_rows(x)
     }
 
+    fn multiply(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self> {
+        product::multiply(left, right)
+    }
+
     fn window_rows(x: FloatTensor<Self>, of: ConvolutionShape) -> FloatTensor<Self> {
         kernels::window_rows(x, &of)
     }
@@ -134,6 +146,13 @@ impl CardKernels for burn_cubecl::CubeBackend {
 
 fn last<T: TensorMetadata>(tensor: &T) -> usize {
     tensor.shape().iter().last().copied().unwrap_or(1)
+}
+
+fn product_shape(left: &Shape, right: &Shape) -> Shape {
+    let mut shape = left.clone();
+    let last = left.num_dims() - 1;
+    shape[last] = right[last];
+    shape
 }
 
 fn rows_shape(of: &ConvolutionShape) -> Shape {

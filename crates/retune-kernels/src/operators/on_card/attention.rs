@@ -8,6 +8,7 @@ use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_e
 use burn::tensor::Tensor;
 
 use super::with_backward;
+use crate::card::CardKernels;
 
 /// `softmax(query · keyᵀ / √head width) · value` of queries, keys and values `[batch, heads, tokens, head width]`.
 pub(in crate::operators) fn attention_of(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>) -> Tensor<4> {
@@ -31,7 +32,7 @@ macro_rules! forward_passes {
                 value: FloatTensor<Self>,
             ) -> FloatTensor<Self> {
                 let weights = weights::<Self>(query, key);
-                multiplied::<Self>(weights, value)
+                Self::multiply(weights, value)
             }
         }
     };
@@ -41,19 +42,15 @@ forward_passes!(Flex);
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 forward_passes!(burn::backend::Cube);
 
-impl<B: Backend, C: CheckpointStrategy> AttentionOnCard for Autodiff<B, C> {
+impl<B: CardKernels, C: CheckpointStrategy> AttentionOnCard for Autodiff<B, C> {
     fn attended(query: FloatTensor<Self>, key: FloatTensor<Self>, value: FloatTensor<Self>) -> FloatTensor<Self> {
         let ((query, query_node), (key, key_node), (value, value_node)) =
             (query.into_parts(), key.into_parts(), value.into_parts());
         let weights = weights::<B>(query.clone(), key.clone());
-        let output = multiplied::<B>(weights.clone(), value.clone());
+        let output = B::multiply(weights.clone(), value.clone());
         let state = Kept { query, key, value, weights };
         with_backward::<B, C, 3, _>(Attention, [query_node, key_node, value_node], output, state)
     }
-}
-
-fn multiplied<B: Backend>(left: FloatTensor<B>, right: FloatTensor<B>) -> FloatTensor<B> {
-    B::float_matmul(left, right)
 }
 
 fn transposed<B: Backend>(matrices: FloatTensor<B>) -> FloatTensor<B> {
@@ -66,9 +63,9 @@ fn scale<T: TensorMetadata>(query: &T) -> f64 {
 }
 
 /// How much each token attends to each, `[batch, heads, tokens, tokens]`.
-fn weights<B: Backend>(query: FloatTensor<B>, key: FloatTensor<B>) -> FloatTensor<B> {
+fn weights<B: CardKernels>(query: FloatTensor<B>, key: FloatTensor<B>) -> FloatTensor<B> {
     let scale = scale(&query);
-    let scores = multiplied::<B>(B::float_mul_scalar(query, scale.into()), transposed::<B>(key));
+    let scores = B::multiply(B::float_mul_scalar(query, scale.into()), transposed::<B>(key));
     let largest = B::float_max_dim(scores.clone(), 3);
     let exponentials = B::float_exp(B::float_sub(scores, largest));
     let sums = B::float_sum_dim(exponentials.clone(), 3);
@@ -86,7 +83,7 @@ struct Kept<B: Backend> {
 #[derive(Debug)]
 struct Attention;
 
-impl<B: Backend> Backward<B, 3> for Attention {
+impl<B: CardKernels> Backward<B, 3> for Attention {
     type State = Kept<B>;
 
     fn backward(self, ops: Ops<Kept<B>, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
@@ -94,22 +91,22 @@ impl<B: Backend> Backward<B, 3> for Attention {
         let Kept { query, key, value, weights } = ops.state;
         let [query_parent, key_parent, value_parent] = ops.parents;
         if let Some(parent) = value_parent {
-            let found = multiplied::<B>(transposed::<B>(weights.clone()), gradient.clone());
+            let found = B::multiply(transposed::<B>(weights.clone()), gradient.clone());
             gradients.register::<B>(parent.id, found);
         }
         if query_parent.is_none() && key_parent.is_none() {
             return;
         }
         // The gradient of a softmax: w · (g − Σ w · g).
-        let of_weights = multiplied::<B>(gradient, transposed::<B>(value));
+        let of_weights = B::multiply(gradient, transposed::<B>(value));
         let products = B::float_mul(of_weights.clone(), weights.clone());
         let of_scores = B::float_mul(B::float_sub(of_weights, B::float_sum_dim(products, 3)), weights);
         let of_scores = B::float_mul_scalar(of_scores, scale(&query).into());
         if let Some(parent) = query_parent {
-            gradients.register::<B>(parent.id, multiplied::<B>(of_scores.clone(), key));
+            gradients.register::<B>(parent.id, B::multiply(of_scores.clone(), key));
         }
         if let Some(parent) = key_parent {
-            gradients.register::<B>(parent.id, multiplied::<B>(transposed::<B>(of_scores), query));
+            gradients.register::<B>(parent.id, B::multiply(transposed::<B>(of_scores), query));
         }
     }
 }
