@@ -148,6 +148,7 @@ fn last<T: TensorMetadata>(tensor: &T) -> usize {
     tensor.shape().iter().last().copied().unwrap_or(1)
 }
 
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
 fn product_shape(left: &Shape, right: &Shape) -> Shape {
     let mut shape = left.clone();
     let last = left.num_dims() - 1;
@@ -214,4 +215,42 @@ fn at_tap<B: Backend>(weight: &FloatTensor<B>, tap: &Tap, of: &ConvolutionShape)
     let (y, x) = (tap.number / of.kernel, tap.number % of.kernel);
     let slices = [Slice::from(0..of.inputs), Slice::from(0..1), Slice::from(y..y + 1), Slice::from(x..x + 1)];
     B::float_reshape(B::float_slice(weight.clone(), &slices), Shape::new([1, 1, 1, of.inputs]))
+}
+
+/// The step from a row of the last dimension to the next, if it is the same between all.
+#[cfg(any(test, feature = "cuda", feature = "wgpu"))]
+fn pitch(shape: &[usize], strides: &[usize]) -> Option<usize> {
+    let mut dimensions = shape.iter().zip(strides).rev().filter(|(length, _)| **length != 1);
+    let columns = shape.last().copied().unwrap_or(1);
+    if columns != 1 && *dimensions.next()?.1 != 1 {
+        return None;
+    }
+    let mut expected = None;
+    let mut pitch = None;
+    for (&length, &stride) in dimensions {
+        if expected.is_some_and(|expected| expected != stride) {
+            return None;
+        }
+        pitch = pitch.or(Some(stride));
+        expected = Some(stride * length);
+    }
+    Some(pitch.unwrap_or(columns)).filter(|&pitch| pitch >= columns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_may_be_padded_but_not_permuted() {
+        assert_eq!(pitch(&[2, 3, 4], &[12, 4, 1]), Some(4));
+        assert_eq!(pitch(&[2, 3, 4], &[24, 8, 1]), Some(8), "each row is padded");
+        assert_eq!(pitch(&[2, 3, 4], &[16, 4, 1]), None, "only some rows are padded");
+        assert_eq!(pitch(&[2, 3, 4], &[12, 1, 3]), None, "columns are not neighbors");
+        assert_eq!(pitch(&[3, 2, 4], &[4, 12, 1]), None, "rows are not in order");
+        assert_eq!(pitch(&[1, 3, 4], &[99, 8, 1]), Some(8), "a dimension of one has no step");
+        assert_eq!(pitch(&[3, 1], &[5, 7]), Some(5), "a column of a matrix");
+        assert_eq!(pitch(&[2, 4], &[0, 1]), None, "the same row twice");
+        assert_eq!(pitch(&[4], &[1]), Some(4));
+    }
 }

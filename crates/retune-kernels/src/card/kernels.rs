@@ -1,5 +1,5 @@
 //! Kernels in CubeCL. Maps are `[batch, height, width, channels]`; each thread writes one vector of channels, and threads that are
-//! neighbors write neighbors. Indices have 32 bits.
+//! neighbors write neighbors.
 
 use burn::tensor::{DType, Shape};
 use burn_cubecl::kernel::into_contiguous;
@@ -10,6 +10,7 @@ use cubecl::num_traits::Zero;
 use cubecl::prelude::*;
 use cubecl::{CubeCount, CubeDim, calculate_cube_count_elemwise};
 
+use super::pitch;
 use crate::convolution::ConvolutionShape;
 
 /// Rows that a thread adds up. Many more leave a card too few threads, many fewer take more launches.
@@ -40,7 +41,7 @@ struct Windows {
 }
 
 /// `sums[block] = Σ x[row]` over the rows of a block of `length` rows.
-#[cube(launch)]
+#[cube(launch, address_type = "dynamic")]
 fn sum_blocks<E: Float, N: Size>(
     x: &Tensor<Vector<E, N>>,
     sums: &mut Tensor<Vector<E, N>>,
@@ -65,7 +66,7 @@ fn sum_blocks<E: Float, N: Size>(
 }
 
 /// The sum of each column, by a group of threads.
-#[cube(launch)]
+#[cube(launch, address_type = "dynamic")]
 fn sum_columns<E: Float, N: Size>(
     x: &Tensor<Vector<E, N>>,
     sums: &mut Tensor<Vector<E, N>>,
@@ -112,7 +113,7 @@ fn place(windows: &Windows, image: usize, line: usize, column: usize, y: usize, 
 }
 
 /// What each window sees, tap by tap.
-#[cube(launch)]
+#[cube(launch, address_type = "dynamic")]
 fn copy_windows<E: Float, N: Size>(
     x: &Tensor<Vector<E, N>>,
     rows: &mut Tensor<Vector<E, N>>,
@@ -144,7 +145,7 @@ fn copy_windows<E: Float, N: Size>(
 
 /// For each place of the map, the sum of what the windows that see it have for it; times `weight` `[taps, channels]` where there is one.
 /// Without it, `output` has rows of taps for each window.
-#[cube(launch)]
+#[cube(launch, address_type = "dynamic")]
 fn add_windows<E: Float, N: Size>(
     output: &Tensor<Vector<E, N>>,
     weight: ComptimeOption<&Tensor<Vector<E, N>>>,
@@ -196,7 +197,7 @@ fn add_windows<E: Float, N: Size>(
 }
 
 /// A convolution of each channel by itself, with `weight` `[taps, channels]`.
-#[cube(launch)]
+#[cube(launch, address_type = "dynamic")]
 fn depthwise_forward<E: Float, N: Size>(
     x: &Tensor<Vector<E, N>>,
     weight: &Tensor<Vector<E, N>>,
@@ -229,7 +230,7 @@ fn depthwise_forward<E: Float, N: Size>(
 }
 
 /// For each block of `length` lines of windows, what it adds to the gradient of a weight `[taps, channels]`.
-#[cube(launch)]
+#[cube(launch, address_type = "dynamic")]
 fn depthwise_weight_blocks<E: Float, N: Size>(
     x: &Tensor<Vector<E, N>>,
     gradient: &Tensor<Vector<E, N>>,
@@ -301,29 +302,15 @@ impl Rows {
     }
 }
 
-/// The step from a row of the last dimension to the next, if it is the same between all.
-fn pitch(shape: &[usize], strides: &[usize]) -> Option<usize> {
-    let mut dimensions = shape.iter().zip(strides).rev().filter(|(length, _)| **length != 1);
-    let columns = shape.last().copied().unwrap_or(1);
-    if columns != 1 && *dimensions.next()?.1 != 1 {
-        return None;
-    }
-    let mut expected = None;
-    let mut pitch = None;
-    for (&length, &stride) in dimensions {
-        if expected.is_some_and(|expected| expected != stride) {
-            return None;
-        }
-        pitch = pitch.or(Some(stride));
-        expected = Some(stride * length);
-    }
-    Some(pitch.unwrap_or(columns)).filter(|&pitch| pitch >= columns)
-}
-
 /// What a launch needs: how many threads, and how many in a group.
 fn threads(like: &CubeTensor, count: usize) -> (CubeCount, CubeDim) {
     let group = CubeDim::new(&like.client, count);
     (calculate_cube_count_elemwise(&like.client, count, group), group)
+}
+
+/// How wide the indices of these tensors are.
+fn addresses(tensors: &[&CubeTensor]) -> AddressType {
+    tensors.iter().map(|tensor| tensor.required_address_type()).max().unwrap_or_default()
 }
 
 pub(super) fn numbers(tensor: &CubeTensor) -> ElemType {
@@ -364,6 +351,7 @@ impl Rows {
             &sums.client.clone(),
             groups,
             group,
+            addresses(&[&self.tensor, &sums]),
             vector,
             self.tensor.into_tensor_arg(),
             sums.clone().into_tensor_arg(),
@@ -386,6 +374,7 @@ impl Rows {
             &sums.client.clone(),
             CubeCount::new_1d((self.columns / vector) as u32),
             CubeDim::new_1d(THREADS_OF_A_COLUMN as u32),
+            addresses(&[&self.tensor, &sums]),
             vector,
             self.tensor.into_tensor_arg(),
             sums.clone().into_tensor_arg(),
@@ -412,6 +401,7 @@ pub(super) fn window_rows(x: CubeTensor, shape: &ConvolutionShape) -> CubeTensor
         &rows.client.clone(),
         groups,
         group,
+        addresses(&[&x.tensor, &rows]),
         vector,
         x.tensor.into_tensor_arg(),
         rows.clone().into_tensor_arg(),
@@ -448,6 +438,7 @@ fn added(output: CubeTensor, weight: Option<CubeTensor>, shape: &ConvolutionShap
         &map.client.clone(),
         groups,
         group,
+        addresses(&[&output.tensor, &map]),
         vector,
         output.tensor.into_tensor_arg(),
         weight.map(CubeTensor::into_tensor_arg).into(),
@@ -473,6 +464,7 @@ pub(super) fn depthwise(x: CubeTensor, weight: CubeTensor, shape: &ConvolutionSh
         &output.client.clone(),
         groups,
         group,
+        addresses(&[&x.tensor, &output]),
         vector,
         x.tensor.into_tensor_arg(),
         by_tap(weight).into_tensor_arg(),
@@ -501,6 +493,7 @@ pub(super) fn depthwise_weight_gradient(x: CubeTensor, gradient: CubeTensor, sha
         &parts.client.clone(),
         groups,
         group,
+        addresses(&[&x.tensor, &gradient.tensor, &parts]),
         vector,
         x.tensor.into_tensor_arg(),
         gradient.tensor.into_tensor_arg(),
