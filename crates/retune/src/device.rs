@@ -100,7 +100,8 @@ pub(crate) fn has_instructions_for(precision: Precision, device: &Device) -> boo
 }
 
 /// Whether training in bfloat16 is faster on `device`. On the CPU, a layer is measured
-/// ([`retune_kernels::bfloat16_pays`]). Other devices stay with float32: on an NVIDIA H200, bfloat16 saved 7 % of a step.
+/// ([`retune_kernels::bfloat16_pays`]). Other devices stay with float32: on an NVIDIA H200, steps wait for the host, and bfloat16 saves
+/// nothing.
 pub fn bfloat16_pays(device: &Device) -> bool {
     is_cpu(device) && retune_kernels::bfloat16_pays()
 }

@@ -116,9 +116,14 @@ fn differences(cpu: &Trained, graphics: &Trained) -> (f64, f64) {
 /// Both compute in single precision, with sums in another order and other approximations of exponentials. 24 steps of
 /// gradient descent make 1e-6 to 4e-6 of the way of it. Adam divides a gradient by its size, so one that is next to nothing on
 /// both devices can move a weight either way: 4e-3. All measured with Mesa's driver, which computes with the processor's vectors:
-/// BatchNorm's statistics make 1e-6 of the way on one processor, and 5e-4 on another. A wrong rule makes about 1.
+/// BatchNorm's statistics make 1e-6 of the way on one processor, and 5e-4 on another. NVIDIA's matrix units round factors to 11
+/// bits (TF32): 8e-2 for a ResNet on an H200. A wrong rule makes about 1.
 fn compare(name: &str, method: &str, options: &TrainOptions, change: fn(&mut Plan)) -> Trained {
-    let tolerance = if options.optimizer.kind == OptimizerKind::Sgd { 5e-3 } else { 5e-2 };
+    let tolerance = match options.optimizer.kind {
+        _ if self::name() == "cuda" => 2e-1,
+        OptimizerKind::Sgd => 5e-3,
+        _ => 5e-2,
+    };
     let on = |device: &Device| trained(name, method, options, change, device);
     let (cpu, graphics) = (on(&Device::flex()), on(&graphics()));
     let (apart, losses) = differences(&cpu, &graphics);
@@ -172,9 +177,11 @@ fn measured_rates_are_those_of_the_cpu() {
     };
     let (cpu, graphics) = (measured(&Device::flex()), measured(&graphics()));
     assert!(cpu.keys().eq(graphics.keys()));
-    // A linear probe comes first, of which both devices find the optimum up to its tolerance: 1e-3 was measured.
+    // A linear probe comes first, of which both devices find the optimum up to its tolerance: 1e-3 was measured with Mesa's driver, and
+    // 4e-2 on an H200, which rounds factors.
+    let tolerance = if name() == "cuda" { 1e-1 } else { 2e-2 };
     for ((name, cpu), graphics) in cpu.iter().zip(graphics.values()) {
-        assert!((cpu - graphics).abs() < 2e-2 * cpu.abs(), "{name}: {graphics} is not {cpu}");
+        assert!((cpu - graphics).abs() < tolerance * cpu.abs(), "{name}: {graphics} is not {cpu}");
     }
 }
 
@@ -249,8 +256,9 @@ fn waves(shape: [usize; 4], phase: f32, device: &Device) -> Tensor<4> {
 }
 
 /// Both in single precision with sums in another order, and exponentials and error functions of 1e-6 or better: 4e-6 of the
-/// largest value was measured with Mesa's driver. NVIDIA's matrix units round the factors of products to 11 bits (TF32), of
-/// convolutions only where kernels are tuned: 2e-4 was measured of a linear layer on an H200.
+/// largest value was measured with Mesa's driver. NVIDIA's matrix units round the factors of products to 11 bits (TF32): on an H200,
+/// 2e-4 of a linear layer, and 2.5e-3 of a convolution whose results of up to 30 are limited to 6. The same sums of rounded
+/// factors in double precision are just as far away.
 #[test]
 fn operators_and_their_gradients_are_those_of_the_cpu() {
     let _alone = ONE_AT_A_TIME.lock();
@@ -287,7 +295,7 @@ fn operators_and_their_gradients_are_those_of_the_cpu() {
     let many: &[&[usize]] = &[&[2, 5, 4, 260], &[260, 1, 3, 3], &[1, 1, 1, 260], &[1, 1, 1, 260]];
     let map: &[&[usize]] = &[&[2, 9, 8, 6]];
     type Case<'a> = (&'a str, &'a [&'a [usize]], &'a dyn Fn(&[Tensor<4>]) -> Tensor<4>);
-    let cases: [Case; 19] = [
+    let cases: [Case; 20] = [
         ("convolution", dense, &convolved(window(1, (1, 1), 1))),
         ("strided convolution", dense, &convolved(window(2, (1, 1), 1))),
         ("convolution with uneven padding", dense, &convolved(window(2, (0, 1), 1))),
@@ -298,6 +306,7 @@ fn operators_and_their_gradients_are_those_of_the_cpu() {
         ("wide depthwise convolution in steps", wide, &convolved(window(2, (1, 2), 8))),
         ("depthwise convolution of many channels", many, &convolved(window(1, (1, 1), 260))),
         ("linear", &[&[2, 5, 3, 6], &[1, 1, 9, 6], &[1, 1, 1, 9]], &linear),
+        ("linear of many rows", &[&[2, 100, 100, 6], &[1, 1, 9, 6], &[1, 1, 1, 9]], &linear),
         ("layer normalization", &[&[2, 9, 8, 6], &[1, 1, 1, 6], &[1, 1, 1, 6]], &normalized),
         ("normalization by the batch", &[&[2, 9, 8, 6], &[1, 1, 1, 6], &[1, 1, 1, 6]], &by_batch),
         ("attention", &[&[2, 7, 6, 8]], &attended),
@@ -308,7 +317,7 @@ fn operators_and_their_gradients_are_those_of_the_cpu() {
         ("the largest of a window", map, &pooled),
         ("the mean of a map", map, &averaged),
     ];
-    let tolerance = if name() == "cuda" { 2e-3 } else { 1e-4 };
+    let tolerance = if name() == "cuda" { 1e-2 } else { 1e-4 };
     for (name, shapes, operator) in cases {
         let (cpu, device) =
             (of_operator(&Device::flex(), shapes, operator), of_operator(&graphics(), shapes, operator));
