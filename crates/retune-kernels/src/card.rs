@@ -4,6 +4,8 @@
 mod kernels;
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 mod product;
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+mod rows;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Flex, TensorMetadata, backend_extension};
@@ -29,6 +31,59 @@ pub trait CardKernels: Backend {
     #[fusion(dtype = left, shape = product_shape(left, right))]
     fn multiply(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self> {
         Self::float_matmul(left, right)
+    }
+
+    /// Each row of the last dimension, normalized: `(x − mean) / √(variance + epsilon) · weight + bias`.
+    #[fusion(dtype = x, shape = x)]
+    fn normalize_rows(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self> {
+        let rank = x.rank();
+        let (normalized, _) = normalized_rows::<Self>(x, epsilon);
+        let scaled = Self::float_mul(normalized, along_last::<Self>(weight, rank));
+        Self::float_add(scaled, along_last::<Self>(bias, rank))
+    }
+
+    /// The gradient of its input; and, for each value, the gradient of the output times what was normalized, whose sum over rows is the
+    /// gradient of the weight.
+    #[fusion(meta = |x, _, _, _| (x.clone(), x.clone()))]
+    fn normalize_rows_backward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let rank = x.rank();
+        let (normalized, inverse) = normalized_rows::<Self>(x, epsilon);
+        let products = Self::float_mul(gradient.clone(), normalized.clone());
+        let gradient = Self::float_mul(gradient, along_last::<Self>(weight, rank));
+        let along = Self::float_mean_dim(Self::float_mul(gradient.clone(), normalized.clone()), rank - 1);
+        let across = Self::float_sub(gradient.clone(), Self::float_mean_dim(gradient, rank - 1));
+        let dx = Self::float_mul(Self::float_sub(across, Self::float_mul(normalized, along)), inverse);
+        (dx, products)
+    }
+
+    /// The softmax of `x · scale` over the last dimension.
+    #[fusion(dtype = x, shape = x)]
+    fn softmax_rows(x: FloatTensor<Self>, scale: f64) -> FloatTensor<Self> {
+        let last = x.rank() - 1;
+        let x = Self::float_mul_scalar(x, scale.into());
+        let largest = Self::float_max_dim(x.clone(), last);
+        let exponentials = Self::float_exp(Self::float_sub(x, largest));
+        let sums = Self::float_sum_dim(exponentials.clone(), last);
+        Self::float_div(exponentials, sums)
+    }
+
+    /// The gradient of its input, from its output `weights`: `scale · weights · (gradient − Σ weights · gradient)`.
+    #[fusion(dtype = weights, shape = weights)]
+    fn softmax_rows_backward(weights: FloatTensor<Self>, gradient: FloatTensor<Self>, scale: f64) -> FloatTensor<Self> {
+        let last = weights.rank() - 1;
+        let sums = Self::float_sum_dim(Self::float_mul(weights.clone(), gradient.clone()), last);
+        let found = Self::float_mul(weights, Self::float_sub(gradient, sums));
+        Self::float_mul_scalar(found, scale.into())
     }
 
     /// What each window sees of `x`, `[windows, kernel · kernel · inputs]`.
@@ -115,6 +170,32 @@ impl CardKernels for burn_cubecl::CubeBackend {
         product::multiply(left, right)
     }
 
+    fn normalize_rows(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self> {
+        rows::normalize(x, weight, bias, epsilon)
+    }
+
+    fn normalize_rows_backward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        rows::normalize_backward(x, weight, gradient, epsilon)
+    }
+
+    fn softmax_rows(x: FloatTensor<Self>, scale: f64) -> FloatTensor<Self> {
+        rows::softmax(x, scale)
+    }
+
+    fn softmax_rows_backward(weights: FloatTensor<Self>, gradient: FloatTensor<Self>, scale: f64) -> FloatTensor<Self> {
+        rows::softmax_backward(weights, gradient, scale)
+    }
+
     fn window_rows(x: FloatTensor<Self>, of: ConvolutionShape) -> FloatTensor<Self> {
         kernels::window_rows(x, &of)
     }
@@ -142,6 +223,27 @@ impl CardKernels for burn_cubecl::CubeBackend {
     ) -> FloatTensor<Self> {
         kernels::depthwise_weight_gradient(x, gradient, &of)
     }
+}
+
+/// `[columns]` with dimensions of length one before it.
+pub(crate) fn along_last<B: Backend>(vector: FloatTensor<B>, rank: usize) -> FloatTensor<B> {
+    let mut shape = vec![1; rank];
+    shape[rank - 1] = vector.shape().num_elements();
+    B::float_reshape(vector, Shape::from(shape))
+}
+
+/// `1 / √(variance + epsilon)`.
+pub(crate) fn inverse_deviation<B: Backend>(variance: FloatTensor<B>, epsilon: f64) -> FloatTensor<B> {
+    B::float_recip(B::float_sqrt(B::float_add_scalar(variance, epsilon.into())))
+}
+
+/// Each row less its mean, over its deviation; and one over that, `[.., 1]`.
+fn normalized_rows<B: Backend>(x: FloatTensor<B>, epsilon: f64) -> (FloatTensor<B>, FloatTensor<B>) {
+    let last = x.rank() - 1;
+    let centered = B::float_sub(x.clone(), B::float_mean_dim(x, last));
+    let variance = B::float_mean_dim(B::float_mul(centered.clone(), centered.clone()), last);
+    let inverse = inverse_deviation::<B>(variance, epsilon);
+    (B::float_mul(centered, inverse.clone()), inverse)
 }
 
 fn last<T: TensorMetadata>(tensor: &T) -> usize {

@@ -273,17 +273,17 @@ fn depthwise_weight_blocks<E: Float, N: Size>(
 }
 
 /// A tensor as rows of its last dimension, in memory at equal steps.
-struct Rows {
-    tensor: CubeTensor,
-    rows: usize,
-    columns: usize,
+pub(super) struct Rows {
+    pub(super) tensor: CubeTensor,
+    pub(super) rows: usize,
+    pub(super) columns: usize,
     /// From a row to the next.
-    pitch: usize,
+    pub(super) pitch: usize,
 }
 
 impl Rows {
     /// Copies what does not lie in rows.
-    fn of(tensor: CubeTensor) -> Self {
+    pub(super) fn of(tensor: CubeTensor) -> Self {
         let shape: Vec<usize> = tensor.meta.shape().iter().copied().collect();
         let columns = shape.last().copied().unwrap_or(1);
         let rows = shape.iter().rev().skip(1).product();
@@ -294,7 +294,7 @@ impl Rows {
     }
 
     /// Numbers that a thread can handle at once.
-    fn vector(&self) -> usize {
+    pub(super) fn vector(&self) -> usize {
         [4, 2]
             .into_iter()
             .find(|vector| self.columns.is_multiple_of(*vector) && self.pitch.is_multiple_of(*vector))
@@ -309,7 +309,7 @@ fn threads(like: &CubeTensor, count: usize) -> (CubeCount, CubeDim) {
 }
 
 /// How wide the indices of these tensors are.
-fn addresses(tensors: &[&CubeTensor]) -> AddressType {
+pub(super) fn addresses(tensors: &[&CubeTensor]) -> AddressType {
     tensors.iter().map(|tensor| tensor.required_address_type()).max().unwrap_or_default()
 }
 

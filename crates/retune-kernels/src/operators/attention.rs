@@ -21,6 +21,9 @@ pub fn attention(parts: Tensor<5>) -> Tensor<3> {
         let operator = Attention { heads, log_sums: OnceLock::new() };
         return run(vec![parts.into_dispatch()], operator);
     }
+    if on_card::is_card(&parts.device()) {
+        return on_card::attention(parts).swap_dims(1, 2).reshape([batch, tokens, heads * width]);
+    }
     let part = |index: usize| {
         let part = parts.clone().slice([0..batch, 0..tokens, index..index + 1, 0..heads, 0..width]);
         part.reshape([batch, tokens, heads, width]).swap_dims(1, 2)

@@ -13,10 +13,10 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
 use burn::tensor::{Device, Shape, Tensor};
 
-pub(super) use self::attention::attention_of;
+pub(super) use self::attention::{attention, attention_of};
 pub(super) use self::normalization::{batch_norm, layer_norm};
 use super::{im2col, is_cpu};
-use crate::card::CardKernels;
+use crate::card::{CardKernels, along_last};
 use crate::convolution::ConvolutionShape;
 
 /// Whether operators on `device` are these.
@@ -117,13 +117,6 @@ macro_rules! forward_passes {
 forward_passes!(Flex);
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 forward_passes!(burn::backend::Cube);
-
-/// `[columns]` with dimensions of length one before it.
-fn along_last<B: Backend>(vector: FloatTensor<B>, rank: usize) -> FloatTensor<B> {
-    let mut shape = vec![1; rank];
-    shape[rank - 1] = vector.shape().num_elements();
-    B::float_reshape(vector, Shape::from(shape))
-}
 
 impl<B: CardKernels + CardOperators, C: CheckpointStrategy> CardOperators for Autodiff<B, C> {
     fn dense_convolution(x: FloatTensor<Self>, weight: FloatTensor<Self>, of: ConvolutionShape) -> FloatTensor<Self> {
@@ -400,6 +393,15 @@ mod tests {
             |[query, key, value]| {
                 let scores = query.mul_scalar(0.5).matmul(key.swap_dims(2, 3));
                 softmax(scores, 3).matmul(value)
+            },
+        );
+        assert!(found < 1e-5, "{found}");
+        let found = apart(
+            [[2, 7, 9, 4]],
+            |[parts]| attention(parts.reshape([2, 7, 3, 3, 4])),
+            |[parts]| {
+                let part = |part: usize| parts.clone().narrow(2, 3 * part, 3).swap_dims(1, 2);
+                attention_of(part(0), part(1), part(2))
             },
         );
         assert!(found < 1e-5, "{found}");

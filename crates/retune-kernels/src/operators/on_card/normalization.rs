@@ -7,8 +7,8 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
 use burn::tensor::Tensor;
 
-use super::{along_last, with_backward};
-use crate::card::CardKernels;
+use super::with_backward;
+use crate::card::{CardKernels, along_last, inverse_deviation};
 
 /// `(x − mean) / √(variance + epsilon) · weight + bias`, with mean and variance over the last dimension.
 pub(in crate::operators) fn layer_norm<const D: usize>(
@@ -62,7 +62,7 @@ macro_rules! forward_passes {
                 bias: FloatTensor<Self>,
                 epsilon: f64,
             ) -> FloatTensor<Self> {
-                Normalized::<Self>::of(x, weight, epsilon).output(bias)
+                Self::normalize_rows(x, weight, bias, epsilon)
             }
 
             fn normalized_columns(
@@ -91,9 +91,8 @@ impl<B: CardKernels, C: CheckpointStrategy> NormalizationOnCard for Autodiff<B, 
     ) -> FloatTensor<Self> {
         let ((x, x_node), (weight, weight_node), (bias, bias_node)) =
             (x.into_parts(), weight.into_parts(), bias.into_parts());
-        let rows = Normalized::<B>::of(x, weight, epsilon);
-        let output = rows.output(bias);
-        with_backward::<B, C, 3, _>(OfRows, [x_node, weight_node, bias_node], output, rows)
+        let output = B::normalize_rows(x.clone(), weight.clone(), bias, epsilon);
+        with_backward::<B, C, 3, _>(OfRows, [x_node, weight_node, bias_node], output, (x, weight, epsilon))
     }
 
     fn normalized_columns(
@@ -111,7 +110,7 @@ impl<B: CardKernels, C: CheckpointStrategy> NormalizationOnCard for Autodiff<B, 
     }
 }
 
-/// What was normalized, and by which numbers. Those of rows are `[.., 1]`, those of columns `[1, .., columns]`.
+/// A batch that was normalized, and by which numbers, `[1, .., columns]`.
 #[derive(Clone, Debug)]
 struct Normalized<B: Backend> {
     x: FloatTensor<B>,
@@ -122,14 +121,6 @@ struct Normalized<B: Backend> {
 }
 
 impl<B: CardKernels> Normalized<B> {
-    fn of(x: FloatTensor<B>, weight: FloatTensor<B>, epsilon: f64) -> Self {
-        let last = x.rank() - 1;
-        let mean = B::float_mean_dim(x.clone(), last);
-        let centered = B::float_sub(x.clone(), mean.clone());
-        let variance = B::float_mean_dim(B::float_mul(centered.clone(), centered), last);
-        Self { x, weight, mean, inverse: inverse_deviation::<B>(variance, epsilon) }
-    }
-
     fn normalized(&self) -> FloatTensor<B> {
         B::float_mul(B::float_sub(self.x.clone(), self.mean.clone()), self.inverse.clone())
     }
@@ -141,10 +132,6 @@ impl<B: CardKernels> Normalized<B> {
     fn output(&self, bias: FloatTensor<B>) -> FloatTensor<B> {
         B::float_add(B::float_mul(self.normalized(), self.weight()), along_last::<B>(bias, self.x.rank()))
     }
-}
-
-fn inverse_deviation<B: Backend>(variance: FloatTensor<B>, epsilon: f64) -> FloatTensor<B> {
-    B::float_recip(B::float_sqrt(B::float_add_scalar(variance, epsilon.into())))
 }
 
 /// A batch to normalize, its mean, and its biased variance, `[columns]`.
@@ -167,41 +154,29 @@ fn column_means<B: CardKernels>(x: FloatTensor<B>) -> FloatTensor<B> {
     B::float_mul_scalar(B::sum_rows(x), (1.0 / rows as f64).into())
 }
 
-/// The gradients of the input, weight, and bias, in this order, with what averages over what was normalized together.
-fn gradients_of<B: CardKernels>(
-    ops: Ops<Normalized<B>, 3>,
-    gradients: &mut Gradients,
-    mean: impl Fn(FloatTensor<B>) -> FloatTensor<B>,
-) {
-    let gradient = gradients.consume::<B>(&ops.node);
-    let of = ops.state;
-    let [x, weight, bias] = ops.parents;
-    let normalized = of.normalized();
-    if let Some(parent) = bias {
-        gradients.register::<B>(parent.id, B::sum_rows(gradient.clone()));
-    }
-    if let Some(parent) = weight {
-        gradients.register::<B>(parent.id, B::sum_rows(B::float_mul(gradient.clone(), normalized.clone())));
-    }
-    if let Some(parent) = x {
-        let gradient = B::float_mul(gradient, of.weight());
-        let along = B::float_mul(normalized.clone(), mean(B::float_mul(gradient.clone(), normalized)));
-        let across = B::float_sub(gradient.clone(), mean(gradient));
-        gradients.register::<B>(parent.id, B::float_mul(B::float_sub(across, along), of.inverse));
-    }
-}
-
 #[derive(Debug)]
 struct OfRows;
 
 impl<B: CardKernels> Backward<B, 3> for OfRows {
-    type State = Normalized<B>;
+    type State = (FloatTensor<B>, FloatTensor<B>, f64);
 
-    fn backward(self, ops: Ops<Normalized<B>, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
-        gradients_of::<B>(ops, gradients, |x| {
-            let last = x.rank() - 1;
-            B::float_mean_dim(x, last)
-        });
+    fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = gradients.consume::<B>(&ops.node);
+        let (x, weight, epsilon) = ops.state;
+        let [x_parent, weight_parent, bias_parent] = ops.parents;
+        if let Some(parent) = bias_parent {
+            gradients.register::<B>(parent.id, B::sum_rows(gradient.clone()));
+        }
+        if x_parent.is_none() && weight_parent.is_none() {
+            return;
+        }
+        let (dx, products) = B::normalize_rows_backward(x, weight, gradient, epsilon);
+        if let Some(parent) = weight_parent {
+            gradients.register::<B>(parent.id, B::sum_rows(products));
+        }
+        if let Some(parent) = x_parent {
+            gradients.register::<B>(parent.id, dx);
+        }
     }
 }
 
@@ -212,9 +187,23 @@ impl<B: CardKernels> Backward<B, 3> for OfColumns {
     type State = Normalized<B>;
 
     fn backward(self, ops: Ops<Normalized<B>, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
-        gradients_of::<B>(ops, gradients, |x| {
-            let rank = x.rank();
-            along_last::<B>(column_means::<B>(x), rank)
-        });
+        let gradient = gradients.consume::<B>(&ops.node);
+        let of = ops.state;
+        let [x, weight, bias] = ops.parents;
+        let normalized = of.normalized();
+        if let Some(parent) = bias {
+            gradients.register::<B>(parent.id, B::sum_rows(gradient.clone()));
+        }
+        if let Some(parent) = weight {
+            gradients.register::<B>(parent.id, B::sum_rows(B::float_mul(gradient.clone(), normalized.clone())));
+        }
+        if let Some(parent) = x {
+            let rank = gradient.rank();
+            let mean = |x| along_last::<B>(column_means::<B>(x), rank);
+            let gradient = B::float_mul(gradient, of.weight());
+            let along = B::float_mul(normalized.clone(), mean(B::float_mul(gradient.clone(), normalized)));
+            let across = B::float_sub(gradient.clone(), mean(gradient));
+            gradients.register::<B>(parent.id, B::float_mul(B::float_sub(across, along), of.inverse));
+        }
     }
 }
