@@ -279,7 +279,10 @@ fn operators_and_their_gradients_are_those_of_the_cpu() {
     let by_batch = |x: &[Tensor<4>]| {
         operators::batch_norm(x[0].clone(), x[1].clone().reshape([-1]), x[2].clone().reshape([-1]), 1e-5).output
     };
-    let attended = |x: &[Tensor<4>]| operators::attention(x[0].clone().reshape([2, 7, 3, 2, 8])).unsqueeze();
+    let attended = |x: &[Tensor<4>]| {
+        let [batch, tokens, ..] = x[0].dims();
+        operators::attention(x[0].clone().reshape([batch, tokens, 3, 2, 8])).unsqueeze()
+    };
     let linear = |x: &[Tensor<4>]| {
         let weight = x[1].clone().reshape([9, 6]);
         let following = Following { shift: Some(x[2].clone().reshape([-1])), ..Following::default() };
@@ -295,7 +298,7 @@ fn operators_and_their_gradients_are_those_of_the_cpu() {
     let many: &[&[usize]] = &[&[2, 5, 4, 260], &[260, 1, 3, 3], &[1, 1, 1, 260], &[1, 1, 1, 260]];
     let map: &[&[usize]] = &[&[2, 9, 8, 6]];
     type Case<'a> = (&'a str, &'a [&'a [usize]], &'a dyn Fn(&[Tensor<4>]) -> Tensor<4>);
-    let cases: [Case; 20] = [
+    let cases: [Case; 22] = [
         ("convolution", dense, &convolved(window(1, (1, 1), 1))),
         ("strided convolution", dense, &convolved(window(2, (1, 1), 1))),
         ("convolution with uneven padding", dense, &convolved(window(2, (0, 1), 1))),
@@ -308,8 +311,10 @@ fn operators_and_their_gradients_are_those_of_the_cpu() {
         ("linear", &[&[2, 5, 3, 6], &[1, 1, 9, 6], &[1, 1, 1, 9]], &linear),
         ("linear of many rows", &[&[2, 100, 100, 6], &[1, 1, 9, 6], &[1, 1, 1, 9]], &linear),
         ("layer normalization", &[&[2, 9, 8, 6], &[1, 1, 1, 6], &[1, 1, 1, 6]], &normalized),
+        ("layer normalization of long rows", &[&[2, 1, 3, 1100], &[1, 1, 1, 1100], &[1, 1, 1, 1100]], &normalized),
         ("normalization by the batch", &[&[2, 9, 8, 6], &[1, 1, 1, 6], &[1, 1, 1, 6]], &by_batch),
         ("attention", &[&[2, 7, 6, 8]], &attended),
+        ("attention to many tokens", &[&[1, 301, 6, 8]], &attended),
         ("SiLU", map, &gate(Gated::Silu)),
         ("GELU", map, &gate(Gated::Gelu)),
         ("GELU by a hyperbolic tangent", map, &gate(Gated::GeluTanh)),
