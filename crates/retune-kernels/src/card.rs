@@ -86,6 +86,21 @@ pub trait CardKernels: Backend {
         Self::float_mul_scalar(found, scale.into())
     }
 
+    /// For a weight `[outputs, ..]` that was multiplied by a factor for each output: its gradient and that of the factors.
+    #[fusion(meta = |weight, scale, _| (weight.clone(), scale.clone()))]
+    fn scale_rows_backward(
+        weight: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let (shape, outputs) = (weight.shape(), scale.shape().num_elements());
+        let of_outputs = Shape::new([outputs, shape.num_elements() / outputs.max(1)]);
+        let [weight, gradient] = [weight, gradient].map(|side| Self::float_reshape(side, of_outputs.clone()));
+        let sums = Self::float_sum_dim(Self::float_mul(gradient.clone(), weight), 1);
+        let scaled = Self::float_mul(gradient, Self::float_reshape(scale, Shape::new([outputs, 1])));
+        (Self::float_reshape(scaled, shape), Self::float_reshape(sums, Shape::new([outputs])))
+    }
+
     /// What each window sees of `x`, `[windows, kernel · kernel · inputs]`.
     #[fusion(dtype = x, shape = rows_shape(of))]
     fn window_rows(x: FloatTensor<Self>, of: ConvolutionShape) -> FloatTensor<Self> {
@@ -194,6 +209,14 @@ impl CardKernels for burn_cubecl::CubeBackend {
 
     fn softmax_rows_backward(weights: FloatTensor<Self>, gradient: FloatTensor<Self>, scale: f64) -> FloatTensor<Self> {
         rows::softmax_backward(weights, gradient, scale)
+    }
+
+    fn scale_rows_backward(
+        weight: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        rows::scale_backward(weight, scale, gradient)
     }
 
     fn window_rows(x: FloatTensor<Self>, of: ConvolutionShape) -> FloatTensor<Self> {

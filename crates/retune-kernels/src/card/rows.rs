@@ -247,6 +247,38 @@ fn softmax_of_rows_backward<E: Float, N: Size>(
     }
 }
 
+#[cube(launch, address_type = "dynamic")]
+fn scaled_backward<E: Float, N: Size>(
+    weight: &Tensor<Vector<E, N>>,
+    gradient: &Tensor<Vector<E, N>>,
+    scale: &Tensor<E>,
+    of_weight: &mut Tensor<Vector<E, N>>,
+    of_scale: &mut Tensor<E>,
+    rows: usize,
+    columns: usize,
+    #[comptime] group: usize,
+    #[define(E)] _numbers: ElemType,
+) {
+    let row = CUBE_POS;
+    if row >= rows {
+        terminate!();
+    }
+    let mut shared = Shared::<[f32]>::new_slice(group);
+    let factor = f32::cast_from(scale[row]);
+    let mut sum = Vector::<f32, N>::zero();
+    let mut place = row * columns + UNIT_POS as usize;
+    while place < (row + 1) * columns {
+        let change: Vector<f32, N> = Vector::cast_from(gradient[place]);
+        sum += change * Vector::cast_from(weight[place]);
+        of_weight[place] = Vector::cast_from(change * Vector::broadcast(factor));
+        place += group;
+    }
+    let sum = total::<N>(sum, &mut shared, group);
+    if UNIT_POS == 0 {
+        of_scale[row] = E::cast_from(sum);
+    }
+}
+
 /// The threads of a row of so many vectors, with about four for each thread: a power of two, so that sums can be halved.
 fn group_of(columns: usize) -> usize {
     (columns / 4).next_power_of_two().clamp(32, 256)
@@ -365,4 +397,31 @@ pub(super) fn softmax_backward(weights: CubeTensor, gradient: CubeTensor, scale:
         of,
     );
     dx
+}
+
+pub(super) fn scale_backward(weight: CubeTensor, scale: CubeTensor, gradient: CubeTensor) -> (CubeTensor, CubeTensor) {
+    let [of_weight, of_scale] = [&weight, &scale].map(|like| empty(like, like.meta.shape().clone()));
+    let [weight, scale, gradient] = [weight, scale, gradient].map(into_contiguous);
+    let rows = scale.meta.num_elements();
+    let columns = weight.meta.num_elements() / rows.max(1);
+    let vector = [4, 2].into_iter().find(|&vector| columns.is_multiple_of(vector)).unwrap_or(1);
+    let (columns, of) = (columns / vector, numbers(&of_weight));
+    let group = group_of(columns);
+    scaled_backward::launch(
+        &of_weight.client.clone(),
+        groups(rows),
+        CubeDim::new_1d(group as u32),
+        addresses(&[&weight]),
+        vector,
+        weight.into_tensor_arg(),
+        gradient.into_tensor_arg(),
+        scale.into_tensor_arg(),
+        of_weight.clone().into_tensor_arg(),
+        of_scale.clone().into_tensor_arg(),
+        rows,
+        columns,
+        group,
+        of,
+    );
+    (of_weight, of_scale)
 }

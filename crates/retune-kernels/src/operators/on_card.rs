@@ -238,22 +238,23 @@ impl<B: CardKernels> Backward<B, 2> for AddToChannels {
 #[derive(Debug)]
 struct ScaleOutputs;
 
-impl<B: CardOperators> Backward<B, 2> for ScaleOutputs {
+impl<B: CardKernels + CardOperators> Backward<B, 2> for ScaleOutputs {
     type State = (FloatTensor<B>, FloatTensor<B>);
 
     fn backward(self, ops: Ops<Self::State, 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let gradient = gradients.consume::<B>(&ops.node);
         let (weight, scale) = ops.state;
         let [weight_parent, scale_parent] = ops.parents;
-        if let Some(parent) = scale_parent {
-            let outputs = scale.shape().num_elements();
-            let of_outputs = Shape::new([outputs, weight.shape().num_elements() / outputs.max(1)]);
-            let products = B::float_reshape(B::float_mul(gradient.clone(), weight), of_outputs);
-            let sums = B::float_reshape(B::float_sum_dim(products, 1), Shape::new([outputs]));
-            gradients.register::<B>(parent.id, sums);
-        }
+        let of_weight = match scale_parent {
+            Some(parent) => {
+                let (of_weight, of_scale) = B::scale_rows_backward(weight, scale, gradient);
+                gradients.register::<B>(parent.id, of_scale);
+                of_weight
+            }
+            None => B::scale_outputs(gradient, scale),
+        };
         if let Some(parent) = weight_parent {
-            gradients.register::<B>(parent.id, B::scale_outputs(gradient, scale));
+            gradients.register::<B>(parent.id, of_weight);
         }
     }
 }
