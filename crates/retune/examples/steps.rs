@@ -22,7 +22,7 @@ use retune::models::config::ModelConfig;
 use retune::pixels::preprocess::Preprocessing;
 use retune::train::optimizer::{Optimizer, OptimizerKind, OptimizerOptions};
 use retune::train::options::Precision;
-use retune::train::{Differentiation, Loss, loss_gradients};
+use retune::train::{Differentiation, loss_gradients};
 use retune_kernels::Instructions;
 
 #[global_allocator]
@@ -64,16 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut optimizer = Optimizer::new(options, trained.len());
     let learning_rates = vec![1e-4; trained.len()];
 
-    let what = Differentiation {
-        trained: &trained,
-        batch_statistics: &[],
-        loss: Loss::default(),
-        precision,
-        frozen_precision: Precision::Float32,
-        dropping: None,
-        at_once: None,
-        shared_batch: None,
-    };
+    let what = Differentiation { precision, ..Differentiation::new(&trained) };
     let mut update_time = 0.0;
     for line in std::io::stdin().lock().lines() {
         line?;

@@ -22,7 +22,7 @@ use retune::plan::{Averaging, Plan, Solver};
 use retune::sources::Dataset;
 use retune::train::optimizer::OptimizerKind;
 use retune::train::options::{BatchNormPolicy, Precision, TrainOptions};
-use retune::train::{Differentiation, Loss, Trainer, loss_gradients};
+use retune::train::{Differentiation, Trainer, loss_gradients};
 use retune_kernels::operators::{self, Following, Gated, Window};
 
 /// The counts of transfers are those of the whole process.
@@ -345,14 +345,8 @@ fn gradients_of(name: &str, batch_statistics: bool, device: &Device) -> Vec<Vec<
     let batch = Batch { number: 0, images, labels, indices, targets: None, mixed: false, n: 2, height, width };
     let trained = vec![true; model.parameters.specs().len()];
     let what = Differentiation {
-        trained: &trained,
         batch_statistics: &vec![batch_statistics; model.blocks().len()],
-        loss: Loss::default(),
-        precision: Precision::Float32,
-        frozen_precision: Precision::Float32,
-        dropping: None,
-        at_once: None,
-        shared_batch: None,
+        ..Differentiation::new(&trained)
     };
     loss_gradients(&model, &batch, &what).gradient_values().into_iter().flatten().collect()
 }

@@ -24,7 +24,7 @@ use retune::train::low_rank::Adapters;
 use retune::train::metrics::{self, MetricsRow};
 use retune::train::optimizer::{OptimizerKind, OptimizerOptions};
 use retune::train::options::{ActivationOptions, BatchNormPolicy, Keep, Precision, TrainOptions};
-use retune::train::{Differentiation, Loss, Trained, Trainer, measure_layers};
+use retune::train::{Differentiation, Trained, Trainer, measure_layers};
 use serde_json::Value;
 
 fn folder() -> PathBuf {
@@ -110,16 +110,7 @@ fn measures_of_gradients_are_the_authors() {
         let measured = |trained: &[bool], criterion: Criterion| {
             let trained: Vec<bool> =
                 specs.iter().zip(trained).map(|(spec, trained)| *trained && spec.role.is_trainable()).collect();
-            let what = Differentiation {
-                trained: &trained,
-                batch_statistics: &[],
-                loss: Loss::default(),
-                precision: Precision::Float32,
-                frozen_precision: Precision::Float32,
-                dropping: None,
-                at_once: None,
-                shared_batch: None,
-            };
+            let what = Differentiation::new(&trained);
             let batches = loader.epoch(0, Order::Sequential, 0).take(number("batches"));
             measure_layers(&model, batches, &what, criterion, LayerKind::Tensor).unwrap()
         };

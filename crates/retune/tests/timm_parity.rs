@@ -19,7 +19,7 @@ use retune::pixels::decode::{DecodeLimits, decode_file};
 use retune::plan::{Gradient, Phase, Plan, Schedule, Solver};
 use retune::train::optimizer::{OptimizerKind, OptimizerOptions};
 use retune::train::options::{ActivationOptions, BatchNormPolicy, Keep, Precision, TrainOptions};
-use retune::train::{Differentiation, Loss, LossGradients, Trainer, loss_gradients};
+use retune::train::{Differentiation, LossGradients, Trainer, loss_gradients};
 
 use common::{fixtures, load, models, training_images};
 
@@ -62,16 +62,7 @@ fn gradients(model: &Model, batch: &Batch, training_mode: bool) -> LossGradients
     let all = vec![true; model.network().specs.len()];
     let blocks = vec![true; model.blocks().len()];
     let batch_statistics = if training_mode { blocks.as_slice() } else { &[] };
-    let what = Differentiation {
-        trained: &all,
-        batch_statistics,
-        loss: Loss::default(),
-        precision: Precision::Float32,
-        frozen_precision: Precision::Float32,
-        dropping: None,
-        at_once: None,
-        shared_batch: None,
-    };
+    let what = Differentiation { batch_statistics, ..Differentiation::new(&all) };
     loss_gradients(model, batch, &what)
 }
 
@@ -298,14 +289,9 @@ fn branches_and_features_are_dropped_and_scaled_as_timm_does() {
         // In parts that divide the batch unevenly, and all at once.
         for at_once in [None, std::num::NonZeroUsize::new(7)] {
             let what = Differentiation {
-                trained: &all,
-                batch_statistics: &[],
-                loss: Loss::default(),
-                precision: Precision::Float32,
-                frozen_precision: Precision::Float32,
                 dropping: Some(Dropping { path_rate: 0.5, feature_rate: 0.25, key: 12345, first_image: 0 }),
                 at_once,
-                shared_batch: None,
+                ..Differentiation::new(&all)
             };
             let found = loss_gradients(&model, &batch, &what);
             // Single precision against double.

@@ -8,7 +8,7 @@ use retune::demo;
 use retune::loading::{Batch, Loader, LoaderOptions};
 use retune::models::Model;
 use retune::train::options::Precision;
-use retune::train::{Differentiation, Loss, LossGradients, loss_gradients};
+use retune::train::{Differentiation, LossGradients, loss_gradients};
 
 /// Sixty-four of the demo's images, at the size that its model takes.
 fn batch(model: &Model) -> Batch {
@@ -26,16 +26,7 @@ fn logits(model: &Model, batch: &Batch) -> Vec<f32> {
 
 fn gradients(model: &Model, batch: &Batch, precision: Precision) -> LossGradients {
     let trained = vec![true; model.network().specs.len()];
-    let what = Differentiation {
-        trained: &trained,
-        batch_statistics: &[],
-        loss: Loss::default(),
-        precision,
-        frozen_precision: Precision::Float32,
-        dropping: None,
-        at_once: None,
-        shared_batch: None,
-    };
+    let what = Differentiation { precision, ..Differentiation::new(&trained) };
     loss_gradients(model, batch, &what)
 }
 

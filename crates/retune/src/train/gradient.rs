@@ -44,6 +44,21 @@ pub struct Differentiation<'a> {
 }
 
 impl<'a> Differentiation<'a> {
+    /// The gradients of these parameters for the loss that trains by default, of a batch as a whole, in float32: BatchNorm keeps its running
+    /// statistics, and nothing is left out.
+    pub fn new(trained: &'a [bool]) -> Self {
+        Self {
+            trained,
+            batch_statistics: &[],
+            loss: Loss::default(),
+            precision: Precision::Float32,
+            frozen_precision: Precision::Float32,
+            dropping: None,
+            at_once: None,
+            shared_batch: None,
+        }
+    }
+
     /// What trains in an epoch of a run with these options.
     pub(super) fn of(rate_factors: &'a RateFactors, options: &TrainOptions, loss: Loss<'a>) -> Self {
         let batch_statistics: &[bool] = match options.batch_norm {

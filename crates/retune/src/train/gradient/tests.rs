@@ -48,16 +48,7 @@ fn blocks_have_the_gradients_of_one_graph_and_are_told_from_the_last_to_the_firs
         let blocks = model.blocks().len();
         for first in [0, blocks / 2, blocks - 1] {
             let trained: Vec<bool> = specs.iter().map(|spec| spec.block >= first && spec.role.is_trainable()).collect();
-            let what = Differentiation {
-                trained: &trained,
-                batch_statistics: &vec![true; blocks],
-                loss: Loss::default(),
-                precision: Precision::Float32,
-                frozen_precision: Precision::Float32,
-                dropping: None,
-                at_once: None,
-                shared_batch: None,
-            };
+            let what = Differentiation { batch_statistics: &vec![true; blocks], ..Differentiation::new(&trained) };
             let mut told = Vec::new();
             let found =
                 BatchInParts::new(&model, &batch, None, &what).gradients(0..batch.n, &mut |block, gradients| {
