@@ -1,11 +1,15 @@
 //! What Burn computes slowly on graphics cards, by kernels of our own there.
 
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
-mod kernels;
+mod layout;
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 mod product;
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 mod rows;
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+mod sums;
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+mod windows;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Flex, TensorMetadata, backend_extension};
@@ -178,7 +182,7 @@ impl CardKernels for Flex {}
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 impl CardKernels for burn_cubecl::CubeBackend {
     fn sum_rows(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        kernels::sum_rows(x)
+        sums::sum_rows(x)
     }
 
     fn multiply(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self> {
@@ -220,15 +224,15 @@ impl CardKernels for burn_cubecl::CubeBackend {
     }
 
     fn window_rows(x: FloatTensor<Self>, of: ConvolutionShape) -> FloatTensor<Self> {
-        kernels::window_rows(x, &of)
+        windows::window_rows(x, &of)
     }
 
     fn add_rows(rows: FloatTensor<Self>, of: ConvolutionShape) -> FloatTensor<Self> {
-        kernels::add_rows(rows, &of)
+        windows::add_rows(rows, &of)
     }
 
     fn depthwise(x: FloatTensor<Self>, weight: FloatTensor<Self>, of: ConvolutionShape) -> FloatTensor<Self> {
-        kernels::depthwise(x, weight, &of)
+        windows::depthwise(x, weight, &of)
     }
 
     fn depthwise_input_gradient(
@@ -236,7 +240,7 @@ impl CardKernels for burn_cubecl::CubeBackend {
         weight: FloatTensor<Self>,
         of: ConvolutionShape,
     ) -> FloatTensor<Self> {
-        kernels::depthwise_input_gradient(gradient, weight, &of)
+        windows::depthwise_input_gradient(gradient, weight, &of)
     }
 
     fn depthwise_weight_gradient(
@@ -244,7 +248,7 @@ impl CardKernels for burn_cubecl::CubeBackend {
         gradient: FloatTensor<Self>,
         of: ConvolutionShape,
     ) -> FloatTensor<Self> {
-        kernels::depthwise_weight_gradient(x, gradient, &of)
+        windows::depthwise_weight_gradient(x, gradient, &of)
     }
 }
 

@@ -13,7 +13,7 @@ use cubek::matmul::multi_level::routines::batch::simple::SimpleArgs;
 use cubek::matmul::routine::BlueprintStrategy;
 use cubek::std::InputBinding;
 
-use super::kernels::{empty, numbers};
+use super::layout::{empty, numbers};
 use super::product_shape;
 
 /// The products of matrices `[.., rows, depth]` and `[.., depth, columns]`.

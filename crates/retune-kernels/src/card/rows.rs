@@ -7,49 +7,45 @@ use cubecl::num_traits::Zero;
 use cubecl::prelude::*;
 use cubecl::{CubeCount, CubeDim};
 
-use super::kernels::{Rows, addresses, empty, numbers};
+use super::layout::{Rows, addresses, empty, numbers};
 
 /// The sum of a vector's numbers over all threads of a group, for each of them.
 #[cube]
 fn total<N: Size>(value: Vector<f32, N>, shared: &mut Shared<[f32]>, #[comptime] group: usize) -> f32 {
-    let thread = UNIT_POS as usize;
     let mut sum = 0.0f32;
     #[unroll]
     for place in 0..N::value() {
         sum += value.extract(place);
     }
-    shared[thread] = sum;
-    sync_cube();
-    let mut half = group.runtime() / 2;
-    while half > 0 {
-        if thread < half {
-            let other = shared[thread + half];
-            shared[thread] += other;
-        }
-        sync_cube();
-        half /= 2;
-    }
-    let sum = shared[0];
-    sync_cube();
-    sum
+    of_group(sum, shared, group, false)
 }
 
 /// The largest of a vector's numbers over all threads of a group, for each of them.
 #[cube]
 fn largest<N: Size>(value: Vector<f32, N>, shared: &mut Shared<[f32]>, #[comptime] group: usize) -> f32 {
-    let thread = UNIT_POS as usize;
     let mut found = value.extract(0usize);
     #[unroll]
     for place in 1..N::value() {
         found = max(found, value.extract(place));
     }
-    shared[thread] = found;
+    of_group(found, shared, group, true)
+}
+
+/// The sum, or the largest, of one number of each thread of a group.
+#[cube]
+fn of_group(number: f32, shared: &mut Shared<[f32]>, #[comptime] group: usize, #[comptime] is_largest: bool) -> f32 {
+    let thread = UNIT_POS as usize;
+    shared[thread] = number;
     sync_cube();
     let mut half = group.runtime() / 2;
     while half > 0 {
         if thread < half {
             let other = shared[thread + half];
-            shared[thread] = max(shared[thread], other);
+            if is_largest {
+                shared[thread] = max(shared[thread], other);
+            } else {
+                shared[thread] += other;
+            }
         }
         sync_cube();
         half /= 2;

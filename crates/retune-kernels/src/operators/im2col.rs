@@ -1,4 +1,4 @@
-//! Dense convolutions as matrix products (im2col), made of Burn's operations.
+//! Dense convolutions as matrix products (im2col).
 //!
 //! The values under each window are copied to a row, and the rows are multiplied with the weights. Graphics cards multiply
 //! matrices by units of their own; Burn's convolutions do not use them unless it may try dozens of kernels for each shape.

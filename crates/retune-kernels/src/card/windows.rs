@@ -1,26 +1,16 @@
-//! Kernels in CubeCL. Maps are `[batch, height, width, channels]`; each thread writes one vector of channels, and threads that are
-//! neighbors write neighbors.
+//! Kernels in CubeCL for windows that move over maps `[batch, height, width, channels]`. Each thread writes one vector of channels, and
+//! threads that are neighbors write neighbors.
 
-use burn::tensor::{DType, Shape};
+use burn::tensor::Shape;
 use burn_cubecl::kernel::into_contiguous;
-use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
-use cubecl::ir::{ElemType, FloatKind};
+use cubecl::ir::ElemType;
 use cubecl::num_traits::Zero;
 use cubecl::prelude::*;
-use cubecl::{CubeCount, CubeDim, calculate_cube_count_elemwise};
 
-use super::pitch;
+use super::layout::{Rows, addresses, empty, numbers, threads};
+use super::sums::sum_rows;
 use crate::convolution::ConvolutionShape;
-
-/// Rows that a thread adds up. Many more leave a card too few threads, many fewer take more launches.
-const ROWS_OF_A_SUM: usize = 64;
-
-/// Threads that add up a column together.
-const THREADS_OF_A_COLUMN: usize = 256;
-
-/// More columns, in vectors, are not added up by a group of threads each; there are enough threads then.
-const MOST_COLUMNS: usize = 4096;
 
 /// Threads that a card needs to be busy.
 const MANY_THREADS: usize = 1 << 17;
@@ -40,66 +30,6 @@ struct Windows {
     left: usize,
 }
 
-/// `sums[block] = Σ x[row]` over the rows of a block of `length` rows.
-#[cube(launch, address_type = "dynamic")]
-fn sum_blocks<E: Float, N: Size>(
-    x: &Tensor<Vector<E, N>>,
-    sums: &mut Tensor<Vector<E, N>>,
-    rows: usize,
-    columns: usize,
-    pitch: usize,
-    length: usize,
-    threads: usize,
-    #[define(E)] _numbers: ElemType,
-) {
-    if ABSOLUTE_POS >= threads {
-        terminate!();
-    }
-    let column = ABSOLUTE_POS % columns;
-    let start = ABSOLUTE_POS / columns * length;
-    let end = clamp_max(start + length, rows);
-    let mut sum = Vector::<f32, N>::zero();
-    for row in start..end {
-        sum += Vector::cast_from(x[row * pitch + column]);
-    }
-    sums[ABSOLUTE_POS] = Vector::cast_from(sum);
-}
-
-/// The sum of each column, by a group of threads.
-#[cube(launch, address_type = "dynamic")]
-fn sum_columns<E: Float, N: Size>(
-    x: &Tensor<Vector<E, N>>,
-    sums: &mut Tensor<Vector<E, N>>,
-    rows: usize,
-    pitch: usize,
-    #[comptime] group: usize,
-    #[define(E)] _numbers: ElemType,
-) {
-    let thread = UNIT_POS as usize;
-    let column = CUBE_POS;
-    let mut partial = Shared::<[Vector<f32, N>]>::new_slice(group);
-    let mut sum = Vector::<f32, N>::zero();
-    let mut row = thread;
-    while row < rows {
-        sum += Vector::cast_from(x[row * pitch + column]);
-        row += group;
-    }
-    partial[thread] = sum;
-    sync_cube();
-    let mut half = group.runtime() / 2;
-    while half > 0 {
-        if thread < half {
-            let other = partial[thread + half];
-            partial[thread] += other;
-        }
-        sync_cube();
-        half /= 2;
-    }
-    if thread == 0 {
-        sums[column] = Vector::cast_from(partial[0]);
-    }
-}
-
 /// Whether the tap `(y, x)` of a window sees a place of the map, and which one; the first one if it sees padding.
 #[cube]
 fn place(windows: &Windows, image: usize, line: usize, column: usize, y: usize, x: usize) -> (bool, usize) {
@@ -110,6 +40,14 @@ fn place(windows: &Windows, image: usize, line: usize, column: usize, y: usize, 
     let line = select(inside, line - windows.above, 0);
     let column = select(inside, column - windows.left, 0);
     (inside, (image * windows.input_height + line) * windows.input_width + column)
+}
+
+/// The image, line and column of a window.
+#[cube]
+fn window_at(windows: &Windows, number: usize) -> (usize, usize, usize) {
+    let column = number % windows.output_width;
+    let rest = number / windows.output_width;
+    (rest / windows.output_height, rest % windows.output_height, column)
 }
 
 /// What each window sees, tap by tap.
@@ -130,11 +68,7 @@ fn copy_windows<E: Float, N: Size>(
     let tap_x = rest % windows.kernel;
     let rest = rest / windows.kernel;
     let tap_y = rest % windows.kernel;
-    let window = rest / windows.kernel;
-    let column = window % windows.output_width;
-    let rest = window / windows.output_width;
-    let line = rest % windows.output_height;
-    let image = rest / windows.output_height;
+    let (image, line, column) = window_at(windows, rest / windows.kernel);
     let (inside, place) = place(windows, image, line, column, tap_y, tap_x);
     let mut value = Vector::<E, N>::zero();
     if inside {
@@ -211,11 +145,7 @@ fn depthwise_forward<E: Float, N: Size>(
         terminate!();
     }
     let channel = ABSOLUTE_POS % channels;
-    let window = ABSOLUTE_POS / channels;
-    let column = window % windows.output_width;
-    let rest = window / windows.output_width;
-    let line = rest % windows.output_height;
-    let image = rest / windows.output_height;
+    let (image, line, column) = window_at(windows, ABSOLUTE_POS / channels);
     let mut sum = Vector::<f32, N>::zero();
     for tap_y in 0..windows.kernel {
         for tap_x in 0..windows.kernel {
@@ -270,121 +200,6 @@ fn depthwise_weight_blocks<E: Float, N: Size>(
         }
     }
     blocks[ABSOLUTE_POS] = Vector::cast_from(sum);
-}
-
-/// A tensor as rows of its last dimension, in memory at equal steps.
-pub(super) struct Rows {
-    pub(super) tensor: CubeTensor,
-    pub(super) rows: usize,
-    pub(super) columns: usize,
-    /// From a row to the next.
-    pub(super) pitch: usize,
-}
-
-impl Rows {
-    /// Copies what does not lie in rows.
-    pub(super) fn of(tensor: CubeTensor) -> Self {
-        let shape: Vec<usize> = tensor.meta.shape().iter().copied().collect();
-        let columns = shape.last().copied().unwrap_or(1);
-        let rows = shape.iter().rev().skip(1).product();
-        match pitch(&shape, tensor.meta.strides()) {
-            Some(pitch) => Self { tensor, rows, columns, pitch },
-            None => Self { tensor: into_contiguous(tensor), rows, columns, pitch: columns },
-        }
-    }
-
-    /// Numbers that a thread can handle at once.
-    pub(super) fn vector(&self) -> usize {
-        [4, 2]
-            .into_iter()
-            .find(|vector| self.columns.is_multiple_of(*vector) && self.pitch.is_multiple_of(*vector))
-            .unwrap_or(1)
-    }
-}
-
-/// What a launch needs: how many threads, and how many in a group.
-fn threads(like: &CubeTensor, count: usize) -> (CubeCount, CubeDim) {
-    let group = CubeDim::new(&like.client, count);
-    (calculate_cube_count_elemwise(&like.client, count, group), group)
-}
-
-/// How wide the indices of these tensors are.
-pub(super) fn addresses(tensors: &[&CubeTensor]) -> AddressType {
-    tensors.iter().map(|tensor| tensor.required_address_type()).max().unwrap_or_default()
-}
-
-pub(super) fn numbers(tensor: &CubeTensor) -> ElemType {
-    ElemType::Float(match tensor.dtype {
-        DType::F32 => FloatKind::F32,
-        DType::BF16 => FloatKind::BF16,
-        DType::F16 => FloatKind::F16,
-        other => panic!("kernels compute with floats of 16 and 32 bits, not with {other:?}"),
-    })
-}
-
-pub(super) fn empty(like: &CubeTensor, shape: impl Into<Shape>) -> CubeTensor {
-    empty_device_contiguous_dtype(like.client.clone(), like.device.clone(), shape.into(), like.dtype)
-}
-
-/// The sum over all dimensions but the last, `[columns]`.
-pub(super) fn sum_rows(x: CubeTensor) -> CubeTensor {
-    let mut x = Rows::of(x);
-    let has_few_columns = x.columns / x.vector() <= MOST_COLUMNS;
-    while x.rows != 1 {
-        let one_thread_suffices = x.rows <= ROWS_OF_A_SUM;
-        let a_group_suffices = has_few_columns && x.rows <= ROWS_OF_A_SUM * THREADS_OF_A_COLUMN;
-        x = if a_group_suffices && !one_thread_suffices { x.summed_by_groups() } else { x.summed_in_blocks() };
-    }
-    burn_cubecl::ops::reshape(x.tensor, Shape::new([x.columns]))
-}
-
-impl Rows {
-    /// The sums of every few rows.
-    fn summed_in_blocks(self) -> Self {
-        let vector = self.vector();
-        let columns = self.columns / vector;
-        let blocks = self.rows.div_ceil(ROWS_OF_A_SUM).max(1);
-        let sums = empty(&self.tensor, [blocks, self.columns]);
-        let count = blocks * columns;
-        let ((groups, group), of) = (threads(&sums, count), numbers(&sums));
-        sum_blocks::launch(
-            &sums.client.clone(),
-            groups,
-            group,
-            addresses(&[&self.tensor, &sums]),
-            vector,
-            self.tensor.into_tensor_arg(),
-            sums.clone().into_tensor_arg(),
-            self.rows,
-            columns,
-            self.pitch / vector,
-            ROWS_OF_A_SUM,
-            count,
-            of,
-        );
-        Self { tensor: sums, rows: blocks, columns: self.columns, pitch: self.columns }
-    }
-
-    /// The sum of all rows.
-    fn summed_by_groups(self) -> Self {
-        let vector = self.vector();
-        let sums = empty(&self.tensor, [1, self.columns]);
-        let of = numbers(&sums);
-        sum_columns::launch(
-            &sums.client.clone(),
-            CubeCount::new_1d((self.columns / vector) as u32),
-            CubeDim::new_1d(THREADS_OF_A_COLUMN as u32),
-            addresses(&[&self.tensor, &sums]),
-            vector,
-            self.tensor.into_tensor_arg(),
-            sums.clone().into_tensor_arg(),
-            self.rows,
-            self.pitch / vector,
-            THREADS_OF_A_COLUMN,
-            of,
-        );
-        Self { tensor: sums, rows: 1, columns: self.columns, pitch: self.columns }
-    }
 }
 
 /// What each window sees, `[windows, kernel · kernel · inputs]`.
