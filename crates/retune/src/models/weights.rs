@@ -1,11 +1,11 @@
 //! Tensors in and out of files: read as `f32`, given to a model strictly, written as `.safetensors`.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
-use safetensors::tensor::{Dtype, View};
+use safetensors::SafeTensorError;
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
 use super::checkpoint::{Checkpoint, ForeignFormat, is_batch_counter};
 use super::naming::NamingError;
@@ -282,37 +282,38 @@ pub fn write_tensors(path: &Path, tensors: BTreeMap<String, NamedTensor>) -> Res
     {
         return Err(unwritable(format!("tensor '{name}': {} values are not {:?}", tensor.values.len(), tensor.shape)));
     }
-    // timm and transformers want to know which framework's layout it is.
-    let metadata = [("format".to_owned(), "pt".to_owned())].into();
-    let views = tensors.iter().map(|(name, tensor)| (name, SinglePrecision(tensor)));
-    let serialized = safetensors::serialize(views, Some(metadata)).map_err(|error| unwritable(error.to_string()))?;
-    files::write_atomically(path, |out| out.write_all(&serialized))?;
+    let header = header(&tensors).map_err(|error| unwritable(error.to_string()))?;
+    files::write_atomically(path, |out| {
+        out.write_all(&(header.len() as u64).to_le_bytes())?;
+        out.write_all(&header)?;
+        tensors.values().try_for_each(|tensor| out.write_all(&files::little_endian(&tensor.values)))
+    })?;
     Ok(())
 }
 
-/// A tensor as a file keeps it.
-struct SinglePrecision<'a>(&'a NamedTensor);
-
-impl View for SinglePrecision<'_> {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.0.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Owned(files::little_endian(&self.0.values))
-    }
-
-    fn data_len(&self) -> usize {
-        size_of_val(self.0.values.as_slice())
-    }
+/// What stands in front of the values: names, shapes, and places. `safetensors::serialize` makes the same, but holds a
+/// second copy of all values.
+fn header(tensors: &BTreeMap<String, NamedTensor>) -> Result<Vec<u8>, SafeTensorError> {
+    /// Values begin at a multiple of it.
+    const ALIGNMENT: usize = 8;
+    // timm and transformers want to know which framework's layout it is.
+    let metadata = [("format".to_owned(), "pt".to_owned())].into();
+    let mut end = 0;
+    let places = tensors.iter().map(|(name, tensor)| {
+        let begin = end;
+        end += size_of_val(tensor.values.as_slice());
+        let place = TensorInfo { dtype: Dtype::F32, shape: tensor.shape.clone(), data_offsets: (begin, end) };
+        (name.clone(), place)
+    });
+    let mut text = serde_json::to_vec(&Metadata::new(Some(metadata), places.collect())?)?;
+    text.resize(text.len().next_multiple_of(ALIGNMENT), b' ');
+    Ok(text)
 }
 
 #[cfg(test)]
 mod tests {
+    use safetensors::tensor::TensorView;
+
     use super::*;
 
     /// A tensor of one stored number seen as a gigabyte of them, as `expand` gives it (made by
@@ -322,5 +323,30 @@ mod tests {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/found/expanded-view.pth");
         let error = read_tensors(&path).unwrap_err().to_string();
         assert!(error.contains("expanded-view.pth") && error.contains("would take more"), "{error}");
+    }
+
+    #[test]
+    fn a_file_is_as_the_library_writes_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let tensor = |shape: &[usize]| {
+            let values = (0..shape.iter().product()).map(|index: usize| index as f32 - 1.5).collect();
+            NamedTensor { shape: shape.to_vec(), values }
+        };
+        // Names whose lengths make every remainder of the header's.
+        for length in 0..9 {
+            let named =
+                [("layer".to_owned(), vec![2, 3]), ("b\"ias".to_owned(), vec![]), ("x".repeat(length), vec![0, 4])];
+            let tensors: BTreeMap<_, _> = named.into_iter().map(|(name, shape)| (name, tensor(&shape))).collect();
+            let bytes = tensors.values().map(|tensor| files::little_endian(&tensor.values)).collect::<Vec<_>>();
+            let views = tensors.iter().zip(&bytes).map(|((name, tensor), bytes)| {
+                (name, TensorView::new(Dtype::F32, tensor.shape.clone(), bytes).unwrap())
+            });
+            let metadata = [("format".to_owned(), "pt".to_owned())].into();
+            let expected = safetensors::serialize(views, Some(metadata)).unwrap();
+            let path = folder.path().join("written.safetensors");
+            write_tensors(&path, tensors.clone()).unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), expected, "{length}");
+            assert_eq!(read_tensors(&path).unwrap().len(), tensors.len());
+        }
     }
 }

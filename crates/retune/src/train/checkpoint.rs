@@ -1,15 +1,20 @@
 //! `checkpoint/`: everything that a run needs to go on as if it had never stopped.
 //!
-//! A checkpoint is a folder that is swapped in whole: a new one is written beside it, then renamed.
+//! A state is taken down (`snapshot.rs`, with `progress.rs`) and written by a thread while training goes on. The folder is
+//! swapped in whole (`folder.rs`).
 
+mod folder;
 mod progress;
+mod snapshot;
 
-use std::fs;
-use std::io::ErrorKind;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
 
+pub(super) use self::folder::{exists, remove};
 pub(super) use self::progress::WorkDone;
 use self::progress::{Origin, Saved, SavedEpoch, SavedFormat};
+use self::snapshot::Snapshot;
 use super::average::WeightAverage;
 use super::low_rank::{Adapters, TrainedAdapters};
 use super::optimizer::ParameterState;
@@ -41,8 +46,10 @@ const OPTIMIZER: &str = "optimizer.safetensors";
 pub(super) struct Checkpoints {
     directory: PathBuf,
     origin: Origin,
-    /// Whether the checkpoint that is there holds the parameters that the run began with.
+    /// Whether the checkpoint that is there, or being written, holds the parameters that the run began with.
     has_initial: bool,
+    /// The thread that writes the last checkpoint, until somebody waits for it.
+    writing: Option<JoinHandle<Result<(), TrainError>>>,
 }
 
 impl Checkpoints {
@@ -57,7 +64,7 @@ impl Checkpoints {
             images: keys::images_key(&trainer.train, &trainer.validation),
             classes: model.config().label_names().unwrap_or_default(),
         };
-        Some(Self { directory, origin, has_initial: false })
+        Some(Self { directory, origin, has_initial: false, writing: None })
     }
 
     /// Whether there is a checkpoint to resume from.
@@ -65,100 +72,38 @@ impl Checkpoints {
         exists(&self.directory)
     }
 
-    /// Writes the state, replacing the checkpoint before in one rename.
+    /// Begins to write the state, which replaces the checkpoint before in one rename. Training may go on meanwhile: a thread
+    /// of its own compares, writes, and waits for the disk.
+    ///
+    /// # Errors
+    /// What the checkpoint before failed in; what the device failed in.
     pub fn save(&mut self, state: &State, done: WorkDone) -> Result<(), TrainError> {
-        let directory = &self.directory;
-        let beside = with_suffix(directory, ".partial");
-        clear(&beside)?;
-        let written = self.write_initial(&beside, state).and_then(|()| self.write_changing(&beside, state, done));
-        if written.is_err() {
-            // A full disk must not be left full of a checkpoint that nobody can use.
-            let _ = fs::remove_dir_all(&beside);
-            return written;
-        }
-        let parent = directory.parent().unwrap_or(directory);
-        let rename = |from: &Path, to: &Path| {
-            let renamed = fs::rename(from, to).and_then(|()| files::sync_folder(parent));
-            renamed.map_err(|error| FileError::new("rename", from, error))
-        };
-        let before = with_suffix(directory, ".before");
-        // Where there is none under its own name, the one before is all that there is, and stays.
-        if directory.exists() {
-            let _ = fs::remove_dir_all(&before);
-            rename(directory, &before)?;
-        }
-        rename(&beside, directory)?;
+        self.wait()?;
+        let snapshot = Snapshot::of(state, done, &self.origin)?;
+        let directory = self.directory.clone();
+        let unchanged = self.has_initial.then(|| directory.join(INITIAL));
+        let write = move || folder::replace(&directory, |folder| snapshot.write(folder, unchanged.as_deref()));
+        let begun = thread::Builder::new().name("checkpoint".to_owned()).spawn(write);
+        self.writing = Some(begun.map_err(|error| FileError::new("write", &self.directory, error))?);
         self.has_initial = true;
-        let _ = fs::remove_dir_all(&before);
         Ok(())
     }
 
-    /// The parameters that the run began with never change: the new checkpoint gets a link to the file that the one before
-    /// has, where the file system knows links.
-    fn write_initial(&self, directory: &Path, state: &State) -> Result<(), TrainError> {
-        fs::create_dir(directory).map_err(|error| FileError::new("create the folder", directory, error))?;
-        let path = directory.join(INITIAL);
-        if self.has_initial && fs::hard_link(self.directory.join(INITIAL), &path).is_ok() {
-            return Ok(());
-        }
-        Ok(weights::write_safetensors(&path, &state.initial)?)
+    /// Waits until the last checkpoint is on the disk.
+    ///
+    /// # Errors
+    /// What it failed in.
+    pub fn wait(&mut self) -> Result<(), TrainError> {
+        let written = self.writing.take().map(JoinHandle::join);
+        written.unwrap_or(Ok(Ok(()))).unwrap_or_else(|panicked| resume_unwind(panicked))
     }
 
-    fn write_changing(&self, directory: &Path, state: &State, done: WorkDone) -> Result<(), TrainError> {
-        let training = &state.training;
-        let specs = &state.model.network().specs;
-        let write = |name: &str, parameters: &Parameters| write_changed(directory, name, parameters, &state.initial);
-        write(CURRENT, &state.model.parameters)?;
-        // At the end of a phase, the next one starts from here.
-        if !state.phase_start.equal(&state.model.parameters)? {
-            write(PHASE_START, &state.phase_start)?;
-        }
-        let average = training.average.as_ref().map(|average| &average.parameters);
-        for (name, parameters) in [(PREVIOUS_START, state.previous_start.as_ref()), (AVERAGE, average)] {
-            if let Some(parameters) = parameters {
-                write(name, parameters)?;
-            }
-        }
-        if let Some(best) = &training.best {
-            write_epoch(directory, BEST, best, &state.initial)?;
-        }
-        for (number, candidate) in state.candidates.iter().enumerate() {
-            write_epoch(directory, &candidate_file(number), candidate, &state.initial)?;
-        }
-        let names = specs.iter().map(|spec| spec.name.clone());
-        weights::write_tensors(&directory.join(OPTIMIZER), training.optimizer.tensors(names)?)?;
-        if let Some(adapters) = &state.merged_adapters {
-            weights::write_tensors(&directory.join(low_rank_file(MERGED)), adapters.tensors(specs)?)?;
-        }
-        let mut adapter_updates = Vec::new();
-        if let Some(adapters) = &training.adapters {
-            let (tensors, updates) = adapters.tensors(specs)?;
-            weights::write_tensors(&directory.join(ADAPTERS), tensors)?;
-            adapter_updates = updates;
-        }
-        let text = serde_json::to_string_pretty(&Saved {
-            format: FORMAT,
-            origin: self.origin.clone(),
-            done,
-            outcomes: state.outcomes.clone(),
-            candidate: state.candidate,
-            tried: state.tried.clone(),
-            candidates: state.candidates.iter().map(SavedEpoch::of).collect(),
-            epoch: training.epoch,
-            batch: training.batch,
-            pacing: Some(training.pacing),
-            time: state.time.clone(),
-            validation_due: training.validation_due,
-            totals: training.totals,
-            measured: training.measured.clone(),
-            best: training.best.as_ref().map(SavedEpoch::of),
-            updates: training.optimizer.states().iter().map(|state| state.steps).collect(),
-            averaged: training.average.as_ref().map_or(0, |average| average.count),
-            adapter_updates,
-        })
-        .map_err(|error| self.misfit(error.to_string()))?;
-        files::write_atomically(&directory.join(PROGRESS_FILE), |out| out.write_all(text.as_bytes()))?;
-        Ok(())
+    /// The same, if it is there already or has failed: a full disk is no reason to go on until the next checkpoint.
+    ///
+    /// # Errors
+    /// As [`Checkpoints::wait`].
+    pub fn look(&mut self) -> Result<(), TrainError> {
+        if self.writing.as_ref().is_some_and(JoinHandle::is_finished) { self.wait() } else { Ok(()) }
     }
 
     fn misfit(&self, reason: String) -> TrainError {
@@ -167,9 +112,7 @@ impl Checkpoints {
 
     /// Reads what [`Checkpoints::save`] wrote into `fresh`, the state of the same run before its first step.
     pub fn load(&mut self, fresh: State, plan: &Plan, options: &TrainOptions) -> Result<(State, WorkDone), TrainError> {
-        // An interruption between the two renames leaves the checkpoint under its old name.
-        let before = with_suffix(&self.directory, ".before");
-        let directory = if self.directory.exists() { &self.directory } else { &before };
+        let directory = &folder::present(&self.directory);
         let saved = self.read_progress(directory)?;
         if !saved.fits(plan) {
             return Err(self.misfit("it is damaged, or of another plan".to_owned()));
@@ -274,41 +217,15 @@ impl Checkpoints {
     }
 }
 
-/// Removes what a killed process left half-written: what stayed of it would become part of the next checkpoint.
-fn clear(directory: &Path) -> Result<(), TrainError> {
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(FileError::new("remove", directory, error).into()),
-        _ => Ok(()),
+impl Drop for Checkpoints {
+    /// Whatever ends a run, the checkpoint that was begun is there afterwards.
+    fn drop(&mut self) {
+        // Who did not wait has an error of their own to tell.
+        let _ = self.writing.take().map(JoinHandle::join);
     }
 }
 
-/// Removes a run's checkpoint and what was left of others.
-pub(super) fn remove(directory: &Path) {
-    // The run is complete; what cannot be removed does no harm but take room.
-    for suffix in [".partial", ".before", ""] {
-        let _ = fs::remove_dir_all(with_suffix(directory, suffix));
-    }
-}
-
-fn with_suffix(directory: &Path, suffix: &str) -> PathBuf {
-    let mut name = directory.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-/// Writes the tensors that are no longer, to the bit, what they were at the start of the run.
-fn write_changed(
-    directory: &Path,
-    name: &str,
-    parameters: &Parameters,
-    initial: &Parameters,
-) -> Result<(), TrainError> {
-    let differing = parameters.differing(initial)?.into_iter().enumerate();
-    let changed = differing.filter(|(_, differs)| *differs).map(|(index, _)| index);
-    Ok(weights::write_tensors(&directory.join(name), weights::named_tensors(parameters, changed)?)?)
-}
-
-/// Reads what [`write_changed`] wrote.
+/// Reads what [`snapshot::write_changed`] wrote.
 fn read_changed(directory: &Path, name: &str, initial: &Parameters) -> Result<Parameters, TrainError> {
     let path = directory.join(name);
     let mut tensors = weights::read_tensors(&path)?;
@@ -321,15 +238,6 @@ fn read_changed(directory: &Path, name: &str, initial: &Parameters) -> Result<Pa
     Ok(parameters)
 }
 
-fn write_epoch(directory: &Path, name: &str, epoch: &BestEpoch, initial: &Parameters) -> Result<(), TrainError> {
-    write_changed(directory, name, &epoch.parameters, initial)?;
-    if let Some(adapters) = &epoch.adapters {
-        let tensors = adapters.tensors(epoch.parameters.specs())?;
-        weights::write_tensors(&directory.join(low_rank_file(name)), tensors)?;
-    }
-    Ok(())
-}
-
 fn low_rank_file(name: &str) -> String {
     format!("low_rank-{name}")
 }
@@ -338,22 +246,18 @@ fn candidate_file(number: usize) -> String {
     format!("candidate-{number}.safetensors")
 }
 
-/// Whether there is a checkpoint to resume from.
-pub(super) fn exists(directory: &Path) -> bool {
-    directory.exists() || with_suffix(directory, ".before").exists()
-}
-
 #[cfg(test)]
 mod tests {
     use burn::tensor::Device;
 
+    use super::snapshot::write_changed;
     use super::*;
+    use crate::train::optimizer::OptimizerOptions;
 
     #[test]
     fn a_checkpoint_holds_the_tensors_that_changed_and_reads_them_all() {
         let folder = tempfile::tempdir().unwrap();
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models/resnet_basic");
-        let initial = Model::load(&path, None, Clone::clone, &Device::default()).unwrap().parameters;
+        let initial = model().parameters;
         let head = initial.specs().len() - 1;
         let mut changed = initial.clone();
         // 0 and -0 are equal as numbers, and different tensors.
@@ -371,5 +275,49 @@ mod tests {
 
         write_changed(folder.path(), "none.safetensors", &base, &base).unwrap();
         assert!(read_changed(folder.path(), "none.safetensors", &base).unwrap().equal(&base).unwrap());
+    }
+
+    /// Training goes on while a checkpoint is written, and changes parameters and moments in place.
+    #[test]
+    fn what_is_written_is_the_state_at_the_moment_of_saving() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut state = State::new(model(), OptimizerOptions::default(), None);
+        let step = |state: &mut State| {
+            let gradients: Vec<_> =
+                state.model.parameters.tensors().iter().map(|tensor| Some(tensor.ones_like())).collect();
+            let rates = vec![1e-2; gradients.len()];
+            state.training.optimizer.step(&mut state.model.parameters, gradients, &rates);
+        };
+        step(&mut state);
+        let origin = Origin { recipe: 0, images: 0, classes: Vec::new() };
+        let written_later = Snapshot::of(&state, WorkDone::default(), &origin).unwrap();
+        let at_once = folder.path().join("at_once");
+        let later = folder.path().join("later");
+        folder::replace(&at_once, |folder| Snapshot::of(&state, WorkDone::default(), &origin)?.write(folder, None))
+            .unwrap();
+        step(&mut state);
+        folder::replace(&later, |folder| written_later.write(folder, Some(&at_once.join(INITIAL)))).unwrap();
+        for file in [CURRENT, INITIAL, PHASE_START, OPTIMIZER, PROGRESS_FILE] {
+            let [at_once, later] = [&at_once, &later].map(|folder| files::read(&folder.join(file)).unwrap());
+            assert!(at_once == later, "{file}");
+        }
+    }
+
+    #[test]
+    fn what_a_checkpoint_fails_in_is_told_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("missing/checkpoint");
+        let origin = Origin { recipe: 0, images: 0, classes: Vec::new() };
+        let mut checkpoints = Checkpoints { directory: missing, origin, has_initial: false, writing: None };
+        let state = State::new(model(), OptimizerOptions::default(), None);
+        checkpoints.save(&state, WorkDone::default()).unwrap();
+        let error = checkpoints.save(&state, WorkDone::default()).unwrap_err().to_string();
+        assert!(error.contains("missing"), "{error}");
+        checkpoints.wait().unwrap();
+    }
+
+    fn model() -> Model {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models/resnet_basic");
+        Model::load(&path, None, Clone::clone, &Device::default()).unwrap()
     }
 }

@@ -24,7 +24,7 @@ use crate::monitor::{MetricsRow, Monitor};
 use crate::plan::{Plan, Solver};
 
 /// Least seconds between the checkpoints of two epochs, unless checkpoints are asked for. Where an epoch takes a second, writing
-/// one takes a third of that.
+/// one takes a third of that, if of another thread.
 const SECONDS_BETWEEN_CHECKPOINTS: f64 = 30.0;
 
 /// A run in progress.
@@ -131,6 +131,7 @@ impl<'a> Run<'a> {
         }
         self.check_frozen()?;
         self.check_adapters()?;
+        self.finish_checkpoint()?;
         let seconds = self.seconds();
         self.tell_time_together();
         let state = self.state;
@@ -189,12 +190,14 @@ impl<'a> Run<'a> {
 
     /// Writes a checkpoint at the end of an epoch, unless there is one that is almost as good.
     pub fn save_checkpoint_of_epoch(&mut self) -> Result<(), TrainError> {
+        self.checkpoints.as_mut().map_or(Ok(()), Checkpoints::look)?;
         let seconds = self.seconds();
         let is_old = self.last_checkpoint.is_none_or(|last| seconds - last >= SECONDS_BETWEEN_CHECKPOINTS);
         if is_old || self.trainer.options.checkpoint_every.is_some() { self.save_checkpoint() } else { Ok(()) }
     }
 
-    /// Writes a checkpoint, if the run has a directory.
+    /// Begins to write a checkpoint, if the run has a directory. What it fails in is told by what follows: another checkpoint,
+    /// or [`Run::finish_checkpoint`].
     pub fn save_checkpoint(&mut self) -> Result<(), TrainError> {
         let seconds = self.seconds();
         self.last_checkpoint = Some(seconds);
@@ -204,6 +207,11 @@ impl<'a> Run<'a> {
         }
         self.metrics.sync()?;
         checkpoints.save(&self.state, WorkDone { metrics_bytes: self.metrics.bytes(), seconds })
+    }
+
+    /// Waits until the last checkpoint is on the disk.
+    pub fn finish_checkpoint(&mut self) -> Result<(), TrainError> {
+        self.checkpoints.as_mut().map_or(Ok(()), Checkpoints::wait)
     }
 
     /// Says how much of the time the processes spent on each other.

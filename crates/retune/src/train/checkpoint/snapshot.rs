@@ -1,0 +1,126 @@
+//! What a checkpoint holds of a state, in the memory of the host, so that training can go on while it is written.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use super::progress::{Origin, Saved, SavedEpoch, WorkDone};
+use super::{ADAPTERS, AVERAGE, BEST, CURRENT, FORMAT, INITIAL, MERGED, OPTIMIZER, PHASE_START, PREVIOUS_START};
+use super::{PROGRESS_FILE, candidate_file, low_rank_file};
+use crate::device::DeviceError;
+use crate::files;
+use crate::models::Parameters;
+use crate::models::weights::{self, NamedTensor};
+use crate::train::TrainError;
+use crate::train::state::{BestEpoch, State};
+
+/// A state at one moment. On the CPU, it shares the memory of parameters until training changes them.
+pub(super) struct Snapshot {
+    /// The parameters that the run began with.
+    initial: Parameters,
+    /// Other parameters of the model, by file.
+    parameters: Vec<(String, Parameters)>,
+    /// Moments and low-rank changes, by file.
+    tensors: Vec<(String, BTreeMap<String, NamedTensor>)>,
+    progress: Saved,
+}
+
+impl Snapshot {
+    /// The present one of a run.
+    ///
+    /// # Errors
+    /// What the device failed in.
+    pub fn of(state: &State, done: WorkDone, origin: &Origin) -> Result<Self, DeviceError> {
+        let training = &state.training;
+        let specs = &state.model.network().specs;
+        let (mut parameters, mut tensors) = (Vec::new(), Vec::new());
+
+        parameters.push((CURRENT.to_owned(), state.model.parameters.on_cpu()?));
+        // At the end of a phase, the next one starts from here.
+        if !state.phase_start.equal(&state.model.parameters)? {
+            parameters.push((PHASE_START.to_owned(), state.phase_start.on_cpu()?));
+        }
+        let average = training.average.as_ref().map(|average| &average.parameters);
+        for (file, others) in [(PREVIOUS_START, state.previous_start.as_ref()), (AVERAGE, average)] {
+            if let Some(others) = others {
+                parameters.push((file.to_owned(), others.on_cpu()?));
+            }
+        }
+        let candidates = state.candidates.iter().enumerate();
+        let candidates = candidates.map(|(number, candidate)| (candidate_file(number), candidate));
+        let best = training.best.iter().map(|best| (BEST.to_owned(), best));
+        for (file, BestEpoch { parameters: others, adapters, .. }) in best.chain(candidates) {
+            if let Some(adapters) = adapters {
+                tensors.push((low_rank_file(&file), adapters.tensors(specs)?));
+            }
+            parameters.push((file, others.on_cpu()?));
+        }
+        let names = specs.iter().map(|spec| spec.name.clone());
+        tensors.push((OPTIMIZER.to_owned(), training.optimizer.tensors(names)?));
+        if let Some(adapters) = &state.merged_adapters {
+            tensors.push((low_rank_file(MERGED), adapters.tensors(specs)?));
+        }
+        let mut adapter_updates = Vec::new();
+        if let Some(adapters) = &training.adapters {
+            let (factors, updates) = adapters.tensors(specs)?;
+            tensors.push((ADAPTERS.to_owned(), factors));
+            adapter_updates = updates;
+        }
+        let progress = Saved {
+            format: FORMAT,
+            origin: origin.clone(),
+            done,
+            outcomes: state.outcomes.clone(),
+            candidate: state.candidate,
+            tried: state.tried.clone(),
+            candidates: state.candidates.iter().map(SavedEpoch::of).collect(),
+            epoch: training.epoch,
+            batch: training.batch,
+            pacing: Some(training.pacing),
+            time: state.time.clone(),
+            validation_due: training.validation_due,
+            totals: training.totals,
+            measured: training.measured.clone(),
+            best: training.best.as_ref().map(SavedEpoch::of),
+            updates: training.optimizer.states().iter().map(|state| state.steps).collect(),
+            averaged: training.average.as_ref().map_or(0, |average| average.count),
+            adapter_updates,
+        };
+        Ok(Self { initial: state.initial.on_cpu()?, parameters, tensors, progress })
+    }
+
+    /// Writes the files of a checkpoint into an empty folder. The parameters that the run began with never change: the
+    /// folder gets a link to the file `initial`, if there is one, where the file system knows links.
+    ///
+    /// # Errors
+    /// What cannot be written, such as on a full disk.
+    pub fn write(self, folder: &Path, initial: Option<&Path>) -> Result<(), TrainError> {
+        let path = folder.join(INITIAL);
+        if !initial.is_some_and(|initial| fs::hard_link(initial, &path).is_ok()) {
+            weights::write_safetensors(&path, &self.initial)?;
+        }
+        for (file, parameters) in self.parameters {
+            write_changed(folder, &file, &parameters, &self.initial)?;
+        }
+        for (file, tensors) in self.tensors {
+            weights::write_tensors(&folder.join(file), tensors)?;
+        }
+        let path = folder.join(PROGRESS_FILE);
+        let text = serde_json::to_string_pretty(&self.progress)
+            .map_err(|error| TrainError::Checkpoint { path: path.clone(), reason: error.to_string() })?;
+        files::write_atomically(&path, |out| out.write_all(text.as_bytes()))?;
+        Ok(())
+    }
+}
+
+/// Writes the tensors that are no longer, to the bit, what they were at the start of the run.
+pub(super) fn write_changed(
+    directory: &Path,
+    name: &str,
+    parameters: &Parameters,
+    initial: &Parameters,
+) -> Result<(), TrainError> {
+    let differing = parameters.differing(initial)?.into_iter().enumerate();
+    let changed = differing.filter(|(_, differs)| *differs).map(|(index, _)| index);
+    Ok(weights::write_tensors(&directory.join(name), weights::named_tensors(parameters, changed)?)?)
+}
