@@ -95,22 +95,22 @@ pub fn run(arguments: &CompareArguments, console: &Console) -> Result<(), Failur
     }
     let compared = runner::run(&options, out, command.as_deref(), making, &console.progress);
     let comparison = compared.map_err(|error| failure(error, out, None))?;
-    let report = if pictures { super::report::after_comparison(out, console)? } else { None };
     let runs = runner::read(out).map(|(_, runs)| runs).unwrap_or_default();
     let run = |label: &str| runs.iter().find(|(known, _)| known == label).map(|(_, run)| run.as_path());
     // A comparison that goes on was typed before.
     let typed = command.or_else(|| run::read_command(out).ok().flatten());
     let findings = findings::of(&comparison, run, typed.as_deref());
     console.print(&comparison.document(), || {
-        let made = match (pictures, report) {
-            (false, _) => "runs, tables",
-            (true, None) => "runs, tables, pictures",
-            (true, Some(_)) => "runs, tables, pictures, and report",
-        };
+        let made = if pictures { "runs, tables, pictures" } else { "runs, tables" };
         let (table, explanation) = (results::comparison(&table::rows(&comparison)), table::explanation(&comparison));
         let found = results::found(&findings);
-        format!("{table}\n{explanation}\n{found}\n{made}: {}", out.display())
-    })
+        format!("{table}\n{explanation}\n{found}\n{made}: {}\n", out.display())
+    })?;
+    // Maps of images take seconds, and nobody should wait for the table.
+    if pictures && let Some(page) = super::report::after_comparison(out, console)? {
+        console.add_line(&format!("report: {}", page.display()))?;
+    }
+    Ok(())
 }
 
 fn options(arguments: &CompareArguments, console: &Console) -> Result<CompareOptions, Failure> {

@@ -124,19 +124,19 @@ pub fn run(arguments: &FitArguments, console: &Console) -> Result<(), Failure> {
     if let Some(logging) = logging {
         logging.finish(&summary);
     }
-    let report = match arguments.no_report || begun_without_report(arguments.resume.as_deref()) {
-        true => None,
-        false => super::report::after_run(run, &summary, console)?,
-    };
     // What is found is part of the text, and of no number.
     let findings = RunRecord::read(run).map(|record| record.findings()).unwrap_or_default();
     if let Some(hint) = results::hint(&summary, run).filter(|_| console.is_json()) {
         console.progress.message(&hint);
     }
-    console.print(&summary, || {
-        let report = report.map(|path| format!("report: {}\n", path.display())).unwrap_or_default();
-        format!("{}{report}", results::summary(&summary, run, &findings))
-    })
+    console.print(&summary, || results::summary(&summary, run, &findings))?;
+    // Pictures take seconds, and nobody should wait for the numbers.
+    if !(arguments.no_report || begun_without_report(arguments.resume.as_deref()))
+        && let Some(page) = super::report::after_run(run, &summary, console)?
+    {
+        console.add_line(&format!("report: {}", page.display()))?;
+    }
+    Ok(())
 }
 
 /// Whether what goes on began without a report, which nobody has to say again.

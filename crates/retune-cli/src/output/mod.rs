@@ -112,6 +112,20 @@ impl Console {
         }
     }
 
+    /// Prints another line of a result's text, which JSON does without.
+    pub fn add_line(&self, line: &str) -> Result<(), Failure> {
+        match &self.results {
+            Results::Text => write_to(&mut anstream::stdout().lock(), line),
+            Results::Json => Ok(()),
+            Results::Kept(found) => {
+                if let Some(found) = found.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+                    found.text.push_str(&format!("{line}\n"));
+                }
+                Ok(())
+            }
+        }
+    }
+
     /// Prints text that has no other form.
     pub fn write(&self, text: &str) -> Result<(), Failure> {
         match &self.results {
