@@ -12,7 +12,7 @@ use retune_kernels::{Precision, operators, with_precision};
 
 pub use self::numbers::Numbers;
 pub use self::transfers::Transfers;
-pub(crate) use self::transfers::{host_values, read, read_all, tensor, with_values};
+pub(crate) use self::transfers::{host_values, on_cpu, read, read_all, tensor, with_values};
 
 const AVAILABLE: &str = if cfg!(all(feature = "wgpu", feature = "cuda")) {
     "cpu, wgpu, cuda"

@@ -73,6 +73,22 @@ pub(crate) fn read_all(tensors: Vec<Tensor<1>>) -> Result<Vec<Vec<f32>>, DeviceE
     }
 }
 
+/// Tensors of one device on the CPU, by one read from another device. Those of the CPU keep their memory.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn on_cpu(tensors: Vec<Tensor<1>>) -> Result<Vec<Tensor<1>>, DeviceError> {
+    let cpu = Device::flex();
+    if tensors.iter().all(|tensor| is_cpu(&tensor.device())) {
+        return Ok(tensors);
+    }
+    let on_cpu = |values: Vec<f32>| {
+        let length = values.len();
+        tensor(values, [length], &cpu)
+    };
+    Ok(read_all(tensors)?.into_iter().map(on_cpu).collect())
+}
+
 /// The values of a tensor, as [`read`] has them, for those on the CPU, which does not fail, and for callers that panic anyway.
 ///
 /// # Panics

@@ -1,8 +1,10 @@
 //! Tensors in and out of files: read as `f32`, given to a model strictly, written as `.safetensors`.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Tensor;
 use half::{bf16, f16};
 use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
@@ -11,7 +13,7 @@ use super::checkpoint::{Checkpoint, ForeignFormat, is_batch_counter};
 use super::naming::NamingError;
 use super::parameters::{ParameterSpec, Parameters};
 use super::position_embedding::{self, PositionGrid};
-use crate::device::DeviceError;
+use crate::device::{self, DeviceError};
 use crate::files::{self, FileError};
 
 /// Why weights could not be taken from a file, or written to one.
@@ -32,6 +34,14 @@ pub enum WeightsError {
         /// `safetensors` or `PyTorch`.
         format: &'static str,
         /// The parser's reason.
+        reason: String,
+    },
+    /// No such file can be made.
+    #[error("cannot write {path}: {reason}", path = path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
         reason: String,
     },
     /// The file is no checkpoint, or none that can be read.
@@ -252,7 +262,22 @@ fn checked(
 /// # Errors
 /// Names the path and the reason, such as a full disk.
 pub fn write_safetensors(path: &Path, parameters: &Parameters) -> Result<(), WeightsError> {
-    write_tensors(path, named_tensors(parameters, 0..parameters.specs().len())?)
+    let parameters = parameters.on_cpu()?;
+    write_parameters(path, parameters.specs().iter().zip(parameters.tensors()))
+}
+
+/// Writes some parameters in the same way. Their tensors are on the CPU, and are read where they lie.
+///
+/// # Errors
+/// As [`write_safetensors`].
+pub(crate) fn write_parameters<'a>(
+    path: &Path,
+    parameters: impl IntoIterator<Item = (&'a ParameterSpec, &'a Tensor<1>)>,
+) -> Result<(), WeightsError> {
+    let stored = |(spec, tensor): (&'a ParameterSpec, &'a Tensor<1>)| {
+        (spec.name.as_str(), Stored { shape: &spec.shape, values: Values::Tensor(tensor) })
+    };
+    write(path, &parameters.into_iter().map(stored).collect())
 }
 
 /// The parameters at `indices` by name, with their shapes and values.
@@ -274,36 +299,74 @@ pub(crate) fn named_tensors(
 /// Writes named tensors as a `.safetensors` file.
 ///
 /// # Errors
-/// Names the path and the reason, such as a full disk.
+/// Names the path and the reason, such as a full disk, or a tensor whose values do not fill its shape.
 pub fn write_tensors(path: &Path, tensors: BTreeMap<String, NamedTensor>) -> Result<(), WeightsError> {
-    let unwritable = |reason: String| WeightsError::Unreadable { path: path.to_owned(), format: "safetensors", reason };
-    if let Some((name, tensor)) =
-        tensors.iter().find(|(_, tensor)| tensor.shape.iter().product::<usize>() != tensor.values.len())
-    {
-        return Err(unwritable(format!("tensor '{name}': {} values are not {:?}", tensor.values.len(), tensor.shape)));
+    for (name, tensor) in &tensors {
+        let length = tensor.shape.iter().try_fold(1usize, |product, &length| product.checked_mul(length));
+        if length != Some(tensor.values.len()) {
+            let reason = format!("tensor '{name}': {} values are not {:?}", tensor.values.len(), tensor.shape);
+            return Err(WeightsError::Unwritable { path: path.to_owned(), reason });
+        }
     }
-    let header = header(&tensors).map_err(|error| unwritable(error.to_string()))?;
+    let stored = tensors
+        .iter()
+        .map(|(name, tensor)| (name.as_str(), Stored { shape: &tensor.shape, values: Values::Slice(&tensor.values) }));
+    write(path, &stored.collect())
+}
+
+/// A tensor that is to be in a file.
+struct Stored<'a> {
+    shape: &'a [usize],
+    values: Values<'a>,
+}
+
+enum Values<'a> {
+    Slice(&'a [f32]),
+    /// Of the CPU.
+    Tensor(&'a Tensor<1>),
+}
+
+impl Values<'_> {
+    fn count(&self) -> usize {
+        match self {
+            Self::Slice(values) => values.len(),
+            Self::Tensor(tensor) => tensor.dims()[0],
+        }
+    }
+
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        match self {
+            Self::Slice(values) => out.write_all(&files::little_endian(values)),
+            Self::Tensor(tensor) => device::with_values(tensor, |values| out.write_all(&files::little_endian(values)))
+                .map_err(io::Error::other)?,
+        }
+    }
+}
+
+/// Writes a file tensor by tensor: in memory, a file of weights would be a second copy of them.
+fn write(path: &Path, tensors: &BTreeMap<&str, Stored>) -> Result<(), WeightsError> {
+    let header = header(tensors)
+        .map_err(|error| WeightsError::Unwritable { path: path.to_owned(), reason: error.to_string() })?;
     files::write_atomically(path, |out| {
         out.write_all(&(header.len() as u64).to_le_bytes())?;
         out.write_all(&header)?;
-        tensors.values().try_for_each(|tensor| out.write_all(&files::little_endian(&tensor.values)))
+        tensors.values().try_for_each(|tensor| tensor.values.write(out))
     })?;
     Ok(())
 }
 
-/// What stands in front of the values: names, shapes, and places. `safetensors::serialize` makes the same, but holds a
-/// second copy of all values.
-fn header(tensors: &BTreeMap<String, NamedTensor>) -> Result<Vec<u8>, SafeTensorError> {
+/// What stands in front of the values: names, shapes, and places, as `safetensors::serialize` makes it.
+fn header(tensors: &BTreeMap<&str, Stored>) -> Result<Vec<u8>, SafeTensorError> {
     /// Values begin at a multiple of it.
     const ALIGNMENT: usize = 8;
     // timm and transformers want to know which framework's layout it is.
     let metadata = [("format".to_owned(), "pt".to_owned())].into();
     let mut end = 0;
-    let places = tensors.iter().map(|(name, tensor)| {
+    let places = tensors.iter().map(|(&name, tensor)| {
         let begin = end;
-        end += size_of_val(tensor.values.as_slice());
-        let place = TensorInfo { dtype: Dtype::F32, shape: tensor.shape.clone(), data_offsets: (begin, end) };
-        (name.clone(), place)
+        end += tensor.values.count() * size_of::<f32>();
+        let place = TensorInfo { dtype: Dtype::F32, shape: tensor.shape.to_vec(), data_offsets: (begin, end) };
+        (name.to_owned(), place)
     });
     let mut text = serde_json::to_vec(&Metadata::new(Some(metadata), places.collect())?)?;
     text.resize(text.len().next_multiple_of(ALIGNMENT), b' ');

@@ -1,7 +1,7 @@
 //! `checkpoint/`: everything that a run needs to go on as if it had never stopped.
 //!
-//! A state is taken down (`snapshot.rs`, with `progress.rs`) and written by a thread while training goes on. The folder is
-//! swapped in whole (`folder.rs`).
+//! The state is captured (`snapshot.rs`, `progress.rs`) and written by a thread while training goes on. The folder is swapped
+//! in whole (`folder.rs`).
 
 mod folder;
 mod progress;
@@ -46,7 +46,9 @@ const OPTIMIZER: &str = "optimizer.safetensors";
 pub(super) struct Checkpoints {
     directory: PathBuf,
     origin: Origin,
-    /// Whether the checkpoint that is there, or being written, holds the parameters that the run began with.
+    /// The parameters that the run began with, on the CPU, since the first checkpoint of this process.
+    initial: Option<Parameters>,
+    /// Whether the checkpoint that is there, or being written, has a file of them.
     has_initial: bool,
     /// The thread that writes the last checkpoint, until somebody waits for it.
     writing: Option<JoinHandle<Result<(), TrainError>>>,
@@ -64,7 +66,7 @@ impl Checkpoints {
             images: keys::images_key(&trainer.train, &trainer.validation),
             classes: model.config().label_names().unwrap_or_default(),
         };
-        Some(Self { directory, origin, has_initial: false, writing: None })
+        Some(Self { directory, origin, initial: None, has_initial: false, writing: None })
     }
 
     /// Whether there is a checkpoint to resume from.
@@ -72,14 +74,16 @@ impl Checkpoints {
         exists(&self.directory)
     }
 
-    /// Begins to write the state, which replaces the checkpoint before in one rename. Training may go on meanwhile: a thread
-    /// of its own compares, writes, and waits for the disk.
+    /// Begins to write the state, in place of the previous checkpoint. Training may go on meanwhile: a thread writes the files
+    /// and waits for the disk.
     ///
     /// # Errors
-    /// What the checkpoint before failed in; what the device failed in.
+    /// What the previous checkpoint failed in; what the device failed in; no thread for the writing.
     pub fn save(&mut self, state: &State, done: WorkDone) -> Result<(), TrainError> {
         self.wait()?;
-        let snapshot = Snapshot::of(state, done, &self.origin)?;
+        let initial = self.initial.take().map_or_else(|| state.initial.on_cpu(), Ok)?;
+        self.initial = Some(initial.clone());
+        let snapshot = Snapshot::of(state, initial, done, &self.origin)?;
         let directory = self.directory.clone();
         let unchanged = self.has_initial.then(|| directory.join(INITIAL));
         let write = move || folder::replace(&directory, |folder| snapshot.write(folder, unchanged.as_deref()));
@@ -98,11 +102,11 @@ impl Checkpoints {
         written.unwrap_or(Ok(Ok(()))).unwrap_or_else(|panicked| resume_unwind(panicked))
     }
 
-    /// The same, if it is there already or has failed: a full disk is no reason to go on until the next checkpoint.
+    /// The same, if the thread has ended: a full disk is no reason to go on until the next checkpoint.
     ///
     /// # Errors
     /// As [`Checkpoints::wait`].
-    pub fn look(&mut self) -> Result<(), TrainError> {
+    pub fn check(&mut self) -> Result<(), TrainError> {
         if self.writing.as_ref().is_some_and(JoinHandle::is_finished) { self.wait() } else { Ok(()) }
     }
 
@@ -111,6 +115,9 @@ impl Checkpoints {
     }
 
     /// Reads what [`Checkpoints::save`] wrote into `fresh`, the state of the same run before its first step.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is damaged, or is of another run or version.
     pub fn load(&mut self, fresh: State, plan: &Plan, options: &TrainOptions) -> Result<(State, WorkDone), TrainError> {
         let directory = &folder::present(&self.directory);
         let saved = self.read_progress(directory)?;
@@ -218,14 +225,17 @@ impl Checkpoints {
 }
 
 impl Drop for Checkpoints {
-    /// Whatever ends a run, the checkpoint that was begun is there afterwards.
+    /// Whatever ends a run, the checkpoint that was begun is there afterward.
     fn drop(&mut self) {
-        // Who did not wait has an error of their own to tell.
+        // Runs that end well or are interrupted have waited; others have an error of their own to tell.
         let _ = self.writing.take().map(JoinHandle::join);
     }
 }
 
-/// Reads what [`snapshot::write_changed`] wrote.
+/// Reads what [`snapshot::Changed`] wrote.
+///
+/// # Errors
+/// A file that cannot be read, or is of another model.
 fn read_changed(directory: &Path, name: &str, initial: &Parameters) -> Result<Parameters, TrainError> {
     let path = directory.join(name);
     let mut tensors = weights::read_tensors(&path)?;
@@ -250,7 +260,7 @@ fn candidate_file(number: usize) -> String {
 mod tests {
     use burn::tensor::Device;
 
-    use super::snapshot::write_changed;
+    use super::snapshot::Changed;
     use super::*;
     use crate::train::optimizer::OptimizerOptions;
 
@@ -267,13 +277,13 @@ mod tests {
         base.set_values(head, unsigned);
         changed.set_values(head, signed);
 
-        write_changed(folder.path(), "some.safetensors", &changed, &base).unwrap();
+        Changed::since(&base, &changed).unwrap().write(&folder.path().join("some.safetensors")).unwrap();
         let kept = weights::read_tensors(&folder.path().join("some.safetensors"))
             .map(|tensors| tensors.into_keys().collect::<Vec<_>>());
         assert_eq!(kept.unwrap(), [initial.specs()[head].name.clone()]);
         assert!(read_changed(folder.path(), "some.safetensors", &base).unwrap().equal(&changed).unwrap());
 
-        write_changed(folder.path(), "none.safetensors", &base, &base).unwrap();
+        Changed::since(&base, &base).unwrap().write(&folder.path().join("none.safetensors")).unwrap();
         assert!(read_changed(folder.path(), "none.safetensors", &base).unwrap().equal(&base).unwrap());
     }
 
@@ -290,11 +300,10 @@ mod tests {
         };
         step(&mut state);
         let origin = Origin { recipe: 0, images: 0, classes: Vec::new() };
-        let written_later = Snapshot::of(&state, WorkDone::default(), &origin).unwrap();
-        let at_once = folder.path().join("at_once");
-        let later = folder.path().join("later");
-        folder::replace(&at_once, |folder| Snapshot::of(&state, WorkDone::default(), &origin)?.write(folder, None))
-            .unwrap();
+        let snapshot = || Snapshot::of(&state, state.initial.clone(), WorkDone::default(), &origin).unwrap();
+        let [written_at_once, written_later] = [snapshot(), snapshot()];
+        let [at_once, later] = ["at_once", "later"].map(|name| folder.path().join(name));
+        folder::replace(&at_once, |folder| written_at_once.write(folder, None)).unwrap();
         step(&mut state);
         folder::replace(&later, |folder| written_later.write(folder, Some(&at_once.join(INITIAL)))).unwrap();
         for file in [CURRENT, INITIAL, PHASE_START, OPTIMIZER, PROGRESS_FILE] {
@@ -308,7 +317,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let missing = folder.path().join("missing/checkpoint");
         let origin = Origin { recipe: 0, images: 0, classes: Vec::new() };
-        let mut checkpoints = Checkpoints { directory: missing, origin, has_initial: false, writing: None };
+        let mut checkpoints =
+            Checkpoints { directory: missing, origin, initial: None, has_initial: false, writing: None };
         let state = State::new(model(), OptimizerOptions::default(), None);
         checkpoints.save(&state, WorkDone::default()).unwrap();
         let error = checkpoints.save(&state, WorkDone::default()).unwrap_err().to_string();

@@ -83,7 +83,9 @@ pub fn estimate(plan: &Plan, model: &Model, images: ImageCounts, options: &Train
         // The model, what it began with, and the best epoch so far.
         let copies = 2 * 4 * model.block_parameters().iter().sum::<usize>() as u64;
         let decoded = options.cache_bytes.min(images_bytes(model, images));
-        before + copies + gradients * (1 + moments) + of_images * at_once + decoded
+        // Moments and trained parameters as they were, while a checkpoint of them is written.
+        let checkpoint = gradients * (moments + 1);
+        before + copies + gradients * (1 + moments) + checkpoint + of_images * at_once + decoded
     });
     let seconds = phases.iter().map(|phase| phase.seconds).sum::<f64>() + evaluation_seconds;
     Estimate { images, phases, evaluation_seconds, seconds, memory_bytes: measured }

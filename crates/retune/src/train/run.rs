@@ -23,8 +23,8 @@ use crate::models::{Model, Parameters};
 use crate::monitor::{MetricsRow, Monitor};
 use crate::plan::{Plan, Solver};
 
-/// Least seconds between the checkpoints of two epochs, unless checkpoints are asked for. Where an epoch takes a second, writing
-/// one takes a third of that, if of another thread.
+/// Least seconds between the checkpoints of two epochs, unless checkpoints are asked for. Where an epoch takes a second, another
+/// thread writes for a third of that.
 const SECONDS_BETWEEN_CHECKPOINTS: f64 = 30.0;
 
 /// A run in progress.
@@ -36,7 +36,7 @@ pub(super) struct Run<'a> {
     pub loaders: Loaders,
     metrics: MetricsFile,
     checkpoints: Option<Checkpoints>,
-    /// How many seconds of work went before the last checkpoint, if this process has written one.
+    /// How many seconds of work went before the last checkpoint that this process began to write.
     last_checkpoint: Option<f64>,
     shared: Shared,
     started: Instant,
@@ -118,8 +118,26 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Runs what is left of the plan.
+    /// Runs what is left of the plan. The last checkpoint is on the disk afterward, also where this is interrupted.
     pub fn finish(mut self) -> Result<Trained, TrainError> {
+        let ended = self.run_phases();
+        if matches!(ended, Ok(()) | Err(TrainError::Interrupted)) {
+            self.finish_checkpoint()?;
+        }
+        ended?;
+        let seconds = self.seconds();
+        self.tell_time_together();
+        let state = self.state;
+        let line = match self.plan.phases.last().map(|phase| &phase.solver) {
+            Some(Solver::Interpolation(_)) => {
+                state.previous_start.map(|start| Line { start, end: state.phase_start.clone() })
+            }
+            _ => None,
+        };
+        Ok(Trained { model: state.model, phases: state.outcomes, line, low_rank: state.merged_adapters, seconds })
+    }
+
+    fn run_phases(&mut self) -> Result<(), TrainError> {
         let phases = &self.plan.phases;
         while let Some(phase) = phases.get(self.state.outcomes.len()) {
             let outcome = match &phase.solver {
@@ -131,17 +149,7 @@ impl<'a> Run<'a> {
         }
         self.check_frozen()?;
         self.check_adapters()?;
-        self.finish_checkpoint()?;
-        let seconds = self.seconds();
-        self.tell_time_together();
-        let state = self.state;
-        let line = match phases.last().map(|phase| &phase.solver) {
-            Some(Solver::Interpolation(_)) => {
-                state.previous_start.map(|start| Line { start, end: state.phase_start.clone() })
-            }
-            _ => None,
-        };
-        Ok(Trained { model: state.model, phases: state.outcomes, line, low_rank: state.merged_adapters, seconds })
+        Ok(())
     }
 
     /// Notes what a phase found, and makes its model the one that the next phase starts from.
@@ -189,15 +197,21 @@ impl<'a> Run<'a> {
     }
 
     /// Writes a checkpoint at the end of an epoch, unless there is one that is almost as good.
+    ///
+    /// # Errors
+    /// As [`Run::save_checkpoint`].
     pub fn save_checkpoint_of_epoch(&mut self) -> Result<(), TrainError> {
-        self.checkpoints.as_mut().map_or(Ok(()), Checkpoints::look)?;
+        self.checkpoints.as_mut().map_or(Ok(()), Checkpoints::check)?;
         let seconds = self.seconds();
         let is_old = self.last_checkpoint.is_none_or(|last| seconds - last >= SECONDS_BETWEEN_CHECKPOINTS);
         if is_old || self.trainer.options.checkpoint_every.is_some() { self.save_checkpoint() } else { Ok(()) }
     }
 
-    /// Begins to write a checkpoint, if the run has a directory. What it fails in is told by what follows: another checkpoint,
-    /// or [`Run::finish_checkpoint`].
+    /// Begins to write a checkpoint, if the run has a directory. An error shows at the next checkpoint, at the end of an epoch, or
+    /// when the run ends.
+    ///
+    /// # Errors
+    /// What the previous checkpoint failed in; what the device failed in.
     pub fn save_checkpoint(&mut self) -> Result<(), TrainError> {
         let seconds = self.seconds();
         self.last_checkpoint = Some(seconds);
@@ -210,7 +224,7 @@ impl<'a> Run<'a> {
     }
 
     /// Waits until the last checkpoint is on the disk.
-    pub fn finish_checkpoint(&mut self) -> Result<(), TrainError> {
+    fn finish_checkpoint(&mut self) -> Result<(), TrainError> {
         self.checkpoints.as_mut().map_or(Ok(()), Checkpoints::wait)
     }
 

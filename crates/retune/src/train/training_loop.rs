@@ -89,7 +89,6 @@ impl Run<'_> {
                 let ending = self.train_epoch(&trial);
                 if matches!(ending, Err(TrainError::Interrupted)) && self.weights_are_finite()? {
                     self.save_checkpoint()?;
-                    self.finish_checkpoint()?;
                 }
                 if let Ending::Break(divergence) = ending? {
                     return Ok(Ending::Break(divergence));
@@ -104,7 +103,6 @@ impl Run<'_> {
                 }
                 Err(TrainError::Interrupted) => {
                     self.save_checkpoint()?;
-                    self.finish_checkpoint()?;
                     return Err(TrainError::Interrupted);
                 }
                 other => other?,

@@ -3,47 +3,51 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+
+use burn::tensor::Tensor;
 
 use super::progress::{Origin, Saved, SavedEpoch, WorkDone};
 use super::{ADAPTERS, AVERAGE, BEST, CURRENT, FORMAT, INITIAL, MERGED, OPTIMIZER, PHASE_START, PREVIOUS_START};
 use super::{PROGRESS_FILE, candidate_file, low_rank_file};
-use crate::device::DeviceError;
+use crate::device::{self, DeviceError};
 use crate::files;
-use crate::models::Parameters;
-use crate::models::weights::{self, NamedTensor};
+use crate::models::weights::{self, NamedTensor, WeightsError};
+use crate::models::{ParameterSpec, Parameters};
 use crate::train::TrainError;
 use crate::train::state::{BestEpoch, State};
 
-/// A state at one moment. On the CPU, it shares the memory of parameters until training changes them.
+/// A state at one moment, on the CPU. Parameters of the CPU share their memory with training until training changes them.
 pub(super) struct Snapshot {
     /// The parameters that the run began with.
     initial: Parameters,
     /// Other parameters of the model, by file.
-    parameters: Vec<(String, Parameters)>,
+    parameters: Vec<(String, Changed)>,
     /// Moments and low-rank changes, by file.
     tensors: Vec<(String, BTreeMap<String, NamedTensor>)>,
     progress: Saved,
 }
 
 impl Snapshot {
-    /// The present one of a run.
+    /// That of a run now. `initial` is on the CPU what the state began with.
     ///
     /// # Errors
     /// What the device failed in.
-    pub fn of(state: &State, done: WorkDone, origin: &Origin) -> Result<Self, DeviceError> {
+    pub fn of(state: &State, initial: Parameters, done: WorkDone, origin: &Origin) -> Result<Self, DeviceError> {
         let training = &state.training;
         let specs = &state.model.network().specs;
+        let changed = |parameters: &Parameters| Changed::since(&state.initial, parameters);
         let (mut parameters, mut tensors) = (Vec::new(), Vec::new());
 
-        parameters.push((CURRENT.to_owned(), state.model.parameters.on_cpu()?));
+        parameters.push((CURRENT.to_owned(), changed(&state.model.parameters)?));
         // At the end of a phase, the next one starts from here.
         if !state.phase_start.equal(&state.model.parameters)? {
-            parameters.push((PHASE_START.to_owned(), state.phase_start.on_cpu()?));
+            parameters.push((PHASE_START.to_owned(), changed(&state.phase_start)?));
         }
         let average = training.average.as_ref().map(|average| &average.parameters);
         for (file, others) in [(PREVIOUS_START, state.previous_start.as_ref()), (AVERAGE, average)] {
             if let Some(others) = others {
-                parameters.push((file.to_owned(), others.on_cpu()?));
+                parameters.push((file.to_owned(), changed(others)?));
             }
         }
         let candidates = state.candidates.iter().enumerate();
@@ -53,7 +57,7 @@ impl Snapshot {
             if let Some(adapters) = adapters {
                 tensors.push((low_rank_file(&file), adapters.tensors(specs)?));
             }
-            parameters.push((file, others.on_cpu()?));
+            parameters.push((file, changed(others)?));
         }
         let names = specs.iter().map(|spec| spec.name.clone());
         tensors.push((OPTIMIZER.to_owned(), training.optimizer.tensors(names)?));
@@ -86,7 +90,7 @@ impl Snapshot {
             averaged: training.average.as_ref().map_or(0, |average| average.count),
             adapter_updates,
         };
-        Ok(Self { initial: state.initial.on_cpu()?, parameters, tensors, progress })
+        Ok(Self { initial, parameters, tensors, progress })
     }
 
     /// Writes the files of a checkpoint into an empty folder. The parameters that the run began with never change: the
@@ -99,8 +103,8 @@ impl Snapshot {
         if !initial.is_some_and(|initial| fs::hard_link(initial, &path).is_ok()) {
             weights::write_safetensors(&path, &self.initial)?;
         }
-        for (file, parameters) in self.parameters {
-            write_changed(folder, &file, &parameters, &self.initial)?;
+        for (file, changed) in self.parameters {
+            changed.write(&folder.join(file))?;
         }
         for (file, tensors) in self.tensors {
             weights::write_tensors(&folder.join(file), tensors)?;
@@ -113,14 +117,31 @@ impl Snapshot {
     }
 }
 
-/// Writes the tensors that are no longer, to the bit, what they were at the start of the run.
-pub(super) fn write_changed(
-    directory: &Path,
-    name: &str,
-    parameters: &Parameters,
-    initial: &Parameters,
-) -> Result<(), TrainError> {
-    let differing = parameters.differing(initial)?.into_iter().enumerate();
-    let changed = differing.filter(|(_, differs)| *differs).map(|(index, _)| index);
-    Ok(weights::write_tensors(&directory.join(name), weights::named_tensors(parameters, changed)?)?)
+/// The parameters that are no longer, to the bit, what they were at the start of the run.
+pub(super) struct Changed {
+    specs: Arc<[ParameterSpec]>,
+    /// On the CPU, with their places in the model.
+    tensors: Vec<(usize, Tensor<1>)>,
+}
+
+impl Changed {
+    /// Those of `parameters`, which are on one device with `initial`.
+    ///
+    /// # Errors
+    /// What the device failed in.
+    pub fn since(initial: &Parameters, parameters: &Parameters) -> Result<Self, DeviceError> {
+        let differing = parameters.differing(initial)?.into_iter().enumerate();
+        let places: Vec<usize> = differing.filter(|(_, differs)| *differs).map(|(place, _)| place).collect();
+        let tensors = places.iter().map(|&place| parameters.tensors()[place].clone()).collect();
+        let tensors = places.into_iter().zip(device::on_cpu(tensors)?).collect();
+        Ok(Self { specs: parameters.specs().clone(), tensors })
+    }
+
+    /// Writes them as `.safetensors`.
+    ///
+    /// # Errors
+    /// Names the path and the reason, such as a full disk.
+    pub fn write(&self, path: &Path) -> Result<(), WeightsError> {
+        weights::write_parameters(path, self.tensors.iter().map(|(place, tensor)| (&self.specs[*place], tensor)))
+    }
 }
