@@ -13,6 +13,7 @@ use retune::run;
 use retune::wording::counted;
 use serde::Serialize;
 
+use super::report::{after_results, began_without_report};
 use crate::arguments::data::EvaluationArguments;
 use crate::arguments::method::{MethodChoice, MethodOptionArguments, choices_help};
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
@@ -80,7 +81,7 @@ pub fn run(arguments: &CompareArguments, console: &Console) -> Result<(), Failur
         }
     };
     let command = arguments.resume.is_none().then(|| console.command_line.to_string());
-    let pictures = !arguments.no_report;
+    let pictures = !(arguments.no_report || began_without_report(arguments.resume.as_deref()));
     let making = Making { jobs: arguments.jobs, pictures };
     if let Some(shard) = arguments.shard {
         let made = runner::run_shard(&options, out, command.as_deref(), shard, making, &console.progress);
@@ -100,17 +101,13 @@ pub fn run(arguments: &CompareArguments, console: &Console) -> Result<(), Failur
     // A comparison that goes on was typed before.
     let typed = command.or_else(|| run::read_command(out).ok().flatten());
     let findings = findings::of(&comparison, run, typed.as_deref());
-    console.print(&comparison.document(), || {
+    let printed = console.print(&comparison.document(), || {
         let made = if pictures { "runs, tables, pictures" } else { "runs, tables" };
         let (table, explanation) = (results::comparison(&table::rows(&comparison)), table::explanation(&comparison));
         let found = results::found(&findings);
         format!("{table}\n{explanation}\n{found}\n{made}: {}\n", out.display())
-    })?;
-    // Maps of images take seconds, and nobody should wait for the table.
-    if pictures && let Some(page) = super::report::after_comparison(out, console)? {
-        console.add_line(&format!("report: {}", page.display()))?;
-    }
-    Ok(())
+    });
+    if pictures { after_results(printed, super::report::after_comparison(out, console), console) } else { printed }
 }
 
 fn options(arguments: &CompareArguments, console: &Console) -> Result<CompareOptions, Failure> {

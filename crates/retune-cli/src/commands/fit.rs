@@ -10,11 +10,11 @@ use retune::models::weights::WeightsError;
 use retune::monitor::Monitor;
 use retune::report::run_page::RunRecord;
 use retune::report::tensorboard::Logging;
-use retune::run::command::has_switch;
 use retune::run::{self, Continuation, FitError, FitOptions, PlanSource, Summary};
 use retune::train::TrainError;
 use retune::train::budget::Budget;
 
+use super::report::{after_results, began_without_report};
 use crate::arguments::continuing;
 use crate::arguments::data::{EvaluationArguments, IMAGES};
 use crate::arguments::given::GivenOptions;
@@ -129,20 +129,11 @@ pub fn run(arguments: &FitArguments, console: &Console) -> Result<(), Failure> {
     if let Some(hint) = results::hint(&summary, run).filter(|_| console.is_json()) {
         console.progress.message(&hint);
     }
-    console.print(&summary, || results::summary(&summary, run, &findings))?;
-    // Pictures take seconds, and nobody should wait for the numbers.
-    if !(arguments.no_report || begun_without_report(arguments.resume.as_deref()))
-        && let Some(page) = super::report::after_run(run, &summary, console)?
-    {
-        console.add_line(&format!("report: {}", page.display()))?;
+    let printed = console.print(&summary, || results::summary(&summary, run, &findings));
+    if arguments.no_report || began_without_report(arguments.resume.as_deref()) {
+        return printed;
     }
-    Ok(())
-}
-
-/// Whether what goes on began without a report, which nobody has to say again.
-fn begun_without_report(resumed: Option<&Path>) -> bool {
-    let command = resumed.and_then(|directory| run::read_command(directory).ok().flatten());
-    command.is_some_and(|command| has_switch(&command, "no-report"))
+    after_results(printed, super::report::after_run(run, &summary, console), console)
 }
 
 #[cfg(test)]

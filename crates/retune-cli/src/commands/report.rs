@@ -12,6 +12,7 @@ use retune::report::findings::Command;
 use retune::report::page::Page;
 use retune::report::pictures;
 use retune::report::run_page::RunRecord;
+use retune::run::command::has_switch;
 use retune::run::map;
 use retune::run::{self, Summary};
 use serde::Serialize;
@@ -70,8 +71,32 @@ fn of_run(run: &Path, console: &Console) -> Result<Page, Failure> {
     Ok(RunRecord::read(run)?.page())
 }
 
+/// Whether what goes on began with `--no-report`, which nobody has to say again.
+pub fn began_without_report(resumed: Option<&Path>) -> bool {
+    let command = resumed.and_then(|directory| run::read_command(directory).ok().flatten());
+    command.is_some_and(|command| has_switch(&command, "no-report"))
+}
+
+/// Says where the page is, after results that stand above it. Pictures take seconds, so the results go first; where they could not be
+/// printed, the page is there all the same.
+///
+/// # Errors
+/// An interruption of the page; what printing failed in.
+pub fn after_results(
+    printed: Result<(), Failure>,
+    page: Result<Option<PathBuf>, Failure>,
+    console: &Console,
+) -> Result<(), Failure> {
+    let page = page?;
+    printed?;
+    page.map_or(Ok(()), |page| console.add_line(&format!("report: {}", page.display())))
+}
+
 /// Writes the page and the pictures of a run that has just finished, and returns the page's path. A failure is reported
 /// and does not fail the run.
+///
+/// # Errors
+/// An interruption.
 pub fn after_run(run: &Path, summary: &Summary, console: &Console) -> Result<Option<PathBuf>, Failure> {
     let again = written_again(run);
     let page = run.join(REPORT_FILE);
@@ -86,6 +111,9 @@ pub fn after_run(run: &Path, summary: &Summary, console: &Console) -> Result<Opt
 }
 
 /// Writes the page of a comparison that has just finished, as [`after_run`] does.
+///
+/// # Errors
+/// As [`after_run`].
 pub fn after_comparison(directory: &Path, console: &Console) -> Result<Option<PathBuf>, Failure> {
     let again = written_again(directory);
     let page = directory.join(REPORT_FILE);

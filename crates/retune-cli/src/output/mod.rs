@@ -112,7 +112,10 @@ impl Console {
         }
     }
 
-    /// Prints another line of a result's text, which JSON does without.
+    /// Prints another line of a result's text, which JSON does without. It comes after [`Console::print`].
+    ///
+    /// # Errors
+    /// Standard output that cannot be written to.
     pub fn add_line(&self, line: &str) -> Result<(), Failure> {
         match &self.results {
             Results::Text => write_to(&mut anstream::stdout().lock(), line),

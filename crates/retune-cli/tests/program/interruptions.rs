@@ -286,7 +286,7 @@ fn a_disk_that_is_really_full_leaves_the_last_checkpoint() {
     here.assert_same("whole", "copied");
 }
 
-/// A log on a full disk loses what is said, and not the run.
+/// A log on a full disk loses what is said, and neither the run nor its report.
 #[cfg(target_os = "linux")]
 #[test]
 fn what_cannot_be_told_ends_nothing() {
@@ -295,6 +295,9 @@ fn what_cannot_be_told_ends_nothing() {
     let status = here.command(&fit("--method ft --out run")).stdout(Stdio::null()).stderr(full()).status().unwrap();
     assert!(status.success(), "{status}");
     assert!(here.path("run/summary.json").is_file());
+    let status = here.command(&fit("--method lp -q --out mute")).stdout(full()).stderr(Stdio::null()).status().unwrap();
+    assert_eq!(status.code(), Some(2));
+    assert!(here.path("mute/report.html").is_file() && here.path("mute/plots").is_dir());
     let status = here.command("report none").stderr(full()).status().unwrap();
     assert_eq!(status.code(), Some(2));
 }

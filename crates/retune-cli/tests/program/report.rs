@@ -173,6 +173,9 @@ fn a_comparison_sorts_and_several_runs_make_a_page() {
     assert!(here.refuses("report data").contains("not a run directory"));
     here.succeeds(&format!("{line} --no-report").replace("--out both", "--out bare"));
     assert!(!here.path("bare/report.html").exists());
+    // As it began.
+    here.succeeds("compare --resume bare -q");
+    assert!(!here.path("bare/report.html").exists() && !here.path("bare/runs/lp/seed-0/plots").exists());
 
     let Some(browser) = Browser::start() else { return };
     for page in ["both/report.html", "page.html"] {
