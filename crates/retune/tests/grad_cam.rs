@@ -29,7 +29,7 @@ fn maps_are_those_of_pytorch() {
         let images = images(seen.height as usize, seen.width as usize, seen.channels.count());
         let size = expected.shape[2] * expected.shape[3];
         for (class, expected_maps) in expected.values.chunks_exact(2 * size).enumerate() {
-            let maps = grad_cam(&model, &images, &[class, class]).unwrap();
+            let [maps] = grad_cam(&model, &images, [&[class, class]]).unwrap();
             for (map, expected_map) in maps.iter().zip(expected_maps.chunks_exact(size)) {
                 assert_eq!([map.height, map.width], expected.shape[2..], "{name}");
                 // Of the maps of all classes, since one alone may be zero everywhere. Single precision against double.
@@ -48,11 +48,15 @@ fn an_image_has_the_same_map_whatever_is_beside_it() {
     let pair = images(SIZE[0], SIZE[1], 3);
     let many = Tensor::cat(vec![pair.clone(); 6], 0);
     let classes: Vec<usize> = (0..12).map(|image| image % 5).collect();
-    let together = grad_cam(&model, &many, &classes).unwrap();
-    assert_eq!(together.len(), 12);
+    let others: Vec<usize> = classes.iter().map(|class| (class + 1) % 5).collect();
+    let [of_others, together] = grad_cam(&model, &many, [&others, &classes]).unwrap();
+    assert_eq!((together.len(), of_others.len()), (12, 12));
     for (image, map) in together.iter().enumerate() {
-        let alone = grad_cam(&model, &pair.clone().slice_dim(0, image % 2..image % 2 + 1), &[image % 5]).unwrap();
-        assert_eq!(alone[0], *map, "image {image}");
+        let image_alone = pair.clone().slice_dim(0, image % 2..image % 2 + 1);
+        for (class, map) in [(classes[image], map), (others[image], &of_others[image])] {
+            let [alone] = grad_cam(&model, &image_alone, [&[class]]).unwrap();
+            assert_eq!(alone[0], *map, "image {image}, class {class}");
+        }
     }
     // All but the class is equal in these two.
     assert_ne!(together[0], together[2]);

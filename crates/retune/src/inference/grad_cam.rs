@@ -38,24 +38,45 @@ impl GradCam {
 /// Images that are differentiated at once.
 const AT_ONCE: usize = 8;
 
-/// What in each of some images, `[n, height, width, channels]`, speaks for the class at its place in `classes`. `None` if
-/// the model has no features whose places are those of the image, or gives values that are not finite, and if the device fails.
-pub fn grad_cam(model: &Model, images: &Tensor<4>, classes: &[usize]) -> Option<Vec<GradCam>> {
+/// Blocks at the end of a network that hold what it [shows](Pass::watch): at most the last attention, the pooling, and the head.
+const LAST_BLOCKS: usize = 3;
+
+/// What in each of some images, `[n, height, width, channels]`, speaks for the class at its place in `classes`; of several
+/// choices of classes, each in turn, with one pass to the last blocks for all of them. `None` if the model has no features whose
+/// places are those of the image, or gives values that are not finite, and if the device fails.
+pub fn grad_cam<const N: usize>(
+    model: &Model,
+    images: &Tensor<4>,
+    classes: [&[usize]; N],
+) -> Option<[Vec<GradCam>; N]> {
     let device = model.parameters.tensors()[0].device();
     let constants = model.parameters.tensors().iter().map(|tensor| Tensor::from_inner(tensor.clone())).collect();
     let parameters = Parameters::from_tensors(model.network().specs.clone(), constants);
-    let mut maps = Vec::with_capacity(classes.len());
-    for (number, classes) in classes.chunks(AT_ONCE).enumerate() {
-        let first = number * AT_ONCE;
-        let images = Activation::Map(images.clone().slice_dim(0, first..first + classes.len()));
-        maps.extend(device::compute(&device, || maps_of(model, &parameters, images, classes))?);
+    let last_blocks = model.blocks().len().saturating_sub(LAST_BLOCKS);
+    let mut maps = [(); N].map(|()| Vec::new());
+    for first in (0..images.dims()[0]).step_by(AT_ONCE) {
+        let together = first..images.dims()[0].min(first + AT_ONCE);
+        let images = Activation::Map(images.clone().slice_dim(0, together.clone()));
+        let entry = device::compute(&device, || {
+            model.network().forward_range(images, 0..last_blocks, &mut Pass::evaluation(&model.parameters))
+        });
+        for (maps, classes) in maps.iter_mut().zip(classes) {
+            let (entry, classes) = (entry.clone(), &classes[together.clone()]);
+            maps.extend(device::compute(&device, || maps_of(model, &parameters, (entry, last_blocks), classes))?);
+        }
     }
     Some(maps)
 }
 
-fn maps_of(model: &Model, parameters: &Parameters, images: Activation, classes: &[usize]) -> Option<Vec<GradCam>> {
+/// The maps of some images by what enters a block.
+fn maps_of(
+    model: &Model,
+    parameters: &Parameters,
+    (entry, block): (Activation, usize),
+    classes: &[usize],
+) -> Option<Vec<GradCam>> {
     let mut pass = Pass::evaluation(parameters).watching();
-    let logits = model.network().forward_range(images.into_autodiff(), 0..model.blocks().len(), &mut pass).pool();
+    let logits = model.network().forward_range(entry.into_autodiff(), block..model.blocks().len(), &mut pass).pool();
     let features = pass.into_watched()?;
     // Images do not mix in evaluation, so the gradient of the sum is each image's own.
     let mut gradients = of_classes(logits, classes).backward();

@@ -185,14 +185,15 @@ fn heat_maps(model: &Model, images: &[HardImage]) -> Option<HeatMaps> {
     let values = images.iter().flat_map(|image| image.normalized.iter().copied()).collect::<Vec<f32>>();
     let shape = [images.len(), height, width, preprocessing.channels.count()];
     let pixels = device::tensor(values, shape, &model.parameters.tensors()[0].device());
-    let of = |class: fn(&HardImage) -> usize| {
-        let classes: Vec<usize> = images.iter().map(class).collect();
-        let maps = catching_panics(|| grad_cam(model, &pixels, &classes)).flatten()?;
-        // A single place says nothing about where a model looks.
-        let maps = Some(maps).filter(|maps| maps.iter().any(|map| map.values.len() > 1))?;
-        Some(maps.into_iter().map(GradCam::scaled).collect())
-    };
-    Some(HeatMaps { predicted: of(|image| image.predicted)?, label: of(|image| image.label)? })
+    let classes = |of: fn(&HardImage) -> usize| images.iter().map(of).collect::<Vec<usize>>();
+    let (predicted, label) = (classes(|image| image.predicted), classes(|image| image.label));
+    let [predicted, label] = catching_panics(|| grad_cam(model, &pixels, [&predicted, &label])).flatten()?;
+    // A single place says nothing about where a model looks.
+    if predicted.iter().all(|map| map.values.len() <= 1) {
+        return None;
+    }
+    let scaled = |maps: Vec<GradCam>| maps.into_iter().map(GradCam::scaled).collect();
+    Some(HeatMaps { predicted: scaled(predicted), label: scaled(label) })
 }
 
 /// An image of high loss.
