@@ -17,7 +17,8 @@ use burn::tensor::{Shape, Slice};
 
 use crate::convolution::ConvolutionShape;
 
-/// Sums and convolutions that have kernels on graphics cards. Elsewhere they are made of Burn's operations, as a reference.
+/// What has kernels on graphics cards: sums, products, normalization, softmax, and windows. Elsewhere it is made of Burn's operations,
+/// as a reference.
 ///
 /// Maps are `[batch, height, width, channels]`. None has a gradient.
 #[backend_extension(Flex, Cube: cfg(any(feature = "cuda", feature = "wgpu")), Fusion: cfg(feature = "cuda"))]
@@ -51,8 +52,8 @@ pub trait CardKernels: Backend {
         Self::float_add(scaled, along_last::<Self>(bias, rank))
     }
 
-    /// The gradient of its input; and, for each value, the gradient of the output times what was normalized, whose sum over rows is the
-    /// gradient of the weight.
+    /// For [`normalize_rows`](Self::normalize_rows): the gradient of `x`; and, for each value, the gradient of the output times what was
+    /// normalized, whose sum over rows is the gradient of the weight. Both have the shape of `x`.
     #[fusion(meta = |x, _, _, _| (x.clone(), x.clone()))]
     fn normalize_rows_backward(
         x: FloatTensor<Self>,
@@ -81,7 +82,7 @@ pub trait CardKernels: Backend {
         Self::float_div(exponentials, sums)
     }
 
-    /// The gradient of its input, from its output `weights`: `scale · weights · (gradient − Σ weights · gradient)`.
+    /// The gradient of the input of [`softmax_rows`](Self::softmax_rows), from its output `weights`: `scale · weights · (gradient − Σ weights · gradient)`.
     #[fusion(dtype = weights, shape = weights)]
     fn softmax_rows_backward(weights: FloatTensor<Self>, gradient: FloatTensor<Self>, scale: f64) -> FloatTensor<Self> {
         let last = weights.rank() - 1;
@@ -141,7 +142,7 @@ pub trait CardKernels: Backend {
         })
     }
 
-    /// The gradient of its input.
+    /// The gradient of the input of [`depthwise`](Self::depthwise), a map.
     #[fusion(dtype = gradient, shape = input_shape(of))]
     fn depthwise_input_gradient(
         gradient: FloatTensor<Self>,
@@ -157,7 +158,7 @@ pub trait CardKernels: Backend {
         })
     }
 
-    /// The gradient of its weight.
+    /// The gradient of the weight of [`depthwise`](Self::depthwise), `[channels, 1, kernel, kernel]`.
     #[fusion(dtype = gradient, shape = Shape::new([of.inputs, 1, of.kernel, of.kernel]))]
     fn depthwise_weight_gradient(
         x: FloatTensor<Self>,

@@ -83,7 +83,8 @@ impl ConvolutionShape {
         self.outputs * self.inputs / self.groups * self.kernel * self.kernel
     }
 
-    fn is_depthwise(&self) -> bool {
+    /// Whether each of several channels is convolved by itself.
+    pub(crate) fn is_depthwise(&self) -> bool {
         self.groups > 1 && self.groups == self.inputs && self.groups == self.outputs
     }
 

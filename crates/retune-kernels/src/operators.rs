@@ -1,7 +1,7 @@
 //! The operators on Burn's tensors, differentiable where Burn's backend is.
 //!
-//! On the CPU they are this crate's own; elsewhere, and where [`set_enabled`] has turned them off,
-//! they are made of Burn's. Maps are `[batch, height, width, channels]`.
+//! On the CPU they are this crate's own, or made of Burn's where [`set_enabled`] has turned them off. On graphics cards, they are
+//! made of Burn's and of this crate's kernels for cards. Maps are `[batch, height, width, channels]`.
 
 mod activation;
 mod attention;
@@ -29,12 +29,12 @@ pub use shared_batch_norm::{SharedBatch, SharedBatchNorm, shared_batch_norm};
 
 static ENABLED: AtomicBool = AtomicBool::new(true);
 
-/// Turns this crate's operators on or off for the whole process, to compare them with Burn's.
+/// Turns this crate's operators for the CPU on or off for the whole process, to compare them with Burn's.
 pub fn set_enabled(enabled: bool) {
     ENABLED.store(enabled, Ordering::Relaxed);
 }
 
-/// Whether this crate's own operators are turned on.
+/// Whether this crate's own operators for the CPU are turned on.
 pub fn are_enabled() -> bool {
     ENABLED.load(Ordering::Relaxed)
 }

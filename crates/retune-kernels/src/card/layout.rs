@@ -33,11 +33,14 @@ impl Rows {
 
     /// Numbers that a thread can handle at once.
     pub(super) fn vector(&self) -> usize {
-        [4, 2]
-            .into_iter()
-            .find(|vector| self.columns.is_multiple_of(*vector) && self.pitch.is_multiple_of(*vector))
-            .unwrap_or(1)
+        vector_of(&[self.columns, self.pitch])
     }
+}
+
+/// Numbers that a thread can handle at once where rows have these lengths: what divides all of them.
+pub(super) fn vector_of(lengths: &[usize]) -> usize {
+    let divides_all = |vector: &usize| lengths.iter().all(|length| length.is_multiple_of(*vector));
+    [4, 2].into_iter().find(divides_all).unwrap_or(1)
 }
 
 /// What a launch needs: how many threads, and how many in a group.
@@ -52,7 +55,10 @@ pub(super) fn addresses(tensors: &[&CubeTensor]) -> AddressType {
 }
 
 /// What a tensor's numbers are.
-pub(super) fn numbers(tensor: &CubeTensor) -> ElemType {
+///
+/// # Panics
+/// If they are not floats of 16 or 32 bits, which the operators that launch kernels compute with.
+pub(super) fn element_type(tensor: &CubeTensor) -> ElemType {
     ElemType::Float(match tensor.dtype {
         DType::F32 => FloatKind::F32,
         DType::BF16 => FloatKind::BF16,

@@ -13,7 +13,7 @@ use cubek::matmul::multi_level::routines::batch::simple::SimpleArgs;
 use cubek::matmul::routine::BlueprintStrategy;
 use cubek::std::InputBinding;
 
-use super::layout::{empty, numbers};
+use super::layout::{element_type, empty};
 use super::product_shape;
 
 /// The products of matrices `[.., rows, depth]` and `[.., depth, columns]`.
@@ -26,6 +26,9 @@ pub(super) fn multiply(left: CubeTensor, right: CubeTensor) -> CubeTensor {
 
 /// `None` where the device has no such units, or they have no kernel for these matrices.
 fn on_matrix_units(left: &CubeTensor, right: &CubeTensor) -> Option<CubeTensor> {
+    if !matches!(left.dtype, DType::F32 | DType::F16 | DType::BF16) {
+        return None;
+    }
     if !left.client.name().contains("cuda") || left.shape().num_elements() == 0 || right.shape().num_elements() == 0 {
         return None;
     }
@@ -33,7 +36,7 @@ fn on_matrix_units(left: &CubeTensor, right: &CubeTensor) -> Option<CubeTensor> 
     let arguments = SimpleArgs { multi_rows: several_rows, tile_matmul: TileMatmulKind::Mma };
     let strategy = Strategy::SimpleCyclicMma(BlueprintStrategy::Inferred(arguments)).into();
     let output = empty(left, product_shape(&left.shape(), &right.shape()));
-    let element = numbers(left);
+    let element = element_type(left);
     let mut elements = MatmulElems::from_globals(&MatmulGlobalElems { lhs: element, rhs: element, out: element });
     let [left, right] = [left, right].map(|side| InputBinding::new(side.clone().binding(), element));
     launch_ref(&strategy, &output.client, left, right, output.clone().binding(), &mut elements).ok()?;

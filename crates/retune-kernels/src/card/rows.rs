@@ -7,7 +7,7 @@ use cubecl::num_traits::Zero;
 use cubecl::prelude::*;
 use cubecl::{CubeCount, CubeDim};
 
-use super::layout::{Rows, addresses, empty, numbers};
+use super::layout::{Rows, addresses, element_type, empty, vector_of};
 
 /// The sum of a vector's numbers over all threads of a group, for each of them.
 #[cube]
@@ -85,6 +85,7 @@ fn statistics<E: Float, N: Size>(
     (mean, 1.0f32 / (variance + epsilon).sqrt())
 }
 
+/// Normalizes a row: twice over it for mean and deviation, once for the output.
 #[cube(launch, address_type = "dynamic")]
 fn normalized<E: Float, N: Size>(
     x: &Tensor<Vector<E, N>>,
@@ -96,7 +97,7 @@ fn normalized<E: Float, N: Size>(
     pitch: usize,
     epsilon: f32,
     #[comptime] group: usize,
-    #[define(E)] _numbers: ElemType,
+    #[define(E)] _element: ElemType,
 ) {
     let row = CUBE_POS;
     if row >= rows {
@@ -114,6 +115,7 @@ fn normalized<E: Float, N: Size>(
     }
 }
 
+/// The gradient of a row that was normalized, with the sums that it needs over the row.
 #[cube(launch, address_type = "dynamic")]
 fn normalized_backward<E: Float, N: Size>(
     x: &Tensor<Vector<E, N>>,
@@ -127,7 +129,7 @@ fn normalized_backward<E: Float, N: Size>(
     gradient_pitch: usize,
     epsilon: f32,
     #[comptime] group: usize,
-    #[define(E)] _numbers: ElemType,
+    #[define(E)] _element: ElemType,
 ) {
     let row = CUBE_POS;
     if row >= rows {
@@ -163,6 +165,7 @@ fn normalized_backward<E: Float, N: Size>(
     }
 }
 
+/// The softmax of a row: its largest number, the sum of exponentials, the weights.
 #[cube(launch, address_type = "dynamic")]
 fn softmax_of_rows<E: Float, N: Size>(
     x: &Tensor<Vector<E, N>>,
@@ -172,7 +175,7 @@ fn softmax_of_rows<E: Float, N: Size>(
     pitch: usize,
     scale: f32,
     #[comptime] group: usize,
-    #[define(E)] _numbers: ElemType,
+    #[define(E)] _element: ElemType,
 ) {
     let row = CUBE_POS;
     if row >= rows {
@@ -207,6 +210,7 @@ fn softmax_of_rows<E: Float, N: Size>(
     }
 }
 
+/// The gradient of a row whose softmax is `weights`.
 #[cube(launch, address_type = "dynamic")]
 fn softmax_of_rows_backward<E: Float, N: Size>(
     weights: &Tensor<Vector<E, N>>,
@@ -218,7 +222,7 @@ fn softmax_of_rows_backward<E: Float, N: Size>(
     gradient_pitch: usize,
     scale: f32,
     #[comptime] group: usize,
-    #[define(E)] _numbers: ElemType,
+    #[define(E)] _element: ElemType,
 ) {
     let row = CUBE_POS;
     if row >= rows {
@@ -243,6 +247,7 @@ fn softmax_of_rows_backward<E: Float, N: Size>(
     }
 }
 
+/// The gradients of a row of a weight and of its factor.
 #[cube(launch, address_type = "dynamic")]
 fn scaled_backward<E: Float, N: Size>(
     weight: &Tensor<Vector<E, N>>,
@@ -253,7 +258,7 @@ fn scaled_backward<E: Float, N: Size>(
     rows: usize,
     columns: usize,
     #[comptime] group: usize,
-    #[define(E)] _numbers: ElemType,
+    #[define(E)] _element: ElemType,
 ) {
     let row = CUBE_POS;
     if row >= rows {
@@ -286,11 +291,12 @@ fn groups(rows: usize) -> CubeCount {
     CubeCount::new_2d(rows.min(ALONG) as u32, rows.div_ceil(ALONG).max(1) as u32)
 }
 
+/// Each row of `x` `[.., columns]`, normalized and times `weight` plus `bias`, both `[columns]`.
 pub(super) fn normalize(x: CubeTensor, weight: CubeTensor, bias: CubeTensor, epsilon: f64) -> CubeTensor {
     let output = empty(&x, x.meta.shape().clone());
     let x = Rows::of(x);
     let vector = x.vector();
-    let (columns, of) = (x.columns / vector, numbers(&output));
+    let (columns, element) = (x.columns / vector, element_type(&output));
     let group = group_of(columns);
     normalized::launch(
         &output.client.clone(),
@@ -307,11 +313,12 @@ pub(super) fn normalize(x: CubeTensor, weight: CubeTensor, bias: CubeTensor, eps
         x.pitch / vector,
         epsilon as f32,
         group,
-        of,
+        element,
     );
     output
 }
 
+/// The gradient of the input of [`normalize`], and for each value the gradient of the output times what was normalized; both as `x`.
 pub(super) fn normalize_backward(
     x: CubeTensor,
     weight: CubeTensor,
@@ -321,7 +328,7 @@ pub(super) fn normalize_backward(
     let [dx, products] = [(); 2].map(|()| empty(&x, x.meta.shape().clone()));
     let (x, gradient) = (Rows::of(x), Rows::of(gradient));
     let vector = x.vector().min(gradient.vector());
-    let (columns, of) = (x.columns / vector, numbers(&dx));
+    let (columns, element) = (x.columns / vector, element_type(&dx));
     let group = group_of(columns);
     normalized_backward::launch(
         &dx.client.clone(),
@@ -340,16 +347,17 @@ pub(super) fn normalize_backward(
         gradient.pitch / vector,
         epsilon as f32,
         group,
-        of,
+        element,
     );
     (dx, products)
 }
 
+/// The softmax of `x · scale` `[.., columns]` over the columns.
 pub(super) fn softmax(x: CubeTensor, scale: f64) -> CubeTensor {
     let weights = empty(&x, x.meta.shape().clone());
     let x = Rows::of(x);
     let vector = x.vector();
-    let (columns, of) = (x.columns / vector, numbers(&weights));
+    let (columns, element) = (x.columns / vector, element_type(&weights));
     let group = group_of(columns);
     softmax_of_rows::launch(
         &weights.client.clone(),
@@ -364,16 +372,17 @@ pub(super) fn softmax(x: CubeTensor, scale: f64) -> CubeTensor {
         x.pitch / vector,
         scale as f32,
         group,
-        of,
+        element,
     );
     weights
 }
 
+/// The gradient of the input of [`softmax`], from its output.
 pub(super) fn softmax_backward(weights: CubeTensor, gradient: CubeTensor, scale: f64) -> CubeTensor {
     let dx = empty(&weights, weights.meta.shape().clone());
     let (weights, gradient) = (Rows::of(weights), Rows::of(gradient));
     let vector = weights.vector().min(gradient.vector());
-    let (columns, of) = (weights.columns / vector, numbers(&dx));
+    let (columns, element) = (weights.columns / vector, element_type(&dx));
     let group = group_of(columns);
     softmax_of_rows_backward::launch(
         &dx.client.clone(),
@@ -390,18 +399,19 @@ pub(super) fn softmax_backward(weights: CubeTensor, gradient: CubeTensor, scale:
         gradient.pitch / vector,
         scale as f32,
         group,
-        of,
+        element,
     );
     dx
 }
 
+/// The gradients of a weight `[outputs, ..]` and of a factor for each output `[outputs]`, from that of their product.
 pub(super) fn scale_backward(weight: CubeTensor, scale: CubeTensor, gradient: CubeTensor) -> (CubeTensor, CubeTensor) {
     let [of_weight, of_scale] = [&weight, &scale].map(|like| empty(like, like.meta.shape().clone()));
     let [weight, scale, gradient] = [weight, scale, gradient].map(into_contiguous);
     let rows = scale.meta.num_elements();
     let columns = weight.meta.num_elements() / rows.max(1);
-    let vector = [4, 2].into_iter().find(|&vector| columns.is_multiple_of(vector)).unwrap_or(1);
-    let (columns, of) = (columns / vector, numbers(&of_weight));
+    let vector = vector_of(&[columns]);
+    let (columns, element) = (columns / vector, element_type(&of_weight));
     let group = group_of(columns);
     scaled_backward::launch(
         &of_weight.client.clone(),
@@ -417,7 +427,7 @@ pub(super) fn scale_backward(weight: CubeTensor, scale: CubeTensor, gradient: Cu
         rows,
         columns,
         group,
-        of,
+        element,
     );
     (of_weight, of_scale)
 }

@@ -7,7 +7,7 @@ use cubecl::num_traits::Zero;
 use cubecl::prelude::*;
 use cubecl::{CubeCount, CubeDim};
 
-use super::layout::{Rows, addresses, empty, numbers, threads};
+use super::layout::{Rows, addresses, element_type, empty, threads};
 
 /// Rows that a thread adds up. Many more leave a card too few threads, many fewer take more launches.
 const ROWS_OF_A_SUM: usize = 64;
@@ -28,7 +28,7 @@ fn sum_blocks<E: Float, N: Size>(
     pitch: usize,
     length: usize,
     threads: usize,
-    #[define(E)] _numbers: ElemType,
+    #[define(E)] _element: ElemType,
 ) {
     if ABSOLUTE_POS >= threads {
         terminate!();
@@ -51,7 +51,7 @@ fn sum_columns<E: Float, N: Size>(
     rows: usize,
     pitch: usize,
     #[comptime] group: usize,
-    #[define(E)] _numbers: ElemType,
+    #[define(E)] _element: ElemType,
 ) {
     let thread = UNIT_POS as usize;
     let column = CUBE_POS;
@@ -98,7 +98,7 @@ impl Rows {
         let blocks = self.rows.div_ceil(ROWS_OF_A_SUM).max(1);
         let sums = empty(&self.tensor, [blocks, self.columns]);
         let count = blocks * columns;
-        let ((groups, group), of) = (threads(&sums, count), numbers(&sums));
+        let ((groups, group), element) = (threads(&sums, count), element_type(&sums));
         sum_blocks::launch(
             &sums.client.clone(),
             groups,
@@ -112,7 +112,7 @@ impl Rows {
             self.pitch / vector,
             ROWS_OF_A_SUM,
             count,
-            of,
+            element,
         );
         Self { tensor: sums, rows: blocks, columns: self.columns, pitch: self.columns }
     }
@@ -121,7 +121,7 @@ impl Rows {
     fn summed_by_groups(self) -> Self {
         let vector = self.vector();
         let sums = empty(&self.tensor, [1, self.columns]);
-        let of = numbers(&sums);
+        let element = element_type(&sums);
         sum_columns::launch(
             &sums.client.clone(),
             CubeCount::new_1d((self.columns / vector) as u32),
@@ -133,7 +133,7 @@ impl Rows {
             self.rows,
             self.pitch / vector,
             THREADS_OF_A_COLUMN,
-            of,
+            element,
         );
         Self { tensor: sums, rows: 1, columns: self.columns, pitch: self.columns }
     }

@@ -8,7 +8,7 @@ use cubecl::ir::ElemType;
 use cubecl::num_traits::Zero;
 use cubecl::prelude::*;
 
-use super::layout::{Rows, addresses, empty, numbers, threads};
+use super::layout::{Rows, addresses, element_type, empty, threads};
 use super::sums::sum_rows;
 use crate::convolution::ConvolutionShape;
 
@@ -58,7 +58,7 @@ fn copy_windows<E: Float, N: Size>(
     windows: &Windows,
     channels: usize,
     threads: usize,
-    #[define(E)] _numbers: ElemType,
+    #[define(E)] _element: ElemType,
 ) {
     if ABSOLUTE_POS >= threads {
         terminate!();
@@ -87,7 +87,7 @@ fn add_windows<E: Float, N: Size>(
     windows: &Windows,
     channels: usize,
     threads: usize,
-    #[define(E)] _numbers: ElemType,
+    #[define(E)] _element: ElemType,
 ) {
     if ABSOLUTE_POS >= threads {
         terminate!();
@@ -139,7 +139,7 @@ fn depthwise_forward<E: Float, N: Size>(
     windows: &Windows,
     channels: usize,
     threads: usize,
-    #[define(E)] _numbers: ElemType,
+    #[define(E)] _element: ElemType,
 ) {
     if ABSOLUTE_POS >= threads {
         terminate!();
@@ -170,7 +170,7 @@ fn depthwise_weight_blocks<E: Float, N: Size>(
     lines: usize,
     length: usize,
     threads: usize,
-    #[define(E)] _numbers: ElemType,
+    #[define(E)] _element: ElemType,
 ) {
     if ABSOLUTE_POS >= threads {
         terminate!();
@@ -211,7 +211,7 @@ pub(super) fn window_rows(x: CubeTensor, shape: &ConvolutionShape) -> CubeTensor
     let rows = empty(&x.tensor, [windows, shape.kernel * shape.kernel * columns]);
     let channels = columns / vector;
     let count = windows * shape.kernel * shape.kernel * channels;
-    let ((groups, group), of) = (threads(&rows, count), numbers(&rows));
+    let ((groups, group), element) = (threads(&rows, count), element_type(&rows));
     copy_windows::launch(
         &rows.client.clone(),
         groups,
@@ -223,7 +223,7 @@ pub(super) fn window_rows(x: CubeTensor, shape: &ConvolutionShape) -> CubeTensor
         launched(shape, x.pitch / vector, 0),
         channels,
         count,
-        of,
+        element,
     );
     rows
 }
@@ -242,13 +242,14 @@ pub(super) fn depthwise_input_gradient(
     added(gradient, Some(by_tap(weight)), shape)
 }
 
+/// The map of what windows add to each place: rows of `output`, or with a weight `[taps, channels]` the output times its taps.
 fn added(output: CubeTensor, weight: Option<CubeTensor>, shape: &ConvolutionShape) -> CubeTensor {
     let output = Rows::of(output);
     let vector = if shape.inputs.is_multiple_of(output.vector()) { output.vector() } else { 1 };
     let map = empty(&output.tensor, [shape.batch, shape.input.0, shape.input.1, shape.inputs]);
     let channels = shape.inputs / vector;
     let count = shape.batch * shape.input.0 * shape.input.1 * channels;
-    let ((groups, group), of) = (threads(&map, count), numbers(&map));
+    let ((groups, group), element) = (threads(&map, count), element_type(&map));
     add_windows::launch(
         &map.client.clone(),
         groups,
@@ -261,7 +262,7 @@ fn added(output: CubeTensor, weight: Option<CubeTensor>, shape: &ConvolutionShap
         launched(shape, 0, output.pitch / vector),
         channels,
         count,
-        of,
+        element,
     );
     map
 }
@@ -274,7 +275,7 @@ pub(super) fn depthwise(x: CubeTensor, weight: CubeTensor, shape: &ConvolutionSh
     let output = empty(&x.tensor, [shape.batch, height, width, columns]);
     let channels = columns / vector;
     let count = shape.batch * height * width * channels;
-    let ((groups, group), of) = (threads(&output, count), numbers(&output));
+    let ((groups, group), element) = (threads(&output, count), element_type(&output));
     depthwise_forward::launch(
         &output.client.clone(),
         groups,
@@ -287,7 +288,7 @@ pub(super) fn depthwise(x: CubeTensor, weight: CubeTensor, shape: &ConvolutionSh
         launched(shape, x.pitch / vector, 0),
         channels,
         count,
-        of,
+        element,
     );
     output
 }
@@ -298,12 +299,13 @@ pub(super) fn depthwise_weight_gradient(x: CubeTensor, gradient: CubeTensor, sha
     let vector = x.vector().min(gradient.vector());
     let (channels, taps) = (x.columns / vector, shape.kernel * shape.kernel);
     let lines = shape.batch * shape.output().0;
-    let blocks = MANY_THREADS.div_ceil((taps * channels).max(1)).min(lines);
-    let length = lines.div_ceil(blocks);
-    let blocks = lines.div_ceil(length);
+    let blocks = MANY_THREADS.div_ceil((taps * channels).max(1)).min(lines).max(1);
+    let length = lines.div_ceil(blocks).max(1);
+    // Without windows, one block of zeros.
+    let blocks = lines.div_ceil(length).max(1);
     let parts = empty(&x.tensor, [blocks, taps * x.columns]);
     let count = blocks * taps * channels;
-    let ((groups, group), of) = (threads(&parts, count), numbers(&parts));
+    let ((groups, group), element) = (threads(&parts, count), element_type(&parts));
     depthwise_weight_blocks::launch(
         &parts.client.clone(),
         groups,
@@ -318,7 +320,7 @@ pub(super) fn depthwise_weight_gradient(x: CubeTensor, gradient: CubeTensor, sha
         lines,
         length,
         count,
-        of,
+        element,
     );
     let by_tap = burn_cubecl::ops::reshape(sum_rows(parts), Shape::new([shape.kernel, shape.kernel, 1, shape.inputs]));
     burn_cubecl::ops::permute(by_tap, &[3, 2, 0, 1])
@@ -329,6 +331,7 @@ fn by_tap(weight: CubeTensor) -> CubeTensor {
     into_contiguous(burn_cubecl::ops::permute(weight, &[2, 3, 1, 0]))
 }
 
+/// The windows of a shape as a kernel takes them, with the pitches of input and output in vectors.
 fn launched(shape: &ConvolutionShape, input_pitch: usize, output_pitch: usize) -> WindowsLaunch {
     let (height, width) = shape.output();
     WindowsLaunch::new(

@@ -90,7 +90,7 @@ fn plain_convolution(x: Tensor<4>, weight: Tensor<4>, window: Window, following:
 fn sums(x: Tensor<4>, weight: Tensor<4>, window: Window) -> Tensor<4> {
     let Window { stride, vertical_padding, horizontal_padding, groups } = window;
     let shape = shape_of(&x, &weight, window);
-    if on_card::is_card(&x.device()) && (groups == 1 || on_card::is_depthwise(&shape)) {
+    if on_card::is_card(&x.device()) && (groups == 1 || shape.is_depthwise()) {
         return on_card::convolution(x, weight, shape);
     }
     let padding = [vertical_padding, horizontal_padding];

@@ -1,7 +1,7 @@
 //! Operators for graphics cards, with backward passes of their own.
 //!
-//! They are made of Burn's operations and of [kernels](CardKernels) for what those are slow at: long sums to few numbers, which are the
-//! gradients of everything that a channel has one of, and convolutions.
+//! They are made of Burn's operations and of [kernels](CardKernels) for what those are slow at: rows, windows, and long sums to few
+//! numbers, which are the gradients of per-channel parameters.
 
 mod attention;
 mod normalization;
@@ -35,14 +35,9 @@ pub(super) fn convolution(x: Tensor<4>, weight: Tensor<4>, shape: ConvolutionSha
     Tensor::from_dispatch(if shape.groups == 1 {
         Dispatch::dense_convolution(x, weight, shape)
     } else {
-        assert!(is_depthwise(&shape), "each channel is a group");
+        assert!(shape.is_depthwise(), "each channel is a group");
         Dispatch::depthwise_convolution(x, weight, shape)
     })
-}
-
-/// Whether each channel is convolved by itself.
-pub(super) fn is_depthwise(shape: &ConvolutionShape) -> bool {
-    shape.groups == shape.inputs && shape.groups == shape.outputs
 }
 
 /// `x + shift`, with a number for each value of the last dimension.
