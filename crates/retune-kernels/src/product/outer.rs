@@ -153,14 +153,16 @@ impl Task<'_> {
         }
     }
 
-    /// `panel × row × panel width`, zeros past the last column.
+    /// `panel × row × panel width`, zeros past the last column. Row by row, so that the cache lines of a row are read one after
+    /// the other.
     #[inline(always)]
     fn pack_right<S: Simd>(&self, rows: Range<usize>, out: &mut [f32]) {
         let width = panel_width::<S>();
-        for (panel, out) in self.panels.clone().zip(out.chunks_exact_mut((rows.len() * width).max(1))) {
-            let columns = panel * width..self.right.width.min((panel + 1) * width);
-            for (row, out) in rows.clone().zip(out.chunks_exact_mut(width)) {
-                let values = &self.right.values[row * self.right.width..][columns.clone()];
+        let columns = self.panels.start * width..self.right.width.min(self.panels.end * width);
+        for (index, row) in rows.clone().enumerate() {
+            let values = self.right.values[row * self.right.width..][columns.clone()].chunks(width);
+            for (panel, values) in values.enumerate() {
+                let out = &mut out[(panel * rows.len() + index) * width..][..width];
                 if values.len() == width {
                     out.copy_from_slice(values);
                 } else {
