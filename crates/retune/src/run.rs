@@ -95,7 +95,9 @@ pub fn start(
     let plan = settled_plan(options, source, &model)?;
     if plan.begins_with_probe() {
         // The probe takes the place of whatever rows the head has kept.
-        model.notes.retain(|note| !matches!(note, LoadNote::KnownClasses { .. }));
+        let is_of_head =
+            |note: &LoadNote| matches!(note, LoadNote::KnownClasses { .. } | LoadNote::FewKnownClasses { .. });
+        model.notes.retain(|note| !is_of_head(note));
     }
     let left_out = match options.skip_bad {
         true => Some(leave_out(&mut data, options, shared, monitor)?),

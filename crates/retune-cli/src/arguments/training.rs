@@ -152,8 +152,8 @@ impl HeadArguments {
 fn head_help() -> String {
     let probing = methods::ALL.iter().filter(|method| method.probes_new_head);
     format!(
-        "Initialization of the head; `known` keeps the rows of classes that the model knows by name and sets the others to \
-         zero, `probe` fits a linear probe before the method's own phases, and `keep` uses the model's own head, for data \
+        "Initialization of the head; `known` keeps the rows of classes that the model knows by name, if these are most of \
+         them, and sets the others to zero, `probe` fits a linear probe before the method's own phases, and `keep` uses the model's own head, for data \
          with the same classes [default: known; probe for {}]",
         methods::names(probing, " and ")
     )

@@ -72,10 +72,20 @@ impl KnownRows {
         taken
     }
 
+    /// Whether they are worth keeping. Between few trained rows and many of zeros, every image would seem to be of a known class,
+    /// which training would have to unlearn first.
+    pub fn are_most(&self) -> bool {
+        2 * self.rows.iter().flatten().count() > self.rows.len()
+    }
+
     /// What a user should hear of it.
     pub fn note(&self) -> LoadNote {
         let known: BTreeSet<usize> = self.rows.iter().copied().flatten().collect();
-        LoadNote::KnownClasses { known: known.len(), classes: self.rows.len(), dropped: self.own - known.len() }
+        let (known, classes, dropped) = (known.len(), self.rows.len(), self.own - known.len());
+        match self.are_most() {
+            true => LoadNote::KnownClasses { known, classes, dropped },
+            false => LoadNote::FewKnownClasses { known, classes },
+        }
     }
 }
 
@@ -160,6 +170,13 @@ mod tests {
         assert_eq!(new[1], [0.0, old[1][1], old[1][0]]);
         let note = changed.notes.last().unwrap().to_string();
         assert_eq!(note, "head: 2 of 3 classes known by name keep their rows, 1 new, 1 dropped");
+
+        // A model that knows half of them or fewer starts anew.
+        let names = classes(&["bee", "dog"]);
+        let [known, zeros] = [Known, Zeros].map(|head| model.with_classes(&names, head, 0).unwrap());
+        assert!(known.parameters.equal(&zeros.parameters).unwrap());
+        let note = known.notes.last().unwrap().to_string();
+        assert_eq!(note, "head: starts at zero, because the model knows only 1 of 2 classes by name");
 
         // Nothing in common is nothing to keep, and nothing to say.
         let names = classes(&["ant", "bee"]);

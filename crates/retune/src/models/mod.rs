@@ -183,7 +183,7 @@ pub enum HeadInitialization {
     /// The model's own head; the classes must be the same.
     Keep,
     /// The rows of the model's own head for classes that it knows by name, and zeros for the others. All zeros for a model
-    /// that names none of the classes.
+    /// that knows half of the classes or fewer.
     Known,
     /// All zeros, until a linear probe takes their place: the first phase of a run's plan
     /// ([`Plan::from_probe`](crate::plan::Plan::from_probe)).
@@ -433,10 +433,11 @@ impl Model {
         let device = self.parameters.tensors()[0].device();
         let (config, network) = Self::build(self.config.clone().with_classes(classes))?;
         let own_head = network.blocks().len() - 1;
-        let rows = self.config.known_rows(classes).filter(|_| head == HeadInitialization::Known);
+        let found = self.config.known_rows(classes).filter(|_| head == HeadInitialization::Known);
+        let rows = found.as_ref().filter(|rows| rows.are_most());
         let known = |spec: &ParameterSpec| {
             let old = self.parameters.position(&spec.name);
-            if let Some((rows, old)) = rows.as_ref().zip(old).filter(|_| spec.block == own_head) {
+            if let Some((rows, old)) = rows.zip(old).filter(|_| spec.block == own_head) {
                 let values = self.parameters.values_at(&[old]).map_err(WeightsError::from)?.concat();
                 return Ok(Some(device::tensor(rows.take(&values), [spec.len()], &device)));
             }
@@ -450,7 +451,7 @@ impl Model {
         let known = network.specs.iter().map(known).collect::<Result<_, ModelError>>()?;
         let parameters = Parameters::complete(network.specs.clone(), known, seed, &device);
         let mut notes = self.notes.clone();
-        notes.extend(rows.map(|rows| rows.note()));
+        notes.extend(found.map(|rows| rows.note()));
         Ok(Self { precision: self.precision, ..Self::new(config, network, parameters, notes) })
     }
 

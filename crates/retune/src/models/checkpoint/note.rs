@@ -61,6 +61,13 @@ pub enum LoadNote {
         /// Classes of the model that the data does not have.
         dropped: usize,
     },
+    /// The head keeps no rows, because it knows few of the classes by name.
+    FewKnownClasses {
+        /// Classes of the data that the model knows.
+        known: usize,
+        /// Classes of the data.
+        classes: usize,
+    },
     /// A transformer that normalizes the average of its patches, where its architecture takes the class token.
     AveragePooling {
         /// The file's name.
@@ -149,6 +156,10 @@ impl fmt::Display for LoadNote {
                 }
                 Ok(())
             }
+            Self::FewKnownClasses { known, classes } => write!(
+                formatter,
+                "head: starts at zero, because the model knows only {known} of {classes} classes by name"
+            ),
             Self::AveragePooling { file } => {
                 write!(formatter, "{file}: it has an fc_norm, so the average of its patches is pooled")
             }
