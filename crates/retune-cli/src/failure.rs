@@ -258,6 +258,10 @@ impl From<CompareError> for Failure {
                     _ => Self::Mistake(sentence),
                 }
             }
+            CompareError::NotFinished(ref path) => {
+                let resume = format!("; resume it with `{}`", resuming("compare", path));
+                Self::hinted(&error, resume)
+            }
             CompareError::OtherOptions { .. } | CompareError::OutputTaken(_) => {
                 Self::hinted(&error, "; choose another --out")
             }
@@ -389,6 +393,10 @@ mod tests {
         assert_eq!(sentence(MixError::Unfinished(run())), expected);
         assert_eq!(sentence(VerifyError::Unfinished(run())), expected);
         assert_eq!(sentence(ReportError::Unfinished(run())), expected);
+        assert_eq!(
+            sentence(CompareError::NotFinished(run())),
+            "runs/1 is not finished; resume it with `retune compare --resume runs/1`"
+        );
         let odd = sentence(MixError::Unfinished("my run".into()));
         assert!(odd.ends_with("`retune fit --resume 'my run'`"), "{odd}");
         assert_eq!(resuming("compare", Path::new("-my")).to_string(), "retune compare --resume=-my");

@@ -144,6 +144,7 @@ fn made_or_told(
 }
 
 fn of_comparison(directory: &Path, console: &Console) -> Result<Page, Failure> {
+    runner::check_finished(directory)?;
     let (comparison, runs) = runner::read(directory)?;
     let (mut seen, mut mapped) = (HashSet::new(), 0);
     let read = |(label, run): (String, PathBuf)| {

@@ -89,6 +89,8 @@ fn jobs_that_share_a_comparison_make_the_same_tables() {
 
     // A process killed while it wrote the tables.
     std::fs::write(workplace.path("parts/comparison.json.partial-1-0"), "{").unwrap();
+    let message = workplace.refuses("report parts");
+    assert!(message.contains("parts is not finished; resume it with `retune compare --resume parts`"), "{message}");
     workplace.succeeds("compare --resume parts --no-report -q");
     assert!(!workplace.path("parts/comparison.json.partial-1-0").exists());
     workplace.succeeds(&line.replace("--out parts", "--out whole"));

@@ -24,6 +24,8 @@ use crate::sources::{ReadImages, SplitName};
 use crate::train::{Shared, TrainError};
 
 const OPTIONS_FILE: &str = "compare.toml";
+/// The table that is written last.
+const TABLE_FILE: &str = "comparison.json";
 const RUNS_FOLDER: &str = "runs";
 /// Maximum length of a folder's name in bytes; file systems allow 255.
 const LONGEST_NAME: usize = 160;
@@ -54,6 +56,9 @@ pub enum CompareError {
     /// The directory holds something else.
     #[error("{path} already exists and is not a comparison", path = .0.display())]
     OutputTaken(PathBuf),
+    /// The comparison has no tables yet.
+    #[error("{path} is not finished", path = .0.display())]
+    NotFinished(PathBuf),
     /// The directory is not a comparison.
     #[error("{path} is not a comparison: it lacks {OPTIONS_FILE}", path = .0.display())]
     NotAComparison(PathBuf),
@@ -203,6 +208,14 @@ pub fn is_comparison(directory: &Path) -> bool {
     directory.join(OPTIONS_FILE).is_file()
 }
 
+/// Checks that a comparison has its tables.
+///
+/// # Errors
+/// [`CompareError::NotFinished`].
+pub fn check_finished(out: &Path) -> Result<(), CompareError> {
+    if out.join(TABLE_FILE).is_file() { Ok(()) } else { Err(CompareError::NotFinished(out.to_owned())) }
+}
+
 /// The results of a comparison's finished runs, with each run's method and directory.
 ///
 /// # Errors
@@ -348,14 +361,14 @@ fn put_together(options: &CompareOptions, found: &[Found]) -> Result<Comparison,
 /// Writes the tables of a comparison.
 fn write(comparison: &Comparison, out: &Path) -> Result<(), CompareError> {
     let failed = |name: &str, reason: String| CompareError::Text { path: out.join(name), reason };
-    let json = serde_json::to_string_pretty(&comparison.document())
-        .map_err(|error| failed("comparison.json", error.to_string()))?;
+    let json =
+        serde_json::to_string_pretty(&comparison.document()).map_err(|error| failed(TABLE_FILE, error.to_string()))?;
     let csv = table::csv(comparison).map_err(|error| failed("comparison.csv", error.to_string()))?;
     let texts = [
         ("comparison.md", table::markdown(comparison)),
         ("comparison.tex", table::latex(comparison)),
         ("comparison.csv", csv),
-        ("comparison.json", json),
+        (TABLE_FILE, json),
     ];
     for (name, text) in texts {
         files::write_atomically(&out.join(name), |file| file.write_all(text.as_bytes()))?;
