@@ -153,8 +153,9 @@ impl Run<'_> {
         let mut last_norms = None;
         let mut losses = UnseenLosses::on(&self.state.model.parameters.tensors()[0].device());
 
-        monitor.start(&trial.task(epoch, &self.state.training), trainer.train.len());
-        monitor.advance(self.state.training.totals.images);
+        // Images from before an interruption took none of the time that begins now.
+        let images = trainer.train.len().saturating_sub(self.state.training.totals.images);
+        monitor.start(&trial.task(epoch, &self.state.training), images);
         for batch in batches {
             let (batch, entry) = batch?;
             let diverged = |divergence| {
