@@ -96,16 +96,16 @@ fn check_out(out: &Path, data: &Path) -> Result<(), Failure> {
 
 fn advice(found: Suggestions) -> String {
     match found.recommended() {
-        None if found.within_noise => "the curve cannot tell a rate: the loss falls by little more than it varies from batch \
-                                       to batch, as with a head that already fits; leave --lr out, so that fit searches by \
-                                       validation, or try more --steps"
+        None if found.within_noise => "no rate stands out: the loss falls by little more than it varies from batch to batch, as \
+                                       with a head that already fits; leave out --lr, so that fit searches by validation, or \
+                                       try more --steps"
             .to_owned(),
         Some(rate) => {
             let around = [rate / 3.0, rate, 3.0 * rate].map(|rate| format!("{rate:.1e}")).join(",");
             format!("try --lr {rate:.1e}, or let validation choose with --lr {around}")
         }
         None => {
-            "the curve cannot tell a rate: the loss did not fall; try other --from and --to, or more --steps".to_owned()
+            "no rate stands out: the loss did not fall; try other --from and --to, or more --steps".to_owned()
         }
     }
 }

@@ -146,7 +146,11 @@ fn check_frozen(plan: &Plan, start: &Model, end: &Model) -> Check {
         }
         Ok(None) => {
             let frozen = changed.iter().filter(|changed| !**changed).count();
-            Check::new(what, Outcome::Holds, format!("{frozen} of {} are as they were, to the bit", specs.len()))
+            let detail = match frozen {
+                0 => "none: the plan trains every block".to_owned(),
+                _ => format!("{frozen} of {} are as they were, to the bit", specs.len()),
+            };
+            Check::new(what, Outcome::Holds, detail)
         }
         Err(error) => Check::new(what, Outcome::Unchecked, error.to_string()),
     }

@@ -66,7 +66,7 @@ pub struct Suggestions {
     /// A tenth of the rate at which the smoothed loss is lowest.
     pub minimum: Option<f64>,
     /// Whether the smoothed loss falls by no more than what noise of the batches' losses does to it, so that the curve
-    /// cannot tell a rate.
+    /// does not single out a rate.
     #[serde(default)]
     pub within_noise: bool,
 }

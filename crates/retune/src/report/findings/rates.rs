@@ -17,7 +17,7 @@ pub fn certainty(runner_up: &RunnerUp) -> String {
         _ => format!("{} points better in {score}", points(-lead)),
     };
     let (after, error) = (counted(epochs, "epoch"), points(standard_error));
-    format!("the rate {learning_rate:e} was {by} after {after}, {apart} one standard error ({error})")
+    format!("the rate {learning_rate:e} was {by} after {after}, {apart} one standard error ({error} points)")
 }
 
 #[cfg(test)]
@@ -28,12 +28,13 @@ mod tests {
     fn how_sure_a_rate_is_is_told_in_points() {
         let runner_up =
             RunnerUp { learning_rate: 3e-4, epochs: 2, lead: 0.01, standard_error: 0.03, score: "accuracy" };
-        let expected = "the rate 3e-4 was 1.0 points less accurate after 2 epochs, within one standard error (3.0)";
+        let expected =
+            "the rate 3e-4 was 1.0 points less accurate after 2 epochs, within one standard error (3.0 points)";
         assert_eq!(certainty(&runner_up), expected);
         let ahead = certainty(&RunnerUp { lead: -0.04, epochs: 1, ..runner_up });
         assert_eq!(
             ahead,
-            "the rate 3e-4 was 4.0 points more accurate after 1 epoch, more than one standard error (3.0)"
+            "the rate 3e-4 was 4.0 points more accurate after 1 epoch, more than one standard error (3.0 points)"
         );
         assert!(certainty(&RunnerUp { lead: 0.0, ..runner_up }).contains("was as accurate after"));
         let of_labels = certainty(&RunnerUp { score: "mean average precision", ..runner_up });
