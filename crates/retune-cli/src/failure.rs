@@ -158,6 +158,7 @@ impl From<FitError> for Failure {
             FitError::Data(error @ DataError::Unlabeled { .. }) => {
                 Self::hinted(&error, "; if an image may have several labels, add --multi-label")
             }
+            error @ FitError::Data(_) if error.is_of_image() => Self::Mistake(format!("{error}{}", hint(&error))),
             FitError::Data(error) => error.into(),
             FitError::Model(error) => error.into(),
             error if error.is_interruption() => Self::Interrupted(None),
@@ -194,6 +195,7 @@ fn hint(error: &FitError) -> String {
             (NotFinite::Loss, 1, 1) => " (--mean, --std)",
             _ => " (--lr, for which `retune lr-find` has suggestions, --clip-norm 1, --warmup-epochs 1)",
         },
+        error if error.is_of_image() => "; repair it, or leave out such images with --skip-bad",
         FitError::Model(error) => return hint_of_model(error).to_owned(),
         FitError::Data(error) => return hint_of_data(error).to_owned(),
         FitError::Train(TrainError::BatchNormInParts { .. }) => {

@@ -208,6 +208,8 @@ fn failure(error: FitError, run: &Path) -> Failure {
     } else if could_not_write(&error) && run::is_resumable(run) {
         let advice = format!("the last checkpoint is intact: make room, then run `{}`", resuming("fit", run));
         Failure::Mistake(format!("{error}; {advice}"))
+    } else if error.is_of_image() && run::is_resumable(run) {
+        Failure::Mistake(format!("{error}; repair it, then run `{}`", resuming("fit", run)))
     } else {
         error.into()
     }

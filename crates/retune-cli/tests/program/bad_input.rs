@@ -24,6 +24,28 @@ fn spoilt(whole: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
+/// Training is over by then, and is not lost.
+#[test]
+fn a_bad_image_of_a_further_set_is_repaired_and_the_run_goes_on() {
+    let here = Workplace::new();
+    let whole = here.file("shifted/red/00.png");
+    fs::write(here.path("shifted/red/00.png"), "spoilt").unwrap();
+    let output = here.run(&fit("--method ft --eval shifted=shifted --no-report -q --out run"));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(
+        message.contains("00.png") && message.contains("; repair it, then run `retune fit --resume run`"),
+        "{message}"
+    );
+    fs::write(here.path("shifted/red/00.png"), &whole).unwrap();
+    here.succeeds("fit --resume run -q");
+    here.succeeds("verify run -q");
+
+    fs::write(here.path("data/red/00.png"), "spoilt").unwrap();
+    let message = here.refuses(&fit("--method ft -q --out another"));
+    assert!(message.ends_with("; repair it, or leave out such images with --skip-bad"), "{message}");
+}
+
 #[test]
 fn a_bad_image_stops_by_name_or_is_skipped_and_listed() {
     let here = Workplace::new();

@@ -119,7 +119,7 @@ pub enum FitError {
         other: Channels,
     },
     /// Two evaluation sets of one name.
-    #[error("two different evaluation sets are called '{0}' (a run has sets of its own); each needs a name of its own")]
+    #[error("two evaluation sets are called '{0}'; each needs a name of its own, and the run's own sets have theirs")]
     DuplicateName(String),
 }
 
@@ -127,6 +127,16 @@ impl FitError {
     /// Whether the classes of the data do not suit, and not its files.
     pub(crate) fn is_of_classes(&self) -> bool {
         matches!(self, Self::ClassesChanged { .. }) || matches!(self, Self::Data(error) if error.is_of_classes())
+    }
+
+    /// Whether an image cannot be read, which another image in its place can mend.
+    pub fn is_of_image(&self) -> bool {
+        let error = match self {
+            Self::Data(error) | Self::Inference(InferenceError::Data(error)) => error,
+            Self::Train(TrainError::Data(error) | TrainError::Inference(InferenceError::Data(error))) => error,
+            _ => return false,
+        };
+        matches!(error, DataError::Decode { .. } | DataError::FileTooLarge { .. })
     }
 
     /// Whether the user stopped it.
