@@ -100,7 +100,8 @@ impl Snapshot {
     /// What cannot be written, such as on a full disk.
     pub fn write(self, folder: &Path, initial: Option<&Path>) -> Result<(), TrainError> {
         let path = folder.join(INITIAL);
-        if !initial.is_some_and(|initial| fs::hard_link(initial, &path).is_ok()) {
+        let is_linked = initial.is_some_and(|initial| fs::hard_link(initial, &path).is_ok());
+        if !is_linked {
             weights::write_safetensors(&path, &self.initial)?;
         }
         for (file, changed) in self.parameters {
