@@ -119,7 +119,9 @@ pub enum FitError {
         other: Channels,
     },
     /// Two evaluation sets of one name.
-    #[error("two different evaluation sets are called '{0}'; each needs a name of its own, and the run's own sets have theirs")]
+    #[error(
+        "two different evaluation sets are called '{0}'; each needs a name of its own, and the run's own sets have theirs"
+    )]
     DuplicateName(String),
 }
 
