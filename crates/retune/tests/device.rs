@@ -52,14 +52,21 @@ struct Watched {
     in_epoch: Mutex<bool>,
 }
 
-impl Monitor for Watched {
-    fn start(&self, task: &str, _: usize) {
-        *self.in_epoch.lock().unwrap() = task.contains("epoch 1/1") && !task.contains("validation");
-    }
-    fn advance(&self, _: usize) {
+impl Watched {
+    fn count(&self) {
         if *self.in_epoch.lock().unwrap() {
             self.transfers.lock().unwrap().push(Transfers::so_far());
         }
+    }
+}
+
+impl Monitor for Watched {
+    fn start(&self, task: &str, _: usize) {
+        *self.in_epoch.lock().unwrap() = task.contains("epoch 1/1") && !task.contains("validation");
+        self.count();
+    }
+    fn advance(&self, _: usize) {
+        self.count();
     }
     fn measured(&self, row: &MetricsRow) {
         self.rows.lock().unwrap().push(row.clone());
