@@ -2,16 +2,43 @@
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, PoisonError};
 
-/// Most free blocks that a thread keeps: more than a kernel uses at once. With fewer, every use would grow one and clear it.
+/// Values from which a block is large: a mebibyte. Threads share large blocks, of which a kernel uses one or two at once; each
+/// thread has small ones of its own, which it asks for all the time.
+const LARGE: usize = 1 << 18;
+/// A use takes a block of at most so many times its length. If small uses took large blocks, large uses would make more of them.
+const MOST_TIMES: usize = 2;
+/// Most free blocks that are kept, of a thread and of all: more than a kernel uses at once.
 const KEPT: usize = 16;
 
 thread_local! {
-    static FREE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
+    static SMALL: RefCell<Free> = const { RefCell::new(Free(Vec::new())) };
 }
 
-/// Values that hold whatever an earlier use has left in them. The room goes back to the thread when
-/// it is dropped, so that a step neither asks for memory nor clears it.
+static LARGE_BLOCKS: Mutex<Free> = Mutex::new(Free(Vec::new()));
+
+/// Free blocks, the one that was used last at the end.
+struct Free(Vec<Vec<f32>>);
+
+impl Free {
+    /// The smallest that is large enough, and not much larger.
+    fn take(&mut self, length: usize) -> Option<Vec<f32>> {
+        let fits = |values: &Vec<f32>| (length..=MOST_TIMES * length).contains(&values.len());
+        let fitting = self.0.iter().enumerate().filter(|(_, values)| fits(values));
+        let smallest = fitting.min_by_key(|(_, values)| values.len()).map(|(place, _)| place)?;
+        Some(self.0.remove(smallest))
+    }
+
+    /// Keeps a block. Returns the one that nothing has used for longest, if there are too many.
+    fn keep(&mut self, values: Vec<f32>) -> Option<Vec<f32>> {
+        self.0.push(values);
+        (self.0.len() > KEPT).then(|| self.0.remove(0))
+    }
+}
+
+/// Values that hold whatever an earlier use has left in them. The room is kept when it is dropped, so that a step neither
+/// asks for memory nor clears it.
 pub(crate) struct Workspace {
     values: Vec<f32>,
     length: usize,
@@ -19,31 +46,22 @@ pub(crate) struct Workspace {
 
 impl Workspace {
     pub fn new(length: usize) -> Self {
-        // The smallest that is large enough, else the largest, which then grows.
-        let kept = FREE.with_borrow_mut(|free| {
-            let fits = free.iter().position(|values| values.len() >= length);
-            fits.map(|index| free.remove(index)).or_else(|| free.pop())
-        });
-        let mut values = kept.unwrap_or_default();
-        if values.len() < length {
-            values.resize(length, 0.0);
-        }
-        Self { values, length }
+        let kept = match length < LARGE {
+            true => SMALL.with_borrow_mut(|free| free.take(length)),
+            false => LARGE_BLOCKS.lock().unwrap_or_else(PoisonError::into_inner).take(length),
+        };
+        Self { values: kept.unwrap_or_else(|| vec![0.0; length]), length }
     }
 }
 
 impl Drop for Workspace {
     fn drop(&mut self) {
         let values = std::mem::take(&mut self.values);
-        // A thread that is ending keeps nothing.
-        let _ = FREE.try_with(|free| {
-            let mut free = free.borrow_mut();
-            let at = free.partition_point(|other| other.len() < values.len());
-            free.insert(at, values);
-            if free.len() > KEPT {
-                free.remove(0);
-            }
-        });
+        // What is left out is freed after the list is free again. A thread that is ending keeps nothing.
+        let _left_out = match values.len() < LARGE {
+            true => SMALL.try_with(|free| free.borrow_mut().keep(values)).ok().flatten(),
+            false => LARGE_BLOCKS.lock().unwrap_or_else(PoisonError::into_inner).keep(values),
+        };
     }
 }
 
@@ -63,7 +81,7 @@ impl DerefMut for Workspace {
 
 #[cfg(test)]
 mod tests {
-    use super::Workspace;
+    use super::{Free, KEPT, LARGE, Workspace};
 
     #[test]
     fn room_is_used_again_and_has_the_length_that_was_asked_for() {
@@ -74,5 +92,26 @@ mod tests {
         let second = Workspace::new(60);
         assert_eq!((second.as_ptr(), second.len(), second[59]), (place, 60, 1.0));
         assert_eq!(Workspace::new(1000).len(), 1000);
+        assert_eq!(Workspace::new(LARGE).len(), LARGE);
+    }
+
+    #[test]
+    fn a_small_use_leaves_large_blocks_alone() {
+        let mut free = Free(Vec::new());
+        for length in [100, 49, 1000] {
+            assert!(free.keep(vec![0.0; length]).is_none());
+        }
+        assert_eq!(free.take(50).unwrap().len(), 100);
+        assert!(free.take(50).is_none());
+        assert_eq!(free.take(40).unwrap().len(), 49);
+    }
+
+    #[test]
+    fn what_nothing_uses_is_not_kept_forever() {
+        let mut free = Free(Vec::new());
+        assert!((1..=KEPT).all(|length| free.keep(vec![0.0; length]).is_none()));
+        let used = free.take(1).unwrap();
+        assert!(free.keep(used).is_none());
+        assert_eq!(free.keep(vec![0.0; 1000]).unwrap().len(), 2);
     }
 }
