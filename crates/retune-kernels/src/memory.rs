@@ -9,6 +9,9 @@ use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, TryLockError};
 
+use self::larger::LargerBlocks;
+
+mod larger;
 mod pages;
 
 /// Smaller blocks are left to the system's allocator.
@@ -16,26 +19,20 @@ const SMALLEST: usize = 1 << 16;
 /// Sizes between one power of two and the next; a block is at most an eighth larger than asked for.
 const STEPS: usize = 8;
 const CLASSES: usize = (usize::BITS as usize - 16) * STEPS;
-/// Bytes that may be held beyond what was ever in use at once.
+/// A request may take a kept block of one of so many next sizes, up to one and three quarters of its own. A step asks for blocks of
+/// many sizes, though not for all of them at once: first for activations of each layer, and then for their gradients.
+const LARGER_SIZES: usize = 6;
+/// Bytes that may be held beyond what was ever in use at once, and a part of the latter that may be, if it is more. What a step
+/// gives back to the operating system, the next one has to ask for and clear, which costs up to a sixth of it.
 const SLACK: usize = 64 << 20;
-/// Blocks asked for between one look at what was missed and the next: about a step of a small network. A step asks for blocks
-/// of many sizes, though not for all of them at once; where the slack does not hold them all, step after step gives back what
-/// the next one misses. If every window misses something, more is held: making blocks anew costs up to a sixth of a step. What
-/// only a change from training to evaluation misses is not worth the room.
-const WINDOW: usize = 512;
-/// A block is missed if one of its size was given back in the last so many windows.
-const RECENT: usize = 16 * WINDOW;
-/// The part of what is in use that a window misses at least, in so many windows one after the other, before a quarter of what is
-/// in use is held beside it.
-const MISSED_PART: usize = 32;
-const WINDOWS_IN_A_ROW: usize = 4;
+const SLACK_PART: usize = 4;
 /// How often a list is tried that another thread holds. It holds it for a few instructions; every try given up makes one
 /// more block, and a program that runs for hours would fill all the slack with them.
 const TRIES: usize = 1000;
 
 /// The system's allocator for small blocks; large ones come from the operating system, in huge pages where it has them, and
 /// are kept for reuse when they are freed. Together with those in use they are little more than what was ever in use at once,
-/// and at most half as much again.
+/// and at most a quarter more, or 64 MiB if a quarter is less.
 ///
 /// ```
 /// #[global_allocator]
@@ -51,16 +48,8 @@ pub struct KeepLargeBlocks {
     free_bytes: AtomicUsize,
     used_bytes: AtomicUsize,
     most_used_bytes: AtomicUsize,
-    /// Blocks asked for so far.
-    asked: AtomicUsize,
-    /// How many had been asked for when a block of each size was last given back; 0 for never.
-    given_back: [AtomicUsize; CLASSES],
-    /// Bytes missed in this window that had been given back shortly before.
-    missed_bytes: AtomicUsize,
-    /// Windows up to this one that all missed much.
-    missing_windows: AtomicUsize,
-    /// Bytes held beyond the slack.
-    more_bytes: AtomicUsize,
+    /// Those in use that are of a larger size than their layouts tell.
+    larger: LargerBlocks,
 }
 
 /// Addresses of free blocks.
@@ -79,50 +68,50 @@ impl KeepLargeBlocks {
             free_bytes: AtomicUsize::new(0),
             used_bytes: AtomicUsize::new(0),
             most_used_bytes: AtomicUsize::new(0),
-            asked: AtomicUsize::new(0),
-            given_back: [const { AtomicUsize::new(0) }; CLASSES],
-            missed_bytes: AtomicUsize::new(0),
-            missing_windows: AtomicUsize::new(0),
-            more_bytes: AtomicUsize::new(0),
+            larger: LargerBlocks::new(),
         }
     }
 
-    /// A kept block, if there is one of the size.
-    fn take(&self, class: Class) -> Option<*mut u8> {
-        let used = self.used_bytes.fetch_add(class.size, Ordering::Relaxed) + class.size;
-        let most_used = self.most_used_bytes.fetch_max(used, Ordering::Relaxed).max(used);
-        let asked = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
-        if asked.is_multiple_of(WINDOW) {
-            self.end_window(most_used);
-        }
-        // A lock that is held for long (or poisoned) means one more block from the system.
-        let address = locked(&self.free[class.index]).and_then(|mut free| free.kept.pop());
-        match address {
-            Some(address) => {
-                self.free_bytes.fetch_sub(class.size, Ordering::Relaxed);
-                Some(ptr::with_exposed_provenance_mut(address))
-            }
+    /// A block of the size or a larger one, and whether it is cleared; null where there is no room.
+    fn get(&self, class: Class) -> (*mut u8, bool) {
+        match self.take(class).or_else(|| self.take_larger(class)) {
+            Some(block) => (block, false),
             None => {
-                let given_back = self.given_back[class.index].load(Ordering::Relaxed);
-                if given_back > 0 && asked.wrapping_sub(given_back) < RECENT {
-                    self.missed_bytes.fetch_add(class.size, Ordering::Relaxed);
-                }
-                let more = self.more_bytes.load(Ordering::Relaxed).min(most_used / 2);
-                self.release_down_to(most_used + more + SLACK - used);
-                None
+                let used = self.count_used(class);
+                let most_used = self.most_used_bytes.load(Ordering::Relaxed);
+                self.release_down_to(most_used + SLACK.max(most_used / SLACK_PART) - used);
+                self.make(class)
             }
         }
     }
 
-    /// Holds more if window after window has missed much.
-    fn end_window(&self, most_used: usize) {
-        let misses = self.missed_bytes.swap(0, Ordering::Relaxed) > most_used / MISSED_PART;
-        let in_a_row = if misses { self.missing_windows.load(Ordering::Relaxed) + 1 } else { 0 };
-        let holds_more = in_a_row == WINDOWS_IN_A_ROW;
-        self.missing_windows.store(if holds_more { 0 } else { in_a_row }, Ordering::Relaxed);
-        if holds_more {
-            self.more_bytes.fetch_add(most_used / 4, Ordering::Relaxed);
+    /// A kept block of the size.
+    fn take(&self, class: Class) -> Option<*mut u8> {
+        // A lock that is held for long (or poisoned) means one more block from the system.
+        let address = locked(&self.free[class.index])?.kept.pop()?;
+        self.free_bytes.fetch_sub(class.size, Ordering::Relaxed);
+        self.count_used(class);
+        Some(ptr::with_exposed_provenance_mut(address))
+    }
+
+    /// A kept block of one of the next sizes.
+    fn take_larger(&self, class: Class) -> Option<*mut u8> {
+        let last = CLASSES.min(class.index + 1 + LARGER_SIZES);
+        let mut next = (class.index + 1..last).map(Class::at);
+        let (class, block) = next.find_map(|class| Some((class, self.take(class)?)))?;
+        if self.larger.insert(block.addr(), class.index) {
+            return Some(block);
         }
+        // SAFETY: the block is one of its class, and nobody has it.
+        unsafe { self.give_back(class, block) };
+        None
+    }
+
+    /// Counts a block as in use. Returns the bytes in use.
+    fn count_used(&self, class: Class) -> usize {
+        let used = self.used_bytes.fetch_add(class.size, Ordering::Relaxed) + class.size;
+        self.most_used_bytes.fetch_max(used, Ordering::Relaxed);
+        used
     }
 
     /// Gives kept blocks back to the system until no more than `limit` bytes are kept.
@@ -133,7 +122,6 @@ impl KeepLargeBlocks {
                 let Some(address) = free.try_lock().ok().and_then(|mut free| free.kept.pop()) else { break };
                 let class = Class::at(index);
                 self.free_bytes.fetch_sub(class.size, Ordering::Relaxed);
-                self.given_back[index].store(self.asked.load(Ordering::Relaxed), Ordering::Relaxed);
                 // SAFETY: a kept block is one of its class, and is in no list now.
                 unsafe { self.release(class, ptr::with_exposed_provenance_mut(address)) };
             }
@@ -161,13 +149,20 @@ impl KeepLargeBlocks {
         }
     }
 
-    /// Keeps a block; false if it should go back to the system.
-    fn keep(&self, class: Class, block: *mut u8) -> bool {
+    /// Keeps a block that is no longer in use, or gives it back to the system.
+    ///
+    /// # Safety
+    /// The block must be one of the class, and nobody may use it any more.
+    unsafe fn give_back(&self, class: Class, block: *mut u8) {
         self.used_bytes.fetch_sub(class.size, Ordering::Relaxed);
-        let Some(mut free) = locked(&self.free[class.index]) else { return false };
-        free.kept.push(block.expose_provenance());
-        self.free_bytes.fetch_add(class.size, Ordering::Relaxed);
-        true
+        match locked(&self.free[class.index]) {
+            Some(mut free) => {
+                free.kept.push(block.expose_provenance());
+                self.free_bytes.fetch_add(class.size, Ordering::Relaxed);
+            }
+            // SAFETY: by the contract.
+            None => unsafe { self.release(class, block) },
+        }
     }
 }
 
@@ -210,15 +205,15 @@ impl Class {
     }
 }
 
-// SAFETY: blocks of a class come from the system with the class's size, which is at least that of the layout asked for and is
-// found again from that layout when the block is freed; they are aligned like pages. A free block is in exactly one list, so it
-// is handed out once.
+// SAFETY: blocks of a class come from the system with the class's size, which is at least that of the layout asked for. When the
+// block is freed, its class is found again from that layout, or noted if it is larger. Blocks are aligned like pages. A free block
+// is in exactly one list, so it is handed out once.
 unsafe impl GlobalAlloc for KeepLargeBlocks {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         match Class::of(layout) {
             // SAFETY: the caller's promise is passed on.
             None => unsafe { System.alloc(layout) },
-            Some(class) => self.take(class).unwrap_or_else(|| self.make(class).0),
+            Some(class) => self.get(class).0,
         }
     }
 
@@ -227,7 +222,7 @@ unsafe impl GlobalAlloc for KeepLargeBlocks {
             // SAFETY: the caller's promise is passed on.
             return unsafe { System.alloc_zeroed(layout) };
         };
-        let (block, is_cleared) = self.take(class).map_or_else(|| self.make(class), |block| (block, false));
+        let (block, is_cleared) = self.get(class);
         if !is_cleared {
             // SAFETY: the block holds at least as many bytes as the layout.
             unsafe { block.write_bytes(0, layout.size()) };
@@ -240,10 +235,10 @@ unsafe impl GlobalAlloc for KeepLargeBlocks {
             // SAFETY: small blocks come straight from the system.
             None => unsafe { System.dealloc(block, layout) },
             Some(class) => {
-                if !self.keep(class, block) {
-                    // SAFETY: the layout is in its class; the caller has no further use for it.
-                    unsafe { self.release(class, block) };
-                }
+                let class = self.larger.remove(block.addr()).map_or(class, Class::at);
+                // SAFETY: the block is of the class of its layout, unless a larger one is noted; the caller has no further use for
+                // it.
+                unsafe { self.give_back(class, block) };
             }
         }
     }
@@ -274,17 +269,22 @@ unsafe impl GlobalAlloc for KeepLargeBlocks {
 mod tests {
     use super::*;
 
+    /// Nothing is written to most blocks here, so that they take no room.
     fn layout(megabytes: usize) -> Layout {
         Layout::from_size_align(megabytes << 20, 64).unwrap()
     }
 
-    /// Asks for blocks one after the other, as a step does, and gives each back before the next. Nothing is written, so that
-    /// they take no room.
-    fn step(allocator: &KeepLargeBlocks, sizes: &[usize]) {
-        for &size in sizes {
+    /// Asks for blocks one after the other, and gives each back before the next. Returns their addresses.
+    fn step(allocator: &KeepLargeBlocks, megabytes: &[usize]) -> Vec<usize> {
+        let used = |&size: &usize| {
             // SAFETY: the block is freed at once with the layout that it was allocated with.
-            unsafe { allocator.dealloc(allocator.alloc(layout(size)), layout(size)) };
-        }
+            unsafe {
+                let block = allocator.alloc(layout(size));
+                allocator.dealloc(block, layout(size));
+                block.addr()
+            }
+        };
+        megabytes.iter().map(used).collect()
     }
 
     fn held(allocator: &KeepLargeBlocks) -> usize {
@@ -292,32 +292,70 @@ mod tests {
     }
 
     #[test]
-    fn blocks_that_step_after_step_misses_are_kept() {
+    fn a_kept_block_serves_what_needs_little_less() {
         let allocator = KeepLargeBlocks::new();
-        // SAFETY: freed below with the same layout.
-        let in_use = unsafe { allocator.alloc(layout(256)) };
-        let sizes = [40, 48, 56];
-        // Beyond the 312 MB that were in use at once there are 64 for all that waits.
-        step(&allocator, &sizes);
-        assert_eq!(held(&allocator), 40 + 56);
-        (0..2 * WINDOWS_IN_A_ROW * WINDOW).for_each(|_| step(&allocator, &sizes));
-        assert_eq!(held(&allocator), 40 + 48 + 56);
-        // SAFETY: as allocated above.
-        unsafe { allocator.dealloc(in_use, layout(256)) };
+        let first = step(&allocator, &[56])[0];
+        // 32 MB take it, and it waits with its own size again.
+        assert_eq!(step(&allocator, &[48, 32, 56]), [first; 3]);
+        assert_eq!(held(&allocator), 56);
+        assert_ne!(step(&allocator, &[28])[0], first);
+        assert_eq!(held(&allocator), 28 + 56);
     }
 
     #[test]
-    fn blocks_that_are_missed_now_and_then_are_not() {
+    fn what_waits_is_bounded() {
         let allocator = KeepLargeBlocks::new();
         // SAFETY: freed below with the same layout.
         let in_use = unsafe { allocator.alloc(layout(256)) };
-        for _ in 0..50 {
-            // An epoch and its end.
-            step(&allocator, &[1; 2 * WINDOW]);
-            step(&allocator, &[40, 48, 56]);
+        // None serves another. At most 384 MB are in use at once, so a quarter, 96, may be held beyond them.
+        for _ in 0..3 {
+            step(&allocator, &[8, 16, 32, 64, 128]);
+            assert!(256 + held(&allocator) <= 384 + 96, "{}", held(&allocator));
         }
-        assert_eq!(allocator.more_bytes.load(Ordering::Relaxed), 0);
         // SAFETY: as allocated above.
         unsafe { allocator.dealloc(in_use, layout(256)) };
+        assert_eq!(allocator.used_bytes.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn no_two_have_one_block() {
+        let allocator = KeepLargeBlocks::new();
+        let work = |thread: u64| {
+            let mut state = thread + 1;
+            let mut random = |bound: usize| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (state >> 33) as usize % bound
+            };
+            let mut blocks: Vec<(*mut u8, Layout, u8)> = Vec::new();
+            for turn in 0..20_000 {
+                if blocks.len() == 8 || (turn % 2 == 1 && !blocks.is_empty()) {
+                    let (block, layout, mark) = blocks.swap_remove(random(blocks.len()));
+                    // SAFETY: the block is this thread's, as large as its layout, and freed once.
+                    unsafe {
+                        assert!(block.read() == mark && block.add(layout.size() - 1).read() == mark);
+                        allocator.dealloc(block, layout);
+                    }
+                }
+                let layout = Layout::from_size_align(SMALLEST + random(8 * SMALLEST), 64).unwrap();
+                let mark = random(256) as u8;
+                // SAFETY: the block is as large as its layout.
+                unsafe {
+                    let block = allocator.alloc(layout);
+                    block.write(mark);
+                    block.add(layout.size() - 1).write(mark);
+                    blocks.push((block, layout, mark));
+                }
+            }
+            for (block, layout, _) in blocks {
+                // SAFETY: as above.
+                unsafe { allocator.dealloc(block, layout) };
+            }
+        };
+        std::thread::scope(|scope| {
+            (0..4).for_each(|thread| {
+                scope.spawn(move || work(thread));
+            });
+        });
+        assert_eq!(allocator.used_bytes.load(Ordering::Relaxed), 0);
     }
 }
