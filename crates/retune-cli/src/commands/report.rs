@@ -121,25 +121,34 @@ pub fn after_comparison(directory: &Path, console: &Console) -> Result<Option<Pa
     Ok(written.then_some(page))
 }
 
-/// How to write what is missing.
-fn written_again(directory: &Path) -> String {
-    format!("`{}` writes it again", Command::new("report").operand(&directory.display().to_string()))
+/// Stops where the user asks for it, between the parts of a report.
+fn stop_if_asked(again: &str, console: &Console) -> Result<(), Failure> {
+    let advice = || Failure::Interrupted(Some(format!("the results are complete, and {again}")));
+    if console.progress.canceled() { Err(advice()) } else { Ok(()) }
 }
 
-/// Whether `make` made a file. Failures are reported, even defects; only an interruption is passed on.
+/// How to write what is missing.
+fn written_again(directory: &Path) -> String {
+    format!("`{}` writes the report", Command::new("report").operand(&directory.display().to_string()))
+}
+
+/// Whether `make` made the page at `path`. Failures are reported, even defects; only an interruption is passed on.
 fn made_or_told(
     path: &Path,
     again: &str,
     console: &Console,
     make: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<bool, Failure> {
+    stop_if_asked(again, console)?;
     // Nothing that `make` has touched is used after a panic, and the panic hook has said what it was.
-    let reason = match panic::catch_unwind(AssertUnwindSafe(make)) {
+    let made = panic::catch_unwind(AssertUnwindSafe(make));
+    stop_if_asked(again, console)?;
+    let reason = match made {
         Ok(Ok(())) => return Ok(true),
         Ok(Err(failure)) => failure.into_reason()?,
         Err(_) => "a defect of retune".to_owned(),
     };
-    console.warn(&format!("note: {} is missing: {reason}; {again}", path.display()));
+    console.warn(&format!("note: {} is not written: {reason}; {again}", path.display()));
     Ok(false)
 }
 

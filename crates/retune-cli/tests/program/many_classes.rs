@@ -112,9 +112,9 @@ fn a_picture_that_cannot_be_made_leaves_a_finished_run_finished() {
     assert!(String::from_utf8(output.stdout).unwrap().contains("model: run/model"));
     let notes: Vec<&str> = errors.lines().collect();
     assert_eq!(notes.len(), 2, "{errors}");
-    assert!(notes[0].starts_with("note: run/report.html is missing: "), "{errors}");
-    assert!(notes[1].starts_with("note: run/plots is missing: "), "{errors}");
-    assert!(notes.iter().all(|note| note.ends_with("; `retune report run` writes it again")), "{errors}");
+    assert!(notes[0].starts_with("note: run/report.html is not written: "), "{errors}");
+    assert!(notes[1].starts_with("note: run/plots is not written: "), "{errors}");
+    assert!(notes.iter().all(|note| note.ends_with("; `retune report run` writes the report")), "{errors}");
 
     // Whoever asks for the report itself is refused, until there is room for it.
     assert!(here.refuses("report run").contains("report.html"));

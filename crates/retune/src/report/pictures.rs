@@ -35,7 +35,7 @@ pub struct MissingPicture {
 
 impl fmt::Display for MissingPicture {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} is missing: {}", self.path.display(), self.reason)
+        write!(formatter, "{} is not written: {}", self.path.display(), self.reason)
     }
 }
 
