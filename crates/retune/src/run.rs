@@ -30,7 +30,7 @@ use self::card::ModelCard;
 pub use self::continuation::Continuation;
 pub use self::data::{FitData, evaluation_split, warn_of_training_images};
 pub(crate) use self::directory::open_of_run;
-pub use self::directory::{COMMAND_FILE, is_resumable, read_command, record_command};
+pub use self::directory::{COMMAND_FILE, check_free, is_resumable, read_command, record_command};
 pub use self::error::FitError;
 pub use self::hint::Hint;
 use self::multi_label::class_names;
@@ -49,7 +49,7 @@ use crate::monitor::Monitor;
 use crate::plan::Plan;
 use crate::sources::white_level::unused_range;
 use crate::sources::{Dataset, LeftOut, ReadImages};
-use crate::train::estimate::{Estimate, ImageCounts, estimate};
+use crate::train::estimate::{Estimate, estimate};
 use crate::train::options::BatchNormPolicy;
 use crate::train::together::{ByItself, Together};
 use crate::train::{self, Shared, TrainError, Trained, Trainer};
@@ -77,18 +77,8 @@ pub fn start(
     monitor: &dyn Monitor,
 ) -> Result<Summary, FitError> {
     let processes = &options.train.processes;
-    let check_free = || -> Result<(), FitError> {
-        // The directory is the business of the first process alone.
-        if !processes.is_root() {
-            return Ok(());
-        }
-        DirectoryLock::check(out)?;
-        match directory::is_taken(out) {
-            true if out.join(RUN_FILE).is_file() => Err(FitError::OutputIsARun(out.to_owned())),
-            true => Err(FitError::OutputTaken(out.to_owned())),
-            false => Ok(()),
-        }
-    };
+    // The directory is the business of the first process alone.
+    let check_free = || if processes.is_root() { check_free(out) } else { Ok(()) };
     check_free()?;
     let (mut model, mut data) = open(options)?;
     let source = plan;
@@ -182,9 +172,7 @@ fn write_recipe(options: &FitOptions, source: &PlanSource, plan: &Plan, out: &Pa
 pub fn dry_run(options: &FitOptions, plan: &PlanSource) -> Result<(Model, Plan, Estimate), FitError> {
     let (model, data) = open(options)?;
     let plan = settled_plan(options, plan, &model)?;
-    let evaluation = data.evaluations.iter().map(|(_, dataset)| dataset.len()).sum();
-    let images = ImageCounts { train: data.train.len(), validation: data.validation.len(), evaluation };
-    let estimate = estimate(&plan, &model, images, &options.train);
+    let estimate = estimate(&plan, &model, data.image_counts(), &options.train);
     Ok((model, plan, estimate))
 }
 

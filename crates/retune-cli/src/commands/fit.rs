@@ -95,6 +95,7 @@ impl FitArguments {
 /// Trains and prints the results.
 pub fn run(arguments: &FitArguments, console: &Console) -> Result<(), Failure> {
     if arguments.dry_run {
+        arguments.out.as_deref().map_or(Ok(()), run::check_free)?;
         let (options, plan) = chosen(arguments, console)?;
         let (model, plan, estimate) = run::dry_run(&options, &plan)?;
         return super::plan::print(&model, &plan, Some(&estimate), console);

@@ -254,6 +254,8 @@ fn a_plan_says_how_long_it_would_take() {
     let estimate = here.json(&format!("{} --dry-run --json --out run", fit("--method lp-ft")));
     assert_eq!(estimate["estimate"]["phases"][1]["epochs"], 2);
     assert!(!here.path("run").exists());
+    let message = here.refuses(&format!("{} --dry-run --out data", fit("--method lp-ft")));
+    assert!(message.contains("data already exists"), "{message}");
     assert!(here.succeeds(&format!("plan --model {}", model())).contains("add --data"));
 }
 

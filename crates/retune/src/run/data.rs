@@ -13,6 +13,7 @@ use crate::sources::{
     ClassList, ClassMapping, DataError, DataNote, DataSource, Dataset, LeftOut, ReadImages, SplitName, TrainingSets,
 };
 use crate::train::TrainError;
+use crate::train::estimate::ImageCounts;
 use crate::wording::counted;
 
 /// Datasets of a fit, their labels in the order of the model's classes.
@@ -84,6 +85,12 @@ impl FitData {
 }
 
 impl FitData {
+    /// How many images there are of each kind.
+    pub fn image_counts(&self) -> ImageCounts {
+        let evaluation = self.evaluations.iter().map(|(_, dataset)| dataset.len()).sum();
+        ImageCounts { train: self.train.len(), validation: self.validation.len(), evaluation }
+    }
+
     /// Says what a user should hear about the data.
     pub(crate) fn tell_notes(&self, monitor: &dyn Monitor) {
         for note in &self.notes {

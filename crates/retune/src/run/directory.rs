@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 
 use super::record::SAMPLES_FOLDER;
 use super::{FitError, PLAN_FILE, PLOTS_FOLDER, RUN_FILE};
-use crate::files::lock::LOCK_FILE;
+use crate::files::lock::{DirectoryLock, LOCK_FILE};
 use crate::files::{self, FileError};
 use crate::models::Model;
 use crate::sources::{ClassChange, ClassList, LeftOut};
@@ -41,7 +41,7 @@ pub fn read_command(directory: &Path) -> Result<Option<String>, FileError> {
 
 /// Whether something is in the way of a new run. What a run leaves that was killed before its options
 /// were written is not: nothing could go on with it.
-pub(super) fn is_taken(out: &Path) -> bool {
+fn is_taken(out: &Path) -> bool {
     let began = out.join(RUN_FILE).exists();
     let is_leftover = |path: &Path| {
         let name = path.file_name().unwrap_or_default();
@@ -49,6 +49,19 @@ pub(super) fn is_taken(out: &Path) -> bool {
         !began && (written_first || files::is_partial(path))
     };
     out.is_file() || fs::read_dir(out).is_ok_and(|entries| entries.flatten().any(|entry| !is_leftover(&entry.path())))
+}
+
+/// Checks that a new run can take a directory.
+///
+/// # Errors
+/// What is there, or who works there.
+pub fn check_free(out: &Path) -> Result<(), FitError> {
+    DirectoryLock::check(out)?;
+    match is_taken(out) {
+        true if out.join(RUN_FILE).is_file() => Err(FitError::OutputIsARun(out.to_owned())),
+        true => Err(FitError::OutputTaken(out.to_owned())),
+        false => Ok(()),
+    }
 }
 
 /// Removes the half-written files of a run that was killed.
