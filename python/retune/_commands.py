@@ -20,6 +20,7 @@ from ._results import (
     Audit,
     Comparison,
     Curve,
+    Estimate,
     Evaluations,
     Plan,
     Predictions,
@@ -132,6 +133,7 @@ def fit(
     Raises `retune.Error` for a mistake, `retune.NotFoundError` for what is not there, `retune.Diverged`, and
     `KeyboardInterrupt` after a checkpoint, with which `retune.resume` goes on.
     """
+    _refuse_dry_run(options, "retune.plan")
     session = _Session(model, data, options)
     if overwrite and out is not None and (Path(out) / "run.toml").is_file():
         _remove(Path(out))
@@ -178,6 +180,7 @@ def compare(
     With `engine="ray"`, the machines of a Ray cluster make the runs, in `parts` tasks (as many as it has processors) that take
     `threads` processors each (one). The tables are the same.
     """
+    _refuse_dry_run(options, "retune.estimate")
     session = _Session(model, data, options)
     if engine is not None:
         keywords = _on_cluster(session, engine)
@@ -186,6 +189,17 @@ def compare(
         session.keywords = keywords
     document, text = session.run("compare", out=out)
     return Comparison(document, text, _outcome(out), tuple(session.held))
+
+
+def estimate(model: Any = None, data: Any = None, **options: Unpack[CompareOptions]) -> Estimate:
+    """Estimates how long a comparison takes and how much memory it needs, and trains nothing."""
+    return Estimate(*_Session(model, data, options).run("estimate", "compare", dry_run=True))
+
+
+def _refuse_dry_run(options: Mapping[str, Any], function: str) -> None:
+    """What a dry run finds is no run and no comparison."""
+    if options.get("dry_run"):
+        raise TypeError(f"dry_run is not for Python: {function}(model, data) estimates time and memory")
 
 
 def plan(model: Any = None, data: Any = None, **options: Unpack[PlanOptions]) -> Plan:

@@ -294,7 +294,6 @@ class FitOptions(TypedDict, total=False):
     eval: Mapping[str, Any] | None
     config: Path | None
     from_: Any | None
-    dry_run: bool | None
     log_to: Literal['tensorboard'] | None
     no_report: bool | None
     method: Literal['lp', 'ft', 'lp-ft', 'freeze-embed', 'surgical', 'auto-rgn', 'auto-snr', 'discriminative', 'ulmfit', 'wise-ft', 'uniform-soup', 'greedy-soup', 'l2-sp', 'norms', 'biases', 'lora'] | None

@@ -288,6 +288,33 @@ class Plan(Result):
 
 
 @dataclass(frozen=True, repr=False, eq=False)
+class Estimate(Result):
+    """What a comparison would take."""
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of all runs, one after the other."""
+        return float(self.document["seconds"])
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """Memory of the largest run at its peak; `None` where the system does not tell."""
+        found = self.document["memory_bytes"]
+        return None if found is None else int(found)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """One row for each method."""
+        rows = [
+            {"method": found["label"], "runs": found["runs"], "seconds of a run": found["run"]["seconds"]}
+            for found in self.document["methods"]
+        ]
+        return pandas_module().DataFrame(rows)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escaped(self.text)}</pre>"
+
+
+@dataclass(frozen=True, repr=False, eq=False)
 class Advice(Result):
     """Which layers to tune, with the evidence."""
 

@@ -51,6 +51,10 @@ def test_comparisons_curves_and_soups(backbone: str, photos: Path, shifted: Path
     matplotlib = pytest.importorskip("matplotlib")
     matplotlib.use("Agg")
     options = {"methods": ["lp", "ft"], "epochs": 1, "lr": 1e-3, "quiet": True, "no_report": True}
+    estimate = retune.estimate(backbone, photos, seeds=2, **options)
+    assert list(estimate.to_pandas()["runs"]) == [2, 2] and estimate.seconds > 0 and "About " in estimate._repr_html_()
+    with pytest.raises(TypeError, match="retune.estimate"):
+        retune.compare(backbone, photos, dry_run=True)  # type: ignore[call-arg]
     comparison = retune.compare(backbone, photos, eval={"deployed": shifted}, out=tmp_path / "runs", seeds=2, **options)
     assert len(comparison.runs) == 4
     assert set(comparison.to_pandas()["method"]) == {"lp", "ft"}

@@ -5,6 +5,7 @@
 //!                                                                     └─ page: the report
 //! ```
 
+pub mod dry_run;
 mod estimates;
 pub mod findings;
 pub mod judgments;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use retune::compare::runner::{self, CompareError, CompareOptions, Making};
-use retune::compare::{findings, table};
+use retune::compare::{dry_run, findings, table};
 use retune::features::Shard;
 use retune::methods::layers::LayerSelection;
 use retune::methods::{Method, MethodSpec};
@@ -21,7 +21,7 @@ use crate::arguments::parse;
 use crate::arguments::run::RunArguments;
 use crate::arguments::training::TrainingArguments;
 use crate::failure::{Failure, resuming};
-use crate::output::{Console, results};
+use crate::output::{Console, estimate, results};
 
 /// Options of `retune compare`.
 #[derive(Args)]
@@ -39,6 +39,9 @@ pub struct CompareArguments {
     /// Resume this comparison with its original options
     #[arg(long, value_name = "DIR", help_heading = "Data")]
     resume: Option<PathBuf>,
+    /// Show an estimate of time and memory for each method, and train nothing
+    #[arg(long, help_heading = "Data", conflicts_with_all = ["resume", "shard"])]
+    dry_run: bool,
     /// Do not write report.html and pictures
     #[arg(long, help_heading = "Data")]
     no_report: bool,
@@ -73,6 +76,12 @@ struct ShardDocument<'a> {
 
 /// Makes the runs and prints the table.
 pub fn run(arguments: &CompareArguments, console: &Console) -> Result<(), Failure> {
+    if arguments.dry_run {
+        let options = options(arguments, console)?;
+        arguments.out.as_deref().map_or(Ok(()), |out| options.check_directory(out))?;
+        let estimate = dry_run::dry_run(&options, &console.progress)?;
+        return console.print(&estimate, || estimate::describe_comparison(&estimate, arguments.jobs));
+    }
     let (options, out) = match &arguments.resume {
         Some(out) => (CompareOptions::read(out)?, out),
         None => {

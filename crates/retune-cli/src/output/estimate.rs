@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanCount, HumanDuration};
-use retune::train::estimate::{Estimate, PhaseEstimate};
+use retune::compare::dry_run::{ComparisonEstimate, MethodEstimate};
+use retune::train::estimate::{Estimate, ImageCounts, PhaseEstimate};
+use retune::wording::counted;
 
 use super::color::bold;
 use super::table::{Align, Table};
@@ -26,12 +28,44 @@ pub fn describe(estimate: Option<&Estimate>) -> String {
         table.row([name((number, phase)), passes, rate, duration(phase.seconds)]);
     }
     table.row(["evaluation".to_owned(), "1".into(), String::new(), duration(estimate.evaluation_seconds)]);
-    let images = estimate.images;
     let memory = estimate.memory_bytes.map(|bytes| format!(" and {} of memory", HumanBytes(bytes))).unwrap_or_default();
     let total = bold(&format!("About {}{memory}", duration(estimate.seconds)));
     format!(
-        "{table}\n{total}, for {} training, {} validation, and {} evaluation images.\nThis is an estimate: one step of each \
-         phase on random images, multiplied. Decoding images comes on top, and other programs slow it down.\n",
+        "{table}\n{total}, for {}.\nThis is an estimate: one step of each phase on random images, multiplied. Decoding images \
+         comes on top, and other programs slow it down.\n",
+        counts(estimate.images),
+    )
+}
+
+/// The estimate of a comparison as a table. So many runs are in memory at once.
+pub fn describe_comparison(estimate: &ComparisonEstimate, jobs: usize) -> String {
+    let mut table = Table::new([
+        ("method", Align::Left),
+        ("runs", Align::Right),
+        ("passes", Align::Right),
+        ("time of a run", Align::Right),
+        ("time", Align::Right),
+    ]);
+    for MethodEstimate { label, runs, run } in &estimate.methods {
+        let passes: usize = run.phases.iter().map(|phase| phase.epochs).sum();
+        let (one, all) = (duration(run.seconds), duration(*runs as f64 * run.seconds));
+        table.row([label.clone(), runs.to_string(), passes.to_string(), one, all]);
+    }
+    let memory = estimate.memory_bytes.map(|bytes| bytes * jobs.min(estimate.runs()) as u64);
+    let memory = memory.map(|bytes| format!(" and {} of memory", HumanBytes(bytes))).unwrap_or_default();
+    let total = bold(&format!("About {}{memory}", duration(estimate.seconds)));
+    let images = estimate.methods.first().map(|method| counts(method.run.images)).unwrap_or_default();
+    format!(
+        "{table}\n{total}, for {} with {images}.\nThis is an estimate: one step of each phase on random images, multiplied. Decoding \
+         images comes on top, and other programs slow it down. Runs share decoded images and features, which saves time.\n",
+        counted(estimate.runs(), "run"),
+    )
+}
+
+/// The images of a run.
+fn counts(images: ImageCounts) -> String {
+    format!(
+        "{} training, {} validation, and {} evaluation images",
         HumanCount(images.train as u64),
         HumanCount(images.validation as u64),
         HumanCount(images.evaluation as u64),
@@ -48,8 +82,6 @@ fn duration(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use retune::train::estimate::ImageCounts;
-
     use super::*;
 
     #[test]

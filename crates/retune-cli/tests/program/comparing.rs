@@ -60,6 +60,25 @@ fn a_comparison_makes_runs_tables_and_pictures_and_repeats_nothing() {
     assert!(workplace.refuses("compare --resume data").contains("not a comparison"));
 }
 
+#[test]
+fn a_comparison_says_how_long_it_would_take() {
+    let workplace = Workplace::new();
+    let text = workplace.succeeds(&compare("--methods lp,lp-ft --seeds 3 --dry-run --out new"));
+    for part in ["lp-ft      3       3", "About ", "of memory, for 6 runs", "10 validation", "an estimate"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    // With a validation split of its own, the data leaves a linear probe nothing that a seed draws.
+    workplace.copy("data", "split/train");
+    workplace.copy("data", "split/val");
+    let line = compare("--methods lp,ft --seeds 3 --dry-run --json").replace("--data data", "--data split");
+    let document = workplace.json(&line);
+    let runs: Vec<_> = document["methods"].as_array().unwrap().iter().map(|method| method["runs"].as_u64()).collect();
+    assert_eq!(runs, [Some(1), Some(3)], "{document}");
+    assert!(!workplace.path("new").exists());
+    assert!(workplace.refuses(&format!("{line} --out split")).contains("is not a comparison"));
+    assert!(workplace.refuses("compare --resume split --dry-run").contains("cannot be used with"));
+}
+
 /// A text with its times, which differ from run to run, left out.
 fn without_times(text: &[u8]) -> String {
     let text = String::from_utf8(text.to_vec()).unwrap();

@@ -17,9 +17,11 @@ use crate::features::Shard;
 use crate::files::lock::{DirectoryLock, LOCK_FILE, LockError};
 use crate::files::{self, FileError};
 use crate::methods::{MethodOptions, MethodSpec};
+use crate::models::Model;
 use crate::monitor::Monitor;
+use crate::plan::Plan;
 use crate::report::pictures::{self, MissingPicture, Pictures};
-use crate::run::{self, FitError, FitOptions, PLOTS_FOLDER, PlanSource, Summary};
+use crate::run::{self, FitData, FitError, FitOptions, PLOTS_FOLDER, PlanSource, Summary};
 use crate::sources::{ReadImages, SplitName};
 use crate::train::{Shared, TrainError};
 
@@ -81,7 +83,7 @@ pub enum CompareError {
 impl CompareError {
     /// Whether the user stopped it.
     pub fn is_interruption(&self) -> bool {
-        matches!(self, Self::Run { source, .. } if source.is_interruption())
+        matches!(self, Self::Run { source, .. } | Self::Fit(source) if source.is_interruption())
     }
 
     fn is_divergence(&self) -> bool {
@@ -117,34 +119,36 @@ impl CompareOptions {
         toml::from_str(&files::read_text(&path)?).map_err(reason)
     }
 
-    /// Finds mistakes early that would otherwise show only when a later run starts. Returns the methods in whose runs
-    /// nothing depends on the seed.
-    fn check(&self) -> Result<BTreeSet<String>, CompareError> {
-        let check = || -> Result<BTreeSet<String>, FitError> {
-            let (model, _) = run::open(&self.fit)?;
+    /// Finds mistakes early that would otherwise show only when a later run starts.
+    pub(super) fn planned(&self) -> Result<Planned, CompareError> {
+        let planned = || -> Result<Planned, FitError> {
+            let (model, data) = run::open(&self.fit)?;
             let source = self.fit.open_source(&self.fit.data)?;
+            let plans = self.methods.iter().map(|spec| run::settled_plan(&self.fit, &self.plan(spec), &model));
+            let plans = plans.collect::<Result<_, _>>()?;
             let draws = self.fit.model.from_scratch || !source.splits.contains_key(&SplitName::Validation);
-            let mut without_seed = BTreeSet::new();
-            for spec in &self.methods {
-                let plan = run::settled_plan(&self.fit, &self.plan(spec), &model)?;
-                if !draws && plan.is_deterministic() {
-                    without_seed.insert(spec.label());
-                }
-            }
-            Ok(without_seed)
+            Ok(Planned { model, data, plans, draws })
         };
-        check().map_err(|error| CompareError::Fit(Box::new(error)))
+        planned().map_err(|error| CompareError::Fit(Box::new(error)))
+    }
+
+    /// The methods in whose runs nothing depends on the seed.
+    fn without_seed(&self) -> Result<BTreeSet<String>, CompareError> {
+        let planned = self.planned()?;
+        let repeated = self.methods.iter().zip(&planned.plans).filter(|(_, plan)| !planned.follows_seed(plan));
+        Ok(repeated.map(|(spec, _)| spec.label()).collect())
     }
 
     fn plan(&self, spec: &MethodSpec) -> PlanSource {
         PlanSource::Method(spec.method, spec.options(&self.method_options))
     }
 
-    /// Writes the options, or checks that the existing ones are the same. Methods and seeds may differ; runs that are
-    /// no longer asked for stay on the disk.
-    fn claim(&self, out: &Path) -> Result<(), CompareError> {
-        let path = out.join(OPTIONS_FILE);
-        if path.is_file() {
+    /// Checks that the directory holds a comparison with these options, or nothing. Methods and seeds may differ.
+    ///
+    /// # Errors
+    /// What else is there.
+    pub fn check_directory(&self, out: &Path) -> Result<(), CompareError> {
+        if out.join(OPTIONS_FILE).is_file() {
             let before = Self::read(out)?;
             if let Some(differs) = self.difference(&before) {
                 return Err(CompareError::OtherOptions { path: out.to_owned(), differs });
@@ -152,6 +156,13 @@ impl CompareOptions {
         } else if out.is_file() || holds_something(out) {
             return Err(CompareError::OutputTaken(out.to_owned()));
         }
+        Ok(())
+    }
+
+    /// Writes the options. Runs that are no longer asked for stay on the disk.
+    fn claim(&self, out: &Path) -> Result<(), CompareError> {
+        self.check_directory(out)?;
+        let path = out.join(OPTIONS_FILE);
         files::create_folder(out)?;
         let text = toml::to_string(self)
             .map_err(|error| CompareError::Text { path: path.clone(), reason: error.to_string() })?;
@@ -180,6 +191,23 @@ impl CompareOptions {
     fn train_for(&self, seed: u64) -> crate::train::options::TrainOptions {
         // The number of threads changes no result.
         crate::train::options::TrainOptions { seed, threads: 1, ..self.fit.train.clone() }
+    }
+}
+
+/// What the runs of a comparison start from.
+pub(super) struct Planned {
+    pub model: Model,
+    pub data: FitData,
+    /// One for each method.
+    pub plans: Vec<Plan>,
+    /// Whether the seed draws weights or the images of validation.
+    draws: bool,
+}
+
+impl Planned {
+    /// Whether the runs of a plan differ from seed to seed.
+    pub fn follows_seed(&self, plan: &Plan) -> bool {
+        self.draws || !plan.is_deterministic()
     }
 }
 
@@ -278,7 +306,7 @@ pub fn run(
     monitor: &dyn Monitor,
 ) -> Result<Comparison, CompareError> {
     DirectoryLock::check(out)?;
-    let without_seed = options.check()?;
+    let without_seed = options.without_seed()?;
     options.claim(out)?;
     let lock = DirectoryLock::acquire(out)?;
     lock.warn_without_lock(monitor);
@@ -305,7 +333,7 @@ pub fn run_shard(
     making: Making,
     monitor: &dyn Monitor,
 ) -> Result<Vec<PathBuf>, CompareError> {
-    let without_seed = options.check()?;
+    let without_seed = options.without_seed()?;
     // Others work in the directory too; each run has a lock of its own.
     options.claim(out)?;
     let jobs = jobs(options, &without_seed, out).into_iter().enumerate();
