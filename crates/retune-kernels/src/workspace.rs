@@ -4,36 +4,46 @@ use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
-/// Values from which a block is large: a mebibyte. Threads share large blocks, of which a kernel uses one or two at once; each
-/// thread has small ones of its own, which it asks for all the time.
+/// Values from which a block is large: a mebibyte. Threads share large blocks; each has small ones of its own, which it asks for
+/// all the time.
 const LARGE: usize = 1 << 18;
 /// A use takes a block of at most so many times its length. If small uses took large blocks, large uses would make more of them.
 const MOST_TIMES: usize = 2;
-/// Most free blocks that are kept, of a thread and of all: more than a kernel uses at once.
-const KEPT: usize = 16;
+/// Most free small blocks that a thread keeps, and most free large ones. Winograd's algorithm has the weights of a layer in up to
+/// 32 blocks at once. What is not kept is cleared when it is asked for anew.
+const KEPT_SMALL: usize = 16;
+const KEPT_LARGE: usize = 64;
 
 thread_local! {
-    static SMALL: RefCell<Free> = const { RefCell::new(Free(Vec::new())) };
+    static SMALL: RefCell<Free> = const { RefCell::new(Free::keeping(KEPT_SMALL)) };
 }
 
-static LARGE_BLOCKS: Mutex<Free> = Mutex::new(Free(Vec::new()));
+static LARGE_BLOCKS: Mutex<Free> = Mutex::new(Free::keeping(KEPT_LARGE));
 
-/// Free blocks, the one that was used last at the end.
-struct Free(Vec<Vec<f32>>);
+/// Free blocks.
+struct Free {
+    /// The one that was used last is at the end.
+    blocks: Vec<Vec<f32>>,
+    most: usize,
+}
 
 impl Free {
+    const fn keeping(most: usize) -> Self {
+        Self { blocks: Vec::new(), most }
+    }
+
     /// The smallest that is large enough, and not much larger.
     fn take(&mut self, length: usize) -> Option<Vec<f32>> {
         let fits = |values: &Vec<f32>| (length..=MOST_TIMES * length).contains(&values.len());
-        let fitting = self.0.iter().enumerate().filter(|(_, values)| fits(values));
+        let fitting = self.blocks.iter().enumerate().filter(|(_, values)| fits(values));
         let smallest = fitting.min_by_key(|(_, values)| values.len()).map(|(place, _)| place)?;
-        Some(self.0.remove(smallest))
+        Some(self.blocks.remove(smallest))
     }
 
     /// Keeps a block. Returns the one that nothing has used for longest, if there are too many.
     fn keep(&mut self, values: Vec<f32>) -> Option<Vec<f32>> {
-        self.0.push(values);
-        (self.0.len() > KEPT).then(|| self.0.remove(0))
+        self.blocks.push(values);
+        (self.blocks.len() > self.most).then(|| self.blocks.remove(0))
     }
 }
 
@@ -81,7 +91,7 @@ impl DerefMut for Workspace {
 
 #[cfg(test)]
 mod tests {
-    use super::{Free, KEPT, LARGE, Workspace};
+    use super::{Free, LARGE, Workspace};
 
     #[test]
     fn room_is_used_again_and_has_the_length_that_was_asked_for() {
@@ -97,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_small_use_leaves_large_blocks_alone() {
-        let mut free = Free(Vec::new());
+        let mut free = Free::keeping(3);
         for length in [100, 49, 1000] {
             assert!(free.keep(vec![0.0; length]).is_none());
         }
@@ -108,8 +118,8 @@ mod tests {
 
     #[test]
     fn what_nothing_uses_is_not_kept_forever() {
-        let mut free = Free(Vec::new());
-        assert!((1..=KEPT).all(|length| free.keep(vec![0.0; length]).is_none()));
+        let mut free = Free::keeping(3);
+        assert!((1..=3).all(|length| free.keep(vec![0.0; length]).is_none()));
         let used = free.take(1).unwrap();
         assert!(free.keep(used).is_none());
         assert_eq!(free.keep(vec![0.0; 1000]).unwrap().len(), 2);
