@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::runner::{CompareError, CompareOptions};
 use crate::monitor::Monitor;
 use crate::train::TrainError;
-use crate::train::estimate::{Estimate, estimate};
+use crate::train::estimate::{Estimate, MemoryBefore, estimate_since};
 
 /// What the runs of a method would take.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -14,7 +14,7 @@ pub struct MethodEstimate {
     pub label: String,
     /// How many runs: one for each seed, or one in all if nothing in them is random.
     pub runs: usize,
-    /// One of them.
+    /// One of them. Its memory is that of the method that takes most so far.
     pub run: Estimate,
 }
 
@@ -44,13 +44,13 @@ pub fn dry_run(options: &CompareOptions, monitor: &dyn Monitor) -> Result<Compar
     let planned = options.planned()?;
     let images = planned.data.image_counts();
     monitor.start_counting("measuring steps", planned.plans.len(), "methods");
-    let mut methods = Vec::new();
+    let (before, mut methods) = (MemoryBefore::now(), Vec::new());
     for (spec, plan) in options.methods.iter().zip(&planned.plans) {
         if monitor.canceled() {
             return Err(CompareError::Fit(Box::new(TrainError::Interrupted.into())));
         }
         let runs = if planned.follows_seed(plan) { options.seeds.len() } else { 1 };
-        let run = estimate(plan, &planned.model, images, &options.fit.train);
+        let run = estimate_since(before, plan, &planned.model, images, &options.fit.train);
         methods.push(MethodEstimate { label: spec.label(), runs, run });
         monitor.advance(1);
     }

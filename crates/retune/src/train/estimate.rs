@@ -61,11 +61,33 @@ pub struct Estimate {
     pub memory_bytes: Option<u64>,
 }
 
+/// Memory that the process takes before its first step, in bytes; `None` where the system does not tell.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryBefore(Option<u64>);
+
+impl MemoryBefore {
+    /// What it takes now.
+    pub fn now() -> Self {
+        Self(memory("VmRSS:"))
+    }
+}
+
 /// Measures a step of each phase of the plan, and multiplies. Nothing of the model changes.
 pub fn estimate(plan: &Plan, model: &Model, images: ImageCounts, options: &TrainOptions) -> Estimate {
+    estimate_since(MemoryBefore::now(), plan, model, images, options)
+}
+
+/// The same after steps of other plans, whose memory waits to be used again: it is part of the peak and not of what was there
+/// before. So the memory is that of the plan that takes most so far.
+pub fn estimate_since(
+    before: MemoryBefore,
+    plan: &Plan,
+    model: &Model,
+    images: ImageCounts,
+    options: &TrainOptions,
+) -> Estimate {
     let n = MEASURED_IMAGES.min(options.batch_size).max(1);
     let batch = random_batch(model, n);
-    let before = memory("VmRSS:");
     let whole = forward(model, &batch, model.blocks().len());
     let mut phases = Vec::new();
     let mut trained_scalars = 0;
@@ -75,7 +97,7 @@ pub fn estimate(plan: &Plan, model: &Model, images: ImageCounts, options: &Train
         phases.push(found);
     }
     let evaluation_seconds = (images.validation + images.evaluation) as f64 * whole;
-    let measured = before.zip(memory("VmHWM:")).map(|(before, peak)| {
+    let measured = before.0.zip(memory("VmHWM:")).map(|(before, peak)| {
         let gradients = 4 * trained_scalars as u64;
         let of_images = peak.saturating_sub(before).saturating_sub(gradients) / n as u64;
         let at_once = options.at_once().map_or(options.batch_size, usize::from).min(options.batch_size) as u64;
