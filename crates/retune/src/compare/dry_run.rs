@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::runner::{CompareError, CompareOptions};
 use crate::monitor::Monitor;
 use crate::train::TrainError;
-use crate::train::estimate::{Estimate, MemoryBefore, estimate_since};
+use crate::train::estimate::{Estimate, MemorySoFar, estimate_after};
 
 /// What the runs of a method would take.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -44,13 +44,13 @@ pub fn dry_run(options: &CompareOptions, monitor: &dyn Monitor) -> Result<Compar
     let planned = options.planned()?;
     let images = planned.data.image_counts();
     monitor.start_counting("measuring steps", planned.plans.len(), "methods");
-    let (before, mut methods) = (MemoryBefore::now(), Vec::new());
+    let (mut memory, mut methods) = (MemorySoFar::now(), Vec::new());
     for (spec, plan) in options.methods.iter().zip(&planned.plans) {
         if monitor.canceled() {
             return Err(CompareError::Fit(Box::new(TrainError::Interrupted.into())));
         }
         let runs = if planned.follows_seed(plan) { options.seeds.len() } else { 1 };
-        let run = estimate_since(before, plan, &planned.model, images, &options.fit.train);
+        let run = estimate_after(&mut memory, plan, &planned.model, images, &options.fit.train);
         methods.push(MethodEstimate { label: spec.label(), runs, run });
         monitor.advance(1);
     }

@@ -61,26 +61,31 @@ pub struct Estimate {
     pub memory_bytes: Option<u64>,
 }
 
-/// Memory that the process takes before its first step, in bytes; `None` where the system does not tell.
+/// What is known of the process's memory while the steps of several plans are measured.
 #[derive(Clone, Copy, Debug)]
-pub struct MemoryBefore(Option<u64>);
+pub struct MemorySoFar {
+    /// Bytes before the first step; `None` where the system does not tell.
+    before: Option<u64>,
+    /// Most scalars that a plan has trained.
+    trained_scalars: usize,
+}
 
-impl MemoryBefore {
-    /// What it takes now.
+impl MemorySoFar {
+    /// Before the first step.
     pub fn now() -> Self {
-        Self(memory("VmRSS:"))
+        Self { before: memory("VmRSS:"), trained_scalars: 0 }
     }
 }
 
 /// Measures a step of each phase of the plan, and multiplies. Nothing of the model changes.
 pub fn estimate(plan: &Plan, model: &Model, images: ImageCounts, options: &TrainOptions) -> Estimate {
-    estimate_since(MemoryBefore::now(), plan, model, images, options)
+    estimate_after(&mut MemorySoFar::now(), plan, model, images, options)
 }
 
 /// The same after steps of other plans, whose memory waits to be used again: it is part of the peak and not of what was there
 /// before. So the memory is that of the plan that takes most so far.
-pub fn estimate_since(
-    before: MemoryBefore,
+pub fn estimate_after(
+    so_far: &mut MemorySoFar,
     plan: &Plan,
     model: &Model,
     images: ImageCounts,
@@ -90,15 +95,14 @@ pub fn estimate_since(
     let batch = random_batch(model, n);
     let whole = forward(model, &batch, model.blocks().len());
     let mut phases = Vec::new();
-    let mut trained_scalars = 0;
     for phase in &plan.phases {
         let (found, scalars) = of_phase(phase, model, &batch, images, options, whole);
-        trained_scalars = trained_scalars.max(scalars);
+        so_far.trained_scalars = so_far.trained_scalars.max(scalars);
         phases.push(found);
     }
     let evaluation_seconds = (images.validation + images.evaluation) as f64 * whole;
-    let measured = before.0.zip(memory("VmHWM:")).map(|(before, peak)| {
-        let gradients = 4 * trained_scalars as u64;
+    let measured = so_far.before.zip(memory("VmHWM:")).map(|(before, peak)| {
+        let gradients = 4 * so_far.trained_scalars as u64;
         let of_images = peak.saturating_sub(before).saturating_sub(gradients) / n as u64;
         let at_once = options.at_once().map_or(options.batch_size, usize::from).min(options.batch_size) as u64;
         let moments = if options.optimizer.kind == OptimizerKind::Sgd { 1 } else { 2 };
