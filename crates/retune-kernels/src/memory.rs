@@ -31,8 +31,8 @@ const SLACK_PART: usize = 3;
 const TRIES: usize = 1000;
 
 /// The system's allocator for small blocks; large ones come from the operating system, in huge pages where it has them, and
-/// are kept for reuse when they are freed. Together with those in use they are little more than what was ever asked for at once,
-/// and at most a third more, or 64 MiB if a third is less, unless larger blocks than were asked for are in use.
+/// are kept for reuse when they are freed. Together with those in use, they take at most a third more than was ever asked for at
+/// once (64 MiB more if a third is less), unless blocks in use that are larger than their requests take more by themselves.
 ///
 /// ```
 /// #[global_allocator]
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kept_block_serves_what_needs_little_less() {
+    fn a_kept_block_serves_a_smaller_request() {
         let allocator = KeepLargeBlocks::new();
         let first = step(&allocator, &[56])[0];
         // 32 MB take it, and it waits with its own size again.
