@@ -30,10 +30,10 @@ FUNCTIONS = {
     "Advise": ("advise", {"model", "data"}),
     "Audit": ("audit", {"model", "data"}),
     "Cka": ("cka", {"model", "data"}),
-    "Compare": ("compare", {"model", "data", "out", "resume", "dry_run"}),
+    "Compare": ("compare", {"model", "data", "out", "resume"}),
     "Evaluate": ("eval", {"model", "data"}),
     "Features": ("features", {"model", "data", "layer", "out"}),
-    "Fit": ("fit", {"model", "data", "out", "resume", "dry_run"}),
+    "Fit": ("fit", {"model", "data", "out", "resume"}),
     "Load": ("layers", {"model", "tensors"}),
     "LrFind": ("lr-find", {"model", "data"}),
     "Plan": ("plan", {"model", "data", "toml"}),
@@ -76,7 +76,7 @@ def written() -> str:
         text += f"\nclass {name}Options(TypedDict, total=False):\n"
         text += f'    """Options of `retune {command}`."""\n\n'
         for option in options:
-            if option.keyword in own:
+            if option.keyword in own | _arguments.AS_FUNCTIONS:
                 continue
             assert not keyword.iskeyword(option.keyword)
             text += f"    {option.keyword}: {kind(option)} | None\n"

@@ -7,7 +7,7 @@ import inspect
 import json
 import keyword
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -143,6 +143,10 @@ def text(option: Option, value: Any) -> str:
     raise TypeError(f"{option.keyword} takes a value ({option.value}), not {type(value).__name__}")
 
 
+#: Options that have functions of their own in Python: `retune.plan` and `retune.estimate`.
+AS_FUNCTIONS = frozenset({"dry_run"})
+
+
 def documented(function: Any, command: str) -> Any:
     """The function with the command's options in its signature and docstring."""
     options = commands()[command].options
@@ -151,14 +155,14 @@ def documented(function: Any, command: str) -> Any:
     further = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option.python_default)
         for name, option in options.items()
-        if name not in own and not option.positional
+        if name not in own and name not in AS_FUNCTIONS and not option.positional
     ]
     function.__signature__ = inspect.Signature([*named, *further])
-    function.__doc__ = f"{inspect.getdoc(function)}\n\n{options_help(command, set())}"
+    function.__doc__ = f"{inspect.getdoc(function)}\n\n{options_help(command, AS_FUNCTIONS)}"
     return function
 
 
-def options_help(command: str, without: set[str]) -> str:
+def options_help(command: str, without: Collection[str]) -> str:
     """What the help says of every option, by headings."""
     lines, heading = [f"Options (those of `retune {command}`):"], object()
     for name, option in commands()[command].options.items():

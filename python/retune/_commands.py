@@ -197,9 +197,9 @@ def estimate(model: Any = None, data: Any = None, **options: Unpack[CompareOptio
 
 
 def _refuse_dry_run(options: Mapping[str, Any], function: str) -> None:
-    """What a dry run finds is no run and no comparison."""
+    """A dry run gives no run and no comparison."""
     if options.get("dry_run"):
-        raise TypeError(f"dry_run is not for Python: {function}(model, data) estimates time and memory")
+        raise TypeError(f"dry_run is an option of the command line; in Python, {function}(model, data) estimates time and memory")
 
 
 def plan(model: Any = None, data: Any = None, **options: Unpack[PlanOptions]) -> Plan:

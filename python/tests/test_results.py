@@ -53,6 +53,7 @@ def test_comparisons_curves_and_soups(backbone: str, photos: Path, shifted: Path
     options = {"methods": ["lp", "ft"], "epochs": 1, "lr": 1e-3, "quiet": True, "no_report": True}
     estimate = retune.estimate(backbone, photos, seeds=2, **options)
     assert list(estimate.to_pandas()["runs"]) == [2, 2] and estimate.seconds > 0 and "About " in estimate._repr_html_()
+    assert "dry_run" not in (retune.compare.__doc__ or "")
     with pytest.raises(TypeError, match="retune.estimate"):
         retune.compare(backbone, photos, dry_run=True)  # type: ignore[call-arg]
     comparison = retune.compare(backbone, photos, eval={"deployed": shifted}, out=tmp_path / "runs", seeds=2, **options)
