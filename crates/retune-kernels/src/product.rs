@@ -18,6 +18,7 @@ mod transposed;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) use self::bfloat16::Unit as Bfloat16Unit;
+use self::gather::Places;
 pub(crate) use self::gather::{Axis, Gather};
 pub(crate) use self::outer::{Side, outer_products, suits_outer};
 use self::panels::panel_width;
@@ -45,6 +46,9 @@ const ROWS_OF_TASK: usize = 480;
 const ROWS_OF_SMALL_TASK: usize = 96;
 /// Values of a task's rows that a second-level cache keeps while the task goes from panel to panel; 1 MiB.
 const VALUES_OF_TASK: usize = 1 << 18;
+
+/// Values of neighboring panels that a tile of rows meets one after the other: about as many as a first-level cache holds; 32 KiB.
+const VALUES_OF_PANELS: usize = 1 << 13;
 
 /// Rows that one task computes.
 fn rows_of_task(depth: usize) -> usize {
@@ -92,6 +96,9 @@ fn product(source: &[f32], panels: &Panels, output: Output, threads: Threads) {
 
 /// The two sides of a product, as a tile of it multiplies them.
 trait Factors<S: Simd>: Copy {
+    /// How many 32-bit values take as much room as a panel.
+    fn panel_len(&self) -> usize;
+
     /// `sums[r] += source[offsets[r]] · panels[panel, tap]`, of which the leading vectors; a negative offset stands for
     /// zeros.
     ///
@@ -116,6 +123,10 @@ struct SingleFactors<'a> {
 }
 
 impl<S: Simd> Factors<S> for SingleFactors<'_> {
+    fn panel_len(&self) -> usize {
+        self.panels.panel_len()
+    }
+
     #[inline(always)]
     unsafe fn add_tap<const ROWS: usize, const VECTORS: usize>(
         &self,
@@ -193,67 +204,82 @@ impl WithSimd for Task<'_, SingleFactors<'_>> {
 }
 
 impl<F> Task<'_, F> {
+    /// Panels stay in the first-level cache while rows pass by: one deep panel, or several shallow ones, so that a tile's rows
+    /// are looked up once for all of them, and its results are written side by side.
     #[inline(always)]
     fn run<S: Simd>(&self, simd: S)
     where
         F: Factors<S>,
     {
-        for panel in self.panels.clone() {
-            let is_narrow = self.output.columns - panel * panel_width::<S>() <= S::F32_LANES;
-            match (S::REGISTER_COUNT >= 32, is_narrow) {
-                (true, false) => self.tiles::<S, ROWS_OF_32_REGISTERS, 2>(simd, panel),
-                (true, true) => self.tiles::<S, ROWS_OF_32_REGISTERS, 1>(simd, panel),
-                (false, false) => self.tiles::<S, ROWS_OF_16_REGISTERS, 2>(simd, panel),
-                (false, true) => self.tiles::<S, ROWS_OF_16_REGISTERS, 1>(simd, panel),
+        let together = (VALUES_OF_PANELS / self.factors.panel_len().max(1)).max(1);
+        for first in self.panels.clone().step_by(together) {
+            let panels = first..self.panels.end.min(first + together);
+            match S::REGISTER_COUNT >= 32 {
+                true => self.tiles::<S, ROWS_OF_32_REGISTERS>(simd, panels),
+                false => self.tiles::<S, ROWS_OF_16_REGISTERS>(simd, panels),
             }
         }
     }
 
     #[inline(always)]
-    fn tiles<S: Simd, const ROWS: usize, const VECTORS: usize>(&self, simd: S, panel: usize)
+    fn tiles<S: Simd, const ROWS: usize>(&self, simd: S, panels: Range<usize>)
     where
         F: Factors<S>,
     {
         let mut row = self.rows.start;
         while row < self.rows.end {
-            let left = self.rows.end - row;
+            let (panels, left) = (panels.clone(), self.rows.end - row);
             row += if left >= ROWS {
-                self.tile::<S, ROWS, VECTORS>(simd, panel, row, ROWS)
+                self.tile::<S, ROWS>(simd, panels, row, ROWS)
             } else if left > 4 && ROWS > 8 {
-                self.tile::<S, 8, VECTORS>(simd, panel, row, left.min(8))
+                self.tile::<S, 8>(simd, panels, row, left.min(8))
             } else if left > 4 {
-                self.tile::<S, ROWS, VECTORS>(simd, panel, row, left)
+                self.tile::<S, ROWS>(simd, panels, row, left)
             } else if left > 1 {
-                self.tile::<S, 4, VECTORS>(simd, panel, row, left.min(4))
+                self.tile::<S, 4>(simd, panels, row, left.min(4))
             } else {
-                self.tile::<S, 1, VECTORS>(simd, panel, row, 1)
+                self.tile::<S, 1>(simd, panels, row, 1)
             };
         }
     }
 
-    /// One tile: `count` rows from `row` on, computed as `ROWS` of which the last may be idle.
+    /// One tile for each panel: `count` rows from `row` on, computed as `ROWS` of which the last may be idle.
     /// Returns how many.
     #[inline(always)]
-    fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
+    fn tile<S: Simd, const ROWS: usize>(&self, simd: S, panels: Range<usize>, row: usize, count: usize) -> usize
+    where
+        F: Factors<S>,
+    {
+        let places = self.output.gather.places::<ROWS>(row, count);
+        for panel in panels {
+            if self.output.columns - panel * panel_width::<S>() <= S::F32_LANES {
+                self.sums::<S, ROWS, 1>(simd, panel, &places, count);
+            } else {
+                self.sums::<S, ROWS, 2>(simd, panel, &places, count);
+            }
+        }
+        count
+    }
+
+    /// The sums of a tile's rows, of which the leading vectors of a panel, with what follows them.
+    #[inline(always)]
+    fn sums<S: Simd, const ROWS: usize, const VECTORS: usize>(
         &self,
         simd: S,
         panel: usize,
-        row: usize,
+        places: &Places<ROWS>,
         count: usize,
-    ) -> usize
-    where
+    ) where
         F: Factors<S>,
     {
         let gather = self.output.gather;
         let mut sums = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
-        let places = gather.places::<ROWS>(row, count);
         for tap in 0..gather.taps() {
-            let Some(offsets) = gather.offsets(&places, tap) else { continue };
+            let Some(offsets) = gather.offsets(places, tap) else { continue };
             // SAFETY: the factors have a row at every offset of the gather.
             unsafe { self.factors.add_tap(simd, &mut sums, offsets, (panel, tap)) };
         }
         self.output.finish(simd, sums, panel, &places.destination[..count]);
-        count
     }
 }
 
@@ -312,34 +338,43 @@ impl Output<'_> {
         rows: &[usize],
     ) {
         let width = VECTORS * S::F32_LANES;
-        let shift = self.epilogue.shift.map(|shift| S::as_simd_f32s(&shift[first..first + width]).0);
+        let Epilogue { shift, residual, limits, accumulate } = self.epilogue;
+        let Destination { offset, stride } = self.place;
+        let shift = shift.map(|shift| shift[first..first + width].as_ptr().cast::<[S::f32s; VECTORS]>());
+        let start = offset + first;
+        let len = rows.iter().max().map_or(0, |last| last * stride + width);
+        let out = self.destination.place(start, len);
+        let residual = residual.map(|residual| residual[start..start + len].as_ptr());
+        let limits = limits.map(|(low, high)| (simd.splat_f32s(low), simd.splat_f32s(high)));
         for (sums, row) in sums.iter().zip(rows) {
-            let mut sums = *sums;
-            let at = self.place.offset + row * self.place.stride + first;
-            if let Some(shift) = shift {
-                add(simd, &mut sums, shift);
-            }
-            if let Some(residual) = self.epilogue.residual {
-                add(simd, &mut sums, S::as_simd_f32s(&residual[at..at + width]).0);
-            }
-            if let Some((low, high)) = self.epilogue.limits {
-                for sum in &mut sums {
-                    *sum = simd.min_f32s(simd.max_f32s(*sum, simd.splat_f32s(low)), simd.splat_f32s(high));
+            let (mut sums, at) = (*sums, row * stride);
+            // SAFETY: all rows end where the last does or before, which is inside; vectors are read and written as they lie.
+            // Tasks have different rows or panels, so no other task touches this part.
+            unsafe {
+                if let Some(shift) = shift {
+                    add(simd, &mut sums, &shift.read_unaligned());
                 }
+                if let Some(residual) = residual {
+                    add(simd, &mut sums, &residual.add(at).cast::<[S::f32s; VECTORS]>().read_unaligned());
+                }
+                if let Some((low, high)) = limits {
+                    for sum in &mut sums {
+                        *sum = simd.min_f32s(simd.max_f32s(*sum, low), high);
+                    }
+                }
+                let out = out.add(at).cast::<[S::f32s; VECTORS]>();
+                if accumulate {
+                    add(simd, &mut sums, &out.read_unaligned());
+                }
+                out.write_unaligned(sums);
             }
-            // SAFETY: tasks have different rows or panels, so no other task touches this part.
-            let (out, _) = S::as_mut_simd_f32s(unsafe { self.destination.part(at, width) });
-            if self.epilogue.accumulate {
-                add(simd, &mut sums, out);
-            }
-            out.copy_from_slice(&sums);
         }
     }
 }
 
 /// `sums += values`.
 #[inline(always)]
-fn add<S: Simd, const VECTORS: usize>(simd: S, sums: &mut [S::f32s; VECTORS], values: &[S::f32s]) {
+fn add<S: Simd, const VECTORS: usize>(simd: S, sums: &mut [S::f32s; VECTORS], values: &[S::f32s; VECTORS]) {
     for (sum, value) in sums.iter_mut().zip(values) {
         *sum = simd.add_f32s(*sum, *value);
     }

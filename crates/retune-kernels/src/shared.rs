@@ -41,7 +41,6 @@ impl<'a> SharedSlice<'a> {
     ///
     /// # Panics
     /// If it goes past the end.
-    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub fn place(&self, start: usize, length: usize) -> *mut f32 {
         assert!(start <= self.length && length <= self.length - start, "a part inside the slice");

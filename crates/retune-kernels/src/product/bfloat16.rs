@@ -221,6 +221,10 @@ pub(super) struct PairFactors<'a> {
 }
 
 impl Factors<V4> for PairFactors<'_> {
+    fn panel_len(&self) -> usize {
+        self.panels.taps * self.panels.depth.div_ceil(2) * WIDTH
+    }
+
     #[inline(always)]
     unsafe fn add_tap<const ROWS: usize, const VECTORS: usize>(
         &self,

@@ -113,6 +113,11 @@ impl Panels {
         self.columns.div_ceil(self.width)
     }
 
+    /// Values of each panel.
+    pub fn panel_len(&self) -> usize {
+        self.taps * self.depth * self.width
+    }
+
     /// The weights of a tap in a panel: `depth` times a panel's width.
     #[inline(always)]
     pub fn tap(&self, panel: usize, tap: usize) -> *const f32 {
