@@ -407,16 +407,26 @@ impl<'a> Reading<'a> {
         if (height, width) == shape.input && (top, left) == (0, 0) {
             return Self::Lines { padded: x.into(), height, width };
         }
-        let channels = shape.inputs;
-        let mut padded = vec![0.0; shape.batch * height * width * channels];
-        let copied = shape.input.1.min(width.saturating_sub(left)) * channels;
-        for image in 0..shape.batch {
-            for y in 0..shape.input.0.min(height.saturating_sub(top)) {
-                let from = (image * shape.input.0 + y) * shape.input.1 * channels;
-                let to = ((image * height + y + top) * width + left) * channels;
-                padded[to..to + copied].copy_from_slice(&x[from..from + copied]);
-            }
-        }
+        let line = width * shape.inputs;
+        let before = left.min(width) * shape.inputs;
+        let copied = shape.input.1 * shape.inputs;
+        let line_of = |line: usize| {
+            let (image, y) = (line / height, (line % height).checked_sub(top).filter(|y| *y < shape.input.0)?);
+            Some(&x[(image * shape.input.0 + y) * copied..][..copied])
+        };
+        let fill = |padded: &SharedSlice| {
+            (0..shape.batch * height).into_par_iter().for_each(|index| {
+                // SAFETY: every task has a line of its own.
+                let to = unsafe { padded.part(index * line, line) };
+                let from = line_of(index).unwrap_or_default();
+                let end = line.min(before + from.len());
+                to[..before].fill(0.0);
+                to[before..end].copy_from_slice(&from[..end - before]);
+                to[end..].fill(0.0);
+            });
+        };
+        // SAFETY: every line is written whole.
+        let padded = unsafe { filled(shape.batch * height * line, fill) };
         Self::Lines { padded: padded.into(), height, width }
     }
 
