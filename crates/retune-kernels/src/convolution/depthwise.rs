@@ -1,10 +1,12 @@
 //! Depthwise convolution: every channel is convolved with a window of its own. There is no matrix
 //! product in it; channels are the vectors.
 //!
-//! A band of the source is first copied with its padding, so that no window crosses a border, and
-//! with its channels filled up to whole vectors. The gradient of the input is a convolution too, of
-//! the output's gradient with the window turned round; where windows move by several places, only some taps of a window see
-//! a place of that gradient, and those of its neighbors at that distance.
+//! Lines of the source are copied with their padding, so that no window crosses a border. The copy has strips of channels:
+//! neighboring pixels of a strip lie side by side, at distances that the compiler knows. It keeps no more lines than a window
+//! has.
+//!
+//! The gradient of the input is a convolution too, of the output's gradient with the window turned round. Where windows move by
+//! several places, only some taps of a window see a place of that gradient, and those of its neighbors at that distance.
 
 use std::ops::Range;
 
@@ -17,15 +19,19 @@ use crate::shared::SharedSlice;
 use crate::vectors::{load, store};
 use crate::workspace::Workspace;
 
-/// Neighboring pixels that are computed together, so that a weight is read once for all of them.
-const PIXELS: usize = 8;
-/// Values of a band's copy: half of what a second-level cache usually holds.
-const BAND: usize = 1 << 16;
-/// Channels are filled up to a multiple of this, a whole vector of any instruction set.
-const LANES: usize = 16;
+/// Neighboring windows that are computed together, so that a weight is read once for all of them.
+const TOGETHER: usize = 8;
+/// The same on lines that have fewer.
+const FEWER_TOGETHER: usize = 4;
+/// Channels of a strip: a cache line, and a whole vector of any instruction set.
+const STRIP: usize = 16;
+/// Lines of windows that one task computes. The lines that several tasks see are copied by each.
+const LINES_OF_BAND: usize = 32;
+/// Values that a task copies of the source at a time: half of what a second-level cache usually holds.
+const COPY: usize = 1 << 16;
 
 pub(super) fn forward(shape: &ConvolutionShape, x: &[f32], weight: &[f32], after: After, y: &SharedSlice) {
-    let weight = by_tap(shape, weight, after.scale, |tap| tap);
+    let weight = by_strip(shape, weight, after.scale, |tap| tap);
     WindowSum { layout: Layout::forward(shape), source: x, weight, after }.run(y);
 }
 
@@ -37,18 +43,19 @@ pub(super) fn input_gradient(
     dx: &SharedSlice,
 ) {
     let turned = |tap: usize| shape.window() - 1 - tap;
-    let weight = by_tap(shape, weight, scale, turned);
+    let weight = by_strip(shape, weight, scale, turned);
     WindowSum { layout: Layout::backward(shape), source: gradient, weight, after: After::default() }.run(dx);
 }
 
-/// `[channels, window]` to `[window, channels filled up]`, times the scale; tap `t` goes to `to(t)`.
-fn by_tap(shape: &ConvolutionShape, weight: &[f32], scale: Option<&[f32]>, to: impl Fn(usize) -> usize) -> Vec<f32> {
-    let (window, filled) = (shape.window(), shape.inputs.next_multiple_of(LANES));
-    let mut arranged = vec![0.0; window * filled];
+/// `[channels, window]` to `[strips, window, STRIP]`, times the scale; tap `t` goes to `to(t)`. Channels past the last are zeros.
+fn by_strip(shape: &ConvolutionShape, weight: &[f32], scale: Option<&[f32]>, to: impl Fn(usize) -> usize) -> Vec<f32> {
+    let window = shape.window();
+    let mut arranged = vec![0.0; shape.inputs.next_multiple_of(STRIP) * window];
     for (channel, taps) in weight.chunks_exact(window).enumerate() {
         let factor = scale.map_or(1.0, |scale| scale[channel]);
+        let strip = channel / STRIP * window * STRIP + channel % STRIP;
         for (tap, value) in taps.iter().enumerate() {
-            arranged[to(tap) * filled + channel] = value * factor;
+            arranged[strip + to(tap) * STRIP] = value * factor;
         }
     }
     arranged
@@ -59,8 +66,6 @@ fn by_tap(shape: &ConvolutionShape, weight: &[f32], scale: Option<&[f32]>, to: i
 struct Layout {
     batch: usize,
     channels: usize,
-    /// `channels` filled up to whole vectors.
-    filled: usize,
     kernel: usize,
     vertical: Direction,
     horizontal: Direction,
@@ -105,14 +110,19 @@ impl Direction {
         ((at * self.step + tap) as isize - self.before).div_euclid(self.spread as isize)
     }
 
-    /// The places that the windows of a range see, inside the source or not; `windows` must not be empty.
-    fn seen(&self, windows: &Range<usize>) -> Range<isize> {
-        self.place(windows.start, 0)..self.place(windows.end - 1, self.kernel - 1) + 1
+    /// The places that any window sees, inside the source or not; there must be windows.
+    fn seen(&self) -> Range<isize> {
+        self.place(0, 0)..self.place(self.destination - 1, self.kernel - 1) + 1
     }
 
     /// The first tap of a window that sees a place, where there is one below `kernel`. Its other taps follow `spread` apart.
     fn first_tap(&self, at: usize) -> usize {
         (self.before - (at * self.step) as isize).rem_euclid(self.spread as isize) as usize
+    }
+
+    /// How many taps from the first on see a place.
+    fn taps_from(&self, first: usize) -> usize {
+        self.kernel.saturating_sub(first).div_ceil(self.spread)
     }
 }
 
@@ -122,7 +132,6 @@ impl Layout {
         Self {
             batch: shape.batch,
             channels: shape.inputs,
-            filled: shape.inputs.next_multiple_of(LANES),
             kernel,
             vertical: Direction::forward(kernel, shape.input.0, output.0, stride, shape.vertical_padding.0),
             horizontal: Direction::forward(kernel, shape.input.1, output.1, stride, shape.horizontal_padding.0),
@@ -134,69 +143,163 @@ impl Layout {
         Self { vertical: forward.vertical.turned(), horizontal: forward.horizontal.turned(), ..forward }
     }
 
-    /// Columns of the source that any window sees, inside it or not.
-    fn columns(&self) -> Range<isize> {
-        self.horizontal.seen(&(0..self.horizontal.destination))
+    fn window(&self) -> usize {
+        self.kernel * self.kernel
     }
 
-    /// Columns of a padded copy. Not for inner loops: it divides.
-    fn padded_width(&self) -> usize {
-        self.columns().len()
+    fn strips(&self) -> usize {
+        self.channels.div_ceil(STRIP)
     }
 
-    /// Destination lines to a band.
-    fn band(&self) -> usize {
-        let Direction { step, spread, destination, .. } = self.vertical;
-        let lines = (BAND / (self.padded_width() * self.filled).max(1)).saturating_sub(self.kernel);
-        (lines * spread / step).clamp(1, destination.max(1))
+    /// The tasks that compute every `bands`-th part of the windows' lines: for each its image, its band and its strips. There
+    /// are enough for all threads, and each copies no more than stays in the cache.
+    fn tasks(&self, bands: usize) -> impl IndexedParallelIterator<Item = (usize, usize, Range<usize>)> {
+        let strips = self.strips();
+        let of_strip = self.kernel * self.horizontal.seen().len() * STRIP;
+        let few_enough = strips.div_ceil((COPY / of_strip.max(1)).max(1));
+        let for_threads = (4 * rayon::current_num_threads()).div_ceil(self.batch * bands);
+        let parts = for_threads.max(few_enough).clamp(1, strips);
+        (0..self.batch * bands * parts).into_par_iter().map(move |task| {
+            let (image, band, part) = (task / parts / bands, task / parts % bands, task % parts);
+            (image, band, share(part, parts, strips))
+        })
     }
 
-    fn bands(&self) -> usize {
-        self.vertical.destination.div_ceil(self.band())
+    /// The values of an image of a source or destination.
+    fn image<'a>(&self, values: &'a [f32], image: usize, (height, width): (usize, usize)) -> &'a [f32] {
+        let len = height * width * self.channels;
+        &values[image * len..][..len]
     }
 
-    fn lines_of_band(&self, band: usize) -> Range<usize> {
-        band * self.band()..self.vertical.destination.min((band + 1) * self.band())
-    }
-
-    /// The part of an image's source that the windows of `lines` see, with zeros for what lies outside.
-    fn padded(&self, source: &[f32], image: usize, lines: &Range<usize>) -> Workspace {
-        let (height, width) = (self.vertical.source, self.horizontal.source);
-        let (seen, columns) = (self.vertical.seen(lines), self.columns());
-        let image = &source[image * height * width * self.channels..][..height * width * self.channels];
-        let mut padded = Workspace::new(seen.len() * columns.len() * self.filled);
-        for (to, line) in padded.chunks_exact_mut((columns.len() * self.filled).max(1)).zip(seen) {
-            match usize::try_from(line).ok().filter(|line| *line < height) {
-                Some(line) => {
-                    self.pad_line(&image[line * width * self.channels..][..width * self.channels], &columns, to)
-                }
-                None => to.fill(0.0),
+    /// Every `spread`-th window of a line, from each of the first on.
+    fn rows(&self) -> Vec<Row> {
+        let across = self.horizontal;
+        let row = |first| {
+            let tap = across.first_tap(first);
+            Row {
+                first,
+                count: (across.destination - first).div_ceil(across.spread),
+                tap,
+                taps: across.taps_from(tap),
+                column: (across.place(first, tap) - across.seen().start) as usize,
             }
-        }
-        padded
+        };
+        (0..across.spread.min(across.destination)).map(row).collect()
     }
 
-    /// Copies those `columns` of a line that are inside it, with their channels filled up, between zeros.
-    fn pad_line(&self, line: &[f32], columns: &Range<isize>, to: &mut [f32]) {
-        let width = self.horizontal.source as isize;
-        let inside = columns.start.clamp(0, width)..columns.end.clamp(0, width);
-        let at = |column: isize| (column - columns.start).clamp(0, columns.len() as isize) as usize * self.filled;
-        let (start, end) = (at(inside.start), at(inside.end).max(at(inside.start)));
-        to[..start].fill(0.0);
-        to[end..].fill(0.0);
-        let line = &line[inside.start as usize * self.channels..inside.end.max(inside.start) as usize * self.channels];
-        fill_up(line, self.channels, self.filled, &mut to[start..end]);
+    /// The lines that a line of windows sees.
+    #[inline(always)]
+    fn seen(&self, y: usize, source: &Lines) -> impl Iterator<Item = Seen> {
+        let Layout { kernel, vertical, .. } = *self;
+        let tap = vertical.first_tap(y);
+        let first = vertical.place(y, tap);
+        (0..vertical.taps_from(tap)).map(move |turn| Seen {
+            place: source.place(first + turn as isize),
+            tap: (tap + turn * vertical.spread) * kernel,
+        })
+    }
+
+    /// The lines of an image's source.
+    fn source_lines<'a>(&self, source: &'a [f32], image: usize, strips: Range<usize>) -> Lines<'a> {
+        let (height, width) = (self.vertical.source, self.horizontal.source);
+        let image = self.image(source, image, (height, width));
+        Lines::new(image, (height, width), self.channels, strips, self.horizontal.seen(), self.kernel)
     }
 }
 
-/// Copies pixels and fills their channels up with zeros.
-fn fill_up(pixels: &[f32], channels: usize, filled: usize, to: &mut [f32]) {
-    if channels == filled {
-        return to.copy_from_slice(pixels);
+/// The part of a number that falls to one of several.
+fn share(index: usize, count: usize, of: usize) -> Range<usize> {
+    index * of / count..(index + 1) * of / count
+}
+
+/// Copies of the last lines of an image that were read, `[strips, lines, columns, STRIP]`.
+struct Lines<'a> {
+    image: &'a [f32],
+    height: usize,
+    width: usize,
+    channels: usize,
+    strips: Range<usize>,
+    /// Of the copies, inside the image or not.
+    columns: Range<isize>,
+    /// How many lines are kept.
+    kept: usize,
+    /// The line that is read next.
+    next: isize,
+    values: Workspace,
+    /// Where the copies begin: at a cache line.
+    start: usize,
+}
+
+impl<'a> Lines<'a> {
+    fn new(
+        image: &'a [f32],
+        (height, width): (usize, usize),
+        channels: usize,
+        strips: Range<usize>,
+        columns: Range<isize>,
+        kept: usize,
+    ) -> Self {
+        let values = Workspace::new((strips.len() * kept * columns.len() + 1) * STRIP);
+        let start = values.as_ptr().align_offset(STRIP * size_of::<f32>()).min(STRIP);
+        Self { image, height, width, channels, strips, columns, kept, next: isize::MIN, values, start }
     }
-    for (to, from) in to.chunks_exact_mut(filled.max(1)).zip(pixels.chunks_exact(channels.max(1))) {
-        to[..channels].copy_from_slice(from);
-        to[channels..].fill(0.0);
+
+    /// Where the copy of a line begins in each strip. Not for inner loops: it divides.
+    #[inline(always)]
+    fn place(&self, line: isize) -> usize {
+        line.rem_euclid(self.kept as isize) as usize * self.columns.len() * STRIP
+    }
+
+    /// The copies of a strip, the strips being counted from the first of these.
+    #[inline(always)]
+    fn strip(&self, strip: usize) -> &[f32] {
+        let len = self.kept * self.columns.len() * STRIP;
+        &self.values[self.start + strip * len..][..len]
+    }
+
+    /// Reads lines up to `last`; the last `kept` of them can be asked for.
+    #[inline(always)]
+    fn read_to(&mut self, last: isize) {
+        for line in self.next.max(last + 1 - self.kept as isize)..last + 1 {
+            self.read(line);
+        }
+        self.next = self.next.max(last + 1);
+    }
+
+    #[inline(always)]
+    fn read(&mut self, line: isize) {
+        let row = self.width * self.channels;
+        let from = match usize::try_from(line).ok().filter(|line| *line < self.height) {
+            Some(line) => &self.image[line * row..][..row],
+            None => &[],
+        };
+        let width = (from.len() / self.channels.max(1)) as isize;
+        let inside = self.columns.start.clamp(0, width)..self.columns.end.clamp(0, width);
+        let at = |column: isize| (column - self.columns.start).clamp(0, self.columns.len() as isize) as usize * STRIP;
+        let (before, after) = (at(inside.start), at(inside.end).max(at(inside.start)));
+        let len = self.columns.len() * STRIP;
+        let (first, apart) = (self.start + self.place(line), self.kept * len);
+        for strip in 0..self.strips.len() {
+            let to = &mut self.values[first + strip * apart..][..len];
+            to[..before].fill(0.0);
+            to[after..].fill(0.0);
+        }
+        let pixels = inside.start as usize..inside.end.max(inside.start) as usize;
+        let from = from[pixels.start * self.channels..pixels.end * self.channels].chunks_exact(self.channels.max(1));
+        for (pixel, from) in from.enumerate() {
+            let channels = self.strips.start * STRIP..self.channels.min(self.strips.end * STRIP);
+            let (whole, rest) = from[channels].as_chunks::<STRIP>();
+            let mut place = first + before + pixel * STRIP;
+            for from in whole {
+                self.values[place..][..STRIP].copy_from_slice(from);
+                place += apart;
+            }
+            if !rest.is_empty() {
+                let to = &mut self.values[place..][..STRIP];
+                to[..rest.len()].copy_from_slice(rest);
+                to[rest.len()..].fill(0.0);
+            }
+        }
     }
 }
 
@@ -204,6 +307,7 @@ fn fill_up(pixels: &[f32], channels: usize, filled: usize, to: &mut [f32]) {
 struct WindowSum<'a> {
     layout: Layout,
     source: &'a [f32],
+    /// `[strips, window, STRIP]`.
     weight: Vec<f32>,
     after: After<'a>,
 }
@@ -211,140 +315,228 @@ struct WindowSum<'a> {
 impl WindowSum<'_> {
     fn run(&self, destination: &SharedSlice) {
         let layout = &self.layout;
-        let line = layout.horizontal.destination * layout.channels;
-        if line == 0 {
+        let lines = layout.vertical.destination;
+        if layout.batch * lines * layout.horizontal.destination * layout.channels == 0 {
             return;
         }
-        let bands = layout.bands();
-        (0..layout.batch * bands).into_par_iter().for_each(|task| {
-            let (image, lines) = (task / bands, layout.lines_of_band(task % bands));
-            let at = (image * layout.vertical.destination + lines.start) * line;
-            // SAFETY: every task has lines of its own.
-            let out = unsafe { destination.part(at, lines.len() * line) };
-            let padded = layout.padded(self.source, image, &lines);
-            let width = layout.padded_width();
-            dispatch(Band { sum: self, padded: &padded, width, lines, at, out });
+        let bands = lines.div_ceil(LINES_OF_BAND);
+        layout.tasks(bands).for_each(|(image, band, strips)| {
+            let source = layout.source_lines(self.source, image, strips);
+            let rows = layout.rows();
+            dispatch(Band { sum: self, source, rows: &rows, image, lines: share(band, bands, lines), destination });
         });
     }
 }
 
-/// A band of destination lines.
-struct Band<'a> {
-    sum: &'a WindowSum<'a>,
-    padded: &'a [f32],
-    /// Columns of the padded copy.
-    width: usize,
-    /// Its lines in the image.
-    lines: Range<usize>,
-    /// Where the band starts in the destination.
-    at: usize,
-    out: &'a mut [f32],
+/// Every `spread`-th window of a line: their taps see places, `step` places apart.
+#[derive(Clone, Copy)]
+struct Row {
+    first: usize,
+    count: usize,
+    /// The first tap that sees a place, and how many do.
+    tap: usize,
+    taps: usize,
+    /// The column of the copies that this tap of the first window sees.
+    column: usize,
 }
 
-/// Neighboring windows whose taps see the source: `spread` apart, so that neighbors see places `step` apart.
+/// A line that windows see.
 #[derive(Clone, Copy)]
-struct Neighbors {
-    /// The line in the band.
-    line: usize,
-    /// Column of the first window.
-    column: usize,
-    /// The first tap of each that sees a place.
-    first_tap: (usize, usize),
-    /// What it sees, in the padded copy.
-    place: (usize, usize),
+struct Seen {
+    /// Where its copy begins in each strip.
+    place: usize,
+    /// The first tap on it.
+    tap: usize,
+}
+
+/// Some lines of an image's windows.
+struct Band<'a> {
+    sum: &'a WindowSum<'a>,
+    source: Lines<'a>,
+    rows: &'a [Row],
+    image: usize,
+    lines: Range<usize>,
+    destination: &'a SharedSlice<'a>,
+}
+
+/// A vector of channels of a line of windows.
+#[derive(Clone, Copy)]
+struct Place {
+    y: usize,
+    /// Counted from the first of the task.
+    strip: usize,
+    /// The first channel, counted from the strip's first.
+    lane: usize,
 }
 
 impl WithSimd for Band<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) {
-        let Layout { channels, vertical, horizontal, .. } = self.sum.layout;
-        let (first_line, first_column) = (vertical.seen(&self.lines).start, self.sum.layout.columns().start);
-        for (line, y) in self.lines.clone().enumerate() {
-            let tap_y = vertical.first_tap(y);
-            let place_y = (vertical.place(y, tap_y) - first_line) as usize;
-            for channel in (0..channels).step_by(S::F32_LANES) {
-                for column in 0..horizontal.spread.min(horizontal.destination) {
-                    let tap_x = horizontal.first_tap(column);
-                    let place_x = (horizontal.place(column, tap_x) - first_column) as usize;
-                    let (first_tap, place) = ((tap_y, tap_x), (place_y, place_x));
-                    self.windows(simd, Neighbors { line, column, first_tap, place }, channel);
-                }
-            }
+    fn with_simd<S: Simd>(self, simd: S) {
+        match self.sum.layout.horizontal.step {
+            1 => self.run::<S, 1>(simd),
+            2 => self.run::<S, 2>(simd),
+            _ => self.run::<S, 0>(simd),
         }
     }
 }
 
+/// `STEP` is the number of places between windows, or zero where the compiler does not know it.
 impl Band<'_> {
-    /// One vector of channels of every `spread`-th window of a line.
     #[inline(always)]
-    fn windows<S: Simd>(&mut self, simd: S, mut neighbors: Neighbors, channel: usize) {
-        let Direction { step, spread, destination, .. } = self.sum.layout.horizontal;
-        while neighbors.column < destination {
-            let count = match (destination - neighbors.column).div_ceil(spread) {
-                PIXELS.. => self.pixels::<S, PIXELS>(simd, neighbors, channel),
-                4.. => self.pixels::<S, 4>(simd, neighbors, channel),
-                2.. => self.pixels::<S, 2>(simd, neighbors, channel),
-                _ => self.pixels::<S, 1>(simd, neighbors, channel),
-            };
-            neighbors.column += count * spread;
-            neighbors.place.1 += count * step;
-        }
-    }
-
-    /// One vector of channels of `COUNT` neighbors; returns how many.
-    #[inline(always)]
-    fn pixels<S: Simd, const COUNT: usize>(&mut self, simd: S, neighbors: Neighbors, channel: usize) -> usize {
-        let Self { sum, padded, width, .. } = *self;
-        let Layout { filled, kernel, horizontal: Direction { step, spread, .. }, .. } = sum.layout;
-        let Neighbors { first_tap, place, .. } = neighbors;
-        let mut totals = [simd.splat_f32s(0.0); COUNT];
-        let taps = kernel.saturating_sub(first_tap.1).div_ceil(spread);
-        let lines = if taps > 0 { first_tap.0..kernel } else { 0..0 };
-        for (turn_y, tap_y) in lines.step_by(spread).enumerate() {
-            let first = ((place.0 + turn_y) * width + place.1) * filled + channel;
-            let last = first + ((COUNT - 1) * step + taps - 1) * filled;
-            assert!(last + S::F32_LANES <= padded.len() && channel + S::F32_LANES <= filled);
-            for turn_x in 0..taps {
-                let tap = tap_y * kernel + first_tap.1 + turn_x * spread;
-                let weight = load(simd, &sum.weight[tap * filled + channel..][..S::F32_LANES]);
-                for (pixel, total) in totals.iter_mut().enumerate() {
-                    // SAFETY: no pixel and tap lies behind the last, which is inside by the assertion.
-                    let value = unsafe {
-                        padded.as_ptr().add(first + (pixel * step + turn_x) * filled).cast::<S::f32s>().read_unaligned()
-                    };
-                    *total = simd.mul_add_e_f32s(value, weight, *total);
+    fn run<S: Simd, const STEP: usize>(mut self, simd: S) {
+        let layout = self.sum.layout;
+        let mut seen = Vec::with_capacity(layout.kernel);
+        for y in self.lines.clone() {
+            self.source.read_to(layout.vertical.place(y, layout.kernel - 1));
+            seen.clear();
+            seen.extend(layout.seen(y, &self.source));
+            for strip in 0..self.source.strips.len() {
+                let first = (self.source.strips.start + strip) * STRIP;
+                for lane in (0..STRIP.min(layout.channels - first)).step_by(S::F32_LANES) {
+                    for row in self.rows {
+                        self.row::<S, STEP>(simd, &seen, Place { y, strip, lane }, *row);
+                    }
                 }
             }
         }
-        self.finish(simd, totals, neighbors, channel);
-        COUNT
     }
 
     #[inline(always)]
-    fn finish<S: Simd, const COUNT: usize>(
-        &mut self,
+    fn row<S: Simd, const STEP: usize>(&self, simd: S, seen: &[Seen], place: Place, row: Row) {
+        match row.count {
+            TOGETHER.. => self.windows::<S, STEP, TOGETHER>(simd, seen, place, row),
+            FEWER_TOGETHER.. => self.windows::<S, STEP, FEWER_TOGETHER>(simd, seen, place, row),
+            _ => self.windows::<S, STEP, 1>(simd, seen, place, row),
+        }
+    }
+
+    /// The windows of a row, `COUNT` at a time. The last ones are computed again, rather than fewer at a time.
+    #[inline(always)]
+    fn windows<S: Simd, const STEP: usize, const COUNT: usize>(
+        &self,
         simd: S,
-        totals: [S::f32s; COUNT],
-        Neighbors { line, column, .. }: Neighbors,
-        channel: usize,
+        seen: &[Seen],
+        Place { y, strip, lane }: Place,
+        row: Row,
     ) {
-        let (after, channels) = (self.sum.after, self.sum.layout.channels);
-        let Direction { destination, spread, .. } = self.sum.layout.horizontal;
+        let Layout { channels, vertical, horizontal, .. } = self.sum.layout;
+        let step = if STEP > 0 { STEP } else { horizontal.step };
+        let weights = self.weights(strip);
+        let copies = &self.source.strip(strip)[row.column * STRIP..];
+        let (of_weights, of_copies) =
+            (row.taps.saturating_sub(1) * horizontal.spread + row.tap, (row.count - 1) * step + row.taps);
+        for line in seen {
+            assert!(row.taps == 0 || line.place + of_copies * STRIP <= copies.len());
+            assert!(row.taps == 0 || (line.tap + of_weights + 1) * STRIP <= weights.len());
+        }
+        let channel = (self.source.strips.start + strip) * STRIP + lane;
         let count = S::F32_LANES.min(channels - channel);
-        for (pixel, mut total) in totals.into_iter().enumerate() {
-            let at = (line * destination + column + pixel * spread) * channels + channel;
-            if let Some(shift) = after.shift {
-                total = simd.add_f32s(total, load(simd, &shift[channel..channel + count]));
+        let first = ((self.image * vertical.destination + y) * horizontal.destination + row.first) * channels + channel;
+        let apart = horizontal.spread * channels;
+        let len = (row.count - 1) * apart + count;
+        let After { shift, residual, limits, .. } = self.sum.after;
+        let end = End {
+            out: self.destination.place(first, len),
+            shift: shift.map(|shift| load(simd, &shift[channel..][..count])),
+            residual: residual.map(|residual| residual[first..][..len].as_ptr()),
+            limits: limits.map(|(low, high)| (simd.splat_f32s(low), simd.splat_f32s(high))),
+            apart,
+            count,
+        };
+        for at in (0..row.count).step_by(COUNT) {
+            let at = at.min(row.count - COUNT);
+            // SAFETY: a strip has whole vectors. By the assertions, the last tap of the last window is among the weights, and
+            // what it sees is among the copies. The ends are inside. No other task writes this strip of these lines.
+            unsafe {
+                // Windows that see nothing may lie behind the copies.
+                let (weights, copies) =
+                    (weights.as_ptr().add(lane), copies.as_ptr().wrapping_add(at * step * STRIP + lane));
+                let totals = self.sums::<S, STEP, COUNT>(simd, seen, row, weights, copies);
+                end.write(simd, totals, at * apart);
             }
-            if let Some(residual) = after.residual {
-                total = simd.add_f32s(total, load(simd, &residual[self.at + at..][..count]));
+        }
+    }
+
+    /// The weights of a strip of the task, `[window, STRIP]`.
+    #[inline(always)]
+    fn weights(&self, strip: usize) -> &[f32] {
+        let len = self.sum.layout.window() * STRIP;
+        &self.sum.weight[(self.source.strips.start + strip) * len..][..len]
+    }
+
+    /// The sums of `COUNT` windows of a row.
+    ///
+    /// # Safety
+    /// Every tap must be among `weights`, and what it sees among `copies`, the first column being what the first tap of the
+    /// first window sees.
+    #[inline(always)]
+    unsafe fn sums<S: Simd, const STEP: usize, const COUNT: usize>(
+        &self,
+        simd: S,
+        seen: &[Seen],
+        row: Row,
+        weights: *const f32,
+        copies: *const f32,
+    ) -> [S::f32s; COUNT] {
+        let Direction { step, spread, .. } = self.sum.layout.horizontal;
+        let step = if STEP > 0 { STEP } else { step };
+        let mut totals = [simd.splat_f32s(0.0); COUNT];
+        for line in seen {
+            for turn in 0..row.taps {
+                // SAFETY: by the contract.
+                unsafe {
+                    let weight = weights.add((line.tap + row.tap + turn * spread) * STRIP);
+                    let weight = weight.cast::<S::f32s>().read_unaligned();
+                    let values = copies.add(line.place + turn * STRIP);
+                    for (window, total) in totals.iter_mut().enumerate() {
+                        let value = values.add(window * step * STRIP).cast::<S::f32s>().read_unaligned();
+                        *total = simd.mul_add_e_f32s(value, weight, *total);
+                    }
+                }
             }
-            if let Some((low, high)) = after.limits {
-                total = simd.min_f32s(simd.max_f32s(total, simd.splat_f32s(low)), simd.splat_f32s(high));
+        }
+        totals
+    }
+}
+
+/// What becomes of the sums of a row of windows.
+struct End<S: Simd> {
+    /// Where those of the first window go.
+    out: *mut f32,
+    shift: Option<S::f32s>,
+    /// What is added to those of the first window.
+    residual: Option<*const f32>,
+    limits: Option<(S::f32s, S::f32s)>,
+    /// The distance from one window of the row to the next.
+    apart: usize,
+    /// How many channels of the vectors there are.
+    count: usize,
+}
+
+impl<S: Simd> End<S> {
+    /// Writes the results of neighbors in the row, of which the first is `at` values behind the row's first.
+    ///
+    /// # Safety
+    /// They must be inside the destination and the residual, and nobody else may use them.
+    #[inline(always)]
+    unsafe fn write<const COUNT: usize>(&self, simd: S, totals: [S::f32s; COUNT], at: usize) {
+        for (window, mut total) in totals.into_iter().enumerate() {
+            let at = at + window * self.apart;
+            if let Some(shift) = self.shift {
+                total = simd.add_f32s(total, shift);
             }
-            store(simd, &mut self.out[at..at + count], total);
+            // SAFETY: by the contract.
+            unsafe {
+                if let Some(residual) = self.residual {
+                    total = simd.add_f32s(total, load(simd, std::slice::from_raw_parts(residual.add(at), self.count)));
+                }
+                if let Some((low, high)) = self.limits {
+                    total = simd.min_f32s(simd.max_f32s(total, low), high);
+                }
+                store(simd, std::slice::from_raw_parts_mut(self.out.add(at), self.count), total);
+            }
         }
     }
 }
@@ -353,86 +545,102 @@ impl Band<'_> {
 /// times gradient; image by image, so that the order of the sums does not depend on the threads.
 pub(super) fn weight_gradient(shape: &ConvolutionShape, x: &[f32], gradient: &[f32], dw: &mut [f32]) {
     let layout = Layout::forward(shape);
-    let size = shape.window() * layout.filled;
     if shape.output_len() == 0 {
         return;
     }
-    let mut of_images = vec![0.0; shape.batch * size];
-    of_images.par_chunks_mut(size).enumerate().for_each(|(image, sums)| {
-        for band in 0..layout.bands() {
-            let lines = layout.lines_of_band(band);
-            let padded = layout.padded(x, image, &lines);
-            let gradient = filled_up(&layout, gradient, image, &lines);
-            let lines = lines.len();
-            let width = layout.padded_width();
-            dispatch(TapSums { layout, padded: &padded, width, gradient: &gradient, lines, sums });
-        }
+    let of_strip = layout.window() * STRIP;
+    let of_image = layout.strips() * of_strip;
+    let mut of_images = vec![0.0; layout.batch * of_image];
+    let shared = SharedSlice::new(&mut of_images);
+    layout.tasks(1).for_each(|(image, _, strips)| {
+        let (height, width) = (layout.vertical.destination, layout.horizontal.destination);
+        let columns = 0..width as isize;
+        let of_output = layout.image(gradient, image, (height, width));
+        let gradient = Lines::new(of_output, (height, width), layout.channels, strips.clone(), columns, 1);
+        // SAFETY: every task has strips of its own.
+        let sums = unsafe { shared.part(image * of_image + strips.start * of_strip, strips.len() * of_strip) };
+        dispatch(TapSums { layout, source: layout.source_lines(x, image, strips), gradient, sums });
     });
-    for sums in of_images.chunks_exact(size) {
-        for (tap, sums) in sums.chunks_exact(layout.filled).enumerate() {
-            for (channel, sum) in sums.iter().enumerate().take(layout.channels) {
-                dw[channel * shape.window() + tap] += sum;
+    for sums in of_images.chunks_exact(of_image) {
+        for (channel, dw) in dw.chunks_exact_mut(layout.window()).enumerate() {
+            let of_channel = channel / STRIP * of_strip + channel % STRIP;
+            for (tap, dw) in dw.iter_mut().enumerate() {
+                *dw += sums[of_channel + tap * STRIP];
             }
         }
     }
 }
 
-/// Lines of an image's gradient with the channels filled up to whole vectors.
-fn filled_up(layout: &Layout, gradient: &[f32], image: usize, lines: &Range<usize>) -> Workspace {
-    let Layout { channels, filled, .. } = *layout;
-    let (height, width) = (layout.vertical.destination, layout.horizontal.destination);
-    let from = &gradient[(image * height + lines.start) * width * channels..][..lines.len() * width * channels];
-    let mut copy = Workspace::new(lines.len() * width * filled);
-    fill_up(from, channels, filled, &mut copy);
-    copy
-}
-
-/// Adds a band's part to the sums of an image, `[window, channels filled up]`.
+/// Adds up the products of an image's source and gradient, for some of its strips.
 struct TapSums<'a> {
     layout: Layout,
-    padded: &'a [f32],
-    /// Columns of the padded copy.
-    width: usize,
-    gradient: &'a [f32],
-    lines: usize,
+    source: Lines<'a>,
+    gradient: Lines<'a>,
+    /// `[strips, window, STRIP]`.
     sums: &'a mut [f32],
 }
 
 impl WithSimd for TapSums<'_> {
     type Output = ();
 
-    /// Line by line, so that what several taps and vectors of channels read is still in the first-level cache.
     #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) {
-        for line in 0..self.lines {
-            for channel in (0..self.layout.channels).step_by(S::F32_LANES) {
-                match self.layout.kernel {
-                    3 => self.window::<S, 3, 3>(simd, line, channel),
-                    5 if S::REGISTER_COUNT >= 32 => self.window::<S, 5, 5>(simd, line, channel),
-                    5 => self.window::<S, 1, 5>(simd, line, channel),
-                    7 => self.window::<S, 1, 7>(simd, line, channel),
-                    _ => self.window::<S, 1, 1>(simd, line, channel),
-                }
-            }
+    fn with_simd<S: Simd>(self, simd: S) {
+        match self.layout.horizontal.step {
+            1 => self.run::<S, 1>(simd),
+            2 => self.run::<S, 2>(simd),
+            _ => self.run::<S, 0>(simd),
         }
     }
 }
 
+/// `STEP` is the number of places between windows, or zero where the compiler does not know it.
 impl TapSums<'_> {
-    /// One vector of channels of a line, `ROWS` × `TAPS` neighboring taps at a time.
+    /// Line by line, so that what several taps and strips read is still in the cache.
     #[inline(always)]
-    fn window<S: Simd, const ROWS: usize, const TAPS: usize>(&mut self, simd: S, line: usize, channel: usize) {
-        let Layout { kernel, filled, .. } = self.layout;
-        for tap_y in (0..kernel).step_by(ROWS) {
+    fn run<S: Simd, const STEP: usize>(mut self, simd: S) {
+        let layout = self.layout;
+        let mut seen = Vec::with_capacity(layout.kernel);
+        for y in 0..layout.vertical.destination {
+            self.source.read_to(layout.vertical.place(y, layout.kernel - 1));
+            self.gradient.read_to(y as isize);
+            seen.clear();
+            seen.extend(layout.seen(y, &self.source));
+            for strip in 0..self.source.strips.len() {
+                let first = (self.source.strips.start + strip) * STRIP;
+                for lane in (0..STRIP.min(layout.channels - first)).step_by(S::F32_LANES) {
+                    match layout.kernel {
+                        3 => self.windows::<S, STEP, 3, 3>(simd, &seen, strip, lane),
+                        5 if S::REGISTER_COUNT >= 32 => self.windows::<S, STEP, 5, 5>(simd, &seen, strip, lane),
+                        5 => self.windows::<S, STEP, 1, 5>(simd, &seen, strip, lane),
+                        7 => self.windows::<S, STEP, 1, 7>(simd, &seen, strip, lane),
+                        _ => self.windows::<S, STEP, 1, 1>(simd, &seen, strip, lane),
+                    }
+                }
+            }
+        }
+    }
+
+    /// All taps of a vector of channels of a line, `ROWS` × `TAPS` neighboring taps at a time.
+    #[inline(always)]
+    fn windows<S: Simd, const STEP: usize, const ROWS: usize, const TAPS: usize>(
+        &mut self,
+        simd: S,
+        seen: &[Seen],
+        strip: usize,
+        lane: usize,
+    ) {
+        let kernel = self.layout.kernel;
+        let sums = strip * self.layout.window() * STRIP + lane;
+        for lines in seen.as_chunks::<ROWS>().0 {
             for tap_x in (0..kernel).step_by(TAPS) {
-                let at = |row: usize, tap: usize| ((tap_y + row) * kernel + tap_x + tap) * filled + channel;
+                let at = |row: usize, tap: usize| sums + (lines[row].tap + tap_x + tap) * STRIP;
                 let mut totals = [[simd.splat_f32s(0.0); TAPS]; ROWS];
                 for (row, totals) in totals.iter_mut().enumerate() {
                     for (tap, total) in totals.iter_mut().enumerate() {
                         *total = load(simd, &self.sums[at(row, tap)..][..S::F32_LANES]);
                     }
                 }
-                self.add_line(simd, line, (tap_y, tap_x), channel, &mut totals);
+                self.add_line::<S, STEP, ROWS, TAPS>(simd, lines, (strip, lane, tap_x), &mut totals);
                 for (row, totals) in totals.into_iter().enumerate() {
                     for (tap, total) in totals.into_iter().enumerate() {
                         store(simd, &mut self.sums[at(row, tap)..][..S::F32_LANES], total);
@@ -443,29 +651,27 @@ impl TapSums<'_> {
     }
 
     #[inline(always)]
-    fn add_line<S: Simd, const ROWS: usize, const TAPS: usize>(
+    fn add_line<S: Simd, const STEP: usize, const ROWS: usize, const TAPS: usize>(
         &self,
         simd: S,
-        line: usize,
-        (tap_y, tap_x): (usize, usize),
-        channel: usize,
+        lines: &[Seen; ROWS],
+        (strip, lane, tap_x): (usize, usize, usize),
         totals: &mut [[S::f32s; TAPS]; ROWS],
     ) {
-        let Layout { filled, vertical, horizontal: Direction { step, destination: width, .. }, .. } = self.layout;
-        let line_len = self.width * filled;
-        let source = (line * vertical.step + tap_y) * line_len + tap_x * filled + channel;
-        let gradient = line * width * filled + channel;
-        let last = width - 1;
-        assert!(source + (ROWS - 1) * line_len + (last * step + TAPS - 1) * filled + S::F32_LANES <= self.padded.len());
-        assert!(gradient + last * filled + S::F32_LANES <= self.gradient.len());
+        let Direction { step, destination: width, .. } = self.layout.horizontal;
+        let step = if STEP > 0 { STEP } else { step };
+        let gradient = &self.gradient.strip(strip)[..width * STRIP];
+        let copies = self.source.strip(strip);
+        let len = ((width - 1) * step + TAPS) * STRIP;
+        let lines = lines.map(|line| copies[line.place + tap_x * STRIP..][..len].as_ptr());
         for x in 0..width {
-            // SAFETY: no pixel and tap lies behind the last, which is inside by the assertions.
+            // SAFETY: a strip has whole vectors. What the last tap of the last window sees is inside the slices.
             unsafe {
-                let gradient = self.gradient.as_ptr().add(gradient + x * filled).cast::<S::f32s>().read_unaligned();
-                let source = self.padded.as_ptr().add(source + x * step * filled);
-                for (row, totals) in totals.iter_mut().enumerate() {
+                let gradient = gradient.as_ptr().add(x * STRIP + lane).cast::<S::f32s>().read_unaligned();
+                for (line, totals) in lines.iter().zip(totals.iter_mut()) {
+                    let values = line.add(x * step * STRIP + lane);
                     for (tap, total) in totals.iter_mut().enumerate() {
-                        let value = source.add(row * line_len + tap * filled).cast::<S::f32s>().read_unaligned();
+                        let value = values.add(tap * STRIP).cast::<S::f32s>().read_unaligned();
                         *total = simd.mul_add_e_f32s(value, gradient, *total);
                     }
                 }

@@ -307,6 +307,10 @@ fn convolutions_of_a_models_size_are_burns() {
         (64, 128, 3, 2, 1, 20),
         (64, 64, 3, 1, 1, 20),
         (96, 96, 5, 1, 96, 20),
+        // Depthwise: several bands of lines, the last strip of channels in part, and more channels than one task takes.
+        (40, 40, 7, 1, 40, 70),
+        (24, 24, 5, 2, 24, 70),
+        (400, 400, 3, 2, 400, 40),
         (64, 96, 3, 1, 4, 9),
     ] {
         let padding = kernel / 2;
@@ -336,15 +340,15 @@ fn convolutions_of_a_models_size_are_burns() {
 
 #[test]
 fn the_result_does_not_depend_on_the_number_of_threads() {
-    // Direct, and by Winograd's algorithm with many tiles and with few.
-    for (side, inputs, outputs) in [(30, 24, 40), (30, 32, 48), (8, 64, 80)] {
+    // Direct, by Winograd's algorithm with many tiles and with few, and depthwise.
+    for (side, inputs, outputs, groups) in [(30, 24, 40, 1), (30, 32, 48, 1), (8, 64, 80, 1), (40, 40, 40, 40)] {
         let case = Case {
             batch: 3,
             input: (side, side),
             inputs,
             outputs,
             kernel: 3,
-            groups: 1,
+            groups,
             stride: 1,
             vertical_padding: (1, 1),
             horizontal_padding: (1, 1),
