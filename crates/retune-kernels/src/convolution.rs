@@ -275,7 +275,7 @@ pub fn weight_gradient(
     let (left, right) = (Side { values: gradient, width: shape.outputs }, Side { values: x, width: shape.inputs });
     let mut dw = if shape.is_depthwise() {
         let mut dw = vec![0.0; shape.weight_len()];
-        depthwise::weight_gradient(shape, x, gradient, &mut dw);
+        sums = Some(depthwise::weight_gradient(shape, x, gradient, &mut dw));
         dw
     } else if shape.is_linear() && suits_outer(precision, shape.pixels(), left, right) {
         let of_outputs = SharedSlice::new(sums.insert(vec![0.0; shape.outputs]));

@@ -541,14 +541,17 @@ impl<S: Simd> End<S> {
     }
 }
 
-/// The gradient of a depthwise weight: for each tap and channel, the sum over all pixels of source
-/// times gradient; image by image, so that the order of the sums does not depend on the threads.
-pub(super) fn weight_gradient(shape: &ConvolutionShape, x: &[f32], gradient: &[f32], dw: &mut [f32]) {
+/// Adds to `dw` the gradient of a depthwise weight: for each tap and channel, the sum over all pixels of source times gradient;
+/// image by image, so that the order of the sums does not depend on the threads. Returns the sums of the gradient itself, one for
+/// each channel.
+pub(super) fn weight_gradient(shape: &ConvolutionShape, x: &[f32], gradient: &[f32], dw: &mut [f32]) -> Vec<f32> {
     let layout = Layout::forward(shape);
+    let mut of_channels = vec![0.0; layout.channels];
     if shape.output_len() == 0 {
-        return;
+        return of_channels;
     }
-    let of_strip = layout.window() * STRIP;
+    let window = layout.window();
+    let of_strip = (window + 1) * STRIP;
     let of_image = layout.strips() * of_strip;
     let mut of_images = vec![0.0; layout.batch * of_image];
     let shared = SharedSlice::new(&mut of_images);
@@ -562,21 +565,21 @@ pub(super) fn weight_gradient(shape: &ConvolutionShape, x: &[f32], gradient: &[f
         dispatch(TapSums { layout, source: layout.source_lines(x, image, strips), gradient, sums });
     });
     for sums in of_images.chunks_exact(of_image) {
-        for (channel, dw) in dw.chunks_exact_mut(layout.window()).enumerate() {
-            let of_channel = channel / STRIP * of_strip + channel % STRIP;
-            for (tap, dw) in dw.iter_mut().enumerate() {
-                *dw += sums[of_channel + tap * STRIP];
-            }
+        for (channel, (dw, total)) in dw.chunks_exact_mut(window).zip(&mut of_channels).enumerate() {
+            let sum = |tap: usize| sums[channel / STRIP * of_strip + channel % STRIP + tap * STRIP];
+            dw.iter_mut().enumerate().for_each(|(tap, dw)| *dw += sum(tap));
+            *total += sum(window);
         }
     }
+    of_channels
 }
 
-/// Adds up the products of an image's source and gradient, for some of its strips.
+/// Adds up the products of an image's source and gradient, and the gradient, for some of its strips.
 struct TapSums<'a> {
     layout: Layout,
     source: Lines<'a>,
     gradient: Lines<'a>,
-    /// `[strips, window, STRIP]`.
+    /// `[strips, window + 1, STRIP]`, those of the gradient at the end.
     sums: &'a mut [f32],
 }
 
@@ -608,6 +611,7 @@ impl TapSums<'_> {
             for strip in 0..self.source.strips.len() {
                 let first = (self.source.strips.start + strip) * STRIP;
                 for lane in (0..STRIP.min(layout.channels - first)).step_by(S::F32_LANES) {
+                    self.add_gradient(simd, strip, lane);
                     match layout.kernel {
                         3 => self.windows::<S, STEP, 3, 3>(simd, &seen, strip, lane),
                         5 if S::REGISTER_COUNT >= 32 => self.windows::<S, STEP, 5, 5>(simd, &seen, strip, lane),
@@ -620,6 +624,19 @@ impl TapSums<'_> {
         }
     }
 
+    /// A line is summed by itself first, so that small values do not meet a large sum one by one.
+    #[inline(always)]
+    fn add_gradient<S: Simd>(&mut self, simd: S, strip: usize, lane: usize) {
+        let mut of_line = simd.splat_f32s(0.0);
+        for pixel in self.gradient.strip(strip).as_chunks::<STRIP>().0 {
+            of_line = simd.add_f32s(of_line, load(simd, &pixel[lane..lane + S::F32_LANES]));
+        }
+        let window = self.layout.window();
+        let total = &mut self.sums[(strip * (window + 1) + window) * STRIP + lane..][..S::F32_LANES];
+        let sum = simd.add_f32s(load(simd, total), of_line);
+        store(simd, total, sum);
+    }
+
     /// All taps of a vector of channels of a line, `ROWS` × `TAPS` neighboring taps at a time.
     #[inline(always)]
     fn windows<S: Simd, const STEP: usize, const ROWS: usize, const TAPS: usize>(
@@ -630,7 +647,7 @@ impl TapSums<'_> {
         lane: usize,
     ) {
         let kernel = self.layout.kernel;
-        let sums = strip * self.layout.window() * STRIP + lane;
+        let sums = strip * (self.layout.window() + 1) * STRIP + lane;
         for lines in seen.as_chunks::<ROWS>().0 {
             for tap_x in (0..kernel).step_by(TAPS) {
                 let at = |row: usize, tap: usize| sums + (lines[row].tap + tap_x + tap) * STRIP;
