@@ -6,6 +6,8 @@ use clap::Args;
 use indexmap::IndexMap;
 use retune::analysis::knn::Neighbors;
 use retune::inference::{Evaluation, evaluate_scores};
+use retune::monitor::Monitor;
+use retune::wording::counted;
 use serde::Serialize;
 
 use crate::arguments::feature_file::TrainingFeatures;
@@ -43,12 +45,20 @@ pub fn run(arguments: &KnnArguments, console: &Console) -> Result<(), Failure> {
     let KnnArguments { train, features, k, temperature } = arguments;
     let voters = TrainingFeatures::read(train)?;
     let neighbors = Neighbors::new(&voters.table.features, voters.table.width, &voters.labels);
+    let count = (*k).min(voters.labels.len());
+    if count < *k {
+        console.progress.message(&format!(
+            "note: {} has {}, so all of them vote",
+            train.display(),
+            counted(count, "image")
+        ));
+    }
     let mut splits = IndexMap::new();
     for path in features {
         let (table, labels) = voters.read_alike(path)?;
-        let votes = neighbors.votes(&table.features, voters.classes, *k, *temperature);
+        let votes = neighbors.votes(&table.features, voters.classes, count, *temperature);
         splits.insert(path.display().to_string(), evaluate_scores(&votes, voters.classes, &labels));
     }
-    let document = Document { neighbors: *k, temperature: *temperature, splits: &splits };
+    let document = Document { neighbors: count, temperature: *temperature, splits: &splits };
     console.print(&document, || results::table(&splits).to_string())
 }

@@ -17,6 +17,12 @@ fn features_are_judged_without_training() {
     assert_eq!(own["splits"]["shifted.npz"]["n"], 12);
     let text = workplace.succeeds("knn --train data.npz shifted.npz");
     assert!(text.contains("shifted.npz") && text.contains("accuracy"), "{text}");
+    let images = &own["splits"]["data.npz"]["n"];
+    let output = workplace.run("knn --train data.npz shifted.npz --neighbors 1000 --json");
+    let note = String::from_utf8(output.stderr).unwrap();
+    assert!(note.contains(&format!("data.npz has {images} images, so all of them vote")), "{note}");
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(&found["neighbors"], images);
 
     workplace.images("other/blue", "green", 3, 200);
     features("other");
