@@ -56,7 +56,8 @@ use crate::train::{self, Shared, TrainError, Trained, Trainer};
 
 pub(crate) const RUN_FILE: &str = "run.toml";
 pub(crate) const PLAN_FILE: &str = "plan.toml";
-pub(crate) const SUMMARY_FILE: &str = "summary.json";
+/// The file of a run directory that holds its results.
+pub const SUMMARY_FILE: &str = "summary.json";
 pub(crate) const MODEL_FOLDER: &str = "model";
 pub(crate) const ADAPTER_FOLDER: &str = "adapter";
 /// The folder with the pictures of a run or comparison.

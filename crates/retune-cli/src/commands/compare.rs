@@ -116,7 +116,11 @@ pub fn run(arguments: &CompareArguments, console: &Console) -> Result<(), Failur
         let found = results::found(&findings);
         format!("{table}\n{explanation}\n{found}\n{made}: {}\n", out.display())
     });
-    if pictures { after_results(printed, super::report::after_comparison(out, console), console) } else { printed }
+    if !pictures {
+        super::report::tell_of_earlier_page(out, runs.iter().map(|(_, run)| run.as_path()), console);
+        return printed;
+    }
+    after_results(printed, super::report::after_comparison(out, console), console)
 }
 
 fn options(arguments: &CompareArguments, console: &Console) -> Result<CompareOptions, Failure> {

@@ -132,6 +132,7 @@ pub fn run(arguments: &FitArguments, console: &Console) -> Result<(), Failure> {
     }
     let printed = console.print(&summary, || results::summary(&summary, run, &findings));
     if arguments.no_report || began_without_report(arguments.resume.as_deref()) {
+        super::report::tell_of_earlier_page(run, std::iter::once(run), console);
         return printed;
     }
     after_results(printed, super::report::after_run(run, &summary, console), console)

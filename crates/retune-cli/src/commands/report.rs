@@ -121,6 +121,16 @@ pub fn after_comparison(directory: &Path, console: &Console) -> Result<Option<Pa
     Ok(written.then_some(page))
 }
 
+/// After results that get no page: says that an earlier page in the directory lacks some of `runs`.
+pub fn tell_of_earlier_page<'a>(directory: &Path, mut runs: impl Iterator<Item = &'a Path>, console: &Console) {
+    let page = directory.join(REPORT_FILE);
+    let written = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
+    let Some(of_page) = written(&page) else { return };
+    if runs.any(|run| written(&run.join(run::SUMMARY_FILE)).is_some_and(|of_run| of_run > of_page)) {
+        console.warn(&format!("note: {} shows earlier results; {}", page.display(), written_again(directory)));
+    }
+}
+
 /// Stops where the user asks for it, between the parts of a report.
 fn stop_if_asked(again: &str, console: &Console) -> Result<(), Failure> {
     let advice = || Failure::Interrupted(Some(format!("the results are complete, and {again}")));

@@ -49,6 +49,13 @@ fn a_comparison_makes_runs_tables_and_pictures_and_repeats_nothing() {
         assert!(model("both") == model("alone"), "{run}");
     }
 
+    // A page of before is not of these results.
+    let told = |line: &str| String::from_utf8(workplace.run(line).stderr).unwrap();
+    let grow = compare("--methods lp,surgical:layer4,norms --seeds 2 --out alone --no-report");
+    assert!(told(&grow).contains("report.html shows earlier results; `retune report alone` writes the report"));
+    workplace.succeeds("report alone -q");
+    assert_eq!(told(&grow), "");
+
     let message = workplace.refuses(&compare("--methods lp --out both --batch-size 5"));
     assert!(message.contains("batch_size: 32 there, 5 here"), "{message}");
     assert!(workplace.refuses(&compare("--methods lp,surgical --out other")).contains("surgical-each"));
