@@ -92,7 +92,10 @@ pub fn start(
     }
     let left_out = match options.skip_bad {
         true => Some(leave_out(&mut data, options, shared, monitor)?),
-        false => None,
+        false => {
+            check_evaluations(&data, options, shared, monitor)?;
+            None
+        }
     };
 
     model.tell_notes(monitor);
@@ -134,6 +137,23 @@ pub fn start(
         false => None,
     };
     RunDirectory { options, plan: &plan, data: &data, out, shared, monitor }.train_and_evaluate(model, false)
+}
+
+/// Reads the images of further sets; the first process does, and the others wait.
+fn check_evaluations(
+    data: &FitData,
+    options: &FitOptions,
+    shared: Option<&Shared>,
+    monitor: &dyn Monitor,
+) -> Result<(), FitError> {
+    let processes = &options.train.processes;
+    let unknown = ReadImages::default();
+    let read = shared.map_or(&unknown, Shared::read_images);
+    let checked = match processes.is_root() {
+        true => Some(data.check_evaluations(read, &ByItself { processes, monitor })?),
+        false => None,
+    };
+    Ok(processes.of_root(checked).map_err(TrainError::from)?)
 }
 
 /// Leaves out what cannot be read; the first process reads every image, and tells the others.

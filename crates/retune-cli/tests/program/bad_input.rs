@@ -30,7 +30,18 @@ fn a_bad_image_of_a_further_set_is_repaired_and_the_run_goes_on() {
     let here = Workplace::new();
     let whole = here.file("shifted/red/00.png");
     fs::write(here.path("shifted/red/00.png"), "spoilt").unwrap();
-    let output = here.run(&fit("--method ft --eval shifted=shifted --no-report -q --out run"));
+    // A further set is evaluated last, and its images are read first.
+    let line = fit("--method ft --eval shifted=shifted --no-report -q --out run");
+    let message = here.refuses(&line);
+    assert!(message.contains("00.png"), "{message}");
+    assert!(message.ends_with("; repair it, or leave out such images with --skip-bad"), "{message}");
+    fs::write(here.path("shifted/red/00.png"), &whole).unwrap();
+    here.succeeds(&line);
+
+    // Spoilt after training.
+    fs::remove_file(here.path("run/summary.json")).unwrap();
+    fs::write(here.path("shifted/red/00.png"), "spoilt").unwrap();
+    let output = here.run("fit --resume run -q");
     let message = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{message}");
     assert!(

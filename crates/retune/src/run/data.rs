@@ -116,14 +116,9 @@ impl FitData {
     ) -> Result<IndexMap<String, Vec<LeftOut>>, FitError> {
         let mut found = IndexMap::new();
         for (name, dataset) in self.sets() {
-            monitor.start(&format!("reading every image of {name}"), dataset.len());
-            let watch = || {
-                monitor.advance(1);
-                if monitor.canceled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            };
-            let left_out = dataset.leave_out_unreadable(&DecodeLimits::default(), read, watch);
-            let left_out = left_out.ok_or(FitError::Train(TrainError::Interrupted))?;
-            monitor.finish();
+            let left_out = watched(name, dataset.len(), monitor, |watch| {
+                dataset.leave_out_unreadable(&DecodeLimits::default(), read, watch)
+            })?;
             if let Some(first) = left_out.first().filter(|_| dataset.is_empty()) {
                 let (set, first) = (name.to_owned(), first.reason.clone());
                 return Err(FitError::NothingReadable { set, path: data.to_owned(), first });
@@ -134,6 +129,21 @@ impl FitData {
             found.insert(name.to_owned(), left_out);
         }
         Ok(found)
+    }
+
+    /// Reads every image of the further sets that is not among those `read`. They are evaluated after training, when it is late
+    /// to learn of one that cannot be read.
+    ///
+    /// # Errors
+    /// The first image that cannot be read; an interruption.
+    pub(crate) fn check_evaluations(&self, read: &ReadImages, monitor: &dyn Monitor) -> Result<(), FitError> {
+        for (name, dataset) in &self.evaluations {
+            let checked = watched(name, dataset.len(), monitor, |watch| {
+                dataset.check_readable(&DecodeLimits::default(), read, watch)
+            });
+            checked?.map_err(FitError::Data)?;
+        }
+        Ok(())
     }
 
     /// Leaves out what an earlier start of the same run left out.
@@ -215,4 +225,24 @@ fn warn_of_images_in<'a>(train: &Dataset, sets: impl Iterator<Item = (&'a str, &
             ));
         }
     }
+}
+
+/// What `work` finds as it reads the images of a set, which it tells `watch` of.
+///
+/// # Errors
+/// An interruption.
+fn watched<T>(
+    name: &str,
+    images: usize,
+    monitor: &dyn Monitor,
+    work: impl FnOnce(&(dyn Fn() -> ControlFlow<()> + Sync)) -> Option<T>,
+) -> Result<T, FitError> {
+    monitor.start(&format!("reading every image of {name}"), images);
+    let watch = || {
+        monitor.advance(1);
+        if monitor.canceled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let found = work(&watch).ok_or(FitError::Train(TrainError::Interrupted))?;
+    monitor.finish();
+    Ok(found)
 }

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use retune_pixels::decode::DecodeLimits;
 use serde::{Deserialize, Serialize};
 
+use super::DataError;
 use super::source::{Dataset, Sample};
 
 /// An image that was left out because it cannot be read.
@@ -61,6 +62,35 @@ impl Dataset {
         Some(left_out)
     }
 
+    /// Reads and decodes every image that is not among those `read` before, and keeps nothing; `None` if `on_image`, which is
+    /// told of each, asks to stop.
+    ///
+    /// # Errors
+    /// The first image that cannot be read.
+    pub fn check_readable(
+        &self,
+        limits: &DecodeLimits,
+        read: &ReadImages,
+        on_image: impl Fn() -> ControlFlow<()> + Sync,
+    ) -> Option<Result<(), DataError>> {
+        let mut read = read.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = read.entry(self.root.clone()).or_default();
+        let failure = |sample: &Sample| {
+            if on_image().is_break() {
+                return Some(None);
+            }
+            let is_readable = known.get(&sample.name).is_some_and(Option::is_none);
+            if is_readable { None } else { sample.image.load(limits).err().map(Some) }
+        };
+        match self.samples.par_iter().find_map_first(failure) {
+            Some(stop_or_error) => stop_or_error.map(Err),
+            None => {
+                known.extend(self.samples.iter().map(|sample| (Arc::clone(&sample.name), None)));
+                Some(Ok(()))
+            }
+        }
+    }
+
     /// Takes images out that were found unreadable before; whether all of them were there.
     pub fn leave_out(&mut self, left_out: &[LeftOut]) -> bool {
         let is_there =
@@ -108,10 +138,18 @@ mod tests {
         assert!(!shorter.leave_out(&left_out));
         assert!(whole.clone().leave_out_unreadable(&limits, &read, || ControlFlow::Break(())).is_none());
 
+        let check =
+            |dataset: &Dataset| dataset.check_readable(&limits, &ReadImages::default(), || ControlFlow::Continue(()));
+        assert!(check(&again).unwrap().is_ok());
+        assert!(check(&whole).unwrap().unwrap_err().to_string().contains("b.png"));
+        assert!(whole.check_readable(&limits, &read, || ControlFlow::Break(())).is_none());
+
         // What was read before is not read again, though it has changed.
         std::fs::write(&paths[0], "no image any more").unwrap();
         let mut known = whole.clone();
         assert_eq!(known.leave_out_unreadable(&limits, &read, || ControlFlow::Continue(())), Some(left_out));
+        assert!(again.check_readable(&limits, &read, || ControlFlow::Continue(())).unwrap().is_ok());
+        assert!(check(&again).unwrap().is_err());
         let mut unknown = whole.clone();
         let found = unknown.leave_out_unreadable(&limits, &ReadImages::default(), || ControlFlow::Continue(()));
         assert_eq!(found.unwrap().len(), 3);
