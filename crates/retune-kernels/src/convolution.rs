@@ -410,8 +410,8 @@ impl<'a> Reading<'a> {
         let line = width * shape.inputs;
         let before = left.min(width) * shape.inputs;
         let copied = shape.input.1 * shape.inputs;
-        let line_of = |line: usize| {
-            let (image, y) = (line / height, (line % height).checked_sub(top).filter(|y| *y < shape.input.0)?);
+        let line_of = |index: usize| {
+            let (image, y) = (index / height, (index % height).checked_sub(top).filter(|y| *y < shape.input.0)?);
             Some(&x[(image * shape.input.0 + y) * copied..][..copied])
         };
         let fill = |padded: &SharedSlice| {

@@ -261,7 +261,7 @@ impl<F> Task<'_, F> {
         count
     }
 
-    /// The sums of a tile's rows, of which the leading vectors of a panel, with what follows them.
+    /// Computes a tile's sums for the leading vectors of a panel, and finishes them.
     #[inline(always)]
     fn sums<S: Simd, const ROWS: usize, const VECTORS: usize>(
         &self,

@@ -1,11 +1,11 @@
 //! Depthwise convolution: every channel is convolved with a window of its own. There is no matrix
 //! product in it; channels are the vectors.
 //!
-//! Lines of the source are copied with their padding, so that no window crosses a border. The copy has strips of channels:
+//! Lines of the source are copied with their padding, so that no window crosses a border. The copy is divided into strips of channels:
 //! neighboring pixels of a strip lie side by side, at distances that the compiler knows. It keeps no more lines than a window
 //! has.
 //!
-//! The gradient of the input is a convolution too, of the output's gradient with the window turned round. Where windows move by
+//! The gradient of the input is a convolution too, of the output's gradient with the window turned around. Where windows move by
 //! several places, only some taps of a window see a place of that gradient, and those of its neighbors at that distance.
 
 use std::ops::Range;
@@ -23,9 +23,9 @@ use crate::workspace::Workspace;
 const TOGETHER: usize = 8;
 /// The same on lines that have fewer.
 const FEWER_TOGETHER: usize = 4;
-/// Channels of a strip: a cache line, and a whole vector of any instruction set.
+/// Channels of a strip: a cache line, and whole vectors of any instruction set.
 const STRIP: usize = 16;
-/// Lines of windows that one task computes. The lines that several tasks see are copied by each.
+/// Most lines of windows that one task computes. The lines that several tasks see are copied by each.
 const LINES_OF_BAND: usize = 32;
 /// Values that a task copies of the source at a time: half of what a second-level cache usually holds.
 const COPY: usize = 1 << 16;
@@ -151,8 +151,8 @@ impl Layout {
         self.channels.div_ceil(STRIP)
     }
 
-    /// The tasks that compute every `bands`-th part of the windows' lines: for each its image, its band and its strips. There
-    /// are enough for all threads, and each copies no more than stays in the cache.
+    /// The tasks that compute the windows' lines, in `bands` parts: for each its image, its band, and its strips. There are
+    /// enough for all threads, and copies of several strips stay in the cache.
     fn tasks(&self, bands: usize) -> impl IndexedParallelIterator<Item = (usize, usize, Range<usize>)> {
         let strips = self.strips();
         let of_strip = self.kernel * self.horizontal.seen().len() * STRIP;
@@ -171,7 +171,7 @@ impl Layout {
         &values[image * len..][..len]
     }
 
-    /// Every `spread`-th window of a line, from each of the first on.
+    /// The rows of a line: every `spread`-th window, starting from each of the first `spread`.
     fn rows(&self) -> Vec<Row> {
         let across = self.horizontal;
         let row = |first| {
@@ -257,7 +257,7 @@ impl<'a> Lines<'a> {
         &self.values[self.start + strip * len..][..len]
     }
 
-    /// Reads lines up to `last`; the last `kept` of them can be asked for.
+    /// Reads lines up to `last`. Then the last `kept` lines are there.
     #[inline(always)]
     fn read_to(&mut self, last: isize) {
         for line in self.next.max(last + 1 - self.kept as isize)..last + 1 {
@@ -412,7 +412,7 @@ impl Band<'_> {
         }
     }
 
-    /// The windows of a row, `COUNT` at a time. The last ones are computed again, rather than fewer at a time.
+    /// The windows of a row, `COUNT` at a time. The last group overlaps the one before it, rather than being smaller.
     #[inline(always)]
     fn windows<S: Simd, const STEP: usize, const COUNT: usize>(
         &self,
@@ -450,7 +450,7 @@ impl Band<'_> {
             // SAFETY: a strip has whole vectors. By the assertions, the last tap of the last window is among the weights, and
             // what it sees is among the copies. The ends are inside. No other task writes this strip of these lines.
             unsafe {
-                // Windows that see nothing may lie behind the copies.
+                // Windows that see nothing may lie past the end of the copies.
                 let (weights, copies) =
                     (weights.as_ptr().add(lane), copies.as_ptr().wrapping_add(at * step * STRIP + lane));
                 let totals = self.sums::<S, STEP, COUNT>(simd, seen, row, weights, copies);
@@ -516,7 +516,7 @@ struct End<S: Simd> {
 }
 
 impl<S: Simd> End<S> {
-    /// Writes the results of neighbors in the row, of which the first is `at` values behind the row's first.
+    /// Writes the results of neighbors in the row, of which the first is `at` values after the row's first.
     ///
     /// # Safety
     /// They must be inside the destination and the residual, and nobody else may use them.
