@@ -48,7 +48,7 @@ pub fn run(arguments: &KnnArguments, console: &Console) -> Result<(), Failure> {
     let count = (*k).min(voters.labels.len());
     if count < *k {
         console.progress.message(&format!(
-            "note: {} has {}, so all of them vote",
+            "note: {} has {}, and no more vote",
             train.display(),
             counted(count, "image")
         ));

@@ -49,7 +49,7 @@ fn a_comparison_makes_runs_tables_and_pictures_and_repeats_nothing() {
         assert!(model("both") == model("alone"), "{run}");
     }
 
-    // A page of before is not of these results.
+    // An earlier page does not show these results.
     let told = |line: &str| String::from_utf8(workplace.run(line).stderr).unwrap();
     let grow = compare("--methods lp,surgical:layer4,norms --seeds 2 --out alone --no-report");
     assert!(told(&grow).contains("report.html shows earlier results; `retune report alone` writes the report"));
