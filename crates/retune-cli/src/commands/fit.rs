@@ -206,7 +206,9 @@ fn missing(option: &str, what: &str) -> Failure {
 
 fn failure(error: FitError, run: &Path) -> Failure {
     if error.is_interruption() {
-        Failure::Interrupted(Some(format!("to continue, run `{}`", resuming("fit", run))))
+        // While images are read, nothing is written yet.
+        let has_begun = run::read_options(run).is_ok();
+        Failure::Interrupted(has_begun.then(|| format!("to continue, run `{}`", resuming("fit", run))))
     } else if could_not_write(&error) && run::is_resumable(run) {
         let advice = format!("the last checkpoint is intact: make room, then run `{}`", resuming("fit", run));
         Failure::Mistake(format!("{error}; {advice}"))

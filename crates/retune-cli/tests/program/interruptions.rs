@@ -122,6 +122,7 @@ fn every_long_command_heeds_the_first_interruption() {
         format!("features --model {model} --data many.csv --out many.npz"),
         format!("compare --model {model} --data many.csv --methods ft --epochs 1000 --lr 1e-4 --out comparison"),
         "eval --model run --data many.csv --skip-bad".to_owned(),
+        format!("fit --model {model} --data data --eval many=many.csv --method lp --out unread"),
         "predict --model run many.csv".to_owned(),
     ] {
         let mut running = spawn(here.command(&line));
@@ -134,6 +135,8 @@ fn every_long_command_heeds_the_first_interruption() {
         assert_eq!(output.status.code(), Some(130), "{line}: {message}");
         assert!(asked.elapsed() < Duration::from_secs(20), "{line}");
         assert!(!here.path("many.npz").exists());
+        // While a fit reads images, there is no run yet.
+        assert!(!message.contains("--resume unread"), "{message}");
     }
 }
 
