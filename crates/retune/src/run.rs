@@ -139,7 +139,7 @@ pub fn start(
     RunDirectory { options, plan: &plan, data: &data, out, shared, monitor }.train_and_evaluate(model, false)
 }
 
-/// Reads the images of further sets; the first process does, and the others wait.
+/// Reads the images of further sets. Only the first process reads; the others wait for it.
 fn check_evaluations(
     data: &FitData,
     options: &FitOptions,
@@ -189,7 +189,7 @@ fn write_recipe(options: &FitOptions, source: &PlanSource, plan: &Plan, out: &Pa
 /// What a run would do and take: its model before training, its plan, and an estimate from a step of each phase.
 ///
 /// # Errors
-/// The user's mistakes, as those of [`start`].
+/// The user's mistakes, as those of [`start`], except for images that cannot be read.
 pub fn dry_run(options: &FitOptions, plan: &PlanSource) -> Result<(Model, Plan, Estimate), FitError> {
     let (model, data) = open(options)?;
     let plan = settled_plan(options, plan, &model)?;

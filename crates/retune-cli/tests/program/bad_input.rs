@@ -24,7 +24,7 @@ fn spoilt(whole: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Training is over by then, and is not lost.
+/// It is found before training. If it is spoilt later, training is not lost.
 #[test]
 fn a_bad_image_of_a_further_set_is_repaired_and_the_run_goes_on() {
     let here = Workplace::new();

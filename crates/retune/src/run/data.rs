@@ -131,7 +131,7 @@ impl FitData {
         Ok(found)
     }
 
-    /// Reads every image of the further sets that is not among those `read`. They are evaluated after training, when it is late
+    /// Reads every image of the further sets that was not `read` before. They are evaluated after training, when it is late
     /// to learn of one that cannot be read.
     ///
     /// # Errors
@@ -227,7 +227,7 @@ fn warn_of_images_in<'a>(train: &Dataset, sets: impl Iterator<Item = (&'a str, &
     }
 }
 
-/// What `work` finds as it reads the images of a set, which it tells `watch` of.
+/// Runs `work`, which reads the images of a set and calls `watch` for each; returns what it finds.
 ///
 /// # Errors
 /// An interruption.

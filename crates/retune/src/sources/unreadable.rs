@@ -41,6 +41,39 @@ impl Dataset {
         read: &ReadImages,
         on_image: impl Fn() -> ControlFlow<()> + Sync,
     ) -> Option<Vec<LeftOut>> {
+        let reasons = self.read_all(limits, read, on_image)?;
+        let left_out = |(index, (sample, reason)): (usize, (&Sample, Option<String>))| {
+            Some(LeftOut { index, name: sample.name.to_string(), reason: reason? })
+        };
+        let left_out: Vec<LeftOut> = self.samples.iter().zip(reasons).enumerate().filter_map(left_out).collect();
+        self.leave_out(&left_out);
+        Some(left_out)
+    }
+
+    /// Reads and decodes every image that is not among those `read` before, as [`Dataset::leave_out_unreadable`] does, and takes
+    /// nothing out.
+    ///
+    /// # Errors
+    /// The first image that cannot be read.
+    pub fn check_readable(
+        &self,
+        limits: &DecodeLimits,
+        read: &ReadImages,
+        on_image: impl Fn() -> ControlFlow<()> + Sync,
+    ) -> Option<Result<(), DataError>> {
+        let reasons = self.read_all(limits, read, on_image)?;
+        let first = self.samples.iter().zip(reasons).find(|(_, reason)| reason.is_some());
+        // Reasons are kept as text, so the error is made anew.
+        Some(first.map_or(Ok(()), |(sample, _)| sample.image.load(limits).map(|_| ())))
+    }
+
+    /// Why each image cannot be read; nothing for those that can. `None` if `on_image` asks to stop.
+    fn read_all(
+        &self,
+        limits: &DecodeLimits,
+        read: &ReadImages,
+        on_image: impl Fn() -> ControlFlow<()> + Sync,
+    ) -> Option<Vec<Option<String>>> {
         // A thread that panicked has added nothing or all of its images.
         let mut read = read.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = read.entry(self.root.clone()).or_default();
@@ -54,41 +87,7 @@ impl Dataset {
         let reasons: Vec<Option<String>> = self.samples.par_iter().map(reason).collect::<Option<_>>()?;
         let names = self.samples.iter().map(|sample| Arc::clone(&sample.name));
         known.extend(names.zip(reasons.iter().cloned()));
-        let left_out = |(index, (sample, reason)): (usize, (&Sample, Option<String>))| {
-            Some(LeftOut { index, name: sample.name.to_string(), reason: reason? })
-        };
-        let left_out: Vec<LeftOut> = self.samples.iter().zip(reasons).enumerate().filter_map(left_out).collect();
-        self.leave_out(&left_out);
-        Some(left_out)
-    }
-
-    /// Reads and decodes every image that is not among those `read` before, and keeps nothing; `None` if `on_image`, which is
-    /// told of each, asks to stop.
-    ///
-    /// # Errors
-    /// The first image that cannot be read.
-    pub fn check_readable(
-        &self,
-        limits: &DecodeLimits,
-        read: &ReadImages,
-        on_image: impl Fn() -> ControlFlow<()> + Sync,
-    ) -> Option<Result<(), DataError>> {
-        let mut read = read.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = read.entry(self.root.clone()).or_default();
-        let failure = |sample: &Sample| {
-            if on_image().is_break() {
-                return Some(None);
-            }
-            let is_readable = known.get(&sample.name).is_some_and(Option::is_none);
-            if is_readable { None } else { sample.image.load(limits).err().map(Some) }
-        };
-        match self.samples.par_iter().find_map_first(failure) {
-            Some(stop_or_error) => stop_or_error.map(Err),
-            None => {
-                known.extend(self.samples.iter().map(|sample| (Arc::clone(&sample.name), None)));
-                Some(Ok(()))
-            }
-        }
+        Some(reasons)
     }
 
     /// Takes images out that were found unreadable before; whether all of them were there.
