@@ -32,7 +32,7 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use crate::instructions::dispatch;
-use crate::shared::SharedSlice;
+use crate::shared::{SharedSlice, share};
 use crate::vectors::{load, store};
 
 /// Destination rows in a tile where there are 32 vector registers: 24 sums, 2 weights, the rest for
@@ -175,7 +175,6 @@ impl Output<'_> {
         // With few rows the panels are divided too, so that every thread has work.
         let wanted = 4 * threads.count();
         let panel_tasks = wanted.div_ceil(row_tasks).clamp(1, panels.max(1));
-        let share = |index: usize, count: usize, of: usize| index * of / count..(index + 1) * of / count;
         let tiles = rows.div_ceil(rows_of_tile);
         threads.for_each(row_tasks * panel_tasks, |task| {
             let (row_task, panel_task) = (task / panel_tasks, task % panel_tasks);

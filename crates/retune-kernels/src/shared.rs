@@ -1,6 +1,12 @@
 //! Slices that several tasks write, each its own part.
 
 use std::marker::PhantomData;
+use std::ops::Range;
+
+/// The part of `of` things that falls to one of `count` tasks.
+pub(crate) fn share(index: usize, count: usize, of: usize) -> Range<usize> {
+    index * of / count..(index + 1) * of / count
+}
 
 /// A new vector of `length` values, all of them written by `fill`, of which nothing is cleared first.
 ///
