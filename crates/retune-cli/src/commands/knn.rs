@@ -47,11 +47,7 @@ pub fn run(arguments: &KnnArguments, console: &Console) -> Result<(), Failure> {
     let neighbors = Neighbors::new(&voters.table.features, voters.table.width, &voters.labels);
     let count = (*k).min(voters.labels.len());
     if count < *k {
-        console.progress.message(&format!(
-            "note: {} has {}, and no more vote",
-            train.display(),
-            counted(count, "image")
-        ));
+        console.progress.message(&format!("note: {} has only {} to vote", train.display(), counted(count, "image")));
     }
     let mut splits = IndexMap::new();
     for path in features {

@@ -20,7 +20,7 @@ fn features_are_judged_without_training() {
     let images = &own["splits"]["data.npz"]["n"];
     let output = workplace.run("knn --train data.npz shifted.npz --neighbors 1000 --json");
     let note = String::from_utf8(output.stderr).unwrap();
-    assert!(note.contains(&format!("data.npz has {images} images, and no more vote")), "{note}");
+    assert!(note.contains(&format!("data.npz has only {images} images to vote")), "{note}");
     let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(&found["neighbors"], images);
 
