@@ -1,9 +1,9 @@
 //! Depthwise convolution: every channel is convolved with a window of its own. There is no matrix
 //! product in it; channels are the vectors.
 //!
-//! Lines of the source are copied with their padding, so that no window crosses a border. The copy is divided into strips of channels:
-//! neighboring pixels of a strip lie side by side, at distances that the compiler knows. It keeps no more lines than a window
-//! has.
+//! Lines of the source are copied with their padding, so that no window crosses a border. The copy is divided into strips of
+//! channels: neighboring pixels of a strip lie side by side, at distances that the compiler knows. It keeps no more lines than
+//! a window has.
 //!
 //! The gradient of the input is a convolution too, of the output's gradient with the window turned around. Where windows move by
 //! several places, only some taps of a window see a place of that gradient, and those of its neighbors at that distance.
