@@ -5,7 +5,7 @@
     C(N) + E(N) >= T(N) >= C(N) / 3 + max(2 C(N) / 3, E(N))
 
 C is the computation, a third of it forward; E the exchange, of which the backward pass hides nothing or all that it can.
-a: seconds of an image on the two cores of book/src/measurements/performance.md; s: how many times as fast a machine is;
+a: seconds of an image on the two cores of book/src/measurements/performance/steps.md; s: how many times as fast a machine is;
 B: images of an update; P: trained values; W: bytes a second of the network; L: its latency.
 """
 
