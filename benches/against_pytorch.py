@@ -2,6 +2,7 @@
 
     cargo build --release --workspace --bins --examples
     python benches/against_pytorch.py [steps] [avx2] [bfloat16] [epochs] [commands] [growth] [threads] [startup]
+                                      [operators]
     cargo build --release -p retune --features cuda --examples
     python benches/against_pytorch.py card
 
@@ -20,6 +21,8 @@ commands  whole programs from start to end on a folder of images and a file of w
 growth    how the time of a whole linear probe grows with the images
 threads   steps with one thread and with all
 startup   from nothing to the end of the first step
+operators one pass of one operator, with one thread and with all: linear layers and attention of ViT-Tiny, -Small, and -Base and of
+          ConvNeXt-Atto; GFLOP/s of linear layers, milliseconds of attention
 card      steps on a graphics card in float32, float32 with factors of 11 significant bits (TF32), and bfloat16 (autocast), in turns of
           16 steps, after which the host waits for the card; each step takes its images from the host; PyTorch with CUDA in
           its faster layout
@@ -96,7 +99,7 @@ TURN = 4
 
 
 class Stepper:
-    """A program that makes one training step for every line it is sent and answers with the milliseconds."""
+    """A program that makes one training step, or what a line names, for every line it is sent and answers with the milliseconds."""
 
     def __init__(self, command, threads):
         environment = {**os.environ, **({"RAYON_NUM_THREADS": str(threads)} if threads else {})}
@@ -107,8 +110,8 @@ class Stepper:
             command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, env=environment
         )
 
-    def step(self):
-        self.process.stdin.write("step\n")
+    def step(self, line="step"):
+        self.process.stdin.write(f"{line}\n")
         self.process.stdin.flush()
         return float(self.process.stdout.readline())
 
@@ -432,6 +435,84 @@ def startup(_):
     row("resnet18 at 64, batch 8", f"{ours:.2f}", f"{theirs:.2f}", f"{theirs / ours:.1f}")
 
 
+# Rows of eight images' tokens or pixels, inputs, outputs.
+LINEARS = [
+    (1576, 192, 192),
+    (1576, 192, 768),
+    (1576, 768, 192),
+    (1576, 384, 1536),
+    (1576, 1536, 384),
+    (1576, 768, 3072),
+    (1576, 3072, 768),
+    (6272, 80, 320),
+    (25088, 40, 160),
+    (25088, 160, 40),
+]
+# Images, tokens, heads.
+ATTENTIONS = [(8, 197, 3), (8, 197, 6)]
+PASSES = """
+import sys, time, torch
+torch.set_num_threads({threads})
+x, weight = {factors}
+def operator():
+    return {operator}
+with torch.no_grad():
+    gradient = torch.randn_like(operator())
+for line in sys.stdin:
+    tracked = {{'input': x, 'weight': weight}}.get(line.strip())
+    started = time.perf_counter()
+    if tracked is None:
+        with torch.no_grad():
+            operator()
+    else:
+        tracked.grad = None
+        tracked.requires_grad_(True)
+        output = operator()
+        started = time.perf_counter()
+        output.backward(gradient)
+    seconds = time.perf_counter() - started
+    if tracked is not None:
+        tracked.requires_grad_(False)
+    print(seconds * 1e3, flush=True)
+"""
+
+
+def pass_times(ours, theirs, passes, threads, rounds):
+    """The shortest milliseconds of each pass by each side, in turns."""
+    ours = [BUILT / "examples" / "passes", *map(str, ours)]
+    sides = [Stepper(command, threads) for command in (ours, [sys.executable, "-c", theirs])]
+    times = []
+    for name in passes:
+        turns = [[min(side.step(name) for _ in range(TURN)) for side in sides] for _ in range(rounds + 1)]
+        times.append([min(turns_of_side) for turns_of_side in zip(*turns)])
+    for side in sides:
+        side.stop()
+    return times
+
+
+def operators(options):
+    linear = "torch.nn.functional.linear(x, weight)"
+    attention = "torch.nn.functional.scaled_dot_product_attention(*x.permute(2, 0, 3, 1, 4)).transpose(1, 2).contiguous()"
+    passes = ["forward", "input", "weight"]
+    for threads in sorted({1, os.cpu_count()}):
+        what = f"{threads} threads" if threads > 1 else "1 thread"
+        head(f"linear layer, {what}, GFLOP/s: retune / PyTorch (ratio)", "forward", "input gradient", "weight gradient")
+        for rows, inputs, outputs in LINEARS:
+            factors = f"torch.randn({rows}, {inputs}), torch.randn({outputs}, {inputs})"
+            program = PASSES.format(threads=threads, factors=factors, operator=linear)
+            times = pass_times(["linear", rows, inputs, outputs], program, passes, threads, options.rounds)
+            work = 2e-6 * rows * inputs * outputs
+            rates = (f"{work / ours:.0f} / {work / theirs:.0f} ({theirs / ours:.2f})" for ours, theirs in times)
+            row(f"{rows:,} rows, {inputs:,} → {outputs:,}", *rates)
+        head(f"attention, {what}, ms: retune / PyTorch (ratio)", "forward", "gradient")
+        for images, tokens, heads in ATTENTIONS:
+            factors = f"torch.randn({images}, {tokens}, 3, {heads}, 64), None"
+            program = PASSES.format(threads=threads, factors=factors, operator=attention)
+            times = pass_times(["attention", images, tokens, heads], program, passes[:2], threads, options.rounds)
+            cells = (f"{ours:.2f} / {theirs:.2f} ({theirs / ours:.2f})" for ours, theirs in times)
+            row(f"{images} × {tokens} tokens, {heads} heads of 64", *cells)
+
+
 MEASURES = {
     "steps": steps,
     "avx2": avx2,
@@ -441,6 +522,7 @@ MEASURES = {
     "growth": growth,
     "threads": threads,
     "startup": startup,
+    "operators": operators,
     "card": card,
 }
 
