@@ -91,6 +91,9 @@ def images(data: Any) -> Images:
         return Images([data])
     if isinstance(data, (list, tuple)) or hasattr(data, "__array_interface__"):
         return Images(data)
+    if hasattr(data, "iloc"):
+        # A pandas series has its own numbers.
+        return Images(list(data))
     if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
         return _indexed_images(data)
     if isinstance(data, (str, os.PathLike)):
@@ -109,8 +112,8 @@ def _lent(splits: Mapping[str, Images]) -> Located:
         labels: list[int | None] = []
         if split.labels is not None:
             labels = [_label(label, split, position) for label in split.labels]
-        groups = [None if group is None else str(group) for group in split.groups or []]
-        names = [str(name) for name in split.names or []]
+        groups = [] if split.groups is None else [None if group is None else str(group) for group in split.groups]
+        names = [] if split.names is None else [str(name) for name in split.names]
         for what, values in (("labels", labels), ("groups", groups), ("names", names)):
             if len(values) not in (0, len(held)):
                 raise Error(f"there are {len(values)} {what} for {len(held)} images")
@@ -139,7 +142,18 @@ def _plain(labels: Any) -> list[Any]:
         return []
     plain = labels.tolist() if hasattr(labels, "tolist") else list(labels)
     # -1 stands for an unknown class, as in feature files.
-    return [None if label is None or label == -1 or label != label else _unwrapped(label) for label in plain]
+    return [None if _is_missing(label) or label == -1 else _unwrapped(label) for label in plain]
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether a value is None, NaN, or what pandas has for them."""
+    if value is None:
+        return True
+    try:
+        return bool(value != value)
+    except (TypeError, ValueError):
+        # pandas.NA is neither equal to itself nor not; an array is many values.
+        return type(value).__name__ == "NAType"
 
 
 def _unwrapped(label: Any) -> Any:
@@ -249,7 +263,7 @@ def _contiguous(images: Any) -> Any:
 
     if hasattr(images, "__array_interface__") or isinstance(images, numpy.ndarray):
         array = numpy.asarray(images)
-        if array.dtype != object:
+        if array.dtype.kind not in "OU":
             _check_bytes(array)
             channels = array.shape[-1] if array.ndim == 4 else 1
             if array.ndim not in (3, 4) or channels not in (1, 3, 4):

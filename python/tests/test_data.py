@@ -92,6 +92,24 @@ def test_opacity_and_gray_are_those_of_files(backbone: str, tmp_path: Path) -> N
     assert (retune.features(backbone, grays[..., None], layer="input").values == expected).all()
 
 
+def test_what_is_known_of_images_comes_as_arrays_and_series(
+    backbone: str, photos: Path, arrays: tuple[numpy.ndarray, list[str]]
+) -> None:
+    pandas = pytest.importorskip("pandas")
+    images, labels = arrays
+    names, groups = [f"{number}.png" for number in range(48)], [f"day {number % 5}" for number in range(48)]
+    expected = located(retune.Images(images, labels, ["red", "green"], groups, names)).path
+    for kind in (numpy.array, pandas.Series, pandas.Index, lambda values: pandas.Series(values, index=range(7, len(values) + 7))):
+        found = retune.Images(images, kind(labels), kind(["red", "green"]), kind(groups), kind(names))
+        assert located(found).path == expected
+    unknown = retune.Images(images, pandas.Series(labels, dtype="string").where(lambda label: label != "red"))
+    assert retune.features(backbone, unknown, quiet=True).class_names() == ["green"] * 24 + [None] * 24
+    paths = [str(path) for path in sorted(photos.glob("*/*.png"))]
+    values = retune.features(backbone, paths, quiet=True).values
+    for several in (numpy.array(paths), pandas.Series(paths), pandas.Series(paths, index=range(7, 55))):
+        assert (retune.features(backbone, several, quiet=True).values == values).all()
+
+
 def test_splits_and_shifts_in_memory(backbone: str, arrays: tuple[numpy.ndarray, list[str]], tmp_path: Path) -> None:
     images, labels = arrays
     part = slice(None, None, 3)
