@@ -80,7 +80,13 @@ class _Session:
         self, function: str, command: str | None = None, on_epoch: OnEpoch | None = None, **further: Any
     ) -> tuple[Any, str]:
         """Runs the command of a function, with further keywords; its result as `--json` prints it, and as text."""
-        return _run(function, {**self.keywords, **further}, command, on_epoch)
+        try:
+            return _run(function, {**self.keywords, **further}, command, on_epoch)
+        except Error as error:
+            unlabeled = next((held.unlabeled for held in self.held if held.unlabeled is not None), None)
+            if unlabeled is not None and "has no label" in str(error):
+                raise type(error)(f"{error} ({unlabeled})") from None
+            raise
 
     def path(self, data: Any) -> str:
         shift = ""

@@ -37,7 +37,7 @@ class Images:
     classes
         The names of the classes that numbers stand for, in order. Without them, names are sorted, and numbers become names.
     groups
-        The group of each image (a patient, a place), for accuracy by group.
+        The group of each image (a patient, a place), for accuracy by group; None, NaN, or nothing for an image without one.
     names
         What each image is called in results; its number otherwise.
     """
@@ -55,6 +55,8 @@ class Located:
 
     path: str
     lent: Any = None
+    #: How many images lack a label, and which is the first, if only some lack one.
+    unlabeled: str | None = None
 
 
 def located(data: Any) -> Located:
@@ -69,12 +71,11 @@ def located(data: Any) -> Located:
     if isinstance(data, Located):
         return data
     if _is_frame(data):
-        splits = _frame_splits(data)
-    elif isinstance(data, Mapping):
-        splits = {name: images(part) for name, part in data.items()}
-    else:
-        splits = {"all": images(data)}
-    return _lent(splits)
+        found = _lent(_frame_splits(data))
+        return Located(found.path, found.lent, _unlabeled_rows(data))
+    if isinstance(data, Mapping):
+        return _lent({name: images(part) for name, part in data.items()})
+    return _lent({"all": images(data)})
 
 
 def images(data: Any) -> Images:
@@ -107,19 +108,29 @@ def _lent(splits: Mapping[str, Images]) -> Located:
     classes = _classes(splits.values())
     position = {name: index for index, name in enumerate(classes)}
     parts = []
+    unlabeled = None
     for name, split in splits.items():
         held = _retune.Held(_contiguous(split.images))
         labels: list[int | None] = []
         if split.labels is not None:
             labels = [_label(label, split, position) for label in split.labels]
-        groups = [] if split.groups is None else [None if group is None else str(group) for group in split.groups]
+        groups = [] if split.groups is None else [_group(group) for group in split.groups]
         names = [] if split.names is None else [str(name) for name in split.names]
         for what, values in (("labels", labels), ("groups", groups), ("names", names)):
             if len(values) not in (0, len(held)):
                 raise Error(f"there are {len(values)} {what} for {len(held)} images")
         parts.append((name, held, labels, groups, names))
+        unlabeled = unlabeled or _lacking(labels, range(len(labels)), "images lack a label", "image")
     lent = _retune.lend(parts, classes)
-    return Located(lent.path, lent)
+    return Located(lent.path, lent, unlabeled)
+
+
+def _lacking(values: Sequence[Any], numbers: Iterable[Any], what: str, one: str) -> str | None:
+    """How many values are None, and which is the first; None if all are, or none is."""
+    missing = [number for number, value in zip(numbers, values) if value is None]
+    if not 0 < len(missing) < len(values):
+        return None
+    return f"{len(missing):,} of {len(values):,} {what}; the first is {one} {missing[0]}"
 
 
 def _classes(splits: Iterable[Images]) -> list[str]:
@@ -156,6 +167,11 @@ def _is_missing(value: Any) -> bool:
         return type(value).__name__ == "NAType"
 
 
+def _group(group: Any) -> str | None:
+    """The name of a group; None where it is missing or empty, as in a manifest."""
+    return None if _is_missing(group) else str(_unwrapped(group)) or None
+
+
 def _unwrapped(label: Any) -> Any:
     label = label.item() if hasattr(label, "item") else label
     return int(label) if isinstance(label, float) and label.is_integer() else label
@@ -187,16 +203,32 @@ def _is_image(data: Any) -> bool:
     return shape is not None and (len(shape) == 2 or (len(shape) == 3 and shape[-1] in (3, 4)))
 
 
-def _column(names: Iterable[str], candidates: Sequence[str]) -> str | None:
-    names = list(names)
-    return next((name for name in candidates if name in names), None)
+def _column(names: Iterable[Any], candidates: Sequence[str]) -> Any:
+    """The first of the candidates that there is, as it is written."""
+    written = {str(name).strip().lower(): name for name in reversed(list(names))}
+    return next((written[name] for name in candidates if name in written), None)
+
+
+def _fields(frame: Any, column: Any) -> list[Any]:
+    """The values of a column as a manifest has them: without spaces around them, and None for what is missing or empty."""
+
+    def field(value: Any) -> Any:
+        if _is_missing(value):
+            return None
+        return (value.strip() or None) if isinstance(value, str) else value
+
+    return [field(value) for value in frame[column].tolist()]
 
 
 def _frame_splits(frame: Any) -> dict[str, Images]:
     split = _column(frame.columns, _SPLITS)
-    if split is None:
+    names = [] if split is None else _fields(frame, split)
+    if all(name is None for name in names):
         return {"all": _frame_images(frame)}
-    return {str(name): _frame_images(frame[frame[split] == name]) for name in frame[split].unique()}
+    lacking = _lacking(names, frame.index, "rows lack a split", "row")
+    if lacking is not None:
+        raise Error(lacking)
+    return {str(name): _frame_images(frame[[own == name for own in names]]) for name in dict.fromkeys(names)}
 
 
 def _frame_images(frame: Any) -> Images:
@@ -204,13 +236,20 @@ def _frame_images(frame: Any) -> Images:
     if path is None:
         raise Error(f"the frame has none of the columns {', '.join(_PATHS)}; it has {', '.join(map(str, frame.columns))}")
     label, group = _column(frame.columns, _LABELS), _column(frame.columns, _GROUPS)
-    paths = frame[path].tolist()
+    paths = _fields(frame, path)
+    if any(path is None for path in paths):
+        raise Error(_lacking(paths, frame.index, "rows lack a path", "row") or "no row has a path")
     return Images(
         paths,
-        labels=None if label is None else frame[label].tolist(),
-        groups=None if group is None else [None if name != name else name for name in frame[group].tolist()],
+        labels=None if label is None else _fields(frame, label),
+        groups=None if group is None else _fields(frame, group),
         names=[os.fspath(path) for path in paths] if all(isinstance(path, (str, os.PathLike)) for path in paths) else None,
     )
+
+
+def _unlabeled_rows(frame: Any) -> str | None:
+    label = _column(frame.columns, _LABELS)
+    return None if label is None else _lacking(_fields(frame, label), frame.index, "rows lack a label", "row")
 
 
 def _hub_images(data: Any) -> Images:

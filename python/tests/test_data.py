@@ -9,7 +9,7 @@ import pytest
 import retune
 from conftest import color
 from PIL import Image
-from retune._data import located
+from retune._data import _group, located
 
 
 def pillow(photos: Path) -> list[Image.Image]:
@@ -90,6 +90,54 @@ def test_opacity_and_gray_are_those_of_files(backbone: str, tmp_path: Path) -> N
     expected = retune.features(backbone, [gray], layer="input").values
     assert (retune.features(backbone, grays, layer="input").values == expected).all()
     assert (retune.features(backbone, grays[..., None], layer="input").values == expected).all()
+
+
+def test_a_frame_is_the_manifest_that_it_writes(
+    backbone: str, photos: Path, arrays: tuple[numpy.ndarray, list[str]], tmp_path: Path
+) -> None:
+    pandas = pytest.importorskip("pandas")
+    _, labels = arrays
+    spaced = [f"{label} " if number % 3 else f" {label}" for number, label in enumerate(labels)]
+    columns = {
+        " Path": [str(path) for path in sorted(photos.glob("*/*.png"))],
+        "LABEL": spaced,
+        "split": ["train ", "train", " val"] * 16,
+        "group": ["a", " a", "b ", numpy.nan, None, " "] * 8,
+    }
+    frame = pandas.DataFrame(columns)
+    frame.to_csv(tmp_path / "list.csv", index=False)
+    options = {"method": "lp", "no_report": True, "quiet": True}
+    one = retune.fit(backbone, frame, out=tmp_path / "one", **options)
+    other = retune.fit(backbone, tmp_path / "list.csv", out=tmp_path / "other", **options)
+    assert one.classes == other.classes == ["green", "red"]
+    assert one.splits == other.splits and {group["group"] for group in one.splits["val"].groups} == {"b"}
+    numbers = retune.Images(photos, groups=[3.0, numpy.nan, pandas.NA, None, ""]).groups
+    assert [_group(number) for number in numbers] == ["3", None, None, None, None]
+
+
+def test_rows_that_lack_something_are_counted(
+    backbone: str, photos: Path, arrays: tuple[numpy.ndarray, list[str]], tmp_path: Path
+) -> None:
+    pandas = pytest.importorskip("pandas")
+    images, labels = arrays
+    paths = [str(path) for path in sorted(photos.glob("*/*.png"))]
+    frame = pandas.DataFrame({"path": paths, "label": labels, "split": ["train", "val"] * 24})
+
+    def without(column: str, rows: list[int], value: object) -> pandas.DataFrame:
+        return frame.assign(**{column: [value if row in rows else old for row, old in enumerate(frame[column])]})
+
+    known = [None if number in (7, 9) else label for number, label in enumerate(labels)]
+    for data, sentence in [
+        (without("label", [5, 9, 30], numpy.nan), r"3 of 48 rows lack a label; the first is row 5\b"),
+        (without("label", [30, 40], " "), r"2 of 48 rows lack a label; the first is row 30\b"),
+        (without("split", [4], None), "1 of 48 rows lack a split; the first is row 4"),
+        (without("path", [7, 8], None), "rows lack a path; the first is row"),
+        ((images, known), "2 of 48 images lack a label; the first is image 7"),
+    ]:
+        with pytest.raises(retune.Error, match=sentence):
+            retune.fit(backbone, data, out=tmp_path / "run", quiet=True)
+    # What needs no labels takes them as they are.
+    assert retune.features(backbone, (images, known), quiet=True).class_names()[6:8] == ["green", None]
 
 
 def test_what_is_known_of_images_comes_as_arrays_and_series(
