@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from ._data import located
 from ._errors import Error
 from ._features import Features, Map, Similarity
 from ._model import Model, _features, of_model
+from ._overwriting import overwriting
 from ._progress import progress
 from ._results import (
     Advice,
@@ -101,12 +103,6 @@ def _outcome(path: str | os.PathLike[str] | None) -> Path:
     return Path("" if path is None else path)
 
 
-def _remove(run: Path) -> None:
-    """Removes a run. It loses its name first, so that an interrupt leaves no half of a run in the way of the next."""
-    with tempfile.TemporaryDirectory(prefix=f".{run.name}-", dir=run.absolute().parent, ignore_cleanup_errors=True) as folder:
-        run.rename(Path(folder) / "run")
-
-
 def fit(
     model: Any = None,
     data: Any = None,
@@ -127,7 +123,8 @@ def fit(
     out
         The run directory.
     overwrite
-        Remove a run that is there already, as when a cell of a notebook runs again.
+        Replace a run that is there already, as when a cell of a notebook runs again. The old run comes back if the new one
+        does not begin, as after a mistake, or if it diverges.
     on_epoch
         Called with what each epoch measured on `train` and `val`, as a dictionary with `phase`, `epoch`, `step`, `split`,
         `loss`, `accuracy` (0 to 1), `seconds`, `learning_rate` and others: for MLflow, Weights & Biases, or a plot. An
@@ -141,10 +138,10 @@ def fit(
     """
     _refuse_dry_run(options, "retune.plan")
     session = _Session(model, data, options)
-    if overwrite and out is not None and (Path(out) / "run.toml").is_file():
-        _remove(Path(out))
     plan = session.keywords.get("plan")
-    with tempfile.TemporaryDirectory() as folder:
+    replaces = overwrite and out is not None
+    place = overwriting(Path(os.path.abspath(getattr(out, "path", out))), session.keywords) if replaces else nullcontext()
+    with place, tempfile.TemporaryDirectory() as folder:
         if isinstance(plan, Plan):
             session.keywords["plan"] = plan.save(Path(folder) / "plan.toml")
         document, text = session.run("fit", out=out, on_epoch=on_epoch)

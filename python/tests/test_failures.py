@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -77,22 +78,81 @@ except KeyboardInterrupt as interrupt:
 """
 
 
-def test_a_run_that_is_half_removed_is_not_in_the_way(
-    backbone: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def content(folder: Path) -> dict[str, bytes]:
+    """Every file in a folder and below, hidden ones included."""
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_overwriting_keeps_the_old_run_after_a_mistake(
+    run: retune.Run, backbone: str, photos: Path, arrays: tuple[numpy.ndarray, list[str]], tmp_path: Path
 ) -> None:
-    options = {"epochs": 1, "lr": 1e-3, "out": tmp_path / "run", "overwrite": True, "no_report": True, "quiet": True}
-    retune.fit(backbone, photos, **options)
+    images, labels = arrays
+    out = tmp_path / "runs" / "run"
+    shutil.copytree(run.path, out)
+    (tmp_path / "blue" / "blue").mkdir(parents=True)
+    shutil.copy2(photos / "red" / "00.png", tmp_path / "blue" / "blue")
+    before = content(tmp_path / "runs")
+    options = {"epochs": 1, "lr": 1e-3, "out": out, "overwrite": True, "quiet": True}
+    for further, sentence in [
+        ({"data": (images, [*labels[:-1], numpy.nan])}, "no label"),
+        ({"data": tmp_path / "absent"}, "absent"),
+        ({"model": tmp_path / "absent"}, "absent"),
+        ({"method": "lpft"}, "lp-ft"),
+        ({"epoch": 1}, "did you mean 'epochs'"),
+        ({"eval": {"blue": tmp_path / "blue"}}, "blue"),
+        ({"lr": 1e30, "epochs": 2}, "diverged"),
+        ({"model": run, "out": str(run.path)}, "model lies in"),
+        ({"model": out}, "model lies in"),
+        ({"model": retune.load(out)}, "model lies in"),
+        ({"data": out / "samples"}, "data lies in"),
+        ({"eval": {"own": f"{out / 'samples'}@fog:3"}}, "eval lies in"),
+        ({"eval": f"own={out / 'samples'}"}, "eval lies in"),
+        ({"plan": out / "plan.toml"}, "plan lies in"),
+        ({"model": None, "data": None, "from_": retune.Run.read(out)}, "from_ lies in"),
+    ]:
+        with pytest.raises((retune.Error, TypeError), match=sentence):
+            retune.fit(**{"model": backbone, "data": photos, **options, **further})
+        assert content(tmp_path / "runs") == before, further
+    assert (run.path / "summary.json").is_file()
+
+
+def test_overwriting_ends_with_one_run(backbone: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "run"
+    options = {"lr": 1e-3, "out": out, "overwrite": True, "no_report": True, "quiet": True}
+    assert retune.fit(backbone, photos, epochs=1, **options).best_epoch == 1
+    aside = tmp_path / ".run.overwritten"
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    # A run that has begun has the place, and is resumed there.
+    with pytest.raises(KeyboardInterrupt, match="to continue"):
+        retune.fit(backbone, photos, epochs=3, on_epoch=interrupted, **options)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert len(retune.resume(out, quiet=True).metrics_to_pandas()["epoch"].unique()) >= 3
+    # A process that is killed leaves the old run aside: with no new run, or with one.
+    out.rename(aside)
+    with pytest.raises(retune.NotFoundError):
+        retune.fit(backbone, photos / "absent", **options)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    shutil.copytree(out, aside)
+    retune.fit(backbone, photos, epochs=1, **options)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    # What removes the old run is interrupted.
     with monkeypatch.context() as patch:
-
-        def interrupted(*_: object, **__: object) -> None:
-            raise KeyboardInterrupt
-
-        # What removes a temporary folder.
         patch.setattr("shutil.rmtree", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            retune.fit(backbone, photos, **options)
-    assert not (tmp_path / "run").exists()
-    assert (retune.fit(backbone, photos, **options).path / "summary.json").is_file()
+            retune.fit(backbone, photos, epochs=1, **options)
+    assert (retune.fit(backbone, photos, epochs=1, **options).path / "summary.json").is_file()
+
+
+def test_a_run_in_use_is_not_overwritten(run: retune.Run, backbone: str, photos: Path) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    with open(run.path / ".lock", "rb+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(retune.Error, match="in use by another process"):
+            retune.fit(backbone, photos, out=run.path, overwrite=True, quiet=True)
+    assert (run.path / "summary.json").is_file()
 
 
 def test_an_interrupted_fit_goes_on_to_the_same_bytes(backbone: str, photos: Path, tmp_path: Path) -> None:
