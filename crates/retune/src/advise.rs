@@ -35,11 +35,11 @@ use crate::inference::{Evaluation, InferenceError};
 use crate::methods::layers::LayerSelection;
 use crate::methods::{Method, MethodOptions};
 use crate::models::{HeadInitialization, Model};
-use crate::monitor::Monitor;
+use crate::monitor::{MetricsRow, Monitor};
 use crate::plan::PlanError;
 use crate::run::{self, FitData, FitError, FitOptions};
 use crate::sources::split::{SplitFractions, by_rarest_label, stratified_split};
-use crate::sources::{DataError, Dataset, LabelSets, ReadImages};
+use crate::sources::{DataError, DataNote, Dataset, LabelSets, ReadImages};
 use crate::train::{Shared, TrainError, Trained, Trainer};
 use crate::wording::counted;
 
@@ -338,25 +338,15 @@ impl Target<'_> {
 struct Quiet<'a>(&'a dyn Monitor);
 
 impl Monitor for Quiet<'_> {
-    fn start(&self, task: &str, total: usize) {
-        self.0.start(task, total);
-    }
-
-    fn start_counting(&self, task: &str, total: usize, unit: &str) {
-        self.0.start_counting(task, total, unit);
-    }
-
-    fn advance(&self, units: usize) {
-        self.0.advance(units);
-    }
-
-    fn finish(&self) {
-        self.0.finish();
+    fn inner(&self) -> Option<&dyn Monitor> {
+        Some(self.0)
     }
 
     fn message(&self, _: &str) {}
 
-    fn canceled(&self) -> bool {
-        self.0.canceled()
-    }
+    fn detail(&self, _: &str) {}
+
+    fn note(&self, _: &DataNote) {}
+
+    fn measured(&self, _: &MetricsRow) {}
 }

@@ -25,6 +25,10 @@ pub(super) struct RunMonitor<'a> {
 }
 
 impl Monitor for RunMonitor<'_> {
+    fn inner(&self) -> Option<&dyn Monitor> {
+        Some(self.inner)
+    }
+
     fn start(&self, task: &str, total: usize) {
         if self.prefix.is_none() {
             self.inner.start(task, total);
@@ -72,48 +76,85 @@ impl Monitor for RunMonitor<'_> {
         }
     }
 
-    fn canceled(&self) -> bool {
-        self.inner.canceled()
+    fn detail(&self, text: &str) {
+        match &self.prefix {
+            Some(prefix) => self.inner.detail(&format!("[{prefix}] {text}")),
+            None => self.inner.detail(text),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::monitor::MetricsRow;
+    use crate::sources::DataNote;
 
-    /// Keeps the last time that was told.
+    /// Keeps the last time that was told, and all else in the order it was.
     #[derive(Default)]
-    struct Told(Mutex<Duration>);
+    struct Told {
+        left: Mutex<Duration>,
+        texts: Mutex<Vec<String>>,
+    }
+
+    impl Told {
+        fn keep(&self, text: String) {
+            self.texts.lock().unwrap().push(text);
+        }
+    }
 
     impl Monitor for Told {
-        fn start(&self, _: &str, _: usize) {}
-        fn advance(&self, _: usize) {}
-        fn finish(&self) {}
-        fn message(&self, _: &str) {}
-        fn canceled(&self) -> bool {
-            false
-        }
         fn time_left(&self, left: Duration) {
-            *self.0.lock().unwrap() = left;
+            *self.left.lock().unwrap() = left;
+        }
+        fn message(&self, text: &str) {
+            self.keep(text.to_owned());
+        }
+        fn detail(&self, text: &str) {
+            self.keep(format!("detail: {text}"));
+        }
+        fn note(&self, note: &DataNote) {
+            self.keep(format!("of data: {note}"));
+        }
+        fn measured(&self, row: &MetricsRow) {
+            self.keep(format!("epoch {}", row.epoch));
+        }
+    }
+
+    fn monitor<'a>(inner: &'a Told, told: &'a Mutex<BTreeSet<String>>, prefix: Option<&str>) -> RunMonitor<'a> {
+        RunMonitor {
+            inner,
+            told,
+            prefix: prefix.map(str::to_owned),
+            begun: Instant::now(),
+            runs_before: 1,
+            seconds_before: 20.0,
+            runs_after: 3,
         }
     }
 
     #[test]
     fn the_time_left_counts_the_runs_to_come() {
-        let inner = Told::default();
-        let told = Mutex::default();
-        let monitor = RunMonitor {
-            inner: &inner,
-            told: &told,
-            prefix: None,
-            begun: Instant::now(),
-            runs_before: 1,
-            seconds_before: 20.0,
-            runs_after: 3,
-        };
+        let (inner, told) = (Told::default(), Mutex::default());
         // This run takes 10 s, the one before took 20: three more take 45.
-        monitor.time_left(Duration::from_secs(10));
-        let left = inner.0.lock().unwrap().as_secs_f64();
+        monitor(&inner, &told, None).time_left(Duration::from_secs(10));
+        let left = inner.left.lock().unwrap().as_secs_f64();
         assert!((left - 55.0).abs() < 1.0, "{left}");
+    }
+
+    #[test]
+    fn rows_details_and_notes_reach_the_monitor_of_the_whole() {
+        let (inner, told) = (Told::default(), Mutex::default());
+        let monitor = monitor(&inner, &told, Some("ft"));
+        monitor.measured(&MetricsRow { epoch: 2, ..MetricsRow::new("fine-tuning", "val", 0.1, 0.9) });
+        monitor.detail("read a model");
+        monitor.message("note: of a model");
+        monitor.message("note: of a model");
+        monitor.message("begun");
+        let note = DataNote::NotImages { folders: Vec::new() };
+        monitor.note(&note);
+        let expected =
+            ["epoch 2", "detail: [ft] read a model", "note: of a model", "[ft] begun", &format!("of data: {note}")];
+        assert_eq!(*inner.texts.lock().unwrap(), expected);
     }
 }
