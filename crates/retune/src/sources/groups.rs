@@ -30,6 +30,27 @@ pub(super) struct GroupedSplit {
     pub not_validated: Vec<usize>,
 }
 
+impl GroupedSplit {
+    /// What a user should hear about a split of these samples.
+    pub fn notes(&self, samples: &[Sample], classes: &[String]) -> Vec<DataNote> {
+        let group = |&index: &usize| samples[index].group.as_deref();
+        let mut groups: BTreeMap<&str, usize> = BTreeMap::new();
+        for name in self.indices.validation.iter().filter_map(group) {
+            *groups.entry(name).or_default() += 1;
+        }
+        let held_out = DataNote::HeldOut {
+            groups: groups.into_iter().map(|(name, images)| (name.to_owned(), images)).collect(),
+            images: self.indices.validation.len(),
+            of: samples.len(),
+        };
+        let ungrouped = samples.iter().filter(|sample| sample.group.is_none()).count();
+        let ungrouped = (ungrouped > 0).then_some(DataNote::Ungrouped { images: ungrouped, of: samples.len() });
+        let not_validated: Vec<String> = self.not_validated.iter().map(|&class| classes[class].clone()).collect();
+        let not_validated = (!not_validated.is_empty()).then_some(DataNote::NotValidated { classes: not_validated });
+        [Some(held_out), ungrouped, not_validated].into_iter().flatten().collect()
+    }
+}
+
 /// Holds out whole groups so that about `fraction` of every class is held out: the goal of scikit-learn's
 /// `StratifiedGroupKFold`, the squares of the classes' deviations from the fraction being as small as they get.
 ///

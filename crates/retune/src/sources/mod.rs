@@ -43,7 +43,7 @@ pub use classes::{ClassChange, ClassList, ClassMapping, ClassMatch};
 pub use error::DataError;
 pub use image::{ImageSource, ImageStore, StoredImage};
 pub use label_sets::LabelSets;
-pub use note::DataNote;
+pub use note::{DataNote, NameKind};
 pub use source::{DataSource, Dataset, Sample, SampleList, SplitName};
 pub use split::{SplitBy, SplitFractions, TrainingSets, stratified_split};
 pub use unreadable::{LeftOut, ReadImages};

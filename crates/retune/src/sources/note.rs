@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::classes::quoted;
 use super::{ClassMatch, SplitName};
-use crate::wording::{counted, listed};
+use crate::wording::{counted, grouped, listed};
 
 /// Something about data that is worth a line, but does not stop anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +90,36 @@ pub enum DataNote {
         /// Whether the split was made image by image, so that it could be made by groups.
         avoidable: bool,
     },
+    /// The groups that are held out for validation.
+    HeldOut {
+        /// Their names, each with its number of images.
+        groups: Vec<(String, usize)>,
+        /// How many images are held out.
+        images: usize,
+        /// How many images there are.
+        of: usize,
+    },
+    /// Images without a group, where groups are held out.
+    Ungrouped {
+        /// How many images.
+        images: usize,
+        /// How many images there are.
+        of: usize,
+    },
+    /// A split by groups was asked for, and the data has a validation split of its own.
+    SplitAlready {
+        /// The data's root.
+        root: PathBuf,
+    },
+    /// Two names that capitals or spaces alone tell apart.
+    Alike {
+        /// What the names are of.
+        kind: NameKind,
+        /// One name.
+        one: String,
+        /// The other.
+        other: String,
+    },
     /// A split by groups that leaves a class without validation images.
     NotValidated {
         /// The classes.
@@ -122,6 +152,15 @@ pub enum DataNote {
         /// The largest value that was seen.
         largest: u16,
     },
+}
+
+/// What a name in data is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameKind {
+    /// A class.
+    Class,
+    /// A group.
+    Group,
 }
 
 impl DataNote {
@@ -215,6 +254,35 @@ impl fmt::Display for DataNote {
                     counted(*groups, "group"),
                     if *shared == 1 { "is" } else { "are" },
                 )
+            }
+            Self::HeldOut { groups, images, of } => {
+                let named: Vec<String> = groups.iter().map(|(name, images)| format!("{name} ({images})")).collect();
+                write!(
+                    f,
+                    "held out for validation are {} of the {}: {} {}",
+                    grouped(*images),
+                    counted(*of, "image"),
+                    if groups.len() == 1 { "the group" } else { "the groups" },
+                    enumerated(&named)
+                )
+            }
+            Self::Ungrouped { images, of } => write!(
+                f,
+                "{} of the {} {} no group and {} split one by one: images that belong together may be on both sides",
+                grouped(*images),
+                counted(*of, "image"),
+                if *images == 1 { "names" } else { "name" },
+                if *images == 1 { "is" } else { "are" },
+            ),
+            Self::SplitAlready { root } => {
+                write!(f, "{} has a validation split, which stays as it is: nothing is split by group", root.display())
+            }
+            Self::Alike { kind, one, other } => {
+                let kind = match kind {
+                    NameKind::Class => "classes",
+                    NameKind::Group => "groups",
+                };
+                write!(f, "`{one}` and `{other}` are two {kind}, though capitals or spaces alone tell them apart")
             }
             Self::NotValidated { classes } => {
                 write!(

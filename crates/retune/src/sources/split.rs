@@ -6,13 +6,14 @@
 //! boundary: a validation accuracy stays comparable after the data has grown, and an image that a
 //! model was trained on does not become one it is tested on.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use retune_random::{combine, keyed_hash};
 use serde::{Deserialize, Serialize};
 
 use super::source::{DataSource, Dataset, Sample, SplitName};
-use super::{DataError, DataNote, LabelSets, groups};
+use super::{DataError, DataNote, LabelSets, NameKind, groups};
 
 /// Keeps splits and subsets under one seed independent of each other.
 const SPLIT_KEY: u64 = 0x7370_6c69_7400_0001;
@@ -194,22 +195,9 @@ impl DataSource {
         seed: u64,
     ) -> Result<TrainingSets, DataError> {
         self.check_for_training()?;
-        let (name, samples) = self.training_split()?;
-        let (mut sets, is_made) = match self.splits.contains_key(&SplitName::Validation) {
-            true => {
-                let (train, validation) = (self.split(name)?, self.split(&SplitName::Validation)?);
-                (TrainingSets { train, validation, notes: Vec::new() }, false)
-            }
-            false => (self.divided(samples, validation_fraction, by, seed)?, true),
-        };
-        let val = SplitName::Validation;
-        let others = self.splits.iter().filter(|(split, _)| *split != name && **split != val);
-        let notes = std::iter::once((&val, &sets.validation.samples, is_made))
-            .chain(others.map(|(split, samples)| (split, samples, false)))
-            .filter_map(|(split, samples, is_made)| groups::shared(&sets.train.samples, split, samples, is_made));
-        let notes: Vec<DataNote> = notes.collect();
-        sets.notes.extend(notes);
-        Ok(sets)
+        let (_, samples) = self.training_split()?;
+        let strata = Strata { samples: Cow::Borrowed(samples), names: Cow::Borrowed(&self.classes) };
+        self.sets(validation_fraction, by, seed, &self.classes, || strata)
     }
 
     /// The same for images with several labels, whose classes are combinations of labels. Each image counts as one of its
@@ -224,7 +212,7 @@ impl DataSource {
         by: SplitBy,
         seed: u64,
     ) -> Result<TrainingSets, DataError> {
-        let (name, samples) = self.training_split()?;
+        let (_, samples) = self.training_split()?;
         let training = self.dataset(samples.clone());
         training.labels()?;
         let sets = LabelSets::of(&self.classes);
@@ -239,45 +227,86 @@ impl DataSource {
                 return Err(DataError::ClassNotInTraining { split: split.clone(), class });
             }
         }
-        if self.splits.contains_key(&SplitName::Validation) {
-            let (train, validation) = (self.split(name)?, self.split(&SplitName::Validation)?);
-            return Ok(TrainingSets { train, validation, notes: Vec::new() });
-        }
-        let strata = by_rarest_label(samples, &sets, &counts);
-        let fractions = SplitFractions { validation: validation_fraction, test: 0.0 };
-        let split = match by {
-            SplitBy::Image => stratified_split(&strata, fractions, seed)?,
-            SplitBy::Group => {
-                fractions.check()?;
-                let names: Vec<String> = sets.names().iter().cloned().chain(["none of them".to_owned()]).collect();
-                groups::split(&strata, &names, &self.root, validation_fraction, seed)?.indices
-            }
-        };
-        let select = |indices: &[usize]| self.dataset(indices.iter().map(|&index| samples[index].clone()).collect());
-        Ok(TrainingSets { train: select(&split.train), validation: select(&split.validation), notes: Vec::new() })
+        self.sets(validation_fraction, by, seed, sets.names(), || Strata {
+            samples: Cow::Owned(by_rarest_label(samples, &sets, &counts)),
+            names: sets.names().iter().cloned().chain(["none of them".to_owned()]).collect(),
+        })
     }
 
-    fn divided(&self, samples: &[Sample], fraction: f64, by: SplitBy, seed: u64) -> Result<TrainingSets, DataError> {
-        let fractions = SplitFractions { validation: fraction, test: 0.0 };
-        let (split, not_validated) = match by {
-            SplitBy::Image => (stratified_split(samples, fractions, seed)?, Vec::new()),
-            SplitBy::Group => {
-                fractions.check()?;
-                let split = groups::split(samples, &self.classes, &self.root, fraction, seed)?;
-                (split.indices, split.not_validated)
+    /// The training split and the validation split or, where there is none, a part of the training split, by its `strata`;
+    /// with notes on groups and on the names of classes or `labels`.
+    fn sets<'a>(
+        &self,
+        fraction: f64,
+        by: SplitBy,
+        seed: u64,
+        labels: &[String],
+        strata: impl FnOnce() -> Strata<'a>,
+    ) -> Result<TrainingSets, DataError> {
+        let (name, samples) = self.training_split()?;
+        let val = SplitName::Validation;
+        let is_made = !self.splits.contains_key(&val);
+        let mut sets = match is_made {
+            true => self.divided(samples, &strata(), fraction, by, seed)?,
+            false => {
+                let notes = (by == SplitBy::Group).then(|| DataNote::SplitAlready { root: self.root.clone() });
+                TrainingSets {
+                    train: self.split(name)?,
+                    validation: self.split(&val)?,
+                    notes: notes.into_iter().collect(),
+                }
             }
         };
-        let notes = match not_validated.is_empty() {
-            true => Vec::new(),
-            false => {
-                let classes = not_validated.into_iter().map(|class| self.classes[class].clone()).collect();
-                vec![DataNote::NotValidated { classes }]
+        let others = self.splits.iter().filter(|(split, _)| *split != name && **split != val);
+        let shared = std::iter::once((&val, &sets.validation.samples, is_made))
+            .chain(others.map(|(split, samples)| (split, samples, false)))
+            .filter_map(|(split, samples, is_made)| groups::shared(&sets.train.samples, split, samples, is_made));
+        let shared: Vec<DataNote> = shared.collect();
+        sets.notes.extend(shared);
+        sets.notes.extend(alike(NameKind::Class, labels.iter().map(String::as_str)));
+        sets.notes.extend(alike(NameKind::Group, samples.iter().filter_map(|sample| sample.group.as_deref())));
+        Ok(sets)
+    }
+
+    fn divided(
+        &self,
+        samples: &[Sample],
+        strata: &Strata,
+        fraction: f64,
+        by: SplitBy,
+        seed: u64,
+    ) -> Result<TrainingSets, DataError> {
+        let fractions = SplitFractions { validation: fraction, test: 0.0 };
+        let (split, notes) = match by {
+            SplitBy::Image => (stratified_split(&strata.samples, fractions, seed)?, Vec::new()),
+            SplitBy::Group => {
+                fractions.check()?;
+                let split = groups::split(&strata.samples, &strata.names, &self.root, fraction, seed)?;
+                let notes = split.notes(&strata.samples, &strata.names);
+                (split.indices, notes)
             }
         };
         // Of a million samples, a copy to select from would be too much.
         let select = |indices: &[usize]| self.dataset(indices.iter().map(|&index| samples[index].clone()).collect());
         Ok(TrainingSets { train: select(&split.train), validation: select(&split.validation), notes })
     }
+}
+
+/// The training samples with what is held out in proportion as their classes.
+struct Strata<'a> {
+    samples: Cow<'a, [Sample]>,
+    names: Cow<'a, [String]>,
+}
+
+/// What is to be said of two names that capitals or spaces alone tell apart.
+fn alike<'a>(kind: NameKind, names: impl Iterator<Item = &'a str>) -> Option<DataNote> {
+    let names: BTreeSet<&str> = names.collect();
+    let mut seen = HashMap::new();
+    let folded = |name: &str| name.split_whitespace().map(str::to_lowercase).collect::<Vec<_>>().join(" ");
+    names.into_iter().find_map(|name| {
+        let one = seen.insert(folded(name), name)?;
+        Some(DataNote::Alike { kind, one: one.to_owned(), other: name.to_owned() })
+    })
 }
 
 #[cfg(test)]
@@ -304,6 +333,16 @@ mod tests {
         assert_eq!(dataset.select(&split.validation).class_counts(), [20, 10]);
         assert_eq!(dataset.select(&split.test).class_counts(), [10, 5]);
         assert_eq!(dataset.select(&split.train).class_counts(), [70, 35]);
+    }
+
+    #[test]
+    fn names_that_capitals_or_spaces_alone_tell_apart_are_noted() {
+        let found = |names: [&'static str; 3]| alike(NameKind::Class, names.into_iter()).map(|note| note.to_string());
+        assert_eq!(found(["bag", "Bags", "dress"]), None);
+        assert_eq!(found(["bag", "bag", "dress"]), None, "groups name the same one often");
+        let expected = "`Bag` and `bag` are two classes, though capitals or spaces alone tell them apart";
+        assert_eq!(found(["bag", "Bag", "dress"]).unwrap(), expected);
+        assert!(found(["polar bear", "Polar  bear ", "dress"]).is_some());
     }
 
     #[test]

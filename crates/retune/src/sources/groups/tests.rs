@@ -201,3 +201,43 @@ proptest! {
         prop_assert!(totals.iter().zip(&kept).all(|(total, kept)| *total == 0 || *kept > 0));
     }
 }
+
+/// The notes of a split by group into a fifth and the rest.
+fn notes(dataset: &Dataset, by: SplitBy) -> Vec<String> {
+    let source = source(&[(SplitName::All, dataset)]);
+    let single = source.train_and_validation(0.2, by, 0).unwrap().notes;
+    // As images with several labels, they get the same notes.
+    let several = source.train_and_validation_of_labels(0.2, by, 0).unwrap().notes;
+    assert_eq!(single, several);
+    single.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn groups_that_are_held_out_are_named_and_images_without_one_are_counted() {
+    let samples: Vec<(usize, u32)> = (0..40).map(|index| (index % 2, index as u32 / 4)).collect();
+    let mut dataset = grouped(&samples);
+    let [held_out] = &notes(&dataset, SplitBy::Group)[..] else { panic!("one note") };
+    assert!(held_out.starts_with("held out for validation are 8 of the 40 images: the groups p0"), "{held_out}");
+    assert!(held_out.contains(" (4) and p0") && held_out.ends_with(" (4)"), "{held_out}");
+
+    dataset.samples[39].group = None;
+    let found = notes(&dataset, SplitBy::Group);
+    let expected =
+        "1 of the 40 images names no group and is split one by one: images that belong together may be on both sides";
+    assert_eq!(found[1], expected, "{found:?}");
+    // Image by image, what was told is that groups are on both sides.
+    let found = notes(&dataset, SplitBy::Image);
+    assert!(found.len() == 1 && found[0].ends_with("splitting by group keeps each group on one side"), "{found:?}");
+}
+
+#[test]
+fn a_validation_split_stays_as_it_is_and_that_is_said() {
+    let dataset = grouped(&[(0, 1), (1, 1), (0, 2), (1, 2)]);
+    let source = source(&[(SplitName::Train, &dataset), (SplitName::Validation, &dataset)]);
+    for by in [SplitBy::Image, SplitBy::Group] {
+        let notes = source.train_and_validation(0.2, by, 0).unwrap().notes;
+        let is_said = notes.contains(&DataNote::SplitAlready { root: "data".into() });
+        assert_eq!(is_said, by == SplitBy::Group, "{notes:?}");
+        assert!(notes.iter().any(|note| matches!(note, DataNote::SharedGroups { shared: 2, .. })), "{notes:?}");
+    }
+}
