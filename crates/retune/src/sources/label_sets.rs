@@ -4,7 +4,7 @@
 //! one class for each image (splits, orders, caches) holds for it as well. [`LabelSets`] says which labels each of these
 //! classes stands for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::DataError;
 use super::folder::sorted_classes;
@@ -44,12 +44,15 @@ impl LabelSets {
 
     /// The label that is none of `names`, if there is one.
     fn with<'a>(names: Vec<String>, parts: &[Vec<&'a str>]) -> Result<Self, &'a str> {
-        let position = |part: &&'a str| names.iter().position(|name| name == *part).ok_or(*part);
+        // A million combinations may be made of thousands of labels.
+        let positions: HashMap<&str, usize> =
+            names.iter().enumerate().rev().map(|(position, name)| (name.as_str(), position)).collect();
+        let position = |part: &&'a str| positions.get(part).copied().ok_or(*part);
         let of_class = |parts: &Vec<&'a str>| -> Result<Vec<usize>, &'a str> {
             let labels: BTreeSet<usize> = parts.iter().map(position).collect::<Result<_, _>>()?;
             Ok(labels.into_iter().collect::<Vec<usize>>())
         };
-        let of_class = parts.iter().map(of_class).collect::<Result<_, &'a str>>()?;
+        let of_class: Vec<Vec<usize>> = parts.iter().map(of_class).collect::<Result<_, &'a str>>()?;
         Ok(Self { names, of_class })
     }
 
@@ -81,6 +84,7 @@ impl LabelSets {
 /// The labels that each class is made of. A class that is one of the `known` labels is that label, whatever signs it has.
 fn parts_of_all<'a>(classes: &'a [String], known: &[String]) -> Vec<Vec<&'a str>> {
     let separator = SEPARATORS.into_iter().find(|&separator| classes.iter().any(|class| class.contains(separator)));
+    let known: HashSet<&String> = known.iter().collect();
     let parts = |class: &'a String| match separator {
         _ if known.contains(class) => vec![class.as_str()],
         // Labels that are wholes.
