@@ -1,13 +1,14 @@
 //! Models made of the weights of others: along a line between two (WiSE-FT), or the average of
 //! several (model soups).
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 use retune_pixels::preprocess::Preprocessing;
 
 use crate::files::are_same;
-use crate::inference::{Evaluation, InferenceError};
+use crate::inference::{Evaluation, InferenceError, Metric};
 use crate::methods::{Method, MethodOptions};
 use crate::models::{HeadInitialization, Model, ModelError};
 use crate::monitor::Monitor;
@@ -48,6 +49,9 @@ pub enum MixError {
         /// How they differ.
         reason: String,
     },
+    /// No run to average.
+    #[error("there is no run to average")]
+    NoRuns,
     /// The same run twice, which would count double.
     #[error("{run} is named twice", run = .0.display())]
     SameRun(PathBuf),
@@ -131,7 +135,10 @@ fn check_alike(one: (&Path, &Model), other: (&Path, &Model)) -> Result<(), MixEr
 
 /// How two lists of classes differ, if they do.
 fn classes_differ(first: &[String], second: &[String]) -> Option<String> {
-    let lacks = |one: &[String], other: &[String]| one.iter().find(|class| !other.contains(class)).cloned();
+    let lacks = |one: &[String], other: &[String]| {
+        let known: HashSet<&String> = other.iter().collect();
+        one.iter().find(|class| !known.contains(class)).cloned()
+    };
     if let Some(class) = lacks(first, second) {
         return Some(format!("the first has the class `{class}`, which the second does not know"));
     }
@@ -198,17 +205,17 @@ impl RunCurve {
     /// The model at a share of the end's weights.
     ///
     /// # Errors
-    /// A training image that can no longer be loaded, where running statistics have to be measured.
-    pub fn model(&self, alpha: f64) -> Result<Model, MixError> {
-        Ok(run::on_line(&self.end, &self.line, alpha, &self.options.train, &self.data)?)
+    /// A training image that can no longer be loaded, where running statistics have to be measured; an interruption.
+    pub fn model(&self, alpha: f64, monitor: &dyn Monitor) -> Result<Model, MixError> {
+        Ok(run::on_line(&self.end, &self.line, alpha, &self.options.train, &self.data, monitor)?)
     }
 
     /// Saves the model at a share of the end's weights, with its card.
     ///
     /// # Errors
     /// As [`RunCurve::model`]; a file that cannot be written.
-    pub fn save(&self, alpha: f64, directory: &Path) -> Result<(), MixError> {
-        let model = self.model(alpha)?;
+    pub fn save(&self, alpha: f64, directory: &Path, monitor: &dyn Monitor) -> Result<(), MixError> {
+        let model = self.model(alpha, monitor)?;
         model.save(directory)?;
         let at_share = self.points.iter().find(|point| point.alpha == alpha);
         let splits = at_share.map(|point| point.splits.clone()).unwrap_or_default();
@@ -222,12 +229,16 @@ impl RunCurve {
             .map_err(FitError::from)?)
     }
 
-    /// The share that is best on validation, the smaller of equal ones.
+    /// The share that is best on validation by the number that chose within the run, the first of equal ones.
     pub fn best_on_validation(&self) -> Option<f64> {
-        let validated = self.points.iter().filter_map(|point| Some((point.alpha, point.splits.get("val")?)));
-        let best = validated.reduce(|best, next| if next.1.is_better_than(best.1) { next } else { best });
-        best.map(|(alpha, _)| alpha)
+        best_share(&self.points, self.options.train.select)
     }
+}
+
+fn best_share(points: &[CurvePoint], metric: Metric) -> Option<f64> {
+    let validated = points.iter().filter_map(|point| Some((point.alpha, point.splits.get("val")?)));
+    let best = validated.reduce(|best, next| if metric.is_better(next.1, best.1) { next } else { best });
+    best.map(|(alpha, _)| alpha)
 }
 
 /// The pretrained model with a head that fits.
@@ -256,13 +267,21 @@ pub struct Soup {
 /// Name of the soup's own row in [`Soup::results`].
 pub const SOUP: &str = "soup";
 
+/// Name of a run's row: its path, told apart from the soup's own row.
+fn row_name(run: &Path) -> String {
+    match run.display().to_string() {
+        name if name == SOUP => format!("./{name}"),
+        name => name,
+    }
+}
+
 impl Soup {
     /// Averages the models of finished runs (Wortsman et al. 2022, arXiv 2203.05482): all of them,
-    /// or, `greedy`, each that does not make the soup less accurate on validation, the best first.
-    /// Runs should have started from the same weights, or their average is no model of use.
+    /// or, `greedy`, each that does not make the soup worse on validation, the best first, by the number that chose within
+    /// the first run. Runs should have started from the same weights, or their average is no model of use.
     ///
     /// # Errors
-    /// A run that is not finished or named twice, models that differ, no common validation images for a greedy
+    /// No run, one that is not finished or named twice, models that differ, no common validation images for a greedy
     /// soup; an interruption.
     pub fn make(
         runs: &[PathBuf],
@@ -274,8 +293,8 @@ impl Soup {
             return Err(MixError::SameRun(runs[twice].clone()));
         }
         let mut opened = runs.iter().map(|run| FinishedRun::open(run)).collect::<Result<Vec<_>, _>>()?;
-        let first = &opened[0];
-        for other in &opened[1..] {
+        let Some((first, others)) = opened.split_first() else { return Err(MixError::NoRuns) };
+        for other in others {
             check_alike((&first.path, &first.model), (&other.path, &other.model))?;
         }
         if greedy {
@@ -289,17 +308,19 @@ impl Soup {
 
         let mut results = IndexMap::new();
         for run in &opened {
-            results.insert(run.path.display().to_string(), all(&run.model, &run.path.display().to_string())?);
+            let name = row_name(&run.path);
+            let found = all(&run.model, &name)?;
+            results.insert(name, found);
         }
-        let found = |run: &FinishedRun| results[&run.path.display().to_string()]["val"].clone();
-        opened.sort_by(|one, other| found(other).score_order(&found(one)));
+        let found = |run: &FinishedRun| &results[&row_name(&run.path)]["val"];
+        opened.sort_by(|one, other| train.select.order(found(other), found(one)));
         let chosen = if greedy { greedy_choice(opened, train, &data, monitor)? } else { opened };
 
         let parameters = average(chosen.iter().map(|run| &run.model.parameters));
         let base = &chosen[0].model;
         let model = match parameters {
             Some(parameters) if chosen.len() > 1 => {
-                run::renewed(base.with_parameters(parameters), &base.parameters, train, &data)?
+                run::renewed(base.with_parameters(parameters), &base.parameters, train, &data, monitor)?
             }
             _ => base.clone(),
         };
@@ -354,9 +375,9 @@ fn greedy_choice(
     for run in runs {
         let tried = average(chosen.iter().map(|run| &run.model.parameters).chain([&run.model.parameters]));
         let mixed = run.model.with_parameters(tried.unwrap_or_else(|| run.model.parameters.clone()));
-        let model = run::renewed(mixed, &run.model.parameters, options, data)?;
+        let model = run::renewed(mixed, &run.model.parameters, options, data, monitor)?;
         let found = run::evaluate_set(&model, "val with one more", &data.validation, options, monitor)?;
-        if best.as_ref().is_none_or(|best| found.score() >= best.score()) {
+        if best.as_ref().is_none_or(|best| options.select.is_as_good(&found, best)) {
             best = Some(found);
             chosen.push(run);
         }
@@ -367,6 +388,24 @@ fn greedy_choice(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_best_share_is_best_by_the_number_that_chose_within_the_run() {
+        let point = |alpha: f64, accuracy: f64, precision: f64| {
+            let found = Evaluation { accuracy, mean_average_precision: Some(precision), ..Evaluation::default() };
+            CurvePoint { alpha, splits: IndexMap::from([("val".to_owned(), found)]) }
+        };
+        // Few images have all labels right where the mean average precision is best.
+        let points = [point(0.0, 0.6, 0.5), point(0.5, 0.4, 0.8), point(1.0, 0.4, 0.8)];
+        assert_eq!(best_share(&points, Metric::Accuracy), Some(0.0));
+        assert_eq!(best_share(&points, Metric::MeanAveragePrecision), Some(0.5));
+        assert_eq!(best_share(&[], Metric::Accuracy), None);
+    }
+
+    #[test]
+    fn a_run_called_soup_has_a_row_of_its_own() {
+        assert_eq!(["soup", "runs/soup", "a"].map(|run| row_name(Path::new(run))), ["./soup", "runs/soup", "a"]);
+    }
 
     #[test]
     fn other_classes_and_another_order_are_told_apart() {

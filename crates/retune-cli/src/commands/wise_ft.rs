@@ -81,7 +81,7 @@ pub fn run(arguments: &WiseFtArguments, console: &Console) -> Result<(), Failure
             None => None,
         };
         if let Some(share) = share {
-            curve.save(share, &out.join("model"))?;
+            curve.save(share, &out.join("model"), &console.progress)?;
         }
     }
     let best =

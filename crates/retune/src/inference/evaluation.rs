@@ -66,11 +66,6 @@ pub struct GroupAccuracy {
 }
 
 impl Evaluation {
-    /// Whether this is better than `other`: more accurate, then of lower loss.
-    pub fn is_better_than(&self, other: &Self) -> bool {
-        self.order(other).is_gt()
-    }
-
     /// Whether images have several labels, or none.
     pub fn is_of_several_labels(&self) -> bool {
         self.micro_f1.is_some()

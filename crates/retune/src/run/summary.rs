@@ -152,7 +152,7 @@ pub fn curve(
     alphas
         .iter()
         .map(|&alpha| {
-            let model = on_line(model, line, alpha, options, data)?;
+            let model = on_line(model, line, alpha, options, data, monitor)?;
             let splits = evaluate_everywhere(&model, &format!("alpha {alpha}"), options, data, monitor)?;
             Ok(CurvePoint { alpha, splits })
         })
@@ -163,36 +163,38 @@ pub fn curve(
 /// the training images.
 ///
 /// # Errors
-/// An image that cannot be loaded.
+/// An image that cannot be loaded; an interruption.
 pub(crate) fn on_line(
     model: &Model,
     line: &Line,
     alpha: f64,
     options: &TrainOptions,
     data: &FitData,
+    monitor: &dyn Monitor,
 ) -> Result<Model, InferenceError> {
     let between = model.with_parameters(interpolate(&line.start, &line.end, alpha));
     if alpha <= 0.0 || alpha >= 1.0 {
         return Ok(between);
     }
-    renewed(between, &line.start, options, data)
+    renewed(between, &line.start, options, data, monitor)
 }
 
 /// A model made of several others' weights, with running statistics of its own where the options let them follow the
 /// data; blocks that are the same in `reference`, one of those others, keep theirs.
 ///
 /// # Errors
-/// An image that cannot be loaded.
+/// An image that cannot be loaded; an interruption.
 pub(crate) fn renewed(
     mixed: Model,
     reference: &Parameters,
     options: &TrainOptions,
     data: &FitData,
+    monitor: &dyn Monitor,
 ) -> Result<Model, InferenceError> {
     let TrainOptions { batch_size, threads, batch_norm, seed, .. } = *options;
     let copy = mixed.clone();
     let images = || evaluation_loader(data.train.clone(), &copy, batch_size, threads);
-    running_statistics::renew(mixed, reference, batch_norm, images, seed)
+    running_statistics::renew(mixed, reference, batch_norm, images, seed, monitor)
 }
 
 /// Evaluates a model on validation and every further set; `name` is the model's in messages.

@@ -9,6 +9,7 @@ use crate::device::{self, DeviceError};
 use crate::inference::{self, InferenceError};
 use crate::loading::{Loader, Order};
 use crate::models::{Activation, Model, ObservedStatistics, Parameters, Pass};
+use crate::monitor::Monitor;
 use crate::sources::DataError;
 
 /// PyTorch's momentum of running statistics.
@@ -43,14 +44,16 @@ pub(super) fn follow(parameters: &mut Parameters, observed: Vec<ObservedStatisti
 /// images of a batch. Batches of one image have no variance to speak of and are left out.
 ///
 /// # Errors
-/// An image that cannot be loaded; what the device failed in.
+/// An image that cannot be loaded; what the device failed in; an interruption.
 pub(crate) fn measure(
     model: &Model,
     images: &Loader,
     blocks: &[bool],
     seed: u64,
+    monitor: &dyn Monitor,
 ) -> Result<Parameters, InferenceError> {
     let mut sums = Sums::new(model.parameters.specs().len());
+    monitor.start("measuring running statistics", images.dataset().len().min(MEASURED_IMAGES));
     for batch in images.epoch(0, Order::Shuffled { seed }, 0) {
         let batch = batch?;
         if batch.n > 1 {
@@ -63,10 +66,15 @@ pub(crate) fn measure(
             });
             sums.add(observed, batch.n)?;
         }
+        monitor.advance(batch.n);
+        if monitor.canceled() {
+            return Err(InferenceError::Interrupted);
+        }
         if sums.images >= MEASURED_IMAGES {
             break;
         }
     }
+    monitor.finish();
     Ok(sums.into_parameters(model.parameters.clone()))
 }
 
@@ -74,19 +82,20 @@ pub(crate) fn measure(
 /// lets statistics follow the data. Blocks that are the same in `reference`, one of those others, keep theirs.
 ///
 /// # Errors
-/// An image that cannot be loaded; what the device failed in.
+/// An image that cannot be loaded; what the device failed in; an interruption.
 pub(crate) fn renew(
     mixed: Model,
     reference: &Parameters,
     policy: BatchNormPolicy,
     images: impl FnOnce() -> Result<Loader, DataError>,
     seed: u64,
+    monitor: &dyn Monitor,
 ) -> Result<Model, InferenceError> {
     let blocks = blocks_that_differ(&mixed, reference)?;
     if policy == BatchNormPolicy::Frozen || !blocks.contains(&true) {
         return Ok(mixed);
     }
-    let parameters = measure(&mixed, &images()?, &blocks, seed)?;
+    let parameters = measure(&mixed, &images()?, &blocks, seed, monitor)?;
     Ok(mixed.with_parameters(parameters))
 }
 

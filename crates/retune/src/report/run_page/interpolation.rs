@@ -4,6 +4,7 @@ use retune_figures::Axis;
 use retune_figures::figure::{Point, Scatter};
 
 use super::{RunRecord, RunSection, Sheets};
+use crate::inference::Evaluation;
 use crate::report::figures;
 use crate::report::page::Section;
 use crate::report::verdict::in_distribution;
@@ -19,20 +20,21 @@ fn content(record: &RunRecord, _: Sheets) -> Option<Section> {
     let note = "Models on the line between two sets of weights (Wortsman et al. 2022). α = 0 is the linear probe, \
                 α = 1 the fine-tuned model.";
     let mut section = SECTION.noted(note);
+    let score = record.summary.splits.values().next().map_or("accuracy", Evaluation::score_name);
     for set in record.shifted() {
         let point = |point: &CurvePoint| {
             let (x, y) = (point.splits.get(own)?, point.splits.get(&set)?);
             Some(Point {
                 label: named(point.alpha, chosen),
-                x: x.accuracy,
-                y: y.accuracy,
+                x: x.score(),
+                y: y.score(),
                 x_interval: None,
                 y_interval: None,
             })
         };
         let scatter = Scatter {
-            x: Axis::shares(format!("accuracy on {own}")),
-            y: Axis::shares(format!("accuracy on {set}")),
+            x: Axis::shares(format!("{score} on {own}")),
+            y: Axis::shares(format!("{score} on {set}")),
             points: curve.iter().filter_map(point).collect(),
             joined: true,
             named: marked(curve, chosen),

@@ -36,7 +36,8 @@ impl Run<'_> {
     /// Measures the running statistics of some blocks anew on the training images.
     pub fn recalibrate(&mut self, blocks: &[bool]) -> Result<(), TrainError> {
         let (images, seed) = (&self.loaders.plain.loader, self.trainer.options.seed);
-        self.state.model.parameters = running_statistics::measure(&self.state.model, images, blocks, seed)?;
+        self.state.model.parameters =
+            running_statistics::measure(&self.state.model, images, blocks, seed, self.monitor)?;
         Ok(())
     }
 
@@ -46,6 +47,6 @@ impl Run<'_> {
         let TrainOptions { batch_norm, seed, .. } = self.trainer.options;
         let images = || Ok(self.loaders.plain.loader.clone());
         let mixed = self.state.model.with_parameters(mixed);
-        Ok(running_statistics::renew(mixed, reference, batch_norm, images, seed)?.parameters)
+        Ok(running_statistics::renew(mixed, reference, batch_norm, images, seed, self.monitor)?.parameters)
     }
 }
