@@ -15,6 +15,8 @@ mod run_monitor;
 pub mod runner;
 pub mod table;
 
+use std::mem::{self, Discriminant};
+
 use indexmap::IndexMap;
 use retune_analysis::intervals::Estimate;
 use retune_figures::Axis;
@@ -23,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use self::judgments::Judgments;
 use crate::inference::Evaluation;
-use crate::run::Summary;
+use crate::run::{Caveat, Summary};
 
 /// Results of several methods on the same data.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -146,6 +148,9 @@ impl MethodRow {
 pub struct Document<'a> {
     /// For each column, how the methods stand.
     pub results: &'a [ColumnResult],
+    /// What makes the numbers of some sets say less than they seem to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub caveats: Vec<&'a Caveat>,
     /// The runs.
     #[serde(flatten)]
     pub comparison: &'a Comparison,
@@ -277,7 +282,17 @@ impl Comparison {
 
     /// The comparison with what its tables show, for `comparison.json`.
     pub fn document(&self) -> Document<'_> {
-        Document { results: &self.results, comparison: self }
+        Document { results: &self.results, caveats: self.caveats(), comparison: self }
+    }
+
+    /// What makes the numbers of some sets say less than they seem to, each kind once for a set: of two seeds that divide
+    /// the images differently, as the first has it.
+    pub fn caveats(&self) -> Vec<&Caveat> {
+        let mut found: IndexMap<(&str, Discriminant<Caveat>), &Caveat> = IndexMap::new();
+        for caveat in self.rows.iter().flat_map(|row| row.runs.values()).flat_map(|run| &run.caveats) {
+            found.entry((caveat.set(), mem::discriminant(caveat))).or_insert(caveat);
+        }
+        found.into_values().collect()
     }
 
     /// Accuracy in distribution against accuracy on each shifted set, a figure for each.

@@ -5,6 +5,7 @@
 //! each image ([`record`]) and, while it is under way, `checkpoint/`.
 
 pub mod card;
+mod caveat;
 pub mod command;
 pub mod keys;
 pub mod map;
@@ -27,8 +28,9 @@ use std::path::Path;
 use indexmap::IndexMap;
 
 use self::card::ModelCard;
+pub use self::caveat::Caveat;
 pub use self::continuation::Continuation;
-pub use self::data::{FitData, evaluation_split, warn_of_training_images};
+pub use self::data::{FitData, caveats_of_sets, evaluation_split};
 pub(crate) use self::directory::open_of_run;
 pub use self::directory::{COMMAND_FILE, check_free, is_resumable, read_command, record_command};
 pub use self::error::FitError;
@@ -100,7 +102,11 @@ pub fn start(
 
     model.tell_notes(monitor);
     data.tell_notes(monitor);
-    data::warn_of_leaks(&data, monitor);
+    let caveats = data.caveats(options.multi_label, &ByItself { processes, monitor })?;
+    // Groups have a note of the data's, and missing classes are no fault.
+    for caveat in caveats.iter().filter(|caveat| matches!(caveat, Caveat::TrainingImages { .. })) {
+        monitor.message(&format!("warning: {caveat}"));
+    }
     if options.train.select == Metric::Auroc && !options.multi_label && data.validation.class_counts().contains(&0) {
         monitor.message(
             "note: some classes have no validation image, so there is no AUROC to choose by: the loss chooses",
@@ -136,7 +142,8 @@ pub fn start(
         }
         false => None,
     };
-    RunDirectory { options, plan: &plan, data: &data, out, shared, monitor }.train_and_evaluate(model, false)
+    let run = RunDirectory { options, plan: &plan, data: &data, caveats: &caveats, out, shared, monitor };
+    run.train_and_evaluate(model, false)
 }
 
 /// Reads the images of further sets. Only the first process reads; the others wait for it.
@@ -254,7 +261,8 @@ pub fn resume_among(
     };
     let plan = read_plan(out)?;
     let (model, data) = open_of_run(&options, out)?;
-    let run = RunDirectory { options: &options, plan: &plan, data: &data, out, shared, monitor };
+    let caveats = data.caveats(options.multi_label, &ByItself { processes, monitor })?;
+    let run = RunDirectory { options: &options, plan: &plan, data: &data, caveats: &caveats, out, shared, monitor };
     run.train_and_evaluate(model, true)
 }
 
@@ -369,6 +377,7 @@ struct RunDirectory<'a> {
     options: &'a FitOptions,
     plan: &'a Plan,
     data: &'a FitData,
+    caveats: &'a [Caveat],
     out: &'a Path,
     shared: Option<&'a Shared>,
     monitor: &'a dyn Monitor,
@@ -376,7 +385,7 @@ struct RunDirectory<'a> {
 
 impl RunDirectory<'_> {
     fn train_and_evaluate(&self, model: Model, resume: bool) -> Result<Summary, FitError> {
-        let Self { options, plan, data, out, shared, monitor } = *self;
+        let Self { options, plan, data, caveats, out, shared, monitor } = *self;
         let processes = &options.train.processes;
         let monitor: &dyn Monitor = &Together { processes, monitor };
         let this = RunDirectory { monitor, ..*self };
@@ -392,10 +401,11 @@ impl RunDirectory<'_> {
         if let Some(adapters) = &trained.low_rank {
             adapters.save_for_peft(&trained.model, &out.join(ADAPTER_FOLDER)).map_err(TrainError::from)?;
         }
-        let summary = match options.multi_label {
+        let mut summary = match options.multi_label {
             true => this.evaluate_labels(&trained)?,
             false => this.evaluate_and_record(&trained)?,
         };
+        summary.caveats = caveats.to_vec();
         let temperature = summary.temperature.as_ref().map(|scaling| scaling.temperature);
         let config = trained.model.config().clone().with_temperature(temperature);
         let config = config.with_thresholds(summary.thresholds.clone());

@@ -14,9 +14,10 @@ use retune::models::{Model, imagenet};
 use retune::pixels::preprocess::Preprocessing;
 use retune::report::confusion::{ClassAccuracy, Confusion};
 use retune::report::findings::{self, Confidence, Findings, NextStep};
-use retune::run::{self, CalibrationErrors, EvaluationSource, TemperatureScaling, evaluation_split};
+use retune::run::{self, CalibrationErrors, Caveat, EvaluationSource, TemperatureScaling, evaluation_split};
 use retune::similarity::feature_change::{self, FeatureChange};
 use retune::sources::{ClassMapping, Dataset, LabelSets, SplitName};
+use retune::wording::sentence;
 use serde::Serialize;
 
 use crate::arguments::data::{DataArguments, EvaluationArguments, open_source_for};
@@ -52,6 +53,9 @@ struct Document<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     precision: Option<LogitLoss>,
     splits: &'a IndexMap<String, Evaluation>,
+    /// What makes the numbers of some sets say less than they seem to.
+    #[serde(skip_serializing_if = "<[Caveat]>::is_empty")]
+    caveats: &'a [Caveat],
     /// The model's, where it has one; losses are of the logits as they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     temperature: Option<f64>,
@@ -78,9 +82,10 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
         let dataset = evaluation_split(&open_source_for(&model, &source.path, console)?)?;
         sets.push((source.name, arguments.data.readable(dataset, console)?));
     }
-    if let Some(run) = arguments.model.run() {
-        run::warn_of_training_images(run, &sets, &console.progress);
-    }
+    let caveats = match arguments.model.run() {
+        Some(run) => run::caveats_of_sets(run, &sets, &console.progress)?,
+        None => Vec::new(),
+    };
     let sets = matched(sets, &model, arguments.model.run().is_some(), console)?;
 
     let preprocessing = model.config().preprocessing();
@@ -148,6 +153,7 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
         architecture,
         precision,
         splits: &splits,
+        caveats: &caveats,
         temperature,
         calibration: &calibration,
         classes: &classes,
@@ -168,7 +174,8 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
         let scaling = temperature.map(|temperature| scaling(temperature, &calibration));
         let of_set = |set: &str| confidence.get(set).cloned();
         let confidence = Confidence { calibration: &of_set, temperature, scaling: scaling.as_ref() };
-        let found = findings::evaluated(&splits, &confidence, mistakes);
+        let mut found = findings::evaluated(&splits, &confidence, mistakes);
+        found.extend(caveats.iter().map(|caveat| sentence(&caveat.to_string())));
         let findings = Findings { sentences: found, next: next(arguments, &splits, typed) };
         format!("{}{}{seen}{lost}\n{}", tables.concat(), moved(&feature_change), results::found(&findings))
     })

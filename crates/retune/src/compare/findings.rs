@@ -6,7 +6,7 @@ use super::{Basis, ColumnResult, Comparison, MethodResult, Standing};
 use crate::methods;
 use crate::report::findings::{Command, Findings, NextStep, points_between, typed};
 use crate::run::command::with_value;
-use crate::wording::{counted, listed};
+use crate::wording::{counted, listed, sentence as sentence_of};
 
 /// Seeds to compare over at least: with fewer, Student's quantile is large (12.7 for two, 2.8 for five).
 const SEEDS: usize = 5;
@@ -15,6 +15,7 @@ const SEEDS: usize = 5;
 /// was typed for the comparison.
 pub fn of<'a>(comparison: &Comparison, run: impl Fn(&str) -> Option<&'a Path>, command: Option<&str>) -> Findings {
     let mut sentences = sentences(comparison);
+    sentences.extend(caveats(comparison));
     sentences.extend(default_method(comparison));
     let more_seeds = command.filter(|_| is_undecided(comparison)).and_then(|command| more_seeds(comparison, command));
     let next = more_seeds.or_else(|| predict(comparison, run));
@@ -70,6 +71,11 @@ pub(super) fn sentences(comparison: &Comparison) -> Vec<String> {
         }
         false => results.into_iter().filter_map(|result| sentence(result, score)).collect(),
     }
+}
+
+/// A sentence for each caveat.
+pub(super) fn caveats(comparison: &Comparison) -> impl Iterator<Item = String> {
+    comparison.caveats().into_iter().map(|caveat| sentence_of(&caveat.to_string()))
 }
 
 fn undecided(comparison: &Comparison) -> String {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::findings::sentences;
+use super::findings::{caveats, sentences};
 use super::{Basis, ColumnResult, Comparison, MethodResult, MethodRow, Standing};
 use crate::wording::{counted, grouped};
 
@@ -210,7 +210,8 @@ pub fn csv(comparison: &Comparison) -> io::Result<String> {
 
 /// Explanations below the table: the intervals, and which differences are significant.
 fn notes(comparison: &Comparison) -> String {
-    let lines: String = sentences(comparison).into_iter().map(|finding| format!("{finding}\n")).collect();
+    let found = sentences(comparison).into_iter().chain(caveats(comparison));
+    let lines: String = found.map(|finding| format!("{finding}\n")).collect();
     format!("{lines}{}", explanation(comparison))
 }
 

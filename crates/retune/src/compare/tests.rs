@@ -25,6 +25,7 @@ fn run(seed: u64, sets: &[(&str, f64)]) -> Summary {
         classes: vec!["a".into(), "b".into()],
         phases: Vec::new(),
         splits: sets.iter().map(|&(name, accuracy)| (name.to_owned(), evaluation(accuracy, None))).collect(),
+        caveats: Vec::new(),
         interpolation: None,
         temperature: None,
         thresholds: None,

@@ -1,5 +1,6 @@
 //! The main findings of a run.
 
+mod caveats;
 mod confidence;
 mod labels;
 mod mistakes;
@@ -45,6 +46,7 @@ pub(super) fn in_distribution<'a>(summary: &'a Summary, further: &[String]) -> O
 pub(super) fn of_run(record: &RunRecord) -> Findings {
     let summary = &record.summary;
     let mut sentences = sentences(record);
+    sentences.extend(caveats::of(record));
     sentences.extend(mistakes(record));
     let hint = summary.hint(&record.plan);
     sentences.extend(hint.as_ref().map(|hint| sentence(&hint.to_string())));
@@ -133,6 +135,7 @@ mod tests {
             classes: Vec::new(),
             phases: Vec::new(),
             splits: sets.iter().map(|&(name, right, n)| (name.to_owned(), evaluation(right, n))).collect(),
+            caveats: Vec::new(),
             interpolation: None,
             temperature: None,
             thresholds: None,

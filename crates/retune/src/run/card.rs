@@ -6,13 +6,14 @@ use std::path::Path;
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 
+use super::caveat::Caveat;
 use super::{FitOptions, Summary};
 use crate::files::{self, FileError};
 use crate::inference::Evaluation;
 use crate::methods::{Method, Paper};
 use crate::models::ModelConfig;
 use crate::train::PhaseOutcome;
-use crate::wording::printable;
+use crate::wording::{printable, sentence};
 
 /// Name of the card's file.
 pub const CARD_FILE: &str = "README.md";
@@ -32,6 +33,8 @@ pub struct ModelCard<'a> {
     pub making: Vec<String>,
     /// Accuracy and loss on each set.
     pub splits: &'a IndexMap<String, Evaluation>,
+    /// What makes some of these say less than they seem to.
+    pub caveats: &'a [Caveat],
 }
 
 impl<'a> ModelCard<'a> {
@@ -43,6 +46,7 @@ impl<'a> ModelCard<'a> {
             data: last_name(&options.data),
             making: making(options, summary),
             splits: &summary.splits,
+            caveats: &summary.caveats,
         }
     }
 
@@ -53,7 +57,8 @@ impl<'a> ModelCard<'a> {
         making: String,
         splits: &'a IndexMap<String, Evaluation>,
     ) -> Self {
-        Self { config, base: base_model(options), data: last_name(&options.data), making: vec![making], splits }
+        let (base, data) = (base_model(options), last_name(&options.data));
+        Self { config, base, data, making: vec![making], splits, caveats: &[] }
     }
 
     /// Writes the card into a model's directory.
@@ -127,6 +132,9 @@ impl<'a> ModelCard<'a> {
         }
         if self.splits.contains_key("val") {
             text += "\n`val` chose among learning rates and epochs, so its numbers flatter the model.\n";
+        }
+        for caveat in self.caveats {
+            text += &format!("\n{}\n", prose(&sentence(&caveat.to_string())));
         }
         text
     }
@@ -288,8 +296,10 @@ mod tests {
             data: "photos: \"mine\"".to_owned(),
             making: vec!["Method: `ft`".to_owned()],
             splits: &splits,
+            caveats: &[Caveat::MissingClasses { set: "fog".to_owned(), classes: vec!["a|b".to_owned()] }],
         };
         let text = card.text();
+        assert!(text.contains("'fog' has no images of a\\|b, so its accuracy is over fewer classes.\n"), "{text}");
         let metadata = text.strip_prefix("---\n").and_then(|text| text.split_once("\n---\n")).unwrap().0;
         let index = metadata.lines().find_map(|line| line.strip_prefix("model-index: ")).unwrap();
         let index: Value = serde_json::from_str(index).unwrap();
@@ -313,7 +323,8 @@ mod tests {
         let config = ModelConfig::of_architecture("resnet18").unwrap().with_classes(&["a`b".into(), "c\nd".into()]);
         let splits = IndexMap::from([("<b>val".to_owned(), evaluation(0.5))]);
         let data = "my `pets` <x>".to_owned();
-        let text = ModelCard { config: &config, base: None, data, making: Vec::new(), splits: &splits }.text();
+        let text =
+            ModelCard { config: &config, base: None, data, making: Vec::new(), splits: &splits, caveats: &[] }.text();
         assert!(text.contains(r"2 classes: `` a`b ``, `c\nd`."), "{text}");
         assert!(text.contains("# resnet18 on my \\`pets\\` &lt;x&gt;\n"), "{text}");
         assert!(
@@ -322,8 +333,15 @@ mod tests {
         );
         assert!(text.contains("\n- accuracy\nmodel-index"), "{text}");
         let config = config.for_several_labels();
-        let text =
-            ModelCard { config: &config, base: None, data: "d".into(), making: Vec::new(), splits: &splits }.text();
+        let text = ModelCard {
+            config: &config,
+            base: None,
+            data: "d".into(),
+            making: Vec::new(),
+            splits: &splits,
+            caveats: &[],
+        }
+        .text();
         assert!(text.contains("\n- mAP\nmodel-index"), "{text}");
     }
 

@@ -6,15 +6,14 @@ use std::path::Path;
 use indexmap::IndexMap;
 use retune_pixels::decode::DecodeLimits;
 
+use super::caveat::{self, Caveat};
 use super::{FitError, FitOptions};
 use crate::monitor::Monitor;
-use crate::sources::leak::Contents;
 use crate::sources::{
     ClassList, ClassMapping, DataError, DataNote, DataSource, Dataset, LeftOut, ReadImages, SplitName, TrainingSets,
 };
 use crate::train::TrainError;
 use crate::train::estimate::ImageCounts;
-use crate::wording::counted;
 
 /// Datasets of a fit, their labels in the order of the model's classes.
 #[derive(Clone, Debug)]
@@ -190,41 +189,14 @@ pub fn evaluation_split(source: &DataSource) -> Result<Dataset, DataError> {
     Ok(dataset)
 }
 
-/// Says which of these sets hold images that a run was trained on, as far as its data is still where it was.
-pub fn warn_of_training_images(run: &Path, sets: &[(String, Dataset)], monitor: &dyn Monitor) {
+/// Which of these sets hold images that a run was trained on, as far as its data is still where it was.
+///
+/// # Errors
+/// An interruption.
+pub fn caveats_of_sets(run: &Path, sets: &[(String, Dataset)], monitor: &dyn Monitor) -> Result<Vec<Caveat>, FitError> {
     let data = super::read_options(run).and_then(|options| FitData::open(&options));
-    if let Ok(data) = data {
-        warn_of_images_in(&data.train, sets.iter().map(|(name, dataset)| (name.as_str(), dataset)), monitor);
-    }
-}
-
-/// Says which of the other sets hold images that are trained on.
-pub(super) fn warn_of_leaks(data: &FitData, monitor: &dyn Monitor) {
-    let further = data.evaluations.iter().map(|(name, dataset)| (name.as_str(), dataset));
-    warn_of_images_in(&data.train, std::iter::once(("val", &data.validation)).chain(further), monitor);
-}
-
-fn warn_of_images_in<'a>(train: &Dataset, sets: impl Iterator<Item = (&'a str, &'a Dataset)>, monitor: &dyn Monitor) {
-    let training = Contents::of(train);
-    for (name, dataset) in sets {
-        let shared = training.shared_with(dataset);
-        if !training.compares_contents(dataset) {
-            monitor.message(&format!(
-                "note: too many images to look into for copies in '{name}'; only names were compared"
-            ));
-        }
-        if let Some(example) = shared.first() {
-            monitor.message(&format!(
-                "warning: {} of the {} of '{name}' {}, such as {} ({} there): what it says \
-                 about new images is too good",
-                shared.len(),
-                counted(dataset.len(), "image"),
-                if shared.len() == 1 { "is also a training image" } else { "are also training images" },
-                example.first,
-                example.second,
-            ));
-        }
-    }
+    let sets = sets.iter().map(|(name, dataset)| (name.as_str(), dataset));
+    data.map_or_else(|_| Ok(Vec::new()), |data| caveat::training_images(&data.train, sets, monitor))
 }
 
 /// Runs `work`, which reads the images of a set and calls `watch` for each; returns what it finds.

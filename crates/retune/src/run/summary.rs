@@ -3,6 +3,7 @@
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use super::caveat::Caveat;
 use super::{FitData, TemperatureScaling};
 use crate::inference::{self, Evaluation, InferenceError};
 use crate::loading::{CacheOptions, Loader, LoaderOptions, MemoryBudget};
@@ -41,7 +42,10 @@ pub struct Summary {
     pub phases: Vec<PhaseOutcome>,
     /// Accuracy and loss on each set: `val`, the data's own test splits, then every `--eval`.
     pub splits: IndexMap<String, Evaluation>,
-    /// The same for models along the line of weights that an interpolation was taken from.
+    /// What makes the numbers of some sets say less than they seem to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub caveats: Vec<Caveat>,
+    /// `splits` of models along the line of weights that an interpolation was taken from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interpolation: Option<Vec<CurvePoint>>,
     /// The temperature of the model's probabilities. `None` of older runs, and where validation has no best one, as without
@@ -119,6 +123,7 @@ pub(super) fn summarize_by(
         classes: data.train.classes.clone(),
         phases: trained.phases.clone(),
         splits,
+        caveats: Vec::new(),
         interpolation,
         temperature: None,
         thresholds: None,

@@ -54,9 +54,9 @@ impl<'a> Contents<'a> {
         self.dataset.len() + other.len() <= MAX
     }
 
-    /// The images of `other` that are here too. Only what has the length of something in the other set
-    /// is read, and no file twice.
-    pub fn shared_with(&self, other: &Dataset) -> Vec<SharedImage> {
+    /// The images of `other` that are here too; `None` if `stop`, which is asked before each image, said so. Only what has
+    /// the length of something in the other set is read, and no file twice.
+    pub fn shared_with(&self, other: &Dataset, stop: &(dyn Fn() -> bool + Sync)) -> Option<Vec<SharedImage>> {
         let named = |first: usize, second: usize| SharedImage {
             first: self.dataset.samples[first].name.to_string(),
             second: other.samples[second].name.to_string(),
@@ -66,26 +66,32 @@ impl<'a> Contents<'a> {
                 ImageSource::File(path) => self.paths.get(&**path).map(|&first| named(first, index)),
                 _ => None,
             };
-            return other.samples.iter().enumerate().filter_map(same_file).collect();
+            return Some(other.samples.iter().enumerate().filter_map(same_file).collect());
         }
         let theirs = Contents::of(other);
         let of_lengths = |lengths: &[Option<u64>]| lengths.iter().flatten().copied().collect::<HashSet<u64>>();
         let (own_lengths, their_lengths) = (of_lengths(self.lengths()), of_lengths(theirs.lengths()));
-        let own: Vec<Option<(u64, u64)>> =
-            (0..self.hashes.len()).into_par_iter().map(|index| self.fingerprint(index, &their_lengths)).collect();
+        let go_on = || (!stop()).then_some(());
+        let own: Option<Vec<Option<(u64, u64)>>> = (0..self.hashes.len())
+            .into_par_iter()
+            .map(|index| go_on().map(|()| self.fingerprint(index, &their_lengths)))
+            .collect();
         let own: HashMap<(u64, u64), usize> =
-            own.into_iter().enumerate().filter_map(|(index, key)| Some((key?, index))).collect();
-        let found: Vec<Option<usize>> = (0..other.len())
+            own?.into_iter().enumerate().filter_map(|(index, key)| Some((key?, index))).collect();
+        let found: Option<Vec<Option<usize>>> = (0..other.len())
             .into_par_iter()
             .map(|index| {
+                go_on()?;
                 let (representative, same_file) = match &other.samples[index].image {
                     ImageSource::File(path) => (theirs.paths[&**path], self.paths.get(&**path)),
                     _ => (index, None),
                 };
-                same_file.copied().or_else(|| own.get(&theirs.fingerprint(representative, &own_lengths)?).copied())
+                let same_bytes = || own.get(&theirs.fingerprint(representative, &own_lengths)?).copied();
+                Some(same_file.copied().or_else(same_bytes))
             })
             .collect();
-        found.into_iter().enumerate().filter_map(|(second, first)| Some(named(first?, second))).collect()
+        let shared = found?.into_iter().enumerate().filter_map(|(second, first)| Some(named(first?, second)));
+        Some(shared.collect())
     }
 
     /// Length and hash of an image whose length is among `lengths`.
@@ -133,7 +139,8 @@ mod tests {
         second.samples[0].name = "copy.png".into();
         let mut other = memory_dataset(&[0, 1], 6, 4);
         other.samples.append(&mut second.samples);
-        let shared = Contents::of(&first).shared_with(&other);
+        let shared = Contents::of(&first).shared_with(&other, &|| false).unwrap();
+        assert!(Contents::of(&first).shared_with(&other, &|| true).is_none());
         let names: Vec<(&str, &str)> =
             shared.iter().map(|image| (image.first.as_str(), image.second.as_str())).collect();
         assert_eq!(names, [(&*first.samples[2].name, "copy.png"), (&*first.samples[0].name, &*other.samples[3].name)]);
@@ -150,7 +157,7 @@ mod tests {
         let first = Dataset::from_files(&[write("a.png", b"one"), write("b.png", b"two")]);
         let second =
             Dataset::from_files(&[write("c.png", b"two"), folder.path().join("missing.png"), write("d.png", b"three")]);
-        let shared = Contents::of(&first).shared_with(&second);
+        let shared = Contents::of(&first).shared_with(&second, &|| false).unwrap();
         assert_eq!(shared.len(), 1);
         assert!(shared[0].first.ends_with("b.png") && shared[0].second.ends_with("c.png"));
     }
