@@ -32,7 +32,7 @@ pub use self::caveat::Caveat;
 pub use self::continuation::Continuation;
 pub use self::data::{FitData, caveats_of_sets, evaluation_split};
 pub(crate) use self::directory::open_of_run;
-pub use self::directory::{COMMAND_FILE, check_free, is_resumable, read_command, record_command};
+pub use self::directory::{COMMAND_FILE, check_free, clear_unless_begun, is_resumable, read_command, record_command};
 pub use self::error::FitError;
 pub use self::hint::Hint;
 use self::multi_label::class_names;
@@ -259,6 +259,11 @@ pub fn resume_among(
         }
         false => None,
     };
+    // Who held the lock may have finished the run before giving it up.
+    let finished_by_other = processes.is_root().then(|| finished(out)).transpose()?;
+    if let Some(summary) = processes.of_root(finished_by_other).map_err(TrainError::from)? {
+        return Ok(summary);
+    }
     let plan = read_plan(out)?;
     let (model, data) = open_of_run(&options, out)?;
     let caveats = data.caveats(options.multi_label, &ByItself { processes, monitor })?;

@@ -565,17 +565,15 @@ impl<'a> Crew<'a> {
             seconds_before,
             runs_after: self.queue.lock().unwrap_or_else(PoisonError::into_inner).len().div_ceil(self.jobs),
         };
-        DirectoryLock::check(&job.out).map_err(|error| of_run(error.into()))?;
-        let summary = if run::is_resumable(&job.out) {
-            run::resume(&job.out, Some(shared), &monitor).map_err(of_run)?
-        } else {
-            // A run that stopped before its first checkpoint has nothing to go on from.
-            let _ = fs::remove_dir_all(&job.out);
-            let mut options = self.options.fit.clone();
-            options.train.seed = job.seed;
-            run::start(&options, &self.options.plan(job.spec), &job.out, None, Some(shared), &monitor)
-                .map_err(of_run)?
-        };
+        let summary = match run::clear_unless_begun(&job.out).map_err(of_run)? {
+            true => run::resume(&job.out, Some(shared), &monitor),
+            false => {
+                let mut options = self.options.fit.clone();
+                options.train.seed = job.seed;
+                run::start(&options, &self.options.plan(job.spec), &job.out, None, Some(shared), &monitor)
+            }
+        }
+        .map_err(of_run)?;
         if self.pictures {
             tell_missing(&pictures::draw(&job.out, &summary), &monitor);
         }

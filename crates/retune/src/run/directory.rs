@@ -76,6 +76,36 @@ pub fn is_resumable(run: &Path) -> bool {
     run.join(RUN_FILE).is_file() && train::has_checkpoint(run)
 }
 
+/// Makes room for a new run: removes what a run left that stopped before its first checkpoint. Says whether there is a run
+/// instead that is finished or can be gone on with, which stays.
+///
+/// # Errors
+/// Another process works there; what cannot be removed.
+pub fn clear_unless_begun(out: &Path) -> Result<bool, FitError> {
+    if !out.is_dir() {
+        return Ok(false);
+    }
+    // Only under the lock: who holds it may be about to write a checkpoint or a summary.
+    let _lock = DirectoryLock::acquire(out)?;
+    if super::finished(out)?.is_some() || is_resumable(out) {
+        return Ok(true);
+    }
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |error| FileError::new("remove", &path, error)
+    };
+    for entry in fs::read_dir(out).map_err(failed(out))? {
+        let path = entry.map_err(failed(out))?.path();
+        if path.file_name().is_some_and(|name| name == LOCK_FILE) {
+            continue;
+        }
+        let removed =
+            if path.is_dir() && !path.is_symlink() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        removed.map_err(failed(&path))?;
+    }
+    Ok(false)
+}
+
 /// The images of each set that a run left out; none where it left out none.
 pub(super) fn left_out(run: &Path) -> Result<IndexMap<String, Vec<LeftOut>>, FitError> {
     let path = run.join(LEFT_OUT_FILE);
@@ -113,4 +143,27 @@ pub(crate) fn open_of_run(options: &super::FitOptions, run: &Path) -> Result<(Mo
         model = super::starting_model(options, &summary.classes)?;
     }
     Ok((model, data))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_run_left_without_a_checkpoint_is_cleared_and_a_run_in_use_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = folder.path().join("run");
+        assert!(!clear_unless_begun(&run).unwrap(), "nothing is there");
+        fs::create_dir_all(run.join(PLOTS_FOLDER)).unwrap();
+        for name in [RUN_FILE, PLAN_FILE] {
+            fs::write(run.join(name), "").unwrap();
+        }
+        let lock = DirectoryLock::acquire(&run).unwrap();
+        assert!(matches!(clear_unless_begun(&run), Err(FitError::Lock(_))));
+        assert!(run.join(PLAN_FILE).is_file());
+        drop(lock);
+        assert!(!clear_unless_begun(&run).unwrap());
+        let left: Vec<_> = fs::read_dir(&run).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, [LOCK_FILE], "the lock's file stays, or two processes could lock one name");
+    }
 }
