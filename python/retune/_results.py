@@ -185,7 +185,7 @@ class Run(_Evaluated, Result):
         """The report, in a frame."""
         page = self.path / "report.html"
         if not page.is_file():
-            raise Error(f"{self.path} has no report; `retune report {self.path}` writes it")
+            raise Error(f"{self.path} has no report; on the command line, `retune report {self.path}` writes it")
         return Page(page.read_text(), 900)
 
     def plot(self, axes: Any = None) -> Any:
@@ -311,7 +311,7 @@ class Estimate(Result):
         return pandas_module().DataFrame(rows)
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escaped(self.text)}</pre>"
+        return f"<pre>{escaped(in_python(self.text))}</pre>"
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -327,7 +327,7 @@ class Advice(Result):
         return {name: value for name, value in typed.items() if name not in ("model", "data", "out")}
 
     def __repr__(self) -> str:
-        text = self.text.split("\n    retune fit ")[0].rstrip()
+        text = in_python(self.text.split("\n    retune fit ")[0].rstrip())
         if not self.options:
             return text
         named = "".join(f", {name}={value!r}" for name, value in self.options.items())

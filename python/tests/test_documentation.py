@@ -16,10 +16,19 @@ import retune
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("name", ["_arguments", "_data", "_errors", "_model", "_results", "_commands", "demo"])
+@pytest.mark.parametrize("name", ["_arguments", "_calls", "_data", "_errors", "_model", "_results", "_commands", "demo"])
 def test_docstrings_are_true(name: str) -> None:
     module = importlib.import_module(f"retune.{name}")
     assert doctest.testmod(module).failed == 0
+
+
+def test_every_command_with_a_call_has_its_function() -> None:
+    from retune import _calls
+
+    for command, places in _calls._FUNCTIONS.items():
+        function = getattr(retune, (_calls.function(command) or "").removeprefix("retune."))
+        assert set(places) <= set(retune._arguments.commands()[command].options), command
+        assert len(inspect.signature(function).parameters) >= len(places)
 
 
 def test_every_public_name_is_documented() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -84,6 +85,31 @@ def test_evaluations_are_of_the_models_classes(run: retune.Run, shifted: Path) -
     found = retune.evaluate(run, shifted, quiet=True)
     assert found.splits["all"].accuracy == run.splits["deployed"].accuracy
     assert found.to_pandas().loc["all", "n"] == 12
+
+
+def test_what_to_do_next_is_a_call(
+    run: retune.Run, backbone: str, photos: Path, shifted: Path, arrays: tuple[numpy.ndarray, list[str]], tmp_path: Path
+) -> None:
+    options = {"epochs": 1, "lr": 1e-3, "quiet": True, "no_report": True}
+    in_memory = retune.fit(backbone, arrays, out=tmp_path / "run", **options)
+    found = [
+        run,
+        in_memory,
+        retune.compare(backbone, photos, methods=["lp", "ft"], out=tmp_path / "runs", **options),
+        retune.evaluate(run, shifted, quiet=True),
+        retune.audit(backbone, photos, interpolations=["nearest"], quiet=True),
+        retune.cka(run, photos, layers=True, quiet=True),
+    ]
+    for result in found:
+        shown = [repr(result), result._repr_html_() if hasattr(result, "_repr_html_") else ""]
+        assert not any(re.search(r"retune [a-z-]+ -|\B--[a-z]", text) for text in shown), shown
+    assert "\nNext: " in repr(found[3])
+    calls = [line.strip() for result in found for line in repr(result).splitlines() if line.startswith("  retune.")]
+    assert f'retune.evaluate("{tmp_path / "run"}", new_images)' in calls and len(calls) >= 5
+    images = [photos / "red" / "00.png"]
+    for call in calls:
+        if not call.startswith(("retune.compare", "retune.lr_find")):
+            eval(call, {"retune": retune, "new_images": shifted, "images": images})
 
 
 def test_importing_loads_nothing_that_takes_long() -> None:
