@@ -14,6 +14,7 @@ from . import _arguments, _ray, _retune, ray
 from ._data import located
 from ._errors import Error
 from ._features import Features, Map, Similarity
+from ._handing import advised, check, noted
 from ._model import Model, _features, of_model
 from ._overwriting import overwriting
 from ._progress import progress
@@ -100,7 +101,7 @@ class _Session:
 
 
 def _outcome(path: str | os.PathLike[str] | None) -> Path:
-    return Path("" if path is None else path)
+    return Path("" if path is None else getattr(path, "path", path))
 
 
 def fit(
@@ -141,7 +142,7 @@ def fit(
     plan = session.keywords.get("plan")
     replaces = overwrite and out is not None
     place = overwriting(Path(os.path.abspath(getattr(out, "path", out))), session.keywords) if replaces else nullcontext()
-    with place, tempfile.TemporaryDirectory() as folder:
+    with place, noted(_outcome(out), session.held), tempfile.TemporaryDirectory() as folder:
         if isinstance(plan, Plan):
             session.keywords["plan"] = plan.save(Path(folder) / "plan.toml")
         document, text = session.run("fit", out=out, on_epoch=on_epoch)
@@ -158,13 +159,18 @@ def resume(
 ) -> Run | Comparison:
     """Goes on with an interrupted run or comparison, to the same bytes as without the interruption.
 
-    If its images were in memory, and this is another process, pass the same `data` and `eval` again.
+    If its images were in memory, pass the same `data` and `eval` again.
     """
     path = Path(getattr(run, "path", run))
-    held = [located(part) for part in [data, *(eval or {}).values()] if part is not None]
-    held += list(getattr(run, "_held", ()))
+    session = _Session(None, data, {"eval": eval})
+    check(path, session.keywords, session.held)
+    held = [*session.held, *getattr(run, "_held", ())]
     of_comparison = (path / "compare.toml").is_file() and not (path / "run.toml").is_file()
-    document, text = _run("resume", {"resume": path, **options}, "compare" if of_comparison else "fit", on_epoch)
+    try:
+        with noted(path, held):
+            document, text = _run("resume", {"resume": path, **options}, "compare" if of_comparison else "fit", on_epoch)
+    except Error as error:
+        raise advised(error, path) from None
     kind = Comparison if of_comparison else Run
     return kind(document, text, path, tuple(held))
 
@@ -190,7 +196,8 @@ def compare(
         out = keywords["out"] = os.path.abspath(_named(out, "out"))
         _run_parts("compare", keywords, parts)
         session.keywords = keywords
-    document, text = session.run("compare", out=out)
+    with noted(_outcome(out), session.held):
+        document, text = session.run("compare", out=out)
     return Comparison(document, text, _outcome(out), tuple(session.held))
 
 

@@ -6,10 +6,11 @@ it: arrays and pixels, labels, and paths.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from . import _retune
@@ -57,6 +58,8 @@ class Located:
     lent: Any = None
     #: How many images lack a label, and which is the first, if only some lack one.
     unlabeled: str | None = None
+    #: Of images in memory, how many there are, and hashes of what is known of them.
+    content: Mapping[str, Any] | None = None
 
 
 def located(data: Any) -> Located:
@@ -72,7 +75,7 @@ def located(data: Any) -> Located:
         return data
     if _is_frame(data):
         found = _lent(_frame_splits(data))
-        return Located(found.path, found.lent, _unlabeled_rows(data))
+        return replace(found, unlabeled=_unlabeled_rows(data))
     if isinstance(data, Mapping):
         return _lent({name: images(part) for name, part in data.items()})
     return _lent({"all": images(data)})
@@ -122,7 +125,21 @@ def _lent(splits: Mapping[str, Images]) -> Located:
         parts.append((name, held, labels, groups, names))
         unlabeled = unlabeled or _lacking(labels, range(len(labels)), "images lack a label", "image")
     lent = _retune.lend(parts, classes)
-    return Located(lent.path, lent, unlabeled)
+    content = {
+        "images": sum(len(held) for _, held, *_ in parts),
+        "classes": _hash(classes),
+        "labels": _hash(labels for _, _, labels, _, _ in parts),
+        "groups": _hash(groups for _, _, _, groups, _ in parts),
+        "names": _hash([name, *names] for name, _, _, _, names in parts),
+    }
+    return Located(lent.path, lent, unlabeled, content)
+
+
+def _hash(values: Iterable[Any]) -> str:
+    found = hashlib.sha256()
+    for value in values:
+        found.update(f"{value!r}\n".encode())
+    return found.hexdigest()
 
 
 def _lacking(values: Sequence[Any], numbers: Iterable[Any], what: str, one: str) -> str | None:

@@ -61,7 +61,8 @@ def _is_run(folder: Path) -> bool:
 def _remove(run: Path) -> None:
     """Removes a run, if it is there. It loses its name first, so that an interrupt leaves no half of it under that name."""
     if run.exists():
-        with tempfile.TemporaryDirectory(prefix=f".{run.name.lstrip('.')}-", dir=run.parent, ignore_cleanup_errors=True) as folder:
+        prefix = f".{run.name.lstrip('.')}-"
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=run.parent, ignore_cleanup_errors=True) as folder:
             run.rename(Path(folder) / "run")
 
 

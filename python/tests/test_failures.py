@@ -216,6 +216,47 @@ def test_a_run_on_images_in_memory_wants_them_again(
     assert all((one[name] == other[name]).all() for name in one)
 
 
+def test_a_resumption_says_which_images_it_lacks(
+    backbone: str, arrays: tuple[numpy.ndarray, list[str]], tmp_path: Path
+) -> None:
+    images, labels = arrays
+
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    groups = [f"day {number % 5}" for number in range(48)]
+    data, foggy = retune.Images(images, labels, groups=groups), ((images[:9], labels[:9]), "@fog:3")
+    options = {"method": "ft", "lr": 1e-3, "epochs": 3, "no_report": True, "on_epoch": interrupted, "quiet": True}
+    with pytest.raises(KeyboardInterrupt, match=r'`retune\.resume\("[^"]*of_data", data=…\)`'):
+        retune.fit(backbone, data, out=tmp_path / "of_data", **options)
+    out = tmp_path / "run"
+    advice = r'retune\.resume\("[^"]*run", data=…, eval=\{…\}\)`'
+    with pytest.raises(KeyboardInterrupt, match=advice):
+        retune.fit(backbone, data, eval={"foggy": foggy}, out=out, **options)
+    with pytest.raises(retune.Error, match=advice):
+        retune.resume(out)
+    others = [name if name == "red" else "blue" for name in labels]
+    for other, difference in [
+        ((images, labels), "data is not what .* began with: groups differ"),
+        (retune.Images(images, labels[::-1], groups=groups), ": labels differ"),
+        (retune.Images(images, others, groups=groups), ": classes differ"),
+        (retune.Images(images, labels, groups=groups, names=groups), ": names differ"),
+        (retune.Images(255 - images, labels, groups=groups), ": pixels differ"),
+        (retune.Images(images[1:], labels[1:], groups=groups[1:]), "there were 48 images, and there are 47"),
+    ]:
+        with pytest.raises(retune.Error, match=f"{difference}.*; hand the same images over again"):
+            retune.resume(out, data=other)
+    with pytest.raises(retune.Error, match="foggy is not what .*: pixels differ"):
+        retune.resume(out, data=data, eval={"foggy": ((255 - images[:9], labels[:9]), "@fog:3")})
+    # An interruption on the way keeps what is known.
+    with pytest.raises(KeyboardInterrupt, match=advice):
+        retune.resume(out, data=data, eval={"foggy": foggy}, on_epoch=interrupted, quiet=True)
+    with pytest.raises(retune.Error, match=": groups differ"):
+        retune.resume(out, data=(images, labels))
+    resumed = retune.resume(out, data=data, eval={"foggy": foggy}, quiet=True)
+    assert isinstance(resumed, retune.Run) and resumed.splits["foggy"].n == 9 and not (out / "checkpoint").exists()
+
+
 def stop_after(seconds: float, work: object) -> None:
     """Interrupts this process as Ctrl-C does, unless the work is done before."""
     timer = threading.Timer(seconds, lambda: os.kill(os.getpid(), signal.SIGINT))
