@@ -52,10 +52,13 @@ impl FromStr for OutputFile {
 }
 
 impl OutputFile {
-    /// Checks that the file's folder exists.
+    /// Checks that the file's folder exists and can be written into.
     pub fn check(&self) -> Result<(), Failure> {
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if folder.is_dir() { Ok(()) } else { Err(Failure::in_file(folder, "this folder does not exist")) }
+        if !folder.is_dir() {
+            return Err(Failure::in_file(folder, "this folder does not exist"));
+        }
+        Ok(files::check_writable(&self.path)?)
     }
 
     /// Writes the result in the file's format.

@@ -24,9 +24,11 @@ pub fn of<'a>(comparison: &Comparison, run: impl Fn(&str) -> Option<&'a Path>, c
 
 /// To use the model that is best under the last shift.
 fn predict<'a>(comparison: &Comparison, run: impl Fn(&str) -> Option<&'a Path>) -> Option<NextStep> {
-    let best = comparison.results().iter().rfind(|result| !result.column.worst_group).and_then(best_of)?;
+    let result = comparison.results().iter().rfind(|result| !result.column.worst_group)?;
+    let best = best_of(result)?;
     let command = Command::new("predict").with("model", typed(run(&best.label)?)).operand("IMAGES");
-    Some(NextStep::new(format!("predict with the model of {}", best.label), &command))
+    let purpose = format!("predict with the model of {}, the best on {}", best.label, result.column.heading());
+    Some(NextStep::new(purpose, &command))
 }
 
 /// To repeat the comparison with more seeds; its finished runs stay. `None` where nothing depends on the seed.

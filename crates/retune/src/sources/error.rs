@@ -7,7 +7,7 @@ use retune_pixels::decode::DecodeError;
 
 use super::{DataNote, SplitName};
 use crate::names::suggestion;
-use crate::wording::{counted, refusal};
+use crate::wording::{counted, grouped, listed, refusal};
 
 impl DataError {
     /// Whether a file or folder that was named is not there.
@@ -211,12 +211,19 @@ pub enum DataError {
     },
     /// A label is needed where an image has none.
     #[error(
-        "the image {name} has no label, and training and accuracy need one for every image: put images into a folder for \
-         each class, or list them with their labels"
+        "{}, and training and accuracy need one for every image: put images into a folder for each class, or list them with \
+         their labels{}",
+        unlabeled(name, *count, *of), not_used(columns)
     )]
     Unlabeled {
-        /// The image, relative to the data's root.
+        /// The first such image, relative to the data's root.
         name: String,
+        /// How many images have none.
+        count: usize,
+        /// How many images there are.
+        of: usize,
+        /// Columns of a manifest that are not used.
+        columns: Vec<String>,
     },
     /// Fractions that leave nothing for training or are no fractions.
     #[error(
@@ -264,10 +271,15 @@ pub enum DataError {
         problem: String,
     },
     /// Whole groups cannot be held out, because nothing says which groups there are.
-    #[error("{} names no groups, so it cannot be split by group: list the images with a column `group`", .path.display())]
+    #[error(
+        "{} names no groups, so it cannot be split by group: list the images with a column `group`{}",
+        .path.display(), not_used(columns)
+    )]
     NoGroups {
-        /// The data's root.
+        /// The manifest, or the data's root.
         path: PathBuf,
+        /// Columns of the manifest that are not used.
+        columns: Vec<String>,
     },
     /// Whole groups cannot be held out, because a class has one group alone.
     #[error(
@@ -443,5 +455,23 @@ mod tests {
             known: vec!["dog".into(), "kittens".into()],
         };
         assert!(error.to_string().contains("none of the model's classes (did you mean 'kittens'?): dog"), "{error}");
+    }
+}
+
+/// Which images have no label.
+fn unlabeled(name: &str, count: usize, of: usize) -> String {
+    match count {
+        1 => format!("the image {name} has no label"),
+        _ if count == of => "no image has a label".to_owned(),
+        _ => format!("{} of the {} have no label, such as {name}", grouped(count), counted(of, "image")),
+    }
+}
+
+/// Columns that may have been meant for what is missing.
+fn not_used(columns: &[String]) -> String {
+    match columns {
+        [] => String::new(),
+        [only] => format!(" (the column {only} is not used)"),
+        _ => format!(" (the columns {} are not used)", listed(columns)),
     }
 }

@@ -69,7 +69,7 @@ pub(super) fn split(
     seed: u64,
 ) -> Result<GroupedSplit, DataError> {
     if samples.iter().all(|sample| sample.group.is_none()) {
-        return Err(DataError::NoGroups { path: root.to_owned() });
+        return Err(DataError::NoGroups { path: root.to_owned(), columns: Vec::new() });
     }
     let groups = Group::all(samples, seed);
     let start = Sides::of(&groups, classes.len() + 1, fraction);

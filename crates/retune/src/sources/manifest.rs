@@ -1,6 +1,6 @@
 //! Manifests: CSV files and JSON-lines files that list images.
 //!
-//! The columns (or keys) are `path` (or `file_name`) and, each optional, `label` (or `labels`), `split` and `group`, in any
+//! The columns (or keys) are `path` (or `file_name`, or in CSV files what other programs call it) and, each optional, `label` (or `labels`), `split` and `group`, in any
 //! order; others are ignored. Paths are relative to the manifest's folder or absolute. An empty label means
 //! an unlabeled image. Labels are class names; numbers are taken as their decimal text.
 //!
@@ -15,12 +15,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 pub(super) use self::rows::{LineError, Row, Syntax, is_file_name, read_rows, text_of};
-use super::DataError;
 use super::distinct::Distinct;
 use super::folder::sorted_classes;
 use super::format::{Format, Missing, Reading};
 use super::image::ImageSource;
 use super::source::{DataSource, Sample, SplitName};
+use super::{DataError, DataNote};
 
 /// CSV and JSON-lines files that list images.
 pub(super) struct Manifest;
@@ -42,7 +42,12 @@ pub(super) fn parse(path: &Path, format: Syntax, text: &[u8], reading: Reading) 
     let root = path.parent().unwrap_or(Path::new("")).to_owned();
     let mut listing = Listing::new(root, text, reading.missing);
     let read = read_rows(format, text, reading.labels, |row| listing.add(row));
-    read.and_then(|()| listing.finish()).map_err(|error| error.of_file(path))
+    let columns = read.map_err(|error| error.of_file(path))?;
+    let mut source = listing.finish().map_err(|error| error.of_file(path))?;
+    if !columns.is_empty() {
+        source.notes.push(DataNote::UnusedColumns { path: path.to_owned(), columns });
+    }
+    Ok(source)
 }
 
 /// The images listed so far. Each row becomes a sample at once: of a million, a list of rows beside

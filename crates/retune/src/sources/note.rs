@@ -111,6 +111,22 @@ pub enum DataNote {
         /// The data's root.
         root: PathBuf,
     },
+    /// Columns of a manifest that say nothing about images here.
+    UnusedColumns {
+        /// The manifest.
+        path: PathBuf,
+        /// Their names.
+        columns: Vec<String>,
+    },
+    /// Images that are listed more than once.
+    Repeated {
+        /// How many files.
+        images: usize,
+        /// The name of one of them; of one with different labels, if there is any.
+        example: String,
+        /// How many of them have different labels.
+        contradictory: usize,
+    },
     /// Two names that capitals or spaces alone tell apart.
     Alike {
         /// What the names are of.
@@ -276,6 +292,21 @@ impl fmt::Display for DataNote {
             ),
             Self::SplitAlready { root } => {
                 write!(f, "{} has a validation split, which stays as it is: nothing is split by group", root.display())
+            }
+            Self::UnusedColumns { path, columns } => write!(
+                f,
+                "{}: the {} {} {} not used",
+                path.display(),
+                if columns.len() == 1 { "column" } else { "columns" },
+                enumerated(columns),
+                are(columns.len())
+            ),
+            Self::Repeated { images, example, contradictory } => {
+                write!(f, "{} {} listed more than once", counted(*images, "image"), are(*images))?;
+                match contradictory {
+                    0 => write!(f, ", such as {example}"),
+                    _ => write!(f, ", {contradictory} of them with different labels, such as {example}"),
+                }
             }
             Self::Alike { kind, one, other } => {
                 let kind = match kind {

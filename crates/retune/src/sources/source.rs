@@ -142,9 +142,17 @@ impl Dataset {
     /// # Errors
     /// [`DataError::Unlabeled`], with the first sample that has no label.
     pub fn labels(&self) -> Result<Vec<usize>, DataError> {
-        let label =
-            |sample: &Sample| sample.label.ok_or_else(|| DataError::Unlabeled { name: sample.name.to_string() });
+        let label = |sample: &Sample| sample.label.ok_or_else(|| self.unlabeled(sample));
         self.samples.iter().map(label).collect()
+    }
+
+    fn unlabeled(&self, first: &Sample) -> DataError {
+        DataError::Unlabeled {
+            name: first.name.to_string(),
+            count: self.samples.iter().filter(|sample| sample.label.is_none()).count(),
+            of: self.len(),
+            columns: Vec::new(),
+        }
     }
 
     /// The number of samples of each class, in the order of [`Dataset::classes`].

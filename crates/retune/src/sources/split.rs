@@ -8,10 +8,12 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
 
 use retune_random::{combine, keyed_hash};
 use serde::{Deserialize, Serialize};
 
+use super::image::ImageSource;
 use super::source::{DataSource, Dataset, Sample, SplitName};
 use super::{DataError, DataNote, LabelSets, NameKind, groups};
 
@@ -194,7 +196,7 @@ impl DataSource {
         by: SplitBy,
         seed: u64,
     ) -> Result<TrainingSets, DataError> {
-        self.check_for_training()?;
+        self.check_for_training().map_err(|error| self.naming_columns(error))?;
         let (_, samples) = self.training_split()?;
         let strata = Strata { samples: Cow::Borrowed(samples), names: Cow::Borrowed(&self.classes) };
         self.sets(validation_fraction, by, seed, &self.classes, || strata)
@@ -214,7 +216,7 @@ impl DataSource {
     ) -> Result<TrainingSets, DataError> {
         let (_, samples) = self.training_split()?;
         let training = self.dataset(samples.clone());
-        training.labels()?;
+        training.labels().map_err(|error| self.naming_columns(error))?;
         let sets = LabelSets::of(&self.classes);
         let counts = sets.counts(&training.class_counts());
         if counts.iter().all(|&count| count == 0) {
@@ -247,7 +249,10 @@ impl DataSource {
         let val = SplitName::Validation;
         let is_made = !self.splits.contains_key(&val);
         let mut sets = match is_made {
-            true => self.divided(samples, &strata(), fraction, by, seed)?,
+            true => {
+                let divided = self.divided(samples, &strata(), fraction, by, seed);
+                divided.map_err(|error| self.naming_columns(error))?
+            }
             false => {
                 let notes = (by == SplitBy::Group).then(|| DataNote::SplitAlready { root: self.root.clone() });
                 TrainingSets {
@@ -263,9 +268,25 @@ impl DataSource {
             .filter_map(|(split, samples, is_made)| groups::shared(&sets.train.samples, split, samples, is_made));
         let shared: Vec<DataNote> = shared.collect();
         sets.notes.extend(shared);
+        sets.notes.extend(repeated(&sets.train, &sets.validation));
         sets.notes.extend(alike(NameKind::Class, labels.iter().map(String::as_str)));
         sets.notes.extend(alike(NameKind::Group, samples.iter().filter_map(|sample| sample.group.as_deref())));
         Ok(sets)
+    }
+
+    /// An error of what the data does not say, with the columns that may have been meant to say it.
+    fn naming_columns(&self, error: DataError) -> DataError {
+        let unused = self.notes.iter().find_map(|note| match note {
+            DataNote::UnusedColumns { path, columns } => Some((path.clone(), columns.clone())),
+            _ => None,
+        });
+        match (error, unused) {
+            (DataError::Unlabeled { name, count, of, .. }, Some((_, columns))) => {
+                DataError::Unlabeled { name, count, of, columns }
+            }
+            (DataError::NoGroups { .. }, Some((path, columns))) => DataError::NoGroups { path, columns },
+            (error, _) => error,
+        }
     }
 
     fn divided(
@@ -296,6 +317,23 @@ impl DataSource {
 struct Strata<'a> {
     samples: Cow<'a, [Sample]>,
     names: Cow<'a, [String]>,
+}
+
+/// What is to be said of files that are listed more than once.
+fn repeated(train: &Dataset, validation: &Dataset) -> Option<DataNote> {
+    let mut first: HashMap<&Path, &Sample> = HashMap::with_capacity(train.len());
+    let mut twice: BTreeMap<&str, bool> = BTreeMap::new();
+    for sample in train.samples.iter().chain(validation.samples.iter()) {
+        let ImageSource::File(path) = &sample.image else { continue };
+        if let Some(other) = first.get(&**path) {
+            *twice.entry(&sample.name).or_default() |= other.label != sample.label;
+        } else {
+            first.insert(path, sample);
+        }
+    }
+    let contradictory = twice.values().filter(|differ| **differ).count();
+    let example = twice.iter().find(|(_, differ)| **differ).or(twice.iter().next())?.0;
+    Some(DataNote::Repeated { images: twice.len(), example: (*example).to_owned(), contradictory })
 }
 
 /// What is to be said of two names that capitals or spaces alone tell apart.

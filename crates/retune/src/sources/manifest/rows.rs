@@ -53,16 +53,16 @@ impl LineError {
     }
 }
 
-/// Tells `each` row of a manifest in turn.
+/// Tells `each` row of a manifest in turn; the names of columns that say nothing about images here.
 pub(in crate::sources) fn read_rows(
     format: Syntax,
     text: &[u8],
     labels: Labels,
     each: impl FnMut(Row) -> Result<(), LineError>,
-) -> Result<(), LineError> {
+) -> Result<Vec<String>, LineError> {
     match format {
         Syntax::Csv => read_csv(text, labels, each),
-        Syntax::JsonLines => read_json_lines(text, labels, each),
+        Syntax::JsonLines => read_json_lines(text, labels, each).map(|()| Vec::new()),
     }
 }
 
@@ -74,7 +74,12 @@ struct Columns {
     flags: Vec<(usize, String)>,
     split: Option<usize>,
     group: Option<usize>,
+    /// The names of the others.
+    unused: Vec<String>,
 }
+
+/// What data frames and other programs call the column of paths, beside `path` and `file_name`.
+const OTHER_NAMES_OF_PATH: [&str; 5] = ["filename", "filepath", "file_path", "image_path", "image"];
 
 impl Columns {
     fn of(header: &csv::StringRecord, labels: Labels) -> Result<Self, LineError> {
@@ -82,6 +87,7 @@ impl Columns {
         let names: Vec<&str> = header.iter().map(|column| column.trim_start_matches('\u{feff}').trim()).collect();
         let find = |name: &str| names.iter().position(|column| column.eq_ignore_ascii_case(name));
         let path = find("path").or_else(|| names.iter().position(|column| is_file_name(column)));
+        let path = path.or_else(|| OTHER_NAMES_OF_PATH.into_iter().find_map(find));
         let path = path.ok_or_else(|| LineError {
             line: 1,
             problem: format!(
@@ -103,7 +109,11 @@ impl Columns {
         if let Some((_, (_, name))) = flags.iter().enumerate().find(is_twice) {
             return Err(LineError { line: 1, problem: format!("two columns are called `{name}`") });
         }
-        Ok(Self { path, label, flags, split, group })
+        let used = [Some(path), label, split, group];
+        let is_unused =
+            |column: &usize| flags.is_empty() && !used.contains(&Some(*column)) && !names[*column].is_empty();
+        let unused = (0..names.len()).filter(is_unused).map(|column| names[column].to_owned()).collect();
+        Ok(Self { path, label, flags, split, group, unused })
     }
 
     /// The labels of a record that has a column for each, joined; `None` where there are no such columns.
@@ -138,10 +148,14 @@ fn flag(name: &str, value: &str) -> Result<bool, String> {
 }
 
 /// Tells `each` row in turn.
-fn read_csv(text: &[u8], labels: Labels, mut each: impl FnMut(Row) -> Result<(), LineError>) -> Result<(), LineError> {
+fn read_csv(
+    text: &[u8],
+    labels: Labels,
+    mut each: impl FnMut(Row) -> Result<(), LineError>,
+) -> Result<Vec<String>, LineError> {
     let line_at = |position: Option<&csv::Position>| position.map_or(1, |position| line_of_record(text, position));
     let unreadable = |error: csv::Error| LineError { line: line_at(error.position()), problem: csv_problem(&error) };
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text);
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).delimiter(delimiter(text)).from_reader(text);
     let columns = Columns::of(reader.headers().map_err(unreadable)?, labels)?;
     let mut record = csv::StringRecord::new();
     while reader.read_record(&mut record).map_err(unreadable)? {
@@ -157,7 +171,14 @@ fn read_csv(text: &[u8], labels: Labels, mut each: impl FnMut(Row) -> Result<(),
             group: field(columns.group),
         })?;
     }
-    Ok(())
+    Ok(columns.unused)
+}
+
+/// What stands between the column names: a comma, or where there is none, what spreadsheet programs write instead in
+/// countries with a decimal comma, or a tab.
+fn delimiter(text: &[u8]) -> u8 {
+    let header = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    [b',', b';', b'\t'].into_iter().find(|delimiter| header.contains(delimiter)).unwrap_or(b',')
 }
 
 /// The line a record begins on. The reader gives the end of the record before; empty lines that it
@@ -173,8 +194,8 @@ fn csv_problem(error: &csv::Error) -> String {
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
             let fields = if *len == 1 { "field" } else { "fields" };
             format!(
-                "it has {len} {fields}, and there are {expected_len} column names: a comma within a field needs quotes \
-                 around it"
+                "it has {len} {fields}, and there are {expected_len} column names: a field with a comma (or whatever stands \
+                 between the column names) needs quotes around it"
             )
         }
         csv::ErrorKind::Utf8 { .. } => "the text is not valid UTF-8".to_owned(),
