@@ -139,16 +139,23 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 raise ValueError(f"Classifier has no parameter {name!r}")
         return self
 
-    def fit(self, X: Any, y: Any = None) -> Classifier:
-        """Fine-tunes on images with their labels `[n]`."""
+    def fit(self, X: Any, y: Any = None, groups: Any = None) -> Classifier:
+        """Fine-tunes on images with their labels `[n]`.
+
+        With the `groups` of images `[n]` (a patient, a place), the validation images are of other groups than the training
+        images, unless `split_by` says otherwise.
+        """
         if y is None:
             raise ValueError("requires y to be passed, but the target y is None")
         labels = numpy.asarray(y)
         check_classification_targets(labels)
         self.classes_, positions = numpy.unique(labels, return_inverse=True)
-        data = Images(images(X).images, positions, [str(name) for name in self.classes_])
+        data = Images(images(X).images, positions, [str(name) for name in self.classes_], groups)
         folder = Path(self.out) if self.out is not None else self._folder()
-        options: Any = {"quiet": True, "no_report": self.out is None, "method": self.method, **self.options}
+        options: Any = {"quiet": True, "no_report": self.out is None, "method": self.method}
+        if groups is not None:
+            options["split_by"] = "group"
+        options |= self.options
         self.run_: Run = fit(self.model, data, out=folder, **options)
         return self
 

@@ -121,6 +121,20 @@ def test_classifier_fits_predicts_scores_and_clones(
         retune.Classifier(backbone).predict(images)
 
 
+def test_classifiers_hold_out_whole_groups(backbone: str, arrays: tuple[numpy.ndarray, list[str]]) -> None:
+    images, labels = arrays
+    groups = numpy.array([f"day {number % 6}" for number in range(48)])
+
+    def held_out(**options: str) -> dict[str, int]:
+        classifier = retune.Classifier(backbone, method="lp", val_fraction=0.34, **options).fit(images, labels, groups=groups)
+        return {group["group"]: group["n"] for group in classifier.run_.splits["val"].groups}
+
+    assert set(held_out().values()) == {8}
+    assert set(held_out(split_by="image").values()) != {8}
+    with pytest.raises(retune.Error, match="47 groups for 48 images"):
+        retune.Classifier(backbone, method="lp").fit(images, labels, groups=groups[1:])
+
+
 def test_classifiers_are_validated_across_folds(backbone: str, arrays: tuple[numpy.ndarray, list[str]]) -> None:
     images, labels = arrays
     scores = cross_val_score(retune.Classifier(backbone, method="lp"), images, labels, cv=3)
