@@ -159,7 +159,8 @@ impl BatchArguments {
 #[derive(Args, Default)]
 #[command(next_help_heading = "Data")]
 pub struct EvaluationArguments {
-    /// Additional set to evaluate on, in any layout that --data takes; repeatable
+    /// Additional set to evaluate on, in any layout that --data takes, or @SHIFT (such as @fog:3) for the same images under
+    /// a shift; repeatable
     #[arg(long = "eval", value_name = "NAME=PATH", value_parser = parse::evaluation)]
     evaluations: Vec<EvaluationSource>,
 }

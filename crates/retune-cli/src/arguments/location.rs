@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use retune::names::closest;
-use retune::sources::memory;
+use retune::sources::{memory, shift};
 
 use crate::failure::Failure;
 use crate::output::Console;
@@ -15,7 +15,7 @@ const HUB_PREFIX: &str = "hf:";
 /// there is returned.
 pub fn locate_data(location: &Path, console: &Console) -> Result<PathBuf, Failure> {
     let Some(text) = location.to_str() else { return Ok(location.to_owned()) };
-    if location.exists() || memory::is_location(location) {
+    if location.exists() || memory::is_location(location) || shift::is_of_same_images(location) {
         return Ok(location.to_owned());
     }
     let (name, shifts) = text.find('@').map_or((text, ""), |at| text.split_at(at));

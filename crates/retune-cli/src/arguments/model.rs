@@ -11,7 +11,7 @@ use retune::pixels::input_size::InputSize;
 use retune::pixels::preprocess::{CropMode, Preprocessing};
 use retune::pixels::resize::Interpolation;
 use retune::run::{self, FitError, ModelSource, PreprocessingChange};
-use retune::sources::memory;
+use retune::sources::{memory, shift};
 
 use super::location::beside;
 use super::parse::{self, named};
@@ -166,7 +166,7 @@ fn from_hub(model: &str, _: &Console) -> Result<PathBuf, Failure> {
 
 /// The absolute path, so that a run can be resumed from another folder.
 pub fn absolute(path: &Path) -> PathBuf {
-    if memory::is_location(path) {
+    if memory::is_location(path) || shift::is_of_same_images(path) {
         return path.to_owned();
     }
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())

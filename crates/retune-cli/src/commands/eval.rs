@@ -16,7 +16,7 @@ use retune::report::confusion::{ClassAccuracy, Confusion};
 use retune::report::findings::{self, Confidence, Findings, NextStep};
 use retune::run::{self, CalibrationErrors, Caveat, EvaluationSource, TemperatureScaling, evaluation_split};
 use retune::similarity::feature_change::{self, FeatureChange};
-use retune::sources::{ClassMapping, Dataset, LabelSets, SplitName};
+use retune::sources::{ClassMapping, Dataset, LabelSets, SplitName, shift};
 use retune::wording::sentence;
 use serde::Serialize;
 
@@ -77,8 +77,13 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
     let several_labels = model.config().is_multi_label();
     let further = arguments.evaluations.sources(console)?;
     let own = set_name(&arguments.data.split_name(), &further)?;
-    let mut sets = vec![(own, arguments.data.open_for(&model, console)?)];
+    let dataset = arguments.data.open_for(&model, console)?;
+    let mut sets = vec![(own, dataset.clone())];
     for source in further {
+        if shift::is_of_same_images(&source.path) {
+            sets.push((source.name, dataset.shifted(&shift::of_same_images(&source.path)?)));
+            continue;
+        }
         let dataset = evaluation_split(&open_source_for(&model, &source.path, console)?)?;
         sets.push((source.name, arguments.data.readable(dataset, console)?));
     }

@@ -11,6 +11,7 @@ use super::{FitError, FitOptions};
 use crate::monitor::Monitor;
 use crate::sources::{
     ClassList, ClassMapping, DataError, DataNote, DataSource, Dataset, LeftOut, ReadImages, SplitName, TrainingSets,
+    shift,
 };
 use crate::train::TrainError;
 use crate::train::estimate::ImageCounts;
@@ -53,9 +54,15 @@ impl FitData {
                 evaluations.push((name.to_string(), dataset));
             }
         }
+        let held_out = together(&evaluations).unwrap_or_else(|| validation.clone());
         for (index, evaluation) in options.evaluations.iter().enumerate() {
             // A set that a run has already may be named again beside it.
             if options.evaluations[..index].iter().any(|other| other.is_same(evaluation)) {
+                continue;
+            }
+            if shift::is_of_same_images(&evaluation.path) {
+                let shifts = shift::of_same_images(&evaluation.path)?;
+                evaluations.push((evaluation.name.clone(), held_out.shifted(&shifts)));
                 continue;
             }
             let further = options.open_source(&evaluation.path)?;
@@ -187,6 +194,16 @@ pub fn evaluation_split(source: &DataSource) -> Result<Dataset, DataError> {
         dataset.samples.extend(source.split(name)?.samples.iter().cloned());
     }
     Ok(dataset)
+}
+
+/// The images of all sets; `None` without a set.
+fn together(sets: &[(String, Dataset)]) -> Option<Dataset> {
+    let ((_, first), others) = sets.split_first()?;
+    let mut all = first.clone();
+    for (_, dataset) in others {
+        all.samples.extend(dataset.samples.iter().cloned());
+    }
+    Some(all)
 }
 
 /// Which of these sets hold images that a run was trained on, as far as its data is still where it was.

@@ -1,7 +1,7 @@
 //! Shifts that are made on the way: what may follow a data location after `@`.
 //!
 //! `photos@fog:3` is the images of `photos` in fog; `photos@label_flip` has every label exchanged for
-//! its opposite. Several may follow one another.
+//! its opposite. Several may follow one another. Beside other data, `@fog:3` is the same images in fog.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,6 +30,29 @@ impl Shift {
     }
 }
 
+/// Whether a location is made of shifts alone, as `@fog:3`. Beside data that is named otherwise, this stands for the same
+/// images under the shift.
+pub fn is_of_same_images(location: &Path) -> bool {
+    location.to_str().is_some_and(|text| text.starts_with('@')) && fs::symlink_metadata(location).is_err()
+}
+
+/// The shifts of a location that is made of them alone.
+///
+/// # Errors
+/// [`DataError::UnknownShift`] for something that is no shift.
+pub fn of_same_images(location: &Path) -> Result<Vec<Shift>, DataError> {
+    let text = location.to_string_lossy();
+    parsed(text.strip_prefix('@').unwrap_or(&text), Path::new("@"))
+}
+
+/// The shifts that a text names, with an `@` between them; `path` is what they follow.
+fn parsed(text: &str, path: &Path) -> Result<Vec<Shift>, DataError> {
+    let parse = |name: &str| {
+        Shift::parse(name).map_err(|error| DataError::UnknownShift { path: path.to_owned(), reason: explain(&error) })
+    };
+    text.split('@').map(parse).collect()
+}
+
 /// A data location as a path and what follows it. A path that exists as it stands is one, whatever
 /// it is called.
 ///
@@ -45,10 +68,7 @@ pub fn split_location(location: &Path) -> Result<(PathBuf, Vec<Shift>), DataErro
     // Folders may have an @ in their names: the path is the longest part that exists.
     let Some(end) = ends.rev().find(|&end| exists(&text[..end])) else { return whole() };
     let path = PathBuf::from(&text[..end]);
-    let parse = |name: &str| {
-        Shift::parse(name).map_err(|error| DataError::UnknownShift { path: path.clone(), reason: explain(&error) })
-    };
-    let shifts = text[end + 1..].split('@').map(parse).collect::<Result<_, _>>()?;
+    let shifts = parsed(&text[end + 1..], &path)?;
     Ok((path, shifts))
 }
 
@@ -118,6 +138,20 @@ mod tests {
         fs::create_dir(location(&folder, "mine@home")).unwrap();
         assert_eq!(split_location(&location(&folder, "mine@home")).unwrap().1, []);
         assert_eq!(split_location(&location(&folder, "mine@home@snow:1")).unwrap().1.len(), 1);
+    }
+
+    #[test]
+    fn shifts_alone_stand_for_the_same_images() {
+        assert!(is_of_same_images(Path::new("@fog:2@label_flip")) && !is_of_same_images(Path::new("photos@fog")));
+        let folder = folder();
+        let (location, plain) = (location(&folder, "photos"), location(&folder, "photos@fog:2@label_flip"));
+        let shifts = of_same_images(Path::new("@fog:2@label_flip")).unwrap();
+        let (same, expected) = (DataSource::open(location).unwrap().all(), DataSource::open(plain).unwrap().all());
+        let shifted = same.shifted(&shifts);
+        assert_eq!(shifted.corruptions, expected.corruptions);
+        assert_eq!(shifted.labels().unwrap(), expected.labels().unwrap());
+        let error = of_same_images(Path::new("@frog:2")).unwrap_err().to_string();
+        assert!(error.starts_with("@ is followed by something unknown: 'frog' is neither"), "{error}");
     }
 
     #[test]

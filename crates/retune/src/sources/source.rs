@@ -127,6 +127,19 @@ impl Dataset {
         Ok(Self { root: PathBuf::new(), classes, samples: samples.into(), corruptions: Vec::new() })
     }
 
+    /// The same images under shifts.
+    #[must_use]
+    pub fn shifted(&self, shifts: &[Shift]) -> Self {
+        let (mut shifted, classes) = (self.clone(), self.classes.len());
+        for shift in shifts {
+            match shift {
+                Shift::Corruption(corruption) => shifted.corruptions.push(*corruption),
+                Shift::LabelFlip => shift::flip_labels(&mut shifted.samples, classes),
+            }
+        }
+        shifted
+    }
+
     /// The number of samples.
     pub fn len(&self) -> usize {
         self.samples.len()

@@ -7,6 +7,7 @@ use crate::plan::Solver;
 use crate::report::findings::{Command, NextStep, typed};
 use crate::report::run_page::RunRecord;
 use crate::run::{FitOptions, Hint};
+use crate::sources::shift;
 
 /// What to run next: what the outcome asks for, then what would say more about a loss under shift.
 pub(super) fn next(record: &RunRecord, hint: Option<&Hint>) -> Vec<NextStep> {
@@ -25,9 +26,12 @@ pub(super) fn next(record: &RunRecord, hint: Option<&Hint>) -> Vec<NextStep> {
         Some(set) => {
             let purpose = "see which method loses least under this shift";
             steps.push(NextStep::new(purpose, &comparison(record)));
-            let audit = of_model(record, "audit").with("data", typed(&set.path));
-            let purpose = format!("check whether other preprocessing would do better on {}", set.name);
-            steps.push(NextStep::new(purpose, &audit));
+            // Held-out images under a shift have no path of their own.
+            if !shift::is_of_same_images(&set.path) {
+                let audit = of_model(record, "audit").with("data", typed(&set.path));
+                let purpose = format!("check whether other preprocessing would do better on {}", set.name);
+                steps.push(NextStep::new(purpose, &audit));
+            }
         }
         None if shifted.is_empty() => {
             let eval = of_model(record, "eval").with("data", "NEW_IMAGES");
