@@ -87,7 +87,9 @@ class _Session:
             return _run(function, {**self.keywords, **further}, command, on_epoch)
         except Error as error:
             unlabeled = next((held.unlabeled for held in self.held if held.unlabeled is not None), None)
-            if unlabeled is not None and "has no label" in str(error):
+            # Of one image, of some, or of all.
+            says_so = any(words in str(error) for words in ("has no label", "have no label", "no image has a label"))
+            if unlabeled is not None and says_so:
                 raise type(error)(f"{error} ({unlabeled})") from None
             raise
 

@@ -38,7 +38,10 @@ pub enum ConfigError {
         /// What is expected.
         expected: &'static str,
     },
-    /// The architecture cannot be built.
+    /// An architecture that was asked for cannot be built.
+    #[error(transparent)]
+    NoArchitecture(#[from] ArchitectureError),
+    /// The architecture that a file names cannot be built.
     #[error("{path}: {source}")]
     Architecture {
         /// The file.
@@ -79,10 +82,9 @@ impl ModelConfig {
     /// # Errors
     /// An architecture that is unknown or not supported.
     pub fn of_architecture(name: &str) -> Result<Self, ConfigError> {
-        let (name, entry) =
-            architectures::find(name).map_err(|source| ConfigError::Architecture { path: "--arch".into(), source })?;
+        let (name, entry) = architectures::find(name)?;
         let document = json!({ "architecture": name, "pretrained_cfg": entry.pretrained_cfg() });
-        Self::from_document(document, "--arch")
+        Self::from_document(document, name)
     }
 
     /// Reads a `config.json`: timm's, or one of transformers with the `preprocessor_config.json` beside it.

@@ -14,7 +14,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-pub(super) use self::rows::{LineError, Row, Syntax, is_file_name, read_rows, text_of};
+pub(super) use self::rows::{LineError, Row, Syntax, is_file_name, labels_of, read_rows, text_of};
 use super::distinct::Distinct;
 use super::folder::sorted_classes;
 use super::format::{Format, Missing, Reading};

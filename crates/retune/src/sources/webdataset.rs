@@ -21,7 +21,7 @@ use rayon::prelude::*;
 use self::archive::Archive;
 use self::labels::Classes;
 use super::folder::{has_images, is_hidden, split_of_folder};
-use super::format::{Format, Reading};
+use super::format::{Format, Labels, Reading};
 use super::image::ImageSource;
 use super::shards::split_of_file;
 use super::source::{DataSource, Sample, SplitName, slashed};
@@ -40,23 +40,23 @@ fn is_archive(path: &Path) -> bool {
 pub(super) struct WebDataset;
 
 impl Format for WebDataset {
-    fn open_folder(&self, path: &Path, _: Reading) -> Result<Option<DataSource>, DataError> {
-        open_folder(path)
+    fn open_folder(&self, path: &Path, reading: Reading) -> Result<Option<DataSource>, DataError> {
+        open_folder(path, reading.labels)
     }
 
-    fn open_file(&self, path: &Path, _: Reading) -> Result<Option<DataSource>, DataError> {
-        is_archive(path).then(|| open_file(path)).transpose()
+    fn open_file(&self, path: &Path, reading: Reading) -> Result<Option<DataSource>, DataError> {
+        is_archive(path).then(|| open_file(path, reading.labels)).transpose()
     }
 }
 
 /// Lists the images of one archive.
-fn open_file(path: &Path) -> Result<DataSource, DataError> {
-    open_archives(path.parent().unwrap_or(Path::new("")), &[path.to_owned()])
+fn open_file(path: &Path, labels: Labels) -> Result<DataSource, DataError> {
+    open_archives(path.parent().unwrap_or(Path::new("")), &[path.to_owned()], labels)
 }
 
 /// Lists the images of a folder of archives, or of such folders for each split; `None` where there is no archive, or where
 /// image files lie there as well.
-fn open_folder(root: &Path) -> Result<Option<DataSource>, DataError> {
+fn open_folder(root: &Path, labels: Labels) -> Result<Option<DataSource>, DataError> {
     let mut archives = archives_in(root)?;
     for folder in folders_of_splits(root)? {
         archives.extend(archives_in(&folder)?);
@@ -64,7 +64,7 @@ fn open_folder(root: &Path) -> Result<Option<DataSource>, DataError> {
     if archives.is_empty() || has_images(root, 2)? {
         return Ok(None);
     }
-    open_archives(root, &archives).map(Some)
+    open_archives(root, &archives, labels).map(Some)
 }
 
 /// What lies directly in a folder and is not hidden, sorted by name.
@@ -88,8 +88,8 @@ fn folders_of_splits(root: &Path) -> Result<Vec<PathBuf>, DataError> {
     Ok(entries(root)?.into_iter().filter(|path| is_split(path) && path.is_dir()).collect())
 }
 
-fn open_archives(root: &Path, paths: &[PathBuf]) -> Result<DataSource, DataError> {
-    let archives = paths.par_iter().map(|path| Archive::read(path)).collect::<Result<Vec<_>, _>>()?;
+fn open_archives(root: &Path, paths: &[PathBuf], labels: Labels) -> Result<DataSource, DataError> {
+    let archives = paths.par_iter().map(|path| Archive::read(path, labels)).collect::<Result<Vec<_>, _>>()?;
     let splits_of_files: Vec<Option<SplitName>> = paths.iter().map(|path| split_of_file(root, path)).collect();
     let is_split = splits_of_files.iter().any(Option::is_some);
     let (classes, captions) = Classes::of(root, &archives)?;

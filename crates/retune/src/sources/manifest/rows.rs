@@ -243,7 +243,7 @@ fn read_json_lines(
 
 /// The labels of a row as one text: those under `key`, or the keys of 0 and 1 where there is no such key. `None` where there
 /// is nothing of the kind.
-fn labels_of(row: &serde_json::Map<String, Value>, key: &str) -> Result<Option<String>, String> {
+pub(in crate::sources) fn labels_of(row: &serde_json::Map<String, Value>, key: &str) -> Result<Option<String>, String> {
     fn text(value: &Value) -> Result<Option<Cow<'_, str>>, String> {
         text_of(value).map_err(|found| format!("a label is {found}"))
     }

@@ -12,8 +12,9 @@ use super::labels::Label;
 use crate::sources::DataError;
 use crate::sources::distinct::Distinct;
 use crate::sources::folder::{SNIFFED, foreign, is_beginning_of_image, is_hidden, is_image};
+use crate::sources::format::Labels;
 use crate::sources::image::{ImageStore, MAX_FILE_BYTES, StoredImage};
-use crate::sources::manifest::text_of;
+use crate::sources::manifest::{labels_of, text_of};
 use crate::sources::positional::read_exact_at;
 
 /// The most bytes of a member that tells a label.
@@ -105,15 +106,15 @@ pub(super) struct Archive {
 }
 
 impl Archive {
-    /// Reads the headers of all members, and the members that tell labels.
-    pub fn read(path: &Path) -> Result<Self, DataError> {
+    /// Reads the headers of all members, and the members that tell labels: of several of an image, those in JSON.
+    pub fn read(path: &Path, labels: Labels) -> Result<Self, DataError> {
         let problem = |problem: String| DataError::Tar { path: path.to_owned(), problem };
         let file = File::open(path).map_err(|source| unreadable(path, source))?;
         let length = file.metadata().map_err(|source| unreadable(path, source))?.len();
         check_uncompressed(path, &file, length)?;
         // Of a second handle the position is the reader's own.
         let headers = File::open(path).map_err(|source| unreadable(path, source))?;
-        let mut reading = Reading::new(path, &file);
+        let mut reading = Reading::new(path, &file, labels);
         let mut headers = tar::Archive::new(headers);
         let damaged = |error: std::io::Error| problem(format!("the archive is damaged: {error}"));
         for entry in headers.entries_with_seek().map_err(damaged)? {
@@ -163,16 +164,17 @@ struct Parts {
 struct Reading<'a> {
     path: &'a Path,
     file: &'a File,
+    labels: Labels,
     parts: Parts,
     texts: Distinct,
     archive: Archive,
 }
 
 impl<'a> Reading<'a> {
-    fn new(path: &'a Path, file: &'a File) -> Self {
+    fn new(path: &'a Path, file: &'a File, labels: Labels) -> Self {
         let images = TarImages { path: path.to_owned(), places: Vec::new() };
         let archive = Archive { images, members: Vec::new(), foreign: BTreeMap::new() };
-        Self { path, file, parts: Parts::default(), texts: Distinct::default(), archive }
+        Self { path, file, labels, parts: Parts::default(), texts: Distinct::default(), archive }
     }
 
     fn member(&mut self, name: &str, place: Place) -> Result<(), DataError> {
@@ -255,11 +257,18 @@ impl<'a> Reading<'a> {
             Some(value) => text_of(value).map_err(|found| problem(format!("the {key} is {found}"))),
             None => Ok(None),
         };
-        let key = ["label", "class", "cls"].into_iter().find(|key| fields.contains_key(*key));
-        let label = key.map_or(Ok(None), text_of)?;
+        let key = ["label", "labels", "class", "cls"].into_iter().find(|key| fields.contains_key(*key));
+        let label = match (self.labels, key) {
+            (_, None) => None,
+            (Labels::One, Some(key)) => text_of(key)?.map(|text| self.label(&text)),
+            // Several numbers are a combination, which is no number.
+            (Labels::Several, Some(key)) => {
+                labels_of(&fields, key).map_err(problem)?.map(|text| Label::Name(self.texts.shared(&text)))
+            }
+        };
         let group = text_of("group")?;
-        if let Some(label) = label {
-            self.parts.in_json = Some(self.label(&label));
+        if label.is_some() {
+            self.parts.in_json = label;
         }
         self.parts.group = group.map(|group| self.texts.shared(&group));
         Ok(())

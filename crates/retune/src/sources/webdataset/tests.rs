@@ -28,6 +28,26 @@ fn archive(members: &[(&str, &[u8])]) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
+#[test]
+fn several_labels_are_a_list_in_json() {
+    let png = png(1);
+    let members = [
+        ("a.png", &png[..]),
+        ("a.json", br#"{"labels": ["cat", "dog"], "width": 2}"#),
+        ("b.png", &png),
+        ("b.json", br#"{"labels": []}"#),
+        ("c.png", &png),
+        ("c.json", br#"{"label": "dog"}"#),
+    ];
+    let root = folder(&members, &[]);
+    let source = DataSource::open_multi_label(root.path()).unwrap();
+    let sets = crate::sources::LabelSets::of(&source.classes);
+    assert_eq!(sets.names(), ["cat", "dog"]);
+    let found: Vec<Vec<usize>> =
+        source.all().labels().unwrap().into_iter().map(|class| sets.of_class(class).to_vec()).collect();
+    assert_eq!(found, [vec![0, 1], vec![], vec![1]]);
+}
+
 /// A folder with one archive of these members and other files.
 fn folder(members: &[(&str, &[u8])], others: &[(&str, &str)]) -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
