@@ -17,7 +17,7 @@ from . import _retune
 from ._errors import Error
 
 #: Names of columns, in the order in which they are looked for.
-_PATHS = ("path", "file", "file_name", "filename", "filepath", "image", "image_path")
+_PATHS = ("path", "file", "file_name", "filename", "filepath", "file_path", "image_path", "image")
 _IMAGES = ("image", "img", "pixels", "pixel_values", "photo")
 _LABELS = ("label", "labels", "class", "target", "fine_label", "category")
 _SPLITS, _GROUPS = ("split",), ("group",)

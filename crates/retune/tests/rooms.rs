@@ -41,6 +41,19 @@ const UNKNOWN_TO: [(&str, &[&str]); 5] = [
     ("retune-figures", &["burn", "retune", "retune-analysis", "retune-kernels", "retune-pixels"]),
 ];
 
+/// The book's table of rooms has them in the same order.
+#[test]
+fn the_book_lists_the_rooms_in_their_order() {
+    let page = fs::read_to_string(crates().join("../book/src/design/architecture.md")).unwrap();
+    let section = page.split("## Rooms of the library").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    let listed: Vec<&str> = rows
+        .flat_map(|row| row.split('|').nth(1).unwrap().split('`').skip(1).step_by(2))
+        .map(|name| name.trim_end_matches('/').trim_end_matches(".rs"))
+        .collect();
+    assert_eq!(listed, ROOMS);
+}
+
 fn crates() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }

@@ -38,11 +38,6 @@ pub struct DatasetName {
 }
 
 impl DatasetName {
-    /// Whether a location is the name of a data set of the hub, that is, begins with `hf:`.
-    pub fn is_meant_by(location: &str) -> bool {
-        location.starts_with(PREFIX)
-    }
-
     /// `OWNER/NAME`.
     pub fn repository(&self) -> &str {
         &self.repository

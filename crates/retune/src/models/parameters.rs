@@ -264,11 +264,6 @@ impl Parameters {
     pub fn position(&self, name: &str) -> Option<usize> {
         self.specs.iter().position(|spec| spec.name == name)
     }
-
-    /// Total number of elements that gradients can train (statistics left out).
-    pub fn trainable_count(&self) -> usize {
-        self.specs.iter().filter(|spec| spec.role.is_trainable()).map(ParameterSpec::len).sum()
-    }
 }
 
 /// Collects the parameters of a model while its layers are built, keeping the dotted names.

@@ -140,17 +140,6 @@ fn rank(sample: &Sample, key: u64) -> (u64, &str) {
 }
 
 impl Dataset {
-    /// At most `limit` samples of each class, chosen by the seed, in their order here.
-    ///
-    /// A larger limit keeps every sample that a smaller one keeps.
-    #[must_use]
-    pub fn limit_per_class(&self, limit: usize, seed: u64) -> Self {
-        let ranked = ranked_by_class(&self.samples, combine(SUBSET_KEY, seed));
-        let mut kept: Vec<usize> = ranked.into_values().flat_map(|class| class.into_iter().take(limit)).collect();
-        kept.sort_unstable();
-        self.select(&kept)
-    }
-
     /// `count` samples (or all, where there are fewer) with the classes as even as the data allows.
     ///
     /// A larger count keeps every sample that a smaller one keeps.
@@ -428,7 +417,6 @@ mod tests {
     fn subsets_are_balanced_and_nested() {
         let labels: Vec<usize> = (0..60).map(|index| [0, 0, 0, 0, 0, 0, 0, 1, 1, 2][index % 10]).collect();
         let dataset = memory_dataset(&labels, 1, 1);
-        assert_eq!(dataset.limit_per_class(8, 0).class_counts(), [8, 8, 6]);
         assert_eq!(dataset.subset(15, 0).class_counts(), [5, 5, 5]);
         assert_eq!(dataset.subset(24, 0).class_counts(), [9, 9, 6]);
         assert_eq!(dataset.subset(1000, 0).len(), 60);

@@ -78,8 +78,10 @@ struct Columns {
     unused: Vec<String>,
 }
 
-/// What data frames and other programs call the column of paths, beside `path` and `file_name`.
-const OTHER_NAMES_OF_PATH: [&str; 5] = ["filename", "filepath", "file_path", "image_path", "image"];
+/// What other programs call the column of paths, beside `path` and `file_name`.
+const OTHER_NAMES_OF_PATH: [&str; 6] = ["file", "filename", "filepath", "file_path", "image_path", "image"];
+/// The same for the column of classes, beside `label` and `labels`. Of several labels, each may have a column of such a name.
+const OTHER_NAMES_OF_LABEL: [&str; 3] = ["class", "target", "category"];
 
 impl Columns {
     fn of(header: &csv::StringRecord, labels: Labels) -> Result<Self, LineError> {
@@ -95,7 +97,8 @@ impl Columns {
                 header.iter().collect::<Vec<_>>().join(",")
             ),
         })?;
-        let label = find("label").or_else(|| find("labels"));
+        let other_label = || OTHER_NAMES_OF_LABEL.into_iter().find_map(find).filter(|_| labels == Labels::One);
+        let label = find("label").or_else(|| find("labels")).or_else(other_label);
         let (split, group) = (find("split"), find("group"));
         let is_flag = |column: &usize| *column != path && ![split, group].contains(&Some(*column));
         let flags: Vec<(usize, String)> = match (labels, label) {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::sources::SplitBy;
 use crate::sources::format::Labels;
 use proptest::prelude::*;
 
@@ -168,4 +169,57 @@ proptest! {
         let expected: Vec<(String, String)> = rows.into_iter().map(|(path, label)| (path.trim().to_owned(), label)).collect();
         prop_assert_eq!(read, expected);
     }
+}
+
+#[test]
+fn other_names_and_separators_are_known_and_unused_columns_are_noted() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a b.png"), "").unwrap();
+    for (text, unused) in [
+        ("filename,target,site\na b.png,dog,3\n", "the column site is not used"),
+        ("class;image;site;day\ndog;a b.png;3;4\n", "the columns site and day are not used"),
+        ("path\tlabel\na b.png\tdog\n", ""),
+    ] {
+        let path = folder.path().join("l.csv");
+        fs::write(&path, text).unwrap();
+        let source = DataSource::open(&path).unwrap();
+        assert_eq!((source.classes.len(), source.classes[0].as_str(), source.all().len()), (1, "dog", 1), "{text}");
+        let notes: Vec<String> = source.notes.iter().map(ToString::to_string).collect();
+        assert!(notes.concat().ends_with(unused) && notes.len() == usize::from(!unused.is_empty()), "{notes:?}");
+    }
+}
+
+#[test]
+fn columns_that_may_hold_what_is_missing_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines: String = (0..8).map(|image| format!("{image}.png,{},{}\n", image % 2, image / 2)).collect();
+    (0..8).for_each(|image| fs::write(folder.path().join(format!("{image}.png")), "").unwrap());
+    let error = |header: &str, by: SplitBy| {
+        let path = folder.path().join("l.csv");
+        fs::write(&path, format!("{header}\n{lines}")).unwrap();
+        DataSource::open(&path).unwrap().train_and_validation(0.2, by, 0).unwrap_err().to_string()
+    };
+    let unlabeled = error("path,diagnosis,group", SplitBy::Image);
+    assert!(
+        unlabeled.starts_with("no image has a label, and") && unlabeled.ends_with("(the column diagnosis is not used)")
+    );
+    let ungrouped = error("path,label,site", SplitBy::Group);
+    assert!(ungrouped.contains("l.csv names no groups") && ungrouped.ends_with("(the column site is not used)"));
+}
+
+#[test]
+fn files_that_are_listed_twice_are_noted() {
+    let folder = tempfile::tempdir().unwrap();
+    (0..8).for_each(|image| fs::write(folder.path().join(format!("{image}.png")), "").unwrap());
+    let notes = |more: &str| {
+        let lines: String = (0..8).map(|image| format!("{image}.png,{}\n", image % 2)).collect();
+        let path = folder.path().join("l.csv");
+        fs::write(&path, format!("path,label\n{lines}{more}")).unwrap();
+        let notes = DataSource::open(&path).unwrap().train_and_validation(0.2, SplitBy::Image, 0).unwrap().notes;
+        notes.iter().map(ToString::to_string).collect::<Vec<_>>().concat()
+    };
+    assert_eq!(notes(""), "");
+    assert_eq!(notes("3.png,1\n4.png,0\n"), "2 images are listed more than once, such as 3.png");
+    let expected = "2 images are listed more than once, 1 of them with different labels, such as 4.png";
+    assert_eq!(notes("3.png,1\n4.png,1\n"), expected);
 }
