@@ -1,25 +1,22 @@
 //! `retune eval`: measures accuracy and loss of a model on any data.
 
+mod label_answers;
+mod set_result;
+
 use clap::Args;
 use indexmap::IndexMap;
-use retune::analysis::calibration::Calibration;
-use retune::analysis::intervals::Estimate;
-use retune::analysis::label_resampling::{self, LabelScores};
-use retune::analysis::multilabel::LabelCounts;
-use retune::inference::{
-    self, Evaluation, InferenceError, LogitComparison, LogitLoss, most_likely, softmax, softmax_at,
-};
-use retune::loading::Batch;
-use retune::models::{Model, imagenet};
+use retune::inference::{Evaluation, InferenceError, LogitComparison, LogitLoss};
+use retune::models::Model;
 use retune::pixels::preprocess::Preprocessing;
-use retune::report::confusion::{ClassAccuracy, Confusion};
+use retune::report::confusion::ClassAccuracy;
 use retune::report::findings::{self, Confidence, Findings, NextStep};
 use retune::run::{self, CalibrationErrors, Caveat, EvaluationSource, TemperatureScaling, evaluation_split};
 use retune::similarity::feature_change::{self, FeatureChange};
-use retune::sources::{ClassMapping, Dataset, LabelSets, SplitName, shift};
+use retune::sources::{ClassMapping, Dataset, SplitName, shift};
 use retune::wording::sentence;
 use serde::Serialize;
 
+use self::set_result::SetResult;
 use crate::arguments::data::{DataArguments, EvaluationArguments, open_source_for};
 use crate::arguments::model::{ModelArguments, PreprocessingArguments};
 use crate::command_line::CommandLine;
@@ -77,16 +74,7 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
     let several_labels = model.config().is_multi_label();
     let further = arguments.evaluations.sources(console)?;
     let own = set_name(&arguments.data.split_name(), &further)?;
-    let dataset = arguments.data.open_for(&model, console)?;
-    let mut sets = vec![(own, dataset.clone())];
-    for source in further {
-        if shift::is_of_same_images(&source.path) {
-            sets.push((source.name, dataset.shifted(&shift::of_same_images(&source.path)?)));
-            continue;
-        }
-        let dataset = evaluation_split(&open_source_for(&model, &source.path, console)?)?;
-        sets.push((source.name, arguments.data.readable(dataset, console)?));
-    }
+    let sets = open(arguments, &model, own, further, console)?;
     let caveats = match arguments.model.run() {
         Some(run) => run::caveats_of_sets(run, &sets, &console.progress)?,
         None => Vec::new(),
@@ -99,57 +87,21 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
     };
     let before = arguments.against.as_ref().map(other).transpose()?;
     let mut comparison = LogitComparison::of(&model, sets.iter().map(|(_, dataset)| dataset.len()).sum());
-    let temperature = model.config().temperature();
-    let (mut splits, mut calibration) = (IndexMap::new(), IndexMap::new());
-    let (mut classes, mut feature_change) = (IndexMap::new(), IndexMap::new());
-    let (mut confidence, mut mistakes) = (IndexMap::new(), IndexMap::new());
+    let (mut results, mut feature_change) = (IndexMap::new(), IndexMap::new());
     for (name, dataset) in sets {
-        let loader = batches.loader(dataset.clone(), &model, console)?;
+        let loader = batches.loader(dataset, &model, console)?;
         let task = format!("evaluating {name}");
-        let (mut answers, mut confidences, mut scaled) = (Vec::new(), Vec::new(), Vec::new());
-        let mut labels = several_labels.then(|| LabelAnswers::of(&model, &dataset)).transpose()?.flatten();
-        let mut answer = |label, logits: &[f32]| {
-            if let Some(labels) = &mut labels {
-                return labels.add(label, logits);
-            }
-            let class = most_likely(logits);
-            confidences.push((softmax(logits)[class], class == label));
-            scaled.extend(temperature.map(|temperature| (softmax_at(temperature, logits)[class], class == label)));
-            answers.push((label, class));
-        };
-        let observe = |batch: &Batch, logits: &[f32]| {
-            for (logits, &label) in logits.chunks_exact(model.config().num_classes()).zip(&batch.labels) {
-                answer(label, logits);
-            }
-            if let Some(comparison) = &mut comparison {
-                comparison.add(batch, logits);
-            }
-        };
-        let mut evaluation = inference::evaluate_batches(&model, &loader, &task, &console.progress, observe)?;
-        evaluation.mean_average_precision_interval = evaluation
-            .mean_average_precision
-            .and_then(|_| labels.as_ref()?.mean_average_precision())
-            .map(|found| found.interval);
-        splits.insert(name.clone(), evaluation);
-        let error = |found: &Calibration| found.expected_error;
-        let (plain, scaled) = (Calibration::measure(confidences), Calibration::measure(scaled));
-        if let Some(softmax) = plain.as_ref().map(error) {
-            let at_temperature = scaled.as_ref().map(error);
-            calibration.insert(name.clone(), CalibrationError { softmax, at_temperature });
-        }
-        let (confusion, shown) = (Confusion::count(answers), imagenet::shown(&dataset.classes));
-        if arguments.per_class {
-            let of_labels = labels.as_ref().map(LabelAnswers::of_each);
-            classes.insert(name.clone(), of_labels.unwrap_or_else(|| confusion.of_classes(&shown)));
-        }
-        // The probabilities that predictions have are those at the model's temperature.
-        confidence.extend(scaled.or(plain).map(|found| (name.clone(), found)));
-        mistakes.insert(name.clone(), (confusion, shown));
+        let result = SetResult::measure(&model, &loader, &task, comparison.as_mut(), &console.progress)?;
+        results.insert(name.clone(), result);
         if let Some(before) = &before {
             let change = feature_change::measure(before, &model, &loader, &console.progress)?;
             feature_change.insert(name, change);
         }
     }
+    let temperature = model.config().temperature();
+    let splits = of_each(&results, |result| Some(result.evaluation.clone()));
+    let calibration = of_each(&results, |result| result.calibration.clone());
+    let classes = of_each(&results, |result| arguments.per_class.then(|| result.classes()));
     let precision = comparison.and_then(|comparison| comparison.found());
     let architecture = model.config().architecture();
     let preprocessing = before.as_ref().map(|_| preprocessing);
@@ -175,15 +127,43 @@ pub fn run(arguments: &EvalArguments, console: &Console) -> Result<(), Failure> 
             results::group_tables(&splits),
             results::class_tables(&classes),
         ];
-        let mistakes = |set: &str| mistakes.get(set).filter(|_| !several_labels).cloned();
+        let mistakes = |set: &str| results.get(set)?.mistakes();
         let scaling = temperature.map(|temperature| scaling(temperature, &calibration));
-        let of_set = |set: &str| confidence.get(set).cloned();
+        let of_set = |set: &str| results.get(set)?.confidence.clone();
         let confidence = Confidence { calibration: &of_set, temperature, scaling: scaling.as_ref() };
         let mut found = findings::evaluated(&splits, &confidence, mistakes);
         found.extend(caveats.iter().map(|caveat| sentence(&caveat.to_string())));
         let findings = Findings { sentences: found, next: next(arguments, &splits, typed) };
         format!("{}{}{seen}{lost}\n{}", tables.concat(), moved(&feature_change), results::found(&findings))
     })
+}
+
+/// The images of `--data`, under the name `own`, and those of each further set.
+fn open(
+    arguments: &EvalArguments,
+    model: &Model,
+    own: String,
+    further: Vec<EvaluationSource>,
+    console: &Console,
+) -> Result<Vec<(String, Dataset)>, Failure> {
+    let dataset = arguments.data.open_for(model, console)?;
+    let mut sets = vec![(own, dataset.clone())];
+    for source in further {
+        let set = match shift::is_of_same_images(&source.path) {
+            true => dataset.shifted(&shift::of_same_images(&source.path)?),
+            false => {
+                let set = evaluation_split(&open_source_for(model, &source.path, console)?)?;
+                arguments.data.readable(set, console)?
+            }
+        };
+        sets.push((source.name, set));
+    }
+    Ok(sets)
+}
+
+/// Something of each set that has it.
+fn of_each<T>(results: &IndexMap<String, SetResult>, of: impl Fn(&SetResult) -> Option<T>) -> IndexMap<String, T> {
+    results.iter().filter_map(|(name, result)| Some((name.clone(), of(result)?))).collect()
 }
 
 /// What the model's temperature does to calibration on these sets.
@@ -203,60 +183,6 @@ fn set_name(split: &SplitName, further: &[EvaluationSource]) -> Result<String, F
     names.into_iter().find(|name| is_free(name)).map(str::to_owned).ok_or_else(|| {
         Failure::Mistake(format!("--eval {own}= has the same name as the set of --data; choose another name"))
     })
-}
-
-/// Starts the resamples of an interval, the same as those of a comparison and of a run's report.
-const SEED: u64 = 0;
-/// Scores that are kept for an interval, 256 MiB of them.
-const MAX_SCORES: usize = 1 << 26;
-
-/// What a model answers for each label of images that have several.
-struct LabelAnswers {
-    sets: LabelSets,
-    thresholds: Vec<f64>,
-    counts: Vec<LabelCounts>,
-    /// The logit of each label, and whether the image has it, a row for each image; none of more than [`MAX_SCORES`].
-    scores: Vec<f32>,
-    has: Vec<bool>,
-    keeps: bool,
-}
-
-impl LabelAnswers {
-    /// `None` of a model that gives each image one class.
-    fn of(model: &Model, dataset: &Dataset) -> Result<Option<Self>, InferenceError> {
-        let of_sets = |sets: LabelSets| {
-            let labels = sets.names().len();
-            let thresholds = inference::thresholds(model, labels);
-            let counts = vec![LabelCounts::default(); labels];
-            let keeps = dataset.len().saturating_mul(labels) <= MAX_SCORES;
-            Self { sets, thresholds, counts, scores: Vec::new(), has: Vec::new(), keeps }
-        };
-        Ok(inference::label_sets(model, dataset)?.map(of_sets))
-    }
-
-    fn add(&mut self, class: usize, logits: &[f32]) {
-        let has = self.sets.of_class(class);
-        for (label, (&logit, counts)) in logits.iter().zip(&mut self.counts).enumerate() {
-            let has = has.contains(&label);
-            counts.add(has, inference::sigmoid(logit) >= self.thresholds[label]);
-            if self.keeps {
-                self.scores.push(logit);
-                self.has.push(has);
-            }
-        }
-    }
-
-    /// The mean average precision with its 95 % interval over images.
-    fn mean_average_precision(&self) -> Option<Estimate> {
-        let labels = self.sets.names().len();
-        let run = LabelScores { scores: &self.scores, has: &self.has, labels };
-        self.keeps.then(|| label_resampling::mean_average_precision(run, SEED))
-    }
-
-    fn of_each(&self) -> Vec<ClassAccuracy> {
-        let of_label = |(name, counts): (&String, &LabelCounts)| ClassAccuracy::of_label(name, counts);
-        self.sets.names().iter().zip(&self.counts).map(of_label).collect()
-    }
 }
 
 /// What would say more about these images.

@@ -51,7 +51,7 @@ pub fn table<'a>(splits: impl IntoIterator<Item = (&'a String, &'a Evaluation)>)
 }
 
 /// The expected calibration error (Guo et al. 2017, 15 bins) of probabilities, 0 to 1.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 pub struct CalibrationError {
     /// Of the softmax of the logits.
     pub softmax: f64,

@@ -38,16 +38,16 @@ impl GroupedSplit {
         for name in self.indices.validation.iter().filter_map(group) {
             *groups.entry(name).or_default() += 1;
         }
-        let held_out = DataNote::HeldOut {
+        let held_out = (!groups.is_empty()).then(|| DataNote::HeldOut {
             groups: groups.into_iter().map(|(name, images)| (name.to_owned(), images)).collect(),
             images: self.indices.validation.len(),
             of: samples.len(),
-        };
+        });
         let ungrouped = samples.iter().filter(|sample| sample.group.is_none()).count();
         let ungrouped = (ungrouped > 0).then_some(DataNote::Ungrouped { images: ungrouped, of: samples.len() });
         let not_validated: Vec<String> = self.not_validated.iter().map(|&class| classes[class].clone()).collect();
         let not_validated = (!not_validated.is_empty()).then_some(DataNote::NotValidated { classes: not_validated });
-        [Some(held_out), ungrouped, not_validated].into_iter().flatten().collect()
+        [held_out, ungrouped, not_validated].into_iter().flatten().collect()
     }
 }
 

@@ -39,7 +39,8 @@ fn open(path: &Path, syntax: Syntax, reading: Reading) -> Result<DataSource, Dat
 
 /// A manifest's content as if it lay at `path`.
 pub(super) fn parse(path: &Path, format: Syntax, text: &[u8], reading: Reading) -> Result<DataSource, DataError> {
-    let root = path.parent().unwrap_or(Path::new("")).to_owned();
+    // The folder of a bare name has none, and messages speak of it.
+    let root = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
     let mut listing = Listing::new(root, text, reading.missing);
     let read = read_rows(format, text, reading.labels, |row| listing.add(row));
     let columns = read.map_err(|error| error.of_file(path))?;

@@ -90,7 +90,9 @@ fn a_class_that_cannot_be_validated_is_told() {
     assert_eq!((split.indices.validation.len(), split.not_validated.len()), (2, 1));
     let dataset = grouped(&pairs);
     let sets = source(&[(SplitName::All, &dataset)]).train_and_validation(0.3, SplitBy::Group, 0).unwrap();
-    assert!(sets.notes[0].to_string().contains("is not validated"), "{:?}", sets.notes);
+    let [held_out, not_validated] = &sets.notes[..] else { panic!("{:?}", sets.notes) };
+    assert!(matches!(held_out, DataNote::HeldOut { images: 2, of: 6, .. }), "{held_out}");
+    assert!(not_validated.to_string().contains("is not validated"), "{not_validated}");
 }
 
 #[test]
@@ -109,7 +111,7 @@ fn groups_on_both_sides_are_told() {
     let dataset = patients();
     let notes = |source: &DataSource, by| source.train_and_validation(0.2, by, 0).unwrap().notes;
     let whole = source(&[(SplitName::All, &dataset)]);
-    assert_eq!(notes(&whole, SplitBy::Group), []);
+    assert!(matches!(notes(&whole, SplitBy::Group)[..], [DataNote::HeldOut { .. }]));
     let found = notes(&whole, SplitBy::Image);
     assert!(
         matches!(&found[..], [DataNote::SharedGroups { avoidable: true, shared, .. }] if *shared > 10),
@@ -119,7 +121,7 @@ fn groups_on_both_sides_are_told() {
 
     let (first, second) = (grouped(&[(0, 1), (1, 2), (0, 3)]), grouped(&[(0, 1), (1, 4)]));
     let given = source(&[(SplitName::Train, &first), (SplitName::Validation, &second), ("test".into(), &first)]);
-    let found = notes(&given, SplitBy::Group);
+    let found = notes(&given, SplitBy::Image);
     let note = |split: SplitName, groups, shared| DataNote::SharedGroups {
         split,
         groups,
