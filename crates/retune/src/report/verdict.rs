@@ -21,6 +21,8 @@ use crate::run::Summary;
 
 /// Sets that get a sentence each.
 const MAX_SETS: usize = 5;
+/// What is to be said where validation stands for data as in training.
+const FLATTERED: &str = "There is no test split, and val also chose between models, so its accuracy is optimistic.";
 /// The name of a further set that is taken to be as in training.
 const TEST: &str = "test";
 
@@ -66,7 +68,8 @@ fn sentences(record: &RunRecord) -> Vec<String> {
     // Predictions that a run keeps are those before scaling.
     let temperature = scaling.map(|_| 1.0);
     let confidence = Confidence { calibration: &|set| record.calibration(set), temperature, scaling };
-    [sets::of(own, others), confidence.sentences(&names)].concat()
+    let flattered = (own.0 == "val").then(|| FLATTERED.to_owned());
+    [sets::of(own, others), flattered.into_iter().collect(), confidence.sentences(&names)].concat()
 }
 
 fn others<'a>(summary: &'a Summary, shifted: &[String]) -> Vec<Named<'a>> {
