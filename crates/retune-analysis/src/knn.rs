@@ -3,56 +3,47 @@
 
 use rayon::prelude::*;
 
+use crate::neighbors::{Metric, Neighbor, Points};
+
 /// Images whose classes are known, by their features.
 #[derive(Clone, Debug)]
 pub struct Neighbors<'a> {
-    /// Rows of length 1.
-    rows: Vec<f64>,
+    features: &'a [f32],
     width: usize,
     labels: &'a [usize],
 }
 
 impl<'a> Neighbors<'a> {
-    /// From row-major features, a row for each label; a row of zeros has no direction, and is equally far from all.
+    /// From row-major features, a row for each label; a row of zeros has no direction, and is equally far from all. Features are finite.
     ///
     /// # Panics
     /// If there is not a row for each label: a caller's mistake, not input's.
-    pub fn new(features: &[f32], width: usize, labels: &'a [usize]) -> Self {
+    pub fn new(features: &'a [f32], width: usize, labels: &'a [usize]) -> Self {
         assert_eq!(features.len(), labels.len() * width, "a row of features for each label");
-        let rows = features.par_chunks_exact(width.max(1)).flat_map_iter(direction).collect();
-        Self { rows, width, labels }
+        Self { features, width, labels }
     }
 
     /// The votes for each class of each of the `features`' rows, row-major: of the `k` rows with the largest cosine, each
     /// votes for its class with the exponential of the cosine over the temperature. Of equal ones, the first are nearer.
     pub fn votes(&self, features: &[f32], classes: usize, k: usize, temperature: f64) -> Vec<f64> {
-        let of_row = |row: &[f32]| {
-            let row: Vec<f64> = direction(row).collect();
-            let cosine = |other: &[f64]| row.iter().zip(other).map(|(one, other)| one * other).sum::<f64>();
-            let mut cosines: Vec<(usize, f64)> =
-                self.rows.chunks_exact(self.width.max(1)).map(cosine).enumerate().collect();
-            let order = |one: &(usize, f64), other: &(usize, f64)| other.1.total_cmp(&one.1).then(one.0.cmp(&other.0));
-            if k < cosines.len() {
-                cosines.select_nth_unstable_by(k, order);
-                cosines.truncate(k);
-            }
-            cosines.sort_by(order);
-            let mut votes = vec![0.0; classes];
-            // Less the largest cosine, so that no exponential overflows.
-            let nearest = cosines.first().map_or(0.0, |(_, cosine)| *cosine);
-            for (index, cosine) in cosines {
-                votes[self.labels[index]] += ((cosine - nearest) / temperature).exp();
-            }
-            votes
-        };
-        features.par_chunks_exact(self.width.max(1)).flat_map_iter(of_row).collect()
+        if self.width == 0 {
+            return Vec::new();
+        }
+        let (known, new) = (self.labels.len(), features.len() / self.width);
+        let rows = [self.features, features].concat();
+        let nearest = Points::new(&rows, self.width, Metric::Cosine).nearest_of(known..known + new, 0..known, k);
+        nearest.par_iter().flat_map_iter(|nearest| self.votes_of(nearest, classes, temperature)).collect()
     }
-}
 
-/// The row divided by its length.
-fn direction(row: &[f32]) -> impl Iterator<Item = f64> {
-    let length = row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
-    row.iter().map(move |&value| if length > 0.0 { f64::from(value) / length } else { 0.0 })
+    fn votes_of(&self, nearest: &[Neighbor], classes: usize, temperature: f64) -> Vec<f64> {
+        let mut votes = vec![0.0; classes];
+        // A distance is 1 less the cosine. Less the largest cosine, so that no exponential overflows.
+        let least = nearest.first().map_or(0.0, |nearest| nearest.distance);
+        for neighbor in nearest {
+            votes[self.labels[neighbor.index]] += ((least - neighbor.distance) / temperature).exp();
+        }
+        votes
+    }
 }
 
 #[cfg(test)]

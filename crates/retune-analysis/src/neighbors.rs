@@ -1,9 +1,10 @@
-//! The nearest neighbors of every image, found exactly.
+//! The nearest neighbors of images, found exactly.
 //!
 //! Inner products of all pairs in single precision, by the CPU's fused operators, leave out every pair that is too far
 //! apart even by the most that rounding can have changed; the rest are measured in double precision. So the result is
 //! that of double precision throughout.
 
+use std::ops::Range;
 use std::str::FromStr;
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -63,7 +64,8 @@ pub(super) struct Points<'a> {
     width: usize,
     metric: Metric,
     /// What each image's features are divided by: its length for the cosine, else the same for all, so that no square
-    /// overflows.
+    /// overflows. Features that are all zero have no direction: for the cosine, their length counts as infinite, and all
+    /// others are at a right angle.
     lengths: Vec<f64>,
     /// What single precision multiplies: features less their mean for the euclidean metric, divided.
     rounded: Vec<f32>,
@@ -97,7 +99,13 @@ impl<'a> Points<'a> {
                 // The mean taken off keeps digits where it is large.
                 (vec![scale; n], means(values, width))
             }
-            Metric::Cosine => (rows.clone().map(|row| square(row).sqrt()).collect(), vec![0.0; width]),
+            Metric::Cosine => {
+                let length = |row| match square(row) {
+                    0.0 => f64::INFINITY,
+                    square => square.sqrt(),
+                };
+                (rows.clone().map(length).collect(), vec![0.0; width])
+            }
         };
         let rounded: Vec<f32> = rows
             .zip(&lengths)
@@ -105,7 +113,8 @@ impl<'a> Points<'a> {
                 row.iter().zip(&shift).map(move |(&value, shift)| ((f64::from(value) - shift) / length) as f32)
             })
             .collect();
-        let squares = rounded.par_chunks_exact(width).map(square).collect();
+        let squares = rounded.par_chunks_exact(width).zip(&lengths);
+        let squares = squares.map(|(row, length)| if length.is_infinite() { 1.0 } else { square(row) }).collect();
         Self { values, width, metric, lengths, rounded, squares }
     }
 
@@ -119,6 +128,9 @@ impl<'a> Points<'a> {
 
     /// The square of the distance of two images' divided features, in double precision.
     fn measure(&self, one: usize, other: usize) -> f64 {
+        if self.lengths[one].is_infinite() || self.lengths[other].is_infinite() {
+            return 2.0;
+        }
         let scales = [1.0 / self.lengths[one], 1.0 / self.lengths[other]];
         let mut sums = [0.0; 4];
         let (ones, others) = (self.row(one).as_chunks::<4>(), self.row(other).as_chunks::<4>());
@@ -148,28 +160,29 @@ impl<'a> Points<'a> {
         2.0 * (self.width + ROUNDINGS_OF_FEATURES) as f64 * unit * (self.squares[image].sqrt() + longest) * longest
     }
 
-    /// Hands each image on with the squares of its distances to all images, as single precision has them: blocks of
-    /// candidates, each after the one before. `take` gets a state of the image, its number, the block's first candidate
+    /// Hands each of `images` on with the squares of its distances to all candidates, as single precision has them: blocks
+    /// of candidates, each after the one before. `take` gets a state of the image, its number, the block's first candidate
     /// and the squares.
     fn visit<State: Send>(
         &self,
+        images: Range<usize>,
+        candidates: Range<usize>,
         start: impl Fn(usize) -> State + Sync,
         take: impl Fn(&mut State, usize, usize, &[f32]) + Sync,
     ) -> Vec<State> {
-        let n = self.len();
-        let mut found = Vec::with_capacity(n);
-        let tensor = |images: std::ops::Range<usize>| {
+        let mut found = Vec::with_capacity(images.len());
+        let tensor = |images: Range<usize>| {
             let rows = self.rounded[images.start * self.width..images.end * self.width].to_vec();
             Tensor::<2>::from_data(TensorData::new(rows, [images.len(), self.width]), &Device::flex())
         };
-        for first_row in (0..n).step_by(ROWS) {
-            let rows = first_row..n.min(first_row + ROWS);
+        for first_row in images.clone().step_by(ROWS) {
+            let rows = first_row..images.end.min(first_row + ROWS);
             let own = tensor(rows.clone());
             let mut states: Vec<State> = rows.clone().into_par_iter().map(&start).collect();
-            for first in (0..n).step_by(CANDIDATES) {
-                let candidates = first..n.min(first + CANDIDATES);
-                let squares = &self.squares[candidates.clone()];
-                let products = linear(own.clone(), tensor(candidates), Following::default());
+            for first in candidates.clone().step_by(CANDIDATES) {
+                let block = first..candidates.end.min(first + CANDIDATES);
+                let squares = &self.squares[block.clone()];
+                let products = linear(own.clone(), tensor(block), Following::default());
                 let mut products: Vec<f32> = products
                     .into_data_as::<f32>()
                     .try_into_vec()
@@ -193,8 +206,18 @@ impl<'a> Points<'a> {
 
     /// The `count` nearest neighbors of every image, nearest first, without itself. There must be more images.
     pub fn nearest(&self, count: usize) -> Vec<Vec<Neighbor>> {
+        self.nearest_of(0..self.len(), 0..self.len(), count)
+    }
+
+    /// The `count` nearest candidates of each of `images`, nearest first, without itself; all where there are fewer.
+    pub fn nearest_of(&self, images: Range<usize>, candidates: Range<usize>, count: usize) -> Vec<Vec<Neighbor>> {
+        if count == 0 {
+            return vec![Vec::new(); images.len()];
+        }
         let longest = self.longest();
         let found = self.visit(
+            images.clone(),
+            candidates,
             // The candidates, and how far away the last of them may be.
             |_| (Vec::<(f32, usize)>::with_capacity(2 * count), f32::INFINITY),
             |near, own, first, squares| {
@@ -211,6 +234,7 @@ impl<'a> Points<'a> {
             },
         );
         let exact = |(own, (near, _)): (usize, (Vec<(f32, usize)>, f32))| {
+            let own = images.start + own;
             let measured = near.into_iter().map(|(_, index)| (self.measure(own, index), index));
             let mut near: Vec<Neighbor> =
                 measured.map(|(square, index)| Neighbor { distance: self.distance(square), index }).collect();
@@ -225,6 +249,8 @@ impl<'a> Points<'a> {
     pub fn ranks(&self, others: &[Vec<usize>]) -> Vec<Vec<usize>> {
         let longest = self.longest();
         let found = self.visit(
+            0..self.len(),
+            0..self.len(),
             |own| others[own].iter().map(|&other| (self.measure(own, other), other, 1)).collect::<Vec<_>>(),
             |ranked, own, first, squares| {
                 let margin = self.error(own, longest);
@@ -301,6 +327,33 @@ mod tests {
                 assert!((found[0].distance - distance(expected[0])).abs() < 1e-9);
             }
         }
+    }
+
+    #[test]
+    fn nearest_candidates_are_those_of_plain_loops_and_zeros_are_at_right_angles() {
+        let (width, known, count) = (6, 120, 9);
+        let mut values = features(200, width);
+        values.iter_mut().for_each(|value| *value -= 50.0);
+        for zero in [3, 50, 150] {
+            values[zero * width..][..width].fill(0.0);
+        }
+        let row = |index: usize| values[index * width..][..width].iter().map(|&value| f64::from(value));
+        let length = |index: usize| row(index).map(|value| value * value).sum::<f64>().sqrt();
+        let cosine = |one: usize, other: usize| match length(one) * length(other) {
+            0.0 => 0.0,
+            lengths => row(one).zip(row(other)).map(|(a, b)| a * b).sum::<f64>() / lengths,
+        };
+        let points = Points::new(&values, width, Metric::Cosine);
+        let found = points.nearest_of(known..200, 0..known, count);
+        assert_eq!(found.len(), 80);
+        for (own, found) in (known..200).zip(&found) {
+            let mut expected: Vec<usize> = (0..known).collect();
+            expected.sort_by(|&a, &b| cosine(own, b).total_cmp(&cosine(own, a)));
+            assert_eq!(found.iter().map(|one| one.index).collect::<Vec<_>>(), expected[..count], "{own}");
+            assert!(found.iter().all(|one| (1.0 - one.distance - cosine(own, one.index)).abs() < 1e-12));
+        }
+        assert!(points.nearest_of(known..200, 0..3, count).iter().all(|found| found.len() == 3));
+        assert!(points.nearest_of(known..200, 0..0, count).iter().all(Vec::is_empty));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use retune_kernels::dispatch;
 use super::graph::Graph;
 
 /// Images drawn for each step along an edge.
-const DRAWS: usize = 5;
+pub(super) const DRAWS: usize = 5;
 /// Parts of an epoch.
 const PARTS: usize = 8;
 /// Images that are moved side by side.
@@ -20,9 +20,9 @@ const LANES: usize = 16;
 /// Images that one thread moves at a time.
 const BLOCK: usize = 512;
 /// The largest movement along an axis, in units of the learning rate.
-const LARGEST: f32 = 4.0;
+pub(super) const LARGEST: f64 = 4.0;
 /// Added to squared distances, so that images on the same place do not fly apart.
-const NEAREST: f32 = 0.001;
+pub(super) const NEAREST: f64 = 0.001;
 
 type Place = [f32; 2];
 
@@ -212,7 +212,7 @@ fn attract(descent: Descent, rate: f32, x: &mut Axis, y: &mut Axis, other_x: &Ax
 fn repel(descent: Descent, rate: f32, x: &mut Axis, y: &mut Axis, other_x: &Axis, other_y: &Axis) {
     for lane in 0..LANES {
         let (dx, dy) = (x[lane] - other_x[lane], y[lane] - other_y[lane]);
-        let square = dx * dx + dy * dy + NEAREST;
+        let square = dx * dx + dy * dy + NEAREST as f32;
         let power = power(square, descent.b);
         let factor = 2.0 * descent.b / (square * (1.0 + descent.a * power));
         x[lane] += limited(factor * dx) * rate;
@@ -222,7 +222,7 @@ fn repel(descent: Descent, rate: f32, x: &mut Axis, y: &mut Axis, other_x: &Axis
 
 #[inline(always)]
 fn limited(step: f32) -> f32 {
-    step.clamp(-LARGEST, LARGEST)
+    step.clamp(-LARGEST as f32, LARGEST as f32)
 }
 
 /// An image at random: a number's bits mixed (the finalizer of Appleby's MurmurHash3), then stretched over the images.

@@ -5,17 +5,12 @@ use rand::{Rng, RngExt};
 use rayon::prelude::*;
 use retune_random::generator;
 
+use super::descent::{DRAWS, LARGEST, NEAREST};
 use super::{FEW_IMAGES, SPREAD, UmapError, UmapOptions, check, curve, graph};
-use crate::neighbors::{Metric, Neighbor};
+use crate::neighbors::Points;
 
-/// Images drawn for each step along an edge.
-const DRAWS: usize = 5;
 /// The first step's share of a movement, a quarter of what a map begins with.
 const FIRST_RATE: f64 = 0.25;
-/// The largest movement along an axis, in units of the rate.
-const LARGEST: f64 = 4.0;
-/// Added to squared distances, so that images on the same place do not fly apart.
-const NEAREST: f64 = 0.001;
 /// Keeps these draws apart from those of a map of the same seed.
 const TRANSFORM: u64 = 0x7472_616e_7366_6f72;
 
@@ -59,8 +54,9 @@ pub fn place(mapped: Mapped, features: &[f32], options: &UmapOptions) -> Result<
     let epochs = options.epochs.map_or(usual, |epochs| (epochs / 3).max(1));
     let (a, b) = curve::fit(options.minimum_distance, SPREAD);
 
-    let nearest: Vec<Vec<Neighbor>> =
-        features.par_chunks_exact(width).map(|row| nearest_of(row, known, width, size, options.metric)).collect();
+    let (old, new) = (layout.len(), features.len() / width);
+    let rows = [known, features].concat();
+    let nearest = Points::new(&rows, width, options.metric).nearest_of(old..old + new, 0..old, size);
     let memberships = graph::memberships_of_new(&nearest, size);
     let descent = Descent { a, b, epochs, layout };
     let places = memberships.into_par_iter().enumerate().map(|(image, edges)| {
@@ -72,29 +68,6 @@ pub fn place(mapped: Mapped, features: &[f32], options: &UmapOptions) -> Result<
         true => Ok(places),
         false => Err(UmapError::Layout("points went to infinity; use another seed or fewer epochs".to_owned())),
     }
-}
-
-/// The nearest of the known images, nearest first.
-fn nearest_of(row: &[f32], known: &[f32], width: usize, count: usize, metric: Metric) -> Vec<Neighbor> {
-    let length = |row: &[f32]| row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
-    let own = length(row);
-    let distance = |other: &[f32]| match metric {
-        Metric::Euclidean => {
-            row.iter().zip(other).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2)).sum::<f64>().sqrt()
-        }
-        Metric::Cosine => {
-            let product: f64 = row.iter().zip(other).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
-            1.0 - product / (own * length(other))
-        }
-    };
-    let measured = known.chunks_exact(width).map(distance).enumerate();
-    let mut near: Vec<Neighbor> = measured.map(|(index, distance)| Neighbor { distance, index }).collect();
-    if count < near.len() {
-        near.select_nth_unstable_by(count, Neighbor::order);
-        near.truncate(count);
-    }
-    near.sort_unstable_by(Neighbor::order);
-    near
 }
 
 /// The curve `1 / (1 + a d²ᵇ)`, the number of passes, and the places that stay.
@@ -170,6 +143,7 @@ mod tests {
     use super::super::tests::{digits, references};
     use super::super::{UmapOptions, umap};
     use super::*;
+    use crate::neighbors::Metric;
     use crate::trustworthiness::trustworthiness;
 
     /// Every fifth of the digits comes later than the map of the others.

@@ -215,6 +215,36 @@ fn every_method_fits_and_says_what_it_trained() {
     assert!(reversed.contains("'layer1' comes before 'layer3'"), "{reversed}");
 }
 
+/// Without a location, a shift is of the images that are held out or, in `eval`, of the data's.
+#[test]
+fn a_shift_alone_is_of_the_held_out_images() {
+    let here = Workplace::new();
+    here.succeeds(&fit("--method lp --eval flipped=@label_flip --eval fog=@fog:5@label_flip --out run"));
+    let summary: Value = serde_json::from_slice(&here.file("run/summary.json")).unwrap();
+    let of = |set: &str, key: &str| summary["splits"][set][key].as_f64().unwrap();
+    assert_eq!((of("flipped", "n"), of("fog", "n")), (of("val", "n"), of("val", "n")));
+    assert!((of("flipped", "accuracy") - (1.0 - of("val", "accuracy"))).abs() < 1e-9);
+    assert_eq!(summary["caveats"], Value::Null, "held-out images are no training images");
+
+    let evaluated = here.json("eval --model run --data shifted --eval flipped=@label_flip --json");
+    let accuracy = |set: &str| evaluated["splits"][set]["accuracy"].as_f64().unwrap();
+    assert!((accuracy("flipped") - (1.0 - accuracy("all"))).abs() < 1e-9);
+    let message = here.refuses(&fit("--method lp --eval fog=@frog:5 --out other"));
+    assert!(message.contains("@ is followed by something unknown: 'frog'"), "{message}");
+}
+
+/// A comparison repeats what flatters a set of its runs, once.
+#[test]
+fn a_comparison_says_what_flatters_a_set() {
+    let here = Workplace::new();
+    let line = "--methods lp,norms --out both --eval same=data@snow:1 --no-report";
+    let text = here.succeeds(&compare(line));
+    assert_eq!(text.matches("of the 48 images of 'same' are also training images").count(), 1, "{text}");
+    let document: Value = serde_json::from_slice(&here.file("both/comparison.json")).unwrap();
+    assert_eq!(document["caveats"][0]["set"], "same");
+    assert!(String::from_utf8(here.file("both/comparison.md")).unwrap().contains("also training images"));
+}
+
 #[test]
 fn shifts_are_made_on_the_way_and_shared_images_are_told() {
     let workplace = Workplace::new();
@@ -226,7 +256,16 @@ fn shifts_are_made_on_the_way_and_shared_images_are_told() {
     let warning = messages.lines().find(|line| line.contains("warning")).unwrap();
     assert!(warning.contains("of the 48 images of 'same' are also training images"), "{warning}");
     assert!(!messages.contains("images of 'fog'"), "{messages}");
+    // What flatters a set stands beside its numbers, wherever these are.
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let card = String::from_utf8(workplace.file("run/model/README.md")).unwrap();
+    let page = String::from_utf8(workplace.file("run/report.html")).unwrap();
+    for text in [&printed, &card, &page] {
+        assert!(text.contains("are also training images, such as "), "{text}");
+    }
     let summary: Value = serde_json::from_slice(&workplace.file("run/summary.json")).unwrap();
+    assert_eq!(summary["caveats"][0]["kind"], "training-images");
+    assert_eq!(summary["caveats"][0]["set"], "same");
     let accuracy = |set: &str| summary["splits"][set]["accuracy"].as_f64().unwrap();
     let plain = workplace.json("eval --model run --data shifted --json");
     let expected = 1.0 - plain["splits"]["all"]["accuracy"].as_f64().unwrap();
