@@ -418,6 +418,24 @@ impl fmt::Display for Classes<'_> {
     }
 }
 
+/// Which images have no label.
+fn unlabeled(name: &str, count: usize, of: usize) -> String {
+    match count {
+        1 => format!("the image {name} has no label"),
+        _ if count == of => "no image has a label".to_owned(),
+        _ => format!("{} of the {} have no label, such as {name}", grouped(count), counted(of, "image")),
+    }
+}
+
+/// Columns that may have been meant for what is missing.
+fn not_used(columns: &[String]) -> String {
+    match columns {
+        [] => String::new(),
+        [only] => format!(" (the column {only} is not used)"),
+        _ => format!(" (the columns {} are not used)", listed(columns)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -455,23 +473,5 @@ mod tests {
             known: vec!["dog".into(), "kittens".into()],
         };
         assert!(error.to_string().contains("none of the model's classes (did you mean 'kittens'?): dog"), "{error}");
-    }
-}
-
-/// Which images have no label.
-fn unlabeled(name: &str, count: usize, of: usize) -> String {
-    match count {
-        1 => format!("the image {name} has no label"),
-        _ if count == of => "no image has a label".to_owned(),
-        _ => format!("{} of the {} have no label, such as {name}", grouped(count), counted(of, "image")),
-    }
-}
-
-/// Columns that may have been meant for what is missing.
-fn not_used(columns: &[String]) -> String {
-    match columns {
-        [] => String::new(),
-        [only] => format!(" (the column {only} is not used)"),
-        _ => format!(" (the columns {} are not used)", listed(columns)),
     }
 }
