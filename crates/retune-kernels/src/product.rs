@@ -392,6 +392,8 @@ pub(crate) unsafe fn accumulate<S: Simd, const ROWS: usize, const VECTORS: usize
     panel: *const f32,
 ) {
     let mut panel = panel.cast::<S::f32s>();
+    // A copy, which stays in registers even where the caller goes through the sums by an index, for which they must lie in memory.
+    let mut totals = *sums;
     for k in 0..depth {
         let mut weights = [simd.splat_f32s(0.0); VECTORS];
         // SAFETY: by the contract; panels are read as they lie.
@@ -401,11 +403,12 @@ pub(crate) unsafe fn accumulate<S: Simd, const ROWS: usize, const VECTORS: usize
             }
             for r in 0..ROWS {
                 let factor = simd.splat_f32s(*rows[r].add(k));
-                for (sum, &weight) in sums[r].iter_mut().zip(&weights) {
-                    *sum = simd.mul_add_e_f32s(factor, weight, *sum);
+                for (total, &weight) in totals[r].iter_mut().zip(&weights) {
+                    *total = simd.mul_add_e_f32s(factor, weight, *total);
                 }
             }
         }
         panel = panel.wrapping_add(2);
     }
+    *sums = totals;
 }
