@@ -40,3 +40,18 @@ pub(crate) fn store<S: Simd>(simd: S, out: &mut [f32], value: S::f32s) {
         simd.partial_store_f32s(out, value);
     }
 }
+
+/// Asks for the cache lines of the values that are `distance` after these, if there are any.
+#[inline(always)]
+pub(crate) fn prefetch(values: &[f32], distance: usize) {
+    /// Values of a cache line.
+    const LINE: usize = 16;
+    #[cfg(target_arch = "x86_64")]
+    for line in (0..values.len()).step_by(LINE) {
+        let place = values.as_ptr().wrapping_add(distance + line);
+        // SAFETY: all processors of this architecture have the instruction, which reads nothing: any address will do.
+        unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(place.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (values, distance, LINE);
+}

@@ -12,7 +12,7 @@ use super::{ROWS_OF_16_REGISTERS, ROWS_OF_32_REGISTERS};
 use crate::instructions::dispatch;
 use crate::precision::Precision;
 use crate::shared::SharedSlice;
-use crate::vectors::{load, store};
+use crate::vectors::{load, prefetch, store};
 use crate::workspace::Workspace;
 
 /// Rows that are packed together: with the widest vectors, a panel of the right side takes 32 KiB.
@@ -22,6 +22,8 @@ const PANELS_TOGETHER: usize = 16;
 /// Columns of the left side that are packed together, whole tiles: reading few values of each of many rows misses more
 /// cache lines and pages.
 const COLUMNS_TOGETHER: usize = 4 * ROWS_OF_32_REGISTERS;
+/// Rows between the one that is packed and the one that is asked for.
+const ROWS_AHEAD: usize = 6;
 
 /// A side of the product: `rows × width`, row-major.
 #[derive(Clone, Copy)]
@@ -177,20 +179,24 @@ impl Task<'_> {
     #[inline(always)]
     fn pack_left<const ROWS: usize>(&self, rows: Range<usize>, columns: Range<usize>, out: &mut [f32]) {
         let mut sums = [0.0f32; COLUMNS_TOGETHER];
+        let (out, _) = out.as_chunks_mut::<ROWS>();
         for (index, row) in rows.clone().enumerate() {
             let values = &self.left.values[row * self.left.width..][columns.clone()];
+            // The next row is too far for a processor to read it ahead by itself.
+            prefetch(values, ROWS_AHEAD * self.left.width);
             let (tiles, rest) = values.as_chunks::<ROWS>();
-            let place = |tile: usize| (tile * rows.len() + index) * ROWS;
-            for (tile, values) in tiles.iter().enumerate() {
-                out[place(tile)..][..ROWS].copy_from_slice(values);
+            let mut places = out[index..].iter_mut().step_by(rows.len());
+            for (values, out) in tiles.iter().zip(&mut places) {
+                *out = *values;
             }
-            if !rest.is_empty() {
-                let out = &mut out[place(tiles.len())..][..ROWS];
+            if let Some(out) = places.next().filter(|_| !rest.is_empty()) {
+                *out = [0.0; ROWS];
                 out[..rest.len()].copy_from_slice(rest);
-                out[rest.len()..].fill(0.0);
             }
-            for (sum, value) in sums.iter_mut().zip(values) {
-                *sum += *value;
+            if self.left_sums.is_some() {
+                for (sum, value) in sums.iter_mut().zip(values) {
+                    *sum += *value;
+                }
             }
         }
         if let Some(left_sums) = self.left_sums {
