@@ -11,19 +11,51 @@ use super::threads::Threads;
 use super::{ROWS_OF_16_REGISTERS, ROWS_OF_32_REGISTERS};
 use crate::instructions::dispatch;
 use crate::precision::Precision;
-use crate::shared::SharedSlice;
+use crate::shared::{SharedSlice, share};
 use crate::vectors::{load, prefetch, store};
 use crate::workspace::Workspace;
 
-/// Rows that are packed together: with the widest vectors, a panel of the right side takes 32 KiB.
-const ROWS_TOGETHER: usize = 256;
-/// Panels of the right side that are packed together; 512 KiB of a second-level cache.
-const PANELS_TOGETHER: usize = 16;
-/// Columns of the left side that are packed together, whole tiles: reading few values of each of many rows misses more
-/// cache lines and pages.
-const COLUMNS_TOGETHER: usize = 4 * ROWS_OF_32_REGISTERS;
+/// How much of both sides is packed together.
+#[derive(Clone, Copy)]
+struct Blocks {
+    /// Most rows. For every block of rows the sums are read and written.
+    rows: usize,
+    /// Panels of the right side. For every group of them the left side is packed again.
+    panels: usize,
+    /// Columns of the left side, whole tiles: reading few values of each of many rows misses more cache lines and pages.
+    columns: usize,
+}
+
+/// With the widest vectors, a panel of the right side takes 32 KiB, and all 512 KiB of a second-level cache.
+const BLOCKS_OF_32_REGISTERS: Blocks = Blocks { rows: 256, panels: 16, columns: 4 * ROWS_OF_32_REGISTERS };
+/// A panel takes 33 KiB, and a tile of the left side 12.4 KiB of a first-level cache. A panel passes by so slowly that the
+/// group may lie in a third-level cache.
+const BLOCKS_OF_16_REGISTERS: Blocks = Blocks { rows: 528, panels: 48, columns: MOST_COLUMNS };
+/// Most panels of a group where several threads divide the left side too, so that none of them packs all of the right side.
+const PANELS_OF_SHARED_CACHE: usize = 16;
+/// Most columns of a block.
+const MOST_COLUMNS: usize = 16 * ROWS_OF_32_REGISTERS;
 /// Rows between the one that is packed and the one that is asked for.
 const ROWS_AHEAD: usize = 6;
+
+impl Blocks {
+    const fn of<S: Simd>() -> Self {
+        if S::REGISTER_COUNT >= 32 { BLOCKS_OF_32_REGISTERS } else { BLOCKS_OF_16_REGISTERS }
+    }
+
+    /// With the instruction set of the kernels.
+    fn present() -> Self {
+        struct Present;
+        impl WithSimd for Present {
+            type Output = Blocks;
+            #[inline(always)]
+            fn with_simd<S: Simd>(self, _: S) -> Blocks {
+                Blocks::of::<S>()
+            }
+        }
+        dispatch(Present)
+    }
+}
 
 /// A side of the product: `rows × width`, row-major.
 #[derive(Clone, Copy)]
@@ -72,10 +104,12 @@ pub(crate) fn outer_products(
         return amx::outer_products(unit, precision, rows, (left, right), (out, left_sums), threads);
     }
     let panels = right.width.div_ceil(widest_panel());
-    let groups = panels.div_ceil(PANELS_TOGETHER).max(1);
+    let alone = threads.count() == 1;
+    let together = if alone { Blocks::present().panels } else { PANELS_OF_SHARED_CACHE };
+    let groups = panels.div_ceil(together).max(1);
     let tiles = left.width.div_ceil(ROWS_OF_32_REGISTERS);
     // Where there are few groups of panels the tiles are divided too, so that every thread has work.
-    let wanted = if threads.count() == 1 { 1 } else { 2 * threads.count() };
+    let wanted = if alone { 1 } else { 2 * threads.count() };
     let parts = wanted.div_ceil(groups).clamp(1, tiles.max(1));
     threads.for_each(groups * parts, |task| {
         let (group, part) = (task / parts, task % parts);
@@ -115,20 +149,22 @@ impl WithSimd for Task<'_> {
 impl Task<'_> {
     #[inline(always)]
     fn run<S: Simd, const ROWS: usize>(&self, simd: S) {
-        let together = ROWS_TOGETHER.min(self.rows);
-        let mut right = Workspace::new(self.panels.len() * together * panel_width::<S>());
-        let mut left = Workspace::new(together * COLUMNS_TOGETHER);
+        let together = Blocks::of::<S>();
         // Of no rows the sum is zero.
-        for first in (0..self.rows.max(1)).step_by(ROWS_TOGETHER) {
-            let rows = first..self.rows.min(first + ROWS_TOGETHER);
+        let blocks = self.rows.div_ceil(together.rows).max(1);
+        let most_rows = self.rows.div_ceil(blocks);
+        let mut right = Workspace::new(self.panels.len() * most_rows * panel_width::<S>());
+        let mut left = Workspace::new(most_rows * together.columns);
+        for block in 0..blocks {
+            let rows = share(block, blocks, self.rows);
             self.pack_right::<S>(rows.clone(), &mut right);
-            for column in self.columns.clone().step_by(COLUMNS_TOGETHER) {
-                let columns = column..self.columns.end.min(column + COLUMNS_TOGETHER);
+            for column in self.columns.clone().step_by(together.columns) {
+                let columns = column..self.columns.end.min(column + together.columns);
                 self.pack_left::<ROWS>(rows.clone(), columns.clone(), &mut left);
                 for (tile, column) in columns.clone().step_by(ROWS).enumerate() {
                     let left = &left[tile * rows.len() * ROWS..][..rows.len() * ROWS];
                     let columns = column..columns.end.min(column + ROWS);
-                    self.tiles::<S, ROWS>(simd, left, (&right[..], rows.len()), columns, first > 0);
+                    self.tiles::<S, ROWS>(simd, left, (&right[..], rows.len()), columns, block > 0);
                 }
             }
         }
@@ -178,7 +214,7 @@ impl Task<'_> {
     /// `tile × row × ROWS`, zeros past the last column; adds to the sums of the columns.
     #[inline(always)]
     fn pack_left<const ROWS: usize>(&self, rows: Range<usize>, columns: Range<usize>, out: &mut [f32]) {
-        let mut sums = [0.0f32; COLUMNS_TOGETHER];
+        let mut sums = [0.0f32; MOST_COLUMNS];
         let (out, _) = out.as_chunks_mut::<ROWS>();
         for (index, row) in rows.clone().enumerate() {
             let values = &self.left.values[row * self.left.width..][columns.clone()];
