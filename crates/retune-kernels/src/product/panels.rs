@@ -61,6 +61,32 @@ impl Scale<'_> {
             Self::Depth(factors) => factors[depth],
         }
     }
+
+    /// Writes neighboring columns of a depth, from `first` on, times their factors.
+    #[inline(always)]
+    fn write(self, values: &[f32], (first, depth): (usize, usize), out: &mut [f32]) {
+        match self {
+            Self::None => {
+                // Whole vectors are copied without a call.
+                let ((values, rest), (out, out_rest)) = (values.as_chunks::<LINES>(), out.as_chunks_mut::<LINES>());
+                for (out, values) in out.iter_mut().zip(values) {
+                    *out = *values;
+                }
+                out_rest.copy_from_slice(rest);
+            }
+            Self::Columns(factors) => {
+                for ((out, value), factor) in out.iter_mut().zip(values).zip(&factors[first..]) {
+                    *out = value * factor;
+                }
+            }
+            Self::Depth(factors) => {
+                let factor = factors[depth];
+                for (out, value) in out.iter_mut().zip(values) {
+                    *out = value * factor;
+                }
+            }
+        }
+    }
 }
 
 /// Packed weights: `panel × tap × depth × panel width`, columns past the last filled with zeros.
@@ -176,8 +202,12 @@ impl Packing<'_> {
         for k in 0..layout.depth {
             let row = &matrix[k * layout.depth_stride..][columns.start * TAPS..columns.end * TAPS];
             let (row, out) = (row.as_chunks::<TAPS>().0, &mut out[k * width..]);
+            if TAPS == 1 {
+                scale.write(row.as_flattened(), (columns.start, k), &mut out[..columns.len()]);
+                continue;
+            }
             let factor = |lane: usize| scale.factor(columns.start + lane, k);
-            let whole = if TAPS > 1 { columns.len() / LINES * LINES } else { 0 };
+            let whole = columns.len() / LINES * LINES;
             for lane in (0..whole).step_by(LINES) {
                 let lines = std::array::from_fn(|index| row[lane + index].as_slice());
                 let factors = std::array::from_fn(|index| factor(lane + index));
