@@ -310,7 +310,7 @@ mod tests {
 
     #[test]
     fn they_are_those_of_plain_loops() {
-        // Rows in no, one, and several blocks; columns in half a panel, several, and more than a group.
+        // Rows and columns in no, one, and several blocks; others in half a panel, several, and more than a group.
         for (rows, of_left, of_right) in [
             (0, 3, 5),
             (1, 1, 1),
@@ -320,6 +320,7 @@ mod tests {
             (600, 29, 50),
             (40, 5, 1100),
             (300, 100, 7),
+            (530, 200, 20),
         ] {
             // Small whole numbers, of which every sum is exact.
             let values =
