@@ -225,7 +225,7 @@ impl DataSource {
     }
 
     /// The training split and the validation split or, where there is none, a part of the training split, by its `strata`;
-    /// with notes on groups and on the names of classes or `labels`.
+    /// with notes. `labels` are the names of the classes, or those that they are combinations of.
     fn sets<'a>(
         &self,
         fraction: f64,
@@ -251,16 +251,25 @@ impl DataSource {
                 }
             }
         };
+        let notes = self.notes_on(&sets, (name, is_made), labels);
+        sets.notes.extend(notes);
+        Ok(sets)
+    }
+
+    /// What is to be said of groups, files, and names that are on two sides or twice. The sets were made of the split
+    /// `name`, and validation of a part of it if `is_made`.
+    fn notes_on(&self, sets: &TrainingSets, (name, is_made): (&SplitName, bool), labels: &[String]) -> Vec<DataNote> {
+        let (val, train) = (SplitName::Validation, &sets.train.samples);
         let others = self.splits.iter().filter(|(split, _)| *split != name && **split != val);
         let shared = std::iter::once((&val, &sets.validation.samples, is_made))
             .chain(others.map(|(split, samples)| (split, samples, false)))
-            .filter_map(|(split, samples, is_made)| groups::shared(&sets.train.samples, split, samples, is_made));
-        let shared: Vec<DataNote> = shared.collect();
-        sets.notes.extend(shared);
-        sets.notes.extend(repeated(&sets.train, &sets.validation));
-        sets.notes.extend(alike(NameKind::Class, labels.iter().map(String::as_str)));
-        sets.notes.extend(alike(NameKind::Group, samples.iter().filter_map(|sample| sample.group.as_deref())));
-        Ok(sets)
+            .filter_map(|(split, samples, is_made)| groups::shared(train, split, samples, is_made));
+        let mut notes: Vec<DataNote> = shared.collect();
+        notes.extend(repeated(&sets.train, &sets.validation));
+        notes.extend(alike(NameKind::Class, labels.iter().map(String::as_str)));
+        let samples = train.iter().chain(sets.validation.samples.iter());
+        notes.extend(alike(NameKind::Group, samples.filter_map(|sample| sample.group.as_deref())));
+        notes
     }
 
     /// An error of what the data does not say, with the columns that may have been meant to say it.
