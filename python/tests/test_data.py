@@ -162,11 +162,13 @@ def test_splits_and_shifts_in_memory(backbone: str, arrays: tuple[numpy.ndarray,
     images, labels = arrays
     part = slice(None, None, 3)
     data = {"train": (images, labels), "val": (images[part], labels[part]), "test": (images[part], labels[part])}
-    shifted = {"flipped": ((images, labels), "@label_flip"), "foggy": ((images, labels), "@fog:3")}
+    # A shift alone is one of the held-out images.
+    shifted = {"flipped": ((images, labels), "@label_flip"), "foggy": ((images, labels), "@fog:3"), "own": "@label_flip"}
     run = retune.fit(backbone, data, eval=shifted, method="lp", out=tmp_path / "run", quiet=True)
-    assert list(run.splits) == ["val", "test", "flipped", "foggy"]
+    assert list(run.splits) == ["val", "test", "flipped", "foggy", "own"]
     assert run.splits["test"].n == 16 and run.splits["test"].accuracy == 1.0
     assert run.splits["flipped"].accuracy == 0.0
+    assert run.splits["own"].n == 16 and run.splits["own"].accuracy == 0.0
 
 
 def test_a_fit_on_an_array_is_one_on_files(
