@@ -94,7 +94,19 @@ class Evaluation:
         return cls(**known)
 
 
-class _Evaluated:
+class _WithCaveats:
+    """Something with numbers of sets."""
+
+    document: Any
+
+    @property
+    def caveats(self) -> list[dict[str, Any]]:
+        """What makes the numbers of some sets say less than they seem to, each with its `kind` and `set`."""
+        found: list[dict[str, Any]] = self.document.get("caveats", [])
+        return found
+
+
+class _Evaluated(_WithCaveats):
     """Something with evaluations by set."""
 
     splits: Mapping[str, Evaluation]
@@ -219,7 +231,7 @@ class Run(_Evaluated, Result):
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Comparison(Result):
+class Comparison(_WithCaveats, Result):
     """What `retune.compare` found: methods side by side."""
 
     #: The directory, with a run directory for each run.

@@ -169,6 +169,9 @@ def test_splits_and_shifts_in_memory(backbone: str, arrays: tuple[numpy.ndarray,
     assert run.splits["test"].n == 16 and run.splits["test"].accuracy == 1.0
     assert run.splits["flipped"].accuracy == 0.0
     assert run.splits["own"].n == 16 and run.splits["own"].accuracy == 0.0
+    # All of these are training images.
+    assert {caveat["set"] for caveat in run.caveats} == set(run.splits)
+    assert retune.evaluate(run.model, ([255 - images[0], 255 - images[-1]], [labels[0], labels[-1]]), quiet=True).caveats == []
 
 
 def test_a_fit_on_an_array_is_one_on_files(
