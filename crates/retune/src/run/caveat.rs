@@ -9,7 +9,7 @@ use crate::monitor::Monitor;
 use crate::sources::leak::{Contents, SharedImage};
 use crate::sources::{DataNote, Dataset};
 use crate::train::TrainError;
-use crate::wording::{counted, first_of};
+use crate::wording::{counted, first_of, grouped};
 
 /// Something about a set that a reader of its numbers should know. It stands in `summary.json`, beside the results, and in
 /// the report.
@@ -90,15 +90,17 @@ impl fmt::Display for Caveat {
         match self {
             Self::TrainingImages { set, shared, images, training_example, example } => write!(
                 f,
-                "{shared} of the {} of '{set}' {}, such as {training_example} ({example} there): what it says about new \
+                "{} of the {} of '{set}' {}, such as {training_example} ({example} there): what it says about new \
                  images is too good",
+                grouped(*shared),
                 counted(*images, "image"),
                 if *shared == 1 { "is also a training image" } else { "are also training images" },
             ),
             Self::TrainingGroups { set, shared, groups, example } => write!(
                 f,
-                "{shared} of the {} in '{set}' {} training images, too, such as `{example}`: if the images of a group are \
+                "{} of the {} in '{set}' {} training images, too, such as `{example}`: if the images of a group are \
                  alike, what it says about new groups is too good",
+                grouped(*shared),
                 counted(*groups, "group"),
                 if *shared == 1 { "has" } else { "have" },
             ),
