@@ -275,7 +275,7 @@ impl fmt::Display for DataNote {
                 let named: Vec<String> = groups.iter().map(|(name, images)| format!("{name} ({images})")).collect();
                 write!(
                     f,
-                    "held out for validation are {} of the {}: {} {}",
+                    "validation is {} of the {}: {} {}",
                     grouped(*images),
                     counted(*of, "image"),
                     if groups.len() == 1 { "the group" } else { "the groups" },

@@ -219,7 +219,7 @@ fn groups_that_are_held_out_are_named_and_images_without_one_are_counted() {
     let samples: Vec<(usize, u32)> = (0..40).map(|index| (index % 2, index as u32 / 4)).collect();
     let mut dataset = grouped(&samples);
     let [held_out] = &notes(&dataset, SplitBy::Group)[..] else { panic!("one note") };
-    assert!(held_out.starts_with("held out for validation are 8 of the 40 images: the groups p0"), "{held_out}");
+    assert!(held_out.starts_with("validation is 8 of the 40 images: the groups p0"), "{held_out}");
     assert!(held_out.contains(" (4) and p0") && held_out.ends_with(" (4)"), "{held_out}");
 
     dataset.samples[39].group = None;
